@@ -1,0 +1,131 @@
+"""People's addresses in one canonical form: sip, xmpp, tel, and the key itself."""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+import re
+from dataclasses import dataclass
+from urllib.parse import quote, unquote_to_bytes
+
+from securecall.errors import ProtocolError
+
+_ROOT_FP = re.compile(r"[0-9a-f]{128}")
+_E164 = re.compile(r"\+[1-9][0-9]{1,14}")
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+# unreserved and user-unreserved of RFC 3261 25.1: what may stand unescaped in a SIP user part
+_SIP_USER_SAFE = "-_.!~*'()&=+$,;?/"
+
+
+class Scheme(enum.StrEnum):
+    """The kinds of address a person can have."""
+
+    SIP = "sip"
+    XMPP = "xmpp"
+    TEL = "tel"
+    KEY = "key"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One canonical address; equal text means equal address.
+
+    `str()` is the wire form used in identity statements (security rules for `addrs`).
+
+    Attributes:
+        scheme: Which network.
+        user: Local part; the digits for tel, the root fingerprint in hex for key.
+        host: Lower-case host, empty for tel and key.
+    """
+
+    scheme: Scheme
+    user: str
+    host: str = ""
+
+    def __str__(self) -> str:
+        if self.scheme is Scheme.SIP:
+            return f"sip:{quote(self.user, safe=_SIP_USER_SAFE)}@{self.host}"
+        if self.scheme is Scheme.XMPP:
+            return f"xmpp:{self.user}@{self.host}"
+        return f"{self.scheme.value}:{self.user}"
+
+    @property
+    def short(self) -> str:
+        """A form for people: no scheme, keys cut to their first 16 digits."""
+        if self.scheme is Scheme.KEY:
+            return f"key:{self.user[:16]}…"
+        return f"{self.user}@{self.host}" if self.host else self.user
+
+
+ANONYMOUS = Address(Scheme.SIP, "anonymous", "anonymous.invalid")  # RFC 3323 4.1.1.3
+
+
+def parse_address(text: str) -> Address:
+    """Read an address in canonical or near-canonical form; refuse what has no canonical form.
+
+    `user@host` without a scheme is read as sip. IP hosts, ports, parameters and resources are
+    refused: they name a machine or a session, not a person.
+
+    Raises:
+        ProtocolError: the text is not such an address.
+    """
+    scheme, colon, rest = text.partition(":")
+    if not colon:
+        scheme, rest = "sip", text
+    scheme = scheme.lower()
+    if scheme == "key":
+        if not _ROOT_FP.fullmatch(rest):
+            raise _refused(text, "key: takes the 128 hex digits of a root fingerprint")
+        return Address(Scheme.KEY, rest)
+    if scheme == "tel":
+        digits = re.sub(r"[-.() ]", "", rest)
+        if not _E164.fullmatch(digits):
+            raise _refused(text, "tel: takes a global number such as +441632960000")
+        return Address(Scheme.TEL, digits)
+    if scheme not in ("sip", "sips", "xmpp"):
+        raise _refused(text, "known schemes are sip, xmpp, tel and key")
+    user, at, host = rest.rpartition("@")
+    if not at or not user:
+        raise _refused(text, "it must look like user@host")
+    host = _canonical_host(text, host)
+    if scheme == "xmpp":
+        return Address(Scheme.XMPP, _xmpp_user(text, user), host)
+    return Address(Scheme.SIP, _sip_user(text, user), host)
+
+
+def _canonical_host(text: str, host: str) -> str:
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        pass
+    else:
+        raise _refused(text, "an IP address is not a person's host")
+    if not host.isascii():
+        try:
+            host = host.encode("idna").decode("ascii")
+        except UnicodeError as e:
+            raise _refused(text, "the host is not a domain name") from e
+    host = host.lower().removesuffix(".")
+    if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in host.split(".")):
+        raise _refused(text, "the host is not a plain domain name (no port, no parameters)")
+    return host
+
+
+def _sip_user(text: str, user: str) -> str:
+    if ":" in user or any(c <= " " or c in "<>\"@;?\x7f" for c in user):
+        raise _refused(text, "the user part has a character that no address carries")
+    try:
+        return unquote_to_bytes(user).decode("utf-8")
+    except UnicodeDecodeError as e:
+        raise _refused(text, "the user part is not UTF-8") from e
+
+
+def _xmpp_user(text: str, user: str) -> str:
+    # RFC 7622 3.3.1: these are excluded from a localpart; case is folded (UsernameCaseMapped)
+    if any(c <= " " or c in "\"&'/:<>@\x7f" for c in user) or len(user.encode()) > 1023:
+        raise _refused(text, "the local part has a character that no address carries")
+    return user.casefold()
+
+
+def _refused(text: str, why: str) -> ProtocolError:
+    return ProtocolError(f"{text[:80]!r} is not an address: {why}", rule="canonical address")

@@ -1,0 +1,231 @@
+"""The seam: what a call tells a signalling protocol, and what it is told.
+
+A protocol adapter (SIP over TLS, later XMPP Jingle) satisfies `Signaling` structurally. Signals are
+delivered by plain callbacks, in order, on the event loop's thread; no adapter calls back from inside
+`Leg.send`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from securecall.address import Address
+from securecall.errors import EndReason
+from securecall.media.description import Candidate, Description, Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Invited:
+    """The caller wants to talk."""
+
+    kinds: tuple[Kind, ...] = (Kind.AUDIO,)
+
+
+@dataclass(frozen=True, slots=True)
+class Ringing:
+    """The callee's device is alerting a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A person accepted; the description may come before, with, or after this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """An offer: the first one, or a change in mid-call."""
+
+    description: Description
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The answer to the last offer.
+
+    Attributes:
+        final: False for an answer in a provisional response (an early dialog), which never
+            starts DTLS.
+    """
+
+    description: Description
+    final: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateAdded:
+    """A trickled ICE candidate; None marks the end."""
+
+    mid: str
+    candidate: Candidate | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The last mid-call offer was refused by the peer, or is refused by us; the call goes on."""
+
+    status: int = 488
+
+
+@dataclass(frozen=True, slots=True)
+class TransferRequested:
+    """The peer, or something in between, asks us to call someone else; never done by itself."""
+
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The call is over, or is to end.
+
+    Attributes:
+        reason: Ours, typed.
+        status: The protocol's own number (a SIP status), 0 where there is none.
+        text: For people; from the peer, so untrusted.
+    """
+
+    reason: EndReason
+    status: int = 0
+    text: str = ""
+
+
+Signal = (
+    Invited
+    | Ringing
+    | Accepted
+    | Offered
+    | Answered
+    | CandidateAdded
+    | Refused
+    | TransferRequested
+    | Ended
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalingPath:
+    """What is known of the way the signalling took; facts for the listener report.
+
+    Attributes:
+        protocol: "SIP".
+        transport: e.g. "TLSv1.3 TLS_AES_256_GCM_SHA384".
+        direct: A connection straight to the peer with no server in between (ticket or direct
+            account): its certificate proves nothing, identity evidence is mandatory.
+        verified_name: The name the next hop's certificate was verified for, "" if direct.
+        hops: Hosts named by Via and Record-Route besides the next hop; claims, not proofs.
+        remote: "ip:port" of the next hop.
+    """
+
+    protocol: str
+    transport: str
+    direct: bool
+    verified_name: str = ""
+    hops: tuple[str, ...] = ()
+    remote: str = ""
+
+
+SignalSink = Callable[[Signal], None]
+
+
+class Leg(Protocol):
+    """One call in one protocol: an INVITE dialog, a Jingle session.
+
+    Attributes:
+        call_id: Stable name of this call on the wire; safe to log.
+        outgoing: We began it.
+        local: Our address as signalled (ANONYMOUS where we have none).
+        remote: The dialled address (outgoing), or the From (incoming; a claim).
+    """
+
+    call_id: str
+    outgoing: bool
+    local: Address
+    remote: Address
+
+    @property
+    def path(self) -> SignalingPath:
+        """What is known so far of the way taken."""
+        ...
+
+    def listen(self, sink: SignalSink) -> None:
+        """Deliver signals to `sink` from now on; those that came before are delivered first."""
+        ...
+
+    def send(self, signal: Signal) -> None:
+        """Queue a signal for the peer. After `Ended` was sent or received, sends nothing.
+
+        Outgoing: `Invited` is implied by the first `Offered`. Incoming: `Ringing`, then
+        `Answered` accepts, or `Ended` refuses (its reason picks the status).
+        """
+        ...
+
+    async def closed(self) -> None:
+        """Return when the last transaction of this leg is over and nothing is left to send."""
+        ...
+
+
+class IncomingLeg(Leg, Protocol):
+    """A leg the peer began."""
+
+    @property
+    def offer(self) -> Description | None:
+        """The first offer, None for an offerless invitation."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where to dial.
+
+    Attributes:
+        target: The address to ask for.
+        direct: (host, port) to connect straight to, from a ticket or an explicit direct account;
+            None goes through the account's verified server.
+    """
+
+    target: Address
+    direct: tuple[str, int] | None = None
+
+
+class Signaling(Protocol):
+    """One account on one protocol."""
+
+    async def dial(self, route: Route, offer: Description) -> Leg:
+        """Begin a call.
+
+        Raises:
+            ConnectFailed: the next hop cannot be reached.
+            CertificateError: the next hop could not prove its name.
+        """
+        ...
+
+    def on_incoming(self, sink: Callable[[IncomingLeg], None]) -> None:
+        """Deliver calls that come in to `sink`."""
+        ...
+
+    async def close(self) -> None:
+        """End every leg, close every connection."""
+        ...
+
+
+@dataclass(slots=True)
+class SignalBuffer:
+    """Holds signals until somebody listens; what every adapter needs for `Leg.listen`."""
+
+    _sink: SignalSink | None = None
+    _held: list[Signal] = field(default_factory=list)
+
+    def listen(self, sink: SignalSink) -> None:
+        """Deliver what was held, then everything at once."""
+        self._sink = sink
+        held, self._held = self._held, []
+        for signal in held:
+            sink(signal)
+
+    def deliver(self, signal: Signal) -> None:
+        """Hand one signal on, or keep it."""
+        if self._sink is None:
+            self._held.append(signal)
+        else:
+            self._sink(signal)

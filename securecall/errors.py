@@ -1,0 +1,219 @@
+"""The exception tree; its first level says who must act.
+
+========================  =====================================================
+`UsageError`              the calling code: a wrong argument or a wrong moment
+`NetworkError`            nobody: try again later
+`ProtocolError`           the implementer of the peer; `rule` names what it broke
+`SecurityError`           a person; never retried automatically
+`CallFailed`              the caller's user: the call ended without a conversation
+`LocalError`              the operator of this machine: disk, passphrase, device
+========================  =====================================================
+
+Anything else that escapes from the library is a bug in it.
+"""
+
+from __future__ import annotations
+
+import enum
+
+
+class SecurecallError(Exception):
+    """Base of every exception this library raises on purpose."""
+
+
+class UsageError(SecurecallError):
+    """The calling code asked for something that cannot be meant."""
+
+
+class Unsupported(UsageError):
+    """What was asked for exists, but not in this build or on this platform."""
+
+
+class NetworkError(SecurecallError):
+    """The network or the other machine did not answer; a retry may help."""
+
+
+class ConnectFailed(NetworkError):
+    """No connection could be made to the given address."""
+
+
+class ProtocolError(SecurecallError):
+    """The peer broke a rule of the protocol.
+
+    Attributes:
+        rule: The rule, named by document and section, e.g. "RFC 3261 8.1.1".
+    """
+
+    def __init__(self, message: str, *, rule: str = "") -> None:
+        """Say what was wrong and which rule forbids it."""
+        super().__init__(f"{message} [{rule}]" if rule else message)
+        self.rule = rule
+
+
+class Reason(enum.StrEnum):
+    """Why a protection ended a call or refused an act; stable names for programs."""
+
+    IDENTITY_MISMATCH = "identity-mismatch"
+    IDENTITY_CHANGED = "identity-changed"
+    IDENTITY_MISSING = "identity-missing"
+    ADDRESS_NOT_OWNED = "address-not-owned"
+    SELF_IDENTITY = "self-identity"
+    STATEMENT_INVALID = "statement-invalid"
+    ROLLBACK = "rollback"
+    REVOKED = "revoked"
+    STALE = "stale"
+    DISTRUSTED = "distrusted"
+    FINGERPRINT_MISMATCH = "fingerprint-mismatch"
+    BINDING_MISMATCH = "binding-mismatch"
+    COMMIT_MISMATCH = "commit-mismatch"
+    HANDSHAKE_FAILED = "handshake-failed"
+    HANDSHAKE_TIMEOUT = "handshake-timeout"
+    TICKET_REFUSED = "ticket-refused"
+    DOWNGRADE = "downgrade"
+    BELOW_POLICY = "below-policy"
+    NO_ENCRYPTION = "no-encryption"
+    WEAK_SUITE = "weak-suite"
+    CERTIFICATE = "certificate"
+    INTEGRITY = "integrity"
+    VERIFYING_TIMEOUT = "verifying-timeout"
+
+
+class SecurityError(SecurecallError):
+    """A protection refused to go on; a person has to decide what that means.
+
+    Attributes:
+        reason: The stable name of the cause.
+    """
+
+    default = Reason.HANDSHAKE_FAILED
+
+    def __init__(self, message: str, *, reason: Reason | None = None) -> None:
+        """Say what was refused, why, and what the person can do."""
+        super().__init__(message)
+        self.reason = reason if reason is not None else self.default
+
+
+class PolicyRefused(SecurityError):
+    """The call's level stayed below what its policy asks for."""
+
+    default = Reason.BELOW_POLICY
+
+
+class DowngradeError(SecurityError):
+    """A contact once reached end-to-end encrypted was offered with less."""
+
+    default = Reason.DOWNGRADE
+
+
+class IdentityMismatch(SecurityError):
+    """The proof the peer gave does not fit this call or this connection."""
+
+    default = Reason.IDENTITY_MISMATCH
+
+
+class IdentityChanged(SecurityError):
+    """The contact answers with another root key than the one pinned."""
+
+    default = Reason.IDENTITY_CHANGED
+
+
+class TicketRefused(SecurityError):
+    """The ticket is unknown, used by someone else, or expired; one answer for all."""
+
+    default = Reason.TICKET_REFUSED
+
+
+class CertificateError(SecurityError):
+    """A server's TLS certificate does not prove the name that was asked for."""
+
+    default = Reason.CERTIFICATE
+
+
+class EndReason(enum.StrEnum):
+    """How a call ended; stable names for programs."""
+
+    HUNG_UP = "hung-up"
+    BUSY = "busy"
+    DECLINED = "declined"
+    NO_ANSWER = "no-answer"
+    CANCELLED = "cancelled"
+    NOT_FOUND = "not-found"
+    UNREACHABLE = "unreachable"
+    PEER_VANISHED = "peer-vanished"
+    INCOMPATIBLE = "incompatible"
+    SECURITY = "security"
+    PROTOCOL = "protocol"
+    LOCAL = "local"
+
+
+class CallFailed(SecurecallError):
+    """The call ended before a conversation was possible, or broke off.
+
+    Attributes:
+        reason: How it ended.
+    """
+
+    default = EndReason.PROTOCOL
+
+    def __init__(self, message: str = "", *, reason: EndReason | None = None) -> None:
+        """Say how the call ended."""
+        self.reason = reason if reason is not None else self.default
+        super().__init__(message or f"the call ended: {self.reason.value}")
+
+
+class Busy(CallFailed):
+    """The callee is in another call."""
+
+    default = EndReason.BUSY
+
+
+class Declined(CallFailed):
+    """The callee refused the call."""
+
+    default = EndReason.DECLINED
+
+
+class NoAnswer(CallFailed):
+    """Nobody answered in time."""
+
+    default = EndReason.NO_ANSWER
+
+
+class Cancelled(CallFailed):
+    """The caller gave up before an answer."""
+
+    default = EndReason.CANCELLED
+
+
+class Unreachable(CallFailed):
+    """No way leads to the callee: unknown address, no route, not online."""
+
+    default = EndReason.UNREACHABLE
+
+
+class PeerVanished(CallFailed):
+    """The peer stopped answering in the middle of the call."""
+
+    default = EndReason.PEER_VANISHED
+
+
+class Incompatible(CallFailed):
+    """The two ends share no codec, transport or medium."""
+
+    default = EndReason.INCOMPATIBLE
+
+
+class LocalError(SecurecallError):
+    """Something on this machine failed: disk, permission, device, passphrase."""
+
+
+class WrongPassphrase(LocalError):
+    """The key store does not open with this passphrase."""
+
+
+class StoreCorrupt(LocalError):
+    """The key store was damaged or altered; nothing of it was used."""
+
+
+class DeviceError(LocalError):
+    """A microphone, speaker or file could not be used."""

@@ -1,0 +1,152 @@
+"""What two ends say about media before it flows: the nouns of the seam, free of any syntax."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+
+class Kind(enum.StrEnum):
+    """A medium."""
+
+    AUDIO = "audio"
+    VIDEO = "video"
+
+
+class Direction(enum.StrEnum):
+    """Which way a medium flows, seen from the describer (RFC 3264 5.1)."""
+
+    SENDRECV = "sendrecv"
+    SENDONLY = "sendonly"
+    RECVONLY = "recvonly"
+    INACTIVE = "inactive"
+
+
+class Setup(enum.StrEnum):
+    """Who begins the DTLS handshake (RFC 4145, RFC 5763 5)."""
+
+    ACTPASS = "actpass"
+    ACTIVE = "active"
+    PASSIVE = "passive"
+
+
+class Keying(enum.StrEnum):
+    """How the describer means to key a medium."""
+
+    DTLS_SRTP = "dtls-srtp"
+    SDES = "sdes"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """One digest of a DTLS certificate (RFC 8122).
+
+    Attributes:
+        algorithm: Lower-case hash name, e.g. "sha-256".
+        value: The digest's bytes.
+    """
+
+    algorithm: str
+    value: bytes
+
+    def __str__(self) -> str:
+        """The canonical line "alg AA:BB:..", as hashed by the identity handshake."""
+        return f"{self.algorithm} {self.value.hex(':').upper()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """One codec on offer: an rtpmap and its fmtp.
+
+    Attributes:
+        payload_type: 0..127.
+        name: As registered; compared without case ("opus", "PCMU", "PCMA").
+        clock_rate: RTP clock, Hz.
+        channels: As in the rtpmap (2 for opus, always).
+        parameters: The fmtp's key=value pairs, keys in lower case.
+    """
+
+    payload_type: int
+    name: str
+    clock_rate: int
+    channels: int = 1
+    parameters: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One ICE candidate (RFC 8839 5.1)."""
+
+    foundation: str
+    component: int
+    transport: str
+    priority: int
+    host: str
+    port: int
+    type: str
+    related_address: str | None = None
+    related_port: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaDescription:
+    """One m-line.
+
+    Attributes:
+        kind: The medium, or None for one we do not know (kept, answered with port 0).
+        media: The m-line's media word as it stood.
+        protocol: The transport word, e.g. "UDP/TLS/RTP/SAVPF".
+        formats: The m-line's format list, verbatim.
+        host, port: Where plain RTP without ICE is to be sent; port 0 = refused or disabled.
+        keying: What the protocol word and attributes amount to.
+        fingerprints: Of this m-line, falling back to the session's.
+        has_crypto: An a=crypto line stands here (its key is never kept).
+        identity_hint: a=x-securecall-id, "" if absent; a hint only.
+    """
+
+    kind: Kind | None
+    media: str
+    protocol: str
+    port: int
+    host: str = ""
+    formats: tuple[str, ...] = ()
+    mid: str = ""
+    direction: Direction = Direction.SENDRECV
+    codecs: tuple[Codec, ...] = ()
+    keying: Keying = Keying.NONE
+    fingerprints: tuple[Fingerprint, ...] = ()
+    setup: Setup | None = None
+    has_crypto: bool = field(default=False, repr=True)
+    rtcp_mux: bool = False
+    ice_ufrag: str = ""
+    ice_pwd: str = field(default="", repr=False)
+    candidates: tuple[Candidate, ...] = ()
+    end_of_candidates: bool = False
+    identity_hint: str = ""
+    ptime_ms: int = 20
+    cname: str = ""
+    ssrc: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """A whole offer or answer.
+
+    Attributes:
+        media: The m-lines in order.
+        all_fingerprints: Every a=fingerprint of the document, session and media level, in order;
+            what the identity handshake hashes as fp_sent and fp_received.
+        bundle: mids of a=group:BUNDLE.
+        ice_lite: The describer is an ICE-lite agent.
+    """
+
+    media: tuple[MediaDescription, ...]
+    all_fingerprints: tuple[Fingerprint, ...] = ()
+    bundle: tuple[str, ...] = ()
+    ice_lite: bool = False
+
+    @property
+    def audio(self) -> MediaDescription | None:
+        """The first audio m-line that is not refused."""
+        return next((m for m in self.media if m.kind is Kind.AUDIO and m.port), None)
