@@ -1,0 +1,1 @@
+"""End-to-end encrypted and authenticated calls for asyncio applications."""

@@ -1,0 +1,1 @@
+"""Who someone is: identities, statements, trust, and the handshake that proves them."""

@@ -1,0 +1,1 @@
+"""Sound, from microphone or file to packets and back."""

@@ -1,0 +1,1 @@
+"""SIP over TLS, as an adapter of the call model."""

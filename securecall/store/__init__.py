@@ -1,0 +1,1 @@
+"""What has to outlive the process, encrypted at rest."""

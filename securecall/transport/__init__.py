@@ -1,0 +1,1 @@
+"""Ways for bytes: TLS, DTLS, UDP, ICE."""

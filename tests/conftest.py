@@ -1,0 +1,87 @@
+"""What holds for every test: hypothesis profiles, the secret guard, marks by folder, --no-skip."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from securecall.secret import Secret
+from tests.guard import CANARY, SecretGuard
+
+HERE = Path(__file__).parent
+BY_FOLDER = {"attacks": "attack", "interop": "interop", "bench": "bench"}
+
+# Deadlines are claims about speed, and a busy machine breaks them.
+settings.register_profile("dev", deadline=None, max_examples=50)
+settings.register_profile(
+    "ci",
+    deadline=None,
+    max_examples=100,
+    derandomize=True,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--no-skip", action="store_true", help="count a skipped test as a failure")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    guard = SecretGuard()
+    guard.install()
+    config.stash[_GUARD] = guard
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    config.stash[_GUARD].remove()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        folder = item.path.relative_to(HERE).parts[0]
+        if folder in BY_FOLDER:
+            item.add_marker(BY_FOLDER[folder])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
+    """Fail a test that printed a secret; with --no-skip, one that was skipped."""
+    report = yield
+    guard = item.config.stash[_GUARD]
+    for name, text in report.sections:
+        guard.look_at(text, where=f"{name} of {item.nodeid}")
+    found = guard.found()
+    if found and item.get_closest_marker("reveals") is None:
+        report.outcome = "failed"
+        # The captured text is left out: it is what must not be printed.
+        report.sections = []
+        report.longrepr = "\n".join(found)
+    if report.when == "teardown":
+        guard.forget()
+    if report.skipped and not hasattr(report, "wasxfail") and item.config.getoption("--no-skip"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome, report.longrepr = "failed", f"--no-skip: {reason}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector):
+    """With --no-skip, a file that skips itself as a whole is a failure, too."""
+    report = yield
+    if report.skipped and collector.config.getoption("--no-skip"):
+        report.outcome, report.longrepr = "failed", f"--no-skip: {report.longrepr}"
+    return report
+
+
+@pytest.fixture
+def canary() -> Secret:
+    """A secret whose bytes, printed anywhere in any usual spelling, fail the run."""
+    return Secret(CANARY)
+
+
+_GUARD = pytest.StashKey[SecretGuard]()
