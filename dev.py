@@ -125,7 +125,7 @@ def create(folder: Path) -> None:
 
 def install(folder: Path, *wanted: str) -> bool:
     """Install into an environment; tell whether it worked."""
-    quiet = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
+    quiet = ["-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-input"]
     env = dict(os.environ, PIP_ROOT_USER_ACTION="ignore")
     command = [str(interpreter(folder)), *quiet, *wanted]
     return subprocess.run(command, cwd=ROOT, env=env, check=False).returncode == 0
@@ -271,8 +271,9 @@ def servers(arguments: list[str]) -> int:
     sudo = [] if os.geteuid() == 0 else ["sudo"]
     say("Installing with apt, about a minute:")
     say("\n".join(f"  {name:22} {SERVERS[name]}" for name in missing))
-    quiet = [*sudo, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]
-    run(*quiet, "update")
+    apt = [*sudo, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]
+    install_them = [*apt, "install", "-y", "--no-install-recommends", *missing]
+    run(*apt, "update")
     # Debian starts daemons on installation; this file, while it exists, forbids it.
     policy, ours = Path("/usr/sbin/policy-rc.d"), not sudo
     ours = ours and not policy.exists()
@@ -280,7 +281,9 @@ def servers(arguments: list[str]) -> int:
         policy.write_text("#!/bin/sh\nexit 101\n")
         policy.chmod(0o755)
     try:
-        return run(*quiet, "install", "-y", "--no-install-recommends", *missing)
+        done = subprocess.run(install_them, capture_output=True, text=True, check=False)
+        say("Done." if done.returncode == 0 else done.stdout + done.stderr)
+        return done.returncode
     finally:
         if ours:
             policy.unlink()

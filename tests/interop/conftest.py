@@ -1,0 +1,41 @@
+"""Servers and phones for the tests here; each skips by naming the package that is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.interop import authority, baresip, kamailio
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> authority.Certificates:
+    """A throw-away authority and a server certificate it signed."""
+    return authority.make(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def proxy(
+    tmp_path_factory: pytest.TempPathFactory, certificates: authority.Certificates
+) -> Iterator[kamailio.Kamailio]:
+    """One Kamailio for all tests; they keep apart by the users they register."""
+    with kamailio.running(tmp_path_factory.mktemp("kamailio"), certificates) as running:
+        yield running
+
+
+@pytest.fixture
+def phone(tmp_path: Path, proxy: kamailio.Kamailio) -> Iterator[Callable[..., baresip.Baresip]]:
+    """Start baresip phones: `phone("bob", encryption="dtls_srtp")`."""
+    with ExitStack() as phones:
+
+        def start(user: str, *, encryption: str, nat: str = "") -> baresip.Baresip:
+            folder = tmp_path / f"baresip-{user}"
+            folder.mkdir()
+            return phones.enter_context(
+                baresip.running(folder, user, proxy, encryption=encryption, nat=nat)
+            )
+
+        yield start

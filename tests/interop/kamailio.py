@@ -1,0 +1,165 @@
+"""Kamailio as registrar and record-routing proxy: TLS for us, UDP and TCP for others."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.interop.authority import DOMAIN, Certificates
+from tests.interop.children import Child, free_port, need
+
+PASSWORDS = {name: f"pw-{name}" for name in ("alice", "bob", "carol")}
+
+_TLS = """
+[server:default]
+method = TLSv1.2+
+verify_certificate = no
+require_certificate = no
+certificate = {chain}
+private_key = {key}
+[client:default]
+method = TLSv1.2+
+verify_certificate = yes
+ca_list = {authority}
+"""
+
+_CONFIG = """#!KAMAILIO
+debug=2
+log_stderror=yes
+fork=yes
+children=1
+tcp_children=2
+enable_tls=yes
+dns=no
+rev_dns=no
+auto_aliases=no
+alias="{domain}"
+listen=udp:127.0.0.1:{plain}
+listen=tcp:127.0.0.1:{plain}
+listen=tls:127.0.0.1:{tls}
+
+{modules}
+modparam("tls", "config", "{folder}/tls.cfg")
+modparam("rr", "enable_full_lr", 1)
+modparam("rr", "append_fromtag", 1)
+modparam("tm", "fr_timer", 5000)
+modparam("usrloc", "db_mode", 0)
+modparam("registrar", "received_avp", "$avp(received)")
+modparam("nathelper", "received_avp", "$avp(received)")
+modparam("auth", "qop", "auth")
+modparam("auth", "algorithm", "{digest}")
+modparam("htable", "htable", "passwords=>size=4;")
+
+event_route[htable:mod-init] {{
+{passwords}
+}}
+
+request_route {{
+    if (!mf_process_maxfwd_header("10")) {{ sl_send_reply("483", "Too Many Hops"); exit; }}
+    if (!sanity_check("1511", "7")) {{ exit; }}
+
+    # Phones here talk from ephemeral ports; answers and calls go back the same connection.
+    if (proto == TLS || proto == TCP) {{
+        force_rport();
+        if (is_method("REGISTER")) {{ fix_nated_register(); }}
+        else if (is_method("INVITE|UPDATE")) {{ add_contact_alias(); }}
+    }}
+    if (is_method("OPTIONS") && uri == myself && $rU == $null) {{
+        sl_send_reply("200", "OK"); exit;
+    }}
+    if (is_method("CANCEL")) {{ if (t_check_trans()) {{ t_relay(); }} exit; }}
+
+    if (has_totag()) {{
+        if (loose_route()) {{ handle_ruri_alias(); t_on_reply("BACK"); t_relay(); exit; }}
+        if (is_method("ACK")) {{ if (t_check_trans()) {{ t_relay(); }} exit; }}
+        sl_send_reply("404", "Not Here"); exit;
+    }}
+    t_check_trans();
+
+    if (is_method("REGISTER") || from_uri == myself) {{ route(WHO); }}
+    if (is_method("REGISTER")) {{ if (!save("location")) {{ sl_reply_error(); }} exit; }}
+    if (uri != myself) {{ sl_send_reply("403", "Relay Denied"); exit; }}
+    record_route();
+    if (!lookup("location")) {{ sl_send_reply("480", "Temporarily Unavailable"); exit; }}
+    t_on_reply("BACK");
+    if (!t_relay()) {{ sl_reply_error(); }}
+}}
+
+route[WHO] {{
+    $var(password) = $sht(passwords=>$au);
+    if ($var(password) == $null) {{ $var(password) = "\\x01"; }}
+    if (is_method("REGISTER")) {{
+        if (!pv_www_authenticate("{domain}", "$var(password)", "0", "$rm")) {{
+            www_challenge("{domain}", "1"); exit;
+        }}
+        if ($au != $tU) {{ sl_send_reply("403", "Not Your Address"); exit; }}
+    }} else {{
+        if (!pv_proxy_authenticate("{domain}", "$var(password)", "0")) {{
+            proxy_challenge("{domain}", "1"); exit;
+        }}
+        if ($au != $fU) {{ sl_send_reply("403", "Not Your Address"); exit; }}
+    }}
+    consume_credentials();
+}}
+
+onreply_route[BACK] {{ if (proto == TLS || proto == TCP) {{ add_contact_alias(); }} }}
+"""
+_MODULES = (
+    "tls kex corex tm tmx sl rr pv maxfwd textops siputils sanity usrloc registrar auth htable "
+    "nathelper"
+)
+
+
+@dataclass(frozen=True)
+class Kamailio:
+    """A running proxy, on 127.0.0.1."""
+
+    tls: int
+    plain: int  # UDP and TCP
+    certificates: Certificates
+    child: Child
+    domain: str = DOMAIN
+
+
+@contextmanager
+def running(folder: Path, certificates: Certificates, *, digest: str = "MD5") -> Iterator[Kamailio]:
+    """Start a proxy whose digest algorithm is "MD5" or "SHA-256"; stop it at the end."""
+    program = need("kamailio", "kamailio kamailio-tls-modules")
+    tls, plain = free_port(), free_port()
+    config = folder / "kamailio.cfg"
+    passwords = [f'    $sht(passwords=>{n}) = "{p}";' for n, p in PASSWORDS.items()]
+    config.write_text(
+        _CONFIG.format(
+            domain=DOMAIN,
+            plain=plain,
+            tls=tls,
+            folder=folder,
+            digest=digest,
+            modules="\n".join(f'loadmodule "{name}.so"' for name in _MODULES.split()),
+            passwords="\n".join(passwords),
+        )
+    )
+    (folder / "tls.cfg").write_text(
+        _TLS.format(
+            chain=certificates.chain, key=certificates.key, authority=certificates.authority
+        )
+    )
+    checked = subprocess.run(
+        [program, "-c", "-f", str(config), "-Y", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    # -DD: in the foreground, so that the child is the daemon; -E: log to standard error.
+    command = [program, "-DD", "-E", "-f", str(config), "-Y", str(folder)]
+    command += ["-P", str(folder / "kamailio.pid"), "-m", "64", "-M", "8"]
+    child = Child(command, log=folder / "kamailio.log")
+    try:
+        child.wait_port(tls)
+        yield Kamailio(tls, plain, certificates, child)
+    finally:
+        child.stop()
