@@ -1,0 +1,284 @@
+"""The door of OpenSSL: TLS and DTLS over memory, errors translated, what is missing refused.
+
+pyOpenSSL drives the OpenSSL that the `cryptography` package bundles. Three things the transport
+needs have no method in pyOpenSSL: choosing the key exchange groups, choosing the signature
+algorithms, and asking whether the extended master secret (RFC 7627) is in use. They are reached
+through the same binding pyOpenSSL itself uses; a build without them is refused at import, since
+a transport that cannot ask must not start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from OpenSSL import SSL
+
+from securecall.errors import Reason, SecurityError, Unsupported
+
+PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+
+_DTLS_1_2 = 0xFEFD
+_DRAIN = 1 << 20
+_lib = SSL._lib  # type: ignore[attr-defined]  # noqa: SLF001 - see the module's docstring
+_NEEDED = ("SSL_CTX_set1_curves_list", "SSL_CTX_set1_sigalgs_list", "SSL_get_extms_support")
+_ABSENT = [name for name in _NEEDED if not hasattr(_lib, name)]
+if _ABSENT:
+    raise Unsupported(
+        f"this build of cryptography does not reach {', '.join(_ABSENT)} of OpenSSL; "
+        "install cryptography >= 49 with pyOpenSSL 26.4 from wheels"
+    )
+
+
+class Version(enum.Enum):
+    """Which protocol a channel speaks; each is pinned to exactly one version."""
+
+    DTLS_1_2 = enum.auto()
+    TLS_1_3 = enum.auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelSettings:
+    """What a channel offers and accepts.
+
+    Attributes:
+        version: The one protocol version.
+        ciphers: OpenSSL's colon-separated cipher names.
+        groups: Key exchange groups, most wanted first.
+        signature_algorithms: For CertificateVerify and the key exchange, in OpenSSL's names.
+        alpn: Application protocols, most wanted first; empty for none.
+        srtp_profiles: DTLS-SRTP profiles (RFC 5764 4.1.2), most wanted first; empty for none.
+        record_limit: Largest datagram, bytes; 0 for a stream.
+    """
+
+    version: Version
+    ciphers: str
+    groups: str
+    signature_algorithms: str
+    alpn: tuple[str, ...] = ()
+    srtp_profiles: tuple[str, ...] = ()
+    record_limit: int = 0
+
+
+class ChannelClosed(Exception):
+    """The peer sent close_notify; a signal between modules, never seen by applications."""
+
+
+class Channel:
+    """One TLS or DTLS association over memory; sans-IO, but OpenSSL draws its own entropy.
+
+    Every failure of OpenSSL becomes a `SecurityError` with reason HANDSHAKE_FAILED; what OpenSSL
+    wanted to tell the peer about it (an alert) is still to be fetched with `outgoing`.
+    """
+
+    def __init__(
+        self,
+        settings: ChannelSettings,
+        *,
+        client: bool,
+        certificate: x509.Certificate,
+        key: PrivateKey,
+        accept: Callable[[bytes, int], bool],
+    ) -> None:
+        """Prepare a channel in a context of its own, so that nothing is ever resumed.
+
+        Args:
+            settings: What to offer and accept.
+            client: We begin.
+            certificate: Ours; the peer must show one too.
+            key: Its private key.
+            accept: Judges each certificate of the peer, given (DER, depth), inside the handshake;
+                called more than once for one certificate.
+        """
+        context = _context(settings, client=client)
+        context.use_certificate(certificate)  # type: ignore[arg-type]
+        context.use_privatekey(key)  # type: ignore[arg-type]
+        self._callback_error: Exception | None = None
+
+        def verify(_c: object, peer: SSL.X509, _error: int, depth: int, _ok: int) -> bool:  # type: ignore[name-defined]
+            try:
+                return accept(_der(peer.to_cryptography()), depth)
+            except Exception as e:  # noqa: BLE001 - raised again where the caller stands
+                self._callback_error = e
+                return False
+
+        context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, verify)
+        self._connection = SSL.Connection(context)
+        if settings.record_limit:
+            self._connection.set_ciphertext_mtu(settings.record_limit)
+        if client:
+            self._connection.set_connect_state()
+        else:
+            self._connection.set_accept_state()
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes from the peer; DTLS takes one datagram at a time."""
+        self._connection.bio_write(data)
+
+    def outgoing(self) -> bytes:
+        """Return what is to be sent to the peer, possibly nothing."""
+        try:
+            return self._connection.bio_read(_DRAIN)
+        except SSL.WantReadError:
+            return b""
+
+    def handshake(self) -> bool:
+        """Go on with the handshake; True once it is complete."""
+        try:
+            self._connection.do_handshake()
+        except SSL.WantReadError:
+            return False
+        except SSL.Error as e:
+            raise self._refused(e) from None
+        return True
+
+    def read(self) -> bytes:
+        """Return the next piece of application data, or nothing.
+
+        Raises:
+            ChannelClosed: the peer ended the association.
+            SecurityError: the association is broken.
+        """
+        try:
+            return self._connection.recv(16384)
+        except SSL.WantReadError:
+            return b""
+        except SSL.ZeroReturnError:
+            raise ChannelClosed from None
+        except SSL.Error as e:
+            raise self._refused(e) from None
+
+    def write(self, data: bytes) -> None:
+        """Encrypt application data; it leaves through `outgoing`."""
+        try:
+            self._connection.sendall(data)  # `send` takes 16 KiB of more and says nothing
+        except SSL.Error as e:
+            raise self._refused(e) from None
+
+    def close(self) -> None:
+        """Put a close_notify into `outgoing` where the association still allows one."""
+        with contextlib.suppress(SSL.Error):  # before or after its life nobody is to be told
+            self._connection.shutdown()
+
+    def timer(self) -> float | None:
+        """Return the seconds until DTLS wants `expire`, by OpenSSL's own clock."""
+        return self._connection.DTLSv1_get_timeout()
+
+    def expire(self) -> None:
+        """Let OpenSSL resend its flight if its own timer ran out."""
+        try:
+            self._connection.DTLSv1_handle_timeout()
+        except SSL.Error as e:
+            raise self._refused(e) from None
+
+    def export(self, label: str, length: int, context: bytes | None = None) -> bytes:
+        """Return keying material (RFC 5705, RFC 8446 7.5); no context is not an empty one.
+
+        After a refused certificate OpenSSL still answers here: callers export only once
+        `handshake` has returned True.
+        """
+        return bytes(self._connection.export_keying_material(label.encode(), length, context))
+
+    @property
+    def peer_certificate(self) -> x509.Certificate | None:
+        """The certificate whose key the peer proved to hold."""
+        return self._connection.get_peer_certificate(as_cryptography=True)  # type: ignore[call-arg, return-value]
+
+    @property
+    def peer_chain(self) -> Sequence[x509.Certificate]:
+        """All the peer sent; OpenSSL leaves the leaf out where we are the server."""
+        chain = self._connection.get_peer_cert_chain(as_cryptography=True)  # type: ignore[call-arg]
+        return chain or ()  # type: ignore[return-value]
+
+    @property
+    def alpn(self) -> str:
+        """The negotiated application protocol, empty if none."""
+        return self._connection.get_alpn_proto_negotiated().decode("latin-1")
+
+    @property
+    def srtp_profile(self) -> str:
+        """The negotiated DTLS-SRTP profile, empty if none."""
+        return self._connection.get_selected_srtp_profile().decode("latin-1")
+
+    @property
+    def group(self) -> str:
+        """The key exchange group, in OpenSSL's spelling."""
+        return self._connection.get_group_name() or ""
+
+    @property
+    def cipher(self) -> str:
+        """The cipher suite, in OpenSSL's spelling."""
+        return self._connection.get_cipher_name() or ""
+
+    @property
+    def protocol(self) -> str:
+        """The protocol version: "DTLSv1.2" or "TLSv1.3"."""
+        return self._connection.get_protocol_version_name()
+
+    @property
+    def extended_master_secret(self) -> bool:
+        """The master secret covers the whole handshake (RFC 7627)."""
+        # Asked of OpenSSL, never parsed from records: a decoy ServerHello fools a parser.
+        return bool(_lib.SSL_get_extms_support(self._connection._ssl) == 1)  # noqa: SLF001
+
+    def _refused(self, error: SSL.Error) -> SecurityError:
+        if self._callback_error is not None:
+            cause = self._callback_error
+            if isinstance(cause, SecurityError):
+                return cause
+            raise cause  # a bug of ours, not to be mistaken for the peer's
+        causes = error.args[0] if error.args and isinstance(error.args[0], list) else []
+        words = "; ".join(str(entry[-1]) for entry in causes) or "the association is closed"
+        return SecurityError(f"the secure channel failed: {words}", reason=Reason.HANDSHAKE_FAILED)
+
+
+def certificate_der(certificate: x509.Certificate) -> bytes:
+    """Return the bytes of which fingerprints are taken."""
+    return _der(certificate)
+
+
+def _der(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.DER)
+
+
+def _context(settings: ChannelSettings, *, client: bool) -> SSL.Context:
+    if settings.version is Version.DTLS_1_2:
+        context = SSL.Context(SSL.DTLS_METHOD)
+        context.set_min_proto_version(_DTLS_1_2)
+        context.set_max_proto_version(_DTLS_1_2)
+        context.set_cipher_list(settings.ciphers.encode())
+    else:
+        context = SSL.Context(SSL.TLS_METHOD)
+        context.set_min_proto_version(SSL.TLS1_3_VERSION)
+        context.set_max_proto_version(SSL.TLS1_3_VERSION)
+        context.set_tls13_ciphersuites(settings.ciphers.encode())
+    context.set_options(
+        SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_QUERY_MTU | SSL.OP_NO_COMPRESSION  # type: ignore[attr-defined]
+    )
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    raw = context._context  # noqa: SLF001 - see the module's docstring
+    if _lib.SSL_CTX_set1_curves_list(raw, settings.groups.encode()) != 1:
+        raise Unsupported(f"this build of OpenSSL lacks a key exchange of {settings.groups}")
+    if _lib.SSL_CTX_set1_sigalgs_list(raw, settings.signature_algorithms.encode()) != 1:
+        raise Unsupported(
+            f"this build of OpenSSL lacks a signature of {settings.signature_algorithms}"
+        )
+    if settings.srtp_profiles:
+        context.set_tlsext_use_srtp(":".join(settings.srtp_profiles).encode())
+    if settings.alpn:
+        wanted = [protocol.encode() for protocol in settings.alpn]
+        if client:
+            context.set_alpn_protos(wanted)
+        else:
+
+            def select(_c: object, offered: list[bytes]) -> bytes | SSL._NoOverlappingProtocols:  # type: ignore[name-defined]
+                common = next((protocol for protocol in wanted if protocol in offered), None)
+                return SSL.NO_OVERLAPPING_PROTOCOLS if common is None else common
+
+            context.set_alpn_select_callback(select)
+    return context
