@@ -117,6 +117,24 @@ class IdentityChanged(SecurityError):
     default = Reason.IDENTITY_CHANGED
 
 
+class StatementInvalid(SecurityError):
+    """An identity statement breaks a rule, or its signatures do not hold."""
+
+    default = Reason.STATEMENT_INVALID
+
+
+class AddressNotOwned(SecurityError):
+    """The peer proved a key that has no right to the address of this call."""
+
+    default = Reason.ADDRESS_NOT_OWNED
+
+
+class Revoked(SecurityError):
+    """The device or the root key was withdrawn, or its time is over."""
+
+    default = Reason.REVOKED
+
+
 class TicketRefused(SecurityError):
     """The ticket is unknown, used by someone else, or expired; one answer for all."""
 

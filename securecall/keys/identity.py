@@ -1,0 +1,63 @@
+"""The root key of a person: signs which addresses and devices are theirs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, NoReturn
+
+from securecall.errors import UsageError
+from securecall.keys.encoding import label, length_prefixed, sha512
+from securecall.keys.signing import (
+    Signer,
+    ed25519_public,
+    ed25519_sign,
+    generate_seed,
+    require_ed25519_public,
+)
+from securecall.secret import Secret
+
+__all__ = ["FINGERPRINT_SIZE", "RootKey", "Signer", "require_ed25519_public", "root_fingerprint"]
+
+FINGERPRINT_SIZE: Final = 64
+
+
+def root_fingerprint(ed25519: bytes, mldsa65: bytes = b"") -> bytes:
+    """Return root_fp = H(L("root") || lp(ed25519) || lp(mldsa65 or "")), 64 bytes."""
+    return sha512(label("root") + length_prefixed(ed25519) + length_prefixed(mldsa65))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RootKey:
+    """An Ed25519 root key; it never leaves the endpoint.
+
+    Attributes:
+        seed: The 32 bytes the key is made of; 24 words on paper are its backup.
+        public: The public key, 32 bytes.
+        fingerprint: root_fp, 64 bytes.
+    """
+
+    seed: Secret = field(repr=False)
+    public: bytes
+    fingerprint: bytes = field(repr=False)
+
+    @classmethod
+    def generate(cls) -> RootKey:
+        """Draw a new root key."""
+        return cls.from_seed(generate_seed())
+
+    @classmethod
+    def from_seed(cls, seed: Secret) -> RootKey:
+        """Make the key of a 32-byte seed.
+
+        Raises:
+            UsageError: the seed is not 32 bytes.
+        """
+        public = ed25519_public(seed)
+        return cls(seed=seed, public=public, fingerprint=root_fingerprint(public))
+
+    def sign(self, data: bytes) -> bytes:
+        """Return the signature of the data, 64 bytes."""
+        return ed25519_sign(self.seed, data)
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise UsageError("a RootKey is never copied or serialised")

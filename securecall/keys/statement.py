@@ -1,0 +1,174 @@
+"""The identity statement: which addresses and devices belong to a root key, signed by it.
+
+Reading is `statement_grammar`, the value `statement_content`; here statements are built, and
+weighed against what was seen of the same root before.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from securecall.address import ANONYMOUS, Address
+from securecall.errors import Reason, SecurityError, UsageError
+from securecall.keys.device import DeviceKey
+from securecall.keys.encoding import build_base64url, build_json
+from securecall.keys.identity import RootKey
+from securecall.keys.statement_content import (
+    DEVICE_LIFETIME,
+    MAX_ITEMS,
+    MAX_LIFETIME,
+    MAX_REVOKED,
+    MAX_SIZE,
+    PROTECTED,
+    DeviceEntry,
+    OmemoKey,
+    Statement,
+)
+from securecall.keys.statement_grammar import parse_statement
+
+__all__ = [
+    "DeviceEntry",
+    "OmemoKey",
+    "Statement",
+    "StatementChange",
+    "StatementVerdict",
+    "build_statement",
+    "merge",
+    "next_seq",
+    "parse_statement",
+]
+
+
+class StatementChange(enum.StrEnum):
+    """How a statement relates to the last one seen of its root."""
+
+    FIRST = "first"
+    SAME = "same"
+    NEWER = "newer"
+    FORK = "fork"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatementVerdict:
+    """The statement to go by from now on.
+
+    Attributes:
+        change: How it came about; FORK deserves a warning to the user.
+        statement: What holds, with everything withdrawn before still withdrawn.
+    """
+
+    change: StatementChange
+    statement: Statement
+
+
+def merge(known: Statement | None, seen: Statement) -> StatementVerdict:
+    """Weigh a statement against what is known of the same root.
+
+    Withdrawn devices stay withdrawn. Two statements under one number (FORK) leave only what both
+    list: someone else may be signing with this root.
+
+    Args:
+        known: The result of the last merge, None if there was none.
+        seen: As parsed just now.
+
+    Raises:
+        SecurityError: ROLLBACK, `seen` is older than what is known.
+        UsageError: the two have different roots.
+    """
+    if known is None:
+        return StatementVerdict(change=StatementChange.FIRST, statement=seen)
+    if known.root_fp != seen.root_fp:
+        raise UsageError("statements of different roots cannot be merged")
+    if seen.seq < known.seq:
+        raise SecurityError(
+            "the peer showed an identity statement older than one seen before",
+            reason=Reason.ROLLBACK,
+        )
+    if seen.seq > known.seq:
+        return StatementVerdict(
+            change=StatementChange.NEWER,
+            statement=seen.narrowed(revoked=known.revoked, devices=None),
+        )
+    # After a fork `known` is already narrowed: narrowing again by it keeps that.
+    same = seen.payload_hash == known.payload_hash
+    return StatementVerdict(
+        change=StatementChange.SAME if same else StatementChange.FORK,
+        statement=seen.narrowed(
+            revoked=known.revoked, devices=frozenset(entry.raw for entry in known.devices)
+        ),
+    )
+
+
+def next_seq(previous: int, *, unix_ms: int) -> int:
+    """Return the sequence number for a new statement: max(previous + 1, Unix milliseconds)."""
+    return max(previous + 1, unix_ms)
+
+
+def build_statement(
+    root: RootKey,
+    *,
+    seq: int,
+    iat: int,
+    exp: int,
+    addresses: Sequence[Address],
+    devices: Sequence[DeviceKey],
+    require: Sequence[str] = (),
+    revoked: Sequence[str] = (),
+    caps: Sequence[str] = ("id1", "sframe5"),
+    not_after: int | None = None,
+) -> bytes:
+    """Sign a statement.
+
+    Args:
+        root: Whose it is.
+        seq: From `next_seq`.
+        iat: Unix seconds of issue.
+        exp: Unix seconds of expiry, at most 14 days after `iat`.
+        addresses: Claimed addresses.
+        devices: Devices, which prove possession of their keys here.
+        require: Protections every call must have.
+        revoked: Ids withdrawn for ever.
+        caps: What the devices can do, for diagnostics.
+        not_after: Unix seconds after which the devices are not accepted; a year after `iat`.
+
+    Raises:
+        UsageError: a limit is broken that every receiver would refuse.
+    """
+    if not 0 < exp - iat <= MAX_LIFETIME:
+        raise UsageError("a statement lives for more than 0 and at most 14 days")
+    if len(addresses) > MAX_ITEMS or len(devices) > MAX_ITEMS or len(revoked) > MAX_REVOKED:
+        raise UsageError(
+            f"at most {MAX_ITEMS} addresses, {MAX_ITEMS} devices, {MAX_REVOKED} withdrawn"
+        )
+    if ANONYMOUS in addresses:
+        raise UsageError("the anonymous address belongs to nobody")
+    until = iat + DEVICE_LIFETIME if not_after is None else not_after
+    listed: list[object] = []
+    for device in devices:
+        entry = device.entry(caps, until)
+        proof = build_base64url(device.proof(root.fingerprint, entry))
+        listed.append({"entry": build_base64url(entry), "pop": {"ed25519": proof}})
+    payload = build_json(
+        {
+            "v": 1,
+            "root": {"ed25519": build_base64url(root.public)},
+            "seq": seq,
+            "iat": iat,
+            "exp": exp,
+            "addrs": [str(address) for address in addresses],
+            "devices": listed,
+            "require": list(require),
+            "revoked": list(revoked),
+        }
+    )
+    protected = build_base64url(PROTECTED)
+    body = build_base64url(payload)
+    signature = build_base64url(root.sign(f"{protected}.{body}".encode("ascii")))
+    data = build_json(
+        {"payload": body, "signatures": [{"protected": protected, "signature": signature}]}
+    )
+    if len(data) > MAX_SIZE:
+        raise UsageError(f"the statement takes {len(data)} bytes, more than {MAX_SIZE}")
+    return data
