@@ -1,0 +1,232 @@
+"""All benchmarks: every figure a program of its own, ours and theirs in turn, medians compared.
+
+    python3 dev.py bench                     everything, about six minutes
+    python3 dev.py bench --quick             one short run of each
+    python3 dev.py bench --only pcmu-10      the rows whose id begins so
+
+Prints a table and writes bench.json: rows of `id, ours, theirs, ratio, target, ok`. Absolute
+figures depend on the machine and its load; the ratio of one run is what counts. `ok` is null where
+a side could not be measured, and `note` says why. Nothing here is a test: it fails no build.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from tests.bench.measure import ABSENT
+from tests.paths import PROJECT
+
+OUTPUT = PROJECT / "bench.json"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number a program prints.
+
+    Attributes:
+        program: Module under tests.bench, with its arguments; "{seconds}" is filled in.
+        key: Name of the number in the JSON it prints.
+    """
+
+    program: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One claim: ours is at most `limit` times theirs, or at most `limit` alone."""
+
+    id: str
+    unit: str
+    ours: Figure
+    theirs: Figure | None
+    limit: float
+
+    @property
+    def target(self) -> str:
+        """The claim in words."""
+        if self.theirs is None:
+            return f"<= {self.limit:g} {self.unit}"
+        return "<= theirs" if self.limit == 1 else f"<= 1/{1 / self.limit:g} of theirs"
+
+
+def _cpu(codec: str, calls: int) -> tuple[Figure, Figure]:
+    key = "cpu_pct_per_endpoint"
+    return (
+        Figure(f"engine_cpu {codec} {calls} {{seconds}}", key),
+        Figure(f"peers.aiortc_call {codec} {calls} {{seconds}}", key),
+    )
+
+
+def _pjsua2(calls: int) -> Figure:
+    return Figure(f"peers.pjsua2_call {calls} {{seconds}}", "cpu_pct_per_endpoint")
+
+
+PCMU_1, AIORTC_PCMU_1 = _cpu("pcmu", 1)
+PCMU_4, _ = _cpu("pcmu", 4)
+PCMU_10, AIORTC_PCMU_10 = _cpu("pcmu", 10)
+OPUS_5, AIORTC_OPUS_5 = _cpu("opus", 5)
+LATENCY, AIORTC_LATENCY = Figure("latency pcmu", "ms"), Figure("peers.aiortc_latency pcmu", "ms")
+SETUP = Figure("setup_cpu", "setup_cpu_ms")
+AIORTC_SETUP = Figure(AIORTC_PCMU_10.program, "setup_cpu_ms")
+SIP = Figure("sip_parse", "us")
+
+CPU = "% of a core per endpoint"
+ROWS = (
+    Row("pcmu-1-aiortc", CPU, PCMU_1, AIORTC_PCMU_1, 1 / 3),
+    Row("pcmu-1-pjsua2", CPU, PCMU_1, _pjsua2(1), 1.0),
+    Row("pcmu-4-pjsua2", CPU, PCMU_4, _pjsua2(4), 1 / 1.4),
+    Row("pcmu-10-aiortc", CPU, PCMU_10, AIORTC_PCMU_10, 1 / 12),
+    Row("opus-5-aiortc", CPU, OPUS_5, AIORTC_OPUS_5, 1 / 3.5),
+    Row("latency", "ms app to app", LATENCY, None, 25.0),
+    Row("latency-aiortc", "ms app to app", LATENCY, AIORTC_LATENCY, 1 / 3),
+    Row("setup-aiortc", "ms CPU, both ends", SETUP, AIORTC_SETUP, 1 / 3),
+    Row("sip-aiosipua", "us per INVITE", SIP, Figure("peers.sip_parse aiosipua", "us"), 1 / 3),
+    Row("sip-sipmessage", "us per INVITE", SIP, Figure("peers.sip_parse sipmessage", "us"), 1 / 4),
+    Row("import", "ms CPU", Figure("import_cost", "cpu_ms"), None, 150.0),
+)
+# Programs that print rows of their own, one JSON object a line, as they are to stand in the table.
+OWN_ROWS = {"pesq": "pesq"}
+
+
+class Missing(Exception):
+    """A figure that cannot be had here; the text says why."""
+
+
+def run(program: str, *, seconds: float) -> str:
+    """Run a measuring program and return what it printed."""
+    name, *arguments = program.format(seconds=seconds).split()
+    path = PROJECT / "tests" / "bench" / (name.replace(".", "/") + ".py")
+    if not path.exists():
+        raise Missing(f"not written yet: {path.relative_to(PROJECT)}")
+    command = [sys.executable, "-m", f"tests.bench.{name}", *arguments]
+    try:
+        done = subprocess.run(
+            command, cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False
+        )
+    except subprocess.TimeoutExpired as e:
+        raise Missing(f"{program} took more than {e.timeout:.0f} s") from e
+    if done.returncode == ABSENT:
+        raise Missing(f"peer absent: pip install {json.loads(done.stdout)['absent']}")
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise Missing(f"{program} failed: {last[:200]}")
+    return done.stdout
+
+
+def objects(text: str) -> list[dict[str, object]]:
+    """The JSON objects in a program's output; libraries print lines of their own in between."""
+    found: list[dict[str, object]] = []
+    for line in text.splitlines():
+        if line.startswith(("{", "[")):
+            value = json.loads(line)
+            found.extend(value if isinstance(value, list) else [value])
+    return found
+
+
+class Board:
+    """Runs each program once a round, whatever number of rows wants it, and keeps the medians."""
+
+    def __init__(self, *, rounds: int, seconds: float) -> None:
+        """Measure `rounds` times, CPU over `seconds`."""
+        self._rounds, self._seconds = rounds, seconds
+        self._answers: dict[str, list[dict[str, object]]] = {}
+        self._missing: dict[str, str] = {}
+
+    def measure(self, programs: Iterable[str], say: Callable[[str], None]) -> None:
+        """Run them all, round by round, so that a slow minute of the machine hits every side."""
+        order = list(dict.fromkeys(programs))
+        for number in range(self._rounds):
+            for program in order:
+                if program in self._missing:
+                    continue
+                begun = time.monotonic()
+                try:
+                    last = objects(run(program, seconds=self._seconds))[-1]
+                    self._answers.setdefault(program, []).append(last)
+                    verdict = f"{time.monotonic() - begun:.0f} s"
+                except Missing as e:
+                    self._missing[program] = verdict = str(e)
+                say(f"  round {number + 1}/{self._rounds}  {program.split(' {')[0]}: {verdict}")
+
+    def value(self, figure: Figure) -> float:
+        """The median of a figure over the rounds."""
+        if figure.program in self._missing:
+            raise Missing(self._missing[figure.program])
+        return statistics.median(float(a[figure.key]) for a in self._answers[figure.program])
+
+
+def compare(row: Row, board: Board) -> dict[str, object]:
+    """One row of the table."""
+    line: dict[str, object] = {"id": row.id, "unit": row.unit, "ours": None, "theirs": None}
+    line |= {"ratio": None, "target": row.target, "ok": None, "note": ""}
+    try:
+        line["ours"] = ours = board.value(row.ours)
+        if row.theirs is None:
+            line["ok"] = ours <= row.limit
+        else:
+            line["theirs"] = theirs = board.value(row.theirs)
+            line["ratio"] = ours / theirs
+            line["ok"] = ours / theirs <= row.limit
+    except Missing as e:
+        line["note"] = str(e)
+    return line
+
+
+def own_rows(program: str, *, seconds: float) -> list[dict[str, object]]:
+    """The rows a program prints itself."""
+    try:
+        return [row for row in objects(run(program, seconds=seconds)) if "id" in row]
+    except Missing as e:
+        return [{"id": program, "note": str(e)}]
+
+
+def table(lines: list[dict[str, object]]) -> str:
+    """The rows for a person."""
+    verdicts = {True: "ok", False: "MISSED", None: "-"}
+
+    def number(value: object) -> str:
+        return f"{value:.3g}" if isinstance(value, int | float) else "-"
+
+    text = [f"{'':22}{'ours':>9}{'theirs':>9}{'ratio':>8}  {'target':22}"]
+    for line in lines:
+        ours, theirs, ratio = (number(line.get(k)) for k in ("ours", "theirs", "ratio"))
+        verdict = verdicts.get(line.get("ok"), "-")
+        end = line.get("note") or line.get("unit", "")
+        target = str(line.get("target", ""))
+        text.append(f"{line['id']:22}{ours:>9}{theirs:>9}{ratio:>8}  {target:22}{verdict:7} {end}")
+    return "\n".join(text)
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="one short run of each")
+    parser.add_argument("--only", default="", metavar="ID", help="rows whose id begins so")
+    options = parser.parse_args()
+    rounds, seconds = (1, 2.0) if options.quick else (3, 4.0)
+    rows = [row for row in ROWS if row.id.startswith(options.only)]
+    board = Board(rounds=rounds, seconds=seconds)
+    figures = [figure for row in rows for figure in (row.ours, row.theirs) if figure]
+    board.measure((f.program for f in figures), lambda text: print(text, flush=True))
+    lines = [compare(row, board) for row in rows]
+    for name, program in OWN_ROWS.items():
+        if name.startswith(options.only) or options.only.startswith(name):
+            lines += own_rows(program, seconds=seconds)
+    print("\n" + table(lines))
+    machine = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    report = {"machine": machine, "rounds": rounds, "seconds": seconds, "rows": lines}
+    OUTPUT.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    print(f"\nwritten to {OUTPUT.name}")
+
+
+if __name__ == "__main__":
+    main()
