@@ -142,12 +142,14 @@ def requirements(folder: Path, *groups: str) -> list[str]:
 def environment(*groups: str, name: str = ".venv", optional: bool = False) -> Path:
     """Return the Python of an environment that has the package and these groups.
 
-    Made on first use and renewed when pyproject.toml changes. With `optional`, entries of the
+    Made on first use and renewed when what pyproject.toml asks for changes. With `optional`, entries of the
     groups that cannot be installed here are named and left out.
     """
     folder = Path(os.environ["SECURECALL_VENV"]) if os.getenv("SECURECALL_VENV") else ROOT / name
     python, stamp = interpreter(folder), folder / "securecall.stamp"
-    state = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
+    # Tool settings, below, ask for no new installation.
+    described = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("\n[tool.")[0]
+    state = hashlib.sha256(described.encode()).hexdigest()
     known = json.loads(stamp.read_text()) if stamp.exists() else {}
     if not answer([str(python), "-c", "print(1)"]):
         known = {}
