@@ -1,0 +1,164 @@
+"""The audio codecs: what we can offer, and an encoder or decoder for what was agreed."""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from securecall.errors import ProtocolError, Unsupported, UsageError
+from securecall.media import g711, opus
+from securecall.media.concealment import Concealer
+from securecall.media.description import Codec
+
+OPUS: Final = Codec(
+    payload_type=111,
+    name="opus",
+    clock_rate=48000,
+    channels=2,
+    parameters=(("cbr", "1"), ("maxplaybackrate", "48000"), ("stereo", "0"), ("useinbandfec", "1")),
+)
+"""Mono inside; the two channels and the clock are what RFC 7587 asks of every rtpmap."""
+
+PCMU: Final = Codec(payload_type=0, name="PCMU", clock_rate=8000)
+PCMA: Final = Codec(payload_type=8, name="PCMA", clock_rate=8000)
+
+_LAWS = ("PCMU", "PCMA")
+
+
+class Encoder(Protocol):
+    """Makes one packet from one frame of 20 ms."""
+
+    @property
+    def rate(self) -> int:
+        """Of the sound, Hz."""
+        ...
+
+    @property
+    def samples(self) -> int:
+        """How many in a frame."""
+        ...
+
+    def encode(self, pcm: bytes) -> bytes:
+        """Return the payload of one frame; always the same number of bytes."""
+        ...
+
+    def expect_loss(self, fraction: float) -> None:
+        """Take the loss the listener reports, 0..1."""
+        ...
+
+
+class Decoder(Protocol):
+    """Makes sound from packets, and from their absence."""
+
+    @property
+    def rate(self) -> int:
+        """Of the sound, Hz."""
+        ...
+
+    def decode(self, payload: bytes) -> bytes:
+        """Return one packet's sound; ProtocolError where it is none."""
+        ...
+
+    def conceal(self) -> bytes:
+        """Return a guess at one lost packet."""
+        ...
+
+    def recover(self, following: bytes) -> bytes:
+        """Return a lost packet from the one after it, or a guess."""
+        ...
+
+
+class G711Encoder:
+    """PCMU or PCMA at 8 kHz, 160 bytes a packet."""
+
+    rate: Final = g711.RATE
+    samples: Final = g711.RATE // 50
+
+    __slots__ = ("_law",)
+
+    def __init__(self, law: str) -> None:
+        """Make an encoder of `law`, "PCMU" or "PCMA"."""
+        self._law = law
+        g711.compress(law, b"\0\0")  # make the tables now, not in the first packet
+
+    def encode(self, pcm: bytes) -> bytes:
+        """Return one byte a sample."""
+        return g711.compress(self._law, pcm)
+
+    def expect_loss(self, fraction: float) -> None:
+        """Do nothing: there is no redundancy to be had."""
+
+
+class G711Decoder:
+    """PCMU or PCMA at 8 kHz, with our own concealment."""
+
+    rate: Final = g711.RATE
+
+    __slots__ = ("_concealer", "_last", "_law")
+
+    def __init__(self, law: str) -> None:
+        """Make a decoder of `law`, "PCMU" or "PCMA"."""
+        self._law = law
+        self._concealer = Concealer(g711.RATE)
+        self._last = g711.RATE // 50
+
+    def decode(self, payload: bytes) -> bytes:
+        """Return two bytes for each of the payload's.
+
+        Raises:
+            ProtocolError: nothing, or more than 120 ms.
+        """
+        if not 0 < len(payload) <= 960:
+            raise ProtocolError("a G.711 packet of no plausible length", rule="RFC 3551 4.5.14")
+        self._last = len(payload)
+        return self._concealer.played(g711.expand(self._law, payload))
+
+    def conceal(self) -> bytes:
+        """Return a guess at one lost packet, as long as the one before it."""
+        return self._concealer.conceal(self._last)
+
+    def recover(self, following: bytes) -> bytes:
+        """Return a guess; G.711 packets say nothing of each other."""
+        return self._concealer.conceal(self._last)
+
+
+def available() -> tuple[Codec, ...]:
+    """The codecs this machine can offer, best first."""
+    return (OPUS, PCMU, PCMA) if opus.is_available() else (PCMU, PCMA)
+
+
+def encoder(codec: Codec, *, bitrate: int = 28000, complexity: int = 5) -> Encoder:
+    """Return an encoder for an agreed codec; bit rate and complexity matter to Opus only.
+
+    Raises:
+        Unsupported: we have no such codec here.
+        UsageError: an argument is out of range.
+    """
+    if codec.name.upper() in _LAWS:
+        return G711Encoder(codec.name.upper())
+    _require_opus(codec)
+    return opus.OpusEncoder(bitrate=bitrate, complexity=complexity)
+
+
+def decoder(codec: Codec, *, rate: int | None = None) -> Decoder:
+    """Return a decoder for an agreed codec; `rate` (Opus only) is the output's, 48 kHz if None.
+
+    Raises:
+        Unsupported: we have no such codec here.
+        UsageError: the codec cannot give this rate.
+    """
+    if codec.name.upper() in _LAWS:
+        if rate not in (None, g711.RATE):
+            raise UsageError(f"G.711 gives {g711.RATE} Hz, not {rate}")
+        return G711Decoder(codec.name.upper())
+    _require_opus(codec)
+    return opus.OpusDecoder(rate=opus.RATE if rate is None else rate)
+
+
+def has_recovery(codec: Codec) -> bool:
+    """Say whether a packet may carry redundancy for the one before it."""
+    return codec.name.lower() == "opus"
+
+
+def _require_opus(codec: Codec) -> None:
+    if codec.name.lower() != "opus":
+        raise Unsupported(f"no codec {codec.name}/{codec.clock_rate} here")

@@ -1,0 +1,363 @@
+"""One audio stream of one call: on every tick a frame goes out and a frame is played."""
+
+from __future__ import annotations
+
+import enum
+import logging
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from securecall.errors import ProtocolError, UsageError
+from securecall.media import codecs
+from securecall.media.clock import Clock as Clock
+from securecall.media.description import Codec, Direction
+from securecall.media.endpoints import AudioSink, AudioSource
+from securecall.media.frames import TICK, AudioFrame
+from securecall.media.playout import Playout
+from securecall.media.statistics import AudioStatistics as AudioStatistics
+from securecall.rtp.packet import rtp_header, split_rtp
+from securecall.rtp.sframe import (
+    IntegrityAlarm,
+    SframeError,
+    SframeFailure,
+    SframeReceiver,
+    SframeSender,
+    rtp_metadata,
+)
+from securecall.rtp.srtp import Rejection, SrtpError, SrtpSession
+
+log = logging.getLogger(__name__)
+
+_TICKS_PER_SECOND: Final = 50
+
+
+class Gate(enum.StrEnum):
+    """Whether media may pass.
+
+    CLOSED: nothing captured leaves, nothing received is opened, decoded, delivered or kept.
+    VERIFYING: audio only, so that people can read the words to each other.
+    OPEN: all media.
+    """
+
+    CLOSED = "closed"
+    VERIFYING = "verifying"
+    OPEN = "open"
+
+
+class AudioSession:
+    """Sends one source, plays into any number of sinks, and measures both ways.
+
+    Everything happens on the event loop's thread, in `receive` (called by the path as it drains
+    its socket) and `tick` (called by the clock). While the gate is open one packet leaves on every
+    tick: the source's sound, or silence where it has none or the stream is muted, always of one
+    size. The gate is CLOSED at first.
+
+    Attributes:
+        source: What is sent; None sends silence.
+        muted: Silence is sent; the source is read on and thrown away.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        send: Callable[[bytes], object],
+        srtp: SrtpSession,
+        *,
+        codec: Codec,
+        receive_codecs: Iterable[Codec],
+        ssrc: int,
+        sequence: int,
+        timestamp: int,
+        cname: str,
+        mid: str = "",
+        sframe_send: SframeSender | None = None,
+        sframe_receive: SframeReceiver | None = None,
+        on_alarm: Callable[[IntegrityAlarm], None] | None = None,
+        on_failure: Callable[[Exception], None] | None = None,
+        opus_bitrate: int = 28000,
+        opus_complexity: int = 5,
+        opus_rate: int | None = None,
+    ) -> None:
+        """Prepare a stream; nothing moves before `start`.
+
+        Args:
+            clock: What drives it.
+            send: Puts a datagram on the path; called synchronously.
+            srtp: The keys of the path, both ways.
+            codec: What we send, with the peer's payload type.
+            receive_codecs: What the peer may send, with our payload types; at least one.
+            ssrc: Ours, random, 32 bits.
+            sequence: Our first, random, 0..65535.
+            timestamp: Our first, random, 32 bits.
+            cname: Ours, random for each call (RFC 7022 4.2).
+            mid: The m-line's a=mid, "" if it has none.
+            sframe_send: Our end-to-end layer; both directions have one, or neither.
+            sframe_receive: The peer's.
+            on_alarm: Told when media of the peer fails authentication too often.
+            on_failure: Told what a source, a sink or the path raised; a source or sink that
+                raised is taken out, the call goes on.
+            opus_bitrate: Of the encoder, bit/s.
+            opus_complexity: Of the encoder, 0..10.
+            opus_rate: Hz of what the sinks get from Opus; 48000 if None.
+
+        Raises:
+            Unsupported: a codec is not available here.
+            UsageError: a number is out of range, or only one direction has SFrame.
+        """
+        if (sframe_send is None) != (sframe_receive is None):
+            raise UsageError("SFrame protects both directions or none")
+        self._clock = clock
+        self._send = send
+        self._srtp = srtp
+        self._protect, self._unprotect = srtp.protect, srtp.unprotect
+        self._encoder = codecs.encoder(codec, bitrate=opus_bitrate, complexity=opus_complexity)
+        self._encode = self._encoder.encode
+        self._samples, self._rate = self._encoder.samples, self._encoder.rate
+        self._silence = bytes(2 * self._samples)
+        self._payload_type = codec.payload_type
+        self._step = round(codec.clock_rate * TICK)
+        self._ssrc, self._sequence, self._timestamp = ssrc, sequence, timestamp
+        self._marker = True
+        self._cname = cname
+        self._sframe_send, self._sframe_receive = sframe_send, sframe_receive
+        self._seal = None if sframe_send is None else sframe_send.seal_rtp
+        self._metadata = rtp_metadata(codec.payload_type, mid)
+        accepted = {c.payload_type: c for c in receive_codecs}
+        self._bound = {number: rtp_metadata(number, mid) for number in accepted}
+        self._open = None if sframe_receive is None else sframe_receive.open_rtp
+        self._playout = Playout(accepted, opus_rate=opus_rate)
+        self._on_alarm, self._on_failure = on_alarm, on_failure
+        self._gate = Gate.CLOSED
+        self._source: AudioSource | None = None
+        self._sinks: tuple[AudioSink, ...] = ()
+        self.muted = False
+        self._ticks = 0
+        self._packets_sent = self._bytes_sent = 0
+        self._packets_received = self._bytes_received = 0
+        self._malformed = self._unknown = self._gated = self._played = 0
+        self._closed = False
+        self._sends = self._plays = True
+
+    @property
+    def source(self) -> AudioSource | None:
+        """What is sent; None sends silence."""
+        return self._source
+
+    @source.setter
+    def source(self, source: AudioSource | None) -> None:
+        if source is not None:
+            source.discard()
+        self._source = source
+
+    @property
+    def gate(self) -> Gate:
+        """Whether media may pass."""
+        return self._gate
+
+    @gate.setter
+    def gate(self, gate: Gate) -> None:
+        gate = Gate(gate)
+        if self._gate is Gate.CLOSED or gate is Gate.CLOSED:
+            self._playout.flush()  # nothing received under one verdict is played under another
+            if self._source is not None:
+                self._source.discard()
+            self._marker = True
+        self._gate = gate
+
+    def set_direction(self, direction: Direction) -> None:
+        """Obey the agreement, seen from us: on hold nothing is sent, or played, or neither."""
+        self._sends = direction in (Direction.SENDRECV, Direction.SENDONLY)
+        self._plays = direction in (Direction.SENDRECV, Direction.RECVONLY)
+        self._marker = True
+
+    def add_sink(self, sink: AudioSink) -> None:
+        """Deliver what is received to `sink` too."""
+        self._sinks = (*self._sinks, sink)
+
+    def remove_sink(self, sink: AudioSink) -> None:
+        """Deliver nothing more to `sink`; nothing happens if it is not one."""
+        self._sinks = tuple(s for s in self._sinks if s is not sink)
+
+    def mute(self, *, muted: bool = True) -> None:
+        """Send silence instead of the source, in packets of the same size; or the source again."""
+        self.muted = muted
+
+    def start(self) -> None:
+        """Let the clock drive this stream."""
+        if self._closed:
+            raise UsageError("this audio stream is over")
+        self._clock.add(self, self._fail)
+
+    def close(self) -> None:
+        """Say BYE if the gate is open, stop, and let go of the keys; safe to call again."""
+        if self._closed:
+            return
+        self._closed = True
+        self._clock.remove(self)
+        self._gate = Gate.CLOSED
+        self._playout.flush()
+        self._source = None
+        self._sinks = ()
+        self._srtp.close()
+        self._protect, self._unprotect = self._srtp.protect, self._srtp.unprotect
+
+    def receive(self, datagram: bytes) -> None:
+        """Take a datagram of the path that was classified as RTP or RTCP; never raises for it."""
+        if self._closed:
+            return
+        if len(datagram) > 1 and 192 <= datagram[1] <= 223:  # RFC 5761 4
+            self._receive_rtcp(datagram)
+            return
+        try:
+            packet = self._unprotect(datagram)
+        except SrtpError:
+            return  # counted by the session
+        self._packets_received += 1
+        self._bytes_received += len(datagram)
+        if self._gate is Gate.CLOSED or not self._plays:
+            # SRTP went first so that its rollover counter follows the stream.
+            self._gated += 1
+            return
+        self._accept(packet)
+
+    def _accept(self, packet: bytes) -> None:
+        try:
+            second, sequence, timestamp, ssrc, payload = split_rtp(packet)
+        except ProtocolError:
+            self._malformed += 1
+            return
+        payload_type = second & 0x7F
+        metadata = self._bound.get(payload_type)
+        if metadata is None:
+            self._unknown += 1
+            return
+        now = self._clock.now()
+        if self._open is not None:
+            try:
+                payload = self._open(payload, metadata)
+            except SframeError as e:
+                if e.failure is SframeFailure.UNKNOWN_KEY and self._sframe_receive is not None:
+                    self._sframe_receive.hold(packet, now=now)
+                return  # counted by the receiver
+        self._playout.push(ssrc, sequence, timestamp, payload_type, payload, now)
+
+    def retry_held(self) -> None:
+        """Open what waited for its SFrame key; to be called after a key was added."""
+        if self._sframe_receive is None:
+            return
+        for packet in self._sframe_receive.take_held(now=self._clock.now()):
+            if self._gate is Gate.CLOSED or not self._plays:
+                self._gated += 1
+            else:
+                self._accept(packet)
+
+    def _receive_rtcp(self, datagram: bytes) -> None:
+        try:
+            self._srtp.unprotect_rtcp(datagram)
+        except SrtpError:
+            return
+
+    def tick(self, now: float) -> None:
+        """Send a frame and play a frame; called by the clock."""
+        self._ticks += 1
+        is_open = self._gate is not Gate.CLOSED
+        if is_open and self._sends:
+            self._transmit()
+        else:
+            self._timestamp = self._timestamp + self._step & 0xFFFFFFFF
+        if is_open and self._plays:
+            self._play(now)
+        if not self._ticks % _TICKS_PER_SECOND:
+            self._look_after(now)
+
+    def skip(self, ticks: int) -> None:
+        """Let time pass without a packet."""
+        self._timestamp = self._timestamp + ticks * self._step & 0xFFFFFFFF
+        self._marker = True
+
+    def _transmit(self) -> None:
+        pcm = None
+        if self._source is not None:
+            try:
+                pcm = self._source.read(self._samples, self._rate)
+            except Exception as e:  # noqa: BLE001  (the application's code; the call goes on)
+                self._source = None
+                self._fail(e)
+            if pcm is None or self.muted or len(pcm) != len(self._silence):
+                pcm = self._silence
+        else:
+            pcm = self._silence
+        payload = self._encode(pcm)
+        if self._seal is not None:
+            payload = self._seal(payload, self._metadata)
+        header = rtp_header(
+            self._payload_type, self._sequence, self._timestamp, self._ssrc, marker=self._marker
+        )
+        self._marker = False
+        self._sequence = self._sequence + 1 & 0xFFFF
+        self._timestamp = self._timestamp + self._step & 0xFFFFFFFF
+        datagram = self._protect(header + payload)
+        self._packets_sent += 1
+        self._bytes_sent += len(datagram)
+        self._send(datagram)
+
+    def _play(self, now: float) -> None:
+        pcm = self._playout.pull(now)
+        if pcm is None:
+            return
+        played = self._played
+        self._played = played + 1
+        if not self._sinks:
+            return
+        rate = self._playout.rate
+        frame = AudioFrame(samples=pcm, sample_rate=rate, timestamp=played * (rate // 50))
+        for sink in self._sinks:
+            try:
+                sink.write(frame)
+            except Exception as e:  # noqa: BLE001  (the application's code; the call goes on)
+                self.remove_sink(sink)
+                self._fail(e)
+
+    def _look_after(self, now: float) -> None:
+        """What is due once a second."""
+        if self._sframe_receive is None:
+            return
+        alarm = self._sframe_receive.check_integrity(now=now)
+        if alarm is not None and self._on_alarm is not None:
+            self._on_alarm(alarm)
+
+    def _fail(self, error: Exception) -> None:
+        log.warning("a part of an audio stream failed: %s", type(error).__name__)
+        if self._on_failure is not None:
+            self._on_failure(error)
+
+    def statistics(self) -> AudioStatistics:
+        """Return what happened so far."""
+        jitter, playout = self._playout.jitter_counters(), self._playout.counters
+        refused = self._srtp.counters.refused
+        replayed = refused[Rejection.REPLAYED] + refused[Rejection.TOO_OLD]
+        forged = refused[Rejection.AUTHENTICATION]
+        if self._sframe_receive is not None:
+            failures = self._sframe_receive.failures
+            replayed += failures[SframeFailure.REPLAYED] + failures[SframeFailure.TOO_OLD]
+            forged += failures[SframeFailure.AUTHENTICATION] + failures[SframeFailure.PLAINTEXT]
+        return AudioStatistics(
+            packets_sent=self._packets_sent,
+            bytes_sent=self._bytes_sent,
+            packets_received=self._packets_received,
+            bytes_received=self._bytes_received,
+            lost=jitter.lost,
+            late=jitter.late,
+            duplicates=jitter.duplicates,
+            concealed=playout.concealed,
+            recovered=playout.recovered,
+            hurried=jitter.hurried,
+            replayed=replayed,
+            forged=forged,
+            malformed=self._malformed + playout.malformed,
+            unknown=self._unknown,
+            gated=self._gated,
+            delay_ms=self._playout.target * 1000,
+            sent_seconds=self._packets_sent * TICK,
+            received_seconds=self._played * TICK,
+        )

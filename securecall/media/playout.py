@@ -1,0 +1,217 @@
+"""The receiving half of an audio stream: packets in, an even flow of sound out."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from securecall.errors import ProtocolError
+from securecall.media import codecs
+from securecall.media.codecs import Decoder
+from securecall.media.description import Codec
+from securecall.rtp.jitter import Empty, JitterBuffer, JitterCounters, Missing, Payload
+
+
+@dataclass(slots=True)
+class PlayoutCounters:
+    """What was played instead of what was sent, in packets.
+
+    Attributes:
+        concealed: Guessed.
+        recovered: Taken from the following packet's redundancy.
+        malformed: Refused by the codec, then guessed.
+        restarts: The peer changed its SSRC or to a codec of another clock.
+    """
+
+    concealed: int = 0
+    recovered: int = 0
+    malformed: int = 0
+    restarts: int = 0
+
+
+class Playout:
+    """Holds one stream's jitter buffer and decoders; each `pull` is 20 ms of sound.
+
+    Packets of any length are cut and joined to frames of 20 ms. Several codecs may alternate.
+
+    Attributes:
+        counters: What was played instead of what was sent.
+        rate: Hz of the sound that comes out; may change with the codec.
+    """
+
+    __slots__ = (
+        "_codecs",
+        "_current",
+        "_decoder",
+        "_decoders",
+        "_jitter",
+        "_jitter_before",
+        "_left",
+        "_need",
+        "_rate_wanted",
+        "_ssrc",
+        "counters",
+        "rate",
+    )
+
+    def __init__(self, accepted: Mapping[int, Codec], *, opus_rate: int | None = None) -> None:
+        """Begin with nothing received.
+
+        Args:
+            accepted: Payload type -> codec, for all that may be received; at least one.
+            opus_rate: Hz that Opus is decoded to; 48000 if None.
+
+        Raises:
+            Unsupported: a codec is not available here.
+            UsageError: Opus does not know this rate.
+        """
+        self._codecs = dict(accepted)
+        self._decoders: dict[int, Decoder] = {}
+        self._rate_wanted = opus_rate
+        self._ssrc: int | None = None
+        self.counters = PlayoutCounters()
+        self._jitter_before = JitterCounters()
+        first = next(iter(self._codecs))
+        self._current = first
+        self._jitter = self._buffer(self._codecs[first])
+        self._decoder = self._use(first)
+        self.rate = self._decoder.rate
+        self._need = self.rate // 50 * 2
+        self._left = b""
+
+    @staticmethod
+    def _buffer(codec: Codec) -> JitterBuffer:
+        return JitterBuffer(codec.clock_rate, recovers=codecs.has_recovery(codec))
+
+    def _use(self, payload_type: int) -> Decoder:
+        """Return the decoder of a payload type, made when first needed, and make it current."""
+        decoder = self._decoders.get(payload_type)
+        if decoder is None:
+            codec = self._codecs[payload_type]
+            rate = self._rate_wanted if codecs.has_recovery(codec) else None
+            decoder = self._decoders[payload_type] = codecs.decoder(codec, rate=rate)
+        self._current, self._decoder = payload_type, decoder
+        self.rate = decoder.rate
+        self._need = decoder.rate // 50 * 2
+        return decoder
+
+    def accepts(self, payload_type: int) -> bool:
+        """Say whether this payload type was agreed."""
+        return payload_type in self._codecs
+
+    def push(
+        self, ssrc: int, sequence: int, timestamp: int, payload_type: int, data: bytes, now: float
+    ) -> None:
+        """Take an authentic packet of an accepted payload type."""
+        if ssrc != self._ssrc:
+            if self._ssrc is not None:
+                self._restart(self._codecs[payload_type])
+            self._ssrc = ssrc
+        elif self._codecs[payload_type].clock_rate != self._jitter.clock_rate:
+            self._restart(self._codecs[payload_type])
+        self._jitter.push(sequence, timestamp, data, now, payload_type)
+
+    def _restart(self, codec: Codec) -> None:
+        self._remember()
+        self._jitter = self._buffer(codec)
+        self.counters.restarts += 1
+
+    def _remember(self) -> None:
+        self._jitter_before = self.jitter_counters()
+
+    def flush(self) -> None:
+        """Forget everything that was received and not played."""
+        self._remember()
+        self._jitter = self._buffer(self._codecs[self._current])
+        self._left = b""
+
+    def jitter_counters(self) -> JitterCounters:
+        """Return the counts of all jitter buffers so far."""
+        return self._jitter_before.plus(self._jitter.counters)
+
+    @property
+    def target(self) -> float:
+        """Seconds the jitter buffer aims at."""
+        return self._jitter.target
+
+    def pull(self, now: float) -> bytes | None:
+        """Return the next 20 ms s16le mono at `rate`, or None while nothing has come yet."""
+        if not self._left:
+            pcm = self._next(now)
+            if pcm is None or len(pcm) == self._need:
+                return pcm
+            self._left = pcm
+        return self._assemble(now)
+
+    def _assemble(self, now: float) -> bytes | None:
+        """Cut or join packets that do not last 20 ms."""
+        parts, rate = self._left, self.rate
+        while len(parts) < self._need:
+            pcm = self._next(now)
+            if pcm is None:
+                parts += bytes(self._need - len(parts))
+            elif self.rate != rate:  # another codec began: what is left of the old one is dropped
+                parts, rate = pcm, self.rate
+            else:
+                parts += pcm
+        self._left = parts[self._need :]
+        return parts[: self._need]
+
+    def _next(self, now: float) -> bytes | None:
+        item = self._jitter.pull(now)
+        if isinstance(item, Payload):
+            pcm = self._decode(item)
+            return self._hurry(pcm, now) if item.hurry else pcm
+        if isinstance(item, Empty):
+            if not item.started:
+                return None
+            self.counters.concealed += 1
+            return self._decoder.conceal()
+        return self._fill(item)
+
+    def _decode(self, item: Payload) -> bytes:
+        if item.payload_type != self._current:
+            self._use(item.payload_type)
+        try:
+            return self._decoder.decode(item.data)
+        except ProtocolError:
+            self.counters.malformed += 1
+            return self._decoder.conceal()
+
+    def _fill(self, gap: Missing) -> bytes:
+        following = gap.following
+        if following is not None and following.payload_type == self._current:
+            try:
+                pcm = self._decoder.recover(following.data)
+            except ProtocolError:
+                pass  # counted when its own turn comes
+            else:
+                self.counters.recovered += 1
+                return pcm
+        self.counters.concealed += 1
+        return self._decoder.conceal()
+
+    def _hurry(self, pcm: bytes, now: float) -> bytes:
+        """Play two packets in the time of one: fade from the first into the second."""
+        rate = self.rate
+        other = self._jitter.pull(now)
+        if not isinstance(other, Payload):
+            return pcm if isinstance(other, Empty) else pcm + self._fill(other)
+        following = self._decode(other)
+        if self.rate != rate or len(following) != len(pcm):
+            return following if self.rate != rate else pcm + following
+        return _fade(pcm, following)
+
+
+@cache
+def _shape(samples: int) -> struct.Struct:
+    return struct.Struct(f"<{samples}h")
+
+
+def _fade(first: bytes, second: bytes) -> bytes:
+    shape = _shape(len(first) // 2)
+    count = len(first) // 2
+    pairs = zip(shape.unpack(first), shape.unpack(second), strict=True)
+    return shape.pack(*((a * (count - i) + b * i) // count for i, (a, b) in enumerate(pairs)))

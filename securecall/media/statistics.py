@@ -1,0 +1,55 @@
+"""What an audio stream has been through: one snapshot, all numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AudioStatistics:
+    """Counts since the stream began, unless said otherwise.
+
+    Attributes:
+        packets_sent, bytes_sent: RTP datagrams out, SRTP included, IP and UDP not.
+        packets_received, bytes_received: RTP datagrams in that SRTP accepted.
+        lost: Packets given up.
+        late: Of these, those that came after all.
+        duplicates: Packets that came twice and passed SRTP, as no honest network does.
+        concealed: Gaps and pauses covered by a guess.
+        recovered: Gaps filled from the redundancy of the next packet (or, where it carried
+            none, by libopus' guess).
+        hurried: Times the stream was shortened by a packet to catch up.
+        replayed: Datagrams refused as replays, by SRTP or SFrame.
+        forged: Datagrams refused as not authentic, by SRTP or SFrame.
+        malformed: Authentic packets that were no RTP, RTCP or codec payload.
+        unknown: Authentic packets of a payload type that was not agreed.
+        gated: Packets dropped since the gate was closed.
+        jitter_ms: Interarrival jitter (RFC 3550 A.8), milliseconds.
+        delay_ms: What the jitter buffer aims at, milliseconds.
+        rtt_ms: Round-trip time from RTCP, milliseconds; None before the first report.
+        loss_reported: Share of our packets that the peer misses, 0..1, smoothed.
+        sent_seconds: Sound sent.
+        received_seconds: Sound played, guesses included.
+    """
+
+    packets_sent: int = 0
+    bytes_sent: int = 0
+    packets_received: int = 0
+    bytes_received: int = 0
+    lost: int = 0
+    late: int = 0
+    duplicates: int = 0
+    concealed: int = 0
+    recovered: int = 0
+    hurried: int = 0
+    replayed: int = 0
+    forged: int = 0
+    malformed: int = 0
+    unknown: int = 0
+    gated: int = 0
+    jitter_ms: float = 0.0
+    delay_ms: float = 0.0
+    rtt_ms: float | None = None
+    loss_reported: float = 0.0
+    sent_seconds: float = 0.0
+    received_seconds: float = 0.0

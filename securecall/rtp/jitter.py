@@ -1,0 +1,414 @@
+"""The jitter buffer: packets go in as they arrive, come out at an even pace, or are given up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+RING: Final = 64
+"""Packets held at most."""
+
+_MASK: Final = RING - 1
+_DEFAULT_SPACING = 0.02
+_BASE_WINDOW = 5.0
+_BIN = 0.005
+_BINS = 64
+_LATE_SHARE = 0.01
+_DECAY_EVERY = 50
+_DECAY = 0.96
+_LOSS_MEMORY = 12.0
+_CALM = 1.0
+_MAX_WAIT = 0.5
+_JUMP = 0.2
+_MAX_GAP = 3000
+
+
+class Payload:
+    """A packet whose turn has come.
+
+    Attributes:
+        sequence: As on the wire.
+        timestamp: As on the wire.
+        payload_type: As on the wire.
+        data: The payload.
+        hurry: The buffer is longer than it need be: pull the next one too and play both in the
+            time of one.
+    """
+
+    __slots__ = ("data", "hurry", "payload_type", "sequence", "timestamp")
+
+    def __init__(self, sequence: int, timestamp: int, payload_type: int, data: bytes) -> None:
+        """Hold what `push` was given."""
+        self.sequence = sequence
+        self.timestamp = timestamp
+        self.payload_type = payload_type
+        self.data = data
+        self.hurry = False
+
+    def __repr__(self) -> str:
+        return f"Payload(sequence={self.sequence}, timestamp={self.timestamp}, {len(self.data)} B)"
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A packet whose turn has come, but it has not.
+
+    Attributes:
+        following: The packet right after it, where that has arrived: it may hold redundancy.
+    """
+
+    following: Payload | None
+
+
+class Empty:
+    """Nothing to play, and nothing is given up: the stream pauses, or has not begun.
+
+    Attributes:
+        started: Something was played before, so that the pause can be covered.
+    """
+
+    __slots__ = ("started",)
+
+    def __init__(self, *, started: bool) -> None:
+        """Say whether the stream had begun."""
+        self.started = started
+
+
+_WAITING = Empty(started=True)
+_UNSTARTED = Empty(started=False)
+_LOST = Missing(None)
+
+
+@dataclass(slots=True)
+class JitterCounters:
+    """What happened so far, in packets.
+
+    Attributes:
+        received: Pushed, duplicates not counted.
+        played: Pulled.
+        lost: Given up, whether they came later or not.
+        late: Came after they were given up; part of `lost`.
+        duplicates: Came twice.
+        recoverable: Given up with the following packet at hand.
+        waits: Pulls that found nothing to play.
+        hurried: Times two packets were to be played in the time of one.
+        skipped: Dropped to catch up after a burst.
+        restarts: The numbering began anew.
+    """
+
+    received: int = 0
+    played: int = 0
+    lost: int = 0
+    late: int = 0
+    duplicates: int = 0
+    recoverable: int = 0
+    waits: int = 0
+    hurried: int = 0
+    skipped: int = 0
+    restarts: int = 0
+
+    def plus(self, other: JitterCounters) -> JitterCounters:
+        """Return the sums of two sets of counts."""
+        return JitterCounters(*(getattr(self, n) + getattr(other, n) for n in self.__slots__))
+
+
+class JitterBuffer:
+    """Evens out what one stream's packets suffered on the way, with as little delay as they allow.
+
+    All is measured in time, not in packets. `base` is the fastest passage of the last 5 to 10 s.
+    A histogram with a memory of some 25 s holds how much later than that each packet came; its
+    99th percentile is the `target` delay. One packet more is added while losses were seen in the
+    last 12 s and the codec can recover a lost packet from the one after it. A packet's delay is
+    the time between the moment the fastest passage would have brought it and the pull that asks
+    for it. Where a packet is missing when its turn has come:
+
+    * its delay is below the target: wait (the stream is stretched by one pull);
+    * otherwise give it up: `Missing`.
+
+    A stream whose delay exceeds the target by more than one packet for 1 s is told to `hurry`;
+    one that exceeds it by 200 ms and more, as after an outage, drops packets at once. On a clean
+    path the target is 0, so that a packet waits for the next pull and no longer.
+
+    Packets are pulled in any rhythm; one of 20 ms is meant. Sequence numbers wrap. A jump by more
+    than 3000, or backwards beyond the ring, restarts the stream if the next packet confirms it.
+    """
+
+    __slots__ = (
+        "_arrived",
+        "_base",
+        "_base_before",
+        "_base_until",
+        "_bins",
+        "_calm_since",
+        "_decay_in",
+        "_first_timestamp",
+        "_highest",
+        "_highest_timestamp",
+        "_last_loss",
+        "_newest_base",
+        "_next",
+        "_odd",
+        "_recovers",
+        "_ring",
+        "_spacing",
+        "_started",
+        "_stretched",
+        "_target",
+        "_wait_since",
+        "clock_rate",
+        "counters",
+    )
+
+    def __init__(self, clock_rate: int, *, recovers: bool = False) -> None:
+        """Make an empty buffer.
+
+        Args:
+            clock_rate: Of the RTP timestamps, Hz.
+            recovers: Lost packets can be rebuilt from the following one.
+        """
+        self.counters = JitterCounters()
+        self.clock_rate = clock_rate
+        self._recovers = recovers
+        self._spacing = _DEFAULT_SPACING
+        self._bins = [0.0] * _BINS
+        self._target = 0.0
+        self._decay_in = _DECAY_EVERY
+        self._last_loss = float("-inf")
+        self._odd = -1
+        self._reset()
+
+    def _reset(self) -> None:
+        self._ring: list[Payload | None] = [None] * RING
+        self._started = False
+        self._arrived = False
+        self._next = 0
+        self._highest = 0
+        self._first_timestamp = 0
+        self._highest_timestamp = 0
+        self._base = self._base_before = self._newest_base = float("inf")
+        self._base_until = 0.0
+        self._calm_since = -1.0
+        self._wait_since = -1.0
+        self._stretched = 0
+
+    @property
+    def target(self) -> float:
+        """Seconds a packet is to wait beyond the fastest passage, redundancy not counted."""
+        return self._target
+
+    @property
+    def spacing(self) -> float:
+        """Seconds of sound in a packet, as the timestamps say."""
+        return self._spacing
+
+    @property
+    def depth(self) -> int:
+        """Packets between the next to be pulled and the newest, both counted; gaps too."""
+        return max(0, _distance(self._next, self._highest) + 1) if self._arrived else 0
+
+    def push(
+        self, sequence: int, timestamp: int, payload: bytes, now: float, payload_type: int = 0
+    ) -> None:
+        """Take a packet that arrived at `now`; duplicates and late ones are counted and dropped."""
+        if not self._arrived:
+            self._begin(sequence, timestamp)
+        ahead = (sequence - self._highest + 0x8000 & 0xFFFF) - 0x8000
+        if ahead > 0:
+            if ahead > _MAX_GAP:
+                if not self._confirm(sequence, timestamp):
+                    return
+            else:
+                self._advance(sequence, timestamp, ahead)
+        elif ahead <= -RING and not self._confirm(sequence, timestamp):
+            return
+        behind = (sequence - self._next + 0x8000 & 0xFFFF) - 0x8000
+        self._measure(timestamp, now)
+        if behind < 0:
+            if self._started or behind <= -RING:
+                self.counters.late += 1
+                return
+            self._next = sequence  # overtaken before anything was played
+        ring = self._ring
+        held = ring[sequence & _MASK]
+        if held is not None and held.sequence == sequence:
+            self.counters.duplicates += 1
+            return
+        ring[sequence & _MASK] = Payload(sequence, timestamp, payload_type, payload)
+        self.counters.received += 1
+
+    def _begin(self, sequence: int, timestamp: int) -> None:
+        self._arrived = True
+        self._next = self._highest = sequence
+        self._first_timestamp = self._highest_timestamp = timestamp
+
+    def _confirm(self, sequence: int, timestamp: int) -> bool:
+        """Restart at the second packet in a row of a numbering that does not fit (RFC 3550 A.1)."""
+        if self._odd != sequence:
+            self._odd = sequence + 1 & 0xFFFF
+            return False
+        self._odd = -1
+        self._reset()
+        self._begin(sequence, timestamp)
+        self.counters.restarts += 1
+        return True
+
+    def _advance(self, sequence: int, timestamp: int, ahead: int) -> None:
+        """Move the newest end on; what falls out of the ring at the old end is lost."""
+        if ahead == 1:
+            step = (timestamp - self._highest_timestamp & 0xFFFFFFFF) / self.clock_rate
+            if 0.0025 <= step <= 0.12:
+                self._spacing = step
+        self._highest = sequence
+        self._highest_timestamp = timestamp
+        over = _distance(self._next, sequence) - _MASK
+        if over > 0:
+            self._drop(over)
+
+    def _measure(self, timestamp: int, now: float) -> None:
+        """Note how long the packet took, compared with the fastest of late."""
+        elapsed = (timestamp - self._first_timestamp + 0x80000000 & 0xFFFFFFFF) - 0x80000000
+        if abs(elapsed) > 0x40000000:  # long before the difference of two timestamps wraps
+            self._rebase(elapsed)
+            elapsed = 0
+        passage = now - elapsed / self.clock_rate
+        if now >= self._base_until:
+            self._base_before = self._newest_base
+            self._newest_base = passage
+            self._base_until = now + _BASE_WINDOW
+            self._base = min(self._base_before, passage)
+        elif passage < self._newest_base:
+            self._newest_base = passage
+            if passage < self._base:
+                self._base = passage
+        self._bins[min(_BINS - 1, int((passage - self._base) / _BIN))] += 1.0
+        self._decay_in -= 1
+        if not self._decay_in:
+            self._decay_in = _DECAY_EVERY
+            self._forget()
+
+    def _rebase(self, elapsed: int) -> None:
+        shift = elapsed / self.clock_rate
+        self._first_timestamp = self._first_timestamp + elapsed & 0xFFFFFFFF
+        self._base += shift
+        self._base_before += shift
+        self._newest_base += shift
+
+    def _forget(self) -> None:
+        """Recompute the target and let old measurements fade."""
+        bins = self._bins = [count * _DECAY for count in self._bins]
+        allowed = sum(bins) * _LATE_SHARE
+        index, beyond = _BINS - 1, 0.0
+        while index and beyond + bins[index] <= allowed:
+            beyond += bins[index]
+            index -= 1
+        self._target = index * _BIN
+
+    def pull(self, now: float) -> Payload | Missing | Empty:
+        """Return what is to be played now: a packet, a gap to be covered, or nothing yet."""
+        if not self._started:
+            if not self._arrived:
+                return _UNSTARTED
+            self._catch_up(now)
+        entry = self._take()
+        if entry is None:
+            return self._absent(now)
+        self._played(entry, now)
+        return entry
+
+    def _catch_up(self, now: float) -> None:
+        """Begin with the newest packet that has waited long enough, not with the first."""
+        behind = _distance(self._next, self._highest)
+        newest = self._delay(self._highest_timestamp, now)
+        surplus = int((newest + behind * self._spacing - self._target) / self._spacing)
+        self._drop(max(0, min(surplus, behind)))
+
+    def _take(self) -> Payload | None:
+        index = self._next & _MASK
+        entry = self._ring[index]
+        if entry is None or entry.sequence != self._next:
+            return None
+        self._ring[index] = None
+        self._next = self._next + 1 & 0xFFFF
+        return entry
+
+    def _played(self, entry: Payload, now: float) -> None:
+        self.counters.played += 1
+        self._started = True
+        self._wait_since = -1.0
+        self._stretched = 0
+        excess = self._delay(entry.timestamp, now) - self._wanted(now)
+        spacing = self._spacing
+        if excess < spacing + _BIN:
+            self._calm_since = -1.0
+        elif excess > _JUMP + spacing:
+            self._drop(min(int(excess / spacing), _distance(self._next, self._highest)))
+        elif self._calm_since < 0:
+            self._calm_since = now
+        elif now - self._calm_since >= _CALM:
+            self._calm_since = -1.0
+            self.counters.hurried += 1
+            entry.hurry = True
+
+    def _wanted(self, now: float) -> float:
+        """The target, and room for the packet after a lost one while packets are being lost."""
+        if self._recovers and now - self._last_loss < _LOSS_MEMORY:
+            return self._target + self._spacing
+        return self._target
+
+    def _delay(self, timestamp: int, now: float) -> float:
+        elapsed = (timestamp - self._first_timestamp + 0x80000000 & 0xFFFFFFFF) - 0x80000000
+        return now - elapsed / self.clock_rate - self._base
+
+    def _absent(self, now: float) -> Payload | Missing | Empty:
+        behind = _distance(self._next, self._highest)
+        if behind < 0:
+            return self._wait(now)
+        expected = self._highest_timestamp - round(behind * self._spacing * self.clock_rate)
+        delay = self._delay(expected & 0xFFFFFFFF, now)
+        if delay < self._target and (self._wait_since < 0 or now - self._wait_since < _MAX_WAIT):
+            return self._wait(now)
+        self._last_loss = now
+        # Pauses were covered already: a gap is not covered twice, unless it can be recovered.
+        wanted = self._wanted(now)
+        while self._stretched and delay - self._spacing >= wanted:
+            self._stretched -= 1
+            delay -= self._spacing
+            self._give_up()
+            entry = self._take()
+            if entry is not None:
+                self._played(entry, now)
+                return entry
+        self._give_up()
+        following = self._ring[self._next & _MASK]
+        if following is None or following.sequence != self._next:
+            return _LOST
+        self.counters.recoverable += 1
+        return Missing(following)
+
+    def _wait(self, now: float) -> Empty:
+        if not self._started:
+            return _UNSTARTED
+        if self._wait_since < 0:
+            self._wait_since = now
+        self._stretched += 1
+        self.counters.waits += 1
+        return _WAITING
+
+    def _give_up(self) -> None:
+        self.counters.lost += 1
+        self._next = self._next + 1 & 0xFFFF
+
+    def _drop(self, count: int) -> None:
+        """Pass over `count` packets, whether they are here or not."""
+        for _ in range(min(count, RING)):
+            if self._take() is None:
+                self._give_up()
+            else:
+                self.counters.skipped += 1
+        if count > RING:
+            self.counters.lost += count - RING
+            self._next = self._next + count - RING & 0xFFFF
+
+
+def _distance(older: int, newer: int) -> int:
+    return (newer - older + 0x8000 & 0xFFFF) - 0x8000
