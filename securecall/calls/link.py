@@ -1,0 +1,341 @@
+"""DTLS, the identity handshake and the countersignature over one media path, without I/O.
+
+Composition only: every rule lives in `transport.dtls`, `keys.handshake` and `calls.countersign`. A
+link yields keys exactly once: `Secured` comes after both DONEs of the identity handshake, or, where the
+peer's DTLS did not choose it, after plain DTLS; what that is worth is for policy to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from securecall.calls.countersign import MARK, Countersigner
+from securecall.calls.negotiation import Agreement
+from securecall.errors import (
+    ProtocolError,
+    SecurecallError,
+)
+from securecall.keys.device import DeviceKey
+from securecall.keys.handshake import (
+    CallRole,
+    Complete,
+    HandshakeFailed,
+    HandshakeResult,
+    IdentityHandshake,
+    PeerClaim,
+    SendRecord,
+    fingerprint_hash,
+)
+from securecall.secret import Secret
+from securecall.transport.dtls import (
+    COMPAT,
+    STRICT,
+    ApplicationData,
+    CertificateDigest,
+    Closed,
+    DtlsCertificate,
+    DtlsEndpoint,
+    DtlsRole,
+    Established,
+    Failed,
+    SendDatagram,
+)
+
+IDENTITY_ALPN: Final = "securecall-id/1"
+PLAIN_ALPN: Final = "webrtc"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkIdentity:
+    """Who we are in this call, and how the peer's claim is judged.
+
+    Attributes:
+        statement: Our identity statement.
+        device: Our device key.
+        root_fp: Our root's fingerprint.
+        own_address: The address we claim, as signalled.
+        expected_peer: The address dialled, "" towards an anonymous caller.
+        judge: Raises a SecurityError to refuse the peer's claim.
+        ticket_secret: Of the ticket we call with.
+    """
+
+    statement: bytes
+    device: DeviceKey
+    root_fp: bytes
+    own_address: str
+    expected_peer: str
+    judge: Callable[[PeerClaim], None]
+    ticket_secret: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaKeys:
+    """Keys for one call's SRTP, ours to send with and the peer's."""
+
+    profile: str
+    send: Secret = field(repr=False)
+    receive: Secret = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Transmit:
+    """Send this datagram to the peer."""
+
+    datagram: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Secured:
+    """Keys are there.
+
+    Attributes:
+        keys: For SRTP.
+        identity: What the identity handshake proved, None for plain DTLS-SRTP.
+    """
+
+    keys: MediaKeys
+    identity: HandshakeResult | None
+
+
+@dataclass(frozen=True, slots=True)
+class LinkFailed:
+    """The link is dead.
+
+    Attributes:
+        error: Why.
+        guess_burned: It failed after the nonces: an attacker may have used a guess at the words.
+    """
+
+    error: SecurecallError
+    guess_burned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PeerClosed:
+    """The peer closed DTLS after the handshake: the call is ending."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The countersignature is settled, one way or the other."""
+
+
+LinkOutput = Transmit | Secured | LinkFailed | PeerClosed | Settled
+
+
+class SecureLink:
+    """One DTLS association and what runs inside it.
+
+    Attributes:
+        deadline: When `expire` wants to be called, monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        agreement: Agreement,
+        certificate: DtlsCertificate,
+        identity: LinkIdentity | None,
+        *,
+        outgoing: bool,
+        nonce: bytes,
+        unix: int,
+        strict: bool,
+    ) -> None:
+        """Prepare; `start` begins.
+
+        Args:
+            agreement: Of offer and answer.
+            certificate: The one whose fingerprint went into our description.
+            identity: None offers plain DTLS-SRTP only (a danger mode).
+            outgoing: We placed the call.
+            nonce: 32 random bytes.
+            unix: Wall time for the statement's dates.
+            strict: Only AES-256-GCM and ECDSA, as where identity evidence is mandatory.
+        """
+        self._agreement = agreement
+        self._identity = identity
+        self._outgoing = outgoing
+        self._nonce = nonce
+        self._unix = unix
+        self._client = agreement.dtls_client
+        self._dtls = DtlsEndpoint(
+            role=DtlsRole.CLIENT if self._client else DtlsRole.SERVER,
+            certificate=certificate,
+            remote_digests=tuple(
+                CertificateDigest(f.algorithm, f.value) for f in agreement.remote_fingerprints
+            ),
+            alpn=(IDENTITY_ALPN, PLAIN_ALPN) if identity else (PLAIN_ALPN,),
+            srtp_profiles=STRICT if strict else COMPAT,
+        )
+        self._handshake: IdentityHandshake | None = None
+        self._countersigner: Countersigner | None = None
+        self._times: Callable[[], tuple[int, int]] = lambda: (0, 0)
+        self._keys: MediaKeys | None = None
+        self._secured = False
+        self._over = False
+
+    @property
+    def deadline(self) -> float | None:
+        if self._over:
+            return None
+        pending = [
+            d
+            for d in (
+                self._dtls.deadline,
+                self._handshake.deadline if self._handshake else None,
+                self._countersigner.deadline if self._countersigner else None,
+            )
+            if d is not None
+        ]
+        return min(pending, default=None)
+
+    def start(self, *, now: float) -> tuple[LinkOutput, ...]:
+        """Begin: the DTLS client speaks first, the server waits for the peer's first datagram."""
+        return self._after_dtls(self._dtls.start(now), now)
+
+    def receive(self, datagram: bytes, *, now: float) -> tuple[LinkOutput, ...]:
+        """Take one DTLS datagram from the validated path."""
+        if self._over:
+            return ()
+        return self._after_dtls(self._dtls.receive(datagram, now), now)
+
+    def expire(self, *, now: float) -> tuple[LinkOutput, ...]:
+        """Run every timer that is due."""
+        if self._over:
+            return ()
+        outputs: list[LinkOutput] = []
+        if self._dtls.deadline is not None and now >= self._dtls.deadline:
+            outputs += self._after_dtls(self._dtls.timeout(now), now)
+        handshake = self._handshake
+        if handshake is not None and handshake.deadline is not None and now >= handshake.deadline:
+            outputs += self._after_handshake(handshake.timeout(now), now)
+        countersigner = self._countersigner
+        if countersigner is not None and countersigner.deadline is not None:
+            outputs += self._after_countersigning(countersigner.expire(now=now), now)
+        return tuple(outputs)
+
+    def countersign_with(
+        self, countersigner: Countersigner, times: Callable[[], tuple[int, int]]
+    ) -> None:
+        """Arm the countersignature; `times` gives our view of (began, lasted)."""
+        self._countersigner = countersigner
+        self._times = times
+
+    def propose_record(self, *, now: float) -> tuple[LinkOutput, ...]:
+        """Ask the peer to sign the account of the call."""
+        if self._countersigner is None or self._over:
+            return (Settled(),)
+        began, lasted = self._times()
+        records = self._countersigner.propose(began=began, lasted=lasted, now=now)
+        return self._after_countersigning(records, now)
+
+    def close(self, *, now: float) -> tuple[LinkOutput, ...]:
+        """Say goodbye in DTLS."""
+        if self._over:
+            return ()
+        self._over = True
+        return tuple(
+            Transmit(o.data) for o in self._dtls.close() if isinstance(o, SendDatagram)
+        )
+
+    # -- the inside ---------------------------------------------------------------------------
+
+    def _after_dtls(self, outputs: tuple[object, ...], now: float) -> tuple[LinkOutput, ...]:
+        done: list[LinkOutput] = []
+        for output in outputs:
+            if self._over:
+                break
+            match output:
+                case SendDatagram(data=data):
+                    done.append(Transmit(data))
+                case Established():
+                    done += self._established(output, now)
+                case ApplicationData(data=data):
+                    done += self._application_data(data, now)
+                case Failed(error=error):
+                    done += self._fail(error, now)
+                case Closed():
+                    done += self._closed(now)
+        return tuple(done)
+
+    def _established(self, established: Established, now: float) -> tuple[LinkOutput, ...]:
+        self._keys = MediaKeys(
+            profile=established.srtp_profile,
+            send=established.send_key,
+            receive=established.receive_key,
+        )
+        identity = self._identity
+        if identity is None or established.alpn != IDENTITY_ALPN:
+            self._secured = True
+            return (Secured(keys=self._keys, identity=None),)
+        self._handshake = IdentityHandshake(
+            tls_client=self._client,
+            call_role=CallRole.CALLER if self._outgoing else CallRole.CALLEE,
+            statement=identity.statement,
+            device=identity.device,
+            own_address=identity.own_address,
+            expected_peer=identity.expected_peer,
+            fp_sent=fingerprint_hash(self._agreement.sent),
+            fp_received=fingerprint_hash(self._agreement.received),
+            outer_exporter=established.outer_exporter,
+            ticket_secret=identity.ticket_secret,
+            judge=identity.judge,
+            nonce=self._nonce,
+            unix=self._unix,
+            begun=self._dtls.begun,
+            foreign=(MARK,),
+        )
+        return self._after_handshake(self._handshake.start(now), now)
+
+    def _application_data(self, data: bytes, now: float) -> tuple[LinkOutput, ...]:
+        if data[:1] == bytes((MARK,)) and self._secured and self._countersigner is not None:
+            began, lasted = self._times()
+            try:
+                records = self._countersigner.receive(data, began=began, lasted=lasted)
+            except ProtocolError:
+                return ()  # a bad signature changes nothing; the report will say it is missing
+            return self._after_countersigning(records, now)
+        if self._handshake is None:
+            return ()  # plain DTLS-SRTP: data channels are not ours
+        return self._after_handshake(self._handshake.receive(data, now), now)
+
+    def _after_handshake(self, outputs: tuple[object, ...], now: float) -> tuple[LinkOutput, ...]:
+        done: list[LinkOutput] = []
+        for output in outputs:
+            if self._over:
+                break
+            match output:
+                case SendRecord(data=data):
+                    done += self._after_dtls(self._dtls.send(data), now)
+                case Complete(result=result) if self._keys is not None:
+                    self._secured = True
+                    done.append(Secured(keys=self._keys, identity=result))
+                case HandshakeFailed(error=error, guess_burned=burned):
+                    done += self._fail(error, now, guess_burned=burned)
+        return tuple(done)
+
+    def _after_countersigning(
+        self, records: tuple[bytes, ...], now: float
+    ) -> tuple[LinkOutput, ...]:
+        done: list[LinkOutput] = []
+        for record in records:
+            done += self._after_dtls(self._dtls.send(record), now)
+        if self._countersigner is not None and self._countersigner.outcome is not None:
+            done.append(Settled())
+        return tuple(done)
+
+    def _closed(self, now: float) -> tuple[LinkOutput, ...]:
+        if self._handshake is not None and not self._secured:
+            return self._after_handshake(self._handshake.peer_closed(now), now)
+        self._over = True
+        return (PeerClosed(),)
+
+    def _fail(
+        self, error: SecurecallError, now: float, *, guess_burned: bool = False
+    ) -> tuple[LinkOutput, ...]:
+        if self._over:
+            return ()
+        goodbye = self.close(now=now)
+        return (*goodbye, LinkFailed(error, guess_burned))

@@ -1,0 +1,469 @@
+"""The life of one call as a machine without I/O: signals, acts and evidence in, orders out.
+
+Nothing of ours is sent, opened or rendered before the machine orders it. `StartMedia` is ordered only
+once an answer was taken or given, `SetGate` opens only on evidence that satisfies the floor, and after
+`Finish` nothing is ordered any more.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, replace
+from typing import Final
+
+from securecall.calls.negotiation import (
+    Agreement,
+    LocalMedia,
+    answer_unchanged,
+    build_answer,
+    build_offer,
+    read_answer,
+    require_acceptable_offer,
+    same_association,
+)
+from securecall.calls.signaling import (
+    Accepted,
+    Answered,
+    CandidateAdded,
+    Ended,
+    Invited,
+    Offered,
+    Refused,
+    Ringing,
+    Signal,
+    TransferRequested,
+)
+from securecall.errors import (
+    Busy,
+    CallFailed,
+    Cancelled,
+    Declined,
+    EndReason,
+    Incompatible,
+    NoAnswer,
+    PeerVanished,
+    Reason,
+    SecurecallError,
+    SecurityError,
+    Unreachable,
+    UsageError,
+)
+from securecall.media.description import Description, Direction
+from securecall.policy import (
+    UNSECURED,
+    Facts,
+    Floor,
+    Gate,
+    Policy,
+    SecurityLevel,
+    SecurityState,
+    decide,
+    security_state,
+)
+
+
+class State(enum.Enum):
+    """Where a call is in its life."""
+
+    DIALLING = "dialling"
+    RINGING = "ringing"
+    ALERTING = "alerting"
+    CONNECTING = "connecting"
+    VERIFYING = "verifying"
+    ACTIVE = "active"
+    ENDED = "ended"
+
+
+class Input(enum.Enum):
+    """What can happen to a call, as the table of moves names it."""
+
+    PEER_RINGS = enum.auto()
+    ANSWER = enum.auto()
+    ACCEPT = enum.auto()
+    EVIDENCE_OPEN = enum.auto()
+    EVIDENCE_VERIFY = enum.auto()
+    CONFIRM = enum.auto()
+    OVER = enum.auto()
+
+
+NEXT: Final = {
+    (State.DIALLING, Input.PEER_RINGS): State.RINGING,
+    (State.RINGING, Input.PEER_RINGS): State.RINGING,
+    (State.DIALLING, Input.ANSWER): State.CONNECTING,
+    (State.RINGING, Input.ANSWER): State.CONNECTING,
+    (State.ALERTING, Input.ACCEPT): State.CONNECTING,
+    (State.CONNECTING, Input.EVIDENCE_OPEN): State.ACTIVE,
+    (State.CONNECTING, Input.EVIDENCE_VERIFY): State.VERIFYING,
+    (State.VERIFYING, Input.CONFIRM): State.ACTIVE,
+    (State.ACTIVE, Input.CONFIRM): State.ACTIVE,
+    (State.DIALLING, Input.OVER): State.ENDED,
+    (State.RINGING, Input.OVER): State.ENDED,
+    (State.ALERTING, Input.OVER): State.ENDED,
+    (State.CONNECTING, Input.OVER): State.ENDED,
+    (State.VERIFYING, Input.OVER): State.ENDED,
+    (State.ACTIVE, Input.OVER): State.ENDED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Hand this signal to the leg."""
+
+    signal: Signal
+
+
+@dataclass(frozen=True, slots=True)
+class StartMedia:
+    """Connect to the peer and run DTLS and the identity handshake; the gate stays closed."""
+
+    agreement: Agreement
+
+
+@dataclass(frozen=True, slots=True)
+class SetGate:
+    """Let media pass, or not, in both directions alike."""
+
+    gate: Gate
+
+
+@dataclass(frozen=True, slots=True)
+class SetDirection:
+    """The peer put us on hold or took us back (RFC 3264 8.4)."""
+
+    direction: Direction
+
+
+@dataclass(frozen=True, slots=True)
+class Secured:
+    """The call's security was computed anew."""
+
+    state: SecurityState
+
+
+@dataclass(frozen=True, slots=True)
+class PeerRings:
+    """The callee's device alerts a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class TransferAsked:
+    """Someone asks us to call another target; nothing was done about it."""
+
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRefused:
+    """A change in mid-call was refused, and why; the call goes on as it was."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """An input that fits no row; nothing happened."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The call is over.
+
+    Attributes:
+        reason: How it ended.
+        error: What to raise at whoever still waits; None after an orderly conversation.
+        by_us: We ended it.
+    """
+
+    reason: EndReason
+    error: SecurecallError | None
+    by_us: bool
+
+
+Output = (
+    Send
+    | StartMedia
+    | SetGate
+    | SetDirection
+    | Secured
+    | PeerRings
+    | TransferAsked
+    | ChangeRefused
+    | Discard
+    | Finish
+)
+
+_FAILURES: Final[dict[EndReason, type[CallFailed]]] = {
+    EndReason.BUSY: Busy,
+    EndReason.DECLINED: Declined,
+    EndReason.NO_ANSWER: NoAnswer,
+    EndReason.CANCELLED: Cancelled,
+    EndReason.NOT_FOUND: Unreachable,
+    EndReason.UNREACHABLE: Unreachable,
+    EndReason.PEER_VANISHED: PeerVanished,
+    EndReason.INCOMPATIBLE: Incompatible,
+}
+
+
+class CallMachine:
+    """One call, from invitation to end.
+
+    Attributes:
+        state: Where it is.
+        security: The last computed snapshot.
+        deadline: When `expire` wants to be called, monotonic seconds; None for never.
+    """
+
+    def __init__(self, policy: Policy, floor: Floor, *, outgoing: bool) -> None:
+        """Prepare; `dial` or `invited` begins."""
+        self.state = State.DIALLING if outgoing else State.ALERTING
+        self.security = UNSECURED
+        self.deadline: float | None = None
+        self._policy = policy
+        self._floor = floor
+        self._facts: Facts | None = None
+        self._offer: Description | None = None
+        self._ours: Description | None = None
+        self._agreement: Agreement | None = None
+
+    # -- beginnings ---------------------------------------------------------------------------
+
+    def dial(self, local: LocalMedia, *, now: float) -> Description:
+        """Begin an outgoing call; returns the offer to send."""
+        if self.state is not State.DIALLING or self._offer is not None:
+            raise UsageError("this call was dialled before")
+        self._offer = self._ours = build_offer(local)
+        self.deadline = now + self._policy.ring_seconds
+        return self._offer
+
+    def invited(self, offer: Description | None, *, now: float) -> tuple[Output, ...]:
+        """Begin an incoming call; refuses at once what could never be accepted."""
+        self.deadline = now + self._policy.ring_seconds
+        if offer is None:
+            return self._end(Incompatible("an invitation without an offer"), EndReason.INCOMPATIBLE)
+        try:
+            require_acceptable_offer(offer)
+        except SecurecallError as e:
+            return self._end(e)
+        self._offer = offer
+        return (Send(Ringing()),)
+
+    def raise_minimum(self, minimum: SecurityLevel) -> None:
+        """Ask more of this call than its floor did; never less.
+
+        Raises:
+            UsageError: the evidence was already judged.
+        """
+        if self._facts is not None:
+            raise UsageError("the call is connected; its minimum is fixed")
+        if minimum > self._floor.minimum:
+            identity = self._floor.identity or minimum > SecurityLevel.HOP_BY_HOP
+            self._floor = replace(self._floor, minimum=minimum, identity=identity)
+
+    # -- what the peer says -------------------------------------------------------------------
+
+    def receive(self, signal: Signal, *, now: float) -> tuple[Output, ...]:
+        """Take one signal of the leg."""
+        if self.state is State.ENDED:
+            return (Discard(f"{type(signal).__name__} after the end"),)
+        match signal:
+            case Ringing():
+                return self._peer_rings()
+            case Answered(description=description, final=True):
+                return self._answered(description, now=now)
+            case Answered():
+                return (Discard("an answer in an early dialog never starts media"),)
+            case Offered(description=description):
+                return self._changed(description)
+            case TransferRequested(target=target):
+                return (TransferAsked(target),)
+            case Ended(reason=reason, text=text):
+                return self._peer_ended(reason, text)
+            case Accepted() | Invited() | CandidateAdded() | Refused():
+                return (Discard(f"{type(signal).__name__} in {self.state.name}"),)
+
+    def _peer_rings(self) -> tuple[Output, ...]:
+        if not self._enter(Input.PEER_RINGS):
+            return (Discard(f"Ringing in {self.state.name}"),)
+        return (PeerRings(),)
+
+    def _answered(self, answer: Description, *, now: float) -> tuple[Output, ...]:
+        if (self.state, Input.ANSWER) not in NEXT or self._offer is None:
+            return (Discard(f"Answered in {self.state.name}"),)
+        try:
+            agreement = read_answer(self._offer, answer)
+        except SecurecallError as e:
+            return self._end(e)
+        self._enter(Input.ANSWER)
+        return self._connect(agreement, now=now)
+
+    def _connect(self, agreement: Agreement, *, now: float) -> tuple[Output, ...]:
+        self._agreement = agreement
+        self.deadline = now + self._policy.connect_seconds
+        return (StartMedia(agreement),)
+
+    def _changed(self, offer: Description) -> tuple[Output, ...]:
+        """A re-INVITE: only what leaves keys and peers untouched is taken.
+
+        A new association would need a new handshake under a closed gate; version 1 refuses the change
+        instead, and the conversation stays on the association that was authenticated.
+        """
+        if self._agreement is None or self._ours is None:
+            return (Send(Refused(491)), ChangeRefused("a change before the call is connected"))
+        if not same_association(self._agreement, offer):
+            return (
+                Send(Refused(488)),
+                ChangeRefused("the peer's signalling asked to change the media keys or the peer"),
+            )
+        try:
+            answer = answer_unchanged(self._ours, offer)
+        except Incompatible as e:
+            return (Send(Refused(488)), ChangeRefused(str(e)))
+        self._ours = answer
+        audio = answer.audio
+        direction = Direction.INACTIVE if audio is None else audio.direction
+        self._agreement = replace(self._agreement, direction=direction)
+        return (Send(Answered(answer)), SetDirection(direction))
+
+    def _peer_ended(self, reason: EndReason, text: str) -> tuple[Output, ...]:
+        talked = self.state is State.ACTIVE and reason is EndReason.HUNG_UP
+        error: SecurecallError | None = None if talked else _failure(reason, text, self.state)
+        self._enter(Input.OVER)
+        return (SetGate(Gate.CLOSED), Finish(reason, error, by_us=False))
+
+    # -- what the user does -------------------------------------------------------------------
+
+    def accept(self, local: LocalMedia, *, now: float) -> tuple[Output, ...]:
+        """The user takes the call.
+
+        Raises:
+            UsageError: there is no call to take.
+        """
+        if (self.state, Input.ACCEPT) not in NEXT or self._offer is None:
+            raise UsageError(f"this call cannot be accepted: it is {self.state.value}")
+        try:
+            answer, agreement = build_answer(self._offer, local)
+        except SecurecallError as e:
+            return self._end(e)
+        self._enter(Input.ACCEPT)
+        self._ours = answer
+        return (Send(Answered(answer)), *self._connect(agreement, now=now))
+
+    def hang_up(self, reason: EndReason = EndReason.HUNG_UP) -> tuple[Output, ...]:
+        """End the call in any state; before acceptance this declines, before the answer it cancels."""
+        if self.state is State.ENDED:
+            return ()
+        if self.state is State.ALERTING and reason is EndReason.HUNG_UP:
+            reason = EndReason.DECLINED
+        if self.state in (State.DIALLING, State.RINGING) and reason is EndReason.HUNG_UP:
+            reason = EndReason.CANCELLED
+        error = None if reason is EndReason.HUNG_UP else _failure(reason, "", self.state)
+        self._enter(Input.OVER)
+        return (SetGate(Gate.CLOSED), Send(Ended(reason)), Finish(reason, error, by_us=True))
+
+    def confirm_sas(self) -> tuple[Output, ...]:
+        """The user compared the words and they were the same.
+
+        Raises:
+            UsageError: there is nothing to confirm: no identity handshake, or the call is over.
+        """
+        facts = self._facts
+        if (self.state, Input.CONFIRM) not in NEXT or facts is None or facts.identity is None:
+            raise UsageError("there are no words to confirm in this call")
+        self._facts = replace(facts, sas_confirmed=True)
+        return self._evaluate(Input.CONFIRM)
+
+    # -- what the media found -----------------------------------------------------------------
+
+    def secured(self, facts: Facts, *, now: float) -> tuple[Output, ...]:
+        """DTLS and, where it ran, the identity handshake are complete."""
+        if self.state is not State.CONNECTING:
+            return (Discard(f"evidence in {self.state.name}"),)
+        self._facts = facts
+        outputs = self._evaluate(None)
+        verifying = self.state is State.VERIFYING
+        self.deadline = now + self._policy.verifying_seconds if verifying else None
+        return outputs
+
+    def media_failed(self, error: SecurecallError) -> tuple[Output, ...]:
+        """The media path, DTLS, the handshake or the integrity of frames failed: fatal."""
+        if self.state is State.ENDED:
+            return ()
+        return self._end(error)
+
+    def expire(self, *, now: float) -> tuple[Output, ...]:
+        """The deadline passed."""
+        if self.deadline is None or now < self.deadline:
+            return ()
+        if self.state in (State.DIALLING, State.RINGING, State.ALERTING):
+            return self._end(NoAnswer("nobody answered"), EndReason.NO_ANSWER)
+        if self.state is State.VERIFYING:
+            return self._end(
+                SecurityError(
+                    "the words were not compared in time; call again and read them to each other",
+                    reason=Reason.VERIFYING_TIMEOUT,
+                )
+            )
+        return self._end(
+            PeerVanished("the media connection did not come about in time"),
+            EndReason.PEER_VANISHED,
+        )
+
+    # -- the inside ---------------------------------------------------------------------------
+
+    def _evaluate(self, move: Input | None) -> tuple[Output, ...]:
+        if self._facts is None:  # invariant of ours: callers set it
+            raise UsageError("no evidence")
+        state = security_state(self._facts)
+        try:
+            gate = decide(state, self._floor)
+        except SecurityError as e:
+            self.security = state
+            return (Secured(state), *self._end(e))
+        self.security = state
+        if move is None:
+            move = Input.EVIDENCE_OPEN if gate is Gate.OPEN else Input.EVIDENCE_VERIFY
+        if gate is Gate.OPEN:
+            self._enter(move)
+            self.deadline = None
+        elif move is Input.EVIDENCE_VERIFY:
+            self._enter(move)
+        return (Secured(state), SetGate(gate))
+
+    def _end(self, error: SecurecallError, reason: EndReason | None = None) -> tuple[Output, ...]:
+        if reason is None:
+            reason = _reason_of(error)
+        self._enter(Input.OVER)
+        return (SetGate(Gate.CLOSED), Send(Ended(reason)), Finish(reason, error, by_us=True))
+
+    def _enter(self, move: Input) -> bool:
+        after = NEXT.get((self.state, move))
+        if after is None:
+            return False
+        self.state = after
+        if after is State.ENDED:
+            self.deadline = None
+        return True
+
+
+def _reason_of(error: SecurecallError) -> EndReason:
+    match error:
+        case SecurityError():
+            return EndReason.SECURITY
+        case CallFailed():
+            return error.reason
+        case _:
+            return EndReason.PROTOCOL
+
+
+def _failure(reason: EndReason, text: str, state: State) -> SecurecallError:
+    if reason is EndReason.SECURITY:
+        return SecurityError(
+            "the other end refused to go on for a security reason"
+            + (" before any media flowed" if state is not State.ACTIVE else ""),
+            reason=Reason.HANDSHAKE_FAILED,
+        )
+    kind = _FAILURES.get(reason, CallFailed)
+    said = f" ({text[:120]!r})" if text else ""
+    return kind(f"the call ended: {reason.value}{said}", reason=reason)

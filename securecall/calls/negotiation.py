@@ -1,0 +1,372 @@
+"""Offer and answer (RFC 3264, RFC 5763, RFC 8122): what both ends agreed on, or a typed refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from securecall.errors import Incompatible, Reason, SecurityError
+from securecall.media.description import (
+    Candidate,
+    Codec,
+    Description,
+    Direction,
+    Fingerprint,
+    Keying,
+    Kind,
+    MediaDescription,
+    Setup,
+)
+from securecall.policy import Limits
+
+PROTOCOL = "UDP/TLS/RTP/SAVPF"
+IDENTITY_HINT = "1"
+
+# Static numbers for G.711 (RFC 3551 6), dynamic ones for the rest.
+_KNOWN = {
+    "opus": Codec(
+        111,
+        "opus",
+        48_000,
+        2,
+        # RFC 7587 6.1: what we like to receive; cbr because packet sizes tell words (RFC 6562)
+        (("minptime", "10"), ("useinbandfec", "1"), ("usedtx", "0"), ("cbr", "1"), ("stereo", "0")),
+    ),
+    "pcmu": Codec(0, "PCMU", 8_000),
+    "pcma": Codec(8, "PCMA", 8_000),
+}
+# RFC 8122 5: what still counts as a fingerprint
+_STRONG = ("sha-512", "sha-384", "sha-256")
+_DIGEST_SIZE = {"sha-256": 32, "sha-384": 48, "sha-512": 64}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalMedia:
+    """What we bring to an offer or an answer.
+
+    Attributes:
+        fingerprint: Of the DTLS certificate made for this offer or answer alone.
+        host, port: Default address of our socket.
+        ice_ufrag, ice_pwd, candidates: Ours; empty without ICE.
+        cname, ssrc: Random, for this call alone.
+        codecs: Names in order of preference.
+    """
+
+    fingerprint: Fingerprint
+    host: str
+    port: int
+    codecs: tuple[str, ...]
+    ice_ufrag: str = ""
+    ice_pwd: str = field(default="", repr=False)
+    candidates: tuple[Candidate, ...] = ()
+    cname: str = ""
+    ssrc: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """What offer and answer amount to, seen from one end.
+
+    Attributes:
+        codec: What we send; `codec.payload_type` is the peer's number for it.
+        receive: What may arrive: our payload numbers.
+        mid: Name of the audio m-line on the wire, both ways.
+        dtls_client: We begin the DTLS handshake.
+        remote_fingerprints: Strong ones only, never empty.
+        sent, received: Canonical fingerprint lines of both whole documents.
+        host, port: Where to send without ICE.
+        ice: Both ends speak it.
+        hint: The peer announced the identity handshake (only a hint).
+        direction: Ours.
+        warnings: Sentences for the report.
+    """
+
+    codec: Codec
+    receive: tuple[Codec, ...]
+    mid: str
+    dtls_client: bool
+    remote_fingerprints: tuple[Fingerprint, ...]
+    sent: tuple[str, ...]
+    received: tuple[str, ...]
+    host: str
+    port: int
+    ice: bool
+    ice_ufrag: str = ""
+    ice_pwd: str = field(default="", repr=False)
+    candidates: tuple[Candidate, ...] = ()
+    ice_lite: bool = False
+    hint: bool = False
+    direction: Direction = Direction.SENDRECV
+    warnings: tuple[str, ...] = ()
+
+
+def build_offer(local: LocalMedia) -> Description:
+    """Describe one audio m-line, DTLS-SRTP only (security profile: no a=crypto beside it)."""
+    audio = _describe(
+        local,
+        mid="0",
+        codecs=tuple(_KNOWN[name.lower()] for name in local.codecs),
+        setup=Setup.ACTPASS,
+        protocol=PROTOCOL,
+    )
+    return Description(media=(audio,), all_fingerprints=(local.fingerprint,), bundle=("0",))
+
+
+def require_acceptable_offer(offer: Description) -> MediaDescription:
+    """Return the audio m-line an answer would be built on.
+
+    Raises:
+        SecurityError: the offer asks for media without keys made at the endpoints.
+        Incompatible: there is no audio to talk about, or its numbers cannot be meant.
+    """
+    if len(offer.media) > Limits().media_lines:
+        raise Incompatible("the offer has more media lines than a call can have")
+    audio = offer.audio
+    if audio is None:
+        raise Incompatible("the offer has no audio")
+    _require_keys(audio)
+    if not _common_codecs(audio):
+        raise Incompatible("the peer offers no codec we have (opus, PCMU or PCMA)")
+    return audio
+
+
+def build_answer(offer: Description, local: LocalMedia) -> tuple[Description, Agreement]:
+    """Answer an offer: first common codec in *our* order, DTLS active unless the peer wants it.
+
+    Raises:
+        SecurityError: as `require_acceptable_offer`.
+        Incompatible: as `require_acceptable_offer`.
+    """
+    theirs = require_acceptable_offer(offer)
+    common = _common_codecs(theirs, local.codecs)
+    if not common:
+        raise Incompatible("the peer offers no codec this call may use")
+    setup = Setup.PASSIVE if theirs.setup is Setup.ACTIVE else Setup.ACTIVE
+    use_ice = bool(local.candidates and theirs.ice_ufrag)
+    audio = _describe(
+        local if use_ice else replace(local, ice_ufrag="", ice_pwd="", candidates=()),
+        mid=theirs.mid,
+        codecs=common,
+        setup=setup,
+        protocol=theirs.protocol,
+        direction=_mirrored(theirs.direction),
+        bundled=theirs.mid in offer.bundle,
+    )
+    answer = Description(
+        media=tuple(audio if m is theirs else _refused(m) for m in offer.media),
+        all_fingerprints=(local.fingerprint,),
+        bundle=(theirs.mid,) if theirs.mid and theirs.mid in offer.bundle else (),
+    )
+    agreement = _agreement(
+        theirs,
+        offer,
+        answer,
+        codec=common[0],
+        receive=common,
+        dtls_client=setup is Setup.ACTIVE,
+        ice=use_ice,
+        direction=audio.direction,
+    )
+    return answer, agreement
+
+
+def read_answer(offer: Description, answer: Description) -> Agreement:
+    """Read the answer to our own offer.
+
+    Raises:
+        SecurityError: the answer drops or weakens the keying, or hands our own fingerprint back.
+        Incompatible: it does not fit the offer.
+    """
+    if len(answer.media) != len(offer.media):
+        raise Incompatible("the answer has another number of media lines than the offer")
+    ours, theirs = offer.media[0], answer.media[0]
+    if theirs.port == 0 or theirs.kind is not Kind.AUDIO:
+        raise Incompatible("the peer refused the audio")
+    _require_keys(theirs)
+    if set(theirs.fingerprints) & set(ours.fingerprints):
+        raise SecurityError(
+            "the answer carries our own fingerprint: the call was reflected",
+            reason=Reason.SELF_IDENTITY,
+        )
+    if theirs.setup not in (Setup.ACTIVE, Setup.PASSIVE):
+        raise Incompatible("the answer does not say who begins DTLS (a=setup)")
+    codecs = tuple(c for c in theirs.codecs if _same_as_any(c, ours.codecs))
+    if not codecs:
+        raise Incompatible("the answer names no codec of the offer")
+    return _agreement(
+        theirs,
+        answer,
+        offer,
+        codec=codecs[0],
+        receive=ours.codecs,
+        dtls_client=theirs.setup is Setup.PASSIVE,
+        ice=bool(ours.ice_ufrag and theirs.ice_ufrag),
+        direction=_mirrored(theirs.direction),
+    )
+
+
+def same_association(agreed: Agreement, description: Description) -> bool:
+    """Say whether a mid-call offer keeps the DTLS association (same fingerprints, same keying)."""
+    audio = description.audio
+    if audio is None or audio.keying is not Keying.DTLS_SRTP or audio.has_crypto:
+        return False
+    if set(_strong(audio.fingerprints)) != set(agreed.remote_fingerprints):
+        return False
+    return not agreed.ice or audio.ice_ufrag in ("", agreed.ice_ufrag)
+
+
+def answer_unchanged(ours: Description, offer: Description) -> Description:
+    """Answer a mid-call offer that changes nothing but direction, under the same association."""
+    ours_audio, theirs = ours.audio, offer.audio
+    if ours_audio is None or theirs is None:
+        raise Incompatible("there is no audio to keep")
+    kept = replace(
+        ours_audio,
+        setup=Setup.PASSIVE if theirs.setup is Setup.ACTIVE else Setup.ACTIVE,
+        direction=_mirrored(theirs.direction),
+        mid=theirs.mid,
+        protocol=theirs.protocol,
+    )
+    media = tuple(kept if m is theirs else _refused(m) for m in offer.media)
+    return replace(ours, media=media)
+
+
+def _describe(
+    local: LocalMedia,
+    *,
+    mid: str,
+    codecs: tuple[Codec, ...],
+    setup: Setup,
+    protocol: str,
+    direction: Direction = Direction.SENDRECV,
+    bundled: bool = True,
+) -> MediaDescription:
+    return MediaDescription(
+        kind=Kind.AUDIO,
+        media="audio",
+        protocol=protocol,
+        port=local.port,
+        host=local.host,
+        formats=tuple(str(c.payload_type) for c in codecs),
+        mid=mid,
+        direction=direction,
+        codecs=codecs,
+        keying=Keying.DTLS_SRTP,
+        fingerprints=(local.fingerprint,),
+        setup=setup,
+        rtcp_mux=True,
+        ice_ufrag=local.ice_ufrag,
+        ice_pwd=local.ice_pwd,
+        candidates=local.candidates,
+        end_of_candidates=bool(local.candidates),
+        identity_hint=IDENTITY_HINT,
+        cname=local.cname,
+        ssrc=local.ssrc,
+    )
+
+
+def _refused(theirs: MediaDescription) -> MediaDescription:
+    """A refused m-line keeps its place with port 0 (RFC 3264 6)."""
+    return MediaDescription(
+        kind=theirs.kind,
+        media=theirs.media,
+        protocol=theirs.protocol,
+        port=0,
+        formats=theirs.formats,
+        mid=theirs.mid,
+        codecs=theirs.codecs[:1],
+        direction=Direction.INACTIVE,
+    )
+
+
+def _require_keys(media: MediaDescription) -> None:
+    if media.has_crypto or media.keying is Keying.SDES:
+        raise SecurityError(
+            "the peer wants to send the media key through the servers (SDES)",
+            reason=Reason.NO_ENCRYPTION,
+        )
+    if media.keying is not Keying.DTLS_SRTP:
+        raise SecurityError("the peer wants unencrypted media", reason=Reason.NO_ENCRYPTION)
+    if len(media.fingerprints) > Limits().fingerprints:
+        raise SecurityError(
+            "more certificate fingerprints than can be meant", reason=Reason.FINGERPRINT_MISMATCH
+        )
+    if not _strong(media.fingerprints):
+        raise SecurityError(
+            "no certificate fingerprint stronger than SHA-1 was given", reason=Reason.WEAK_SUITE
+        )
+    if not media.rtcp_mux:
+        raise Incompatible("the peer does not multiplex RTP and RTCP (a=rtcp-mux)")
+
+
+def _strong(fingerprints: Sequence[Fingerprint]) -> tuple[Fingerprint, ...]:
+    return tuple(
+        f
+        for f in fingerprints
+        if f.algorithm in _STRONG and len(f.value) == _DIGEST_SIZE[f.algorithm]
+    )
+
+
+def _common_codecs(
+    theirs: MediaDescription, wanted: Sequence[str] = tuple(_KNOWN)
+) -> tuple[Codec, ...]:
+    """Codecs of both, in our order, under the peer's numbers and with our parameters."""
+    found = []
+    for name in wanted:
+        known = _KNOWN[name.lower()]
+        for codec in theirs.codecs:
+            if _same(codec, known):
+                found.append(replace(known, payload_type=codec.payload_type))
+                break
+    return tuple(found)
+
+
+def _same(a: Codec, b: Codec) -> bool:
+    return (a.name.lower(), a.clock_rate, a.channels) == (b.name.lower(), b.clock_rate, b.channels)
+
+
+def _same_as_any(codec: Codec, codecs: Sequence[Codec]) -> bool:
+    return any(_same(codec, other) for other in codecs)
+
+
+_MIRROR = {
+    Direction.SENDRECV: Direction.SENDRECV,
+    Direction.SENDONLY: Direction.RECVONLY,
+    Direction.RECVONLY: Direction.SENDONLY,
+    Direction.INACTIVE: Direction.INACTIVE,
+}
+
+
+def _mirrored(direction: Direction) -> Direction:
+    return _MIRROR[direction]
+
+
+def _agreement(
+    theirs: MediaDescription,
+    their_document: Description,
+    our_document: Description,
+    *,
+    codec: Codec,
+    receive: tuple[Codec, ...],
+    dtls_client: bool,
+    ice: bool,
+    direction: Direction,
+) -> Agreement:
+    return Agreement(
+        codec=codec,
+        receive=receive,
+        mid=theirs.mid,
+        dtls_client=dtls_client,
+        remote_fingerprints=_strong(theirs.fingerprints),
+        sent=tuple(str(f) for f in our_document.all_fingerprints),
+        received=tuple(str(f) for f in their_document.all_fingerprints),
+        host=theirs.host,
+        port=theirs.port,
+        ice=ice,
+        ice_ufrag=theirs.ice_ufrag,
+        ice_pwd=theirs.ice_pwd,
+        candidates=theirs.candidates,
+        ice_lite=their_document.ice_lite,
+        hint=bool(theirs.identity_hint),
+        direction=direction,
+    )

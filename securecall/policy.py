@@ -1,0 +1,300 @@
+"""What we require and tolerate: security levels, floors, and the limits of patience."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+from securecall.errors import DowngradeError, PolicyRefused, Reason, UsageError
+from securecall.keys.trust import TrustState
+from securecall.media.description import Keying
+
+
+class SecurityLevel(enum.IntEnum):
+    """How far a call is protected; ordered, so that policy is a comparison."""
+
+    NONE = 0
+    HOP_BY_HOP = 1
+    OPPORTUNISTIC = 2
+    E2EE = 3
+    VERIFIED = 4
+
+    @property
+    def is_e2ee(self) -> bool:
+        """Nobody but the two ends can listen, as far as the stated evidence goes."""
+        return self >= SecurityLevel.E2EE
+
+    @property
+    def words(self) -> str:
+        """What an application may show for this level."""
+        return _WORDS[self]
+
+
+_WORDS = {
+    SecurityLevel.NONE: "Not encrypted; anyone on the way can listen",
+    SecurityLevel.HOP_BY_HOP: "Encrypted to your provider only; the provider can listen",
+    SecurityLevel.OPPORTUNISTIC: (
+        "Encrypted with an unverified key; a server in between could listen"
+    ),
+    SecurityLevel.E2EE: "End-to-end encrypted, not verified",
+    SecurityLevel.VERIFIED: "Verified end-to-end encrypted",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityEvidence:
+    """What the identity handshake proved about the peer, joined with what we know of that key.
+
+    Attributes:
+        root_fp: The peer's root fingerprint.
+        device_id: The device that took part.
+        trust: State of this root *for the dialled or signalled address*.
+        since: Unix seconds since when the key is pinned, 0 if it is not.
+        how: How that trust came about ("sas", "qr", "link", "first-call", ...), "" if none.
+        stale: The peer's statement has expired; it proves less.
+        group: The key exchange group that ran.
+    """
+
+    root_fp: bytes
+    device_id: str
+    trust: TrustState
+    since: int = 0
+    how: str = ""
+    stale: bool = False
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """Everything the level of a call is computed from; nothing else enters.
+
+    Attributes:
+        keying: How the media keys came about.
+        identity: The identity evidence, None if the peer gave none.
+        sas_confirmed: The user confirmed the words of *this* association.
+        gateway: A telephone gateway or a known focus stands in the path.
+        srtp_profile: As negotiated, "" before.
+        sframe: Frames are sealed under the identity handshake's keys.
+    """
+
+    keying: Keying
+    identity: IdentityEvidence | None = None
+    sas_confirmed: bool = False
+    gateway: bool = False
+    srtp_profile: str = ""
+    sframe: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecurityState:
+    """An immutable snapshot of a call's protection.
+
+    Attributes:
+        level: The ordered level.
+        reason: One sentence why it is this level.
+        keying: How media keys were made.
+        identity: The evidence, None without.
+        srtp_profile: The SRTP suite in use.
+        pq: Frame keys stay secret against a later quantum computer.
+        sframe: Frames are encrypted end to end inside SRTP.
+        sas_confirmed: The words were compared and confirmed in this call.
+        warnings: Things a person should know, each a sentence.
+    """
+
+    level: SecurityLevel
+    reason: str
+    keying: Keying
+    identity: IdentityEvidence | None = None
+    srtp_profile: str = ""
+    pq: bool = False
+    sframe: bool = False
+    sas_confirmed: bool = False
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def is_e2ee(self) -> bool:
+        """The level is E2EE or better."""
+        return self.level.is_e2ee
+
+
+UNSECURED = SecurityState(
+    level=SecurityLevel.NONE, reason="no keys were agreed yet", keying=Keying.NONE
+)
+
+_PQ_GROUPS = frozenset({"X25519MLKEM768"})
+
+
+def security_state(facts: Facts) -> SecurityState:
+    """Compute the level from the facts (the table of levels; there is no other way to one)."""
+    level, reason = _level(facts)
+    identity = facts.identity
+    warnings = []
+    if identity is not None and identity.stale:
+        warnings.append("The peer's identity statement has expired; ask them to go online.")
+    return SecurityState(
+        level=level,
+        reason=reason,
+        keying=facts.keying,
+        identity=identity,
+        srtp_profile=facts.srtp_profile,
+        pq=facts.sframe and identity is not None and identity.group in _PQ_GROUPS,
+        sframe=facts.sframe,
+        sas_confirmed=facts.sas_confirmed,
+        warnings=tuple(warnings),
+    )
+
+
+def _level(facts: Facts) -> tuple[SecurityLevel, str]:
+    if facts.keying is Keying.NONE:
+        return SecurityLevel.NONE, "no media keys"
+    if facts.gateway:
+        return SecurityLevel.HOP_BY_HOP, "a telephone gateway takes part in this call"
+    if facts.keying is Keying.SDES:
+        return SecurityLevel.HOP_BY_HOP, "the media keys passed through every server on the way"
+    identity = facts.identity
+    if identity is None:
+        return (
+            SecurityLevel.HOP_BY_HOP,
+            "the other end gave no proof of identity; its keys came through signalling only",
+        )
+    if identity.stale:
+        return SecurityLevel.OPPORTUNISTIC, "the other end's identity statement has expired"
+    if identity.trust is TrustState.VERIFIED:
+        return SecurityLevel.VERIFIED, f"key verified by {identity.how or 'you'}"
+    if facts.sas_confirmed:
+        return SecurityLevel.VERIFIED, "you compared the words of this call"
+    if identity.trust is TrustState.PINNED:
+        return SecurityLevel.E2EE, f"same key as before (known by {identity.how or 'an earlier call'})"
+    return SecurityLevel.OPPORTUNISTIC, "first contact: this key was never seen before"
+
+
+class Gate(enum.StrEnum):
+    """Whether media passes, in both directions alike."""
+
+    CLOSED = "closed"
+    VERIFYING = "verifying"
+    OPEN = "open"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What a call must reach, and how long we wait.
+
+    Attributes:
+        minimum: Lowest level media may flow at. None: E2EE for a contact with a pin,
+            OPPORTUNISTIC *with identity evidence* for anyone else.
+        require_pq: Refuse key agreement a later quantum computer could break.
+        danger_plain_dtls: Accept DTLS-SRTP without proof of identity where `minimum` is None.
+        ring_seconds: How long a call may ring.
+        connect_seconds: From answer to media, everything included.
+        verifying_seconds: How long people may take to compare the words.
+        max_calls: Calls at one time; more are answered busy.
+    """
+
+    minimum: SecurityLevel | None = None
+    require_pq: bool = False
+    danger_plain_dtls: bool = False
+    ring_seconds: float = 60.0
+    connect_seconds: float = 20.0
+    verifying_seconds: float = 120.0
+    max_calls: int = 64
+    prefer_codecs: tuple[str, ...] = ("opus", "PCMU", "PCMA")
+    opus_bitrate: int = 28_000
+    opus_complexity: int = 5
+    ice: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if self.minimum is SecurityLevel.NONE:
+            raise UsageError("unencrypted calls are not offered; there is no minimum=NONE")
+        if self.danger_plain_dtls and self.minimum is not None:
+            raise UsageError("danger_plain_dtls stands for minimum=HOP_BY_HOP; give one of them")
+
+    @classmethod
+    def clinical(cls) -> Policy:
+        """VERIFIED and post-quantum, or no call."""
+        return cls(minimum=SecurityLevel.VERIFIED, require_pq=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Floor:
+    """What one call has to reach, fixed before it begins.
+
+    Attributes:
+        minimum: From policy.
+        pinned: The contact was reached end-to-end encrypted before and never gets less.
+        identity: Evidence of identity is mandatory (direct connection, pin, ticket, statement).
+        require_pq: From policy.
+    """
+
+    minimum: SecurityLevel
+    pinned: bool
+    identity: bool
+    require_pq: bool = False
+
+
+def floor_for(policy: Policy, *, contact_floor: bool, pinned: bool, direct: bool) -> Floor:
+    """Fix the floor of a call from its policy and what is known of the contact.
+
+    Args:
+        policy: Of this call.
+        contact_floor: The contact has the E2EE floor.
+        pinned: The address has a pinned or verified root.
+        direct: The signalling goes straight to the peer over an unnamed certificate.
+    """
+    if policy.danger_plain_dtls:
+        minimum = SecurityLevel.HOP_BY_HOP
+    elif policy.minimum is not None:
+        minimum = policy.minimum
+    else:
+        minimum = SecurityLevel.E2EE if pinned else SecurityLevel.OPPORTUNISTIC
+    identity = direct or contact_floor or minimum > SecurityLevel.HOP_BY_HOP
+    return Floor(
+        minimum=minimum, pinned=contact_floor, identity=identity, require_pq=policy.require_pq
+    )
+
+
+def decide(state: SecurityState, floor: Floor) -> Gate:
+    """Say whether media may flow at this state.
+
+    Returns:
+        OPEN, or VERIFYING where only the comparison of words is missing.
+
+    Raises:
+        DowngradeError: a contact with a floor was offered less.
+        PolicyRefused: the level stays below the policy and no comparison of words can mend it.
+    """
+    if floor.identity and state.identity is None:
+        if floor.pinned:
+            raise DowngradeError(
+                "this contact was reached end-to-end encrypted before, and now gave no proof of "
+                "identity; somebody in between may be answering",
+                reason=Reason.DOWNGRADE,
+            )
+        raise PolicyRefused(
+            f"the other end gave no proof of identity; {state.level.words.lower()}",
+            reason=Reason.IDENTITY_MISSING,
+        )
+    if floor.pinned and state.level < SecurityLevel.E2EE:
+        raise DowngradeError(f"this contact never gets less than end-to-end encryption: {state.reason}")
+    if floor.require_pq and not state.pq:
+        raise PolicyRefused("post-quantum key agreement is required and did not run")
+    if state.level >= floor.minimum:
+        return Gate.OPEN
+    identity = state.identity
+    if floor.minimum is SecurityLevel.VERIFIED and identity is not None and not identity.stale:
+        return Gate.VERIFYING
+    raise PolicyRefused(
+        f"the call reached {state.level.name} ({state.reason}), and {floor.minimum.name} is required"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Named limits on what strangers can make us hold."""
+
+    ringing: int = 5
+    fingerprints: int = 8
+    media_lines: int = 8
+    candidates: int = 64
+    warned_failures: int = field(default=32)

@@ -1,0 +1,296 @@
+"""The call machine: what it orders, in which state, and what it never orders."""
+
+from __future__ import annotations
+
+import pytest
+
+from securecall.calls import machine as m
+from securecall.calls.machine import CallMachine, State
+from securecall.calls.negotiation import build_answer
+from securecall.calls.signaling import (
+    Answered,
+    Ended,
+    Offered,
+    Refused,
+    Ringing,
+    TransferRequested,
+)
+from securecall.errors import (
+    Busy,
+    Cancelled,
+    Declined,
+    DowngradeError,
+    EndReason,
+    NoAnswer,
+    PeerVanished,
+    PolicyRefused,
+    Reason,
+    SecurityError,
+    UsageError,
+)
+from securecall.keys.trust import TrustState
+from securecall.media.description import Direction, Fingerprint, Keying
+from securecall.policy import (
+    Facts,
+    Floor,
+    Gate,
+    IdentityEvidence,
+    Policy,
+    SecurityLevel,
+    floor_for,
+)
+from tests.unit.calls.test_negotiation import ALICE, BOB, local, offer, with_audio
+
+FIRST_CONTACT = floor_for(Policy(), contact_floor=False, pinned=False, direct=False)
+
+
+def proven(trust: TrustState = TrustState.PINNED, *, stale: bool = False) -> Facts:
+    return Facts(
+        keying=Keying.DTLS_SRTP,
+        identity=IdentityEvidence(
+            root_fp=bytes(64), device_id="d", trust=trust, stale=stale, group="X25519MLKEM768"
+        ),
+        srtp_profile="SRTP_AEAD_AES_256_GCM",
+        sframe=True,
+    )
+
+
+UNPROVEN = Facts(keying=Keying.DTLS_SRTP, srtp_profile="SRTP_AEAD_AES_256_GCM")
+
+
+def caller(floor: Floor = FIRST_CONTACT, policy: Policy | None = None) -> CallMachine:
+    machine = CallMachine(policy or Policy(), floor, outgoing=True)
+    assert machine.dial(local(ALICE, 1), now=0.0) == offer_like()
+    return machine
+
+
+def offer_like():
+    from securecall.calls.negotiation import build_offer
+
+    return build_offer(local(ALICE, 1))
+
+
+def callee(floor: Floor = FIRST_CONTACT) -> CallMachine:
+    machine = CallMachine(Policy(), floor, outgoing=False)
+    assert machine.invited(offer(), now=0.0) == (m.Send(Ringing()),)
+    return machine
+
+
+def connected(floor: Floor = FIRST_CONTACT) -> CallMachine:
+    machine = callee(floor)
+    machine.accept(local(BOB, 2), now=0.0)
+    return machine
+
+
+def answer():
+    return build_answer(offer_like(), local(BOB, 2))[0]
+
+
+def kinds(outputs: tuple[m.Output, ...]) -> list[type]:
+    return [type(o) for o in outputs]
+
+
+def finish(outputs: tuple[m.Output, ...]) -> m.Finish:
+    (found,) = [o for o in outputs if isinstance(o, m.Finish)]
+    return found
+
+
+def test_an_answer_starts_media_with_a_closed_gate():
+    outputs = caller().receive(Answered(answer()), now=1.0)
+    assert kinds(outputs) == [m.StartMedia]
+
+
+def test_an_answer_in_an_early_dialog_starts_nothing():
+    machine = caller()
+    assert kinds(machine.receive(Answered(answer(), final=False), now=1.0)) == [m.Discard]
+    assert machine.state is State.DIALLING
+
+
+def test_evidence_opens_the_gate():
+    machine = connected()
+    outputs = machine.secured(proven(), now=1.0)
+    assert kinds(outputs) == [m.Secured, m.SetGate]
+    assert outputs[1] == m.SetGate(Gate.OPEN)
+    assert machine.security.level is SecurityLevel.E2EE
+    assert machine.security.pq
+
+
+def test_a_second_answer_changes_nothing():
+    machine = caller()
+    machine.receive(Answered(answer()), now=1.0)
+    assert kinds(machine.receive(Answered(answer()), now=1.0)) == [m.Discard]
+
+
+def test_no_identity_ends_a_default_call():
+    machine = connected()
+    over = finish(machine.secured(UNPROVEN, now=1.0))
+    assert isinstance(over.error, PolicyRefused)
+    assert over.error.reason is Reason.IDENTITY_MISSING
+    assert machine.state is State.ENDED
+
+
+def test_no_identity_towards_a_contact_with_a_floor_is_a_downgrade():
+    floor = floor_for(Policy(), contact_floor=True, pinned=True, direct=False)
+    assert isinstance(finish(connected(floor).secured(UNPROVEN, now=1.0)).error, DowngradeError)
+
+
+def test_an_explicit_lower_minimum_does_not_undercut_the_contacts_floor():
+    policy = Policy(minimum=SecurityLevel.HOP_BY_HOP)
+    floor = floor_for(policy, contact_floor=True, pinned=True, direct=False)
+    assert isinstance(finish(connected(floor).secured(UNPROVEN, now=1.0)).error, DowngradeError)
+
+
+def test_danger_mode_takes_plain_dtls_and_says_so():
+    policy = Policy(danger_plain_dtls=True)
+    floor = floor_for(policy, contact_floor=False, pinned=False, direct=False)
+    machine = connected(floor)
+    machine.secured(UNPROVEN, now=1.0)
+    assert machine.state is State.ACTIVE
+    assert machine.security.level is SecurityLevel.HOP_BY_HOP
+    assert not machine.security.is_e2ee
+
+
+def test_danger_mode_is_refused_on_a_direct_connection():
+    floor = floor_for(Policy(danger_plain_dtls=True), contact_floor=False, pinned=False, direct=True)
+    assert isinstance(finish(connected(floor).secured(UNPROVEN, now=1.0)).error, PolicyRefused)
+
+
+def test_verified_required_opens_only_for_comparing_words():
+    policy = Policy(minimum=SecurityLevel.VERIFIED)
+    machine = connected(floor_for(policy, contact_floor=False, pinned=True, direct=False))
+    outputs = machine.secured(proven(), now=1.0)
+    assert outputs[-1] == m.SetGate(Gate.VERIFYING)
+    assert machine.state is State.VERIFYING
+    outputs = machine.confirm_sas()
+    assert outputs[-1] == m.SetGate(Gate.OPEN)
+    assert machine.security.level is SecurityLevel.VERIFIED
+
+
+def test_words_not_compared_in_time_end_the_call():
+    policy = Policy(minimum=SecurityLevel.VERIFIED)
+    machine = connected(floor_for(policy, contact_floor=False, pinned=True, direct=False))
+    machine.secured(proven(), now=1.0)
+    over = finish(machine.expire(now=machine.deadline or 0))
+    assert isinstance(over.error, SecurityError)
+    assert over.error.reason is Reason.VERIFYING_TIMEOUT
+
+
+def test_a_stale_statement_never_gets_above_opportunistic():
+    machine = connected()
+    machine.secured(proven(TrustState.VERIFIED, stale=True), now=1.0)
+    assert machine.security.level is SecurityLevel.OPPORTUNISTIC
+    assert machine.security.warnings
+
+
+def test_first_contact_is_opportunistic_and_words_raise_it():
+    machine = connected()
+    machine.secured(proven(TrustState.UNKNOWN), now=1.0)
+    assert machine.security.level is SecurityLevel.OPPORTUNISTIC
+    machine.confirm_sas()
+    assert machine.security.level is SecurityLevel.VERIFIED
+
+
+def test_words_cannot_be_confirmed_where_none_were_made():
+    machine = callee()
+    with pytest.raises(UsageError):
+        machine.confirm_sas()
+
+
+def test_require_pq_refuses_a_call_without_the_handshake():
+    policy = Policy(minimum=SecurityLevel.HOP_BY_HOP, require_pq=True)
+    floor = floor_for(policy, contact_floor=False, pinned=False, direct=False)
+    assert isinstance(finish(connected(floor).secured(UNPROVEN, now=1.0)).error, PolicyRefused)
+
+
+@pytest.mark.parametrize(
+    ("reason", "error"),
+    [
+        (EndReason.BUSY, Busy),
+        (EndReason.DECLINED, Declined),
+        (EndReason.NO_ANSWER, NoAnswer),
+        (EndReason.CANCELLED, Cancelled),
+        (EndReason.PEER_VANISHED, PeerVanished),
+        (EndReason.SECURITY, SecurityError),
+    ],
+)
+def test_the_peers_end_becomes_a_typed_error(reason, error):
+    over = finish(caller().receive(Ended(reason), now=1.0))
+    assert isinstance(over.error, error)
+
+
+def test_a_hang_up_in_conversation_is_no_error():
+    machine = connected()
+    machine.secured(proven(), now=1.0)
+    assert finish(machine.receive(Ended(EndReason.HUNG_UP), now=2.0)).error is None
+
+
+def test_hanging_up_before_the_answer_cancels_and_before_accepting_declines():
+    assert m.Send(Ended(EndReason.CANCELLED)) in caller().hang_up()
+    assert m.Send(Ended(EndReason.DECLINED)) in callee().hang_up()
+
+
+def test_nothing_is_ordered_after_the_end():
+    machine = caller()
+    machine.hang_up()
+    assert machine.hang_up() == ()
+    assert kinds(machine.receive(Answered(answer()), now=1.0)) == [m.Discard]
+    assert machine.media_failed(PolicyRefused("late")) == ()
+    assert machine.expire(now=1e9) == ()
+    assert kinds(machine.secured(proven(), now=1.0)) == [m.Discard]
+
+
+def test_ringing_ends_in_no_answer():
+    machine = caller()
+    over = finish(machine.expire(now=machine.deadline or 0))
+    assert isinstance(over.error, NoAnswer)
+
+
+def test_media_that_never_comes_ends_the_call():
+    machine = connected()
+    over = finish(machine.expire(now=machine.deadline or 0))
+    assert isinstance(over.error, PeerVanished)
+
+
+def test_a_bad_offer_is_refused_before_it_rings():
+    machine = CallMachine(Policy(), FIRST_CONTACT, outgoing=False)
+    outputs = machine.invited(with_audio(offer(), keying=Keying.NONE), now=0.0)
+    assert m.Send(Ended(EndReason.SECURITY)) in outputs
+    assert m.Send(Ringing()) not in outputs
+
+
+def test_a_hold_is_answered_and_turns_the_direction():
+    machine = connected()
+    machine.secured(proven(), now=1.0)
+    outputs = machine.receive(Offered(with_audio(offer(), direction=Direction.SENDONLY)), now=2.0)
+    assert kinds(outputs) == [m.Send, m.SetDirection]
+    assert outputs[1] == m.SetDirection(Direction.RECVONLY)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"fingerprints": (Fingerprint("sha-256", bytes(32)),)},
+        {"keying": Keying.NONE, "fingerprints": ()},
+        {"keying": Keying.SDES, "has_crypto": True},
+    ],
+    ids=["new fingerprint", "plain RTP", "SDES"],
+)
+def test_a_change_of_keys_in_mid_call_is_refused_and_the_call_stays(changes):
+    machine = connected()
+    machine.secured(proven(), now=1.0)
+    outputs = machine.receive(Offered(with_audio(offer(), **changes)), now=2.0)
+    assert outputs[0] == m.Send(Refused(488))
+    assert machine.state is State.ACTIVE
+    assert machine.security.level is SecurityLevel.E2EE
+
+
+def test_a_transfer_is_only_told():
+    machine = connected()
+    machine.secured(proven(), now=1.0)
+    outputs = machine.receive(TransferRequested("sip:eve@example.com"), now=2.0)
+    assert outputs == (m.TransferAsked("sip:eve@example.com"),)
+
+
+def test_every_row_of_the_table_leaves_a_state_that_exists():
+    assert {after for after in m.NEXT.values()} <= set(State)
+    assert not [row for row in m.NEXT if row[0] is State.ENDED]

@@ -1,0 +1,157 @@
+"""Offer and answer: what is agreed, and every way an offer is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from securecall.calls.negotiation import (
+    LocalMedia,
+    answer_unchanged,
+    build_answer,
+    build_offer,
+    read_answer,
+    require_acceptable_offer,
+    same_association,
+)
+from securecall.errors import Incompatible, Reason, SecurityError
+from securecall.media.description import (
+    Codec,
+    Description,
+    Direction,
+    Fingerprint,
+    Keying,
+    MediaDescription,
+    Setup,
+)
+
+ALICE = Fingerprint("sha-256", bytes(range(32)))
+BOB = Fingerprint("sha-256", bytes(range(1, 33)))
+CODECS = ("opus", "PCMU", "PCMA")
+
+
+def local(fingerprint: Fingerprint, port: int, codecs: tuple[str, ...] = CODECS) -> LocalMedia:
+    return LocalMedia(fingerprint=fingerprint, host="127.0.0.1", port=port, codecs=codecs, ssrc=1)
+
+
+def offer() -> Description:
+    return build_offer(local(ALICE, 40_000))
+
+
+def with_audio(description: Description, **changes: object) -> Description:
+    audio = replace(description.media[0], **changes)  # type: ignore[arg-type] # test-only freedom
+    return replace(description, media=(audio, *description.media[1:]))
+
+
+def test_both_ends_reach_mirror_image_agreements():
+    answer, bobs = build_answer(offer(), local(BOB, 40_002))
+    alices = read_answer(offer(), answer)
+    assert bobs.dtls_client and not alices.dtls_client
+    assert (alices.host, alices.port) == ("127.0.0.1", 40_002)
+    assert (bobs.host, bobs.port) == ("127.0.0.1", 40_000)
+    assert alices.sent == bobs.received and alices.received == bobs.sent
+    assert alices.remote_fingerprints == (BOB,) and bobs.remote_fingerprints == (ALICE,)
+    assert alices.codec.name == bobs.codec.name == "opus"
+
+
+def test_the_answerer_keeps_the_offerers_payload_numbers():
+    theirs = Codec(96, "OPUS", 48_000, 2)
+    answer, agreement = build_answer(with_audio(offer(), codecs=(theirs,)), local(BOB, 1))
+    assert agreement.codec.payload_type == 96
+    assert answer.media[0].codecs[0].payload_type == 96
+
+
+def test_an_offer_that_wants_to_be_active_gets_a_passive_answer():
+    answer, agreement = build_answer(with_audio(offer(), setup=Setup.ACTIVE), local(BOB, 1))
+    assert answer.media[0].setup is Setup.PASSIVE
+    assert not agreement.dtls_client
+
+
+def test_unknown_media_keep_their_place_and_are_refused():
+    video = MediaDescription(kind=None, media="text", protocol="RTP/AVP", port=9, formats=("98",))
+    asked = replace(offer(), media=(video, *offer().media))
+    answer, _ = build_answer(asked, local(BOB, 1))
+    assert [m.port for m in answer.media] == [0, 1]
+    assert answer.media[0].media == "text"
+
+
+REFUSED = {
+    "plain RTP": ({"keying": Keying.NONE, "fingerprints": ()}, Reason.NO_ENCRYPTION),
+    "plain RTP with a fingerprint": ({"keying": Keying.NONE}, Reason.NO_ENCRYPTION),
+    "SDES": ({"keying": Keying.SDES, "has_crypto": True}, Reason.NO_ENCRYPTION),
+    "SDES beside DTLS": ({"has_crypto": True}, Reason.NO_ENCRYPTION),
+    "no fingerprint": ({"fingerprints": ()}, Reason.WEAK_SUITE),
+    "only SHA-1": ({"fingerprints": (Fingerprint("sha-1", bytes(20)),)}, Reason.WEAK_SUITE),
+    "SHA-256 of the wrong size": (
+        {"fingerprints": (Fingerprint("sha-256", bytes(20)),)},
+        Reason.WEAK_SUITE,
+    ),
+    "forty fingerprints": (
+        {"fingerprints": tuple(Fingerprint("sha-256", bytes([i]) * 32) for i in range(40))},
+        Reason.FINGERPRINT_MISMATCH,
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "reason"), REFUSED.values(), ids=REFUSED)
+def test_an_offer_without_keys_made_at_the_endpoints_is_refused(changes, reason):
+    with pytest.raises(SecurityError) as refused:
+        require_acceptable_offer(with_audio(offer(), **changes))
+    assert refused.value.reason is reason
+
+
+@pytest.mark.parametrize(("changes", "reason"), REFUSED.values(), ids=REFUSED)
+def test_an_answer_without_keys_made_at_the_endpoints_is_refused(changes, reason):
+    answer, _ = build_answer(offer(), local(BOB, 1))
+    with pytest.raises(SecurityError) as refused:
+        read_answer(offer(), with_audio(answer, **changes))
+    assert refused.value.reason is reason
+
+
+def test_our_own_fingerprint_in_the_answer_is_a_reflection():
+    answer, _ = build_answer(offer(), local(ALICE, 1))
+    with pytest.raises(SecurityError) as refused:
+        read_answer(offer(), answer)
+    assert refused.value.reason is Reason.SELF_IDENTITY
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"port": 0},
+        {"rtcp_mux": False},
+        {"setup": Setup.ACTPASS},
+        {"setup": None},
+        {"codecs": ()},
+        {"codecs": (Codec(9, "G722", 8_000),)},
+    ],
+    ids=str,
+)
+def test_an_answer_that_does_not_fit_is_incompatible(changes):
+    answer, _ = build_answer(offer(), local(BOB, 1))
+    with pytest.raises(Incompatible):
+        read_answer(offer(), with_audio(answer, **changes))
+
+
+def test_a_hold_keeps_the_association_and_is_mirrored():
+    ours, agreement = build_answer(offer(), local(BOB, 1))
+    hold = with_audio(offer(), direction=Direction.SENDONLY)
+    assert same_association(agreement, hold)
+    assert answer_unchanged(ours, hold).media[0].direction is Direction.RECVONLY
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"fingerprints": (BOB,)},
+        {"fingerprints": ()},
+        {"keying": Keying.NONE},
+        {"keying": Keying.SDES},
+        {"has_crypto": True},
+    ],
+    ids=str,
+)
+def test_a_change_of_keys_is_another_association(changes):
+    _, agreement = build_answer(offer(), local(BOB, 1))
+    assert not same_association(agreement, with_audio(offer(), **changes))
