@@ -142,8 +142,8 @@ def requirements(folder: Path, *groups: str) -> list[str]:
 def environment(*groups: str, name: str = ".venv", optional: bool = False) -> Path:
     """Return the Python of an environment that has the package and these groups.
 
-    Made on first use and renewed when what pyproject.toml asks for changes. With `optional`, entries of the
-    groups that cannot be installed here are named and left out.
+    Made on first use and renewed when pyproject.toml asks for something else. With `optional`,
+    entries of the groups that cannot be installed here are named and left out.
     """
     folder = Path(os.environ["SECURECALL_VENV"]) if os.getenv("SECURECALL_VENV") else ROOT / name
     python, stamp = interpreter(folder), folder / "securecall.stamp"
