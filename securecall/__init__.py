@@ -1,1 +1,105 @@
-"""End-to-end encrypted and authenticated calls for asyncio applications."""
+"""Calls over open protocols that nobody in between can listen to, and a report that shows it.
+
+Names are imported when they are first used, so that `import securecall` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from securecall.address import Address as Address
+    from securecall.address import parse_address as parse_address
+    from securecall.calls.call import Call as Call
+    from securecall.calls.report import ListenerReport as ListenerReport
+    from securecall.client import Client as Client
+    from securecall.client import IncomingCall as IncomingCall
+    from securecall.client import open as open
+    from securecall.contacts import Contact as Contact
+    from securecall.errors import Busy as Busy
+    from securecall.errors import CallFailed as CallFailed
+    from securecall.errors import Cancelled as Cancelled
+    from securecall.errors import CertificateError as CertificateError
+    from securecall.errors import ConnectFailed as ConnectFailed
+    from securecall.errors import Declined as Declined
+    from securecall.errors import DeviceError as DeviceError
+    from securecall.errors import DowngradeError as DowngradeError
+    from securecall.errors import EndReason as EndReason
+    from securecall.errors import IdentityChanged as IdentityChanged
+    from securecall.errors import IdentityMismatch as IdentityMismatch
+    from securecall.errors import Incompatible as Incompatible
+    from securecall.errors import LocalError as LocalError
+    from securecall.errors import NetworkError as NetworkError
+    from securecall.errors import NoAnswer as NoAnswer
+    from securecall.errors import PeerVanished as PeerVanished
+    from securecall.errors import PolicyRefused as PolicyRefused
+    from securecall.errors import ProtocolError as ProtocolError
+    from securecall.errors import Reason as Reason
+    from securecall.errors import SecurecallError as SecurecallError
+    from securecall.errors import SecurityError as SecurityError
+    from securecall.errors import StoreCorrupt as StoreCorrupt
+    from securecall.errors import TicketRefused as TicketRefused
+    from securecall.errors import Unreachable as Unreachable
+    from securecall.errors import Unsupported as Unsupported
+    from securecall.errors import UsageError as UsageError
+    from securecall.errors import WrongPassphrase as WrongPassphrase
+    from securecall.media.devices import Microphone as Microphone
+    from securecall.media.devices import Speaker as Speaker
+    from securecall.media.endpoints import FileSource as FileSource
+    from securecall.media.endpoints import Recorder as Recorder
+    from securecall.media.endpoints import SilenceSource as SilenceSource
+    from securecall.media.endpoints import ToneSource as ToneSource
+    from securecall.media.frames import AudioFrame as AudioFrame
+    from securecall.policy import Policy as Policy
+    from securecall.policy import SecurityLevel as SecurityLevel
+    from securecall.policy import SecurityState as SecurityState
+    from securecall.secret import Secret as Secret
+
+    HOP_BY_HOP = SecurityLevel.HOP_BY_HOP
+    OPPORTUNISTIC = SecurityLevel.OPPORTUNISTIC
+    E2EE = SecurityLevel.E2EE
+    VERIFIED = SecurityLevel.VERIFIED
+
+__version__ = "0.1.0.dev0"
+
+_HOMES = {
+    "address": "Address parse_address",
+    "calls.call": "Call",
+    "calls.report": "ListenerReport",
+    "client": "Client IncomingCall open",
+    "contacts": "Contact",
+    "errors": (
+        "Busy CallFailed Cancelled CertificateError ConnectFailed Declined DeviceError "
+        "DowngradeError EndReason IdentityChanged IdentityMismatch Incompatible LocalError "
+        "NetworkError NoAnswer PeerVanished PolicyRefused ProtocolError Reason SecurecallError "
+        "SecurityError StoreCorrupt TicketRefused Unreachable Unsupported UsageError "
+        "WrongPassphrase"
+    ),
+    "media.devices": "Microphone Speaker",
+    "media.endpoints": "FileSource Recorder SilenceSource ToneSource",
+    "media.frames": "AudioFrame",
+    "policy": "Policy SecurityLevel SecurityState",
+    "secret": "Secret",
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+_LEVELS = frozenset({"HOP_BY_HOP", "OPPORTUNISTIC", "E2EE", "VERIFIED"})
+
+__all__ = sorted({*_HOME_OF, *_LEVELS, "__version__"})  # noqa: PLE0605 - one list is kept, not two
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used (PEP 562)."""
+    if name in _LEVELS:
+        value: object = getattr(import_module("securecall.policy").SecurityLevel, name)
+    elif name in _HOME_OF:
+        value = getattr(import_module(f"securecall.{_HOME_OF[name]}"), name)
+    else:
+        raise AttributeError(f"module 'securecall' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Every public name, imported or not."""
+    return list(__all__)

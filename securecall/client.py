@@ -1,0 +1,564 @@
+"""A person's endpoint: keys, accounts and calls composed; owns every task and connection."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import socket
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+
+from securecall import events
+from securecall.address import ANONYMOUS, Address, Scheme, parse_address
+from securecall.calls import machine as ordering
+from securecall.calls.call import Call, CallContext
+from securecall.calls.link import LinkIdentity
+from securecall.calls.machine import State
+from securecall.calls.report import ListenerReport
+from securecall.calls.signaling import IncomingLeg, Leg, Route
+from securecall.contacts import Contact, Contacts
+from securecall.errors import (
+    ConnectFailed,
+    EndReason,
+    SecurecallError,
+    UsageError,
+)
+from securecall.keys.ticket import Ticket, build_ticket, parse_ticket
+from securecall.keys.trust import How
+from securecall.media.description import Description
+from securecall.media.endpoints import AudioSource
+from securecall.media.engine import Clock
+from securecall.policy import Limits, Policy, SecurityLevel, floor_for
+from securecall.secret import Secret
+from securecall.sip.signaling import SipServer, SipSignaling
+from securecall.store.sqlite import Store
+from securecall.transport.tls import PemPair
+
+log = logging.getLogger("securecall.client")
+
+DEFAULT_PORT = 5061
+TICKET_SECONDS = 7 * 86_400
+
+
+def open(  # noqa: A001 - `securecall.open` reads as it should
+    path: str | Path,
+    *,
+    passphrase: Secret,
+    create: bool = False,
+    policy: Policy | None = None,
+) -> Client:
+    """Open (or make) a person's endpoint; use it as `async with`.
+
+    Args:
+        path: Folder of the encrypted store.
+        passphrase: Opens it; nothing else does.
+        create: Make a new identity there if the folder holds none.
+        policy: Default for every call.
+    """
+    return Client(Path(path).expanduser(), passphrase, create=create, policy=policy or Policy())
+
+
+class IncomingCall:
+    """Somebody calls; nothing of ours is opened until `accept`.
+
+    Attributes:
+        caller: The address they signalled; a claim until the call is connected.
+        security_floor: The level this call will at least have if it connects at all.
+        known: We have a pinned key for that address.
+    """
+
+    def __init__(
+        self, call: Call, caller: Address, security_floor: SecurityLevel, *, known: bool
+    ) -> None:
+        """Made by the client."""
+        self.caller = caller
+        self.security_floor = security_floor
+        self.known = known
+        self._call = call
+
+    def __repr__(self) -> str:
+        return f"<IncomingCall from {self.caller.short}>"
+
+    def accept(
+        self, *, audio: AudioSource | None = None, require: SecurityLevel | None = None
+    ) -> Call:
+        """Take the call; enter the returned call's block to begin.
+
+        Args:
+            audio: What to send.
+            require: Raise this call's minimum above the policy's.
+        """
+        self._call.prepare(audio=audio, require=require)
+        return self._call
+
+    async def decline(self) -> None:
+        """Refuse the call."""
+        await self._call.refuse(EndReason.DECLINED)
+
+    async def busy(self) -> None:
+        """Say that we are in another call."""
+        await self._call.refuse(EndReason.BUSY)
+
+    @property
+    def over(self) -> bool:
+        """The caller gave up, or the call was taken or refused."""
+        return self._call.state is not State.ALERTING
+
+
+@dataclass(slots=True)
+class _Account:
+    address: Address
+    signaling: SipSignaling
+    direct: bool
+
+
+class Client:
+    """One person on this machine; several may live in one process.
+
+    Attributes:
+        policy: The default for every call.
+    """
+
+    def __init__(self, path: Path, passphrase: Secret, *, create: bool, policy: Policy) -> None:
+        """Use `securecall.open`."""
+        self.policy = policy
+        self._path = path
+        self._passphrase = passphrase
+        self._create = create
+        self._store: Store | None = None
+        self._contacts: Contacts | None = None
+        self._clock: Clock | None = None
+        self._accounts: list[_Account] = []
+        self._listener: _Account | None = None
+        self._calls: set[Call] = set()
+        self._incoming: asyncio.Queue[IncomingCall] = asyncio.Queue()
+        self._event_queues: set[asyncio.Queue[events.Event]] = set()
+
+    async def __aenter__(self) -> Client:
+        """Open the store (a quarter of a second: Argon2id) and the identity in it."""
+        how = Store.open_or_create if self._create else Store.open
+        self._store = await asyncio.to_thread(how, self._path, self._passphrase)
+        try:
+            self._contacts = Contacts(self._store)
+            self._clock = Clock.running()
+        except BaseException:
+            self._store.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End every call, close every connection, lock the store."""
+        await asyncio.gather(*(call.hang_up() for call in tuple(self._calls)))
+        for account in self._accounts:
+            await account.signaling.close()
+        self._accounts.clear()
+        self._listener = None
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    # -- who we are -------------------------------------------------------------------------------
+
+    @property
+    def address(self) -> Address:
+        """Our address without any account: the root key itself."""
+        return self.contacts.own_key_address
+
+    @property
+    def contacts(self) -> Contacts:
+        """The people we know.
+
+        Raises:
+            UsageError: the client is not open.
+        """
+        if self._contacts is None:
+            raise UsageError("open the client first: async with securecall.open(...) as client")
+        return self._contacts
+
+    async def contact(self, address: str | Address) -> Contact:
+        """The contact behind an address; unknown addresses make a contact without a key."""
+        return self.contacts.find(_address(address))
+
+    # -- where we can be reached ------------------------------------------------------------------
+
+    async def listen(self, host: str = "0.0.0.0", port: int = 0) -> tuple[str, int]:  # noqa: S104 - a phone is there to be called; identity evidence is mandatory on this listener
+        """Take direct calls (tickets, or an address known to the caller) on this address.
+
+        Returns:
+            The host and port listened on.
+
+        Raises:
+            LocalError: the address cannot be used.
+        """
+        if self._listener is None:
+            signaling = await SipSignaling.open(local=ANONYMOUS, listen=(host, port))
+            self._listener = _Account(ANONYMOUS, signaling, direct=True)
+            self._accounts.append(self._listener)
+            signaling.on_incoming(self._on_leg_of(self._listener))
+        listening = self._listener.signaling.listening
+        if listening is None:  # invariant: opened with listen=
+            raise UsageError("the listener is closed")
+        return listening
+
+    async def ticket(
+        self, *, host: str = "", port: int = 0, valid_seconds: int = TICKET_SECONDS
+    ) -> str:
+        """Make a one-time ticket with which one person can call us directly, without any account.
+
+        Args:
+            host: Address the caller will connect to; default: this machine's address.
+            port: Port to listen on and to put into the ticket; default: any free one.
+            valid_seconds: Until when it works.
+
+        Returns:
+            Text beginning with "securecall:1:". Whoever holds it can call once as the bearer.
+        """
+        reachable = host or _route_host("192.0.2.1")
+        bind = host if _is_loopback(host) else "0.0.0.0"  # noqa: S104 - see `listen`
+        _, bound = await self.listen(bind, port)
+        ticket = self.contacts.issue_ticket(
+            uris=(f"tls:{_bracketed(reachable)}:{bound}",), valid_seconds=valid_seconds
+        )
+        return build_ticket(ticket)
+
+    async def sign_in(
+        self,
+        *,
+        sip: str,
+        server: tuple[str, int] | None = None,
+        server_name: str = "",
+        authorities: Path | None = None,
+        listen: tuple[str, int] | None = None,
+        certificate: PemPair | None = None,
+    ) -> None:
+        """Use a SIP address through its server, over TLS verified by name.
+
+        Args:
+            sip: Our address, e.g. "sip:alice@clinic.example".
+            server: Host and port of the server; default: the address's host, port 5061.
+            server_name: Name its certificate must prove; default: the address's host.
+            authorities: PEM file of certificate authorities to trust instead of the system's.
+            listen: Take calls from the server on this host and port.
+            certificate: Our listener's certificate, with `listen`.
+
+        Raises:
+            ConnectFailed, CertificateError: the server is not there or is not who it should be.
+        """
+        address = parse_address(sip)
+        if address.scheme is not Scheme.SIP:
+            raise UsageError(f"{sip!r} is not a sip address")
+        if listen is not None and certificate is None:
+            raise UsageError("listening for a server needs a certificate")
+        host, port = server or (address.host, DEFAULT_PORT)
+        signaling = await SipSignaling.open(
+            local=address,
+            listen=listen,
+            listen_certificate=certificate,
+            server=SipServer(host=host, port=port, name=server_name or address.host),
+            authorities=authorities,
+        )
+        account = _Account(address, signaling, direct=False)
+        self.contacts.own_address(address)
+        self._accounts.append(account)
+        signaling.on_incoming(self._on_leg_of(account))
+
+    @property
+    def listening(self) -> tuple[tuple[str, int], ...]:
+        """Every host and port calls can come in on."""
+        found = (account.signaling.listening for account in self._accounts)
+        return tuple(place for place in found if place is not None)
+
+    # -- calls ------------------------------------------------------------------------------------
+
+    def call(
+        self,
+        who: str | Address | Contact | Ticket,
+        *,
+        audio: AudioSource | None = None,
+        require: SecurityLevel | None = None,
+        policy: Policy | None = None,
+        scanned: bool = False,
+    ) -> Call:
+        """Call somebody; use it as `async with`, leaving the block hangs up.
+
+        Args:
+            who: A ticket, an address, or a contact.
+            audio: What to send: a file, a tone, a microphone.
+            require: The least level to talk at, above the policy's.
+            policy: Instead of the client's.
+            scanned: The ticket was scanned as a QR code from the callee's own screen, in person.
+
+        Raises:
+            UsageError: nothing of ours can reach that address.
+            TicketRefused: the ticket has expired.
+        """
+        policy = policy or self.policy
+        if require is not None:
+            policy = replace(policy, minimum=require, danger_plain_dtls=False)
+        if isinstance(who, str) and _is_ticket(who):
+            who = parse_ticket(who, unix=int(time.time()))
+        if isinstance(who, Ticket):
+            return self._call_ticket(who, audio, policy, how="qr" if scanned else "link")
+        address = who.address if isinstance(who, Contact) else _address(who)
+        return self._call_address(address, audio, policy)
+
+    def _call_ticket(
+        self, ticket: Ticket, audio: AudioSource | None, policy: Policy, *, how: str
+    ) -> Call:
+        way = next((t for t in ticket.targets if t.direct is not None), None)
+        if way is None or way.direct is None:
+            raise UsageError("this ticket names no direct address; other ways are not built yet")
+        target, place = way.address, way.direct
+        contacts = self.contacts
+        floor = floor_for(
+            policy,
+            contact_floor=contacts.has_floor(target),
+            pinned=True,  # the ticket carried the key
+            direct=True,
+        )
+        own = contacts.own_key_address
+        expectation = contacts.expect_ticket(ticket, target, How(how))
+        context = CallContext(
+            policy=policy,
+            floor=floor,
+            peer=target.short,
+            identity=LinkIdentity(
+                statement=contacts.statement,
+                device=contacts.device,
+                root_fp=contacts.root_fp,
+                own_address=str(own),
+                expected_peer=str(target),
+                judge=expectation.judge,
+                ticket_secret=ticket.secret,
+            ),
+            evidence=expectation.evidence,
+            secured=expectation.secured,
+            confirmed=expectation.confirmed,
+            guess_burned=lambda: self._guess_burned(target),
+            clock=self._running_clock(),
+            host=_route_host(place[0]),
+            ticket=how,
+            observe=self._observe,
+        )
+        route = Route(target=target, direct=place)
+        return self._place(context, route, None, audio)
+
+    def _call_address(self, address: Address, audio: AudioSource | None, policy: Policy) -> Call:
+        account = next((a for a in self._accounts if not a.direct), None)
+        if account is None or address.scheme is not Scheme.SIP:
+            raise UsageError(
+                f"nothing here can reach {address.short}: sign in to a SIP account first, or call "
+                "with a ticket"
+            )
+        contacts = self.contacts
+        floor = floor_for(
+            policy,
+            contact_floor=contacts.has_floor(address),
+            pinned=contacts.is_pinned(address),
+            direct=False,
+        )
+        expectation = contacts.expect_outgoing(address)
+        server = account.signaling.server
+        context = CallContext(
+            policy=policy,
+            floor=floor,
+            peer=address.short,
+            identity=None
+            if policy.danger_plain_dtls
+            else LinkIdentity(
+                statement=contacts.statement,
+                device=contacts.device,
+                root_fp=contacts.root_fp,
+                own_address=str(account.address),
+                expected_peer=str(address),
+                judge=expectation.judge,
+            ),
+            evidence=expectation.evidence,
+            secured=expectation.secured,
+            confirmed=expectation.confirmed,
+            guess_burned=lambda: self._guess_burned(address),
+            clock=self._running_clock(),
+            host=_route_host(server.host if server else ""),
+            observe=self._observe,
+        )
+        return self._place(context, Route(target=address), account, audio)
+
+    def _place(
+        self, context: CallContext, route: Route, account: _Account | None, audio: AudioSource | None
+    ) -> Call:
+        async def dial(offer: Description) -> Leg:
+            signaling = account.signaling if account else await self._direct_signaling()
+            return await signaling.dial(route, offer)
+
+        async def begin(call: Call) -> None:
+            if len(self._calls) >= context.policy.max_calls:
+                raise UsageError(f"{len(self._calls)} calls are in progress, the policy's limit")
+            self._calls.add(call)
+            await call.begin_outgoing(dial)
+
+        return Call(context, begin, outgoing=True, audio=audio)
+
+    async def _direct_signaling(self) -> SipSignaling:
+        """Where direct calls go out: the listener, or a place of their own."""
+        for account in self._accounts:
+            if account.direct:
+                return account.signaling
+        signaling = await SipSignaling.open(local=ANONYMOUS)
+        self._accounts.append(_Account(ANONYMOUS, signaling, direct=True))
+        return signaling
+
+    # -- calls that come in -----------------------------------------------------------------------
+
+    async def incoming(self) -> AsyncIterator[IncomingCall]:
+        """Yield calls as they come in, for ever."""
+        while True:
+            yield await self.next_call()
+
+    async def next_call(self) -> IncomingCall:
+        """Wait for the next call that is still ringing."""
+        while True:
+            ring = await self._incoming.get()
+            if not ring.over:
+                return ring
+
+    def _on_leg_of(self, account: _Account):
+        def on_leg(leg: IncomingLeg) -> None:
+            try:
+                self._on_leg(account, leg)
+            except SecurecallError as e:
+                log.info("an incoming call was refused: %s", e)
+                leg.send(ordering.Ended(EndReason.PROTOCOL))
+
+        return on_leg
+
+    def _on_leg(self, account: _Account, leg: IncomingLeg) -> None:
+        policy, contacts = self.policy, self.contacts
+        ringing = sum(1 for call in self._calls if call.state is State.ALERTING)
+        if len(self._calls) >= policy.max_calls or ringing >= Limits().ringing:
+            leg.send(ordering.Ended(EndReason.BUSY))
+            self._tell(events.CallMissed(leg.remote.short, "too many calls at once"))
+            return
+        anonymous = leg.remote == ANONYMOUS
+        known = not anonymous and contacts.is_pinned(leg.remote)
+        tickets = account.direct and contacts.has_open_tickets()
+        floor = floor_for(
+            policy,
+            contact_floor=not anonymous and contacts.has_floor(leg.remote),
+            pinned=known or tickets,
+            direct=account.direct,
+        )
+        expectation = contacts.expect_incoming(leg.remote, direct=account.direct)
+        own = contacts.own_key_address if account.direct else account.address
+        context = CallContext(
+            policy=policy,
+            floor=floor,
+            peer="a caller without an address" if anonymous else leg.remote.short,
+            identity=None
+            if policy.danger_plain_dtls
+            else LinkIdentity(
+                statement=contacts.statement,
+                device=contacts.device,
+                root_fp=contacts.root_fp,
+                own_address=str(own),
+                expected_peer="" if anonymous else str(leg.remote),
+                judge=expectation.judge,
+            ),
+            evidence=expectation.evidence,
+            secured=expectation.secured,
+            confirmed=expectation.confirmed,
+            guess_burned=lambda: self._guess_burned(leg.remote),
+            clock=self._running_clock(),
+            host=_route_host(_host_of(leg.path.remote)),
+            observe=self._observe,
+        )
+        call = Call(context, Call.begin_incoming, outgoing=False)
+        self._calls.add(call)
+        call.attach(leg)
+        if call.state is State.ALERTING:
+            ring = IncomingCall(call, leg.remote, floor.minimum, known=known)
+            self._incoming.put_nowait(ring)
+
+    # -- being told -------------------------------------------------------------------------------
+
+    async def events(self) -> AsyncIterator[events.Event]:
+        """Yield everything that happens to calls from now on."""
+        queue: asyncio.Queue[events.Event] = asyncio.Queue(maxsize=1000)
+        self._event_queues.add(queue)
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            self._event_queues.discard(queue)
+
+    def _tell(self, event: events.Event) -> None:
+        for queue in self._event_queues:
+            if queue.full():
+                queue.get_nowait()  # whoever does not read loses the oldest
+            queue.put_nowait(event)
+
+    def _observe(self, call: Call, output: ordering.Output) -> None:
+        match output:
+            case ordering.PeerRings():
+                self._tell(events.CallRinging(call))
+            case ordering.Secured(state=state):
+                self._tell(events.CallSecured(call, state))
+            case ordering.ChangeRefused(why=why):
+                self._tell(events.CallChangeRefused(call, why))
+            case ordering.TransferAsked(target=target):
+                self._tell(events.TransferRequested(call, target))
+            case ordering.Finish(reason=reason, error=error):
+                self._calls.discard(call)
+                self._tell(events.CallEnded(call, reason, error))
+            case _:
+                pass
+
+    def _guess_burned(self, address: Address) -> None:
+        failures = self.contacts.count_burned_guess(address)
+        if failures >= Limits().warned_failures:
+            self._tell(events.GuessesWarning(address.short, failures))
+
+    def _running_clock(self) -> Clock:
+        if self._clock is None:
+            raise UsageError("open the client first: async with securecall.open(...) as client")
+        return self._clock
+
+
+def _address(text: str | Address) -> Address:
+    return text if isinstance(text, Address) else parse_address(text)
+
+
+def _is_ticket(text: str) -> bool:
+    return text.startswith("securecall:") or "#securecall:" in text
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _host_of(place: str) -> str:
+    return place.rpartition(":")[0].strip("[]")
+
+
+def _is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def _route_host(remote: str) -> str:
+    """Our own address on the way to a remote host, by the routing table; nothing is sent."""
+    try:
+        found = socket.getaddrinfo(remote or "192.0.2.1", 9, type=socket.SOCK_DGRAM)
+        family, kind, protocol, _, address = found[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.connect(address)
+            return str(probe.getsockname()[0])
+    except OSError:
+        return "127.0.0.1"

@@ -1,0 +1,376 @@
+"""The people we know and who we are to them: trust, tickets and statements over the store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from securecall.address import ANONYMOUS, Address, Scheme
+from securecall.errors import Reason, SecurityError, TicketRefused, UsageError
+from securecall.keys.device import DeviceKey
+from securecall.keys.handshake import HandshakeResult, PeerClaim
+from securecall.keys.statement import (
+    StatementChange,
+    build_statement,
+    merge,
+    next_seq,
+    parse_statement,
+)
+from securecall.keys.ticket import Ticket
+from securecall.keys.ticket_desk import TicketDesk
+from securecall.keys.trust import (
+    Act,
+    Floor,
+    How,
+    Judgement,
+    TrustBook,
+    TrustEvent,
+    TrustState,
+    card_events,
+    judge_incoming,
+    judge_outgoing,
+    judge_ticket,
+    transition,
+)
+from securecall.keys.verification import safety_number
+from securecall.policy import IdentityEvidence, SecurityLevel, SecurityState
+from securecall.store.sqlite import Store
+
+STATEMENT_SECONDS = 14 * 86_400
+REQUIRED = "id1"
+_DAY = 86_400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contact:
+    """A snapshot of one person's card.
+
+    Attributes:
+        address: The address it was found by.
+        addresses: Every address on the card.
+        state: What the key bound to `address` is to us.
+        root_fp: That key's fingerprint, b"" where none is known.
+        since: Unix seconds since when it is pinned, 0 if it is not.
+        how: What the state rests on.
+        floor: True if calls never get less than end-to-end encryption.
+    """
+
+    address: Address
+    addresses: tuple[Address, ...]
+    state: TrustState = TrustState.UNKNOWN
+    root_fp: bytes = b""
+    since: int = 0
+    how: str = ""
+    floor: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _MergedClaim:
+    """A peer's claim with the statement to go by (withdrawals are for ever)."""
+
+    statement: object
+    own_address: str
+
+
+class Contacts:
+    """Who we know, kept in the encrypted store; every change of trust is written as it is made."""
+
+    def __init__(self, store: Store) -> None:
+        """Begin with what the store holds; refreshes our own statement."""
+        self._store = store
+        self._identity = store.identity()
+        self._desk = TicketDesk(store, store.tickets())
+        self._own: list[Address] = [self.own_key_address, *store.own_addresses()]
+        self._statement = b""
+        self._publish()
+
+    # -- who we are -------------------------------------------------------------------------------
+
+    @property
+    def root_fp(self) -> bytes:
+        """Our root's fingerprint, 64 bytes."""
+        return self._identity.root.fingerprint
+
+    @property
+    def own_key_address(self) -> Address:
+        """The address that is our root key itself."""
+        return Address(Scheme.KEY, self.root_fp.hex())
+
+    @property
+    def device(self) -> DeviceKey:
+        """The key this device takes part in calls with."""
+        return self._identity.device
+
+    @property
+    def statement(self) -> bytes:
+        """Our identity statement, renewed when half of its life is over."""
+        if parse_statement(self._statement, unix=_now()).exp - _now() < STATEMENT_SECONDS // 2:
+            self._publish()
+        return self._statement
+
+    def own_address(self, address: Address) -> None:
+        """Claim an address of an account of ours in the statement."""
+        if address not in self._own:
+            self._store.save_own_address(address)
+            self._own.append(address)
+            self._publish()
+
+    def _publish(self) -> None:
+        unix = _now()
+        seq = next_seq(self._store.last_seq(), unix_ms=int(time.time() * 1000))
+        self._statement = build_statement(
+            self._identity.root,
+            seq=seq,
+            iat=unix,
+            exp=unix + STATEMENT_SECONDS,
+            addresses=tuple(self._own),
+            devices=(self._identity.device,),
+            require=(REQUIRED,),
+        )
+        self._store.save_own_statement(self._statement, seq)
+
+    # -- people -----------------------------------------------------------------------------------
+
+    @property
+    def book(self) -> TrustBook:
+        """Everything believed, as an immutable value."""
+        return self._store.trust_book()
+
+    def find(self, address: Address) -> Contact:
+        """Return the contact behind an address, known or not."""
+        book = self.book
+        card, binding = book.contact(address), book.lookup(address)
+        found = Contact(
+            address=address,
+            addresses=card.addresses if card else (address,),
+            floor=book.floor(address) is Floor.E2EE,
+        )
+        if binding is None:
+            return found
+        return replace(
+            found,
+            state=book.state(address, binding.root_fp),
+            root_fp=binding.root_fp,
+            since=binding.since,
+            how=binding.how.value,
+        )
+
+    def all(self) -> tuple[Contact, ...]:
+        """Every contact with a key, by address."""
+        return tuple(self.find(address) for address in sorted(self.book.bindings, key=str))
+
+    def safety_number(self, address: Address) -> str:
+        """Return the 60 digits to compare with this person.
+
+        Raises:
+            UsageError: no key of theirs is known.
+        """
+        binding = self.book.lookup(address)
+        if binding is None:
+            raise UsageError(f"no key is known for {address.short}; call them first")
+        return safety_number(self.root_fp, binding.root_fp)
+
+    def verify(self, address: Address, how: How) -> Contact:
+        """The user compared a safety number, a code or words: the key is verified."""
+        binding = self.book.lookup(address)
+        if binding is None:
+            raise UsageError(f"no key is known for {address.short}; call them first")
+        self._apply(self._event(Act.VERIFY, address, binding.root_fp, how))
+        return self.find(address)
+
+    def forget(self, address: Address) -> None:
+        """Drop the key of an address; the next call is a first contact."""
+        binding = self.book.lookup(address)
+        if binding is not None:
+            self._apply(self._event(Act.FORGET, address, binding.root_fp, How.USER))
+
+    def lift_floor(self, address: Address) -> None:
+        """Let calls with this contact get less than end-to-end encryption; logged."""
+        self._apply(self._event(Act.LIFT_FLOOR, address, b"", How.USER))
+
+    def has_floor(self, address: Address) -> bool:
+        """Calls with this address never get less than end-to-end encryption."""
+        book = self.book
+        if book.floor(address) is Floor.E2EE:
+            return True
+        binding = book.lookup(address)
+        if binding is None:
+            return False
+        known = self._store.statement_of(binding.root_fp)
+        return known is not None and REQUIRED in known.require
+
+    def is_pinned(self, address: Address) -> bool:
+        """A key is bound to this address."""
+        return self.book.lookup(address) is not None
+
+    # -- tickets ----------------------------------------------------------------------------------
+
+    def issue_ticket(self, *, uris: Sequence[str], valid_seconds: int) -> Ticket:
+        """Make a ticket and remember it, durably."""
+        unix = _now()
+        return self._desk.issue(
+            uris, root_fp=self.root_fp, expiry=unix + valid_seconds, unix=unix
+        )
+
+    def has_open_tickets(self) -> bool:
+        """Tickets are outstanding, so strangers need one."""
+        return bool(self._desk.outstanding(_now()))
+
+    # -- judging one call -------------------------------------------------------------------------
+
+    def expect_outgoing(self, dialled: Address) -> Expectation:
+        """What to hold the peer of a call to `dialled` to."""
+        return Expectation(self, dialled)
+
+    def expect_ticket(self, ticket: Ticket, dialled: Address, how: How) -> Expectation:
+        """What to hold the peer of a call with a ticket to; `how` is LINK or QR."""
+        return Expectation(self, dialled, ticket=ticket, how=how)
+
+    def expect_incoming(self, signalled: Address, *, direct: bool) -> Expectation:
+        """What to hold a caller to; a direct one needs a ticket while tickets are open."""
+        return Expectation(self, signalled, incoming=True, direct=direct)
+
+    def count_burned_guess(self, address: Address) -> int:
+        """Count a handshake that failed after its nonces; returns the failures in 24 hours."""
+        return self._store.count_failure(address, unix=_now(), within=_DAY)
+
+    # -- writing ----------------------------------------------------------------------------------
+
+    def _event(self, act: Act, address: Address, root_fp: bytes, how: How) -> TrustEvent:
+        return TrustEvent(act=act, address=address, root_fp=root_fp, how=how, unix=_now())
+
+    def _apply(self, *events: TrustEvent) -> None:
+        book = self.book
+        entries = []
+        for event in events:
+            book, entry = transition(book, event)
+            entries.append(entry)
+        self._store.save_trust(book, tuple(entries))
+
+
+class Expectation:
+    """Holds one call's peer to what we know; judging writes nothing, `secured` does."""
+
+    def __init__(
+        self,
+        contacts: Contacts,
+        address: Address,
+        *,
+        ticket: Ticket | None = None,
+        how: How = How.FIRST_CALL,
+        incoming: bool = False,
+        direct: bool = False,
+    ) -> None:
+        """Made by `Contacts`."""
+        self._contacts = contacts
+        self._address = address
+        self._ticket = ticket
+        self._how = how
+        self._incoming = incoming
+        self._direct = direct
+        self._judgement: Judgement | None = None
+        self._bearer = False
+        self._merged: object = None
+
+    def judge(self, claim: PeerClaim) -> None:
+        """Refuse a peer that is not who it has to be; called before our own identity is shown.
+
+        Raises:
+            SecurityError: of the kind that fits.
+        """
+        contacts = self._contacts
+        known = contacts._store.statement_of(claim.root_fp)
+        merged = merge(known, claim.statement).statement
+        merged.device(claim.device.id, unix=_now())
+        self._merged = merged
+        held = _MergedClaim(statement=merged, own_address=claim.own_address)
+        book = contacts.book
+        if self._incoming:
+            self._judgement = judge_incoming(book, self._address, held)
+            if self._direct:
+                self._judge_bearer(claim)
+        elif self._ticket is not None:
+            self._judgement = judge_ticket(book, self._address, self._ticket.root_fp, held)
+        else:
+            self._judgement = judge_outgoing(book, self._address, held)
+
+    def _judge_bearer(self, claim: PeerClaim) -> None:
+        contacts = self._contacts
+        if claim.ticket_proof:
+            contacts._desk.require_proof(
+                claim.ticket_proof,
+                bind=claim.bind,
+                role=claim.call_role,
+                root_fp=claim.root_fp,
+                unix=_now(),
+            )
+            self._bearer = True
+        elif contacts.has_open_tickets() and self._require_judgement().state is TrustState.UNKNOWN:
+            raise TicketRefused("the caller's ticket is not valid")
+
+    def evidence(self, result: HandshakeResult) -> IdentityEvidence:
+        """Join the proof with what is known of the key."""
+        judgement = self._require_judgement()
+        state, since, how = judgement.state, judgement.since, judgement.how
+        if self._ticket is not None and self._how is How.QR:
+            state, how = TrustState.VERIFIED, How.QR.value
+        elif state is TrustState.UNKNOWN and (self._ticket is not None or self._bearer):
+            state, how = TrustState.PINNED, (How.BEARER if self._bearer else How.LINK).value
+        return IdentityEvidence(
+            root_fp=judgement.root_fp,
+            device_id=result.peer_device_id,
+            trust=state,
+            since=since,
+            how=how,
+            stale=judgement.stale,
+            group=result.group,
+        )
+
+    def secured(self, result: HandshakeResult, state: SecurityState) -> None:
+        """The gate opened: write what this call taught us, and nothing for a stranger's call."""
+        contacts, judgement = self._contacts, self._require_judgement()
+        address, root_fp = judgement.address, judgement.root_fp
+        if self._incoming and not self._bearer:
+            if judgement.state is not TrustState.UNKNOWN:
+                contacts._store.save_statement(self._merged)
+            return
+        contacts._store.save_statement(self._merged)
+        how = How.BEARER if self._bearer else self._how
+        events = [contacts._event(Act.PIN, address, root_fp, how)]
+        if not self._incoming and self._ticket is not None and self._how is How.QR:
+            events.append(contacts._event(Act.VERIFY, address, root_fp, How.QR))
+        if not self._incoming and state.level >= SecurityLevel.E2EE:
+            events.append(contacts._event(Act.RAISE_FLOOR, address, b"", How.OUTGOING_CALL))
+        contacts._apply(*events)
+
+    def confirmed(self, result: HandshakeResult) -> None:
+        """The user compared the words of this call: the key is verified.
+
+        On a call that came in from an address not bound to this key yet, the key itself is verified
+        (its `key:` address); whose address it may use is not for a call to say.
+        """
+        contacts, judgement = self._contacts, self._require_judgement()
+        address, root_fp = judgement.address, judgement.root_fp
+        events = []
+        if contacts.book.lookup(address) is None:
+            if self._incoming:
+                address = Address(Scheme.KEY, root_fp.hex())
+            events.append(contacts._event(Act.PIN, address, root_fp, How.CONTACT))
+        events.append(contacts._event(Act.VERIFY, address, root_fp, How.SAS))
+        contacts._apply(*events)
+        contacts._store.save_statement(self._merged)
+        if not self._incoming:
+            more = card_events(contacts.book, address, result.peer.statement, unix=_now())
+            contacts._apply(*more)
+
+    def _require_judgement(self) -> Judgement:
+        if self._judgement is None:
+            raise SecurityError(
+                "the peer was not judged before its keys were used", reason=Reason.IDENTITY_MISSING
+            )
+        return self._judgement
+
+
+def _now() -> int:
+    return int(time.time())

@@ -1,0 +1,84 @@
+"""Everything an application can be told about calls, as frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from securecall.errors import EndReason, SecurecallError
+from securecall.policy import SecurityState
+
+if TYPE_CHECKING:
+    from securecall.calls.call import Call
+
+
+@dataclass(frozen=True, slots=True)
+class CallRinging:
+    """The callee's device alerts a person."""
+
+    call: Call
+
+
+@dataclass(frozen=True, slots=True)
+class CallSecured:
+    """The call's protection was computed, at the start or after the words were confirmed."""
+
+    call: Call
+    security: SecurityState
+
+
+@dataclass(frozen=True, slots=True)
+class CallChangeRefused:
+    """Something asked to change the call in a way that was refused; the call goes on as it was."""
+
+    call: Call
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class TransferRequested:
+    """Someone asks us to call another address; nothing happens unless the application calls it."""
+
+    call: Call
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnded:
+    """The call is over.
+
+    Attributes:
+        reason: How.
+        error: What went wrong, None after an orderly conversation.
+    """
+
+    call: Call
+    reason: EndReason
+    error: SecurecallError | None
+
+
+@dataclass(frozen=True, slots=True)
+class CallMissed:
+    """Somebody called and was not answered, or was refused before it rang."""
+
+    caller: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class GuessesWarning:
+    """Many handshakes towards one address failed late: someone may be guessing call words."""
+
+    address: str
+    failures: int
+
+
+Event = (
+    CallRinging
+    | CallSecured
+    | CallChangeRefused
+    | TransferRequested
+    | CallEnded
+    | CallMissed
+    | GuessesWarning
+)
