@@ -1,0 +1,324 @@
+"""Which root key may speak for which address, and how that came to be believed.
+
+What a statement lists are claims. A *binding* joins one address to one root; it is written only by
+`transition`, which no incoming call reaches: calls are judged here, and judging writes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from securecall.address import ANONYMOUS, Address, Scheme
+from securecall.errors import (
+    AddressNotOwned,
+    IdentityChanged,
+    IdentityMismatch,
+    Reason,
+    Revoked,
+    SecurityError,
+    UsageError,
+)
+from securecall.keys.statement_content import Statement
+from securecall.keys.trust_record import (
+    ALLOWED,
+    NEXT,
+    Act,
+    AuditEntry,
+    Binding,
+    Contact,
+    Floor,
+    How,
+    TrustBook,
+    TrustEvent,
+    TrustState,
+)
+
+__all__ = [
+    "Act",
+    "AuditEntry",
+    "Binding",
+    "Claim",
+    "Contact",
+    "Floor",
+    "How",
+    "Judgement",
+    "TrustBook",
+    "TrustEvent",
+    "TrustState",
+    "card_events",
+    "judge_incoming",
+    "judge_outgoing",
+    "judge_ticket",
+    "transition",
+]
+
+
+class Claim(Protocol):
+    """What a peer proved and claimed in the identity handshake."""
+
+    @property
+    def statement(self) -> Statement:
+        """Its statement, checked, and merged with what was seen before."""
+        ...
+
+    @property
+    def own_address(self) -> str:
+        """The address it says it has in this call."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What is known of a peer that was not refused; levels are the policy's.
+
+    Attributes:
+        address: The peer's address in this call.
+        root_fp: Its root.
+        state: UNKNOWN (first contact), PINNED or VERIFIED.
+        since: Unix seconds since when it is pinned, 0 if it is not.
+        how: What the state rests on, "" at first contact.
+        stale: The statement has expired.
+        floor: The contact's floor.
+        vouched: A ticket names this root, though no binding is written yet.
+    """
+
+    address: Address
+    root_fp: bytes = field(repr=False)
+    state: TrustState
+    since: int = 0
+    how: str = ""
+    stale: bool = False
+    floor: Floor = Floor.NONE
+    vouched: bool = False
+
+
+def judge_outgoing(book: TrustBook, dialled: Address, claim: Claim) -> Judgement:
+    """Judge who answered a call to `dialled`; writes nothing.
+
+    Raises:
+        AddressNotOwned: the peer claims another address, or at first contact not this one.
+        IdentityChanged: another root is bound to this address, or the matter is undecided.
+        Revoked: the root was withdrawn.
+        SecurityError: DISTRUSTED by the user.
+    """
+    return _judge(book, dialled, claim)
+
+
+def judge_ticket(book: TrustBook, address: Address, root_fp: bytes, claim: Claim) -> Judgement:
+    """Judge who answered a call with a ticket that names `root_fp`.
+
+    Raises:
+        IdentityMismatch: another root answered.
+        AddressNotOwned, IdentityChanged, Revoked, SecurityError: as for `judge_outgoing`.
+    """
+    if claim.statement.root_fp != root_fp:
+        raise IdentityMismatch("someone else than the maker of the ticket answered")
+    return replace(_judge(book, address, claim), vouched=True)
+
+
+def judge_incoming(book: TrustBook, signalled: Address, claim: Claim) -> Judgement:
+    """Judge who calls with the From address `signalled`; writes nothing, whatever comes of it.
+
+    A caller without an address (ANONYMOUS) is held to its own `key:` address.
+
+    Raises:
+        AddressNotOwned, IdentityChanged, Revoked, SecurityError: as for `judge_outgoing`.
+    """
+    if signalled == ANONYMOUS:
+        signalled = Address(Scheme.KEY, claim.statement.root_fp.hex())
+    return _judge(book, signalled, claim)
+
+
+def card_events(
+    book: TrustBook, address: Address, statement: Statement, *, unix: int
+) -> tuple[TrustEvent, ...]:
+    """Return the pins that follow where a bound root claims more addresses of the same card.
+
+    To be applied after `address` was pinned. Claims of addresses that the user did not put on the
+    card follow never: else one contact could claim everybody's address.
+    """
+    binding, contact = book.lookup(address), book.contact(address)
+    if binding is None or contact is None or binding.root_fp != statement.root_fp:
+        return ()
+    if binding.state not in (TrustState.PINNED, TrustState.VERIFIED):
+        return ()
+    return tuple(
+        TrustEvent(act=Act.PIN, address=other, root_fp=binding.root_fp, how=How.CARD, unix=unix)
+        for other in contact.addresses
+        if other in statement.addresses and book.lookup(other) is None
+    )
+
+
+def transition(book: TrustBook, event: TrustEvent) -> tuple[TrustBook, AuditEntry]:
+    """Apply one change; the only way to another book.
+
+    Raises:
+        IdentityChanged: PIN, but another root is bound to the address.
+        Revoked, SecurityError: PIN or ACCEPT of a root that is withdrawn or distrusted.
+        UsageError: the act cannot follow here, or does not rest on such evidence.
+    """
+    if event.how not in ALLOWED[event.act]:
+        raise UsageError(f"{event.act.value} does not rest on {event.how.value}")
+    binding = book.lookup(event.address)
+    before = binding.state if binding is not None else TrustState.UNKNOWN
+    match event.act:
+        case Act.DISTRUST | Act.REVOKE | Act.RESTORE:
+            before = book.state(event.address, event.root_fp)
+            after_book = _bar(book, event)
+            after = after_book.state(event.address, event.root_fp)
+        case Act.ADD_TO_CARD | Act.RAISE_FLOOR | Act.LIFT_FLOOR:
+            after_book, after = _card(book, event), before
+        case _:
+            after_book, after = _bind(book, binding, event)
+    entry = AuditEntry(
+        event=event, before=before, after=after, floor=after_book.floor(event.address)
+    )
+    return after_book, entry
+
+
+def _judge(book: TrustBook, address: Address, claim: Claim) -> Judgement:
+    statement = claim.statement
+    if claim.own_address != str(address):
+        raise AddressNotOwned(f"the peer of the call with {address.short} claims to be another")
+    _require_not_barred(book, statement.root_fp)
+    binding = book.lookup(address)
+    if binding is None:
+        if address not in statement.addresses:
+            raise AddressNotOwned(f"the peer's identity does not include {address.short}")
+        return Judgement(
+            address=address,
+            root_fp=statement.root_fp,
+            state=TrustState.UNKNOWN,
+            stale=statement.stale,
+            floor=book.floor(address),
+        )
+    if binding.root_fp != statement.root_fp or binding.state is TrustState.CHANGED:
+        raise IdentityChanged(
+            f"{address.short} has another key than before; ask the person before you accept it"
+        )
+    return Judgement(
+        address=address,
+        root_fp=statement.root_fp,
+        state=binding.state,
+        since=binding.since,
+        how=binding.how.value,
+        stale=statement.stale,
+        floor=book.floor(address),
+    )
+
+
+def _require_not_barred(book: TrustBook, root_fp: bytes) -> None:
+    barred = book.barred.get(root_fp)
+    if barred is TrustState.REVOKED:
+        raise Revoked("the peer's root key was withdrawn")
+    if barred is not None:
+        raise SecurityError(
+            "you marked the peer's key as not to be trusted", reason=Reason.DISTRUSTED
+        )
+
+
+def _bind(
+    book: TrustBook, binding: Binding | None, event: TrustEvent
+) -> tuple[TrustBook, TrustState]:
+    before = binding.state if binding is not None else TrustState.UNKNOWN
+    after = NEXT.get((before, event.act))
+    if after is None:
+        raise UsageError(f"{event.act.value} cannot follow in state {before.value}")
+    bindings = dict(book.bindings)
+    if after is TrustState.UNKNOWN:
+        del bindings[event.address]
+        return replace(book, bindings=bindings), after
+    bindings[event.address] = (
+        _first_binding(book, event) if binding is None else _rebound(book, binding, event, after)
+    )
+    return _with_card(replace(book, bindings=bindings), event.address), after
+
+
+def _first_binding(book: TrustBook, event: TrustEvent) -> Binding:
+    _require_not_barred(book, event.root_fp)
+    if not event.root_fp:
+        raise UsageError("a pin needs a root fingerprint")
+    if event.address == ANONYMOUS:
+        raise UsageError("the anonymous address belongs to nobody")
+    if event.address.scheme is Scheme.KEY and event.address.user != event.root_fp.hex():
+        raise UsageError("a key: address belongs to its own root only")
+    return Binding(
+        address=event.address,
+        root_fp=event.root_fp,
+        state=TrustState.PINNED,
+        since=event.unix,
+        how=event.how,
+    )
+
+
+def _rebound(book: TrustBook, binding: Binding, event: TrustEvent, after: TrustState) -> Binding:
+    if event.act is Act.CHANGE:
+        if event.root_fp in (b"", binding.root_fp):
+            raise UsageError("a change needs another root")
+        return replace(binding, state=after, rival=event.root_fp)
+    if event.act is Act.ACCEPT:
+        if event.root_fp != binding.rival:
+            raise UsageError("only the root that caused the conflict can be accepted")
+        return _first_binding(book, event)
+    if event.root_fp != binding.root_fp:
+        raise IdentityChanged(f"another key is bound to {binding.address.short}")
+    if event.act is Act.PIN:
+        return binding  # known already; since and how stay as they were
+    return replace(binding, state=after, how=event.how, rival=b"")
+
+
+def _bar(book: TrustBook, event: TrustEvent) -> TrustBook:
+    if not event.root_fp:
+        raise UsageError(f"{event.act.value} needs a root fingerprint")
+    barred = dict(book.barred)
+    if event.act is Act.RESTORE:
+        if barred.get(event.root_fp) is not TrustState.DISTRUSTED:
+            raise UsageError("only a distrusted root can be restored; a withdrawn one never")
+        del barred[event.root_fp]
+        # What was believed of it before is gone: it starts again as unknown.
+        kept = {a: b for a, b in book.bindings.items() if b.root_fp != event.root_fp}
+        return replace(book, barred=barred, bindings=kept)
+    if barred.get(event.root_fp) is not TrustState.REVOKED:
+        barred[event.root_fp] = (
+            TrustState.REVOKED if event.act is Act.REVOKE else TrustState.DISTRUSTED
+        )
+    return replace(book, barred=barred)
+
+
+def _card(book: TrustBook, event: TrustEvent) -> TrustBook:
+    contacts = dict(book.contacts)
+    contact = book.contact(event.address)
+    if event.act is Act.ADD_TO_CARD:
+        card = contacts.get(event.card)
+        if card is None:
+            if contact is not None or event.card != str(event.address):
+                raise UsageError("there is no such card")
+            return _with_card(book, event.address)
+        if contact is not None and contact.id != card.id:
+            if len(contact.addresses) > 1:
+                raise UsageError("the address stands on another card with more addresses")
+            del contacts[contact.id]
+            card = replace(card, floor=max(card.floor, contact.floor, key=_strictness))
+        if event.address not in card.addresses:
+            card = replace(card, addresses=(*card.addresses, event.address))
+        contacts[card.id] = card
+        return replace(book, contacts=contacts)
+    if contact is None:
+        book = _with_card(book, event.address)
+        contacts = dict(book.contacts)
+        contact = contacts[str(event.address)]
+    floor = Floor.E2EE if event.act is Act.RAISE_FLOOR else Floor.NONE
+    contacts[contact.id] = replace(contact, floor=floor)
+    return replace(book, contacts=contacts)
+
+
+def _with_card(book: TrustBook, address: Address) -> TrustBook:
+    if book.contact(address) is not None:
+        return book
+    contact = Contact(id=str(address), addresses=(address,))
+    return replace(book, contacts={**book.contacts, contact.id: contact})
+
+
+def _strictness(floor: Floor) -> int:
+    return (Floor.NONE, Floor.E2EE).index(floor)
