@@ -11,7 +11,6 @@ import datetime
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.x509.oid import NameOID
 
@@ -25,6 +24,7 @@ PROTOCOL: Final = "securecall-id/1"
 _NAME: Final = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "securecall")])
 _NOT_BEFORE: Final = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
 _NOT_AFTER: Final = datetime.datetime(2049, 12, 31, tzinfo=datetime.UTC)
+_ED25519: Final = bytes.fromhex("302a300506032b6570032100")  # SubjectPublicKeyInfo, RFC 8410 4
 _SETTINGS: Final = ChannelSettings(
     version=Version.TLS_1_3,
     ciphers=CIPHER,
@@ -49,9 +49,7 @@ class InnerTls:
             client=client,
             certificate=device_certificate(key),
             key=key,
-            # The key is judged against the statement, which comes later. What is accepted here
-            # is only that TLS may go on to prove possession of whatever key was shown.
-            accept=lambda _certificate, _depth: True,
+            accept=None,  # the key is judged against the statement, which comes later
         )
         self.established = False
         self.peer_key = b""
@@ -107,17 +105,14 @@ class InnerTls:
         self.established = True
 
     def _require_peer_key(self) -> bytes:
-        certificate = self._channel.peer_certificate
-        if certificate is None:
-            raise IdentityMismatch("the peer showed no device certificate")
         # A longer chain is a way to show one key to a callback and prove another.
-        expected = [certificate] if self._client else []
-        if list(self._channel.peer_chain) != expected:
+        expected = (self._channel.peer_certificate,) if self._client else ()
+        if self._channel.peer_chain != expected:
             raise IdentityMismatch("the peer sent more than its device certificate")
-        key = certificate.public_key()
-        if not isinstance(key, ed25519.Ed25519PublicKey):
+        public = self._channel.peer_public_key
+        if len(public) != len(_ED25519) + 32 or not public.startswith(_ED25519):
             raise IdentityMismatch("the peer's device key is not an Ed25519 key")
-        return key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+        return public[len(_ED25519) :]
 
 
 def device_certificate(key: ed25519.Ed25519PrivateKey) -> x509.Certificate:

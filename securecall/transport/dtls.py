@@ -30,7 +30,6 @@ from securecall.transport.openssl import (
     ChannelClosed,
     ChannelSettings,
     Version,
-    certificate_der,
 )
 
 __all__ = [
@@ -306,10 +305,7 @@ class DtlsEndpoint:
 
     def _require_established(self) -> Established:
         channel = self._channel
-        certificate = channel.peer_certificate
-        if certificate is None:
-            raise SecurityError("the peer showed no certificate")
-        require_match(certificate_der(certificate), self._digests)
+        require_match(channel.peer_certificate, self._digests)
         if not channel.extended_master_secret:
             raise SecurityError(
                 "the peer does not use the extended master secret (RFC 7627)",

@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from securecall.errors import Reason, SecurityError
-from securecall.transport.openssl import certificate_der
 
 # Strongest first. What is not here (sha-1, sha-224, md5, md2, unknown names) never counts.
 _HASHES: Final = {"sha-512": hashlib.sha512, "sha-384": hashlib.sha384, "sha-256": hashlib.sha256}
@@ -63,9 +62,8 @@ class DtlsCertificate:
     @property
     def digest(self) -> CertificateDigest:
         """Its sha-256 digest, the one every peer understands."""
-        return CertificateDigest(
-            "sha-256", hashlib.sha256(certificate_der(self.certificate)).digest()
-        )
+        der = self.certificate.public_bytes(serialization.Encoding.DER)
+        return CertificateDigest("sha-256", hashlib.sha256(der).digest())
 
 
 def require_usable_digests(digests: tuple[CertificateDigest, ...]) -> tuple[CertificateDigest, ...]:

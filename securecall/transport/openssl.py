@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import contextlib
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 
 from securecall.errors import Reason, SecurityError, Unsupported
 
@@ -83,7 +82,7 @@ class Channel:
         client: bool,
         certificate: x509.Certificate,
         key: PrivateKey,
-        accept: Callable[[bytes, int], bool],
+        accept: Callable[[bytes, int], bool] | None,
     ) -> None:
         """Prepare a channel in a context of its own, so that nothing is ever resumed.
 
@@ -93,16 +92,17 @@ class Channel:
             certificate: Ours; the peer must show one too.
             key: Its private key.
             accept: Judges each certificate of the peer, given (DER, depth), inside the handshake;
-                called more than once for one certificate.
+                called more than once for one certificate. None lets TLS go on to prove
+                possession of whatever key is shown, for the caller to judge it afterwards.
         """
         context = _context(settings, client=client)
         context.use_certificate(certificate)  # type: ignore[arg-type]
         context.use_privatekey(key)  # type: ignore[arg-type]
         self._callback_error: Exception | None = None
 
-        def verify(_c: object, peer: SSL.X509, _error: int, depth: int, _ok: int) -> bool:  # type: ignore[name-defined]
+        def verify(_c: object, peer: crypto.X509, _error: int, depth: int, _ok: int) -> bool:
             try:
-                return accept(_der(peer.to_cryptography()), depth)
+                return accept is None or accept(_der(peer), depth)
             except Exception as e:  # noqa: BLE001 - raised again where the caller stands
                 self._callback_error = e
                 return False
@@ -185,15 +185,23 @@ class Channel:
         return bytes(self._connection.export_keying_material(label.encode(), length, context))
 
     @property
-    def peer_certificate(self) -> x509.Certificate | None:
-        """The certificate whose key the peer proved to hold."""
-        return self._connection.get_peer_certificate(as_cryptography=True)  # type: ignore[call-arg, return-value]
+    def peer_certificate(self) -> bytes:
+        """The certificate whose key the peer proved to hold, DER, empty if none."""
+        certificate = self._connection.get_peer_certificate()
+        return b"" if certificate is None else _der(certificate)
 
     @property
-    def peer_chain(self) -> Sequence[x509.Certificate]:
-        """All the peer sent; OpenSSL leaves the leaf out where we are the server."""
-        chain = self._connection.get_peer_cert_chain(as_cryptography=True)  # type: ignore[call-arg]
-        return chain or ()  # type: ignore[return-value]
+    def peer_public_key(self) -> bytes:
+        """That certificate's SubjectPublicKeyInfo, DER, empty if none."""
+        certificate = self._connection.get_peer_certificate()
+        if certificate is None:
+            return b""
+        return crypto.dump_publickey(crypto.FILETYPE_ASN1, certificate.get_pubkey())
+
+    @property
+    def peer_chain(self) -> tuple[bytes, ...]:
+        """All certificates the peer sent, DER; OpenSSL leaves the leaf out on the server."""
+        return tuple(map(_der, self._connection.get_peer_cert_chain() or ()))
 
     @property
     def alpn(self) -> str:
@@ -237,13 +245,10 @@ class Channel:
         return SecurityError(f"the secure channel failed: {words}", reason=Reason.HANDSHAKE_FAILED)
 
 
-def certificate_der(certificate: x509.Certificate) -> bytes:
-    """Return the bytes of which fingerprints are taken."""
-    return _der(certificate)
-
-
-def _der(certificate: x509.Certificate) -> bytes:
-    return certificate.public_bytes(serialization.Encoding.DER)
+def _der(certificate: crypto.X509) -> bytes:
+    # Not through cryptography: its parser is stricter than OpenSSL's, and what it refuses must
+    # still be compared, not escape as a foreign error.
+    return crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)
 
 
 def _context(settings: ChannelSettings, *, client: bool) -> SSL.Context:
