@@ -125,7 +125,8 @@ class IdentityHandshake:
     """One end of the identity handshake over one DTLS association.
 
     Feed it with `start`, `receive`, `timeout` and `peer_closed`; perform what they return, in
-    order; call `timeout` when `deadline` passes. After `HandshakeFailed` it returns nothing.
+    order; call `timeout` when `deadline` passes. After `HandshakeFailed`, and once it has lingered
+    for 5 seconds behind `Complete`, it ignores everything.
     """
 
     def __init__(

@@ -259,6 +259,9 @@ class Link:
         while self.now <= until:
             moments = [(end.deadline, end) for end in (self.first, self.second)]
             due = min((m for m in moments if m[0] is not None), key=lambda m: m[0], default=None)
+            pending = [queue[0][0]] if queue else []
+            if min([*pending, *([due[0]] if due else [])], default=0.0) > until:
+                break
             if queue and (due is None or queue[0][0] <= due[0]):
                 self.now, _, target, data = heapq.heappop(queue)
                 up = target is self.second
