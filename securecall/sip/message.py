@@ -1,0 +1,405 @@
+"""Requests and responses: bytes to message and back, whole or as a stream (RFC 3261 7, 18.3)."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from securecall.sip.grammar import (
+    CSeq,
+    NameAddr,
+    SipError,
+    Uri,
+    Via,
+    parse_cseq,
+    parse_name_addr,
+    parse_name_addr_list,
+    parse_number,
+    parse_uri,
+    parse_via_list,
+    require_token,
+)
+from securecall.sip.headers import Headers, parse_fields
+
+MOST_HEADER_BYTES: Final = 16 * 1024  # start line and header fields
+MOST_BODY_BYTES: Final = 64 * 1024
+# RFC 3261 20: these may stand once only; From, To, Call-ID and CSeq must
+_ONCE: Final = frozenset(
+    {"content-length", "content-type", "max-forwards", "expires", "min-expires", "date"}
+    | {"from", "to", "call-id", "cseq"}
+)
+_MUST: Final = ("via", "from", "to", "call-id", "cseq")
+_FOLD: Final = re.compile(r"\r\n[ \t]++")
+_CALL_ID: Final = re.compile(r"[A-Za-z0-9\-.!%*_+`'~()<>:\\\"/\[\]?{}@]++")
+_STATUS: Final = re.compile(r"[1-6][0-9]{2}")
+
+
+class Message:
+    """What requests and responses share; typed headers are read on first use and kept.
+
+    Attributes:
+        headers: The fields; whoever changes them after a typed reading makes a new message.
+        body: As it stood, at most 64 KiB.
+    """
+
+    __slots__ = ("_contact", "_cseq", "_from", "_to", "_vias", "body", "headers")
+
+    def __init__(self, headers: Headers, body: bytes = b"") -> None:
+        """Only subclasses are made."""
+        self.headers = headers
+        self.body = body
+        self._vias: list[Via] | None = None
+        self._from: NameAddr | None = None
+        self._to: NameAddr | None = None
+        self._cseq: CSeq | None = None
+        self._contact: list[NameAddr] | None = None
+
+    @property
+    def vias(self) -> list[Via]:
+        """Every Via, topmost first; raises `SipError` if there is none."""
+        if self._vias is None:
+            self._vias = [via for text in self.headers.all("via") for via in parse_via_list(text)]
+            if not self._vias:
+                raise SipError("Via is missing", rule="RFC 3261 8.1.1")
+        return self._vias
+
+    @property
+    def via(self) -> Via:
+        """The topmost Via."""
+        return self.vias[0]
+
+    @property
+    def from_(self) -> NameAddr:
+        """From."""
+        if self._from is None:
+            self._from = parse_name_addr(self.need("from"), "From")
+        return self._from
+
+    @property
+    def to(self) -> NameAddr:
+        """To."""
+        if self._to is None:
+            self._to = parse_name_addr(self.need("to"), "To")
+        return self._to
+
+    @property
+    def cseq(self) -> CSeq:
+        """CSeq."""
+        if self._cseq is None:
+            self._cseq = parse_cseq(self.need("cseq"))
+        return self._cseq
+
+    @property
+    def call_id(self) -> str:
+        """Call-ID, compared as it stands."""
+        return self.need("call-id")
+
+    @property
+    def contacts(self) -> list[NameAddr]:
+        """Every Contact; none for "*"."""
+        if self._contact is None:
+            texts = [text for text in self.headers.all("contact") if text != "*"]
+            self._contact = [a for text in texts for a in parse_name_addr_list(text, "Contact")]
+        return self._contact
+
+    def addresses(self, key: str) -> list[NameAddr]:
+        """Every address of a list field such as "record-route"."""
+        return [a for text in self.headers.all(key) for a in parse_name_addr_list(text, key)]
+
+    def need(self, key: str) -> str:
+        """A field that must be there.
+
+        Raises:
+            SipError: it is absent.
+        """
+        value = self.headers.first(key)
+        if value is None:
+            raise SipError(f"{key} is missing", rule="RFC 3261 8.1.1")
+        return value
+
+    def start_line(self) -> str:
+        """The first line, without its end."""
+        raise NotImplementedError
+
+    def require_valid(self) -> None:
+        """Refuse a message no user agent may act on (RFC 3261 8.1.1, 20).
+
+        Raises:
+            SipError: a mandatory field is missing, repeated or malformed.
+        """
+        seen = set()
+        for key in self.headers.keys():  # noqa: SIM118 - a list with repetitions, not a mapping
+            if key in seen and key in _ONCE:
+                raise SipError(f"{key} stands twice", rule="RFC 3261 7.3.1")
+            seen.add(key)
+        for key in _MUST:
+            if key not in seen:
+                raise SipError(f"{key} is missing", rule="RFC 3261 8.1.1")
+        if not _CALL_ID.fullmatch(self.call_id):
+            raise SipError("Call-ID is malformed", rule="RFC 3261 20.8")
+        for via in self.vias:
+            if via.branch.lower() == "z9hg4bk":
+                raise SipError("the branch has a cookie and no name", rule="RFC 3261 8.1.1.7")
+        _ = self.from_, self.to, self.cseq
+        if "contact" in seen:
+            self._require_contacts()
+        for key in ("expires", "max-forwards", "content-length"):
+            if key in seen:
+                most = 255 if key == "max-forwards" else 2**32 - 1
+                _ = parse_number(self.need(key), key, most=most)
+
+    def _require_contacts(self) -> None:
+        for contact in self.contacts:
+            for name, value in contact.params:
+                if name == "expires":
+                    _ = parse_number(value or "", "expires", most=2**32 - 1)
+
+
+class Request(Message):
+    """A request.
+
+    Attributes:
+        method: As it stood; methods compare with case.
+        target: The Request-URI as it stood; `uri` is its reading.
+        version: "SIP/2.0".
+    """
+
+    __slots__ = ("_uri", "method", "target", "version")
+
+    def __init__(
+        self,
+        method: str,
+        target: str,
+        headers: Headers,
+        body: bytes = b"",
+        *,
+        version: str = "SIP/2.0",
+    ) -> None:
+        """Take the parts."""
+        super().__init__(headers, body)
+        self.method = method
+        self.target = target
+        self.version = version
+        self._uri: Uri | None = None
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method[:20]!r} {len(self.headers)} fields, {len(self.body)} bytes>"
+
+    @property
+    def uri(self) -> Uri:
+        """The Request-URI; headers after "?" are refused (RFC 3261 19.1.1)."""
+        if self._uri is None:
+            uri = parse_uri(self.target)
+            if uri.headers:
+                raise SipError("a Request-URI cannot carry headers", rule="RFC 3261 19.1.1")
+            self._uri = uri
+        return self._uri
+
+    def start_line(self) -> str:
+        """The request line."""
+        return f"{self.method} {self.target} {self.version}"
+
+    def require_valid(self) -> None:
+        """Refuse what no server may act on; `SipError.status` is the answer it deserves."""
+        if self.version.upper() != "SIP/2.0":
+            raise SipError("only SIP/2.0 is spoken here", rule="RFC 3261 7.1", status=505)
+        require_token(self.method, "the method")
+        _ = self.uri
+        super().require_valid()
+        if self.cseq.method != self.method:
+            raise SipError("CSeq names another method", rule="RFC 3261 8.1.1.5")
+
+
+class Response(Message):
+    """A response.
+
+    Attributes:
+        status: 100..699, 0 for one out of range, which `require_valid` refuses.
+        reason: The phrase for people.
+    """
+
+    __slots__ = ("reason", "status")
+
+    def __init__(self, status: int, reason: str, headers: Headers, body: bytes = b"") -> None:
+        """Take the parts."""
+        super().__init__(headers, body)
+        self.status = status
+        self.reason = reason
+
+    def __repr__(self) -> str:
+        return f"<Response {self.status} {len(self.headers)} fields, {len(self.body)} bytes>"
+
+    def start_line(self) -> str:
+        """The status line."""
+        return f"SIP/2.0 {self.status} {self.reason}"
+
+    def require_valid(self) -> None:
+        """Refuse what no client may act on; such a response is dropped."""
+        if not self.status:
+            raise SipError("the status is not within 100..699", rule="RFC 3261 7.2")
+        super().require_valid()
+
+
+def build_message(message: Request | Response) -> bytes:
+    """Write a message; Content-Length is set from the body.
+
+    Raises:
+        SipError: its start line holds a line break.
+    """
+    start = message.start_line()
+    if "\r" in start or "\n" in start:
+        raise SipError("the start line cannot hold a line break", rule="RFC 3261 7.1")
+    headers = message.headers
+    length = str(len(message.body))
+    if headers.first("content-length") != length:
+        headers = headers.copy()
+        headers.replace("Content-Length", length)
+    return f"{start}\r\n{headers.build()}\r\n".encode() + message.body
+
+
+def parse_message(data: bytes) -> Request | Response:
+    """Read one message that fills a datagram, and refuse it unless it is valid.
+
+    Bytes after the length it names are ignored (RFC 3261 18.3). Streams use `MessageStream`.
+
+    Raises:
+        SipError: it is malformed.
+    """
+    end = data.find(b"\r\n\r\n", 0, MOST_HEADER_BYTES + 4)
+    if end < 0:
+        raise SipError("the header does not end", rule="RFC 3261 7", status=513)
+    message = parse_head(data[:end])
+    rest = data[end + 4 :]
+    length = content_length(message)
+    if length is None:
+        length = len(rest)
+    if length > MOST_BODY_BYTES:
+        raise SipError(f"a body above {MOST_BODY_BYTES} bytes", status=513)
+    if length > len(rest):
+        raise SipError("the message is shorter than Content-Length says", rule="RFC 3261 18.3")
+    message.body = rest[:length]
+    message.require_valid()
+    return message
+
+
+def content_length(message: Message) -> int | None:
+    """The length a message names, None if it names none.
+
+    Raises:
+        SipError: it is no number, or several are named.
+    """
+    values = message.headers.all("content-length")
+    if len(values) > 1:
+        raise SipError("Content-Length stands twice", rule="RFC 3261 20.14")
+    return parse_number(values[0], "Content-Length", most=2**32 - 1) if values else None
+
+
+def parse_head(head: bytes) -> Request | Response:
+    """Read start line and header fields, without the empty line; values are not looked into.
+
+    Raises:
+        SipError: it is not text, or not made of lines and fields.
+    """
+    try:
+        text = head.decode()
+    except UnicodeDecodeError:
+        raise SipError("the header is not UTF-8", rule="RFC 3261 7") from None
+    if "\r\n " in text or "\r\n\t" in text:
+        text = _FOLD.sub(" ", text)
+    lines = text.split("\r\n")
+    # a lone CR or LF is how one message is smuggled inside another
+    if text.count("\r") != len(lines) - 1 or text.count("\n") != len(lines) - 1:
+        raise SipError("a line ends without CRLF", rule="RFC 3261 7")
+    start = lines.pop(0)
+    if start[:4].upper() == "SIP/":
+        return _response(start, parse_fields(lines))
+    # read leniently, so that a request with stray spaces can still be answered with 400
+    method, _, rest = start.partition(" ")
+    target, _, version = rest.rpartition(" ")
+    if not method or not target:
+        raise SipError("not a request line", rule="RFC 3261 7.1")
+    return Request(method, target, parse_fields(lines), version=version)
+
+
+def _response(start: str, headers: Headers) -> Response:
+    version, _, rest = start.partition(" ")
+    status, _, reason = rest.partition(" ")
+    if version.upper() != "SIP/2.0":
+        raise SipError("only SIP/2.0 is spoken here", rule="RFC 3261 7.2")
+    return Response(int(status) if _STATUS.fullmatch(status) else 0, reason, headers)
+
+
+class MessageStream:
+    """Cuts a byte stream into messages by Content-Length (RFC 3261 18.3).
+
+    What it returns has the shape of a message; whoever acts on one calls `require_valid` first.
+
+    Attributes:
+        failure: Why the stream cannot be read further, None while it can.
+    """
+
+    def __init__(self) -> None:
+        """Begin with an empty buffer."""
+        self.failure: SipError | None = None
+        self._buffer = bytearray()
+        self._searched = 0
+        self._waiting: Request | Response | None = None
+        self._length = 0
+
+    def feed(self, data: bytes) -> list[Request | Response]:
+        """Take the next bytes; return the messages they complete.
+
+        After a failure the messages before it are returned once, with `failure` set; the next
+        call raises it.
+
+        Raises:
+            SipError: the stream broke before.
+        """
+        if self.failure is not None:
+            raise self.failure
+        self._buffer += data
+        messages: list[Request | Response] = []
+        try:
+            while (message := self._cut()) is not None:
+                messages.append(message)
+        except SipError as e:
+            self.failure = e
+            self._buffer.clear()
+        return messages
+
+    @property
+    def idle(self) -> bool:
+        """No part of a message is held."""
+        return self._waiting is None and not self._buffer
+
+    def _cut(self) -> Request | Response | None:
+        if self._waiting is None:
+            self._waiting = self._head()
+        if self._waiting is None or len(self._buffer) < self._length:
+            return None
+        message, self._waiting = self._waiting, None
+        message.body = bytes(self._buffer[: self._length])
+        del self._buffer[: self._length]
+        return message
+
+    def _head(self) -> Request | Response | None:
+        buffer = self._buffer
+        # keep-alive line ends between messages (RFC 5626 4.4.1)
+        while buffer[:2] == b"\r\n":
+            del buffer[: len(buffer) - len(buffer.lstrip(b"\r\n"))]
+        end = buffer.find(b"\r\n\r\n", self._searched, MOST_HEADER_BYTES + 4)
+        if end < 0:
+            if len(buffer) > MOST_HEADER_BYTES:
+                raise SipError(f"a header above {MOST_HEADER_BYTES} bytes", status=513)
+            self._searched = max(0, len(buffer) - 3)
+            return None
+        message = parse_head(bytes(buffer[:end]))
+        length = content_length(message)
+        if length is None:
+            raise SipError("Content-Length is missing on a stream", rule="RFC 3261 18.3")
+        if length > MOST_BODY_BYTES:
+            raise SipError(f"a body above {MOST_BODY_BYTES} bytes", status=513)
+        self._length = length
+        self._searched = 0
+        del buffer[: end + 4]
+        return message

@@ -1,0 +1,375 @@
+"""TLS connections that prove a name, or are direct and prove nothing; never one for the other.
+
+A verified connection carries the name its certificate was checked for. A direct one (a ticket, a
+direct account) uses a throw-away certificate on both ends of the world: whoever uses it must
+demand identity evidence inside the call. The two are made by different functions, and nothing
+turns one into the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import socket
+import ssl
+import tempfile
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cryptography.hazmat.primitives import serialization
+
+from securecall.errors import CertificateError, ConnectFailed, LocalError
+from securecall.transport.dtls_certificate import DtlsCertificate
+
+CONNECT_SECONDS: Final = 10.0
+HANDSHAKE_SECONDS: Final = 10.0
+MOST_CONNECTIONS: Final = 256  # of one listener, half-open ones among them
+MOST_UNSENT_BYTES: Final = 256 * 1024
+_READ_BYTES: Final = 64 * 1024
+# Forward secrecy and an AEAD, or no connection. TLS 1.3 has nothing else.
+_SUITES: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PemPair:
+    """A certificate chain and its key, as PEM files.
+
+    Attributes:
+        certificate: The chain, leaf first.
+        key: The private key; None where the chain's file holds it, too.
+    """
+
+    certificate: Path
+    key: Path | None = None
+
+
+def client_context(authorities: Path | None = None) -> ssl.SSLContext:
+    """Verify the server's name, always.
+
+    Args:
+        authorities: A PEM file of trusted roots in place of the system's.
+
+    Raises:
+        LocalError: the file cannot be read.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    _harden(context)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.check_hostname = True
+    context.hostname_checks_common_name = False
+    try:
+        if authorities is None:
+            context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+        else:
+            context.load_verify_locations(cafile=authorities)
+    except (OSError, ssl.SSLError) as e:
+        raise LocalError(f"cannot read the trusted certificates in {authorities}") from e
+    return context
+
+
+def direct_client_context() -> ssl.SSLContext:
+    """Verify nothing: only for direct connections, where identity evidence is mandatory."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    _harden(context)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def server_context(certificate: PemPair) -> ssl.SSLContext:
+    """Show a certificate that proves our name.
+
+    Raises:
+        LocalError: the files cannot be read, or do not fit each other.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _harden(context)
+    try:
+        context.load_cert_chain(certificate.certificate, certificate.key)
+    except (OSError, ssl.SSLError) as e:
+        raise LocalError(
+            f"cannot use the certificate {certificate.certificate}: {e.strerror}"
+        ) from e
+    return context
+
+
+def direct_server_context() -> ssl.SSLContext:
+    """Show a throw-away self-signed P-256 certificate, made now and kept nowhere."""
+    made = DtlsCertificate.generate()
+    # ssl reads keys from files alone: what touches the disk is encrypted, and gone at once.
+    password = secrets.token_bytes(32)
+    pem = made.certificate.public_bytes(serialization.Encoding.PEM) + made.key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(password),
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _harden(context)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "direct.pem")
+        _ = path.write_bytes(pem)
+        context.load_cert_chain(path, password=password)
+    return context
+
+
+def _harden(context: ssl.SSLContext) -> None:
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(_SUITES)
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+
+
+class TlsConnection:
+    """One TLS connection, after its handshake.
+
+    Attributes:
+        verified_name: The name the peer's certificate was checked for, "" if none was.
+        direct: We asked for a direct connection, or listen for such.
+        remote: "ip:port" of the other end.
+        transport: e.g. "TLSv1.3 TLS_AES_256_GCM_SHA384".
+    """
+
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        *,
+        verified_name: str = "",
+        direct: bool = False,
+    ) -> None:
+        """Made by `connect`, `connect_direct` and `Listener`."""
+        self.verified_name = verified_name
+        self.direct = direct
+        self.remote = _endpoint(writer.get_extra_info("peername"))
+        cipher: tuple[str, str, int] = writer.get_extra_info("cipher")
+        version: str = writer.get_extra_info("ssl_object").version()
+        self.transport = f"{version} {cipher[0]}"
+        self._reader = reader
+        self._writer = writer
+
+    def __repr__(self) -> str:
+        whom = self.verified_name or ("direct" if self.direct else "incoming")
+        return f"<TlsConnection {self.remote} {whom}>"
+
+    async def receive(self) -> bytes:
+        """Return the next bytes, b"" once the other end is gone; never raises for that."""
+        try:
+            return await self._reader.read(_READ_BYTES)
+        except (OSError, ssl.SSLError):
+            return b""
+
+    def send(self, data: bytes) -> None:
+        """Queue bytes; never waits.
+
+        A peer that stops reading is cut off once 256 KiB wait for it, so that `receive` ends.
+        """
+        if self.closing:
+            return
+        self._writer.write(data)
+        if self._writer.transport.get_write_buffer_size() > MOST_UNSENT_BYTES:
+            log.warning("%r does not read; closing it", self)
+            self.abort()
+
+    @property
+    def closing(self) -> bool:
+        """Closed by us, or found broken."""
+        return self._writer.is_closing()
+
+    def abort(self) -> None:
+        """Cut the connection at once."""
+        self._writer.transport.abort()
+
+    async def close(self, *, seconds: float = 2.0) -> None:
+        """Send what waits and TLS's goodbye, for at most `seconds`, then cut."""
+        if not self._writer.is_closing():
+            self._writer.close()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._writer.wait_closed()
+        except (OSError, ssl.SSLError, TimeoutError):
+            self.abort()
+
+
+async def connect(
+    host: str, port: int, *, server_name: str, context: ssl.SSLContext
+) -> TlsConnection:
+    """Connect to a server and verify its name.
+
+    Args:
+        host: Where to connect: a name or an IP address.
+        port: TCP port.
+        server_name: What the certificate must be for: a DNS name, or an IP address (then an
+            iPAddress entry is needed).
+        context: From `client_context`.
+
+    Raises:
+        ConnectFailed: nobody answers within 10 s, or no TLS can be agreed upon.
+        CertificateError: the certificate does not prove `server_name`.
+    """
+    if not server_name or not context.check_hostname or context.verify_mode != ssl.CERT_REQUIRED:
+        raise CertificateError("a server's name is always verified; use client_context()")
+    reader, writer = await _open(host, port, context=context, server_name=server_name)
+    return TlsConnection(reader, writer, verified_name=server_name.lower())
+
+
+async def connect_direct(host: str, port: int) -> TlsConnection:
+    """Connect straight to a peer; proves nothing, so identity evidence is mandatory.
+
+    Raises:
+        ConnectFailed: nobody answers within 10 s, or no TLS can be agreed upon.
+    """
+    reader, writer = await _open(host, port, context=direct_client_context(), server_name=None)
+    return TlsConnection(reader, writer, direct=True)
+
+
+async def _open(
+    host: str, port: int, *, context: ssl.SSLContext, server_name: str | None
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    where = f"{host}:{port}"
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS + HANDSHAKE_SECONDS):
+            return await asyncio.open_connection(
+                host,
+                port,
+                ssl=context,
+                server_hostname=server_name or "",
+                ssl_handshake_timeout=HANDSHAKE_SECONDS,
+                limit=_READ_BYTES,
+            )
+    except ssl.SSLCertVerificationError as e:
+        raise CertificateError(_why(where, server_name or "", e.verify_message)) from e
+    except ssl.SSLError as e:
+        raise ConnectFailed(f"{where} does not speak TLS as we do: {e.reason}") from e
+    except TimeoutError as e:
+        raise ConnectFailed(f"{where} did not answer in time") from e
+    except (OSError, UnicodeError) as e:
+        raise ConnectFailed(f"cannot connect to {where}: {e}") from e
+
+
+def _why(where: str, name: str, message: str) -> str:
+    return (
+        f"the certificate shown by {where} does not prove the name {name!r}: {message}. "
+        "The server's operator has to install one for this name, from an authority this "
+        "machine trusts; a private authority is named with `authorities`. "
+        "Do not go on if it worked before: somebody may stand in between."
+    )
+
+
+Accept = Callable[[TlsConnection], Awaitable[None]]
+
+
+class Listener:
+    """Takes TLS connections, at most 256 at a time; each runs `accept` until it returns.
+
+    Attributes:
+        address: (host, port) listened on.
+    """
+
+    def __init__(
+        self, sock: socket.socket, context: ssl.SSLContext, accept: Accept, *, direct: bool
+    ) -> None:
+        """Made by `listen` and `listen_direct`."""
+        name = sock.getsockname()
+        self.address: tuple[str, int] = (name[0], name[1])
+        self._socket = sock
+        self._context = context
+        self._accept = accept
+        self._direct = direct
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop_task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        """Stop listening and cut every connection."""
+        tasks = {self._loop_task, *self._tasks}
+        for task in tasks:
+            task.cancel()
+        _ = await asyncio.gather(*tasks, return_exceptions=True)
+        self._socket.close()
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                sock, _ = await loop.sock_accept(self._socket)
+            except OSError as e:
+                log.warning("accept failed: %s", e)  # out of descriptors: wait for some to close
+                await asyncio.sleep(0.1)
+                continue
+            if len(self._tasks) >= MOST_CONNECTIONS:
+                sock.close()
+                continue
+            task = asyncio.create_task(self._serve(sock))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, sock: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=_READ_BYTES)
+        protocol = asyncio.StreamReaderProtocol(reader)
+        try:
+            transport, _ = await loop.connect_accepted_socket(
+                lambda: protocol,
+                sock,
+                ssl=self._context,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS,
+            )
+        except (OSError, ssl.SSLError, TimeoutError) as e:
+            log.info("a TLS handshake failed: %s", type(e).__name__)
+            sock.close()
+            return
+        except asyncio.CancelledError:
+            sock.close()
+            raise
+        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+        connection = TlsConnection(reader, writer, direct=self._direct)
+        try:
+            await self._accept(connection)
+        except asyncio.CancelledError:
+            connection.abort()
+            raise
+        except Exception:  # the outermost loop of one connection: it must not end the others
+            log.exception("handling %r failed", connection)
+        finally:
+            with contextlib.suppress(asyncio.CancelledError):
+                await connection.close()
+
+
+async def listen(host: str, port: int, accept: Accept, *, certificate: PemPair) -> Listener:
+    """Listen with a certificate that proves our name; port 0 takes a free one.
+
+    Raises:
+        LocalError: the address or the certificate cannot be used.
+    """
+    return _listen(host, port, server_context(certificate), accept, direct=False)
+
+
+async def listen_direct(host: str, port: int, accept: Accept) -> Listener:
+    """Listen with a throw-away certificate, for callers who will demand identity evidence.
+
+    Raises:
+        LocalError: the address cannot be used.
+    """
+    return _listen(host, port, direct_server_context(), accept, direct=True)
+
+
+def _listen(
+    host: str, port: int, context: ssl.SSLContext, accept: Accept, *, direct: bool
+) -> Listener:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        sock = socket.create_server((host, port), family=family, backlog=128)
+    except OSError as e:
+        raise LocalError(f"cannot listen on {host}:{port}: {e.strerror}") from e
+    sock.setblocking(False)  # noqa: FBT003 - a positional of the socket module
+    return Listener(sock, context, accept, direct=direct)
+
+
+def _endpoint(name: tuple[str, int] | None) -> str:
+    if name is None:
+        return ""
+    return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
