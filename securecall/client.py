@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
-from securecall import events
 from securecall.address import ANONYMOUS, Address, Scheme, parse_address
 from securecall.calls import machine as ordering
 from securecall.calls.call import Call, CallContext
 from securecall.calls.link import LinkIdentity
 from securecall.calls.machine import State
-from securecall.calls.report import ListenerReport
-from securecall.calls.signaling import IncomingLeg, Leg, Route
+from securecall.calls.signaling import Ended, IncomingLeg, Leg, Route, Signaling
 from securecall.contacts import Contact, Contacts
 from securecall.errors import (
-    ConnectFailed,
     EndReason,
     SecurecallError,
     UsageError,
+)
+from securecall.events import (
+    CallChangeRefused,
+    CallEnded,
+    CallMissed,
+    CallRinging,
+    CallSecured,
+    Event,
+    GuessesWarning,
+    TransferRequested,
 )
 from securecall.keys.ticket import Ticket, build_ticket, parse_ticket
 from securecall.keys.trust import How
@@ -112,8 +119,9 @@ class IncomingCall:
 @dataclass(slots=True)
 class _Account:
     address: Address
-    signaling: SipSignaling
+    signaling: Signaling
     direct: bool
+    server_host: str = ""
 
 
 class Client:
@@ -133,12 +141,12 @@ class Client:
         self._contacts: Contacts | None = None
         self._clock: Clock | None = None
         self._accounts: list[_Account] = []
-        self._listener: _Account | None = None
+        self._listener: SipSignaling | None = None
         self._calls: set[Call] = set()
         self._incoming: asyncio.Queue[IncomingCall] = asyncio.Queue()
-        self._event_queues: set[asyncio.Queue[events.Event]] = set()
+        self._event_queues: set[asyncio.Queue[Event]] = set()
 
-    async def __aenter__(self) -> Client:
+    async def __aenter__(self) -> Self:
         """Open the store (a quarter of a second: Argon2id) and the identity in it."""
         how = Store.open_or_create if self._create else Store.open
         self._store = await asyncio.to_thread(how, self._path, self._passphrase)
@@ -200,11 +208,11 @@ class Client:
             LocalError: the address cannot be used.
         """
         if self._listener is None:
-            signaling = await SipSignaling.open(local=ANONYMOUS, listen=(host, port))
-            self._listener = _Account(ANONYMOUS, signaling, direct=True)
-            self._accounts.append(self._listener)
-            signaling.on_incoming(self._on_leg_of(self._listener))
-        listening = self._listener.signaling.listening
+            self._listener = await SipSignaling.open(local=ANONYMOUS, listen=(host, port))
+            account = _Account(ANONYMOUS, self._listener, direct=True)
+            self._accounts.append(account)
+            self._listener.on_incoming(self._on_leg_of(account))
+        listening = self._listener.listening
         if listening is None:  # invariant: opened with listen=
             raise UsageError("the listener is closed")
         return listening
@@ -266,16 +274,20 @@ class Client:
             server=SipServer(host=host, port=port, name=server_name or address.host),
             authorities=authorities,
         )
-        account = _Account(address, signaling, direct=False)
+        self.use(address, signaling, server_host=host)
+
+    def use(self, address: Address, signaling: Signaling, *, server_host: str = "") -> None:
+        """Call and be called over any signalling adapter, under an address of ours.
+
+        Args:
+            address: Ours on that network; claimed in our identity statement from now on.
+            signaling: Its adapter; closed with the client.
+            server_host: Where its server is, to know which of our addresses faces it.
+        """
+        account = _Account(address, signaling, direct=False, server_host=server_host)
         self.contacts.own_address(address)
         self._accounts.append(account)
         signaling.on_incoming(self._on_leg_of(account))
-
-    @property
-    def listening(self) -> tuple[tuple[str, int], ...]:
-        """Every host and port calls can come in on."""
-        found = (account.signaling.listening for account in self._accounts)
-        return tuple(place for place in found if place is not None)
 
     # -- calls ------------------------------------------------------------------------------------
 
@@ -367,7 +379,6 @@ class Client:
             direct=False,
         )
         expectation = contacts.expect_outgoing(address)
-        server = account.signaling.server
         context = CallContext(
             policy=policy,
             floor=floor,
@@ -387,13 +398,17 @@ class Client:
             confirmed=expectation.confirmed,
             guess_burned=lambda: self._guess_burned(address),
             clock=self._running_clock(),
-            host=_route_host(server.host if server else ""),
+            host=_route_host(account.server_host),
             observe=self._observe,
         )
         return self._place(context, Route(target=address), account, audio)
 
     def _place(
-        self, context: CallContext, route: Route, account: _Account | None, audio: AudioSource | None
+        self,
+        context: CallContext,
+        route: Route,
+        account: _Account | None,
+        audio: AudioSource | None,
     ) -> Call:
         async def dial(offer: Description) -> Leg:
             signaling = account.signaling if account else await self._direct_signaling()
@@ -407,7 +422,7 @@ class Client:
 
         return Call(context, begin, outgoing=True, audio=audio)
 
-    async def _direct_signaling(self) -> SipSignaling:
+    async def _direct_signaling(self) -> Signaling:
         """Where direct calls go out: the listener, or a place of their own."""
         for account in self._accounts:
             if account.direct:
@@ -430,13 +445,13 @@ class Client:
             if not ring.over:
                 return ring
 
-    def _on_leg_of(self, account: _Account):
+    def _on_leg_of(self, account: _Account) -> Callable[[IncomingLeg], None]:
         def on_leg(leg: IncomingLeg) -> None:
             try:
                 self._on_leg(account, leg)
             except SecurecallError as e:
                 log.info("an incoming call was refused: %s", e)
-                leg.send(ordering.Ended(EndReason.PROTOCOL))
+                leg.send(Ended(EndReason.PROTOCOL))
 
         return on_leg
 
@@ -444,8 +459,8 @@ class Client:
         policy, contacts = self.policy, self.contacts
         ringing = sum(1 for call in self._calls if call.state is State.ALERTING)
         if len(self._calls) >= policy.max_calls or ringing >= Limits().ringing:
-            leg.send(ordering.Ended(EndReason.BUSY))
-            self._tell(events.CallMissed(leg.remote.short, "too many calls at once"))
+            leg.send(Ended(EndReason.BUSY))
+            self._tell(CallMissed(leg.remote.short, "too many calls at once"))
             return
         anonymous = leg.remote == ANONYMOUS
         known = not anonymous and contacts.is_pinned(leg.remote)
@@ -489,9 +504,9 @@ class Client:
 
     # -- being told -------------------------------------------------------------------------------
 
-    async def events(self) -> AsyncIterator[events.Event]:
+    async def events(self) -> AsyncIterator[Event]:
         """Yield everything that happens to calls from now on."""
-        queue: asyncio.Queue[events.Event] = asyncio.Queue(maxsize=1000)
+        queue: asyncio.Queue[Event] = asyncio.Queue(maxsize=1000)
         self._event_queues.add(queue)
         try:
             while True:
@@ -499,7 +514,7 @@ class Client:
         finally:
             self._event_queues.discard(queue)
 
-    def _tell(self, event: events.Event) -> None:
+    def _tell(self, event: Event) -> None:
         for queue in self._event_queues:
             if queue.full():
                 queue.get_nowait()  # whoever does not read loses the oldest
@@ -508,23 +523,23 @@ class Client:
     def _observe(self, call: Call, output: ordering.Output) -> None:
         match output:
             case ordering.PeerRings():
-                self._tell(events.CallRinging(call))
+                self._tell(CallRinging(call))
             case ordering.Secured(state=state):
-                self._tell(events.CallSecured(call, state))
+                self._tell(CallSecured(call, state))
             case ordering.ChangeRefused(why=why):
-                self._tell(events.CallChangeRefused(call, why))
+                self._tell(CallChangeRefused(call, why))
             case ordering.TransferAsked(target=target):
-                self._tell(events.TransferRequested(call, target))
+                self._tell(TransferRequested(call, target))
             case ordering.Finish(reason=reason, error=error):
                 self._calls.discard(call)
-                self._tell(events.CallEnded(call, reason, error))
+                self._tell(CallEnded(call, reason, error))
             case _:
                 pass
 
     def _guess_burned(self, address: Address) -> None:
         failures = self.contacts.count_burned_guess(address)
         if failures >= Limits().warned_failures:
-            self._tell(events.GuessesWarning(address.short, failures))
+            self._tell(GuessesWarning(address.short, failures))
 
     def _running_clock(self) -> Clock:
         if self._clock is None:

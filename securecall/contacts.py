@@ -6,11 +6,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from securecall.address import ANONYMOUS, Address, Scheme
+from securecall.address import Address, Scheme, parse_address
 from securecall.errors import Reason, SecurityError, TicketRefused, UsageError
 from securecall.keys.device import DeviceKey
 from securecall.keys.handshake import HandshakeResult, PeerClaim
 from securecall.keys.statement import (
+    Statement,
     StatementChange,
     build_statement,
     merge,
@@ -39,7 +40,7 @@ from securecall.store.sqlite import Store
 
 STATEMENT_SECONDS = 14 * 86_400
 REQUIRED = "id1"
-_DAY = 86_400
+_ADDRESSES = "own-addresses"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +70,7 @@ class Contact:
 class _MergedClaim:
     """A peer's claim with the statement to go by (withdrawals are for ever)."""
 
-    statement: object
+    statement: Statement
     own_address: str
 
 
@@ -78,10 +79,9 @@ class Contacts:
 
     def __init__(self, store: Store) -> None:
         """Begin with what the store holds; refreshes our own statement."""
-        self._store = store
-        self._identity = store.identity()
-        self._desk = TicketDesk(store, store.tickets())
-        self._own: list[Address] = [self.own_key_address, *store.own_addresses()]
+        self.store = store
+        self.desk = TicketDesk(store, store.tickets())
+        self._own: list[Address] = [self.own_key_address, *self._own_addresses()]
         self._statement = b""
         self._publish()
 
@@ -90,7 +90,7 @@ class Contacts:
     @property
     def root_fp(self) -> bytes:
         """Our root's fingerprint, 64 bytes."""
-        return self._identity.root.fingerprint
+        return self.store.root.fingerprint
 
     @property
     def own_key_address(self) -> Address:
@@ -100,7 +100,7 @@ class Contacts:
     @property
     def device(self) -> DeviceKey:
         """The key this device takes part in calls with."""
-        return self._identity.device
+        return self.store.device
 
     @property
     def statement(self) -> bytes:
@@ -112,30 +112,35 @@ class Contacts:
     def own_address(self, address: Address) -> None:
         """Claim an address of an account of ours in the statement."""
         if address not in self._own:
-            self._store.save_own_address(address)
             self._own.append(address)
+            names = " ".join(str(own) for own in self._own[1:])
+            self.store.save_setting(_ADDRESSES, names.encode())
             self._publish()
+
+    def _own_addresses(self) -> tuple[Address, ...]:
+        names = self.store.setting(_ADDRESSES) or b""
+        return tuple(parse_address(name) for name in names.decode().split())
 
     def _publish(self) -> None:
         unix = _now()
-        seq = next_seq(self._store.last_seq(), unix_ms=int(time.time() * 1000))
+        seq = next_seq(self.store.seq, unix_ms=int(time.time() * 1000))
         self._statement = build_statement(
-            self._identity.root,
+            self.store.root,
             seq=seq,
             iat=unix,
             exp=unix + STATEMENT_SECONDS,
             addresses=tuple(self._own),
-            devices=(self._identity.device,),
+            devices=(self.store.device,),
             require=(REQUIRED,),
         )
-        self._store.save_own_statement(self._statement, seq)
+        self.store.save_statement(self._statement, seq)
 
     # -- people -----------------------------------------------------------------------------------
 
     @property
     def book(self) -> TrustBook:
         """Everything believed, as an immutable value."""
-        return self._store.trust_book()
+        return self.store.book
 
     def find(self, address: Address) -> Contact:
         """Return the contact behind an address, known or not."""
@@ -176,18 +181,18 @@ class Contacts:
         binding = self.book.lookup(address)
         if binding is None:
             raise UsageError(f"no key is known for {address.short}; call them first")
-        self._apply(self._event(Act.VERIFY, address, binding.root_fp, how))
+        self.apply(self.event(Act.VERIFY, address, binding.root_fp, how))
         return self.find(address)
 
     def forget(self, address: Address) -> None:
         """Drop the key of an address; the next call is a first contact."""
         binding = self.book.lookup(address)
         if binding is not None:
-            self._apply(self._event(Act.FORGET, address, binding.root_fp, How.USER))
+            self.apply(self.event(Act.FORGET, address, binding.root_fp, How.USER))
 
     def lift_floor(self, address: Address) -> None:
         """Let calls with this contact get less than end-to-end encryption; logged."""
-        self._apply(self._event(Act.LIFT_FLOOR, address, b"", How.USER))
+        self.apply(self.event(Act.LIFT_FLOOR, address, b"", How.USER))
 
     def has_floor(self, address: Address) -> bool:
         """Calls with this address never get less than end-to-end encryption."""
@@ -197,7 +202,7 @@ class Contacts:
         binding = book.lookup(address)
         if binding is None:
             return False
-        known = self._store.statement_of(binding.root_fp)
+        known = self.store.known_statement(binding.root_fp, unix=_now())
         return known is not None and REQUIRED in known.require
 
     def is_pinned(self, address: Address) -> bool:
@@ -209,13 +214,11 @@ class Contacts:
     def issue_ticket(self, *, uris: Sequence[str], valid_seconds: int) -> Ticket:
         """Make a ticket and remember it, durably."""
         unix = _now()
-        return self._desk.issue(
-            uris, root_fp=self.root_fp, expiry=unix + valid_seconds, unix=unix
-        )
+        return self.desk.issue(uris, root_fp=self.root_fp, expiry=unix + valid_seconds, unix=unix)
 
     def has_open_tickets(self) -> bool:
         """Tickets are outstanding, so strangers need one."""
-        return bool(self._desk.outstanding(_now()))
+        return bool(self.desk.outstanding(_now()))
 
     # -- judging one call -------------------------------------------------------------------------
 
@@ -233,20 +236,22 @@ class Contacts:
 
     def count_burned_guess(self, address: Address) -> int:
         """Count a handshake that failed after its nonces; returns the failures in 24 hours."""
-        return self._store.count_failure(address, unix=_now(), within=_DAY)
+        return self.store.count_failure(str(address), unix=_now())
 
     # -- writing ----------------------------------------------------------------------------------
 
-    def _event(self, act: Act, address: Address, root_fp: bytes, how: How) -> TrustEvent:
+    def event(self, act: Act, address: Address, root_fp: bytes, how: How) -> TrustEvent:
+        """Make a change of trust that happens now."""
         return TrustEvent(act=act, address=address, root_fp=root_fp, how=how, unix=_now())
 
-    def _apply(self, *events: TrustEvent) -> None:
+    def apply(self, *events: TrustEvent) -> None:
+        """Change trust, all or nothing, durably, with an audit entry each."""
         book = self.book
         entries = []
         for event in events:
             book, entry = transition(book, event)
             entries.append(entry)
-        self._store.save_trust(book, tuple(entries))
+        self.store.save_trust(book, tuple(entries))
 
 
 class Expectation:
@@ -271,7 +276,8 @@ class Expectation:
         self._direct = direct
         self._judgement: Judgement | None = None
         self._bearer = False
-        self._merged: object = None
+        self._merged: Statement | None = None
+        self._forked = b""
 
     def judge(self, claim: PeerClaim) -> None:
         """Refuse a peer that is not who it has to be; called before our own identity is shown.
@@ -280,10 +286,13 @@ class Expectation:
             SecurityError: of the kind that fits.
         """
         contacts = self._contacts
-        known = contacts._store.statement_of(claim.root_fp)
-        merged = merge(known, claim.statement).statement
+        known = contacts.store.known_statement(claim.root_fp, unix=_now())
+        verdict = merge(known, claim.statement)
+        merged = verdict.statement
         merged.device(claim.device.id, unix=_now())
         self._merged = merged
+        if verdict.change is StatementChange.FORK:
+            self._forked = claim.statement.raw
         held = _MergedClaim(statement=merged, own_address=claim.own_address)
         book = contacts.book
         if self._incoming:
@@ -298,7 +307,7 @@ class Expectation:
     def _judge_bearer(self, claim: PeerClaim) -> None:
         contacts = self._contacts
         if claim.ticket_proof:
-            contacts._desk.require_proof(
+            contacts.desk.require_proof(
                 claim.ticket_proof,
                 bind=claim.bind,
                 role=claim.call_role,
@@ -333,16 +342,16 @@ class Expectation:
         address, root_fp = judgement.address, judgement.root_fp
         if self._incoming and not self._bearer:
             if judgement.state is not TrustState.UNKNOWN:
-                contacts._store.save_statement(self._merged)
+                self._remember_statement()
             return
-        contacts._store.save_statement(self._merged)
+        self._remember_statement()
         how = How.BEARER if self._bearer else self._how
-        events = [contacts._event(Act.PIN, address, root_fp, how)]
+        events = [contacts.event(Act.PIN, address, root_fp, how)]
         if not self._incoming and self._ticket is not None and self._how is How.QR:
-            events.append(contacts._event(Act.VERIFY, address, root_fp, How.QR))
+            events.append(contacts.event(Act.VERIFY, address, root_fp, How.QR))
         if not self._incoming and state.level >= SecurityLevel.E2EE:
-            events.append(contacts._event(Act.RAISE_FLOOR, address, b"", How.OUTGOING_CALL))
-        contacts._apply(*events)
+            events.append(contacts.event(Act.RAISE_FLOOR, address, b"", How.OUTGOING_CALL))
+        contacts.apply(*events)
 
     def confirmed(self, result: HandshakeResult) -> None:
         """The user compared the words of this call: the key is verified.
@@ -356,13 +365,17 @@ class Expectation:
         if contacts.book.lookup(address) is None:
             if self._incoming:
                 address = Address(Scheme.KEY, root_fp.hex())
-            events.append(contacts._event(Act.PIN, address, root_fp, How.CONTACT))
-        events.append(contacts._event(Act.VERIFY, address, root_fp, How.SAS))
-        contacts._apply(*events)
-        contacts._store.save_statement(self._merged)
+            events.append(contacts.event(Act.PIN, address, root_fp, How.CONTACT))
+        events.append(contacts.event(Act.VERIFY, address, root_fp, How.SAS))
+        contacts.apply(*events)
+        self._remember_statement()
         if not self._incoming:
             more = card_events(contacts.book, address, result.peer.statement, unix=_now())
-            contacts._apply(*more)
+            contacts.apply(*more)
+
+    def _remember_statement(self) -> None:
+        if self._merged is not None:
+            self._contacts.store.save_known_statement(self._merged, forked=self._forked)
 
     def _require_judgement(self) -> Judgement:
         if self._judgement is None:

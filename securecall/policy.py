@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from securecall.errors import DowngradeError, PolicyRefused, Reason, UsageError
 from securecall.keys.trust import TrustState
+from securecall.media.description import Gate as Gate
 from securecall.media.description import Keying
 
 
@@ -164,16 +165,11 @@ def _level(facts: Facts) -> tuple[SecurityLevel, str]:
     if facts.sas_confirmed:
         return SecurityLevel.VERIFIED, "you compared the words of this call"
     if identity.trust is TrustState.PINNED:
-        return SecurityLevel.E2EE, f"same key as before (known by {identity.how or 'an earlier call'})"
+        return (
+            SecurityLevel.E2EE,
+            f"same key as before (known by {identity.how or 'an earlier call'})",
+        )
     return SecurityLevel.OPPORTUNISTIC, "first contact: this key was never seen before"
-
-
-class Gate(enum.StrEnum):
-    """Whether media passes, in both directions alike."""
-
-    CLOSED = "closed"
-    VERIFYING = "verifying"
-    OPEN = "open"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,7 +272,9 @@ def decide(state: SecurityState, floor: Floor) -> Gate:
             reason=Reason.IDENTITY_MISSING,
         )
     if floor.pinned and state.level < SecurityLevel.E2EE:
-        raise DowngradeError(f"this contact never gets less than end-to-end encryption: {state.reason}")
+        raise DowngradeError(
+            f"this contact never gets less than end-to-end encryption: {state.reason}"
+        )
     if floor.require_pq and not state.pq:
         raise PolicyRefused("post-quantum key agreement is required and did not run")
     if state.level >= floor.minimum:
@@ -285,7 +283,7 @@ def decide(state: SecurityState, floor: Floor) -> Gate:
     if floor.minimum is SecurityLevel.VERIFIED and identity is not None and not identity.stale:
         return Gate.VERIFYING
     raise PolicyRefused(
-        f"the call reached {state.level.name} ({state.reason}), and {floor.minimum.name} is required"
+        f"the call reached {state.level.name} ({state.reason}); {floor.minimum.name} is required"
     )
 
 

@@ -7,33 +7,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
-from securecall.calls import link as linking
 from securecall.calls import machine as ordering
-from securecall.calls.countersign import CallRecord, Countersigned, Countersigner, Party
-from securecall.calls.link import LinkIdentity, SecureLink
+from securecall.calls.connection import ConnectionEvents, MediaConnection
+from securecall.calls.link import LinkIdentity
 from securecall.calls.machine import CallMachine, State
-from securecall.calls.negotiation import Agreement, LocalMedia
+from securecall.calls.negotiation import Agreement
 from securecall.calls.report import Interval, ListenerReport, parties_of
 from securecall.calls.signaling import IncomingLeg, Leg, Signal
-from securecall.errors import (
-    CallFailed,
-    EndReason,
-    NetworkError,
-    SecurecallError,
-    UsageError,
-)
-from securecall.keys.handshake import CallRole, HandshakeResult
+from securecall.errors import CallFailed, EndReason, SecurecallError, UsageError
+from securecall.keys.handshake import HandshakeResult
 from securecall.keys.verification import Sas, sas
-from securecall.media.description import Description, Fingerprint, Keying
+from securecall.media.description import Description, Keying
 from securecall.media.endpoints import AudioSink, AudioSource, PcmInput, PcmOutput, Recorder
-from securecall.media.engine import AudioSession, AudioStatistics, Clock
+from securecall.media.engine import AudioStatistics, Clock
 from securecall.media.frames import AudioFrame
 from securecall.policy import (
     Facts,
@@ -44,15 +37,8 @@ from securecall.policy import (
     SecurityLevel,
     SecurityState,
 )
-from securecall.rtp.sframe import SframeReceiver, SframeSender
-from securecall.rtp.srtp import SrtpProfile, SrtpSession
-from securecall.transport.dtls import DtlsCertificate
-from securecall.transport.ice import IcePath
-from securecall.transport.udp import UdpPath
 
 log = logging.getLogger("securecall.call")
-
-_INTEGRITY_CHECK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +69,8 @@ class CallContext:
     guess_burned: Callable[[], None]
     clock: Clock
     host: str
+    observe: Callable[[Call, ordering.Output], None]
     ticket: str = ""
-    observe: Callable[[Call, ordering.Output], None] = field(default=lambda call, output: None)
 
 
 class Call:
@@ -103,44 +89,44 @@ class Call:
         outgoing: bool,
         audio: AudioSource | None = None,
     ) -> None:
-        """Prepare a call; entering its block begins it (see `Client.call`, `IncomingCall.accept`)."""
+        """Prepare a call; `Client.call` and `IncomingCall.accept` do this."""
         self.peer = context.peer
         self.outgoing = outgoing
         self._context = context
         self._begin = begin
         self._machine = CallMachine(context.policy, context.floor, outgoing=outgoing)
-        self._certificate = DtlsCertificate.generate()
+        self._connection = MediaConnection(
+            ConnectionEvents(
+                secured=self._secured,
+                failed=self._media_failed,
+                guess_burned=context.guess_burned,
+            ),
+            policy=context.policy,
+            identity=context.identity,
+            strict=context.floor.identity,
+            clock=context.clock,
+            host=context.host,
+            outgoing=outgoing,
+        )
+        self._connection.source = audio
+        self._output = PcmOutput()
+        self._connection.add_sink(self._output)
+        self._input: PcmInput | None = None
         self._leg: Leg | None = None
-        self._path: UdpPath | IcePath | None = None
-        self._link: SecureLink | None = None
-        self._session: AudioSession | None = None
+        self._offer: Description | None = None
         self._result: HandshakeResult | None = None
         self._sas: Sas | None = None
-        self._source = audio
-        self._sinks: list[AudioSink] = []
-        self._output = PcmOutput()
-        self._input: PcmInput | None = None
-        self._gate = Gate.CLOSED
         self._intervals: list[Interval] = []
         self._began_unix = int(time.time())
         self._began = time.monotonic()
-        self._secured_at: float | None = None
+        self._lasted = 0.0
         self._timer: asyncio.TimerHandle | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Future[None]] = set()
         self._finish: ordering.Finish | None = None
-        self._settled = asyncio.Event()
-        self._ready = asyncio.Event()
         self._rings = asyncio.Event()
+        self._ready = asyncio.Event()
         self._over = asyncio.Event()
-        self._closed = False
-        self._ended_after = 0.0
-        self._final_statistics: AudioStatistics | None = None
-        self._countersigner: Countersigner | None = None
-        self._agreement: Agreement | None = None
-        self._offer: Description | None = None
-        self._muted = False
-        self._ssrc = secrets.randbits(32)
-        self._cname = secrets.token_hex(8)
+        self._wound_up = False
 
     def __repr__(self) -> str:
         return f"<Call {'to' if self.outgoing else 'from'} {self.peer}, {self.state.value}>"
@@ -171,38 +157,32 @@ class Call:
     @property
     def report(self) -> ListenerReport:
         """Who could have listened, up to now or to the end."""
-        leg, path = self._leg, None
-        if leg is not None:
-            path = leg.path
-        finish = self._finish
-        statistics = self.statistics()
-        intervals = tuple(self._intervals)
+        finish, statistics = self._finish, self.statistics()
+        security = self._intervals[-1].security if self._intervals else None
         return ListenerReport(
             peer=self.peer,
             outgoing=self.outgoing,
             began=self._began_unix,
-            lasted=self._ended_after or time.monotonic() - self._began,
+            lasted=self._lasted or time.monotonic() - self._began,
             media_seconds=(
                 (statistics.sent_seconds, statistics.received_seconds) if statistics else (0.0, 0.0)
             ),
-            ended=finish.reason if finish else EndReason.HUNG_UP,
+            ended=finish.reason if finish else None,
             error=str(finish.error) if finish and finish.error else "",
-            intervals=intervals,
+            intervals=tuple(self._intervals),
             parties=parties_of(
                 peer=self.peer,
-                path=path,
-                security=intervals[-1].security if intervals else None,
+                path=self._leg.path if self._leg is not None else None,
+                security=security,
                 ticket=self._context.ticket,
             ),
-            record=self._countersigned(),
+            record=self._connection.countersigned,
             statements=self._statements(),
         )
 
     def statistics(self) -> AudioStatistics | None:
         """Counters of the audio, None before media began."""
-        if self._session is None:
-            return self._final_statistics
-        return self._session.statistics()
+        return self._connection.statistics()
 
     async def ringing(self) -> None:
         """Wait until the callee's device rings (or the call goes on or ends)."""
@@ -243,10 +223,10 @@ class Call:
         return self.security
 
     async def hang_up(self) -> None:
-        """End the call in order; both ends sign the account of it first where identities were proven."""
+        """End the call in order; where identities were proven both ends sign the account first."""
         if self._machine.state in (State.ACTIVE, State.VERIFYING):
-            self._set_gate(Gate.CLOSED)
-            await self._countersign()
+            self._connection.gate = Gate.CLOSED
+            await self._connection.countersign()
         self._perform(self._machine.hang_up())
         await self._wind_up()
 
@@ -254,12 +234,8 @@ class Call:
 
     async def play(self, source: AudioSource) -> None:
         """Send a source's sound until it runs dry or the call ends."""
-        if self._over.is_set():
-            self._raise_end()
-            raise CallFailed("the call is over", reason=EndReason.HUNG_UP)
-        self._source = source
-        if self._session is not None:
-            self._session.source = source
+        self._require_not_over()
+        self._connection.source = source
         done = getattr(source, "finished", None)
         if isinstance(done, asyncio.Event):
             await _first_of(done, self._over)
@@ -276,13 +252,10 @@ class Call:
         Raises:
             CallFailed: the call is over.
         """
-        if self._over.is_set():
-            raise CallFailed("the call is over", reason=EndReason.HUNG_UP)
+        self._require_not_over()
         if self._input is None:
             self._input = PcmInput()
-            self._source = self._input
-            if self._session is not None:
-                self._session.source = self._input
+            self._connection.source = self._input
         await self._input.write(frame)
 
     def record(self, path: str | Path) -> Recorder:
@@ -293,19 +266,15 @@ class Call:
 
     def add_sink(self, sink: AudioSink) -> None:
         """Give the peer's sound to a sink as well."""
-        self._sinks.append(sink)
-        if self._session is not None:
-            self._session.add_sink(sink)
+        self._connection.add_sink(sink)
 
-    def mute(self, muted: bool = True) -> None:  # noqa: FBT001, FBT002 - reads as a sentence
+    def mute(self, *, muted: bool = True) -> None:
         """Send silence of the same packet size instead of sound."""
-        self._muted = muted
-        if self._session is not None:
-            self._session.muted = muted
+        self._connection.mute(muted=muted)
 
     # -- beginning and end ------------------------------------------------------------------------
 
-    async def __aenter__(self) -> Call:
+    async def __aenter__(self) -> Self:
         """Begin the call."""
         try:
             await self._begin(self)
@@ -325,7 +294,7 @@ class Call:
 
     async def begin_outgoing(self, dial: Callable[[Description], Awaitable[Leg]]) -> None:
         """Gather, offer, and follow the leg; the client's half of placing a call."""
-        local = await self._open_path(ice=self._context.policy.ice)
+        local = await self._connection.open(ice=self._context.policy.ice)
         offer = self._machine.dial(local, now=self._now())
         try:
             leg = await dial(offer)
@@ -339,15 +308,12 @@ class Call:
         leg = self._leg
         if leg is None:
             raise UsageError("this call has no leg")
-        if self._machine.state is State.ENDED:
-            self._raise_end()
-            raise CallFailed("the call is over", reason=EndReason.CANCELLED)
+        self._require_not_over()
         offer = self._offer
         audio = offer.audio if offer is not None else None
         ice = self._context.policy.ice and audio is not None and bool(audio.ice_ufrag)
-        local = await self._open_path(ice=ice)
-        if self._machine.state is State.ENDED:  # the caller gave up meanwhile
-            self._raise_end()
+        local = await self._connection.open(ice=ice)
+        self._require_not_over()  # the caller may have given up meanwhile
         self._perform(self._machine.accept(local, now=self._now()))
 
     def attach(self, leg: IncomingLeg) -> None:
@@ -360,7 +326,7 @@ class Call:
     def prepare(self, *, audio: AudioSource | None, require: SecurityLevel | None) -> None:
         """Set what an incoming call will send and must reach, before it is accepted."""
         if audio is not None:
-            self._source = audio
+            self._connection.source = audio
         if require is not None:
             self._machine.raise_minimum(require)
 
@@ -384,46 +350,45 @@ class Call:
 
     def _perform(self, outputs: tuple[ordering.Output, ...]) -> None:
         for output in outputs:
-            match output:
-                case ordering.Send(signal=signal):
-                    if self._leg is not None:
-                        self._leg.send(signal)
-                case ordering.StartMedia(agreement=agreement):
-                    self._spawn(self._connect_media(agreement))
-                case ordering.SetGate(gate=gate):
-                    self._set_gate(gate)
-                case ordering.SetDirection(direction=direction):
-                    if self._session is not None:
-                        self._session.set_direction(direction)
-                case ordering.Secured(state=state):
-                    since = time.monotonic() - self._began
-                    self._intervals.append(Interval(since=since, security=state))
-                case ordering.PeerRings():
-                    self._rings.set()
-                case ordering.Finish():
-                    self._finished(output)
-                case ordering.Discard(why=why):
-                    log.debug("%r discards: %s", self, why)
-                case _:
-                    pass
+            self._perform_one(output)
             self._context.observe(self, output)
         self._arm()
 
+    def _perform_one(self, output: ordering.Output) -> None:
+        match output:
+            case ordering.Send(signal=signal):
+                if self._leg is not None:
+                    self._leg.send(signal)
+            case ordering.StartMedia(agreement=agreement):
+                self._spawn(self._connect(agreement))
+            case ordering.SetGate(gate=gate):
+                self._set_gate(gate)
+            case ordering.SetDirection(direction=direction):
+                self._connection.set_direction(direction)
+            case ordering.Secured(state=state):
+                since = time.monotonic() - self._began
+                self._intervals.append(Interval(since=since, security=state))
+            case ordering.PeerRings():
+                self._rings.set()
+            case ordering.Finish():
+                self._finished(output)
+            case ordering.Discard(why=why):
+                log.debug("%r discards: %s", self, why)
+            case ordering.TransferAsked() | ordering.ChangeRefused():
+                log.info("%r: %r", self, output)
+
     def _set_gate(self, gate: Gate) -> None:
-        self._gate = gate
-        if self._session is not None:
-            self._session.gate = gate
+        self._connection.gate = gate
         if gate is Gate.CLOSED:
             return
-        if not self._ready.is_set():
-            self._ready.set()
         if gate is Gate.OPEN and self._result is not None:
             self._context.secured(self._result, self._machine.security)
+        self._ready.set()
 
     def _finished(self, finish: ordering.Finish) -> None:
         self._finish = finish
-        self._ended_after = time.monotonic() - self._began
-        self._settled.set()
+        self._lasted = time.monotonic() - self._began
+        self._connection.give_up_countersigning()
         self._over.set()
         self._output.close()
         if self._input is not None:
@@ -432,215 +397,45 @@ class Call:
         self._spawn(self._wind_up())
 
     def _arm(self) -> None:
-        """Re-arm the one timer for machine and link."""
+        """Re-arm the one timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        deadlines = [
-            d
-            for d in (self._machine.deadline, self._link.deadline if self._link else None)
-            if d is not None
-        ]
-        if deadlines and not self._closed:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_at(min(deadlines), self._expire)
+        deadline = self._machine.deadline
+        if deadline is not None and not self._wound_up:
+            self._timer = asyncio.get_running_loop().call_at(deadline, self._expire)
 
     def _expire(self) -> None:
         self._timer = None
-        now = self._now()
-        if self._link is not None:
-            self._perform_link(self._link.expire(now=now))
-        self._perform(self._machine.expire(now=now))
+        self._perform(self._machine.expire(now=self._now()))
 
     def _spawn(self, work: Awaitable[None]) -> None:
-        task: asyncio.Task[None] = asyncio.ensure_future(work)
+        task: asyncio.Future[None] = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    # -- the inside: media --------------------------------------------------------------------------
+    # -- the inside: media --------------------------------------------------------------------
 
-    async def _open_path(self, *, ice: bool) -> LocalMedia:
-        policy, host = self._context.policy, self._context.host
-        digest = self._certificate.digest
-        fingerprint = Fingerprint(digest.algorithm, digest.value)
-        path: UdpPath | IcePath
-        if ice:
-            path = IcePath(controlling=self.outgoing)
-            candidates = await path.gather((host,))
-            ufrag, pwd = path.ufrag, path.pwd
-        else:
-            path = await UdpPath.open(host)
-            candidates, ufrag, pwd = (), "", ""
-        self._path = path
-        path.listen(dtls=self._on_dtls, media=self._on_media)
-        return LocalMedia(
-            fingerprint=fingerprint,
-            host=path.local[0],
-            port=path.local[1],
-            codecs=policy.prefer_codecs,
-            ice_ufrag=ufrag,
-            ice_pwd=pwd,
-            candidates=candidates,
-            cname=self._cname,
-            ssrc=self._ssrc,
-        )
+    async def _connect(self, agreement: Agreement) -> None:
+        await self._connection.connect(agreement)
 
-    async def _connect_media(self, agreement: Agreement) -> None:
-        path = self._path
-        if path is None:
-            return
-        self._agreement = agreement
-        self._link = SecureLink(
-            agreement,
-            self._certificate,
-            self._context.identity,
-            outgoing=self.outgoing,
-            nonce=secrets.token_bytes(32),
-            unix=int(time.time()),
-            strict=self._context.floor.identity,
-        )
-        try:
-            if isinstance(path, IcePath) and agreement.ice:
-                await path.connect(
-                    agreement.ice_ufrag,
-                    agreement.ice_pwd,
-                    agreement.candidates,
-                    remote_lite=agreement.ice_lite,
-                )
-            else:
-                path.connect_plain(agreement.host, agreement.port)
-        except (NetworkError, SecurecallError) as e:
-            self._perform(self._machine.media_failed(e))
-            return
-        if not self._over.is_set() and self._link is not None:
-            self._perform_link(self._link.start(now=self._now()))
+    def _media_failed(self, error: SecurecallError) -> None:
+        self._perform(self._machine.media_failed(error))
 
-    def _on_dtls(self, datagram: bytes) -> None:
-        if self._link is not None:
-            self._perform_link(self._link.receive(datagram, now=self._now()))
-
-    def _on_media(self, datagram: bytes) -> None:
-        if self._session is not None:
-            self._session.receive(datagram)
-
-    def _perform_link(self, outputs: tuple[linking.LinkOutput, ...]) -> None:
-        for output in outputs:
-            match output:
-                case linking.Transmit(datagram=datagram):
-                    if self._path is not None:
-                        self._path.send(datagram)
-                case linking.Secured():
-                    self._link_secured(output)
-                case linking.LinkFailed(error=error, guess_burned=burned):
-                    if burned:
-                        self._context.guess_burned()
-                    self._perform(self._machine.media_failed(error))
-                case linking.PeerClosed():
-                    log.debug("%r: the peer closed DTLS", self)
-                case linking.Settled():
-                    self._settled.set()
-        self._arm()
-
-    def _link_secured(self, secured: linking.Secured) -> None:
-        agreement = self._agreement
-        if agreement is None or self._path is None:
-            return
-        result = self._result = secured.identity
+    def _secured(self, result: HandshakeResult | None, srtp_profile: str) -> None:
+        """The link has keys: judge what they are worth before anything passes."""
         evidence = None
-        send_frames: SframeSender | None = None
-        receive_frames: SframeReceiver | None = None
         if result is not None:
-            try:
-                evidence = self._context.evidence(result)
-            except SecurecallError as e:
-                self._perform(self._machine.media_failed(e))
-                return
+            evidence = self._context.evidence(result)
+            self._result = result
             self._sas = sas(result.sas_secret.reveal())
-            ours, theirs = CallRole.CALLER, CallRole.CALLEE
-            if not self.outgoing:
-                ours, theirs = theirs, ours
-            send_frames = SframeSender(result.sframe_key(ours, 0), 0)
-            receive_frames = SframeReceiver()
-            for kid in range(8):
-                receive_frames.add_key(kid, result.sframe_key(theirs, kid))
-            self._prepare_countersigning(result, secured.keys.profile)
-        self._session = AudioSession(
-            clock=self._context.clock,
-            send=self._path.send,
-            srtp=SrtpSession(
-                SrtpProfile[secured.keys.profile], secured.keys.send, secured.keys.receive
-            ),
-            sframe_send=send_frames,
-            sframe_receive=receive_frames,
-            mid=agreement.mid,
-            codec=agreement.codec,
-            receive_codecs=agreement.receive,
-            ssrc=self._ssrc,
-            sequence=secrets.randbits(15),
-            timestamp=secrets.randbits(31),
-            cname=self._cname,
-            opus_bitrate=self._context.policy.opus_bitrate,
-            opus_complexity=self._context.policy.opus_complexity,
-        )
-        self._session.source = self._source
-        self._session.muted = self._muted
-        self._session.add_sink(self._output)
-        for sink in self._sinks:
-            self._session.add_sink(sink)
-        self._session.start()
-        self._secured_at = time.monotonic()
         facts = Facts(
             keying=Keying.DTLS_SRTP,
             identity=evidence,
-            srtp_profile=secured.keys.profile,
-            sframe=send_frames is not None,
+            srtp_profile=srtp_profile,
+            sframe=result is not None,
         )
         self._perform(self._machine.secured(facts, now=self._now()))
-
-    # -- the inside: the end ----------------------------------------------------------------------
-
-    def _prepare_countersigning(self, result: HandshakeResult, profile: str) -> None:
-        identity = self._context.identity
-        if identity is None or self._link is None:
-            return
-        us = Party(
-            address=identity.own_address,
-            root_fp=identity.root_fp,
-            device_id=identity.device.id,
-            device_public=identity.device.public,
-        )
-        them = Party(
-            address=result.peer.own_address,
-            root_fp=result.peer.root_fp,
-            device_id=result.peer.device.id,
-            device_public=result.peer.device.ed25519,
-        )
-        caller, callee = (us, them) if self.outgoing else (them, us)
-        record = CallRecord(
-            caller=caller,
-            callee=callee,
-            bind=result.peer.bind,
-            srtp_profile=profile,
-            group=result.group,
-        )
-        self._countersigner = Countersigner(
-            record, we_call=self.outgoing, sign=identity.device.sign
-        )
-        self._link.countersign_with(self._countersigner, self._times)
-
-    def _times(self) -> tuple[int, int]:
-        began = self._secured_at or time.monotonic()
-        return self._began_unix, round((time.monotonic() - began) * 10)
-
-    async def _countersign(self) -> None:
-        link = self._link
-        if link is None or self._countersigner is None or self._countersigner.outcome is not None:
-            return
-        self._perform_link(link.propose_record(now=self._now()))
-        await _first_of(self._settled, self._over)
-
-    def _countersigned(self) -> Countersigned | None:
-        return self._countersigner.outcome if self._countersigner is not None else None
 
     def _statements(self) -> tuple[bytes, ...]:
         identity, result = self._context.identity, self._result
@@ -648,33 +443,30 @@ class Call:
             return ()
         return (identity.statement, result.peer.statement.raw)
 
+    # -- the inside: the end ------------------------------------------------------------------
+
+    def _require_not_over(self) -> None:
+        if self._over.is_set():
+            self._raise_end()
+            raise CallFailed("the call is over", reason=EndReason.HUNG_UP)
+
     def _raise_end(self) -> None:
         if self._finish is not None and self._finish.error is not None:
             raise self._finish.error
 
     async def _wind_up(self) -> None:
         """Close everything once; safe to call again."""
-        if self._closed:
+        if self._wound_up:
             return
-        self._closed = True
+        self._wound_up = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._session is not None:
-            self._final_statistics = self._session.statistics()
-            self._session.close()
-            self._session = None
-        if self._link is not None:
-            self._perform_link(self._link.close(now=self._now()))
-        for sink in self._sinks:
-            sink.close()
         self._output.close()
-        if self._path is not None:
-            await self._path.close()
+        await self._connection.close()
         if self._leg is not None:
             await self._leg.closed()
-        if not self._over.is_set():
-            self._over.set()
+        self._over.set()
 
 
 async def _first_of(*events: asyncio.Event) -> None:

@@ -168,14 +168,13 @@ class Countersigner:
         self.deadline = now + RESEND_SECONDS
         return (wire,)
 
-    def receive(
-        self, data: bytes, *, began: int, lasted: int
-    ) -> tuple[bytes, ...]:
+    def receive(self, data: bytes, *, began: int, lasted: int) -> tuple[bytes, ...]:
         """Take one record beginning with 0x5D; returns the records to send.
 
         Args:
             data: The whole record.
-            began, lasted: Our own view of the times, to judge a proposal by.
+            began: When the call began by our clock, to judge a proposal by.
+            lasted: Tenths of a second it lasted by our clock, likewise.
 
         Raises:
             ProtocolError: the record is malformed or its signature is wrong.

@@ -1,8 +1,8 @@
 """DTLS, the identity handshake and the countersignature over one media path, without I/O.
 
 Composition only: every rule lives in `transport.dtls`, `keys.handshake` and `calls.countersign`. A
-link yields keys exactly once: `Secured` comes after both DONEs of the identity handshake, or, where the
-peer's DTLS did not choose it, after plain DTLS; what that is worth is for policy to say.
+link yields keys exactly once: `Secured` comes after both DONEs of the identity handshake, or, where
+the peer's DTLS did not choose it, after plain DTLS; what that is worth is for policy to say.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from securecall.calls.negotiation import Agreement
 from securecall.errors import (
     ProtocolError,
     SecurecallError,
+    UsageError,
 )
+from securecall.keys import handshake
 from securecall.keys.device import DeviceKey
 from securecall.keys.handshake import (
     CallRole,
@@ -29,6 +31,7 @@ from securecall.keys.handshake import (
     fingerprint_hash,
 )
 from securecall.secret import Secret
+from securecall.transport import dtls
 from securecall.transport.dtls import (
     COMPAT,
     STRICT,
@@ -178,6 +181,7 @@ class SecureLink:
 
     @property
     def deadline(self) -> float | None:
+        """When to call `expire`, None for never."""
         if self._over:
             return None
         pending = [
@@ -208,9 +212,9 @@ class SecureLink:
         outputs: list[LinkOutput] = []
         if self._dtls.deadline is not None and now >= self._dtls.deadline:
             outputs += self._after_dtls(self._dtls.timeout(now), now)
-        handshake = self._handshake
-        if handshake is not None and handshake.deadline is not None and now >= handshake.deadline:
-            outputs += self._after_handshake(handshake.timeout(now), now)
+        inner = self._handshake
+        if inner is not None and inner.deadline is not None and now >= inner.deadline:
+            outputs += self._after_handshake(inner.timeout(now), now)
         countersigner = self._countersigner
         if countersigner is not None and countersigner.deadline is not None:
             outputs += self._after_countersigning(countersigner.expire(now=now), now)
@@ -236,13 +240,11 @@ class SecureLink:
         if self._over:
             return ()
         self._over = True
-        return tuple(
-            Transmit(o.data) for o in self._dtls.close() if isinstance(o, SendDatagram)
-        )
+        return tuple(Transmit(o.data) for o in self._dtls.close() if isinstance(o, SendDatagram))
 
     # -- the inside ---------------------------------------------------------------------------
 
-    def _after_dtls(self, outputs: tuple[object, ...], now: float) -> tuple[LinkOutput, ...]:
+    def _after_dtls(self, outputs: tuple[dtls.Output, ...], now: float) -> tuple[LinkOutput, ...]:
         done: list[LinkOutput] = []
         for output in outputs:
             if self._over:
@@ -301,7 +303,9 @@ class SecureLink:
             return ()  # plain DTLS-SRTP: data channels are not ours
         return self._after_handshake(self._handshake.receive(data, now), now)
 
-    def _after_handshake(self, outputs: tuple[object, ...], now: float) -> tuple[LinkOutput, ...]:
+    def _after_handshake(
+        self, outputs: tuple[handshake.Output, ...], now: float
+    ) -> tuple[LinkOutput, ...]:
         done: list[LinkOutput] = []
         for output in outputs:
             if self._over:
@@ -309,12 +313,17 @@ class SecureLink:
             match output:
                 case SendRecord(data=data):
                     done += self._after_dtls(self._dtls.send(data), now)
-                case Complete(result=result) if self._keys is not None:
-                    self._secured = True
-                    done.append(Secured(keys=self._keys, identity=result))
+                case Complete(result=result):
+                    done.append(self._complete(result))
                 case HandshakeFailed(error=error, guess_burned=burned):
                     done += self._fail(error, now, guess_burned=burned)
         return tuple(done)
+
+    def _complete(self, result: HandshakeResult) -> Secured:
+        if self._keys is None:  # invariant: the handshake begins after DTLS gave them
+            raise UsageError("an identity without keys")
+        self._secured = True
+        return Secured(keys=self._keys, identity=result)
 
     def _after_countersigning(
         self, records: tuple[bytes, ...], now: float

@@ -1,8 +1,8 @@
 """The life of one call as a machine without I/O: signals, acts and evidence in, orders out.
 
-Nothing of ours is sent, opened or rendered before the machine orders it. `StartMedia` is ordered only
-once an answer was taken or given, `SetGate` opens only on evidence that satisfies the floor, and after
-`Finish` nothing is ordered any more.
+Nothing of ours is sent, opened or rendered before the machine orders it. `StartMedia` is ordered
+only once an answer was taken or given, `SetGate` opens only on evidence that satisfies the floor,
+and after `Finish` nothing is ordered any more.
 """
 
 from __future__ import annotations
@@ -306,8 +306,8 @@ class CallMachine:
     def _changed(self, offer: Description) -> tuple[Output, ...]:
         """A re-INVITE: only what leaves keys and peers untouched is taken.
 
-        A new association would need a new handshake under a closed gate; version 1 refuses the change
-        instead, and the conversation stays on the association that was authenticated.
+        A new association would need a new handshake under a closed gate; version 1 refuses the
+        change instead, and the conversation stays on the association that was authenticated.
         """
         if self._agreement is None or self._ours is None:
             return (Send(Refused(491)), ChangeRefused("a change before the call is connected"))
@@ -351,7 +351,7 @@ class CallMachine:
         return (Send(Answered(answer)), *self._connect(agreement, now=now))
 
     def hang_up(self, reason: EndReason = EndReason.HUNG_UP) -> tuple[Output, ...]:
-        """End the call in any state; before acceptance this declines, before the answer it cancels."""
+        """End the call in any state: declines before acceptance, cancels before the answer."""
         if self.state is State.ENDED:
             return ()
         if self.state is State.ALERTING and reason is EndReason.HUNG_UP:
@@ -382,7 +382,7 @@ class CallMachine:
             return (Discard(f"evidence in {self.state.name}"),)
         self._facts = facts
         outputs = self._evaluate(None)
-        verifying = self.state is State.VERIFYING
+        verifying = SetGate(Gate.VERIFYING) in outputs
         self.deadline = now + self._policy.verifying_seconds if verifying else None
         return outputs
 

@@ -150,7 +150,6 @@ def build_answer(offer: Description, local: LocalMedia) -> tuple[Description, Ag
         setup=setup,
         protocol=theirs.protocol,
         direction=_mirrored(theirs.direction),
-        bundled=theirs.mid in offer.bundle,
     )
     answer = Description(
         media=tuple(audio if m is theirs else _refused(m) for m in offer.media),
@@ -239,7 +238,6 @@ def _describe(
     setup: Setup,
     protocol: str,
     direction: Direction = Direction.SENDRECV,
-    bundled: bool = True,
 ) -> MediaDescription:
     return MediaDescription(
         kind=Kind.AUDIO,

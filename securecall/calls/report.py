@@ -67,7 +67,7 @@ class ListenerReport:
         began: Unix seconds of the invitation.
         lasted: Seconds from then to the end.
         media_seconds: Sound sent and received, seconds.
-        ended: How.
+        ended: How; None while it goes on.
         error: The reason in words where it did not end in order, "" otherwise.
         intervals: Level by level, in order; empty if no keys were ever agreed.
         parties: Everybody who took part, strongest first.
@@ -80,7 +80,7 @@ class ListenerReport:
     began: int
     lasted: float
     media_seconds: tuple[float, float]
-    ended: EndReason
+    ended: EndReason | None
     error: str
     intervals: tuple[Interval, ...]
     parties: tuple[ReportParty, ...]
@@ -108,7 +108,7 @@ class ListenerReport:
             "lasted_seconds": round(self.lasted, 1),
             "media_sent_seconds": round(self.media_seconds[0], 2),
             "media_received_seconds": round(self.media_seconds[1], 2),
-            "ended": self.ended.value,
+            "ended": self.ended.value if self.ended else None,
             "error": self.error,
             "level": security.level.name if security else SecurityLevel.NONE.name,
             "intervals": [_interval(i) for i in self.intervals],
@@ -156,16 +156,16 @@ def parties_of(
     found = list(_ends(peer, security))
     if path is not None and not path.direct:
         capability, why = _server(security)
-        for name in dict.fromkeys((path.verified_name or path.remote, *path.hops)):
-            found.append(ReportParty(role="server", name=name, capability=capability, why=why))
+        names = dict.fromkeys((path.verified_name or path.remote, *path.hops))
+        found += [ReportParty(role="server", name=n, capability=capability, why=why) for n in names]
     if ticket == "link" and security is not None and not security.sas_confirmed:
         found.append(
             ReportParty(
                 role="ticket channel",
                 name="whatever carried the ticket link to the caller",
                 capability=Capability.COULD_SUBSTITUTE,
-                why="whoever could change the link on its way could have put a key of their own into "
-                "it; comparing the words of the call excludes that",
+                why="whoever could change the link on its way could have put a key of their own "
+                "into it; comparing the words of the call excludes that",
             )
         )
     found.append(_network(security, direct=path is not None and path.direct))

@@ -1,8 +1,8 @@
 """The seam: what a call tells a signalling protocol, and what it is told.
 
-A protocol adapter (SIP over TLS, later XMPP Jingle) satisfies `Signaling` structurally. Signals are
-delivered by plain callbacks, in order, on the event loop's thread; no adapter calls back from inside
-`Leg.send`.
+A protocol adapter (SIP over TLS, later XMPP Jingle) satisfies `Signaling` structurally. Signals
+are delivered by plain callbacks, in order, on the event loop's thread; no adapter calls back from
+inside `Leg.send`.
 """
 
 from __future__ import annotations

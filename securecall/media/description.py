@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
+from securecall.transport.candidate import Candidate as Candidate
+
 
 class Kind(enum.StrEnum):
     """A medium."""
@@ -36,6 +38,19 @@ class Keying(enum.StrEnum):
     DTLS_SRTP = "dtls-srtp"
     SDES = "sdes"
     NONE = "none"
+
+
+class Gate(enum.StrEnum):
+    """Whether media passes, in both directions alike.
+
+    CLOSED: nothing captured leaves, nothing received is opened, decoded, delivered or kept.
+    VERIFYING: audio only, so that people can read the words to each other.
+    OPEN: all media.
+    """
+
+    CLOSED = "closed"
+    VERIFYING = "verifying"
+    OPEN = "open"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,21 +87,6 @@ class Codec:
     clock_rate: int
     channels: int = 1
     parameters: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One ICE candidate (RFC 8839 5.1)."""
-
-    foundation: str
-    component: int
-    transport: str
-    priority: int
-    host: str
-    port: int
-    type: str
-    related_address: str | None = None
-    related_port: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

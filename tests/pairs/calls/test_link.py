@@ -12,7 +12,13 @@ from securecall.address import Address, Scheme
 from securecall.calls import link as linking
 from securecall.calls.countersign import CallRecord, Countersigner, Party
 from securecall.calls.link import LinkIdentity, SecureLink
-from securecall.calls.negotiation import Agreement, LocalMedia, build_answer, build_offer, read_answer
+from securecall.calls.negotiation import (
+    Agreement,
+    LocalMedia,
+    build_answer,
+    build_offer,
+    read_answer,
+)
 from securecall.errors import Reason, SecurityError
 from securecall.keys.device import DeviceKey
 from securecall.keys.handshake import CallRole, PeerClaim

@@ -151,7 +151,9 @@ def test_danger_mode_takes_plain_dtls_and_says_so():
 
 
 def test_danger_mode_is_refused_on_a_direct_connection():
-    floor = floor_for(Policy(danger_plain_dtls=True), contact_floor=False, pinned=False, direct=True)
+    floor = floor_for(
+        Policy(danger_plain_dtls=True), contact_floor=False, pinned=False, direct=True
+    )
     assert isinstance(finish(connected(floor).secured(UNPROVEN, now=1.0)).error, PolicyRefused)
 
 
@@ -292,5 +294,5 @@ def test_a_transfer_is_only_told():
 
 
 def test_every_row_of_the_table_leaves_a_state_that_exists():
-    assert {after for after in m.NEXT.values()} <= set(State)
+    assert set(m.NEXT.values()) <= set(State)
     assert not [row for row in m.NEXT if row[0] is State.ENDED]

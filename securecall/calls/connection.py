@@ -1,0 +1,375 @@
+"""The media half of a call: socket, link and audio session, performed as the call orders."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from securecall.calls import link as linking
+from securecall.calls.countersign import CallRecord, Countersigned, Countersigner, Party
+from securecall.calls.link import LinkIdentity, SecureLink
+from securecall.calls.negotiation import Agreement, LocalMedia
+from securecall.errors import PeerVanished, Reason, SecurecallError, SecurityError
+from securecall.keys.handshake import CallRole, HandshakeResult
+from securecall.media.description import Direction, Fingerprint
+from securecall.media.endpoints import AudioSink, AudioSource
+from securecall.media.engine import AudioSession, AudioStatistics, Clock
+from securecall.policy import Gate, Policy
+from securecall.rtp.sframe import IntegrityAlarm, SframeReceiver, SframeSender
+from securecall.rtp.srtp import SrtpProfile, SrtpSession
+from securecall.transport.dtls import DtlsCertificate
+from securecall.transport.ice import IcePath
+from securecall.transport.udp import UdpPath
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionEvents:
+    """Whom a connection tells.
+
+    Attributes:
+        secured: Keys are there; called with the handshake's result (None for plain DTLS-SRTP) and
+            the SRTP profile. Raising refuses: the connection fails with that error.
+        failed: It is over, and why.
+        guess_burned: A handshake failed after its nonces.
+    """
+
+    secured: Callable[[HandshakeResult | None, str], None]
+    failed: Callable[[SecurecallError], None]
+    guess_burned: Callable[[], None]
+
+
+class MediaConnection:
+    """One call's media, from an unbound socket to sealed frames.
+
+    Attributes:
+        countersigned: The account both ends signed, None before.
+    """
+
+    def __init__(
+        self,
+        events: ConnectionEvents,
+        *,
+        policy: Policy,
+        identity: LinkIdentity | None,
+        strict: bool,
+        clock: Clock,
+        host: str,
+        outgoing: bool,
+    ) -> None:
+        """Prepare; nothing is opened before `open`."""
+        self._events = events
+        self._policy = policy
+        self._identity = identity
+        self._strict = strict
+        self._clock = clock
+        self._host = host
+        self._outgoing = outgoing
+        self._certificate = DtlsCertificate.generate()
+        self._path: UdpPath | IcePath | None = None
+        self._agreement: Agreement | None = None
+        self._link: SecureLink | None = None
+        self._countersigner: Countersigner | None = None
+        self._settled = asyncio.Event()
+        self._session: AudioSession | None = None
+        self._last_statistics: AudioStatistics | None = None
+        self._gate = Gate.CLOSED
+        self._source: AudioSource | None = None
+        self._sinks: list[AudioSink] = []
+        self._muted = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+        self._ssrc = secrets.randbits(32)
+        self._cname = secrets.token_hex(8)
+        self._began_unix = int(time.time())
+        self._secured_at = 0.0
+
+    # -- the way ----------------------------------------------------------------------------------
+
+    async def open(self, *, ice: bool) -> LocalMedia:
+        """Bind a socket (and gather host candidates), and say what goes into our description.
+
+        Raises:
+            ConnectFailed: no socket of ours can be bound.
+        """
+        digest = self._certificate.digest
+        if ice:
+            gathered = IcePath(controlling=self._outgoing, on_lost=self._on_lost)
+            self._path = gathered
+            candidates = await gathered.gather((self._host,))
+            ufrag, pwd = gathered.ufrag, gathered.pwd
+        else:
+            self._path = await UdpPath.open(self._host)
+            candidates, ufrag, pwd = (), "", ""
+        self._path.listen(dtls=self._on_dtls, media=self._on_media)
+        host, port = self._path.local
+        return LocalMedia(
+            fingerprint=Fingerprint(digest.algorithm, digest.value),
+            host=host,
+            port=port,
+            codecs=self._policy.prefer_codecs,
+            ice_ufrag=ufrag,
+            ice_pwd=pwd,
+            candidates=candidates,
+            cname=self._cname,
+            ssrc=self._ssrc,
+        )
+
+    async def connect(self, agreement: Agreement) -> None:
+        """Reach the peer and run DTLS and the identity handshake; `events` tells how it went."""
+        path = self._path
+        if path is None or self._closed:
+            return
+        self._agreement = agreement
+        self._link = SecureLink(
+            agreement,
+            self._certificate,
+            self._identity,
+            outgoing=self._outgoing,
+            nonce=secrets.token_bytes(32),
+            unix=int(time.time()),
+            strict=self._strict,
+        )
+        try:
+            if isinstance(path, IcePath) and agreement.ice:
+                await path.connect(
+                    agreement.ice_ufrag,
+                    agreement.ice_pwd,
+                    agreement.candidates,
+                    remote_lite=agreement.ice_lite,
+                )
+            else:
+                path.connect_plain(agreement.host, agreement.port)
+        except SecurecallError as e:
+            self._events.failed(e)
+            return
+        if not self._closed:
+            self._perform(self._link.start(now=self._now()))
+
+    async def close(self) -> None:
+        """Say BYE and close_notify, close the socket; safe to call again."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._session is not None:
+            self._last_statistics = self._session.statistics()
+            self._session.close()
+            self._session = None
+        if self._link is not None:
+            self._perform(self._link.close(now=self._now()))
+        for sink in self._sinks:
+            sink.close()
+        if self._path is not None:
+            await self._path.close()
+
+    # -- sound ------------------------------------------------------------------------------------
+
+    @property
+    def gate(self) -> Gate:
+        """Whether media passes."""
+        return self._gate
+
+    @gate.setter
+    def gate(self, gate: Gate) -> None:
+        self._gate = gate
+        if self._session is not None:
+            self._session.gate = gate
+
+    @property
+    def source(self) -> AudioSource | None:
+        """What is sent."""
+        return self._source
+
+    @source.setter
+    def source(self, source: AudioSource | None) -> None:
+        self._source = source
+        if self._session is not None:
+            self._session.source = source
+
+    def mute(self, *, muted: bool) -> None:
+        """Send silence of the same packet size instead of sound."""
+        self._muted = muted
+        if self._session is not None:
+            self._session.muted = muted
+
+    def add_sink(self, sink: AudioSink) -> None:
+        """Give the peer's sound to a sink as well, now or from the moment media flows."""
+        self._sinks.append(sink)
+        if self._session is not None:
+            self._session.add_sink(sink)
+
+    def set_direction(self, direction: Direction) -> None:
+        """Obey a hold, or its end."""
+        if self._session is not None:
+            self._session.set_direction(direction)
+
+    def statistics(self) -> AudioStatistics | None:
+        """Counters of the audio, None before media began."""
+        if self._session is None:
+            return self._last_statistics
+        return self._session.statistics()
+
+    # -- the signed account -----------------------------------------------------------------------
+
+    @property
+    def countersigned(self) -> Countersigned | None:
+        """The account both ends signed, or that only we signed and why."""
+        return self._countersigner.outcome if self._countersigner is not None else None
+
+    async def countersign(self) -> None:
+        """Ask the peer to sign the account of the call; returns when that is settled."""
+        link, signer = self._link, self._countersigner
+        if link is None or signer is None or signer.outcome is not None or self._closed:
+            return
+        self._perform(link.propose_record(now=self._now()))
+        await self._settled.wait()
+
+    def give_up_countersigning(self) -> None:
+        """The call is over: nobody waits for a signature any more."""
+        self._settled.set()
+
+    def _prepare_countersigning(self, result: HandshakeResult, profile: str) -> None:
+        identity = self._identity
+        if identity is None or self._link is None:
+            return
+        us = Party(
+            address=identity.own_address,
+            root_fp=identity.root_fp,
+            device_id=identity.device.id,
+            device_public=identity.device.public,
+        )
+        them = Party(
+            address=result.peer.own_address,
+            root_fp=result.peer.root_fp,
+            device_id=result.peer.device.id,
+            device_public=result.peer.device.public,
+        )
+        caller, callee = (us, them) if self._outgoing else (them, us)
+        record = CallRecord(
+            caller=caller,
+            callee=callee,
+            bind=result.bind,
+            srtp_profile=profile,
+            group=result.group,
+        )
+        self._countersigner = Countersigner(
+            record, we_call=self._outgoing, sign=identity.device.sign
+        )
+        self._link.countersign_with(self._countersigner, self._times)
+
+    def _times(self) -> tuple[int, int]:
+        return self._began_unix, round((time.monotonic() - self._secured_at) * 10)
+
+    # -- the loop: receive, hand to the core, perform, re-arm one timer ------------------------------
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def _on_dtls(self, datagram: bytes) -> None:
+        if self._link is not None:
+            self._perform(self._link.receive(datagram, now=self._now()))
+
+    def _on_lost(self, reason: str) -> None:
+        if not self._closed:
+            self._events.failed(PeerVanished(f"the way to the peer is gone ({reason})"))
+
+    def _on_media(self, datagram: bytes) -> None:
+        if self._session is not None:
+            self._session.receive(datagram)
+
+    def _perform(self, outputs: tuple[linking.LinkOutput, ...]) -> None:
+        for output in outputs:
+            match output:
+                case linking.Transmit(datagram=datagram):
+                    if self._path is not None:
+                        self._path.send(datagram)
+                case linking.Secured():
+                    self._secured(output)
+                case linking.LinkFailed(error=error, guess_burned=burned):
+                    if burned:
+                        self._events.guess_burned()
+                    self._events.failed(error)
+                case linking.Settled():
+                    self._settled.set()
+                case linking.PeerClosed():
+                    self._settled.set()
+        self._arm()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        deadline = self._link.deadline if self._link is not None else None
+        if deadline is not None and not self._closed:
+            self._timer = asyncio.get_running_loop().call_at(deadline, self._expire)
+
+    def _expire(self) -> None:
+        self._timer = None
+        if self._link is not None:
+            self._perform(self._link.expire(now=self._now()))
+
+    def _secured(self, secured: linking.Secured) -> None:
+        agreement, path, result = self._agreement, self._path, secured.identity
+        if agreement is None or path is None or self._closed:
+            return
+        send_frames, receive_frames = _frame_keys(result, outgoing=self._outgoing)
+        self._session = AudioSession(
+            self._clock,
+            path.send,
+            SrtpSession(SrtpProfile[secured.keys.profile], secured.keys.send, secured.keys.receive),
+            codec=agreement.codec,
+            receive_codecs=agreement.receive,
+            ssrc=self._ssrc,
+            sequence=secrets.randbits(15),
+            timestamp=secrets.randbits(31),
+            cname=self._cname,
+            mid=agreement.mid,
+            sframe_send=send_frames,
+            sframe_receive=receive_frames,
+            on_alarm=self._on_alarm,
+            opus_bitrate=self._policy.opus_bitrate,
+            opus_complexity=self._policy.opus_complexity,
+        )
+        self._session.set_direction(agreement.direction)
+        self._session.source = self._source
+        self._session.muted = self._muted
+        for sink in self._sinks:
+            self._session.add_sink(sink)
+        self._secured_at = time.monotonic()
+        if result is not None:
+            self._prepare_countersigning(result, secured.keys.profile)
+        try:
+            self._events.secured(result, secured.keys.profile)
+        except SecurecallError as e:
+            self._events.failed(e)
+            return
+        if not self._closed:
+            self._session.start()
+
+    def _on_alarm(self, alarm: IntegrityAlarm) -> None:
+        self._events.failed(
+            SecurityError(
+                "too much of the peer's sound failed its integrity check: somebody on the way is "
+                "altering it",
+                reason=Reason.INTEGRITY,
+            )
+        )
+
+
+def _frame_keys(
+    result: HandshakeResult | None, *, outgoing: bool
+) -> tuple[SframeSender | None, SframeReceiver | None]:
+    """The end-to-end layer, both directions or none."""
+    if result is None:
+        return None, None
+    ours, theirs = CallRole.CALLER, CallRole.CALLEE
+    if not outgoing:
+        ours, theirs = theirs, ours
+    receiver = SframeReceiver()
+    for kid in range(8):
+        receiver.add_key(kid, result.sframe_key(theirs, kid))
+    return SframeSender(result.sframe_key(ours, 0), 0), receiver

@@ -1,0 +1,137 @@
+"""Two whole clients on a signalling bus: real sockets, real keys, no SIP."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+import securecall as sc
+from securecall.calls.report import require_countersigned
+from securecall.keys.trust import TrustState
+from securecall.testing.bus import SignalBus
+
+PASSPHRASE = sc.Secret("correct horse battery staple")
+ALICE = sc.parse_address("sip:alice@example.com")
+BOB = sc.parse_address("sip:bob@example.com")
+
+
+@asynccontextmanager
+async def people(
+    folder: Path, bus: SignalBus | None = None
+) -> AsyncIterator[tuple[sc.Client, sc.Client]]:
+    bus = bus or SignalBus()
+    async with AsyncExitStack() as stack:
+        found = []
+        for address in (ALICE, BOB):
+            client = await stack.enter_async_context(
+                sc.open(folder / address.user, passphrase=PASSPHRASE, create=True)
+            )
+            client.use(address, bus.endpoint(address))
+            found.append(client)
+        yield found[0], found[1]
+
+
+async def talk(alice: sc.Client, bob: sc.Client, **options: object) -> tuple[sc.Call, sc.Call]:
+    """Alice calls Bob, both hear something, Alice hangs up; returns both calls."""
+    async with alice.call(BOB, audio=sc.ToneSource(440), **options) as call:  # type: ignore[arg-type] # test-only freedom
+        ring = await bob.next_call()
+        async with ring.accept(audio=sc.ToneSource(620)) as answer:
+            await call.connected()
+            await answer.connected()
+            for side in (call, answer):
+                heard = side.audio
+                for _ in range(5):
+                    await anext(heard)
+            await call.hang_up()
+            await answer.ended()
+    return call, answer
+
+
+def test_a_first_call_is_opportunistic_and_the_second_is_end_to_end(tmp_path):
+    async def main() -> None:
+        async with people(tmp_path) as (alice, bob):
+            first, _ = await talk(alice, bob)
+            assert first.security.level is sc.SecurityLevel.OPPORTUNISTIC
+            assert alice.contacts.find(BOB).state is TrustState.PINNED
+            assert bob.contacts.find(ALICE).state is TrustState.UNKNOWN
+            second, _ = await talk(alice, bob)
+            assert second.security.level is sc.SecurityLevel.E2EE
+            assert alice.contacts.find(BOB).floor
+
+    asyncio.run(main())
+
+
+def test_both_ends_show_the_same_words_and_sign_the_same_account(tmp_path):
+    async def main() -> None:
+        async with people(tmp_path) as (alice, bob):
+            call, answer = await talk(alice, bob)
+            assert call.sas == answer.sas
+            require_countersigned(call.report)
+            require_countersigned(answer.report)
+            assert call.report.record.record == answer.report.record.record  # type: ignore[union-attr] # required above
+            assert "Signed by both ends" in call.report.who_could_have_listened()
+            assert call.security.pq
+            assert call.security.sframe
+
+    asyncio.run(main())
+
+
+def test_confirmed_words_verify_the_key_for_every_later_call(tmp_path):
+    async def main() -> None:
+        async with people(tmp_path) as (alice, bob):
+            async with alice.call(BOB, require=sc.VERIFIED) as call:
+                async with (await bob.next_call()).accept():
+                    state = await call.connected()
+                    assert state.level is sc.SecurityLevel.OPPORTUNISTIC
+                    await call.confirm_sas()
+                    assert call.security.level is sc.SecurityLevel.VERIFIED
+            again, _ = await talk(alice, bob)
+            assert again.security.level is sc.SecurityLevel.VERIFIED
+            assert not again.security.sas_confirmed
+
+    asyncio.run(main())
+
+
+def test_another_key_behind_a_known_address_ends_the_call(tmp_path):
+    async def main() -> None:
+        bus = SignalBus()
+        async with people(tmp_path, bus) as (alice, bob):
+            await talk(alice, bob)
+            async with sc.open(tmp_path / "mallory", passphrase=PASSPHRASE, create=True) as mallory:
+                mallory.use(BOB, bus.endpoint(BOB))
+                async with alice.call(BOB) as call:
+                    ring = await mallory.next_call()
+                    async with ring.accept() as impostor:
+                        with pytest.raises(sc.IdentityChanged):
+                            await call.connected()
+                        with pytest.raises(sc.SecurityError):
+                            await impostor.ended()
+                assert call.statistics() is None or not call.statistics().sent_seconds
+                assert alice.contacts.find(BOB).state is TrustState.PINNED
+
+    asyncio.run(main())
+
+
+def test_a_declined_call_raises_declined(tmp_path):
+    async def main() -> None:
+        async with people(tmp_path) as (alice, bob):
+            async with alice.call(BOB) as call:
+                await (await bob.next_call()).decline()
+                with pytest.raises(sc.Declined):
+                    await call.connected()
+
+    asyncio.run(main())
+
+
+def test_an_unknown_address_is_unreachable(tmp_path):
+    async def main() -> None:
+        async with people(tmp_path) as (alice, _):
+            with pytest.raises(sc.Unreachable):
+                async with alice.call("sip:carol@example.com"):
+                    pass
+
+    asyncio.run(main())
