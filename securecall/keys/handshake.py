@@ -3,7 +3,8 @@
 Composition only: the carriage makes a stream of DTLS records, the inner TLS proves device keys
 and agrees post-quantum, the dialogue says who says what and checks it. One deadline covers all,
 15 seconds from the first DTLS datagram to the peer's DONE. Exporters of the inner TLS are used
-only after both DONEs; then it is dropped, and acks and resends go on for 5 seconds.
+only after both DONEs; then it is dropped, and acks and resends go on for 5 seconds, or while
+the peer has not acknowledged our DONE.
 
 Other protocols may share the outer association's application data under a first byte of their
 own, after completion; the handshake looks away from the first bytes named in `foreign`, and any
@@ -163,7 +164,7 @@ class IdentityHandshake:
                 anonymous caller.
             fp_sent: `fingerprint_hash` of the description we sent.
             fp_received: The same of the one we received.
-            outer_exporter: As `transport.dtls.Established` gave it.
+            outer_exporter: As `transport.dtls.Established` gave it; wiped at completion.
             judge: Raises a `SecurityError` to refuse the peer: trust, bindings, tickets. Called
                 once, before anything of ours that depends on it is sent.
             nonce: 32 random bytes, used for nothing else.
@@ -217,9 +218,8 @@ class IdentityHandshake:
         """When to call `timeout`, None for never."""
         if self._over or self._begun is None:
             return None
-        end = self._linger_until if self._linger_until is not None else self._begun + LIMIT
         resend = self._carriage.deadline
-        return end if resend is None else min(end, resend)
+        return self._end(self._begun) if resend is None else min(self._end(self._begun), resend)
 
     def start(self, now: float) -> tuple[Output, ...]:
         """Begin, once DTLS is established."""
@@ -237,16 +237,16 @@ class IdentityHandshake:
         """Resend what seems lost; give up, or stop lingering, when the time has come."""
         if self._over or self._begun is None:
             return ()
-        if self._linger_until is not None and now >= self._linger_until:
+        if now < self._end(self._begun):
+            return tuple(map(SendRecord, self._carriage.timeout(now)))
+        if self._linger_until is not None:
             self._over = True
             return ()
-        if self._linger_until is None and now >= self._begun + LIMIT:
-            error = SecurityError(
-                "the identity handshake did not complete within 15 seconds",
-                reason=Reason.HANDSHAKE_TIMEOUT,
-            )
-            return (self._fail(error),)
-        return tuple(map(SendRecord, self._carriage.timeout(now)))
+        error = SecurityError(
+            "the identity handshake did not complete within 15 seconds",
+            reason=Reason.HANDSHAKE_TIMEOUT,
+        )
+        return (self._fail(error),)
 
     def peer_closed(self, now: float) -> tuple[Output, ...]:
         """The outer association ended: before both DONEs that is a failure."""
@@ -256,6 +256,14 @@ class IdentityHandshake:
             self._over = True
             return ()
         return (self._fail(SecurityError("the peer broke the identity handshake off")),)
+
+    def _end(self, begun: float) -> float:
+        """When to stop: the limit; behind it, 5 seconds, or while the peer lacks our DONE."""
+        if self._linger_until is None:
+            return begun + LIMIT
+        if self._carriage.idle:
+            return self._linger_until
+        return max(self._linger_until, begun + LIMIT)
 
     def _guarded(
         self, step: Callable[[float], tuple[Output, ...]], now: float
@@ -345,6 +353,7 @@ class IdentityHandshake:
             _sframe_keys=keys,
         )
         self._tls = None
+        self._outer.wipe()
         self._linger_until = now + LINGER
         return result
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from securecall.errors import IdentityMismatch, ProtocolError, Reason, SecurityError
+from securecall.keys import ticket
 from securecall.keys.encoding import label, sha512
 from securecall.keys.identity_messages import (
     CallRole,
@@ -213,8 +214,7 @@ class Dialogue:
         facts = self._facts
         proof = b""
         if facts.ticket_secret is not None:
-            covered = label("ticket") + facts.bind + bytes((facts.call_role,))
-            proof = hmac.digest(facts.ticket_secret.reveal(), covered, "sha512")
+            proof = ticket.proof(facts.ticket_secret, facts.bind, facts.call_role)
         return IdentityMessage(
             statement=facts.statement,
             device_id=facts.device_id,

@@ -1,11 +1,12 @@
 """Attacks on the identity handshake: no end completes, beside each a control that does."""
 
 import dataclasses
+import hmac
 
 import pytest
 
-from securecall.errors import IdentityChanged, Reason, UsageError
-from securecall.keys import handshake, identity_dialogue
+from securecall.errors import IdentityChanged, Reason, TicketRefused, UsageError
+from securecall.keys import handshake, identity_dialogue, ticket
 from securecall.keys.device import DeviceKey
 from securecall.keys.handshake import CallRole, HandshakeFailed, IdentityHandshake
 from securecall.secret import Secret
@@ -349,6 +350,41 @@ class TestTicketProof:
             proofs.append((seen[0].ticket_proof, seen[0].bind))
         assert proofs[0][0] != proofs[1][0]
         assert proofs[0][1] != proofs[1][1]
+
+    def proof_and_judge(self, caller_is_client, monkeypatch, presented):
+        """A call with a ticket, in which `presented` may exchange the proof; the desk judges."""
+        secret = Secret(b"ticket secret, 32 bytes long....")
+        seen = []
+
+        def judge(claim):
+            seen.append(claim.ticket_proof)
+            expected = ticket.proof(secret, claim.bind, claim.call_role)
+            if not hmac.compare_digest(claim.ticket_proof, expected):
+                raise TicketRefused("no such ticket")
+
+        def edit(alice, bob):
+            alice.ticket, bob.judge = secret, judge
+
+        honest = identity_dialogue.Dialogue._identity
+
+        def exchange(self):
+            message = honest(self)
+            if message.ticket_proof:
+                message = dataclasses.replace(
+                    message, ticket_proof=presented or message.ticket_proof
+                )
+            return message
+
+        monkeypatch.setattr(identity_dialogue.Dialogue, "_identity", exchange)
+        return (*call(caller_is_client, edit=edit), seen[0])
+
+    def test_a_proof_moved_from_another_association_is_refused(self, caller_is_client, monkeypatch):
+        alice, bob, proof = self.proof_and_judge(caller_is_client, monkeypatch, b"")
+        assert alice.complete  # the control: in its own association it is accepted
+        assert bob.complete
+        monkeypatch.undo()
+        alice, bob, _ = self.proof_and_judge(caller_is_client, monkeypatch, proof)
+        require_both_ended(alice, bob, reasons=[Reason.TICKET_REFUSED])
 
     def test_a_callee_that_sends_one_is_refused(self, caller_is_client, monkeypatch):
         facts = identity_dialogue.Dialogue._identity
