@@ -1,0 +1,366 @@
+"""A person's store: keys, trust, tickets and the log of calls, encrypted in one SQLite file.
+
+Every call blocks for as long as the disk takes; `create`, `open` and `set_passphrase` take a
+quarter of a second of computation on purpose, so run those in a thread. Threads may share a store.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, NoReturn, Self
+
+from securecall.errors import LocalError, StoreCorrupt, UsageError
+from securecall.keys.device import DeviceKey
+from securecall.keys.encoding import build_json
+from securecall.keys.identity import RootKey
+from securecall.keys.statement import Statement
+from securecall.keys.ticket_desk import OutstandingTicket
+from securecall.keys.trust import AuditEntry, TrustBook, TrustState
+from securecall.secret import Secret
+from securecall.store import records
+from securecall.store.rows import Change, Rows
+from securecall.store.vault import DEFAULT_COST, Cost
+
+FILE: Final = "securecall.store"
+FAILURE_WINDOW: Final = 86_400  # seconds; security rule: warn from 32 in 24 hours
+_FAILURES_KEPT: Final = 64
+_BARRED: Final = {TrustState.REVOKED.value: TrustState.REVOKED}
+_BARRED[TrustState.DISTRUSTED.value] = TrustState.DISTRUSTED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogEntry:
+    """One line of a log.
+
+    Attributes:
+        number: Its place, from 1.
+        data: What was written.
+    """
+
+    number: int
+    data: bytes = field(repr=False)
+
+
+class Store:
+    """An open store.
+
+    Attributes:
+        root: Our root key.
+        device: This device's key.
+    """
+
+    def __init__(self, rows: Rows) -> None:
+        """Use `create`, `open` or `open_or_create`."""
+        self._rows = rows
+        self.root = RootKey.from_seed(self._secret("root-seed"))
+        self.device = DeviceKey.from_seed(
+            self._required("device-id").decode(), self._secret("device-seed")
+        )
+        self._book = self._read_book()
+
+    def __repr__(self) -> str:
+        return "<Store>"
+
+    @classmethod
+    def create(
+        cls,
+        folder: Path,
+        passphrase: Secret,
+        *,
+        root: RootKey | None = None,
+        device_id: str = "",
+        cost: Cost = DEFAULT_COST,
+    ) -> Self:
+        """Make a store with an identity in it.
+
+        Args:
+            folder: Made with mode 700 where it does not exist.
+            passphrase: The only way in; nobody can reset it.
+            root: Of an identity that is restored; None draws a new one.
+            device_id: Name of this device; "" draws one.
+            cost: Of one try of the passphrase.
+
+        Raises:
+            LocalError: there is a store already, or the disk refuses.
+            UsageError: the passphrase is empty.
+        """
+        _make_folder(folder)
+        device = DeviceKey.generate(device_id or f"d-{secrets.token_hex(4)}")
+        root = root or RootKey.generate()
+        rows = Rows.create(
+            folder / FILE,
+            passphrase,
+            cost,
+            (
+                ("identity", "root-seed", root.seed.reveal()),
+                ("identity", "device-id", device.id.encode()),
+                ("identity", "device-seed", device.seed.reveal()),
+                ("identity", "seq", b"0"),
+            ),
+        )
+        return cls(rows)
+
+    @classmethod
+    def open(cls, folder: Path, passphrase: Secret) -> Self:
+        """Open a store; all of it is checked before any of it is used.
+
+        Raises:
+            WrongPassphrase: it is another one.
+            StoreCorrupt: damaged or altered.
+            LocalError: not there, in use by another process, or not readable.
+        """
+        rows = Rows.open(folder / FILE, passphrase)
+        try:
+            return cls(rows)
+        except BaseException:
+            rows.close()
+            raise
+
+    @classmethod
+    def open_or_create(cls, folder: Path, passphrase: Secret, *, cost: Cost = DEFAULT_COST) -> Self:
+        """Open the store of a folder, or make one where there is none."""
+        if (folder / FILE).exists():
+            return cls.open(folder, passphrase)
+        return cls.create(folder, passphrase, cost=cost)
+
+    def set_passphrase(self, passphrase: Secret, *, cost: Cost = DEFAULT_COST) -> None:
+        """Change the passphrase; older copies of the file still open with the older one."""
+        self._rows.rewrap(passphrase, cost)
+
+    def close(self) -> None:
+        """Release the file and wipe the keys; may be called again."""
+        self._rows.close()
+        self.root.seed.wipe()
+        self.device.seed.wipe()
+
+    @property
+    def generation(self) -> int:
+        """Number of the last write: keep it elsewhere to detect that an old file was put back."""
+        return self._rows.counter
+
+    def require_generation(self, least: int) -> None:
+        """Refuse a store older than one that was open before.
+
+        Raises:
+            StoreCorrupt: the whole file was replaced by an older one.
+        """
+        if self._rows.counter < least:
+            raise StoreCorrupt("the key store was replaced by an older copy of itself")
+
+    # -- our identity -----------------------------------------------------------------------------
+
+    @property
+    def statement(self) -> bytes:
+        """Our latest own statement, b"" before the first."""
+        return self._rows.read("identity", "statement") or b""
+
+    @property
+    def seq(self) -> int:
+        """The highest sequence number ever used for a statement of ours."""
+        return int(self._required("seq"))
+
+    def save_statement(self, raw: bytes, seq: int) -> None:
+        """Keep our new statement; to be done before anyone sees it.
+
+        Raises:
+            UsageError: the number does not grow.
+        """
+        if seq <= self.seq:
+            raise UsageError("a new statement needs a higher sequence number")
+        self._rows.write((("identity", "statement", raw), ("identity", "seq", str(seq).encode())))
+
+    def save_device(self, device: DeviceKey) -> None:
+        """Replace this device's key."""
+        self._rows.write(
+            (
+                ("identity", "device-id", device.id.encode()),
+                ("identity", "device-seed", device.seed.reveal()),
+            )
+        )
+        self.device = device
+
+    # -- trust ------------------------------------------------------------------------------------
+
+    @property
+    def book(self) -> TrustBook:
+        """Everything believed, as last written."""
+        return self._book
+
+    def save_trust(self, book: TrustBook, entries: Sequence[AuditEntry]) -> None:
+        """Write a book that `transition` made, and what it did, in one step."""
+        changes = _differences(self._book, book)
+        number = self._next("audit")
+        for place, entry in enumerate(entries, start=number):
+            changes.append(("audit", _log_key(place), records.build_audit(entry)))
+        self._rows.write(changes)
+        self._book = book
+
+    def audit(self) -> tuple[LogEntry, ...]:
+        """Every change of trust, JSON, oldest first."""
+        return self._log("audit")
+
+    def known_statement(self, root_fp: bytes, *, unix: int) -> Statement | None:
+        """Return the last statement seen of a root, as narrowed by what came before.
+
+        Raises:
+            StoreCorrupt: it does not hold at `unix`: the clock was set back by more than a day.
+        """
+        data = self._rows.read("statements", root_fp.hex())
+        if data is None:
+            return None
+        return records.read_record(
+            data, lambda record: records.parse_known_statement(record, unix=unix)
+        )
+
+    def save_known_statement(self, statement: Statement, *, forked: bytes = b"") -> None:
+        """Keep the statement of a `StatementVerdict`.
+
+        Args:
+            statement: To go by from now on.
+            forked: The other statement under the same number, as evidence.
+        """
+        name = statement.root_fp.hex()
+        changes: list[Change] = [("statements", name, records.build_known_statement(statement))]
+        if forked:
+            changes.append(("forks", name, forked))
+        self._rows.write(changes)
+
+    def forked_statement(self, root_fp: bytes) -> bytes:
+        """Return the evidence of a fork, b"" if there was none."""
+        return self._rows.read("forks", root_fp.hex()) or b""
+
+    # -- tickets ----------------------------------------------------------------------------------
+
+    def tickets(self) -> tuple[OutstandingTicket, ...]:
+        """All tickets that were saved and not deleted."""
+        return tuple(
+            records.read_record(data, records.parse_ticket_record)
+            for data in self._rows.read_all("tickets").values()
+        )
+
+    def save_ticket(self, ticket: OutstandingTicket) -> None:
+        """Write a ticket, over an earlier one of the same id."""
+        self._rows.write((("tickets", ticket.id, records.build_ticket_record(ticket)),))
+
+    def delete_ticket(self, ticket_id: str) -> None:
+        """Forget a ticket; one that is not there is no error."""
+        self._rows.write((("tickets", ticket_id, None),))
+
+    # -- failed handshakes ------------------------------------------------------------------------
+
+    def failures(self, who: str, *, unix: int) -> int:
+        """Count the handshakes with an address that failed after NONCE in the last 24 hours."""
+        return len(self._failures(who, unix))
+
+    def count_failure(self, who: str, *, unix: int) -> int:
+        """Note such a failure, and return the new count (at most 64); warn from 32."""
+        times = [*self._failures(who, unix), unix][-_FAILURES_KEPT:]
+        self._rows.write((("failures", who, build_json({"times": times})),))
+        return len(times)
+
+    def _failures(self, who: str, unix: int) -> list[int]:
+        data = self._rows.read("failures", who)
+        if data is None:
+            return []
+        times = records.read_record(data, lambda record: records.integers(record["times"]))
+        return [time for time in times if time > unix - FAILURE_WINDOW]
+
+    # -- calls, settings --------------------------------------------------------------------------
+
+    def append_call(self, report: bytes) -> int:
+        """Keep the report of a call; returns its number."""
+        number = self._next("calls")
+        self._rows.write((("calls", _log_key(number), report),))
+        return number
+
+    def calls(self) -> tuple[LogEntry, ...]:
+        """All reports of calls, oldest first."""
+        return self._log("calls")
+
+    def setting(self, name: str) -> bytes | None:
+        """Return a setting of the application layer, None if it was never saved."""
+        return self._rows.read("settings", name)
+
+    def save_setting(self, name: str, data: bytes | None) -> None:
+        """Keep a setting; None removes it."""
+        self._rows.write((("settings", name, data),))
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise UsageError("a Store is never copied or serialised")
+
+    def _required(self, key: str) -> bytes:
+        data = self._rows.read("identity", key)
+        if data is None:
+            raise StoreCorrupt("the key store holds no identity: it was never finished")
+        return data
+
+    def _secret(self, key: str) -> Secret:
+        return Secret(self._required(key))
+
+    def _read_book(self) -> TrustBook:
+        bindings = [
+            records.read_record(data, records.parse_binding)
+            for data in self._rows.read_all("bindings").values()
+        ]
+        contacts = [
+            records.read_record(data, records.parse_contact)
+            for data in self._rows.read_all("contacts").values()
+        ]
+        barred = self._rows.read_all("barred")
+        try:
+            roots = {bytes.fromhex(key): _BARRED[data.decode()] for key, data in barred.items()}
+        except (ValueError, KeyError) as e:
+            raise StoreCorrupt("a row of the key store cannot be read") from e
+        return TrustBook(
+            bindings={binding.address: binding for binding in bindings},
+            contacts={contact.id: contact for contact in contacts},
+            barred=roots,
+        )
+
+    def _log(self, table: str) -> tuple[LogEntry, ...]:
+        found = sorted(self._rows.read_all(table).items())
+        return tuple(LogEntry(number=int(key), data=data) for key, data in found)
+
+    def _next(self, table: str) -> int:
+        return self._rows.count(table) + 1
+
+
+def _differences(old: TrustBook, new: TrustBook) -> list[Change]:
+    before = _book_rows(old)
+    after = _book_rows(new)
+    removed: list[Change] = [(table, key, None) for table, key in before.keys() - after.keys()]
+    return removed + [
+        (table, key, data)
+        for (table, key), data in after.items()
+        if before.get((table, key)) != data
+    ]
+
+
+def _book_rows(book: TrustBook) -> dict[tuple[str, str], bytes]:
+    rows = {
+        ("bindings", str(address)): records.build_binding(binding)
+        for address, binding in book.bindings.items()
+    }
+    for contact in book.contacts.values():
+        rows["contacts", contact.id] = records.build_contact(contact)
+    for root_fp, state in book.barred.items():
+        rows["barred", root_fp.hex()] = state.value.encode()
+    return rows
+
+
+def _log_key(number: int) -> str:
+    return f"{number:012d}"
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # Only a folder that is ours alone is narrowed; a shared one keeps its mode.
+        if os.name == "posix" and not any(folder.iterdir()):
+            folder.chmod(0o700)
+    except OSError as e:
+        raise LocalError(f"the folder {folder} cannot be made: {e.strerror}") from e

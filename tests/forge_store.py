@@ -1,0 +1,85 @@
+"""Someone with the store's file and without its passphrase, who knows SQLite well."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from securecall.address import parse_address
+from securecall.keys.trust import Act, How, TrustEvent, transition
+from securecall.secret import Secret
+from securecall.store.sqlite import FILE, Store
+from securecall.store.vault import MINIMUM_COST
+from tests.forge_statement import NOW, root_key
+
+PASSPHRASE = "correct horse battery staple"
+BOB = parse_address("sip:bob@b.example")
+CAROL = parse_address("sip:carol@c.example")
+
+
+def passphrase() -> Secret:
+    return Secret(PASSPHRASE)
+
+
+def make_store(folder: Path) -> Store:
+    """A store with a pinned and verified Bob, a pinned Carol, a ticket's worth of rows."""
+    store = Store.create(folder, passphrase(), cost=MINIMUM_COST)
+    pin(store, BOB, 2)
+    pin(store, CAROL, 3)
+    change(store, Act.VERIFY, How.QR, BOB, 2)
+    store.count_failure(str(BOB), unix=NOW)
+    store.append_call(b'{"call":1}')
+    return store
+
+
+def change(store: Store, act: Act, how: How, address=BOB, number: int = 2) -> None:
+    event = TrustEvent(
+        act=act, how=how, address=address, root_fp=root_key(number).fingerprint, unix=NOW
+    )
+    book, entry = transition(store.book, event)
+    store.save_trust(book, [entry])
+
+
+def pin(store: Store, address, number: int) -> None:
+    change(store, Act.PIN, How.FIRST_CALL, address, number)
+
+
+def reopen(folder: Path) -> Store:
+    return Store.open(folder, passphrase())
+
+
+def edit(folder: Path, *statements: str) -> int:
+    """Run SQL on the closed file; returns how many rows it changed."""
+    connection = sqlite3.connect(folder / FILE)
+    try:
+        changed = 0
+        for statement in statements:
+            changed += connection.execute(statement).rowcount
+        connection.commit()
+        return changed
+    finally:
+        connection.close()
+
+
+def rows(folder: Path, table: str) -> list[tuple[bytes, int, bytes]]:
+    """The stored rows of one of our tables."""
+    connection = sqlite3.connect(folder / FILE)
+    try:
+        return connection.execute(
+            "SELECT name, version, value FROM sealed WHERE tbl=? ORDER BY version", (table,)
+        ).fetchall()
+    finally:
+        connection.close()
+
+
+def replace_rows(folder: Path, table: str, found: list[tuple[bytes, int, bytes]]) -> None:
+    """Put back rows as `rows` returned them."""
+    connection = sqlite3.connect(folder / FILE)
+    try:
+        connection.execute("DELETE FROM sealed WHERE tbl=?", (table,))
+        connection.executemany(
+            "INSERT INTO sealed VALUES (?, ?, ?, ?)", [(table, *row) for row in found]
+        )
+        connection.commit()
+    finally:
+        connection.close()
