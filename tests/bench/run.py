@@ -97,7 +97,7 @@ ROWS = (
     Row("sip-sipmessage", "us per INVITE", SIP, Figure("peers.sip_parse sipmessage", "us"), 1 / 4),
     Row("import", "ms CPU", Figure("import_cost", "cpu_ms"), None, 150.0),
 )
-# Programs that print rows of their own, one JSON object a line, as they are to stand in the table.
+# Programs that print rows of their own.
 OWN_ROWS = {"pesq": "pesq"}
 
 
@@ -117,12 +117,12 @@ def run(program: str, *, seconds: float) -> str:
             command, cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False
         )
     except subprocess.TimeoutExpired as e:
-        raise Missing(f"{program} took more than {e.timeout:.0f} s") from e
+        raise Missing(f"{name} took more than {e.timeout:.0f} s") from e
     if done.returncode == ABSENT:
         raise Missing(f"peer absent: pip install {json.loads(done.stdout)['absent']}")
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise Missing(f"{program} failed: {last[:200]}")
+        raise Missing(f"{name} failed: {last[:200]}")
     return done.stdout
 
 
@@ -187,11 +187,15 @@ def compare(row: Row, board: Board) -> dict[str, object]:
 
 
 def own_rows(program: str, *, seconds: float) -> list[dict[str, object]]:
-    """The rows a program prints itself."""
+    """The rows a program prints itself, as {"rows": [...]}; higher is better there."""
     try:
-        return [row for row in objects(run(program, seconds=seconds)) if "id" in row]
+        last = objects(run(program, seconds=seconds))[-1]
     except Missing as e:
         return [{"id": program, "note": str(e)}]
+    if "absent" in last:
+        return [{"id": program, "note": f"peer absent: {last['absent']}"}]
+    rows: list[dict[str, object]] = last["rows"]
+    return [row | {"target": f">= {row['target']}"} for row in rows]
 
 
 def table(lines: list[dict[str, object]]) -> str:
