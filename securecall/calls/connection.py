@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from securecall.calls import link as linking
 from securecall.calls.countersign import CallRecord, Countersigned, Countersigner, Party
@@ -23,6 +24,10 @@ from securecall.rtp.srtp import SrtpProfile, SrtpSession
 from securecall.transport.dtls import DtlsCertificate
 from securecall.transport.ice import IcePath
 from securecall.transport.udp import UdpPath
+
+
+SILENCE_SECONDS: Final = 30.0
+"""Without one authentic packet for so long, though the peer should be sending, it has vanished."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +90,9 @@ class MediaConnection:
         self._cname = secrets.token_hex(8)
         self._began_unix = int(time.time())
         self._secured_at = 0.0
+        self._heard = 0
+        self._receives = True
+        self._watch_at: float | None = None
 
     # -- the way ----------------------------------------------------------------------------------
 
@@ -204,6 +212,7 @@ class MediaConnection:
 
     def set_direction(self, direction: Direction) -> None:
         """Obey a hold, or its end."""
+        self._receives = direction in (Direction.SENDRECV, Direction.RECVONLY)
         if self._session is not None:
             self._session.set_direction(direction)
 
@@ -303,14 +312,29 @@ class MediaConnection:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        deadline = self._link.deadline if self._link is not None else None
+        link = self._link.deadline if self._link is not None else None
+        deadline = min((d for d in (link, self._watch_at) if d is not None), default=None)
         if deadline is not None and not self._closed:
             self._timer = asyncio.get_running_loop().call_at(deadline, self._expire)
 
     def _expire(self) -> None:
         self._timer = None
+        if self._watch_at is not None and self._now() >= self._watch_at:
+            self._watch()
         if self._link is not None:
             self._perform(self._link.expire(now=self._now()))
+
+    def _watch(self) -> None:
+        """Judge a stretch of silence: a peer that ought to send and does not has vanished."""
+        session = self._session
+        if session is None:
+            return
+        heard, before = session.statistics().packets_received, self._heard
+        self._heard, self._watch_at = heard, self._now() + SILENCE_SECONDS
+        if heard == before and self._receives:
+            self._events.failed(
+                PeerVanished(f"nothing was heard of the peer for {SILENCE_SECONDS:.0f} seconds")
+            )
 
     def _secured(self, secured: linking.Secured) -> None:
         agreement, path, result = self._agreement, self._path, secured.identity
@@ -334,7 +358,7 @@ class MediaConnection:
             opus_bitrate=self._policy.opus_bitrate,
             opus_complexity=self._policy.opus_complexity,
         )
-        self._session.set_direction(agreement.direction)
+        self.set_direction(agreement.direction)
         self._session.source = self._source
         self._session.muted = self._muted
         for sink in self._sinks:
@@ -349,6 +373,7 @@ class MediaConnection:
             return
         if not self._closed:
             self._session.start()
+            self._watch_at = self._now() + SILENCE_SECONDS
 
     def _on_alarm(self, alarm: IntegrityAlarm) -> None:
         self._events.failed(
