@@ -7,7 +7,11 @@ from array import array
 from typing import Final, Protocol
 
 from securecall.errors import UsageError
+from securecall.media.files import FileSource as FileSource
+from securecall.media.files import Recorder as Recorder
 from securecall.media.frames import AudioFrame
+from securecall.media.queues import PcmInput as PcmInput
+from securecall.media.queues import PcmOutput as PcmOutput
 
 
 class AudioSource(Protocol):
@@ -27,12 +31,20 @@ class AudioSource(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Let go of files and devices; safe to call again."""
+        ...
+
 
 class AudioSink(Protocol):
     """Takes the sound that was received."""
 
     def write(self, frame: AudioFrame) -> None:
         """Take a frame; called on the event loop, must not block."""
+        ...
+
+    def close(self) -> None:
+        """Finish; safe to call again."""
         ...
 
 
@@ -46,6 +58,9 @@ class SilenceSource:
         return None
 
     def discard(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
         """Do nothing."""
 
 
@@ -79,3 +94,6 @@ class ToneSource:
 
     def discard(self) -> None:
         """Do nothing: a tone is not captured."""
+
+    def close(self) -> None:
+        """Do nothing."""

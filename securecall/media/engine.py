@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import enum
 import logging
+import secrets
+import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -11,11 +12,13 @@ from securecall.errors import ProtocolError, UsageError
 from securecall.media import codecs
 from securecall.media.clock import Clock as Clock
 from securecall.media.description import Codec, Direction
+from securecall.media.description import Gate as Gate
 from securecall.media.endpoints import AudioSink, AudioSource
 from securecall.media.frames import TICK, AudioFrame
 from securecall.media.playout import Playout
 from securecall.media.statistics import AudioStatistics as AudioStatistics
 from securecall.rtp.packet import rtp_header, split_rtp
+from securecall.rtp.rtcp import parse_rtcp
 from securecall.rtp.sframe import (
     IntegrityAlarm,
     SframeError,
@@ -25,23 +28,11 @@ from securecall.rtp.sframe import (
     rtp_metadata,
 )
 from securecall.rtp.srtp import Rejection, SrtpError, SrtpSession
+from securecall.rtp.stream import RtcpSession
 
 log = logging.getLogger(__name__)
 
 _TICKS_PER_SECOND: Final = 50
-
-
-class Gate(enum.StrEnum):
-    """Whether media may pass.
-
-    CLOSED: nothing captured leaves, nothing received is opened, decoded, delivered or kept.
-    VERIFYING: audio only, so that people can read the words to each other.
-    OPEN: all media.
-    """
-
-    CLOSED = "closed"
-    VERIFYING = "verifying"
-    OPEN = "open"
 
 
 class AudioSession:
@@ -118,7 +109,13 @@ class AudioSession:
         self._step = round(codec.clock_rate * TICK)
         self._ssrc, self._sequence, self._timestamp = ssrc, sequence, timestamp
         self._marker = True
-        self._cname = cname
+        self._rtcp = RtcpSession(
+            ssrc=ssrc,
+            cname=cname,
+            clock_rate=codec.clock_rate,
+            now=clock.now(),
+            chance=_chance(),
+        )
         self._sframe_send, self._sframe_receive = sframe_send, sframe_receive
         self._seal = None if sframe_send is None else sframe_send.seal_rtp
         self._metadata = rtp_metadata(codec.payload_type, mid)
@@ -130,12 +127,14 @@ class AudioSession:
         self._gate = Gate.CLOSED
         self._source: AudioSource | None = None
         self._sinks: tuple[AudioSink, ...] = ()
+        self._sent_sinks: tuple[AudioSink, ...] = ()
         self.muted = False
         self._ticks = 0
         self._packets_sent = self._bytes_sent = 0
         self._packets_received = self._bytes_received = 0
         self._malformed = self._unknown = self._gated = self._played = 0
         self._closed = False
+        self._peer_left = False
         self._sends = self._plays = True
 
     @property
@@ -148,6 +147,11 @@ class AudioSession:
         if source is not None:
             source.discard()
         self._source = source
+
+    @property
+    def peer_left(self) -> bool:
+        """Whether the peer said BYE in RTCP; signalling decides what that means."""
+        return self._peer_left
 
     @property
     def gate(self) -> Gate:
@@ -174,9 +178,19 @@ class AudioSession:
         """Deliver what is received to `sink` too."""
         self._sinks = (*self._sinks, sink)
 
+    def add_sent_sink(self, sink: AudioSink) -> None:
+        """Deliver what is sent to `sink`, as it is sent: silence while muted."""
+        self._sent_sinks = (*self._sent_sinks, sink)
+
     def remove_sink(self, sink: AudioSink) -> None:
         """Deliver nothing more to `sink`; nothing happens if it is not one."""
         self._sinks = tuple(s for s in self._sinks if s is not sink)
+        self._sent_sinks = tuple(s for s in self._sent_sinks if s is not sink)
+
+    @property
+    def send_rate(self) -> int:
+        """Hz of the sound that the source is asked for."""
+        return self._rate
 
     def mute(self, *, muted: bool = True) -> None:
         """Send silence instead of the source, in packets of the same size; or the source again."""
@@ -194,10 +208,15 @@ class AudioSession:
             return
         self._closed = True
         self._clock.remove(self)
+        if self._gate is not Gate.CLOSED:
+            goodbye = self._rtcp.goodbye(now=self._clock.now(), unix=time.time())
+            self._send(self._srtp.protect_rtcp(goodbye))
         self._gate = Gate.CLOSED
         self._playout.flush()
-        self._source = None
-        self._sinks = ()
+        if self._source is not None:
+            self._source.discard()  # wakes a writer who waits for room
+            self._source = None
+        self._sinks = self._sent_sinks = ()
         self._srtp.close()
         self._protect, self._unprotect = self._srtp.protect, self._srtp.unprotect
 
@@ -232,6 +251,7 @@ class AudioSession:
             self._unknown += 1
             return
         now = self._clock.now()
+        self._rtcp.received(ssrc, sequence, timestamp, now=now)
         if self._open is not None:
             try:
                 payload = self._open(payload, metadata)
@@ -252,21 +272,32 @@ class AudioSession:
                 self._accept(packet)
 
     def _receive_rtcp(self, datagram: bytes) -> None:
-        try:
-            self._srtp.unprotect_rtcp(datagram)
-        except SrtpError:
+        if self._gate is Gate.CLOSED:
+            self._gated += 1
             return
+        try:
+            packets = parse_rtcp(self._srtp.unprotect_rtcp(datagram))
+        except SrtpError:
+            return  # counted by the session
+        except ProtocolError:
+            self._malformed += 1
+            return
+        if self._rtcp.receive_rtcp(packets, now=self._clock.now()):
+            self._peer_left = True
 
     def tick(self, now: float) -> None:
         """Send a frame and play a frame; called by the clock."""
         self._ticks += 1
         is_open = self._gate is not Gate.CLOSED
         if is_open and self._sends:
-            self._transmit()
+            self._transmit(now)
         else:
             self._timestamp = self._timestamp + self._step & 0xFFFFFFFF
-        if is_open and self._plays:
-            self._play(now)
+        if is_open:
+            if self._plays:
+                self._play(now)
+            if now >= self._rtcp.deadline:
+                self._report(now)
         if not self._ticks % _TICKS_PER_SECOND:
             self._look_after(now)
 
@@ -275,7 +306,7 @@ class AudioSession:
         self._timestamp = self._timestamp + ticks * self._step & 0xFFFFFFFF
         self._marker = True
 
-    def _transmit(self) -> None:
+    def _transmit(self, now: float) -> None:
         pcm = None
         if self._source is not None:
             try:
@@ -287,6 +318,8 @@ class AudioSession:
                 pcm = self._silence
         else:
             pcm = self._silence
+        if self._sent_sinks:
+            self._deliver(self._sent_sinks, pcm, self._rate, self._packets_sent)
         payload = self._encode(pcm)
         if self._seal is not None:
             payload = self._seal(payload, self._metadata)
@@ -294,6 +327,7 @@ class AudioSession:
             self._payload_type, self._sequence, self._timestamp, self._ssrc, marker=self._marker
         )
         self._marker = False
+        self._rtcp.sent(self._timestamp, len(payload), now=now)
         self._sequence = self._sequence + 1 & 0xFFFF
         self._timestamp = self._timestamp + self._step & 0xFFFFFFFF
         datagram = self._protect(header + payload)
@@ -307,19 +341,26 @@ class AudioSession:
             return
         played = self._played
         self._played = played + 1
-        if not self._sinks:
-            return
-        rate = self._playout.rate
-        frame = AudioFrame(samples=pcm, sample_rate=rate, timestamp=played * (rate // 50))
-        for sink in self._sinks:
+        if self._sinks:
+            self._deliver(self._sinks, pcm, self._playout.rate, played)
+
+    def _deliver(self, sinks: tuple[AudioSink, ...], pcm: bytes, rate: int, number: int) -> None:
+        frame = AudioFrame(samples=pcm, sample_rate=rate, timestamp=number * (rate // 50))
+        for sink in sinks:
             try:
                 sink.write(frame)
             except Exception as e:  # noqa: BLE001  (the application's code; the call goes on)
                 self.remove_sink(sink)
                 self._fail(e)
 
+    def _report(self, now: float) -> None:
+        report = self._rtcp.poll(now=now, unix=time.time(), chance=_chance())
+        if report is not None:
+            self._send(self._srtp.protect_rtcp(report))
+
     def _look_after(self, now: float) -> None:
         """What is due once a second."""
+        self._encoder.expect_loss(self._rtcp.expected_loss())
         if self._sframe_receive is None:
             return
         alarm = self._sframe_receive.check_integrity(now=now)
@@ -341,6 +382,7 @@ class AudioSession:
             failures = self._sframe_receive.failures
             replayed += failures[SframeFailure.REPLAYED] + failures[SframeFailure.TOO_OLD]
             forged += failures[SframeFailure.AUTHENTICATION] + failures[SframeFailure.PLAINTEXT]
+        round_trip = self._rtcp.round_trip
         return AudioStatistics(
             packets_sent=self._packets_sent,
             bytes_sent=self._bytes_sent,
@@ -357,7 +399,14 @@ class AudioSession:
             malformed=self._malformed + playout.malformed,
             unknown=self._unknown,
             gated=self._gated,
+            jitter_ms=max((s.jitter * 1000 for s in self._rtcp.sources), default=0.0),
+            rtt_ms=None if round_trip is None else round_trip * 1000,
+            loss_reported=self._rtcp.expected_loss(),
             delay_ms=self._playout.target * 1000,
             sent_seconds=self._packets_sent * TICK,
             received_seconds=self._played * TICK,
         )
+
+
+def _chance() -> float:
+    return secrets.randbits(16) / 65536

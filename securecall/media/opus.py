@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes.util
 import importlib.util
+import math
 import sys
 from functools import cache
 from pathlib import Path
@@ -23,9 +24,12 @@ _APPLICATION_VOIP = 2048
 _SET_BITRATE, _SET_VBR, _SET_COMPLEXITY = 4002, 4006, 4010
 _SET_INBAND_FEC, _SET_PACKET_LOSS, _SET_DTX = 4012, 4014, 4016
 _SET_SIGNAL, _SIGNAL_VOICE = 4024, 3001
+_SET_MAX_BANDWIDTH, _WIDEBAND, _FULLBAND = 4008, 1103, 1105
+_FULLBAND_FROM = 40000
 _MAX_PACKET = 1275
 _MAX_MILLISECONDS = 120
 _MAX_LOSS_PERCENT = 10
+_NEGLIGIBLE_PERCENT = 0.2
 _RATES = (8000, 12000, 16000, 24000, 48000)
 
 _DECLARATIONS = """
@@ -135,7 +139,8 @@ class OpusEncoder:
 
     Constant bit rate and no discontinuous transmission, since sizes and pauses betray what is
     said (RFC 6562). In-band redundancy (FEC) is bought with `expect_loss`; it doubles the cost and
-    changes what is in the packet, never its size.
+    changes what is in the packet, never its size. Below 40 kbit/s the sound is limited to wide band
+    (8 kHz), the best use of so few bits for speech.
     """
 
     samples: Final = FRAME
@@ -169,6 +174,9 @@ class OpusEncoder:
             (_SET_DTX, 0),
             (_SET_COMPLEXITY, complexity),
             (_SET_SIGNAL, _SIGNAL_VOICE),
+            # Left to itself libopus takes 28 kbit/s for full band, which leaves no bits for
+            # redundancy at 1 to 5 % loss (PESQ 2.69 instead of 3.67 at 5 %).
+            (_SET_MAX_BANDWIDTH, _WIDEBAND if bitrate < _FULLBAND_FROM else _FULLBAND),
         ):
             self._set(request, value)
         self._packet = _ffi.new("unsigned char[]", _MAX_PACKET)
@@ -206,9 +214,8 @@ class OpusEncoder:
 
         Above the cap more redundancy costs more quality than it saves at this bit rate.
         """
-        percent = min(_MAX_LOSS_PERCENT, max(0, round(fraction * 100)))
-        if fraction > 0 and not percent:
-            percent = 1
+        percent = min(_MAX_LOSS_PERCENT, math.ceil(fraction * 100 - _NEGLIGIBLE_PERCENT))
+        percent = max(0, percent)
         if percent == self._loss:
             return
         self._loss = percent

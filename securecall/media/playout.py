@@ -13,6 +13,8 @@ from securecall.media.codecs import Decoder
 from securecall.media.description import Codec
 from securecall.rtp.jitter import Empty, JitterBuffer, JitterCounters, Missing, Payload
 
+_LONGEST_PAUSE = 50  # packets that are covered by a guess before there is nothing to hear at all
+
 
 @dataclass(slots=True)
 class PlayoutCounters:
@@ -46,6 +48,7 @@ class Playout:
         "_current",
         "_decoder",
         "_decoders",
+        "_empty",
         "_jitter",
         "_jitter_before",
         "_left",
@@ -80,6 +83,7 @@ class Playout:
         self.rate = self._decoder.rate
         self._need = self.rate // 50 * 2
         self._left = b""
+        self._empty = 0
 
     @staticmethod
     def _buffer(codec: Codec) -> JitterBuffer:
@@ -162,10 +166,14 @@ class Playout:
     def _next(self, now: float) -> bytes | None:
         item = self._jitter.pull(now)
         if isinstance(item, Payload):
+            self._empty = 0
             pcm = self._decode(item)
             return self._hurry(pcm, now) if item.hurry else pcm
         if isinstance(item, Empty):
             if not item.started:
+                return None
+            self._empty += 1
+            if self._empty > _LONGEST_PAUSE:
                 return None
             self.counters.concealed += 1
             return self._decoder.conceal()

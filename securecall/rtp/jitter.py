@@ -222,10 +222,12 @@ class JitterBuffer:
         elif ahead <= -RING and not self._confirm(sequence, timestamp):
             return
         behind = (sequence - self._next + 0x8000 & 0xFFFF) - 0x8000
-        self._measure(timestamp, now)
+        lateness = self._measure(timestamp, now)
         if behind < 0:
             if self._started or behind <= -RING:
                 self.counters.late += 1
+                # One that came too late is the best argument for more delay: do not average it.
+                self._target = max(self._target, min(lateness, _BIN * _BINS))
                 return
             self._next = sequence  # overtaken before anything was played
         ring = self._ring
@@ -264,8 +266,8 @@ class JitterBuffer:
         if over > 0:
             self._drop(over)
 
-    def _measure(self, timestamp: int, now: float) -> None:
-        """Note how long the packet took, compared with the fastest of late."""
+    def _measure(self, timestamp: int, now: float) -> float:
+        """Note how many seconds longer the packet took than the fastest of late."""
         elapsed = (timestamp - self._first_timestamp + 0x80000000 & 0xFFFFFFFF) - 0x80000000
         if abs(elapsed) > 0x40000000:  # long before the difference of two timestamps wraps
             self._rebase(elapsed)
@@ -280,11 +282,13 @@ class JitterBuffer:
             self._newest_base = passage
             if passage < self._base:
                 self._base = passage
-        self._bins[min(_BINS - 1, int((passage - self._base) / _BIN))] += 1.0
+        lateness = passage - self._base
+        self._bins[min(_BINS - 1, int(lateness / _BIN))] += 1.0
         self._decay_in -= 1
         if not self._decay_in:
             self._decay_in = _DECAY_EVERY
             self._forget()
+        return lateness
 
     def _rebase(self, elapsed: int) -> None:
         shift = elapsed / self.clock_rate
