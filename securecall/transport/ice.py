@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import itertools
 import logging
 import re
 import secrets
@@ -169,7 +170,8 @@ class IcePath:
         """Check all pairs until one is nominated; afterwards `send` reaches the peer.
 
         Unusable candidates are skipped: names (mDNS too), TCP, multicast, other components,
-        loopback unless we offered it ourselves, and all beyond MAX_CANDIDATES.
+        loopback unless we offered it ourselves, and all beyond MAX_CANDIDATES (or four times that
+        many lines).
 
         Args:
             remote_ufrag: The peer's user name fragment.
@@ -191,7 +193,8 @@ class IcePath:
         connection.remote_is_lite = remote_lite
         connection.remote_username, connection.remote_password = remote_ufrag, remote_pwd
         loopback = ipaddress.ip_address(self.local[0]).is_loopback
-        usable = [c for c in candidates if is_usable(c, loopback=loopback)][:MAX_CANDIDATES]
+        looked_at = itertools.islice(candidates, 4 * MAX_CANDIDATES)
+        usable = [c for c in looked_at if is_usable(c, loopback=loopback)][:MAX_CANDIDATES]
         try:
             for candidate in usable:
                 await connection.add_remote_candidate(_to_aioice(candidate))

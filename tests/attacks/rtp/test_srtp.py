@@ -166,3 +166,22 @@ def test_raw_noise_is_refused_and_the_call_goes_on():
             with pytest.raises(SrtpError):
                 refuse(data[start : start + 1500])
     assert audio_continues(alice, bob, 1)
+
+
+def test_a_flood_of_forgeries_and_replays_gets_nothing_through():
+    alice, bob = pair()
+    honest = [alice.protect(packet(n)) for n in range(200)]
+    for one in honest:
+        bob.unprotect(one)
+    accepted = 0
+    for number in range(20_000):
+        forged = packet(200 + number, payload=number.to_bytes(180))
+        for attack in (forged, honest[number % 200]):
+            try:
+                bob.unprotect(attack)
+            except SrtpError:
+                continue
+            accepted += 1
+    assert accepted == 0
+    assert bob.counters.total == 40_000
+    assert audio_continues(alice, bob, 200)

@@ -1,0 +1,308 @@
+"""What RTCP knows of a stream: loss, jitter, round trip, and when to report (RFC 3550 6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from securecall.rtp.rtcp import (
+    Bye,
+    ReceiverReport,
+    ReportBlock,
+    RtcpPacket,
+    SenderReport,
+    SourceDescription,
+    build_rtcp,
+)
+
+REPORT_INTERVAL: Final = 5.0
+"""Seconds between reports, times 0.5 to 1.5 by chance (RFC 3550 6.2)."""
+
+LOSS_INTERVAL: Final = 1.0
+"""Seconds after the last report from which on fresh loss is reported at once."""
+
+MAX_SOURCES: Final = 8
+"""Sources counted; packets of further ones are not."""
+
+_MAX_DROPOUT: Final = 3000
+_MAX_MISORDER: Final = 100
+_NTP_EPOCH: Final = 2_208_988_800  # from 1900 to 1970
+_REMEMBERED: Final = 8
+_RISE: Final = 0.5
+_FALL: Final = 0.2
+
+
+class ReceivedSource:
+    """One source we hear: sequence numbers extended, loss and jitter (RFC 3550 A.1, A.3, A.8).
+
+    There is no probation: whoever gets here has been authenticated by SRTP.
+
+    Attributes:
+        ssrc: The source.
+        received: Packets that came, late and repeated ones included.
+        highest: Highest sequence number, extended by 65536 for each cycle.
+    """
+
+    __slots__ = (
+        "_base",
+        "_clock_rate",
+        "_expected_prior",
+        "_jitter",
+        "_jumped_to",
+        "_last_sr",
+        "_last_sr_at",
+        "_received_prior",
+        "_transit",
+        "highest",
+        "received",
+        "ssrc",
+    )
+
+    def __init__(self, ssrc: int, clock_rate: int, sequence: int) -> None:
+        """Begin with the first packet's sequence number; `receive` it afterwards."""
+        self.ssrc = ssrc
+        self._clock_rate = clock_rate
+        self._jitter = 0.0
+        self._transit: int | None = None
+        self._last_sr = 0
+        self._last_sr_at = 0.0
+        self._jumped_to: int | None = None
+        self._base = self.highest = sequence
+        self.received = self._expected_prior = self._received_prior = 0
+
+    def receive(self, sequence: int, timestamp: int, *, now: float) -> None:
+        """Count a packet."""
+        ahead = sequence - self.highest & 0xFFFF
+        if ahead < _MAX_DROPOUT:
+            self.highest += ahead
+        elif ahead <= 0x10000 - _MAX_MISORDER:
+            # Too far to be order or loss: believed once the packet after it follows.
+            if sequence != self._jumped_to:
+                self._jumped_to = sequence + 1 & 0xFFFF
+                return
+            self._restart(sequence)
+        self.received += 1
+        transit = int(now * self._clock_rate) - timestamp & 0xFFFFFFFF
+        if self._transit is not None:
+            difference = transit - self._transit & 0xFFFFFFFF
+            if difference > 0x7FFFFFFF:
+                difference = 0x100000000 - difference
+            self._jitter += (difference - self._jitter) / 16
+        self._transit = transit
+
+    def receive_report(self, ntp: int, *, now: float) -> None:
+        """Note when a sender report came, for the peer's round-trip time."""
+        self._last_sr, self._last_sr_at = ntp >> 16 & 0xFFFFFFFF, now
+
+    @property
+    def expected(self) -> int:
+        """Packets sent, as far as sequence numbers tell."""
+        return self.highest - self._base + 1
+
+    @property
+    def lost(self) -> int:
+        """Packets lost since the beginning; negative where some came twice."""
+        return self.expected - self.received
+
+    @property
+    def jitter(self) -> float:
+        """Interarrival jitter in seconds."""
+        return self._jitter / self._clock_rate
+
+    @property
+    def has_fresh_loss(self) -> bool:
+        """Whether packets are missing that no report has told of."""
+        return self.expected - self._expected_prior > self.received - self._received_prior
+
+    def report(self, *, now: float) -> ReportBlock:
+        """Return what to tell the source, and begin its next interval."""
+        expected = self.expected - self._expected_prior
+        lost = expected - (self.received - self._received_prior)
+        self._expected_prior, self._received_prior = self.expected, self.received
+        delay = int((now - self._last_sr_at) * 65536) if self._last_sr else 0
+        return ReportBlock(
+            ssrc=self.ssrc,
+            fraction_lost=min(255, lost * 256 // expected) if lost > 0 else 0,
+            cumulative_lost=max(-0x800000, min(0x7FFFFF, self.lost)),
+            highest_sequence=self.highest & 0xFFFFFFFF,
+            jitter=min(0xFFFFFFFF, int(self._jitter)),
+            last_sr=self._last_sr,
+            delay_since_last_sr=min(0xFFFFFFFF, delay),
+        )
+
+    def _restart(self, sequence: int) -> None:
+        self._base = self.highest = sequence
+        self.received = self._expected_prior = self._received_prior = 0
+        self._jumped_to = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerLeft:
+    """The peer said BYE for a source we hear.
+
+    Attributes:
+        ssrc: The source.
+        reason: What it gave as a reason; text of the peer's.
+    """
+
+    ssrc: int
+    reason: str
+
+
+class RtcpSession:
+    """The RTCP side of one m-line: one stream of ours, and those of the peer.
+
+    The caller counts packets in (`sent`, `received`), hands in what RTCP came, and asks `poll` when
+    `deadline` has passed.
+
+    Attributes:
+        ssrc: Ours.
+        deadline: When `poll` next has something to send, in monotonic seconds.
+        round_trip: Seconds to the peer and back; None before the first answer.
+        packets_sent: RTP packets of ours.
+        octets_sent: Bytes of payload in them.
+    """
+
+    __slots__ = (
+        "_clock_rate",
+        "_cname",
+        "_last_report",
+        "_last_sent_at",
+        "_last_timestamp",
+        "_loss",
+        "_packets_at_report",
+        "_sources",
+        "_sr_times",
+        "deadline",
+        "octets_sent",
+        "packets_sent",
+        "round_trip",
+        "ssrc",
+    )
+
+    def __init__(
+        self, *, ssrc: int, cname: str, clock_rate: int, now: float, chance: float
+    ) -> None:
+        """Begin.
+
+        Args:
+            ssrc: Ours, random, 32 bits.
+            cname: Ours, random for each call: it would link calls otherwise (RFC 7022).
+            clock_rate: Timestamp units in a second.
+            now: Monotonic seconds.
+            chance: Random, 0 to 1: when the first report is due.
+        """
+        self.ssrc = ssrc
+        self.packets_sent = 0
+        self.octets_sent = 0
+        self.round_trip: float | None = None
+        self.deadline = now + REPORT_INTERVAL / 2 * (0.5 + chance)
+        self._cname = cname
+        self._clock_rate = clock_rate
+        self._sources: dict[int, ReceivedSource] = {}
+        self._last_report = now
+        self._last_timestamp = 0
+        self._last_sent_at = now
+        self._packets_at_report = 0
+        self._loss = 0.0
+        self._sr_times: dict[int, float] = {}
+
+    def sent(self, timestamp: int, octets: int, *, now: float) -> None:
+        """Count an RTP packet of ours."""
+        self.packets_sent += 1
+        self.octets_sent += octets
+        self._last_timestamp, self._last_sent_at = timestamp, now
+
+    def received(self, ssrc: int, sequence: int, timestamp: int, *, now: float) -> None:
+        """Count an RTP packet of the peer, after SRTP accepted it."""
+        source = self._sources.get(ssrc)
+        if source is None:
+            if len(self._sources) >= MAX_SOURCES or ssrc == self.ssrc:
+                return
+            source = self._sources[ssrc] = ReceivedSource(ssrc, self._clock_rate, sequence)
+        source.receive(sequence, timestamp, now=now)
+        if now < self.deadline and source.has_fresh_loss:
+            self.deadline = max(now, min(self.deadline, self._last_report + LOSS_INTERVAL))
+
+    def receive_rtcp(self, packets: tuple[RtcpPacket, ...], *, now: float) -> tuple[PeerLeft, ...]:
+        """Learn from the peer's reports; return which of its sources left."""
+        left: list[PeerLeft] = []
+        for packet in packets:
+            if isinstance(packet, SenderReport):
+                source = self._sources.get(packet.ssrc)
+                if source is not None:
+                    source.receive_report(packet.ntp, now=now)
+            if isinstance(packet, SenderReport | ReceiverReport):
+                for block in packet.reports:
+                    if block.ssrc == self.ssrc:
+                        self._learn(block, now=now)
+            elif isinstance(packet, Bye):
+                left += [
+                    PeerLeft(ssrc=ssrc, reason=packet.reason)
+                    for ssrc in packet.sources
+                    if self._sources.pop(ssrc, None) is not None
+                ]
+        return tuple(left)
+
+    def poll(self, *, now: float, unix: float, chance: float) -> bytes | None:
+        """Return a compound to protect and send, or None before `deadline`.
+
+        Args:
+            now: Monotonic seconds.
+            unix: Wall time, seconds since 1970.
+            chance: Random, 0 to 1; spreads the next report.
+        """
+        if now < self.deadline:
+            return None
+        self._last_report = now
+        self.deadline = now + REPORT_INTERVAL * (0.5 + chance)
+        return build_rtcp(self._report(now=now, unix=unix))
+
+    def goodbye(self, *, now: float, unix: float, reason: str = "") -> bytes:
+        """Return the compound that ends our stream."""
+        return build_rtcp(
+            (*self._report(now=now, unix=unix), Bye(sources=(self.ssrc,), reason=reason))
+        )
+
+    def expected_loss(self) -> float:
+        """Return the share of our packets the peer will miss, 0 to 1, smoothed.
+
+        Rises fast and falls slowly: redundancy that comes late helps nobody.
+        """
+        return self._loss
+
+    @property
+    def sources(self) -> tuple[ReceivedSource, ...]:
+        """The peer's sources."""
+        return tuple(self._sources.values())
+
+    def _learn(self, block: ReportBlock, *, now: float) -> None:
+        loss = block.fraction_lost / 256
+        self._loss += (loss - self._loss) * (_RISE if loss > self._loss else _FALL)
+        sent_at = self._sr_times.get(block.last_sr)
+        if sent_at is not None:
+            # By our own monotonic clock: wall time may jump, and LSR is the peer's word.
+            round_trip = now - sent_at - block.delay_since_last_sr / 65536
+            if round_trip >= 0:
+                self.round_trip = round_trip
+
+    def _report(self, *, now: float, unix: float) -> tuple[RtcpPacket, ...]:
+        reports = tuple(source.report(now=now) for source in self._sources.values())
+        description = SourceDescription(cnames=((self.ssrc, self._cname),))
+        if self.packets_sent == self._packets_at_report:
+            return ReceiverReport(ssrc=self.ssrc, reports=reports), description
+        self._packets_at_report = self.packets_sent
+        ntp = int((unix + _NTP_EPOCH) * 2**32) & (2**64 - 1)
+        self._sr_times[ntp >> 16 & 0xFFFFFFFF] = now
+        if len(self._sr_times) > _REMEMBERED:
+            del self._sr_times[next(iter(self._sr_times))]
+        elapsed = int((now - self._last_sent_at) * self._clock_rate)
+        report = SenderReport(
+            ssrc=self.ssrc,
+            ntp=ntp,
+            timestamp=self._last_timestamp + elapsed & 0xFFFFFFFF,
+            packets=self.packets_sent & 0xFFFFFFFF,
+            octets=self.octets_sent & 0xFFFFFFFF,
+            reports=reports,
+        )
+        return report, description

@@ -1,0 +1,226 @@
+"""Two ICE paths on loopback, and an ICE peer that shares no code with ours."""
+
+from __future__ import annotations
+
+import asyncio
+
+import aioice
+import pytest
+
+from securecall.errors import ConnectFailed, ProtocolError, UsageError
+from securecall.transport.candidate import Candidate, build_candidate
+from securecall.transport.ice import IcePath
+from tests.pairs.transport.test_udp import DTLS, RTP, Inbox, run  # noqa: F401 (a fixture)
+
+LOOPBACK = ("127.0.0.1",)
+
+
+async def gathered(**kind):
+    path = IcePath(**kind)
+    return path, await path.gather(LOOPBACK)
+
+
+async def pair(**more):
+    alice, ours = await gathered(controlling=True, **more)
+    bob, theirs = await gathered(controlling=False)
+    await asyncio.gather(
+        alice.connect(bob.ufrag, bob.pwd, theirs), bob.connect(alice.ufrag, alice.pwd, ours)
+    )
+    return alice, bob
+
+
+def test_two_of_us_connect_and_media_flows_both_ways(run):  # noqa: F811
+    async def main():
+        alice, bob = await pair()
+        at_alice, at_bob = Inbox(alice), Inbox(bob)
+        for sender, inbox in ((alice, at_bob), (bob, at_alice)):
+            sender.send(RTP)
+            sender.send(DTLS)
+            await inbox.wait(2)
+            assert (inbox.media, inbox.dtls) == ([RTP], [DTLS])
+        await alice.close()
+        await bob.close()
+        alice.send(RTP)
+        assert alice.counters.unsent == 1
+
+    run(main())
+
+
+def test_what_comes_before_somebody_listens_is_held():
+    async def main():
+        alice, bob = await pair()
+        alice.send(DTLS)
+        await asyncio.sleep(0)
+        inbox = Inbox(bob)
+        await inbox.wait(1)
+        assert inbox.dtls == [DTLS]
+        await alice.close()
+        await bob.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("controlling", [True, False])
+def test_an_ordinary_aioice_peer_is_reached(controlling):
+    async def main():
+        path, ours = await gathered(controlling=controlling)
+        peer = aioice.Connection(ice_controlling=not controlling)
+        peer._local_candidates_start = True  # its own gathering leaves loopback out
+        peer._local_candidates = await peer.get_component_candidates(1, list(LOOPBACK))
+        peer._local_candidates_end = True
+        peer.remote_username, peer.remote_password = path.ufrag, path.pwd
+        for candidate in ours:
+            await peer.add_remote_candidate(aioice.Candidate.from_sdp(build_candidate(candidate)))
+        await peer.add_remote_candidate(None)
+        theirs = [
+            Candidate(c.foundation, c.component, c.transport, c.priority, c.host, c.port, c.type)
+            for c in peer.local_candidates
+        ]
+        await asyncio.gather(
+            path.connect(peer.local_username, peer.local_password, theirs), peer.connect()
+        )
+        inbox = Inbox(path)
+        await peer.send(RTP)
+        await inbox.wait(1)
+        path.send(DTLS)
+        async with asyncio.timeout(10):
+            assert await peer.recv() == DTLS
+        await path.close()
+        await peer.close()
+
+    asyncio.run(main())
+
+
+def test_a_peer_without_ice_is_reached_plainly():
+    async def main():
+        alice, _ = await gathered(controlling=True)
+        bob, _ = await gathered(controlling=False)
+        inbox = Inbox(bob)
+        alice.connect_plain(*bob.local)
+        bob.connect_plain(*alice.local)
+        alice.send(RTP)
+        await inbox.wait(1)
+        await alice.close()
+        await bob.close()
+
+    asyncio.run(main())
+
+
+def test_a_peer_that_goes_silent_is_lost_once(run):  # noqa: F811
+    async def main():
+        lost = asyncio.Queue()
+        alice, bob = await pair(on_lost=lost.put_nowait, consent_interval=0.05, consent_seconds=0.3)
+        await bob.close()
+        async with asyncio.timeout(10):
+            assert await lost.get() == "consent"
+        alice.send(RTP)
+        assert alice.counters.unsent == 1
+        await alice.close()
+        assert lost.empty()
+
+    run(main())
+
+
+def test_a_peer_that_answers_keeps_the_path_alive():
+    async def main():
+        lost = []
+        alice, bob = await pair(on_lost=lost.append, consent_interval=0.01, consent_seconds=0.3)
+        checks = asyncio.Queue()
+        answer = bob._connection.request_received
+        bob._connection.request_received = lambda *a: (checks.put_nowait(a), answer(*a))
+        async with asyncio.timeout(10):
+            for _ in range(60):  # longer than without an answer it would live
+                await checks.get()
+        assert lost == []
+        await alice.close()
+        await bob.close()
+        assert lost == []
+
+    asyncio.run(main())
+
+
+def test_candidates_say_nothing_about_the_private_address():
+    async def main():
+        path, candidates = await gathered(controlling=True)
+        assert [c.foundation for c in candidates] == ["1"]
+        assert "raddr" not in build_candidate(candidates[0])
+        await path.close()
+
+    asyncio.run(main())
+
+
+def test_relay_only_without_a_relay_offers_nothing():
+    async def main():
+        path = IcePath(controlling=True, relay_only=True)
+        with pytest.raises(ConnectFailed):
+            await path.gather(LOOPBACK)
+        await path.close()
+
+    asyncio.run(main())
+
+
+def test_misuse_is_told():
+    async def main():
+        path = IcePath(controlling=True)
+        with pytest.raises(UsageError):
+            path.local  # noqa: B018
+        with pytest.raises(UsageError):
+            path.connect_plain("127.0.0.1", 9)
+        with pytest.raises(UsageError):
+            await path.gather(["localhost"])
+        await path.close()
+        await path.close()
+        other, _ = await gathered(controlling=True)
+        with pytest.raises(UsageError):
+            await other.gather(LOOPBACK)
+        with pytest.raises(UsageError):
+            other.connect_plain("peer.example", 9)
+        await other.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("ufrag", "pwd"),
+    [
+        ("", "p" * 22),
+        ("abc", "p" * 22),
+        ("u" * 257, "p" * 22),
+        ("abcd", "p" * 21),
+        ("abcd", "p" * 257),
+        ("ab cd", "p" * 22),
+        ("abcd\n", "p" * 22),
+        ("abcd", "p" * 4096),
+    ],
+)
+def test_malformed_credentials_are_refused(ufrag, pwd):
+    async def main():
+        path, _ = await gathered(controlling=True)
+        with pytest.raises(ProtocolError):
+            await path.connect(ufrag, pwd, ())
+        await path.close()
+
+    asyncio.run(main())
+
+
+def test_no_usable_candidate_fails_at_once():
+    async def main():
+        path, _ = await gathered(controlling=True)
+        theirs = [Candidate("1", 1, "udp", 1, host, 9, "host") for host in ("a.local", "0.0.0.0")]
+        with pytest.raises(ConnectFailed):
+            await path.connect("abcd", "p" * 22, theirs)
+        await path.close()
+
+    asyncio.run(main())
+
+
+def test_a_peer_that_never_answers_fails_in_time():
+    async def main():
+        path, _ = await gathered(controlling=True)
+        silent, theirs = await gathered(controlling=False)
+        await silent.close()
+        with pytest.raises(ConnectFailed):
+            await path.connect("abcd", "p" * 22, theirs, timeout=0.1)
+        await path.close()
+
+    asyncio.run(main())
