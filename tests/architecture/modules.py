@@ -20,7 +20,7 @@ WORLD = frozenset(
     | {"aioice", "sounddevice", "uvloop"}
 )
 # What makes a core one that may draw entropy.
-CHANCE = frozenset({"random", "secrets", "uuid", "cryptography", "OpenSSL"})
+CHANCE = frozenset({"os.urandom", "random", "secrets", "uuid", "cryptography", "OpenSSL"})
 KINDS = ("core", "crypto", "shell")
 
 
@@ -62,7 +62,9 @@ class Module:
 
     def needs(self, names: frozenset[str]) -> set[str]:
         """Which of these top-level or dotted names the module imports."""
-        return {n for n in names for i in self.imports() if i == n or i.startswith(n + ".")}
+        # Random bytes are chance, not the world, though they come by way of `os`.
+        found = self.imports() - (CHANCE - names)
+        return {n for n in names for i in found if i == n or i.startswith(n + ".")}
 
     def public(self) -> list[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
         """Classes and functions at the top whose name has no leading underscore."""
@@ -70,15 +72,14 @@ class Module:
         found = [n for n in self.tree.body if isinstance(n, kinds)]
         return [n for n in found if not n.name.startswith("_")]
 
-    def kind(self) -> str:
-        """What the imports say: core, crypto or shell."""
-        if self.needs(WORLD):
-            return "shell"
-        return "crypto" if self.needs(CHANCE) else "core"
-
 
 def _imports(module: Module) -> set[str]:
     found: set[str] = set()
+    of_os = {
+        f"os.{node.attr}"
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "os"
+    }
     waiting: list[ast.AST] = [module.tree]
     while waiting:
         node = waiting.pop()
@@ -89,8 +90,13 @@ def _imports(module: Module) -> set[str]:
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             found.update(f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            # A late import by name counts, too, where the name stands there.
+            name = node.args[0] if node.args else None
+            if isinstance(name, ast.Constant) and isinstance(name.value, str):
+                found.add(name.value)
         waiting.extend(ast.iter_child_nodes(node))
-    return found
+    return (found - {"os"}) | of_os if "os" in found else found
 
 
 @cache
@@ -102,3 +108,18 @@ def modules() -> tuple[Module, ...]:
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
         found.append(Module(name, path, ast.parse(path.read_text(encoding="utf-8"))))
     return tuple(sorted(found, key=lambda m: m.name))
+
+
+def kinds() -> dict[str, str]:
+    """Module -> core, crypto or shell, as the imports say; who imports a shell is one."""
+    found = {
+        m.name: "shell" if m.needs(WORLD) else "crypto" if m.needs(CHANCE) else "core"
+        for m in modules()
+    }
+    shells: set[str] = set()
+    while shells != (now := {name for name, kind in found.items() if kind == "shell"}):
+        shells = now
+        for module in modules():
+            if any(i in shells or i.rpartition(".")[0] in shells for i in module.imports()):
+                found[module.name] = "shell"
+    return found

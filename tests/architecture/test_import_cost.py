@@ -9,7 +9,7 @@ import sys
 import pytest
 
 HEAVY = {"OpenSSL", "_cffi_backend", "aioice", "av", "cryptography", "dns", "numpy", "opuslib_next"}
-HEAVY |= {"pylibsrtp", "rich", "sounddevice", "sqlite3", "uvloop"}
+HEAVY |= {"pylibsrtp", "segno", "sounddevice", "sqlite3", "uvloop"}
 
 
 def loaded_by(statement: str) -> set[str]:
