@@ -1,5 +1,6 @@
 """Attacks inside the handshake: a peer that speaks the inner TLS or the messages otherwise."""
 
+import contextlib
 import datetime
 
 import pytest
@@ -40,6 +41,7 @@ class BareTls:
         context.set_min_proto_version(versions[0])
         context.set_max_proto_version(versions[1])
         context.set_tls13_ciphersuites(ciphers)
+        context.set_session_id(b"careless")
         raw = context._context
         assert SSL._lib.SSL_CTX_set1_curves_list(raw, groups) == 1
         assert SSL._lib.SSL_CTX_set1_sigalgs_list(raw, signatures) == 1
@@ -160,6 +162,53 @@ def test_the_key_is_the_proven_one_whatever_the_certificate_says(ours_is_client)
     ours, error, _ = inner(ours_is_client, key=key, certificate=odd)
     assert error is None
     assert ours.peer_key == key.public_key().public_bytes_raw()
+
+
+def resumed(make_server):
+    """Connect twice, offering the first session the second time; was it resumed?"""
+    client = BareTls(client=True)
+    first = client.connection
+    for again in (False, True):
+        if again:
+            client.connection = SSL.Connection(first.get_context())
+            client.connection.set_connect_state()
+            client.connection.set_session(first.get_session())
+        server = make_server(again)
+        to_server = client.start()
+        for _ in range(4):
+            to_client = server(to_server) if to_server else b""
+            to_server = client.receive(to_client) if to_client else b""
+            with contextlib.suppress(SSL.WantReadError):
+                client.connection.recv(1)  # takes the tickets
+        assert client.done
+    return SSL._lib.SSL_session_reused(client.connection._ssl) == 1
+
+
+def test_a_session_of_an_earlier_handshake_cannot_be_resumed():
+    """H3: the tickets a server sends all the same are worth nothing in another context."""
+
+    def make(again):
+        ours = InnerTls(client=False, device_seed=ALICE.device.seed)
+
+        def step(data):
+            ours.receive(data)
+            return ours.outgoing()
+
+        return step
+
+    assert not resumed(make)
+
+
+def test_control_a_careless_server_resumes_it():
+    server = BareTls(client=False)
+    context = server.connection.get_context()
+
+    def make(again):
+        server.connection = SSL.Connection(context)
+        server.connection.set_accept_state()
+        return server.receive
+
+    assert resumed(make)
 
 
 def frames(data):
