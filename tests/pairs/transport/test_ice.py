@@ -8,8 +8,11 @@ import aioice
 import pytest
 
 from securecall.errors import ConnectFailed, ProtocolError, UsageError
+from securecall.secret import Secret
 from securecall.transport.candidate import Candidate, build_candidate
-from securecall.transport.ice import IcePath
+from securecall.transport.ice import IcePath, TurnServer
+from securecall.transport.udp import UdpPath
+from tests.pairs.transport.fake_servers import Server
 from tests.pairs.transport.test_udp import DTLS, RTP, Inbox, run  # noqa: F401 (a fixture)
 
 LOOPBACK = ("127.0.0.1",)
@@ -126,8 +129,8 @@ def test_a_peer_that_answers_keeps_the_path_alive():
         lost = []
         alice, bob = await pair(on_lost=lost.append, consent_interval=0.01, consent_seconds=0.3)
         checks = asyncio.Queue()
-        answer = bob._connection.request_received
-        bob._connection.request_received = lambda *a: (checks.put_nowait(a), answer(*a))
+        answer = bob._agent.request_received
+        bob._agent.request_received = lambda *a: (checks.put_nowait(a), answer(*a))
         async with asyncio.timeout(10):
             for _ in range(60):  # longer than without an answer it would live
                 await checks.get()
@@ -222,5 +225,65 @@ def test_a_peer_that_never_answers_fails_in_time():
         with pytest.raises(ConnectFailed):
             await path.connect("abcd", "p" * 22, theirs, timeout=0.1)
         await path.close()
+
+    asyncio.run(main())
+
+
+def test_a_reflexive_candidate_hides_where_it_comes_from():
+    async def main():
+        server = await Server.open()
+        path = IcePath(controlling=True, stun_server=server.address)
+        host, reflexive = await path.gather(LOOPBACK)
+        assert (host.type, host.foundation) == ("host", "1")
+        assert build_candidate(reflexive) == (
+            f"2 1 udp {reflexive.priority} 203.0.113.7 7777 typ srflx raddr 0.0.0.0 rport 9"
+        )
+        await path.close()
+        server.close()
+
+    asyncio.run(main())
+
+
+def test_a_server_that_does_not_answer_costs_its_candidate_only(monkeypatch):
+    monkeypatch.setattr("securecall.transport.ice_agent._GATHER_SECONDS", 0.05)
+
+    async def main():
+        silent = await UdpPath.open("127.0.0.1")
+        path = IcePath(controlling=True, stun_server=silent.local)
+        assert [c.type for c in await path.gather(LOOPBACK)] == ["host"]
+        await path.close()
+        await silent.close()
+
+    asyncio.run(main())
+
+
+def test_relay_only_shows_the_relay_alone_and_media_goes_through_it():
+    async def main():
+        server = await Server.open()
+        relay = TurnServer(
+            host="127.0.0.1", port=server.address[1], username="u", password=Secret("p")
+        )
+        alice = IcePath(controlling=True, turn_server=relay, relay_only=True)
+        ours = await alice.gather(LOOPBACK)
+        assert [(c.type, c.related_address, c.related_port) for c in ours] == [
+            ("relay", "0.0.0.0", 9)
+        ]
+        bob, theirs = await gathered(controlling=False)
+        await asyncio.gather(
+            alice.connect(bob.ufrag, bob.pwd, theirs), bob.connect(alice.ufrag, alice.pwd, ours)
+        )
+        at_alice, at_bob = Inbox(alice), Inbox(bob)
+        before = server.relayed
+        for number in range(20):
+            alice.send(b"\x80" + bytes((number,)))
+            bob.send(b"\x80" + bytes((number,)))
+        await at_bob.wait(20)
+        await at_alice.wait(20)
+        assert at_bob.media == at_alice.media == [b"\x80" + bytes((n,)) for n in range(20)]
+        assert server.relayed >= before + 20
+        assert "password" not in repr(relay)
+        await alice.close()
+        await bob.close()
+        server.close()
 
     asyncio.run(main())
