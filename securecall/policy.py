@@ -122,6 +122,16 @@ UNSECURED = SecurityState(
     level=SecurityLevel.NONE, reason="no keys were agreed yet", keying=Keying.NONE
 )
 
+_KNOWN_BY = {
+    "link": "the key came with the ticket",
+    "bearer": "the caller brought the ticket you made",
+    "first-call": "the same key as on your first call",
+    "card": "the key of another address of this contact",
+    "directory": "the key this address publishes",
+    "contact": "the key you put on this contact's card",
+    "import": "the key you imported",
+    "organisation": "the key this contact's organisation vouches for",
+}
 _PQ_GROUPS = frozenset({"X25519MLKEM768"})
 
 
@@ -165,10 +175,7 @@ def _level(facts: Facts) -> tuple[SecurityLevel, str]:
     if facts.sas_confirmed:
         return SecurityLevel.VERIFIED, "you compared the words of this call"
     if identity.trust is TrustState.PINNED:
-        return (
-            SecurityLevel.E2EE,
-            f"same key as before (known by {identity.how or 'an earlier call'})",
-        )
+        return SecurityLevel.E2EE, _KNOWN_BY.get(identity.how, "the same key as before")
     return SecurityLevel.OPPORTUNISTIC, "first contact: this key was never seen before"
 
 

@@ -174,7 +174,7 @@ class Call:
                 peer=self.peer,
                 path=self._leg.path if self._leg is not None else None,
                 security=security,
-                ticket=self._context.ticket,
+                ticket=self._ticket(security),
             ),
             record=self._connection.countersigned,
             statements=self._statements(),
@@ -436,6 +436,12 @@ class Call:
             sframe=result is not None,
         )
         self._perform(self._machine.secured(facts, now=self._now()))
+
+    def _ticket(self, security: SecurityState | None) -> str:
+        identity = security.identity if security is not None else None
+        if self.outgoing or identity is None:
+            return self._context.ticket
+        return identity.how if identity.how == "bearer" else ""
 
     def _statements(self) -> tuple[bytes, ...]:
         identity, result = self._context.identity, self._result

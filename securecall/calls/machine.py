@@ -327,6 +327,8 @@ class CallMachine:
         return (Send(Answered(answer)), SetDirection(direction))
 
     def _peer_ended(self, reason: EndReason, text: str) -> tuple[Output, ...]:
+        if self.state is State.CONNECTING and reason is EndReason.HUNG_UP:
+            reason = EndReason.SECURITY  # whoever hangs up on a handshake has refused it
         talked = self.state is State.ACTIVE and reason is EndReason.HUNG_UP
         error: SecurecallError | None = None if talked else _failure(reason, text, self.state)
         self._enter(Input.OVER)
@@ -460,8 +462,10 @@ def _reason_of(error: SecurecallError) -> EndReason:
 def _failure(reason: EndReason, text: str, state: State) -> SecurecallError:
     if reason is EndReason.SECURITY:
         return SecurityError(
-            "the other end refused to go on for a security reason"
-            + (" before any media flowed" if state is not State.ACTIVE else ""),
+            "the other end refused to go on"
+            if state is State.ACTIVE
+            else "the other end broke off before the secure connection was complete: it may not "
+            "accept who called, or somebody in between interfered",
             reason=Reason.HANDSHAKE_FAILED,
         )
     kind = _FAILURES.get(reason, CallFailed)

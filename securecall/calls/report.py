@@ -138,6 +138,12 @@ LIMITS = (
 )
 
 
+_TICKET_CHANNELS = {
+    "link": "whoever could change the ticket on its way could have put a key of their own into it",
+    "bearer": "whoever could read the ticket on its way could have used it before the one you meant",
+}
+
+
 def parties_of(
     *,
     peer: str,
@@ -151,21 +157,21 @@ def parties_of(
         peer: The peer's address for people.
         path: The way the signalling took, None if it never left this machine.
         security: The last snapshot, None if no keys were agreed.
-        ticket: How the ticket travelled ("link" or "qr"), "" for a call without one.
+        ticket: "link" or "qr" for how the ticket of our call travelled, "bearer" where the caller
+            brought one of ours, "" for a call without one.
     """
     found = list(_ends(peer, security))
     if path is not None and not path.direct:
         capability, why = _server(security)
         names = dict.fromkeys((path.verified_name or path.remote, *path.hops))
         found += [ReportParty(role="server", name=n, capability=capability, why=why) for n in names]
-    if ticket == "link" and security is not None and not security.sas_confirmed:
+    if ticket in _TICKET_CHANNELS and security is not None and not security.sas_confirmed:
         found.append(
             ReportParty(
                 role="ticket channel",
-                name="whatever carried the ticket link to the caller",
+                name="whatever carried the ticket to the caller",
                 capability=Capability.COULD_SUBSTITUTE,
-                why="whoever could change the link on its way could have put a key of their own "
-                "into it; comparing the words of the call excludes that",
+                why=f"{_TICKET_CHANNELS[ticket]}; comparing the words of the call excludes that",
             )
         )
     found.append(_network(security, direct=path is not None and path.direct))

@@ -1,0 +1,243 @@
+"""Direct calls with tickets between two clients, over real TLS on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+import securecall as sc
+from securecall.calls.report import Capability
+from securecall.keys.ticket import build_ticket, parse_ticket
+from securecall.keys.trust import TrustState
+from tests.paths import PROJECT
+
+PASSPHRASE = sc.Secret("correct horse battery staple")
+
+
+@asynccontextmanager
+async def people(folder: Path, *names: str) -> AsyncIterator[list[sc.Client]]:
+    async with AsyncExitStack() as stack:
+        yield [
+            await stack.enter_async_context(
+                sc.open(folder / name, passphrase=PASSPHRASE, create=True)
+            )
+            for name in names
+        ]
+
+
+async def answer(client: sc.Client, tries: int = 1) -> list[sc.Call]:
+    """Take calls until they end, whatever comes of them."""
+    taken = []
+    for _ in range(tries):
+        async with (await client.next_call()).accept() as call:
+            taken.append(call)
+            try:
+                await call.ended()
+            except sc.SecurecallError:
+                continue
+    return taken
+
+
+def test_a_ticket_call_is_end_to_end_for_both_and_remembers_both(tmp_path):
+    async def main() -> None:
+        async with people(tmp_path, "alice", "bob") as (alice, bob):
+            ticket = await bob.ticket(host="127.0.0.1")
+            taking = asyncio.create_task(answer(bob))
+            async with alice.call(ticket) as call:
+                assert (await call.connected()).level is sc.E2EE
+            (taken,) = await taking
+            assert taken.security.level is sc.E2EE
+            assert alice.contacts.find(bob.address).state is TrustState.PINNED
+            assert bob.contacts.find(alice.address).state is TrustState.PINNED
+            channels = [
+                p for p in call.report.parties if p.capability is Capability.COULD_SUBSTITUTE
+            ]
+            assert [p.role for p in channels] == ["ticket channel"]
+
+    asyncio.run(main())
+
+
+def test_a_scanned_ticket_is_verified_at_once(tmp_path):
+    async def main() -> None:
+        async with people(tmp_path, "alice", "bob") as (alice, bob):
+            ticket = await bob.ticket(host="127.0.0.1")
+            taking = asyncio.create_task(answer(bob))
+            async with alice.call(ticket, scanned=True, require=sc.VERIFIED) as call:
+                assert (await call.connected()).level is sc.VERIFIED
+            await taking
+            assert alice.contacts.find(bob.address).state is TrustState.VERIFIED
+
+    asyncio.run(main())
+
+
+def test_the_first_bearer_may_come_again_and_nobody_else(tmp_path):
+    async def main() -> None:
+        async with people(tmp_path, "alice", "bob", "eve") as (alice, bob, eve):
+            ticket = await bob.ticket(host="127.0.0.1")
+            taking = asyncio.create_task(answer(bob, tries=3))
+            for _ in range(2):
+                async with alice.call(ticket) as call:
+                    assert (await call.connected()).level is sc.E2EE
+            async with eve.call(ticket) as call:
+                with pytest.raises(sc.SecurityError):
+                    await call.connected()
+            taken = await taking
+            assert taken[2].security.level is sc.SecurityLevel.NONE
+            assert bob.contacts.find(eve.address).state is TrustState.UNKNOWN
+
+    asyncio.run(main())
+
+
+def test_somebody_else_at_the_tickets_address_is_noticed_before_anything_is_said(tmp_path):
+    async def main() -> None:
+        async with people(tmp_path, "alice", "bob", "mallory") as (alice, bob, mallory):
+            ticket = parse_ticket(await bob.ticket(host="127.0.0.1"), unix=0)
+            place = await mallory.listen("127.0.0.1", 0)
+            stolen = type(ticket)(
+                uris=(f"tls:{place[0]}:{place[1]}",),
+                root_fp=ticket.root_fp,
+                secret=ticket.secret,
+                expiry=ticket.expiry,
+            )
+            taking = asyncio.create_task(answer(mallory))
+            async with alice.call(stolen) as call:
+                with pytest.raises(sc.SecurityError):
+                    await call.connected()
+                assert call.statistics() is None
+            (taken,) = await taking
+            assert taken.security.level is sc.SecurityLevel.NONE
+            assert alice.contacts.all() == ()
+
+    asyncio.run(main())
+
+
+def test_a_stranger_without_a_ticket_is_refused_while_one_is_open(tmp_path):
+    async def main() -> None:
+        async with people(tmp_path, "bob", "eve") as (bob, eve):
+            ticket = parse_ticket(await bob.ticket(host="127.0.0.1"), unix=0)
+            guessed = build_ticket(
+                type(ticket)(
+                    uris=ticket.uris,
+                    root_fp=ticket.root_fp,
+                    secret=sc.Secret(bytes(32)),
+                    expiry=ticket.expiry,
+                )
+            )
+            taking = asyncio.create_task(answer(bob))
+            async with eve.call(guessed) as call:
+                with pytest.raises(sc.SecurityError):
+                    await call.connected()
+            (taken,) = await taking
+            with pytest.raises(sc.TicketRefused):
+                await taken.ended()
+
+    asyncio.run(main())
+
+
+def test_an_expired_ticket_is_refused_before_dialling(tmp_path):
+    async def main() -> None:
+        async with people(tmp_path, "alice", "bob") as (alice, bob):
+            ticket = await bob.ticket(host="127.0.0.1", valid_seconds=0)
+            await asyncio.sleep(1.1)  # the one thing here that wall time decides
+            with pytest.raises(sc.TicketRefused):
+                alice.call(ticket)
+
+    asyncio.run(main())
+
+
+def test_nobody_at_the_address_is_a_network_error(tmp_path):
+    async def main() -> None:
+        async with people(tmp_path, "alice", "bob") as (alice, bob):
+            ticket = await bob.ticket(host="127.0.0.1")
+            parsed = parse_ticket(ticket, unix=0)
+            with socket.socket() as unused:
+                unused.bind(("127.0.0.1", 0))
+                port = unused.getsockname()[1]
+            nowhere = type(parsed)(
+                uris=(f"tls:127.0.0.1:{port}",),
+                root_fp=parsed.root_fp,
+                secret=parsed.secret,
+                expiry=parsed.expiry,
+            )
+            with pytest.raises(sc.ConnectFailed):
+                async with alice.call(nowhere):
+                    pass
+
+    asyncio.run(main())
+
+
+def test_a_wrong_passphrase_and_a_damaged_store_are_told_apart(tmp_path):
+    async def main() -> None:
+        async with sc.open(tmp_path / "alice", passphrase=PASSPHRASE, create=True):
+            pass
+        with pytest.raises(sc.WrongPassphrase):
+            async with sc.open(tmp_path / "alice", passphrase=sc.Secret("wrong")):
+                pass
+        (file,) = [p for p in (tmp_path / "alice").iterdir() if p.suffix not in (".lock", "")]
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+        with pytest.raises(sc.StoreCorrupt):
+            async with sc.open(tmp_path / "alice", passphrase=PASSPHRASE):
+                pass
+
+    asyncio.run(main())
+
+
+PEER = """
+import asyncio, sys
+import securecall as sc
+
+async def main():
+    secret = sc.Secret("correct horse battery staple")
+    async with sc.open(sys.argv[1], passphrase=secret, create=True) as me:
+        if sys.argv[2:]:
+            call = me.call(sys.argv[2])
+        else:
+            print(await me.ticket(host="127.0.0.1"), flush=True)
+            call = (await me.next_call()).accept()
+        async with call:
+            await call.connected()
+            print("connected", flush=True)
+            await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", PEER, *arguments], stdout=subprocess.PIPE, text=True, cwd=PROJECT
+    )
+
+
+@pytest.mark.parametrize("dying", ["callee", "caller"])
+def test_a_peer_killed_in_mid_call_has_vanished(tmp_path, dying):
+    async def main(peer: subprocess.Popen[str] | None) -> None:
+        async with people(tmp_path, "left") as (left,):
+            if peer is not None:
+                ticket = await asyncio.to_thread(peer.stdout.readline)
+                call = left.call(ticket.strip())
+            else:
+                ticket = await left.ticket(host="127.0.0.1")
+                peer = start(str(tmp_path / "gone"), ticket)
+                call = (await left.next_call()).accept()
+            try:
+                async with call:
+                    await call.connected()
+                    assert await asyncio.to_thread(peer.stdout.readline) == "connected\n"
+                    peer.kill()
+                    with pytest.raises(sc.PeerVanished):
+                        await call.ended()
+                assert call.report.record is None
+            finally:
+                peer.kill()
+                peer.wait()
+                peer.stdout.close()
+
+    asyncio.run(main(start(str(tmp_path / "gone")) if dying == "callee" else None))
