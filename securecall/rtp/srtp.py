@@ -2,8 +2,8 @@
 
 Below `pylibsrtp.Session` on purpose: that allocates an `int *` for each packet, takes 1356 bytes at
 most, and keeps the master key in memory. Calling the same libsrtp functions on buffers of our own
-costs 1.3 instead of 2.2 us per packet (182 bytes, AES-256-GCM), takes `MAX_PACKET` bytes, and lets
-the key be overwritten as soon as libsrtp has derived its session keys from it.
+takes 1.1 instead of 1.5 us per packet (182 bytes, AES-256-GCM, one run), packets of `MAX_PACKET`
+bytes, and lets the key be overwritten as soon as libsrtp has derived its session keys from it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,12 @@ WINDOW: Final = 1024
 
 MAX_SOURCES: Final = 32
 """Synchronisation sources an authenticated peer may open in one session."""
+
+FIRST_SEQUENCES: Final = 1 << 15
+"""A stream begins below this: a receiver that misses the first packets cannot know of a rollover.
+
+It would take the wrong rollover counter and refuse everything (RFC 3711 3.3.1 starts it at 0).
+"""
 
 _TRAILER: Final = 4 + 16 + 128  # SRTCP index, longest tag, longest MKI
 

@@ -9,7 +9,7 @@ import pytest
 from securecall.rtp.packet import rtp_header, split_rtp
 from securecall.rtp.rtcp import parse_rtcp
 from securecall.rtp.sframe import SframeError, SframeReceiver, SframeSender, rtp_metadata
-from securecall.rtp.srtp import SrtpError, SrtpProfile, SrtpSession
+from securecall.rtp.srtp import FIRST_SEQUENCES, SrtpError, SrtpProfile, SrtpSession
 from securecall.rtp.stream import RtcpSession
 from securecall.secret import Secret
 
@@ -138,3 +138,20 @@ def test_plaintext_inside_srtp_is_refused_once_frames_are_sealed():
     with pytest.raises(SframeError, match="plaintext"):
         bob.hear(datagram, 0.0)
     assert bob.heard == []
+
+
+def hears_after_missing(sequence, missed):
+    alice, bob = ends(sequence=sequence)
+    for tick in range(100):
+        datagram = alice.speak(b"", 0.0)
+        if tick >= missed:
+            bob.hear(datagram, 0.0)
+    return len(bob.heard)
+
+
+def test_a_stream_that_begins_low_survives_the_loss_of_its_first_packets():
+    assert hears_after_missing(FIRST_SEQUENCES - 1, missed=20) == 80
+
+
+def test_control_a_stream_that_begins_at_the_roll_does_not():
+    assert hears_after_missing(65_530, missed=20) == 0
