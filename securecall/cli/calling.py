@@ -1,0 +1,125 @@
+"""The commands that talk: call and answer."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from securecall.cli.commands import make_ticket, open_home
+from securecall.cli.conversation import Sound, Wishes, converse
+from securecall.cli.failures import fields
+from securecall.cli.output import Output
+from securecall.client import Client, IncomingCall
+from securecall.errors import LocalError, SecurecallError, UsageError
+from securecall.policy import Policy, SecurityLevel
+from securecall.transport.tls import PemPair
+
+
+def _policy(args: argparse.Namespace) -> Policy:
+    minimum = SecurityLevel[args.require] if args.require else None
+    if args.danger_plain_dtls:
+        return Policy(danger_plain_dtls=True, minimum=minimum)
+    return Policy(minimum=minimum)
+
+
+def _wishes(args: argparse.Namespace, *, until_played: bool) -> Wishes:
+    return Wishes(
+        play=args.play,
+        loop=args.seconds is not None,
+        record=args.record,
+        seconds=args.seconds,
+        until_played=until_played and not args.mic,
+        confirm=args.confirm == "ask",
+        mic=args.mic,
+        speaker=args.speaker,
+    )
+
+
+async def call(args: argparse.Namespace, output: Output) -> None:
+    """Place one call and follow it to its end."""
+    target = _target(args.target)
+    async with open_home(args, _policy(args)) as client:
+        await _sign_in(client, args)
+        wishes = _wishes(args, until_played=True)
+        sound = Sound(wishes)
+        placed = client.call(target, audio=sound.source, scanned=args.scanned)
+        await converse(placed, wishes, sound, output)
+
+
+async def answer(args: argparse.Namespace, output: Output) -> None:
+    """Wait for calls and take them, one after the other."""
+    async with open_home(args, _policy(args)) as client:
+        await _sign_in(client, args)
+        if args.ticket:
+            await make_ticket(client, args, output)
+        elif not args.account:
+            host, port = await client.listen(args.host or "0.0.0.0", args.port)  # noqa: S104 - see Client.listen
+            output.tell("listening", host=host, port=port)
+        output.tell("ready", account=args.account)
+        while True:
+            error = await _take(client, args, output)
+            if args.once:
+                if error is not None:
+                    raise error
+                return
+            if error is not None:
+                output.tell("failed", **fields(error))
+
+
+async def _take(client: Client, args: argparse.Namespace, output: Output) -> SecurecallError | None:
+    """Wait for a call and lead it; returns what went wrong with it."""
+    ring = await client.next_call()
+    output.tell(
+        "incoming",
+        caller=str(ring.caller),
+        known=ring.known,
+        floor=ring.security_floor.name,
+    )
+    if not args.auto_accept and not await _accepted(ring, output):
+        await ring.decline()
+        output.tell("note", text="You declined the call.")
+        return None
+    wishes = _wishes(args, until_played=False)
+    try:
+        sound = Sound(wishes)
+        await converse(ring.accept(audio=sound.source), wishes, sound, output)
+    except SecurecallError as e:
+        return e
+    return None
+
+
+async def _accepted(ring: IncomingCall, output: Output) -> bool:
+    answer = await output.ask("Take the call?", "accept", "decline")
+    return bool(answer) and not ring.over
+
+
+async def _sign_in(client: Client, args: argparse.Namespace) -> None:
+    if not args.account:
+        return
+    listen = getattr(args, "listen", None)
+    certificate = None
+    if listen is not None:
+        if args.certificate is None or args.key is None:
+            raise UsageError("--listen needs --certificate and --key")
+        certificate = PemPair(certificate=args.certificate, key=args.key)
+    await client.sign_in(
+        sip=args.account,
+        server=args.server,
+        server_name=args.server_name,
+        authorities=args.authorities,
+        listen=listen,
+        certificate=certificate,
+    )
+
+
+def _target(text: str) -> str:
+    """Return a ticket or an address, from the argument, a file (@path) or standard input (-)."""
+    if text == "-":
+        return sys.stdin.readline().strip()
+    if not text.startswith("@"):
+        return text
+    try:
+        return Path(text[1:]).expanduser().read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as e:
+        raise LocalError(f"cannot read the ticket file {text[1:]}") from e

@@ -1,0 +1,181 @@
+"""The commands that place no call: init, ticket, contacts, verify."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import time
+from pathlib import Path
+
+import securecall
+from securecall.address import Address, Scheme, parse_address
+from securecall.cli import passphrase
+from securecall.cli.output import Output
+from securecall.client import Client
+from securecall.contacts import Contact
+from securecall.errors import LocalError, UsageError
+from securecall.keys.trust import How
+from securecall.keys.verification import (
+    VerificationCode,
+    build_verification_code,
+    parse_verification_code,
+    require_verification_code,
+)
+from securecall.policy import Policy
+from securecall.store.sqlite import FILE
+
+DEFAULT_PORT = 5061
+_ENOUGH_OF_A_KEY = 8  # hex digits that name a contact on the command line
+
+
+def open_home(args: argparse.Namespace, policy: Policy | None = None) -> Client:
+    """Return the client of the home the arguments name; enter it to open it.
+
+    Raises:
+        LocalError: there is no identity in that folder.
+    """
+    home = _home(args)
+    if not _is_made(home):
+        raise LocalError(f"there is no identity in {home} yet; make one with: securecall init")
+    secret = passphrase.obtain(
+        file=args.passphrase_file, keyring=args.keyring, home=home, new=False
+    )
+    return securecall.open(home, passphrase=secret, policy=policy)
+
+
+def _home(args: argparse.Namespace) -> Path:
+    return Path(args.home).expanduser()
+
+
+def _is_made(home: Path) -> bool:
+    return (home / FILE).exists()
+
+
+async def init(args: argparse.Namespace, output: Output) -> None:
+    """Make an identity, or show the one there is."""
+    home = _home(args)
+    new = not _is_made(home)
+    secret = passphrase.obtain(file=args.passphrase_file, keyring=args.keyring, home=home, new=new)
+    async with securecall.open(home, passphrase=secret, create=new) as client:
+        for address in args.claim:
+            client.contacts.own_address(parse_address(address))
+        output.tell(
+            "identity",
+            home=str(home),
+            created=new,
+            address=client.address.short,
+            root=client.contacts.root_fp.hex(),
+        )
+
+
+async def ticket(args: argparse.Namespace, output: Output) -> None:
+    """Make a ticket that `answer` will serve."""
+    async with open_home(args) as client:
+        await make_ticket(client, args, output)
+    port = "" if args.port == DEFAULT_PORT else f" --port {args.port}"
+    output.tell("note", text=f"Now wait for the call:   securecall answer{port}")
+
+
+async def make_ticket(client: Client, args: argparse.Namespace, output: Output) -> None:
+    """Make a ticket, write it to --out if asked to, and tell it."""
+    seconds = round(args.minutes * 60)
+    text = await client.ticket(host=args.host, port=args.port, valid_seconds=seconds)
+    host, port = await client.listen()  # is listening since: says where
+    if args.out is not None:
+        _write_private(args.out, text)
+    output.tell(
+        "ticket",
+        ticket=text,
+        host=args.host or host,
+        port=port,
+        expires=int(time.time()) + seconds,
+        file=str(args.out) if args.out is not None else "",
+    )
+
+
+def _write_private(path: Path, text: str) -> None:
+    try:
+        path.touch(mode=0o600)
+        path.write_text(text + "\n", encoding="ascii")
+    except OSError as e:
+        raise LocalError(f"cannot write {path}: {e.strerror}") from e
+
+
+async def contacts(args: argparse.Namespace, output: Output) -> None:
+    """List everybody with a key, or forget one of them."""
+    async with open_home(args) as client:
+        if args.forget:
+            contact = find(client, args.forget)
+            client.contacts.forget(contact.address)
+            output.tell("note", text=f"Forgot the key of {contact.address.short}.")
+            return
+        known = client.contacts.all()
+        for contact in known:
+            output.tell("contact", **_contact_fields(contact))
+        if not known:
+            output.tell("nobody")
+
+
+async def verify(args: argparse.Namespace, output: Output) -> None:
+    """Show the safety number of a contact, and mark the contact verified if it was compared."""
+    async with open_home(args) as client:
+        contact = find(client, args.contact)
+        own, peer = client.contacts.root_fp, contact.root_fp
+        if args.code is not None:
+            require_verification_code(parse_verification_code(args.code), own=own, peer=peer)
+            contact = client.contacts.verify(contact.address, How.QR)
+        elif args.confirm:
+            contact = client.contacts.verify(contact.address, How.DIGITS)
+        code = build_verification_code(VerificationCode(own=own, peer=peer))
+        output.tell(
+            "number",
+            **_contact_fields(contact),
+            number=client.contacts.safety_number(contact.address),
+            code=code,
+            picture="" if args.json else _picture(code),
+        )
+
+
+def find(client: Client, text: str) -> Contact:
+    """Return the contact with this address, or whose key begins with these digits.
+
+    Raises:
+        UsageError: nobody, or more than one.
+    """
+    digits = text.removeprefix("key:").rstrip("…").lower()
+    if len(digits) >= _ENOUGH_OF_A_KEY and not digits.strip("0123456789abcdef"):
+        found = [c for c in client.contacts.all() if _is_key(c.address, digits)]
+        if len(found) == 1:
+            return found[0]
+    else:
+        contact = client.contacts.find(parse_address(text))
+        if contact.root_fp:
+            return contact
+    raise UsageError(f"no contact of that name has a key: {text[:40]}; see: securecall contacts")
+
+
+def _is_key(address: Address, digits: str) -> bool:
+    return address.scheme is Scheme.KEY and address.user.startswith(digits)
+
+
+def _contact_fields(contact: Contact) -> dict[str, object]:
+    return {
+        "address": str(contact.address),
+        "short": contact.address.short,
+        "state": contact.state.name,
+        "root": contact.root_fp.hex(),
+        "since": contact.since,
+        "how": contact.how,
+        "floor": contact.floor,
+    }
+
+
+def _picture(code: str) -> str:
+    """Return the code as a QR code of block characters, "" without the package that draws it."""
+    try:
+        import segno
+    except ImportError:
+        return ""
+    drawn = io.StringIO()
+    segno.make(code, micro=False).terminal(out=drawn, compact=True, border=2)
+    return drawn.getvalue()

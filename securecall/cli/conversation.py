@@ -1,0 +1,198 @@
+"""One call from the command's side: follow it, meter it, compare words, end it, account for it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from securecall.calls.call import Call
+from securecall.calls.machine import State
+from securecall.cli.output import Output, security_fields
+from securecall.cli.sound import Meter, MeteredSource, sample_path
+from securecall.errors import IdentityMismatch, SecurecallError, UsageError
+from securecall.media.endpoints import AudioSink, AudioSource, FileSource, Recorder
+
+_REDRAW_SECONDS = 0.1
+_TAIL_SECONDS = 0.6  # what the peer's jitter buffer and speaker still hold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """How a conversation is to go.
+
+    Attributes:
+        play: The file to send, None for the sample of the package.
+        loop: Send it again and again.
+        record: Where to record what is received, None not to.
+        seconds: End it after so long, None for no such end.
+        until_played: End it when the file was played.
+        confirm: Ask whether both read the same words.
+        mic: Use microphone and speaker.
+        speaker: Play what is received, if there is a speaker.
+    """
+
+    play: Path | None = None
+    loop: bool = False
+    record: Path | None = None
+    seconds: float | None = None
+    until_played: bool = False
+    confirm: bool = True
+    mic: bool = False
+    speaker: bool = False
+
+
+class Sound:
+    """What one call sends and where what it receives goes."""
+
+    def __init__(self, wishes: Wishes) -> None:
+        """Open files and devices.
+
+        Raises:
+            DeviceError: one of them is not there.
+        """
+        self.source = MeteredSource(_source(wishes))
+        self.heard = Meter()
+        self.path = wishes.record
+        self.recorder = Recorder(wishes.record) if wishes.record is not None else None
+        self.sinks: list[AudioSink] = [self.heard]
+        if self.recorder is not None:
+            self.sinks.append(self.recorder)
+        speaker = _speaker(wishes)
+        if speaker is not None:
+            self.sinks.append(speaker)
+
+    def attach(self, call: Call) -> None:
+        """Let the call feed every sink."""
+        for sink in self.sinks:
+            call.add_sink(sink)
+
+
+def _source(wishes: Wishes) -> AudioSource:
+    if wishes.mic:
+        from securecall.media.devices import Microphone
+
+        return Microphone()
+    return FileSource(wishes.play or sample_path(), loop=wishes.loop)
+
+
+def _speaker(wishes: Wishes) -> AudioSink | None:
+    if not (wishes.mic or wishes.speaker):
+        return None
+    from securecall.media.devices import Speaker
+
+    try:
+        return Speaker()
+    except (SecurecallError, OSError):
+        if wishes.mic:
+            raise
+        return None  # only wished for if there is one
+
+
+async def converse(call: Call, wishes: Wishes, sound: Sound, output: Output) -> None:
+    """Lead a call to its end and tell what happens; hangs up.
+
+    Raises:
+        CallFailed, SecurityError, NetworkError: it did not come about or broke off.
+    """
+    sound.attach(call)
+    began = time.monotonic()
+    output.tell("state", state="calling" if call.outgoing else "answering", peer=call.peer)
+    error: SecurecallError | None = None
+    try:
+        async with call:
+            await _lead(call, wishes, sound, output, began)
+    except SecurecallError as e:
+        error = e
+    _account(call, sound, output, error)
+    if error is not None:
+        raise error
+
+
+async def _lead(call: Call, wishes: Wishes, sound: Sound, output: Output, began: float) -> None:
+    if call.outgoing:
+        await call.ringing()
+        if call.state is State.RINGING:
+            output.tell("state", state="ringing", peer=call.peer)
+    security = await call.connected()
+    setup_ms = round((time.monotonic() - began) * 1000, 1)
+    output.tell("state", state="connected", peer=call.peer, setup_ms=setup_ms)
+    output.tell("security", **security_fields(security))
+    comparing: asyncio.Task[None] | None = None
+    try:
+        words = call.sas
+    except UsageError:
+        pass  # no identities, no words: the level says so
+    else:
+        output.tell("words", words=list(words.words), digits=words.digits)
+        if wishes.confirm:
+            comparing = asyncio.ensure_future(_compare(call, output, words.words))
+    try:
+        await _talk(call, wishes, sound, output, comparing)
+    finally:
+        if comparing is not None:
+            comparing.cancel()
+
+
+async def _compare(call: Call, output: Output, words: tuple[str, ...]) -> None:
+    same = await output.ask(f"Do you both read: {' '.join(words)}?", "confirm", "differ")
+    if same is False:
+        raise IdentityMismatch(
+            "you read different words, so somebody may sit between you; the call was ended"
+        )
+    if same:
+        output.tell("security", **security_fields(await call.confirm_sas()))
+
+
+async def _talk(
+    call: Call,
+    wishes: Wishes,
+    sound: Sound,
+    output: Output,
+    comparing: asyncio.Task[None] | None,
+) -> None:
+    """Show the meters until the conversation is over."""
+    began = time.monotonic()
+    played: float | None = None
+    ended = asyncio.ensure_future(call.ended())
+    try:
+        while not ended.done():
+            now = time.monotonic()
+            output.tell(
+                "levels",
+                seconds=round(now - began, 2),
+                sent_dbfs=round(sound.source.meter.dbfs, 1),
+                received_dbfs=round(sound.heard.dbfs, 1),
+            )
+            if comparing is not None and comparing.done():
+                comparing.result()  # different words end the call here
+                comparing = None
+            if played is None and sound.source.finished.is_set():
+                played = now
+            if wishes.seconds is not None:
+                if now - began >= wishes.seconds:
+                    return
+            elif wishes.until_played and played and now - played > _TAIL_SECONDS and not comparing:
+                return
+            await asyncio.wait({ended}, timeout=_REDRAW_SECONDS)
+        ended.result()
+    finally:
+        ended.cancel()
+
+
+def _account(call: Call, sound: Sound, output: Output, error: SecurecallError | None) -> None:
+    statistics = call.statistics()
+    report = call.report
+    output.tell(
+        "ended",
+        reason=report.ended.value if report.ended else "",
+        error="" if error is None else str(error),
+        sent_seconds=round(report.media_seconds[0], 2),
+        received_seconds=round(report.media_seconds[1], 2),
+        lost=statistics.lost if statistics else 0,
+        forged=statistics.forged if statistics else 0,
+    )
+    if sound.recorder is not None and sound.recorder.seconds:
+        output.tell("recorded", path=str(sound.path), seconds=round(sound.recorder.seconds, 2))
+    output.tell("report", report=report.to_object(), text=report.who_could_have_listened())

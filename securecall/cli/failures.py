@@ -1,0 +1,103 @@
+"""What went wrong, in one line, what to do about it, in another, and the exit code for programs."""
+
+from __future__ import annotations
+
+from securecall.errors import (
+    CallFailed,
+    ConnectFailed,
+    DeviceError,
+    EndReason,
+    LocalError,
+    NetworkError,
+    ProtocolError,
+    Reason,
+    SecurecallError,
+    SecurityError,
+    UsageError,
+    WrongPassphrase,
+)
+
+OK, USAGE, NETWORK, PROTOCOL, SECURITY, CALL_FAILED, LOCAL, INTERRUPTED = 0, 2, 3, 4, 5, 6, 7, 130
+
+_CODES = (
+    (UsageError, USAGE),
+    (NetworkError, NETWORK),
+    (ProtocolError, PROTOCOL),
+    (SecurityError, SECURITY),
+    (CallFailed, CALL_FAILED),
+    (LocalError, LOCAL),
+)
+_SECURITY_HINTS = {
+    Reason.IDENTITY_CHANGED: (
+        "Reach this person another way and ask if they have a new device; "
+        "then: securecall contacts --forget ADDRESS"
+    ),
+    Reason.TICKET_REFUSED: "Ask for a new ticket: one ticket is good for one person and one time.",
+    Reason.BINDING_MISMATCH: "Somebody sits between you two. Use another network, or a ticket.",
+    Reason.FINGERPRINT_MISMATCH: "Somebody sits between you two. Use another network, or a ticket.",
+    Reason.IDENTITY_MISSING: "Ask the other person to call with securecall, or use a ticket.",
+    Reason.DOWNGRADE: "Do not talk on a weaker call. Use another network, or a ticket.",
+    Reason.BELOW_POLICY: "Compare the words of a call once, or ask for less with --require.",
+    Reason.CERTIFICATE: "Check --server-name and --authorities; somebody may be pretending.",
+    Reason.VERIFYING_TIMEOUT: "Call again and compare the words while you talk.",
+}
+_END_HINTS = {
+    EndReason.BUSY: "Try again later.",
+    EndReason.DECLINED: "They do not want to talk now.",
+    EndReason.NO_ANSWER: "Try again later.",
+    EndReason.UNREACHABLE: "Ask if they are waiting for the call: securecall answer",
+    EndReason.NOT_FOUND: "Check the address.",
+    EndReason.PEER_VANISHED: "Call again; the network or the other program stopped.",
+}
+
+_RULE_HINTS = {
+    "ticket": "Copy the whole ticket: it begins with securecall:1:",
+    "canonical address": "Write an address such as sip:bob@clinic.example, or use a ticket.",
+}
+_HINTS = (
+    (ConnectFailed, "Check that the other side is listening: host, port, firewall."),
+    (NetworkError, "Check the network and try again."),
+    (WrongPassphrase, "Try again; without the passphrase nobody can open the keys."),
+    (DeviceError, "Check the file or the device."),
+    (LocalError, "Check the folder (--home) and its permissions."),
+    (UsageError, "See: securecall --help"),
+)
+_STOP = "Do not go on. Reach this person another way and compare keys."
+_BUG = "This is a bug in securecall. Run it again with --debug and report what it prints."
+
+
+def exit_code(error: BaseException) -> int:
+    """Return the exit code that stands for an error; 1 for one that is a bug of ours."""
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    return next((code for kind, code in _CODES if isinstance(error, kind)), 1)
+
+
+def what_happened(error: BaseException) -> str:
+    """Return one line without a line break."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def what_to_do(error: BaseException) -> str:
+    """Return one line of advice."""
+    match error:
+        case SecurityError():
+            return _SECURITY_HINTS.get(error.reason, _STOP)
+        case CallFailed():
+            return _END_HINTS.get(error.reason, "Call again.")
+        case ProtocolError():
+            return _RULE_HINTS.get(error.rule, "The other side breaks a rule; tell its maker.")
+        case _:
+            return next((hint for kind, hint in _HINTS if isinstance(error, kind)), _BUG)
+
+
+def fields(error: SecurecallError) -> dict[str, object]:
+    """Return the error as plain values, for `--json`."""
+    reason = getattr(error, "reason", None)
+    return {
+        "kind": type(error).__name__,
+        "reason": reason.value if isinstance(reason, (Reason, EndReason)) else "",
+        "message": what_happened(error),
+        "advice": what_to_do(error),
+        "exit_code": exit_code(error),
+    }

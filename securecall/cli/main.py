@@ -1,0 +1,215 @@
+"""The securecall command: arguments, dispatch, and one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from securecall import __version__
+from securecall.cli import failures
+from securecall.cli.output import JsonOutput, Output, PeopleOutput
+from securecall.cli.terminal import Terminal
+from securecall.errors import SecurecallError
+
+Command = Callable[[argparse.Namespace, Output], Awaitable[None]]
+
+_LEVELS = ("HOP_BY_HOP", "OPPORTUNISTIC", "E2EE", "VERIFIED")
+_EPILOGUE = """\
+Begin with:  securecall demo        (one minute, no account, no microphone)
+Then:        securecall init        make your keys
+             securecall ticket      invite a friend      securecall answer   wait for the call
+Your friend: securecall call @FILE  with your ticket
+Exit codes: 0 fine, 2 usage, 3 network, 4 protocol, 5 security, 6 call failed, 7 this machine."""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command and leave with its exit code."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command; returns the exit code."""
+    args = parser().parse_args(arguments)
+    if args.debug:
+        logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
+    output: Output = JsonOutput() if args.json else PeopleOutput()
+    command: Command = _command(args.command)
+    try:
+        asyncio.run(_run(command, args, output))
+    except KeyboardInterrupt:
+        return failures.INTERRUPTED
+    except BrokenPipeError:  # whoever read us is gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return failures.LOCAL
+    except SecurecallError as e:
+        if args.debug:
+            raise
+        return _explain(e, args, output)
+    except Exception as e:  # the last line of defence: nobody who calls gets a traceback
+        if args.debug:
+            raise
+        _print_error(e)
+        return failures.exit_code(e)
+    return failures.OK
+
+
+async def _run(command: Command, args: argparse.Namespace, output: Output) -> None:
+    await command(args, output)
+
+
+def _explain(error: SecurecallError, args: argparse.Namespace, output: Output) -> int:
+    if args.json:
+        output.tell("error", **failures.fields(error))
+    else:
+        output.tell("error")
+        _print_error(error)
+    return failures.exit_code(error)
+
+
+def _print_error(error: BaseException) -> None:
+    screen = Terminal(sys.stderr)
+    screen.say(screen.paint(f"securecall: {failures.what_happened(error)}", "red"))
+    screen.say(f"            {failures.what_to_do(error)}")
+
+
+def _command(name: str) -> Command:
+    """Return the command; each is imported when it is used, so that --help is quick."""
+    if name == "demo":
+        from securecall.cli.demo import demo
+
+        return demo
+    if name in ("call", "answer"):
+        from securecall.cli import calling
+
+        return calling.call if name == "call" else calling.answer
+    from securecall.cli import commands
+
+    return {
+        "init": commands.init,
+        "ticket": commands.ticket,
+        "contacts": commands.contacts,
+        "verify": commands.verify,
+    }[name]
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    top = argparse.ArgumentParser(
+        prog="securecall",
+        description="Calls nobody in between can listen to.",
+        epilog=_EPILOGUE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"securecall {__version__}")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--json", action="store_true", help="one JSON object per line")
+    common.add_argument("--debug", action="store_true", help="log, and show tracebacks")
+    home = argparse.ArgumentParser(add_help=False)
+    home.add_argument("--home", default="~/.securecall", help="folder of your keys (%(default)s)")
+    home.add_argument("--passphrase-file", type=Path, metavar="FILE", help="read it from here")
+    home.add_argument("--keyring", action="store_true", help="keep the passphrase in the keyring")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, does: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name,
+            help=does,
+            description=does[0].upper() + does[1:] + ".",
+            parents=[common, *parents],
+        )
+
+    init = add("init", "make your keys", home)
+    init.add_argument(
+        "--claim", action="append", default=[], metavar="ADDRESS", help="an address of yours"
+    )
+    _add_place(add("ticket", "invite one person to call you", home))
+    _add_call(add("call", "call somebody", home))
+    _add_answer(add("answer", "wait for calls", home))
+    verify = add("verify", "compare keys with a contact, once for all calls", home)
+    verify.add_argument("contact", help="an address, or the first digits of a key")
+    verify.add_argument("--confirm", action="store_true", help="you compared: mark as verified")
+    verify.add_argument("--code", metavar="TEXT", help="what you scanned from the other's screen")
+    contacts = add("contacts", "list the people you know", home)
+    contacts.add_argument("--forget", metavar="CONTACT", help="drop this contact's key")
+    demo = add("demo", "see what securecall does, in less than a minute")
+    demo.add_argument("--fast", action="store_true", help="shorter calls and no pauses, for tests")
+    demo.add_argument("--keep", type=Path, metavar="DIR", help="where to leave the recordings")
+    return top
+
+
+def _add_place(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--host", default="", help="address your friend connects to")
+    command.add_argument("--port", type=_port, default=5061, help="port to wait on (%(default)s)")
+    command.add_argument(
+        "--minutes", type=_minutes, default=7 * 1440, help="valid for so long (7 days)"
+    )
+    command.add_argument("--out", type=Path, metavar="FILE", help="write the ticket here as well")
+
+
+def _add_talk(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--play", type=Path, metavar="FILE", help="send this WAV file")
+    command.add_argument("--record", type=Path, metavar="FILE", help="record the other side")
+    command.add_argument("--seconds", type=float, help="hang up after so long")
+    command.add_argument("--mic", action="store_true", help="use microphone and speaker")
+    command.add_argument("--speaker", action="store_true", help="use the speaker, if there is one")
+    command.add_argument("--require", choices=_LEVELS, help="talk at this level or not at all")
+    command.add_argument(
+        "--confirm", choices=("ask", "never"), default="ask", help="compare words (%(default)s)"
+    )
+    account = command.add_argument_group("with a SIP account")
+    account.add_argument("--account", default="", metavar="SIP", help="your SIP address")
+    account.add_argument("--server", type=_place, metavar="HOST:PORT", help="its server")
+    account.add_argument("--server-name", default="", help="name the server must prove")
+    account.add_argument("--authorities", type=Path, metavar="PEM", help="trust these for it")
+    account.add_argument(
+        "--danger-plain-dtls", action="store_true",
+        help="talk without proof of identity: the server can listen",
+    )  # fmt: skip
+
+
+def _add_call(command: argparse.ArgumentParser) -> None:
+    command.add_argument("target", help="a ticket, @FILE or - with a ticket, or an address")
+    command.add_argument(
+        "--scanned", action="store_true", help="you scanned the ticket from the other's screen"
+    )
+    _add_talk(command)
+
+
+def _add_answer(command: argparse.ArgumentParser) -> None:
+    _add_place(command)
+    _add_talk(command)
+    command.add_argument("--ticket", action="store_true", help="make a ticket first")
+    command.add_argument("--once", action="store_true", help="end after one call")
+    command.add_argument("--auto-accept", action="store_true", help="take calls without asking")
+    command.add_argument(
+        "--listen", type=_place, metavar="HOST:PORT", help="where the server calls"
+    )
+    command.add_argument("--certificate", type=Path, metavar="PEM", help="for --listen")
+    command.add_argument("--key", type=Path, metavar="PEM", help="for --listen")
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError("a port is 0 to 65535")
+    return port
+
+
+def _minutes(text: str) -> float:
+    minutes = float(text)
+    if not 0 < minutes <= 366 * 1440:
+        raise argparse.ArgumentTypeError("a ticket is valid for more than nothing, at most a year")
+    return minutes
+
+
+def _place(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdecimal():
+        raise argparse.ArgumentTypeError("write HOST:PORT")
+    return host.strip("[]"), _port(port)

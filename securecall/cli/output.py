@@ -1,0 +1,255 @@
+"""What the command says: JSON lines for programs, sentences and a live line for people."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import threading
+from collections.abc import Mapping
+from typing import Final, Protocol, TextIO
+
+from securecall.cli.terminal import Terminal, safe
+from securecall.policy import SecurityLevel, SecurityState
+
+Fields = Mapping[str, object]
+
+_LEVEL_STYLES: Final = {"VERIFIED": "green", "E2EE": "green", "OPPORTUNISTIC": "yellow"}
+
+
+class Output(Protocol):
+    """Where events go and answers come from."""
+
+    def tell(self, kind: str, /, **fields: object) -> None:
+        """Say that something happened; the kinds and their fields are listed in docs/cli.md."""
+        ...
+
+    async def ask(self, question: str, yes: str, no: str) -> bool | None:
+        """Ask a yes-or-no question; None if there is no answer.
+
+        Args:
+            question: For people.
+            yes: The word a program writes for yes.
+            no: The word a program writes for no.
+        """
+        ...
+
+
+class Lines:
+    """Lines from standard input, without blocking the event loop."""
+
+    def __init__(self, descriptor: int = 0) -> None:
+        """Say which descriptor; nothing is read before the first line is asked for."""
+        self._descriptor = descriptor
+        self._queue: asyncio.Queue[str | None] = asyncio.Queue()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def next(self) -> str | None:
+        """Return the next line without its end, None at the end of input."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            # A daemon on the bare descriptor: it may still wait when the process ends.
+            threading.Thread(target=self._read, args=(self._loop,), daemon=True).start()
+        line = await self._queue.get()
+        if line is None:
+            self._queue.put_nowait(None)
+        return line
+
+    def _read(self, loop: asyncio.AbstractEventLoop) -> None:
+        waiting = b""
+        while True:
+            try:
+                more = os.read(self._descriptor, 4096)
+            except OSError:
+                more = b""
+            waiting += more
+            *whole, waiting = waiting.split(b"\n")
+            lines: list[str | None] = [line.decode("utf-8", "replace").strip() for line in whole]
+            if not more:
+                lines.append(None)
+            try:
+                for line in lines:
+                    loop.call_soon_threadsafe(self._queue.put_nowait, line)
+            except RuntimeError:  # the loop is closed: nobody listens any more
+                return
+            if not more:
+                return
+
+
+class JsonOutput:
+    """One JSON object per line; answers are words on standard input."""
+
+    def __init__(self, out: TextIO | None = None, lines: Lines | None = None) -> None:
+        """Write to `out`, read answers from `lines`."""
+        self._out = out if out is not None else sys.stdout
+        self._lines = lines or Lines()
+
+    def tell(self, kind: str, /, **fields: object) -> None:
+        """Write the event."""
+        self._out.write(json.dumps({"type": kind, **fields}) + "\n")
+        self._out.flush()
+
+    async def ask(self, question: str, yes: str, no: str) -> bool | None:
+        """Wait for one of the two words; other lines are skipped."""
+        while (line := await self._lines.next()) is not None:
+            if line in (yes, no):
+                return line == yes
+        return None
+
+
+class PeopleOutput:
+    """Sentences, and on a terminal one live line with meters."""
+
+    def __init__(self, terminal: Terminal | None = None, lines: Lines | None = None) -> None:
+        """Write to `terminal`, read answers from `lines`."""
+        self.terminal = terminal or Terminal()
+        self._lines = lines or Lines()
+        self._state = ""
+        self._level = ""
+        self._words = ""
+
+    def tell(self, kind: str, /, **fields: object) -> None:
+        """Write a sentence, or draw the live line again."""
+        writer = getattr(self, f"_on_{kind}", None)
+        if writer is not None:
+            writer(fields)
+
+    async def ask(self, question: str, yes: str, no: str) -> bool | None:
+        """Ask on the terminal; y or n, anything else is no answer."""
+        if not sys.stdin.isatty():
+            return None
+        self.terminal.say(f"{question} [y/N] ")
+        line = await self._lines.next()
+        answer = (line or "").lower()[:1]
+        return {"y": True, "n": False}.get(answer)
+
+    def _say(self, text: str, *styles: str) -> None:
+        self.terminal.say(self.terminal.paint(text, *styles))
+
+    def _on_identity(self, f: Fields) -> None:
+        done = "Made a new identity in" if f["created"] else "There is an identity in"
+        self._say(f"{done} {f['home']}")
+        self._say(f"Your key: {f['address']}", "dim")
+        if f["created"]:
+            self._say("Keep the passphrase: nobody can open the keys without it.")
+
+    def _on_ticket(self, f: Fields) -> None:
+        self._say("A ticket for one person, for one call. Send it to your friend:", "bold")
+        self._say("")
+        self.terminal.say(str(f["ticket"]))
+        self._say("")
+        self._say("Whoever holds it can call you, so send it over a channel you trust.", "dim")
+        self._say(f"Your friend runs:   securecall call @FILE    at {f['host']}:{f['port']}", "dim")
+
+    def _on_listening(self, f: Fields) -> None:
+        self._say(f"Waiting for calls on {f['host']}:{f['port']}. Ctrl-C ends it.")
+
+    def _on_incoming(self, f: Fields) -> None:
+        known = "whose key you know" if f["known"] else "not proven yet"
+        self._say(f"A call from {safe(str(f['caller']))} ({known}).", "bold")
+
+    def _on_state(self, f: Fields) -> None:
+        self._state = str(f["state"])
+        if self.terminal.live:
+            self.terminal.show(f"  {self._state} …")
+        else:
+            self._say(f"{self._state} {safe(str(f.get('peer', '')))}".rstrip())
+
+    def _on_security(self, f: Fields) -> None:
+        level = str(f["level"])
+        if level == self._level:
+            return
+        self._level = level
+        style = _LEVEL_STYLES.get(level, "red")
+        quantum = ", safe against quantum computers" if f["pq"] else ""
+        self._say(f"{f['level_words']}{quantum}.", style, "bold")
+        self._say(f"  {f['reason']}; {f['srtp_profile']}", "dim")
+        for warning in _texts(f["warnings"]):
+            self._say(f"  {warning}", "yellow")
+
+    def _on_words(self, f: Fields) -> None:
+        self._words = " ".join(_texts(f["words"]))
+        self._say(f"The words of this call: {self._words}", "bold")
+
+    def _on_levels(self, f: Fields) -> None:
+        if not self.terminal.live:
+            return
+        paint, meter = self.terminal.paint, self.terminal.meter
+        seconds = int(_number(f["seconds"]))
+        style = _LEVEL_STYLES.get(self._level, "red")
+        self.terminal.show(
+            f"  {paint(self._level or '-', style)}  you {meter(_number(f['sent_dbfs']), 12)}"
+            f"  they {meter(_number(f['received_dbfs']), 12)}"
+            f"  {seconds // 60}:{seconds % 60:02d}  {paint(self._words, 'bold')}"
+        )
+
+    def _on_ended(self, f: Fields) -> None:
+        self.terminal.clear()
+        self._state = self._level = self._words = ""
+        self._say(f"The call is over ({f['reason']}).")
+
+    def _on_recorded(self, f: Fields) -> None:
+        self._say(f"Recorded {_number(f['seconds']):.1f} s: {f['path']}")
+
+    def _on_report(self, f: Fields) -> None:
+        self._say("")
+        self._say(safe_lines(str(f["text"])))
+
+    def _on_contact(self, f: Fields) -> None:
+        style = {"VERIFIED": "green", "PINNED": "cyan"}.get(str(f["state"]), "dim")
+        state = self.terminal.paint(str(f["state"]).lower().ljust(10), style)
+        self.terminal.say(f"{state} {safe(str(f['short']))}  ({f['how'] or 'no key yet'})")
+
+    def _on_nobody(self, f: Fields) -> None:
+        self._say("You know nobody yet. A call makes a contact.")
+
+    def _on_number(self, f: Fields) -> None:
+        groups = str(f["number"]).split()
+        self._say(f"Your safety number with {safe(str(f['short']))}:", "bold")
+        for row in range(0, len(groups), 4):
+            self._say("    " + "  ".join(groups[row : row + 4]))
+        if f["picture"]:
+            self.terminal.say(str(f["picture"]))
+        self._say(f"The same as a code: {f['code']}", "dim")
+        if f["state"] == "VERIFIED":
+            self._say("This person is verified.", "green")
+        else:
+            self._say("If both of you see the same number, run this again with --confirm.")
+
+    def _on_note(self, f: Fields) -> None:
+        self._say(str(f["text"]), "dim")
+
+    def _on_error(self, f: Fields) -> None:
+        self.terminal.clear()
+
+
+def security_fields(state: SecurityState) -> dict[str, object]:
+    """Return a snapshot of a call's protection as plain values."""
+    identity = state.identity
+    return {
+        "level": state.level.name,
+        "level_words": state.level.words,
+        "is_e2ee": state.level >= SecurityLevel.E2EE,
+        "reason": state.reason,
+        "keying": state.keying.value,
+        "srtp_profile": state.srtp_profile,
+        "sframe": state.sframe,
+        "pq": state.pq,
+        "group": identity.group if identity else "",
+        "sas_confirmed": state.sas_confirmed,
+        "warnings": list(state.warnings),
+    }
+
+
+def safe_lines(text: str) -> str:
+    """Return text of many lines without any other control character."""
+    return "\n".join(safe(line) for line in text.splitlines())
+
+
+def _texts(value: object) -> list[str]:
+    return [str(v) for v in value] if isinstance(value, (list, tuple)) else []
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, (int, float)) else 0.0

@@ -1,0 +1,108 @@
+"""The demo's screen: acts, short sentences, moving meters, pauses to read; or nothing at all."""
+
+from __future__ import annotations
+
+import asyncio
+import textwrap
+
+from securecall.cli.output import PeopleOutput, safe_lines
+from securecall.cli.terminal import Terminal
+
+_WIDTH = 76
+_INDENT = "   "
+
+
+class Stage:
+    """Where the demo plays.
+
+    Attributes:
+        terminal: None plays in the dark, for `--json`.
+        patient: Pause, so that people can read.
+    """
+
+    def __init__(self, output: object, *, patient: bool) -> None:
+        """Take the terminal of the command's output, if it has one."""
+        self.terminal: Terminal | None = None
+        if isinstance(output, PeopleOutput):
+            self.terminal = output.terminal
+        self.patient = patient and self.terminal is not None and self.terminal.live
+
+    def title(self, left: str, right: str) -> None:
+        """Open the performance."""
+        if self.terminal is not None:
+            gap = " " * max(1, _WIDTH - len(left) - len(right))
+            paint = self.terminal.paint
+            self.terminal.say()
+            self.terminal.say(f" {paint(left, 'bold', 'cyan')}{gap}{paint(right, 'dim')}")
+
+    def act(self, number: int, name: str) -> None:
+        """Begin an act."""
+        if self.terminal is not None:
+            paint = self.terminal.paint
+            rest = "─" * max(0, _WIDTH - len(name) - 5)
+            self.terminal.say()
+            head = f"{paint(f' {number} ', 'bold', 'cyan')} {paint(name, 'bold')}"
+            self.terminal.say(f"{head} {paint(rest, 'dim')}")
+
+    def say(self, text: str, *styles: str) -> None:
+        """Say a sentence or two."""
+        if self.terminal is not None:
+            for line in textwrap.wrap(text, _WIDTH - len(_INDENT)) or [""]:
+                self.terminal.say(_INDENT + self.terminal.paint(line, *styles))
+
+    def row(self, label: str, text: str, *styles: str, mark: str = "") -> None:
+        """Say something about something, in two columns."""
+        if self.terminal is None:
+            return
+        paint = self.terminal.paint
+        width = _WIDTH - len(_INDENT) - 18
+        lines = textwrap.wrap(text, width)
+        for n, line in enumerate(lines):
+            left = label.ljust(15) if n == 0 else " " * 15
+            sign = (mark or " ") if n == 0 else " "
+            self.terminal.say(
+                f"{_INDENT}{paint(left, 'dim')} {paint(sign, *styles)} {paint(line, *styles)}"
+            )
+
+    def meters(self, *pairs: tuple[str, float], seconds: float) -> None:
+        """Draw the live line: meters, each with its label, and the time."""
+        if self.terminal is None or not self.terminal.live:
+            return
+        paint, meter = self.terminal.paint, self.terminal.meter
+        drawn = "  ".join(f"{paint(label, 'dim')} {meter(dbfs, 14)}" for label, dbfs in pairs)
+        self.terminal.show(f"{_INDENT}{drawn}  {int(seconds) // 60}:{int(seconds) % 60:02d}")
+
+    def working(self, text: str) -> None:
+        """Draw the live line: what is being prepared."""
+        if self.terminal is not None:
+            self.terminal.show(_INDENT + self.terminal.paint(f"{text} …", "dim"))
+
+    def settle(self, *, keep: bool) -> None:
+        """End the live line."""
+        if self.terminal is not None:
+            if keep:
+                self.terminal.settle()
+            else:
+                self.terminal.clear()
+
+    def page(self, text: str) -> None:
+        """Show a page of text with a line along its side."""
+        if self.terminal is None:
+            return
+        side = self.terminal.paint("│", "dim")
+        for line in safe_lines(text).splitlines():
+            self.terminal.say(f"{_INDENT}{side} {self._coloured(line)}")
+
+    def _coloured(self, line: str) -> str:
+        if self.terminal is None:
+            return line
+        styles = {"WHO": ("bold",), "Verified": ("green",), "Signed": ("green",), "[!]": ("red",)}
+        for beginning, style in styles.items():
+            if line.startswith(beginning):
+                return self.terminal.paint(line, *style)
+        return line
+
+    async def pause(self, seconds: float) -> None:
+        """Give people time to read."""
+        if self.patient:
+            await asyncio.sleep(seconds)

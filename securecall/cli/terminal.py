@@ -1,0 +1,126 @@
+"""A terminal, or a pipe in its place: colours, meters and one live line where they can be shown."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import unicodedata
+from collections.abc import Mapping
+from typing import Final, TextIO
+
+_CODES: Final = {
+    "bold": "1",
+    "dim": "2",
+    "red": "31",
+    "green": "32",
+    "yellow": "33",
+    "cyan": "36",
+}
+_EIGHTHS: Final = " ▏▎▍▌▋▊▉"
+_QUIET, _LOUD = -54.0, -12.0  # dBFS at the two ends of a meter
+_PLAIN: Final = str.maketrans(
+    {
+        "─": "-", "│": "|", "┌": "+", "┐": "+", "└": "+", "┘": "+", "█": "#", "▕": "[", "▏": "]",
+        "·": "-", "✓": "+", "✗": "x", "…": "~", "→": ">", "▸": ">", "●": "*", "░": " ",
+    }
+)  # fmt: skip
+
+
+class Terminal:
+    """Where people read.
+
+    Attributes:
+        live: A line may be drawn over again.
+        colour: Colours may be used.
+        boxes: The encoding holds box-drawing characters.
+        width: Columns, at most 100.
+    """
+
+    def __init__(
+        self, out: TextIO | None = None, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """Look at the stream and the environment (NO_COLOR, TERM)."""
+        env = os.environ if environment is None else environment
+        self._out = out if out is not None else sys.stdout
+        terminal = self._out.isatty() and env.get("TERM", "") != "dumb"
+        self.live = terminal
+        self.colour = terminal and not env.get("NO_COLOR")
+        self.boxes = _holds_boxes(self._out)
+        self.width = min(100, shutil.get_terminal_size((80, 24)).columns)
+        self._shown = ""
+
+    def paint(self, text: str, *styles: str) -> str:
+        """Return the text in these styles: bold, dim, red, green, yellow, cyan."""
+        if not self.colour or not text:
+            return text
+        return f"\x1b[{';'.join(_CODES[s] for s in styles)}m{text}\x1b[0m"
+
+    def meter(self, dbfs: float, width: int) -> str:
+        """Return a level meter of `width` columns."""
+        share = min(1.0, max(0.0, (dbfs - _QUIET) / (_LOUD - _QUIET)))
+        eighths = round(share * width * 8)
+        if self.boxes:
+            bar = "█" * (eighths // 8)
+            if eighths % 8:
+                bar += _EIGHTHS[eighths % 8]
+            return self.paint(bar, "green") + self.paint("·" * (width - len(bar)), "dim")
+        bar = "#" * (eighths // 8)
+        return bar + "." * (width - len(bar))
+
+    def rule(self, width: int = 0) -> str:
+        """Return a thin horizontal line."""
+        return self.paint("─" * (width or min(78, self.width - 2)), "dim")
+
+    def say(self, text: str = "") -> None:
+        """Write a line that stays, above the live line."""
+        kept = self._shown
+        if kept:
+            self._out.write("\r\x1b[K")
+        self._out.write(self._fit(text) + "\n")
+        if kept:
+            self._out.write(kept)
+        self._out.flush()
+
+    def show(self, text: str) -> None:
+        """Draw the live line again; nothing happens in a pipe."""
+        if not self.live:
+            return
+        self._shown = self._fit(text)
+        self._out.write("\r\x1b[K" + self._shown)
+        self._out.flush()
+
+    def settle(self) -> None:
+        """Let the live line stay as it is and go on below it."""
+        if self._shown:
+            self._shown = ""
+            self._out.write("\n")
+            self._out.flush()
+
+    def clear(self) -> None:
+        """Take the live line away."""
+        if self._shown:
+            self._shown = ""
+            self._out.write("\r\x1b[K")
+            self._out.flush()
+
+    def _fit(self, text: str) -> str:
+        if self.boxes:
+            return text
+        text = text.translate(_PLAIN)
+        encoding = self._out.encoding or "ascii"
+        return text.encode(encoding, "replace").decode(encoding)
+
+
+def safe(text: str, limit: int = 200) -> str:
+    """Return text from elsewhere without control characters; it cannot act on a terminal."""
+    clean = "".join("?" if unicodedata.category(c) in {"Cc", "Cf", "Cs", "Co"} else c for c in text)
+    return clean if len(clean) <= limit else clean[: limit - 1] + "…"
+
+
+def _holds_boxes(out: TextIO) -> bool:
+    try:
+        "─│█▏✓…".encode(out.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
