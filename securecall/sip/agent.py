@@ -527,7 +527,6 @@ class Agent:
             del self._clients[name]
         for key in [k for k, s in self._servers.items() if _gone(s.transaction)]:
             del self._servers[key]
-        # a transaction that only absorbs repetitions of a 2xx keeps nobody waiting
         busy = {id(c.session) for c in self._clients.values() if _waits(c.transaction)}
         busy |= {id(s.session) for s in self._servers.values() if _waits(s.transaction)}
         for session in [s for s in self._sessions if s.idle and id(s) not in busy]:
@@ -538,7 +537,11 @@ class Agent:
 
 
 def _waits(held: ClientTransaction | ServerTransaction) -> bool:
-    return held.state is not State.ACCEPTED
+    """Whether something is still to come; what only absorbs repetitions keeps nobody waiting."""
+    if held.state in (State.CALLING, State.TRYING, State.PROCEEDING):
+        return True
+    invited = isinstance(held, ServerTransaction) and held.request.method == "INVITE"
+    return invited and held.state is State.COMPLETED
 
 
 def _gone(held: ClientTransaction | ServerTransaction) -> bool:

@@ -135,18 +135,21 @@ class Message:
         for key in _MUST:
             if key not in seen:
                 raise SipError(f"{key} is missing", rule="RFC 3261 8.1.1")
-        if not _CALL_ID.fullmatch(self.call_id):
-            raise SipError("Call-ID is malformed", rule="RFC 3261 20.8")
-        for via in self.vias:
-            if via.branch.lower() == "z9hg4bk":
-                raise SipError("the branch has a cookie and no name", rule="RFC 3261 8.1.1.7")
-        _ = self.from_, self.to, self.cseq
+        self._require_names()
         if "contact" in seen:
             self._require_contacts()
         for key in ("expires", "max-forwards", "content-length"):
             if key in seen:
                 most = 255 if key == "max-forwards" else 2**32 - 1
                 _ = parse_number(self.need(key), key, most=most)
+
+    def _require_names(self) -> None:
+        if not _CALL_ID.fullmatch(self.call_id):
+            raise SipError("Call-ID is malformed", rule="RFC 3261 20.8")
+        for via in self.vias:
+            if via.branch.lower() == "z9hg4bk":
+                raise SipError("the branch has a cookie and no name", rule="RFC 3261 8.1.1.7")
+        _ = self.from_, self.to, self.cseq
 
     def _require_contacts(self) -> None:
         for contact in self.contacts:
@@ -201,6 +204,8 @@ class Request(Message):
 
     def require_valid(self) -> None:
         """Refuse what no server may act on; `SipError.status` is the answer it deserves."""
+        if not self.version.upper().startswith("SIP/"):
+            raise SipError("not a request line", rule="RFC 3261 7.1")
         if self.version.upper() != "SIP/2.0":
             raise SipError("only SIP/2.0 is spoken here", rule="RFC 3261 7.1", status=505)
         require_token(self.method, "the method")

@@ -6,6 +6,7 @@ Keys in a=crypto are never kept: that one stood there is all a caller can learn.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -36,6 +37,7 @@ _ICE: Final = re.compile(r"[A-Za-z0-9+/]{1,256}")
 _KINDS: Final = {"audio": Kind.AUDIO, "video": Kind.VIDEO}
 _DIRECTIONS: Final = {d.value: d for d in Direction}
 _SETUPS: Final = {s.value: s for s in Setup}
+_HINT: Final = "x-securecall-id"
 # RFC 3551 6: what a payload type means without an rtpmap
 _STATIC: Final = {
     0: Codec(0, "PCMU", 8000),
@@ -73,6 +75,44 @@ def parse_description(data: bytes) -> Description:
         SipError: it is malformed, larger than 64 KiB, or says something twice that can be
             meant once only.
     """
+    lines = _lines(data)
+    session = _Section()
+    sections: list[_Section] = []
+    order: list[Fingerprint] = []
+    group: list[str] = []
+    for line in lines[3:]:
+        if line[1:2] != "=":
+            raise _bad(f"not a line of SDP: {line[:20]!r}")
+        letter, value = line[0], line[2:]
+        if letter == "m":
+            if len(sections) == MOST_MEDIA:
+                raise _bad(f"more than {MOST_MEDIA} media")
+            sections.append(_media_line(value))
+            continue
+        section = sections[-1] if sections else session
+        before = len(section.fingerprints)
+        _line(section, letter, value, of_session=not sections)
+        order += section.fingerprints[before:]
+        if section is session and letter == "a" and value.startswith("group:BUNDLE"):
+            group += value.split()[1:]
+    return Description(
+        media=tuple(_media(section, session) for section in sections),
+        all_fingerprints=tuple(order),
+        bundle=tuple(group),
+        ice_lite="ice-lite" in session.values,
+    )
+
+
+def _line(section: _Section, letter: str, value: str, *, of_session: bool) -> None:
+    if letter not in (_SESSION_LETTERS if of_session else _MEDIA_LETTERS):
+        raise _bad(f"a {letter!r} line cannot stand here")
+    if letter == "c":
+        section.host = _connection(value)
+    elif letter == "a":
+        _attribute(section, value)
+
+
+def _lines(data: bytes) -> list[str]:
     if len(data) > MOST_BYTES:
         raise _bad(f"more than {MOST_BYTES} bytes")
     try:
@@ -87,36 +127,7 @@ def parse_description(data: bytes) -> Description:
     if [line[:2] for line in lines[:3]] != ["v=", "o=", "s="] or lines[0].strip() != "v=0":
         raise _bad("it does not begin with v=0, o= and s=")
     _require_origin(lines[1][2:])
-    session = _Section()
-    sections: list[_Section] = []
-    order: list[Fingerprint] = []
-    group: list[str] = []
-    for line in lines[3:]:
-        if line[1:2] != "=":
-            raise _bad(f"not a line of SDP: {line[:20]!r}")
-        letter, value = line[0], line[2:]
-        if letter == "m":
-            if len(sections) == MOST_MEDIA:
-                raise _bad(f"more than {MOST_MEDIA} media")
-            sections.append(_media_line(value))
-            continue
-        if letter not in (_MEDIA_LETTERS if sections else _SESSION_LETTERS):
-            raise _bad(f"a {letter!r} line cannot stand here")
-        section = sections[-1] if sections else session
-        if letter == "c":
-            section.host = _connection(value)
-        elif letter == "a":
-            if value.startswith("group:BUNDLE") and not sections:
-                group.extend(value.split()[1:])
-            before = len(section.fingerprints)
-            _attribute(section, value)
-            order.extend(section.fingerprints[before:])
-    return Description(
-        media=tuple(_media(section, session) for section in sections),
-        all_fingerprints=tuple(order),
-        bundle=tuple(group),
-        ice_lite="ice-lite" in session.values,
-    )
+    return lines
 
 
 def build_description(
@@ -160,6 +171,22 @@ def _media_lines(media: MediaDescription) -> list[str]:
         lines.append(f"a=mid:{media.mid}")
     if not media.port:
         return lines
+    lines += _codec_lines(media)
+    lines.append(f"a={media.direction.value}")
+    lines += [f"a=fingerprint:{f}" for f in media.fingerprints]
+    if media.setup is not None:
+        lines.append(f"a=setup:{media.setup.value}")
+    if media.rtcp_mux:
+        lines.append("a=rtcp-mux")
+    if media.identity_hint:
+        lines.append(f"a={_HINT}:{media.identity_hint}")
+    if media.ssrc is not None and media.cname:
+        lines.append(f"a=ssrc:{media.ssrc} cname:{media.cname}")
+    return lines + _ice_lines(media)
+
+
+def _codec_lines(media: MediaDescription) -> list[str]:
+    lines = []
     for codec in media.codecs:
         channels = f"/{codec.channels}" if codec.channels != 1 else ""
         lines.append(f"a=rtpmap:{codec.payload_type} {codec.name}/{codec.clock_rate}{channels}")
@@ -168,21 +195,16 @@ def _media_lines(media: MediaDescription) -> list[str]:
             lines.append(f"a=fmtp:{codec.payload_type} {pairs}")
     if media.kind is Kind.AUDIO:
         lines.append(f"a=ptime:{media.ptime_ms}")
-    lines.append(f"a={media.direction.value}")
-    lines += [f"a=fingerprint:{f}" for f in media.fingerprints]
-    if media.setup is not None:
-        lines.append(f"a=setup:{media.setup.value}")
-    if media.rtcp_mux:
-        lines.append("a=rtcp-mux")
-    if media.identity_hint:
-        lines.append(f"a=x-securecall-id:{media.identity_hint}")
+    return lines
+
+
+def _ice_lines(media: MediaDescription) -> list[str]:
+    lines = []
     if media.ice_ufrag:
         lines += [f"a=ice-ufrag:{media.ice_ufrag}", f"a=ice-pwd:{media.ice_pwd}"]
     lines += [f"a=candidate:{_candidate_text(c)}" for c in media.candidates]
     if media.end_of_candidates:
         lines.append("a=end-of-candidates")
-    if media.ssrc is not None and media.cname:
-        lines.append(f"a=ssrc:{media.ssrc} cname:{media.cname}")
     return lines
 
 
@@ -245,24 +267,9 @@ def _attribute(section: _Section, text: str) -> None:
         name, value = "direction", name
     if name in _ONCE and name in section.values:
         raise _bad(f"a={name} stands twice in one place")
-    if name == "fingerprint":
-        section.fingerprints.append(_fingerprint(value))
-    elif name == "candidate":
-        if len(section.candidates) == MOST_CANDIDATES:
-            raise _bad(f"more than {MOST_CANDIDATES} candidates")
-        section.candidates.append(parse_candidate(value))
-    elif name == "rtpmap":
-        _rtpmap(section, value)
-    elif name == "fmtp":
-        _fmtp(section, value)
-    elif name == "ssrc":
-        number, _, rest = value.partition(" ")
-        ssrc = _number(number, 2**32 - 1, "an SSRC")
-        if rest.startswith("cname:") and "ssrc" not in section.values:
-            section.values["ssrc"] = str(ssrc)
-            section.values["cname"] = rest[6:262]
-    elif name == "crypto":
-        section.values["crypto"] = ""  # the value is a key: not kept
+    read = _READERS.get(name)
+    if read is not None:
+        read(section, value)
     elif name in ("ice-ufrag", "ice-pwd"):
         if not _ICE.fullmatch(value):
             raise _bad(f"a={name} is malformed")
@@ -271,7 +278,27 @@ def _attribute(section: _Section, text: str) -> None:
         section.values[name] = value.strip()[:256]
 
 
-_HINT: Final = "x-securecall-id"
+def _read_fingerprint(section: _Section, value: str) -> None:
+    section.fingerprints.append(_fingerprint(value))
+
+
+def _read_candidate(section: _Section, value: str) -> None:
+    if len(section.candidates) == MOST_CANDIDATES:
+        raise _bad(f"more than {MOST_CANDIDATES} candidates")
+    section.candidates.append(parse_candidate(value))
+
+
+def _read_ssrc(section: _Section, value: str) -> None:
+    number, _, rest = value.partition(" ")
+    ssrc = _number(number, 2**32 - 1, "an SSRC")
+    if rest.startswith("cname:") and "ssrc" not in section.values:
+        section.values["ssrc"] = str(ssrc)
+        section.values["cname"] = rest[6:262]
+
+
+def _read_crypto(section: _Section, value: str) -> None:
+    del value  # a key: that it stood here is all that is kept
+    section.values["crypto"] = ""
 
 
 def _fingerprint(value: str) -> Fingerprint:
@@ -328,6 +355,16 @@ def _fmtp(section: _Section, value: str) -> None:
         if key.strip():
             pairs.append((key.strip().lower(), setting.strip()))
     section.fmtps[int(number)] = tuple(pairs)
+
+
+_READERS: Final[dict[str, Callable[[_Section, str], None]]] = {
+    "fingerprint": _read_fingerprint,
+    "candidate": _read_candidate,
+    "rtpmap": _rtpmap,
+    "fmtp": _fmtp,
+    "ssrc": _read_ssrc,
+    "crypto": _read_crypto,
+}
 
 
 def _media(section: _Section, session: _Section) -> MediaDescription:

@@ -263,14 +263,7 @@ class SipSignaling:
         if self._closed:
             return
         self._closed = True
-        legs = list(self._legs.values())
-        for leg in legs:
-            leg.send(Ended(EndReason.HUNG_UP))
-        if legs:
-            waiting = [asyncio.ensure_future(leg.closed()) for leg in legs]
-            _, late = await asyncio.wait(waiting, timeout=CLOSE_SECONDS)
-            for task in late:
-                task.cancel()
+        await self._hang_up()
         if self._timer is not None:
             self._timer.cancel()
         if self._listener is not None:
@@ -284,6 +277,16 @@ class SipSignaling:
         for asked in self._asked.values():
             if not asked.done():
                 asked.set_result(503)
+
+    async def _hang_up(self) -> None:
+        legs = list(self._legs.values())
+        for leg in legs:
+            leg.send(Ended(EndReason.HUNG_UP))
+        if legs:
+            waiting = [asyncio.ensure_future(leg.closed()) for leg in legs]
+            _, late = await asyncio.wait(waiting, timeout=CLOSE_SECONDS)
+            for task in late:
+                task.cancel()
 
     def perform(self, session: Session, signal: Signal) -> None:
         """Called by legs: signals that this causes are delivered later, never from inside."""

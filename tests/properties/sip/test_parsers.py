@@ -1,0 +1,225 @@
+"""For all bytes: SIP and SDP are read or refused, in one piece or many, in linear work."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import re
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from securecall.errors import ProtocolError
+from securecall.sip import grammar
+from securecall.sip.message import (
+    MOST_BODY_BYTES,
+    MOST_HEADER_BYTES,
+    MessageStream,
+    build_message,
+    parse_message,
+)
+from securecall.sip.sdp import build_description, parse_description
+from tests.paths import vectors
+
+INVITE = (
+    b"INVITE sip:bob@example.com SIP/2.0\r\n"
+    b"Via: SIP/2.0/TLS a.example.com;branch=z9hG4bK1\r\n"
+    b'From: "Alice" <sip:alice@example.com>;tag=1\r\nTo: <sip:bob@example.com>\r\n'
+    b"Call-ID: 1\r\nCSeq: 1 INVITE\r\nContact: <sip:a@a.example.com>\r\n"
+    b"Content-Length: 4\r\n\r\nabcd"
+)
+SDP = (
+    b"v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n"
+    b"m=audio 4000 UDP/TLS/RTP/SAVPF 111 0\r\nc=IN IP4 192.0.2.1\r\na=mid:0\r\n"
+    b"a=rtpmap:111 opus/48000/2\r\na=fmtp:111 useinbandfec=1\r\na=setup:actpass\r\n"
+    b"a=fingerprint:sha-256 00:11:22\r\na=rtcp-mux\r\na=ice-ufrag:abcd\r\na=ice-pwd:efgh\r\n"
+    b"a=candidate:1 1 udp 1 192.0.2.1 4000 typ host\r\na=ssrc:1 cname:x\r\n"
+)
+
+
+def corpus() -> list[bytes]:
+    """Seeds: published messages where they are, ours everywhere."""
+    seeds = [INVITE]
+    for folder in ("sip_rfc4475", "sip_rfc5118", "sip_kamailio"):
+        path = Path(__file__).parents[4] / "shared" / "vectors" / folder
+        if path.exists():
+            seeds += [p.read_bytes() for p in sorted(path.iterdir()) if p.suffix != ".csv"]
+    return seeds
+
+
+def mutated(seeds: list[bytes], number: int, seed: int) -> list[bytes]:
+    chance = random.Random(seed)
+    words = [b"\r\n", b"\r", b"\n", b"\0", b"4294967296", b"-1", b"\xff", b"Content-Length: 9\r\n"]
+    words += [bytes([c]) for c in b'"\\<>;,:=%[]@ ']
+    out = []
+    for _ in range(number):
+        data = bytearray(chance.choice(seeds))
+        for _ in range(chance.randint(1, 6)):
+            at = chance.randrange(len(data) + 1)
+            kind = chance.randrange(4)
+            if kind == 0 and at < len(data):
+                data[at] ^= 1 << chance.randrange(8)
+            elif kind == 1:
+                data[at:at] = chance.choice(words) * chance.choice((1, 1, 1, 40))
+            elif kind == 2:
+                del data[at : at + chance.randint(1, 20)]
+            else:
+                source = chance.choice(seeds)
+                start = chance.randrange(len(source) + 1)
+                data[at:at] = source[start : start + chance.randint(1, 60)]
+        out.append(bytes(data))
+    return out
+
+
+def read(data: bytes) -> bool:
+    try:
+        message = parse_message(data)
+    except ProtocolError:
+        return False
+    _ = build_message(message)
+    return True
+
+
+def test_mutations_of_known_messages_are_read_or_refused():
+    verdicts = [read(data) for data in mutated(corpus(), 4000, seed=1)]
+    assert True in verdicts
+    assert False in verdicts
+
+
+def test_mutations_of_descriptions_are_read_or_refused():
+    folder = Path(__file__).parents[4] / "shared" / "vectors" / "sdp_transform"
+    seeds = [SDP] + ([p.read_bytes() for p in sorted(folder.iterdir())] if folder.exists() else [])
+    for data in mutated(seeds, 4000, seed=2):
+        try:
+            found = parse_description(data)
+        except ProtocolError:
+            continue
+        _ = build_description(found, session_id=1, version=1)
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_a_message_or_a_protocol_error(data):
+    _ = read(data)
+
+
+@given(st.text(alphabet='sip:@[]%;=?<>"\\, \tab1.é\0', max_size=60))
+def test_any_text_is_a_value_or_a_protocol_error(text):
+    for parse in (
+        grammar.parse_uri,
+        grammar.parse_via_list,
+        grammar.parse_cseq,
+        lambda t: grammar.parse_name_addr(t, "From"),
+        lambda t: grammar.parse_name_addr_list(t, "Contact"),
+        lambda t: grammar.parse_value_with_params(t, "Content-Type"),
+        lambda t: grammar.split_tokens(t, "Require"),
+    ):
+        with contextlib.suppress(ProtocolError):
+            parse(text)
+
+
+@given(st.lists(st.integers(1, 40), max_size=40))
+def test_a_stream_yields_the_same_messages_however_it_is_cut(cuts):
+    wire = INVITE + b"\r\n\r\n" + INVITE + INVITE
+    stream, out = MessageStream(), []
+    at = 0
+    for cut in [*cuts, len(wire)]:
+        out += stream.feed(wire[at : at + cut])
+        at += cut
+    assert [build_message(m) for m in out] == [INVITE] * 3
+    assert stream.idle
+
+
+def test_a_stream_is_read_byte_by_byte():
+    stream, out = MessageStream(), []
+    for i in range(len(INVITE)):
+        out += stream.feed(INVITE[i : i + 1])
+    assert [build_message(m) for m in out] == [INVITE]
+
+
+FAMILIES = {
+    "many Via": lambda n: b"Via: SIP/2.0/TLS a;branch=z9hG4bK1\r\n" * n,
+    "one long Via": lambda n: b"Via: " + b"SIP/2.0/TLS a;b," * n + b"\r\n",
+    "nested quotes": lambda n: b'Contact: "' + b'\\"' * n + b'" <sip:a@b>\r\n',
+    "an open quote": lambda n: b'Contact: "' + b"\\\\" * n + b"<sip:a@b>\r\n",
+    "many words": lambda n: b"Contact: " + b"a " * n + b"\r\n",
+    "a long token": lambda n: b"Contact: " + b"a" * n + b"<sip:a@b>\r\n",
+    "many parameters": lambda n: b"Contact: <sip:a@b>" + b";a=b" * n + b"\r\n",
+    "a long user": lambda n: b"Contact: <sip:" + b"a" * n + b">\r\n",
+    "escapes": lambda n: b"Contact: <sip:" + b"%41" * n + b"%4@b>\r\n",
+    "folds": lambda n: b"Subject: a" + b"\r\n a" * n + b"\r\n",
+    "blanks": lambda n: b"Contact: <sip:a@b>" + b" " * n + b"x\r\n",
+    "empty names": lambda n: b"a:\r\n" * n,
+    "commas": lambda n: b"Contact: " + b"<sip:a@b>," * n + b"\r\n",
+}
+
+
+def _seconds(data: bytes) -> float:
+    best = 1e9
+    for _ in range(3):
+        begin = time.perf_counter()
+        _ = read(data)
+        best = min(best, time.perf_counter() - begin)
+    return best
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_work_grows_with_size_and_not_faster(name, monkeypatch):
+    monkeypatch.setattr("securecall.sip.message.MOST_HEADER_BYTES", 1 << 24)
+    monkeypatch.setattr("securecall.sip.headers.MOST_FIELDS", 1 << 24)
+    head, blank, tail = INVITE.partition(b"Contact: <sip:a@a.example.com>\r\n")
+    assert blank
+    small, large = (head + FAMILIES[name](n) + tail for n in (4000, 32000))
+    # Eight times the size: linear work is about 8, quadratic 64. The bound lies well between.
+    assert _seconds(large) < 30 * _seconds(small) + 0.01
+
+
+def test_headers_and_bodies_beyond_the_limits_are_refused_unread():
+    stream = MessageStream()
+    assert stream.feed(b"A" * (MOST_HEADER_BYTES + 5)) == []
+    assert stream.failure is not None
+    with pytest.raises(ProtocolError):
+        stream.feed(b"")
+    large = INVITE.replace(b"Length: 4", b"Length: %d" % (MOST_BODY_BYTES + 1))
+    stream = MessageStream()
+    assert stream.feed(large) == []
+    assert stream.failure is not None
+    assert not read(large + b"x" * MOST_BODY_BYTES)
+
+
+def test_messages_before_a_broken_one_are_kept():
+    stream = MessageStream()
+    assert len(stream.feed(INVITE + b"\x80\r\n\r\n")) == 1
+    assert stream.failure is not None
+
+
+def test_no_key_of_sdes_survives_reading():
+    key = b"d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj"
+    line = b"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:" + key + b"\r\n"
+    found = parse_description(SDP + line)
+    assert found.media[0].has_crypto
+    assert key.decode() not in repr(found)
+    assert key not in build_description(found, session_id=1, version=1)
+    assert not re.search(key.decode()[:12], str([getattr(found, s) for s in found.__slots__]))
+
+
+def test_published_descriptions_are_read_and_written_back_alike():
+    for path in sorted(vectors("sdp_transform").iterdir()):
+        try:
+            found = parse_description(path.read_bytes())
+        except ProtocolError:
+            continue
+        again = parse_description(build_description(found, session_id=1, version=1))
+        for one, other in zip(found.media, again.media, strict=True):
+            assert (one.protocol, one.port, one.formats) == (
+                other.protocol,
+                other.port,
+                other.formats,
+            )
+            if one.port:
+                assert (one.codecs, one.setup) == (other.codecs, other.setup)
+                # the key of an a=crypto is not kept, so neither is the keying it stood for
+                assert one.has_crypto or one.keying is other.keying
+                assert one.candidates == other.candidates
