@@ -283,6 +283,11 @@ class Listener:
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop_task = asyncio.create_task(self._run())
 
+    @property
+    def connections(self) -> int:
+        """How many connections are open or half open."""
+        return len(self._tasks)
+
     async def close(self) -> None:
         """Stop listening and cut every connection."""
         tasks = {self._loop_task, *self._tasks}
