@@ -9,9 +9,10 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from securecall.address import ANONYMOUS, Address
-from securecall.errors import Reason, SecurityError, UsageError
+from securecall.errors import Reason, SecurityError, StatementInvalid, UsageError
 from securecall.keys.device import DeviceKey
 from securecall.keys.encoding import build_base64url, build_json
 from securecall.keys.identity import RootKey
@@ -39,6 +40,9 @@ __all__ = [
     "next_seq",
     "parse_statement",
 ]
+
+
+MAX_REMEMBERED: Final = 4096  # withdrawn devices of one root, over all its statements
 
 
 class StatementChange(enum.StrEnum):
@@ -75,6 +79,7 @@ def merge(known: Statement | None, seen: Statement) -> StatementVerdict:
 
     Raises:
         SecurityError: ROLLBACK, `seen` is older than what is known.
+        StatementInvalid: over the years more devices were withdrawn than we care to remember.
         UsageError: the two have different roots.
     """
     if known is None:
@@ -86,6 +91,8 @@ def merge(known: Statement | None, seen: Statement) -> StatementVerdict:
             "the peer showed an identity statement older than one seen before",
             reason=Reason.ROLLBACK,
         )
+    if len({*known.revoked, *seen.revoked}) > MAX_REMEMBERED:
+        raise StatementInvalid("the peer withdrew more devices than anybody has")
     if seen.seq > known.seq:
         return StatementVerdict(
             change=StatementChange.NEWER,

@@ -47,6 +47,7 @@ __all__ = [
     "TrustEvent",
     "TrustState",
     "card_events",
+    "judge_bearer",
     "judge_incoming",
     "judge_outgoing",
     "judge_ticket",
@@ -80,7 +81,7 @@ class Judgement:
         how: What the state rests on, "" at first contact.
         stale: The statement has expired.
         floor: The contact's floor.
-        vouched: A ticket names this root, though no binding is written yet.
+        vouched: A ticket speaks for this root, though no binding may be written yet.
     """
 
     address: Address
@@ -128,6 +129,22 @@ def judge_incoming(book: TrustBook, signalled: Address, claim: Claim) -> Judgeme
     if signalled == ANONYMOUS:
         signalled = Address(Scheme.KEY, claim.statement.root_fp.hex())
     return _judge(book, signalled, claim)
+
+
+def judge_bearer(book: TrustBook, signalled: Address, claim: Claim) -> Judgement:
+    """Judge who calls with a ticket of ours; the proof itself is for `TicketDesk`.
+
+    A ticket vouches for a key, not for an address: a bearer comes under its own `key:` address, or
+    under one that is bound to its root already. Otherwise one ticket could take anybody's name.
+
+    Raises:
+        AddressNotOwned: the bearer signals an address that is not bound to its root.
+        IdentityChanged, Revoked, SecurityError: as for `judge_outgoing`.
+    """
+    found = judge_incoming(book, signalled, claim)
+    if found.state is TrustState.UNKNOWN and found.address.scheme is not Scheme.KEY:
+        raise AddressNotOwned("a ticket does not give its bearer an address; call without one")
+    return replace(found, vouched=True)
 
 
 def card_events(
@@ -243,6 +260,8 @@ def _first_binding(book: TrustBook, event: TrustEvent) -> Binding:
         raise UsageError("the anonymous address belongs to nobody")
     if event.address.scheme is Scheme.KEY and event.address.user != event.root_fp.hex():
         raise UsageError("a key: address belongs to its own root only")
+    if event.how is How.BEARER and event.address.scheme is not Scheme.KEY:
+        raise UsageError("a ticket pins its bearer's key: address only")
     return Binding(
         address=event.address,
         root_fp=event.root_fp,

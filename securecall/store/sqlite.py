@@ -221,9 +221,13 @@ class Store:
 
         Args:
             statement: To go by from now on.
-            forked: The other statement under the same number, as evidence.
+            forked: In case of FORK, either of the two statements under one number: the other one
+                is kept as evidence beside the one to go by.
         """
         name = statement.root_fp.hex()
+        if forked == statement.raw:
+            before = self._rows.read("statements", name)
+            forked = b"" if before is None else records.read_record(before, records.parse_raw)
         changes: list[Change] = [("statements", name, records.build_known_statement(statement))]
         if forked:
             changes.append(("forks", name, forked))

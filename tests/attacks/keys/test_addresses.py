@@ -19,6 +19,7 @@ from securecall.keys.trust import (
     TrustEvent,
     TrustState,
     card_events,
+    judge_bearer,
     judge_incoming,
     judge_outgoing,
     transition,
@@ -138,3 +139,14 @@ def test_a_spoofed_from_with_a_pinned_name_is_refused_and_changes_nothing():
     with pytest.raises(IdentityChanged):
         judge_incoming(book, BOB, eve_as_bob())
     assert judge_incoming(book, BOB, bob()).state is TrustState.PINNED
+
+
+def test_a_ticket_does_not_buy_bobs_name():
+    with pytest.raises(AddressNotOwned):
+        judge_bearer(TrustBook(), BOB, eve_as_bob())
+    with pytest.raises(UsageError):
+        done(TrustBook(), Act.PIN, How.BEARER, BOB, EVE_ROOT)
+    # control: pinned under the name she signalled, Eve is Bob from then on
+    poisoned = done(TrustBook(), Act.PIN, How.CONTACT, BOB, EVE_ROOT)
+    with pytest.raises(IdentityChanged):
+        judge_outgoing(poisoned, BOB, bob())

@@ -434,6 +434,15 @@ def test_a_fork_leaves_only_what_both_list_and_nothing_either_withdrew():
         ]
 
 
+def test_withdrawals_are_remembered_within_bounds():
+    known = parsed()
+    with pytest.raises(StatementInvalid):
+        for number in range(1, 40):
+            names = [f"{number}-{n}" for n in range(150)]
+            known = merge(known, parsed(seq=NOW * 1000 + number, revoked=names)).statement
+    assert len(known.revoked) <= 4096
+
+
 def test_statements_of_different_roots_do_not_mix():
     with pytest.raises(UsageError):
         merge(parsed(), parsed(root_key(2)))

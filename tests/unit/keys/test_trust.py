@@ -24,6 +24,7 @@ from securecall.keys.trust import (
     TrustEvent,
     TrustState,
     card_events,
+    judge_bearer,
     judge_incoming,
     judge_outgoing,
     judge_ticket,
@@ -181,7 +182,7 @@ def test_judging_changes_nothing():
 @pytest.mark.parametrize("act", [act for (_, act) in NEXT])
 @pytest.mark.parametrize("state", BOOKS)
 def test_the_table_is_what_happens(state, act):
-    how = sorted(ALLOWED[act])[0]
+    how = sorted(ALLOWED[act])[-1]
     root = OTHER if act in (Act.CHANGE, Act.ACCEPT) else ROOT
     if (state, act) in NEXT:
         after, entry = transition(BOOKS[state], event(act, how, root=root))
@@ -297,3 +298,16 @@ def test_a_claim_becomes_a_binding_through_the_card_only():
     assert after.lookup(CAROL) is None
     assert card_events(known, BOB, parsed(OTHER, addresses=[BOB_XMPP]), unix=NOW) == ()
     assert card_events(CHANGED, BOB, statement, unix=NOW) == ()
+
+
+def test_a_bearer_comes_under_its_key_or_an_address_it_has_already():
+    key = parse_address("key:" + ROOT.fingerprint.hex())
+    assert judge_bearer(TrustBook(), ANONYMOUS, claim(key, own=key)).vouched
+    assert judge_bearer(PINNED, BOB, claim()).state is TrustState.PINNED
+    with pytest.raises(AddressNotOwned):
+        judge_bearer(TrustBook(), BOB, claim())
+    with pytest.raises(IdentityChanged):
+        judge_bearer(PINNED, BOB, claim(root=OTHER))
+    assert transition(TrustBook(), event(Act.PIN, How.BEARER, key))[0].lookup(key)
+    with pytest.raises(UsageError):
+        transition(TrustBook(), event(Act.PIN, How.BEARER))

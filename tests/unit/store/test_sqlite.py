@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from securecall.address import Address, Scheme
 from securecall.errors import LocalError, StoreCorrupt, UsageError, WrongPassphrase
 from securecall.keys.statement import merge
 from securecall.keys.ticket_desk import TicketDesk
@@ -21,7 +22,7 @@ from securecall.store.rows import Rows
 from securecall.store.sqlite import FILE, Store
 from securecall.store.vault import MINIMUM_COST, Vault
 from tests.forge_statement import NOW, device_key, parsed, root_key
-from tests.forge_store import BOB, CAROL, change, make_store, passphrase, reopen
+from tests.forge_store import BOB, CAROL, change, make_store, passphrase, pin, reopen
 from tests.paths import PROJECT
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="POSIX file modes and limits")
@@ -109,12 +110,27 @@ def test_forgotten_bindings_are_gone_after_reopening(folder):
     again.close()
 
 
+def test_addresses_are_kept_however_they_are_spelled(folder):
+    store = Store.create(folder, passphrase(), cost=MINIMUM_COST)
+    for user in ("a;b", "a?b", "a%b", "\u00e4", 'a"b'):
+        pin(store, Address(Scheme.SIP, user, "x.example"), 2)
+    book = store.book
+    store.close()
+    again = reopen(folder)
+    assert again.book == book
+    again.close()
+
+
 def test_known_statements_are_kept_as_narrowed(folder):
     store = Store.create(folder, passphrase(), cost=MINIMUM_COST)
     root = root_key()
     assert store.known_statement(root.fingerprint, unix=NOW) is None
     one = parsed(devices=[device_key(1), device_key(2)], revoked=["gone"])
     two = parsed(devices=[device_key(2), device_key(3)])
+    store.save_known_statement(one)
+    # whichever of the two is named, the one that is not gone by is kept beside it
+    store.save_known_statement(merge(one, two).statement, forked=two.raw)
+    assert store.forked_statement(root.fingerprint) == one.raw
     store.save_known_statement(merge(one, two).statement, forked=one.raw)
     store.close()
     again = reopen(folder)
