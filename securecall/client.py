@@ -18,7 +18,7 @@ from securecall.calls.call import Call, CallContext
 from securecall.calls.link import LinkIdentity
 from securecall.calls.machine import State
 from securecall.calls.signaling import Ended, IncomingLeg, Leg, Route, Signaling
-from securecall.contacts import Contact, Contacts
+from securecall.contacts import Contact, Contacts, Expectation
 from securecall.errors import (
     EndReason,
     SecurecallError,
@@ -331,38 +331,18 @@ class Client:
             raise UsageError("this ticket names no direct address; other ways are not built yet")
         target, place = way.address, way.direct
         contacts = self.contacts
-        floor = floor_for(
+        context = self._context(
             policy,
-            contact_floor=contacts.has_floor(target),
+            contacts.expect_ticket(ticket, target, How(how)),
+            contact=target,
             pinned=True,  # the ticket carried the key
             direct=True,
+            own=contacts.own_key_address,
+            expected=target,
+            towards=place[0],
+            ticket=ticket,
         )
-        own = contacts.own_key_address
-        expectation = contacts.expect_ticket(ticket, target, How(how))
-        context = CallContext(
-            policy=policy,
-            floor=floor,
-            peer=target.short,
-            identity=LinkIdentity(
-                statement=contacts.statement,
-                device=contacts.device,
-                root_fp=contacts.root_fp,
-                own_address=str(own),
-                expected_peer=str(target),
-                judge=expectation.judge,
-                ticket_secret=ticket.secret,
-            ),
-            evidence=expectation.evidence,
-            secured=expectation.secured,
-            confirmed=expectation.confirmed,
-            guess_burned=lambda: self._guess_burned(target),
-            clock=self._running_clock(),
-            host=_route_host(place[0]),
-            ticket=how,
-            observe=self._observe,
-        )
-        route = Route(target=target, direct=place)
-        return self._place(context, route, None, audio)
+        return self._place(replace(context, ticket=how), Route(target, direct=place), None, audio)
 
     def _call_address(self, address: Address, audio: AudioSource | None, policy: Policy) -> Call:
         account = next((a for a in self._accounts if not a.direct), None)
@@ -371,37 +351,73 @@ class Client:
                 f"nothing here can reach {address.short}: sign in to a SIP account first, or call "
                 "with a ticket"
             )
-        contacts = self.contacts
-        floor = floor_for(
+        context = self._context(
             policy,
-            contact_floor=contacts.has_floor(address),
-            pinned=contacts.is_pinned(address),
+            self.contacts.expect_outgoing(address),
+            contact=address,
+            pinned=self.contacts.is_pinned(address),
             direct=False,
+            own=account.address,
+            expected=address,
+            towards=account.server_host,
         )
-        expectation = contacts.expect_outgoing(address)
-        context = CallContext(
+        return self._place(context, Route(address), account, audio)
+
+    def _context(
+        self,
+        policy: Policy,
+        expectation: Expectation,
+        *,
+        contact: Address,
+        pinned: bool,
+        direct: bool,
+        own: Address,
+        expected: Address,
+        towards: str,
+        ticket: Ticket | None = None,
+    ) -> CallContext:
+        """Compose what a call has to know.
+
+        Args:
+            policy: Of the call.
+            expectation: What its peer is held to.
+            contact: Whose floor applies.
+            pinned: A key is known for the peer, or a ticket stands for one.
+            direct: No server in between.
+            own: The address we claim.
+            expected: The address the peer has to have; ANONYMOUS leaves that to its key.
+            towards: Host we face, to pick our own address.
+            ticket: The one we call with.
+        """
+        contacts = self.contacts
+        anonymous = expected == ANONYMOUS
+        identity = LinkIdentity(
+            statement=contacts.statement,
+            device=contacts.device,
+            root_fp=contacts.root_fp,
+            own_address=str(own),
+            expected_peer="" if anonymous else str(expected),
+            judge=expectation.judge,
+            ticket_secret=ticket.secret if ticket is not None else None,
+        )
+        return CallContext(
             policy=policy,
-            floor=floor,
-            peer=address.short,
-            identity=None
-            if policy.danger_plain_dtls
-            else LinkIdentity(
-                statement=contacts.statement,
-                device=contacts.device,
-                root_fp=contacts.root_fp,
-                own_address=str(account.address),
-                expected_peer=str(address),
-                judge=expectation.judge,
+            floor=floor_for(
+                policy,
+                contact_floor=not anonymous and contacts.has_floor(contact),
+                pinned=pinned,
+                direct=direct,
             ),
+            peer="a caller without an address" if anonymous else contact.short,
+            identity=None if policy.danger_plain_dtls else identity,
             evidence=expectation.evidence,
             secured=expectation.secured,
             confirmed=expectation.confirmed,
-            guess_burned=lambda: self._guess_burned(address),
+            guess_burned=lambda: self._guess_burned(contact),
             clock=self._running_clock(),
-            host=_route_host(account.server_host),
-            observe=self._observe,
+            host=_route_host(towards),
+            observe=lambda call, output: self._observe(call, expectation, output),
         )
-        return self._place(context, Route(target=address), account, audio)
 
     def _place(
         self,
@@ -462,44 +478,22 @@ class Client:
             leg.send(Ended(EndReason.BUSY))
             self._tell(CallMissed(leg.remote.short, "too many calls at once"))
             return
-        anonymous = leg.remote == ANONYMOUS
-        known = not anonymous and contacts.is_pinned(leg.remote)
-        tickets = account.direct and contacts.has_open_tickets()
-        floor = floor_for(
+        known = leg.remote != ANONYMOUS and contacts.is_pinned(leg.remote)
+        context = self._context(
             policy,
-            contact_floor=not anonymous and contacts.has_floor(leg.remote),
-            pinned=known or tickets,
+            contacts.expect_incoming(leg.remote, direct=account.direct),
+            contact=leg.remote,
+            pinned=known or (account.direct and contacts.has_open_tickets()),
             direct=account.direct,
-        )
-        expectation = contacts.expect_incoming(leg.remote, direct=account.direct)
-        own = contacts.own_key_address if account.direct else account.address
-        context = CallContext(
-            policy=policy,
-            floor=floor,
-            peer="a caller without an address" if anonymous else leg.remote.short,
-            identity=None
-            if policy.danger_plain_dtls
-            else LinkIdentity(
-                statement=contacts.statement,
-                device=contacts.device,
-                root_fp=contacts.root_fp,
-                own_address=str(own),
-                expected_peer="" if anonymous else str(leg.remote),
-                judge=expectation.judge,
-            ),
-            evidence=expectation.evidence,
-            secured=expectation.secured,
-            confirmed=expectation.confirmed,
-            guess_burned=lambda: self._guess_burned(leg.remote),
-            clock=self._running_clock(),
-            host=_route_host(_host_of(leg.path.remote)),
-            observe=self._observe,
+            own=contacts.own_key_address if account.direct else account.address,
+            expected=leg.remote,
+            towards=_host_of(leg.path.remote),
         )
         call = Call(context, Call.begin_incoming, outgoing=False)
         self._calls.add(call)
         call.attach(leg)
         if call.state is State.ALERTING:
-            ring = IncomingCall(call, leg.remote, floor.minimum, known=known)
+            ring = IncomingCall(call, leg.remote, context.floor.minimum, known=known)
             self._incoming.put_nowait(ring)
 
     # -- being told -------------------------------------------------------------------------------
@@ -520,17 +514,19 @@ class Client:
                 queue.get_nowait()  # whoever does not read loses the oldest
             queue.put_nowait(event)
 
-    def _observe(self, call: Call, output: ordering.Output) -> None:
+    def _observe(self, call: Call, expectation: Expectation, output: ordering.Output) -> None:
         match output:
             case ordering.PeerRings():
                 self._tell(CallRinging(call))
             case ordering.Secured(state=state):
+                expectation.settled()
                 self._tell(CallSecured(call, state))
             case ordering.ChangeRefused(why=why):
                 self._tell(CallChangeRefused(call, why))
             case ordering.TransferAsked(target=target):
                 self._tell(TransferRequested(call, target))
             case ordering.Finish(reason=reason, error=error):
+                expectation.settled()
                 self._calls.discard(call)
                 self._tell(CallEnded(call, reason, error))
             case _:

@@ -83,6 +83,7 @@ class Contacts:
         self.desk = TicketDesk(store, store.tickets())
         self._own: list[Address] = [self.own_key_address, *self._own_addresses()]
         self._statement = b""
+        self.handshakes: dict[bytes, Expectation] = {}
         self._publish()
 
     # -- who we are -------------------------------------------------------------------------------
@@ -182,6 +183,26 @@ class Contacts:
         if binding is None:
             raise UsageError(f"no key is known for {address.short}; call them first")
         self.apply(self.event(Act.VERIFY, address, binding.root_fp, how))
+        return self.find(address)
+
+    def add_address(self, person: Address, address: Address) -> Contact:
+        """Put another address on a person's card, because they told us so.
+
+        Where their key claims that address, it is held to that key from now on.
+
+        Raises:
+            UsageError: no key of theirs is known, or the address stands on somebody else's card.
+        """
+        book = self.book
+        binding, card = book.lookup(person), book.contact(person)
+        if binding is None or card is None:
+            raise UsageError(f"no key is known for {person.short}; call them first")
+        added = replace(self.event(Act.ADD_TO_CARD, address, b"", How.USER), card=card.id)
+        self.apply(added)
+        unix = _now()
+        statement = self.store.known_statement(binding.root_fp, unix=unix)
+        if statement is not None:
+            self.apply(*card_events(self.book, person, statement, unix=unix))
         return self.find(address)
 
     def forget(self, address: Address) -> None:
@@ -290,6 +311,7 @@ class Expectation:
         verdict = merge(known, claim.statement)
         merged = verdict.statement
         merged.device(claim.device.id, unix=_now())
+        self._require_alone(claim.root_fp)
         self._merged = merged
         if verdict.change is StatementChange.FORK:
             self._forked = claim.statement.raw
@@ -303,6 +325,25 @@ class Expectation:
             self._judgement = judge_ticket(book, self._address, self._ticket.root_fp, held)
         else:
             self._judgement = judge_outgoing(book, self._address, held)
+
+    def _require_alone(self, root_fp: bytes) -> None:
+        """Let one handshake at a time run with one root: every further one is a further guess.
+
+        Raises:
+            SecurityError: another handshake with this root is under way.
+        """
+        handshakes = self._contacts.handshakes
+        if handshakes.setdefault(root_fp, self) is not self:
+            raise SecurityError(
+                "another call with the same person is being connected; try again in a moment",
+                reason=Reason.HANDSHAKE_FAILED,
+            )
+
+    def settled(self) -> None:
+        """The handshake is over, one way or the other; the next one may begin."""
+        handshakes = self._contacts.handshakes
+        for root_fp in [root for root, held in handshakes.items() if held is self]:
+            del handshakes[root_fp]
 
     def _judge_bearer(self, claim: PeerClaim) -> None:
         contacts = self._contacts
