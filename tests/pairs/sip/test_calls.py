@@ -20,8 +20,15 @@ from securecall.calls.signaling import (
     Signal,
 )
 from securecall.errors import EndReason
-from securecall.media.description import Codec, Description, Fingerprint, Keying, Kind
-from securecall.media.description import MediaDescription, Setup
+from securecall.media.description import (
+    Codec,
+    Description,
+    Fingerprint,
+    Keying,
+    Kind,
+    MediaDescription,
+    Setup,
+)
 from securecall.sip.signaling import SipLeg, SipSignaling
 
 BOB = Address(Scheme.KEY, "b0" * 64)

@@ -306,7 +306,7 @@ def test_half_open_connections_count_and_do_not_starve_the_loop(monkeypatch):
             assert await reader.read() == b""  # one too many: closed at once
         for _, w in idle:
             w.transport.abort()
-        while listener.connections:
+        while listener.connections:  # noqa: ASYNC110 - the loop turns until they are reaped
             await asyncio.sleep(0)
         connection = await tls.connect_direct(*listener.address)
         connection.send(b"x")

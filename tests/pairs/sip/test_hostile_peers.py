@@ -1,0 +1,308 @@
+"""An adapter against a raw TLS peer that breaks rules, or vanishes, in every state of a call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from securecall.calls.signaling import Answered, Ended, Ringing, Route
+from securecall.errors import CertificateError, ConnectFailed, EndReason, UsageError
+from securecall.sip.message import MessageStream, Request, Response, build_message
+from securecall.sip.sdp import build_description
+from securecall.sip.signaling import SipServer, SipSignaling
+from securecall.transport import tls
+from securecall.transport.tls import PemPair, TlsConnection
+from tests.pairs.sip.test_calls import BOB, Ear, description
+from tests.unit.sip.test_agent import answer
+from tests.unit.transport.test_tls import Authority
+
+SDP = build_description(description(5000), session_id=1, version=1)
+JUNK = {
+    "no sip": b"GET / HTTP/1.1\r\n\r\n",
+    "bytes": bytes(range(256)) + b"\r\n\r\n",
+    "two lengths": b"OPTIONS sip:a@b SIP/2.0\r\nContent-Length: 0\r\nl: 5\r\n\r\n",
+    "no length": b"OPTIONS sip:a@b SIP/2.0\r\n\r\n",
+    "an endless header": b"X: " + b"a" * 20000,
+    "a huge body": b"OPTIONS sip:a@b SIP/2.0\r\nContent-Length: 9999999\r\n\r\n",
+}
+STAGES = ("invited", "trying", "ringing", "confirmed", "reinvited")
+
+
+class Peer:
+    """The raw end of one connection."""
+
+    def __init__(self, connection: TlsConnection) -> None:
+        self.connection = connection
+        self._stream = MessageStream()
+        self._ready: list[Request | Response] = []
+
+    async def next(self) -> Request | Response:
+        async with asyncio.timeout(5):
+            while not self._ready:
+                data = await self.connection.receive()
+                assert data, "closed"
+                self._ready += self._stream.feed(data)
+        return self._ready.pop(0)
+
+    def send(self, message: Request | Response) -> None:
+        self.connection.send(build_message(message))
+
+    async def settle(self) -> None:
+        """Return once everything sent before was acted on: requests are answered in order."""
+        self.connection.send(
+            b"OPTIONS sip:x@y SIP/2.0\r\nVia: SIP/2.0/TLS y;branch=z9hG4bKsettle\r\n"
+            b"From: <sip:a@b>;tag=1\r\nTo: <sip:a@b>\r\nCall-ID: s\r\nCSeq: 1 OPTIONS\r\n"
+            b"Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+        )
+        answer = await self.next()
+        assert isinstance(answer, Response)
+        assert answer.status == 200
+
+    async def until_closed(self) -> None:
+        async with asyncio.timeout(5):
+            while await self.connection.receive():
+                pass
+
+
+@asynccontextmanager
+async def callee() -> AsyncIterator[tuple[SipSignaling, Ear, Peer, Request]]:
+    """We call a raw peer; it has our INVITE."""
+    peers: asyncio.Queue[Peer] = asyncio.Queue()
+
+    async def accept(connection: TlsConnection) -> None:
+        peers.put_nowait(Peer(connection))
+        _ = await asyncio.Event().wait()
+
+    listener = await tls.listen_direct("127.0.0.1", 0, accept)
+    alice = await SipSignaling.open()
+    try:
+        ear = Ear(await alice.dial(Route(BOB, listener.address), description()))  # type: ignore[arg-type] # the adapter's own class
+        peer = await peers.get()
+        invite = await peer.next()
+        assert isinstance(invite, Request)
+        yield alice, ear, peer, invite
+    finally:
+        await alice.close()
+        await listener.close()
+
+
+async def bring(stage: str, ear: Ear, peer: Peer, invite: Request) -> None:
+    if stage == "trying":
+        peer.send(answer(invite, 100))
+        await peer.settle()
+    elif stage == "ringing":
+        peer.send(answer(invite, 180))
+        assert await ear.next() == Ringing()
+    elif stage in ("confirmed", "reinvited"):
+        peer.send(answer(invite, 200, body=SDP))
+        assert isinstance(await ear.next(), Answered)
+        assert (await peer.next()).cseq.method == "ACK"
+        if stage == "reinvited":
+            from securecall.calls.signaling import Offered
+
+            ear.leg.send(Offered(description(6000)))
+            assert (await peer.next()).cseq.method == "INVITE"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_peer_that_vanishes_ends_the_call(stage):
+    async def main() -> None:
+        async with callee() as (_, ear, peer, invite):
+            await bring(stage, ear, peer, invite)
+            peer.connection.abort()
+            end = await ear.next()
+            assert isinstance(end, Ended)
+            vanished = {EndReason.PEER_VANISHED, EndReason.UNREACHABLE}
+            assert end.reason in (vanished if stage == "invited" else {EndReason.PEER_VANISHED})
+            async with asyncio.timeout(5):
+                await ear.leg.closed()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("junk", JUNK)
+@pytest.mark.parametrize("stage", STAGES)
+def test_bytes_that_are_no_sip_end_the_connection_and_its_call(stage, junk):
+    async def main() -> None:
+        async with callee() as (_, ear, peer, invite):
+            await bring(stage, ear, peer, invite)
+            peer.connection.send(JUNK[junk])
+            end = await ear.next()
+            assert isinstance(end, Ended)
+            await peer.until_closed()
+            async with asyncio.timeout(5):
+                await ear.leg.closed()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_invalid_messages_are_dropped_and_the_call_goes_on(stage):
+    async def main() -> None:
+        async with callee() as (_, ear, peer, invite):
+            await bring(stage, ear, peer, invite)
+            stray = answer(invite, 200, body=SDP)
+            stray.headers.replace("CSeq", "99999999999 INVITE")
+            peer.send(stray)
+            other = answer(invite, 200, body=SDP)
+            other.headers.replace("Via", "SIP/2.0/TLS x;branch=z9hG4bKguess")
+            peer.send(other)
+            peer.connection.send(
+                b"OPTIONS sip:x SIP/2.0\r\nVia: SIP/2.0/TLS y;branch=z9hG4bK7\r\n"
+                b"From: <sip:a@b>;tag=1\r\n"
+                b"To: <sip:a@b>\r\nCall-ID: z\r\nCSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n"
+            )
+            refused = await peer.next()
+            assert isinstance(refused, Response)
+            assert refused.status == 400
+            assert ear.heard.empty()
+            peer.connection.abort()
+
+    asyncio.run(main())
+
+
+def test_a_caller_that_vanishes_while_ringing_is_told_and_others_go_on():
+    async def main() -> None:
+        rings: asyncio.Queue[Ear] = asyncio.Queue()
+        bob = await SipSignaling.open(listen=("127.0.0.1", 0))
+        bob.on_incoming(lambda leg: rings.put_nowait(Ear(leg)))  # type: ignore[arg-type] # the adapter's own class
+        one, two = await SipSignaling.open(), await SipSignaling.open()
+        first = Ear(await one.dial(Route(BOB, bob.listening), description()))  # type: ignore[arg-type] # the adapter's own class
+        heard_first = await rings.get()
+        second = Ear(await two.dial(Route(BOB, bob.listening), description()))  # type: ignore[arg-type] # the adapter's own class
+        heard_second = await rings.get()
+        junk = await tls.connect_direct(*bob.listening)  # type: ignore[misc] # it listens
+        junk.send(JUNK["bytes"])
+        assert await junk.receive() == b""
+        await junk.close()
+        await one.close()
+        assert isinstance(await heard_first.next(), Ended)
+        heard_second.leg.send(Answered(description(5000)))
+        assert isinstance(await second.next(), Answered)
+        assert first.heard.empty()
+        await two.close()
+        await bob.close()
+
+    asyncio.run(main())
+
+
+def test_a_handler_that_fails_refuses_its_call_and_the_next_one_rings():
+    async def main() -> None:
+        calls: asyncio.Queue[object] = asyncio.Queue()
+        first = [True]
+
+        def sink(leg: object) -> None:
+            if first.pop() if first else False:
+                raise RuntimeError("expected by the test")
+            calls.put_nowait(leg)
+
+        bob = await SipSignaling.open(listen=("127.0.0.1", 0))
+        bob.on_incoming(sink)
+        alice = await SipSignaling.open()
+        ear = Ear(await alice.dial(Route(BOB, bob.listening), description()))  # type: ignore[arg-type] # the adapter's own class
+        end = await ear.next()
+        assert isinstance(end, Ended)
+        assert end.status == 480
+        _ = await alice.dial(Route(BOB, bob.listening), description())
+        async with asyncio.timeout(5):
+            _ = await calls.get()
+        await alice.close()
+        await bob.close()
+
+    asyncio.run(main())
+
+
+# -- through a server -----------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def server(pair: PemPair) -> AsyncIterator[tuple[tls.Listener, asyncio.Queue[Peer]]]:
+    peers: asyncio.Queue[Peer] = asyncio.Queue()
+
+    async def accept(connection: TlsConnection) -> None:
+        peers.put_nowait(Peer(connection))
+        _ = await asyncio.Event().wait()
+
+    listener = await tls.listen("127.0.0.1", 0, accept, certificate=pair)
+    try:
+        yield listener, peers
+    finally:
+        await listener.close()
+
+
+def test_a_server_is_used_only_under_its_verified_name(tmp_path):
+    from securecall.address import parse_address
+
+    authority = Authority(tmp_path)
+    alice_address, bob = parse_address("sip:alice@a.example"), parse_address("sip:bob@a.example")
+
+    async def main() -> None:
+        async with server(authority.issue("a.example")) as (listener, peers):
+            host, port = listener.address
+            wrong = await SipSignaling.open(
+                local=alice_address,
+                server=SipServer(host=host, port=port, name="b.example"),
+                authorities=authority.path,
+            )
+            with pytest.raises(CertificateError):
+                await wrong.dial(Route(bob), description())
+            assert peers.empty()
+            await wrong.close()
+
+            alice = await SipSignaling.open(
+                local=alice_address,
+                server=SipServer(host=host, port=port, name="a.example"),
+                authorities=authority.path,
+            )
+            ear = Ear(await alice.dial(Route(bob), description()))  # type: ignore[arg-type] # the adapter's own class
+            peer = await peers.get()
+            invite = await peer.next()
+            assert isinstance(invite, Request)
+            assert invite.target == "sip:bob@a.example"
+            assert ear.leg.path.verified_name == "a.example"
+            assert not ear.leg.path.direct
+            peer.send(answer(invite, 200, body=SDP))
+            assert isinstance(await ear.next(), Answered)
+            _ = await peer.next()
+            # the connection breaks, the call does not: its BYE finds a new one
+            peer.connection.abort()
+            again = await peers.get()
+            await again.settle()
+            assert ear.heard.empty()
+            ear.leg.send(Ended(EndReason.HUNG_UP))
+            bye = await again.next()
+            assert bye.cseq.method == "BYE"
+            again.send(answer(bye, 200))  # type: ignore[arg-type] # a request, as its method says
+            async with asyncio.timeout(5):
+                await ear.leg.closed()
+            await alice.close()
+
+    asyncio.run(main())
+
+
+def test_without_a_server_only_direct_calls_are_possible():
+    from securecall.address import parse_address
+
+    async def main() -> None:
+        alice = await SipSignaling.open()
+        with pytest.raises(UsageError):
+            await alice.dial(Route(parse_address("sip:bob@b.example")), description())
+        await alice.close()
+
+    asyncio.run(main())
+
+
+def test_a_plain_tcp_server_is_refused():
+    async def main() -> None:
+        plain = await asyncio.start_server(lambda r, w: w.close(), "127.0.0.1", 0)
+        alice = await SipSignaling.open()
+        with pytest.raises(ConnectFailed):
+            await alice.dial(Route(BOB, plain.sockets[0].getsockname()), description())
+        await alice.close()
+        plain.close()
+        await plain.wait_closed()
+
+    asyncio.run(main())
