@@ -71,7 +71,9 @@ class Clock:
             clock = _clocks[id(loop)] = cls()
         return clock
 
-    def __len__(self) -> int:
+    @property
+    def streams(self) -> int:
+        """How many are driven."""
         return len(self._failed)
 
     def add(self, stream: Ticking, failed: Callable[[Exception], None]) -> None:

@@ -16,6 +16,8 @@ from securecall.media.resample import Resampler, to_mono
 _HEADER: Final = struct.Struct("<4sI4s4sIHHIIHH4sI")
 _MAX_DATA: Final = 0xFFFFFFFF - 100
 _APART_SECONDS = 0.1
+# What the standard library raises for files that are none; RuntimeError for chunks out of bounds.
+_BROKEN = (OSError, EOFError, wave.Error, RuntimeError, ValueError, struct.error)
 _INVERT_SIGN = bytes(b ^ 0x80 for b in range(256))
 
 
@@ -60,7 +62,7 @@ class FileSource:
             self._width = self._file.getsampwidth()
             self._rate = self._file.getframerate()
             frames = self._file.getnframes()
-        except (OSError, EOFError, wave.Error) as e:
+        except _BROKEN as e:
             raise DeviceError(f"cannot play {path}: {e}") from e
         if not frames or not 1000 <= self._rate <= 384000 or not 1 <= self._width <= 4:
             self.close()
@@ -86,7 +88,7 @@ class FileSource:
             resampler = self._resampler = Resampler(self._rate, rate)
         try:
             raw = self._file.readframes(max(1, self._rate // 50))
-        except (OSError, EOFError, wave.Error) as e:
+        except _BROKEN as e:
             raise DeviceError(f"the sound file broke off: {e}") from e
         if raw:
             return resampler.process(to_mono(_to_16_bit(raw, self._width), self._channels))

@@ -255,6 +255,8 @@ class OpusDecoder:
         Raises:
             ProtocolError: not an Opus packet.
         """
+        if not payload:  # which libopus would take for a loss of the longest kind
+            raise ProtocolError("an empty Opus packet", rule="RFC 6716 3.4 R1")
         got = self._decode(self._state, payload, len(payload), self._out, len(self._out), 0)
         if got < 0:
             raise ProtocolError(f"not an Opus packet: {_error(got)}", rule="RFC 6716 3.4")
@@ -274,6 +276,8 @@ class OpusDecoder:
         Raises:
             ProtocolError: not an Opus packet.
         """
+        if not following:
+            raise ProtocolError("an empty Opus packet", rule="RFC 6716 3.4 R1")
         return self._guess(following, len(following), 1)
 
     def _guess(self, data: bytes | _Pointer, size: int, fec: int) -> bytes:

@@ -15,7 +15,7 @@ _BIN = 0.005
 _BINS = 64
 _LATE_SHARE = 0.01
 _DECAY_EVERY = 50
-_DECAY = 0.96
+_DECAY = 0.9
 _LOSS_MEMORY = 12.0
 _CALM = 1.0
 _MAX_WAIT = 0.5
@@ -116,7 +116,7 @@ class JitterBuffer:
     """Evens out what one stream's packets suffered on the way, with as little delay as they allow.
 
     All is measured in time, not in packets. `base` is the fastest passage of the last 5 to 10 s.
-    A histogram with a memory of some 25 s holds how much later than that each packet came; its
+    A histogram with a memory of some 10 s holds how much later than that each packet came; its
     99th percentile is the `target` delay. One packet more is added while losses were seen in the
     last 12 s and the codec can recover a lost packet from the one after it. A packet's delay is
     the time between the moment the fastest passage would have brought it and the pull that asks
@@ -206,6 +206,11 @@ class JitterBuffer:
         """Packets between the next to be pulled and the newest, both counted; gaps too."""
         return max(0, _distance(self._next, self._highest) + 1) if self._arrived else 0
 
+    @property
+    def held(self) -> int:
+        """Packets here and not pulled yet."""
+        return sum(entry is not None for entry in self._ring)
+
     def push(
         self, sequence: int, timestamp: int, payload: bytes, now: float, payload_type: int = 0
     ) -> None:
@@ -283,7 +288,8 @@ class JitterBuffer:
             if passage < self._base:
                 self._base = passage
         lateness = passage - self._base
-        self._bins[min(_BINS - 1, int(lateness / _BIN))] += 1.0
+        if lateness < _BINS * _BIN:  # more is an outage, which no buffer of ours could bridge
+            self._bins[int(lateness / _BIN)] += 1.0
         self._decay_in -= 1
         if not self._decay_in:
             self._decay_in = _DECAY_EVERY

@@ -1,0 +1,101 @@
+"""RTCP between two sessions: loss travels back and buys redundancy; time and endings are told."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from securecall.media.codecs import OPUS, PCMU
+from securecall.media.endpoints import ToneSource
+from securecall.media.engine import Gate
+from tests.pairs.media.two_sessions import Pair
+
+
+def is_rtcp(datagram):
+    return 192 <= datagram[1] <= 223
+
+
+def lossy(share, seed=1):
+    chance = random.Random(seed)
+
+    def wire(sender, datagram):
+        lost = sender == "alice" and not is_rtcp(datagram) and chance.random() < share
+        return [] if lost else [datagram]
+
+    return wire
+
+
+@pytest.mark.parametrize("codec", [PCMU, OPUS], ids=lambda c: c.name)
+def test_loss_is_reported_back_and_most_of_it_recovered(codec):
+    pair = Pair(codec, wire=lossy(0.08))
+    pair.alice.source = ToneSource(300.0)
+    pair.clock.step(1500)
+    alice, bob = pair.alice.statistics(), pair.bob.statistics()
+    assert alice.loss_reported == pytest.approx(0.08, abs=0.06)
+    assert bob.lost == pytest.approx(120, abs=50)
+    if codec is OPUS:
+        assert bob.recovered > bob.lost * 0.7
+    assert len({len(d) for d in pair.sent["alice"][300:] if not is_rtcp(d)}) == 1
+
+
+def test_fresh_loss_is_reported_within_about_a_second():
+    pair = Pair(OPUS)
+    pair.clock.step(300)
+    pair.wire = lossy(0.2)
+    pair.clock.step(75)
+    assert pair.alice.statistics().loss_reported > 0.02
+
+
+def test_a_clean_path_reports_nothing_lost_and_a_round_trip():
+    pair = Pair()
+    pair.clock.step(1000)
+    for session in (pair.alice, pair.bob):
+        statistics = session.statistics()
+        assert statistics.loss_reported == 0.0
+        assert statistics.rtt_ms == pytest.approx(0.0, abs=25.0)
+        assert statistics.jitter_ms < 1.0
+
+
+def test_rtcp_is_a_small_share_of_the_traffic():
+    pair = Pair()
+    pair.clock.step(3000)
+    reports = [d for d in pair.sent["alice"] if is_rtcp(d)]
+    assert 8 <= len(reports) <= 30
+
+
+def test_leaving_is_told():
+    pair = Pair()
+    pair.clock.step(50)
+    pair.alice.close()
+    assert pair.bob.peer_left
+    assert is_rtcp(pair.sent["alice"][-1])
+
+
+def test_a_closed_gate_says_nothing_not_even_goodbye():
+    pair = Pair(gate=Gate.CLOSED)
+    pair.clock.step(500)
+    pair.alice.close()
+    assert pair.sent["alice"] == []
+
+
+def test_reordered_and_duplicated_packets_lose_nothing():
+    held = []
+
+    def wire(sender, datagram):
+        if sender != "alice":
+            return [datagram]
+        held.append(datagram)
+        if len(held) < 3:
+            return []
+        out = [held[1], held[0], held[2], held[2]]
+        held.clear()
+        return out
+
+    pair = Pair(wire=wire)
+    pair.alice.source = ToneSource(300.0)
+    pair.clock.step(600)
+    statistics = pair.bob.statistics()
+    assert statistics.lost <= 5
+    assert statistics.duplicates == 0  # SRTP saw them first
+    assert statistics.replayed >= 200
