@@ -13,8 +13,9 @@ from securecall.errors import ProtocolError
 _ROOT_FP = re.compile(r"[0-9a-f]{128}")
 _E164 = re.compile(r"\+[1-9][0-9]{1,14}")
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-# unreserved and user-unreserved of RFC 3261 25.1: what may stand unescaped in a SIP user part
-_SIP_USER_SAFE = "-_.!~*'()&=+$,;?/"
+# unreserved and user-unreserved of RFC 3261 25.1, without ";" and "?": those are read as the
+# beginning of parameters and headers too often to stand in a canonical form
+_SIP_USER_SAFE = "-_.!~*'()&=+$,/"
 
 
 class Scheme(enum.StrEnum):
@@ -112,7 +113,7 @@ def _canonical_host(text: str, host: str) -> str:
 
 
 def _sip_user(text: str, user: str) -> str:
-    if ":" in user or any(c <= " " or c in "<>\"@;?\x7f" for c in user):
+    if ":" in user or any(c <= " " or c in '<>"@;?\x7f' for c in user):
         raise _refused(text, "the user part has a character that no address carries")
     try:
         return unquote_to_bytes(user).decode("utf-8")

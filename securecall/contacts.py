@@ -29,6 +29,7 @@ from securecall.keys.trust import (
     TrustEvent,
     TrustState,
     card_events,
+    judge_bearer,
     judge_incoming,
     judge_outgoing,
     judge_ticket,
@@ -318,7 +319,9 @@ class Expectation:
         held = _MergedClaim(statement=merged, own_address=claim.own_address)
         book = contacts.book
         if self._incoming:
-            self._judgement = judge_incoming(book, self._address, held)
+            bearer = self._direct and bool(claim.ticket_proof)
+            judge = judge_bearer if bearer else judge_incoming
+            self._judgement = judge(book, self._address, held)
             if self._direct:
                 self._judge_bearer(claim)
         elif self._ticket is not None:
