@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from securecall.errors import ProtocolError
 
 _TOKEN = r"[A-Za-z0-9\-.!%*_+`'~]"  # noqa: S105 - a character class of the grammar
-_QUOTED = r'"(?:[^"\\\r\n]|\\[^\r\n])*+"'
+_QUOTED = r'"[^"\\\r\n]*+(?:\\[^\r\n][^"\\\r\n]*+)*+"'
 # hostname, IPv4address or IPv6reference; what is inside the brackets is checked apart
 _HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9\-._]*+)|\[[0-9A-Fa-f:.]++\])"
 _ESCAPED = r"%[0-9A-Fa-f]{2}"
@@ -22,24 +22,29 @@ _UNRESERVED = r"A-Za-z0-9\-_.!~*'()"
 _TOKEN_ONLY: Final = re.compile(rf"{_TOKEN}++")
 _SIP_URI: Final = re.compile(
     rf"([Ss][Ii][Pp][Ss]?):"
-    rf"(?:((?:[{_UNRESERVED}&=+$,;?/]|{_ESCAPED})++(?::(?:[{_UNRESERVED}&=+$,]|{_ESCAPED})*+)?+)@)?+"
+    rf"(?:((?:[{_UNRESERVED}&=+$,;?/]++|{_ESCAPED})++(?::(?:[{_UNRESERVED}&=+$,]++|{_ESCAPED})*+)?+)@)?+"
     rf"({_HOST})(?::([0-9]{{1,5}}))?+"
-    rf"((?:;(?:[{_UNRESERVED}\[\]/:&+$]|{_ESCAPED})++(?:=(?:[{_UNRESERVED}\[\]/:&+$]|{_ESCAPED})++)?+)*+)"
+    rf"((?:;(?:[{_UNRESERVED}\[\]/:&+$]++|{_ESCAPED})++(?:=(?:[{_UNRESERVED}\[\]/:&+$]++|{_ESCAPED})++)?+)*+)"
     rf"(\?(?:[{_UNRESERVED}\[\]/:&+$?=]|{_ESCAPED})*+)?+"
 )
 _OTHER_URI: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*+):([!#-;=?-Z\[\]_a-z~]++)")
-_PARAM: Final = re.compile(
-    rf"[ \t]*+;[ \t]*+({_TOKEN}++)(?:[ \t]*+=[ \t]*+((?:{_TOKEN}|[\[\]:/])++|{_QUOTED}))?+"
+_PARAMS = (
+    rf"(?:[ \t]*+;[ \t]*+{_TOKEN}++"
+    rf"(?:[ \t]*+=[ \t]*+(?:[A-Za-z0-9\-.!%*_+`'~\[\]:/]++|{_QUOTED}))?+)*+"
 )
+_PARAM: Final = re.compile(
+    rf"[ \t]*+;[ \t]*+({_TOKEN}++)(?:[ \t]*+=[ \t]*+([A-Za-z0-9\-.!%*_+`'~\[\]:/]++|{_QUOTED}))?+"
+)
+_TAIL: Final = re.compile(rf"({_PARAMS})[ \t]*+$")
 _COMMA: Final = re.compile(r"[ \t]*+(?:,[ \t]*+|$)")
 # a display name ends where "<" begins
 _NAME_ADDR: Final = re.compile(
-    rf"[ \t]*+({_QUOTED}|(?:{_TOKEN}++[ \t]*+)*+)[ \t]*+<([^<>\r\n \t]++)>"
+    rf"[ \t]*+({_QUOTED}|(?:{_TOKEN}++[ \t]*+)*+)[ \t]*+<([^<>\r\n \t]++)>({_PARAMS})"
 )
-_ADDR_SPEC: Final = re.compile(r"[ \t]*+([^<>\r\n \t,;?\"]++)")
+_ADDR_SPEC: Final = re.compile(rf"[ \t]*+([^<>\r\n \t,;?\"]++)({_PARAMS})")
 _VIA: Final = re.compile(
     rf"[ \t]*+SIP[ \t]*+/[ \t]*+2\.0[ \t]*+/[ \t]*+({_TOKEN}++)[ \t]++({_HOST})"
-    rf"(?:[ \t]*+:[ \t]*+([0-9]{{1,5}}))?+",
+    rf"(?:[ \t]*+:[ \t]*+([0-9]{{1,5}}))?+({_PARAMS})",
     re.IGNORECASE,
 )
 _CSEQ: Final = re.compile(rf"([0-9]{{1,12}}+)[ \t]++({_TOKEN}++)")
@@ -96,36 +101,53 @@ class Uri(NamedTuple):
 
 
 class NameAddr(NamedTuple):
-    """From, To, Contact, Route, Record-Route: an address with parameters."""
+    """From, To, Contact, Route, Record-Route: an address with parameters.
+
+    Attributes:
+        display: As it stood, quotes and all.
+        uri: The address.
+        tail: The parameters as they stood, already known to be well formed.
+    """
 
     display: str
     uri: Uri
-    params: Params
+    tail: str
+
+    @property
+    def params(self) -> Params:
+        """Names in lower case, values as they stood, None for those without."""
+        return parse_params(self.tail)
 
     @property
     def tag(self) -> str:
         """The tag, "" if absent (RFC 3261 19.3)."""
-        for name, value in self.params:
-            if name == "tag":
-                return value or ""
-        return ""
+        return _param(self.tail, "tag", ";tag=")
 
 
 class Via(NamedTuple):
-    """One hop of the way a request took."""
+    """One hop of the way a request took.
+
+    Attributes:
+        transport: In upper case.
+        host: In lower case.
+        port: 0 if absent.
+        tail: The parameters as they stood, already known to be well formed.
+    """
 
     transport: str
     host: str
     port: int
-    params: Params
+    tail: str
+
+    @property
+    def params(self) -> Params:
+        """Names in lower case, values as they stood, None for those without."""
+        return parse_params(self.tail)
 
     @property
     def branch(self) -> str:
         """The transaction's name, "" from an RFC 2543 sender."""
-        for name, value in self.params:
-            if name == "branch":
-                return value or ""
-        return ""
+        return _param(self.tail, "branch", ";branch=")
 
     @property
     def sent_by(self) -> str:
@@ -164,7 +186,8 @@ def parse_uri(text: str) -> Uri:
         scheme, user, host, port, params, headers = found.groups("")
         if host[0] == "[":
             _require_ipv6(host)
-        return Uri(text, scheme.lower(), user, host.lower(), _port(port), params, headers)
+        number = _port(port) if port else 0
+        return Uri(text, scheme.lower(), user, host.lower(), number, params, headers)
     other = _OTHER_URI.fullmatch(text)
     if other is None or other[1].lower() in ("sip", "sips"):
         raise SipError(f"not a URI: {text[:60]!r}", rule="RFC 3261 19.1.1")
@@ -179,11 +202,11 @@ def parse_via_list(text: str) -> list[Via]:
         found = _VIA.match(text, end)
         if found is None:
             raise SipError(f"Via is malformed: {text[:60]!r}", rule="RFC 3261 20.42")
-        transport, host, port = found.groups("")
+        transport, host, port, tail = found.groups("")
         if host[0] == "[":
             _require_ipv6(host)
-        params, end = _params(text, found.end())
-        hops.append(Via(transport.upper(), host.lower(), _port(port), params))
+        end = found.end()
+        hops.append(Via(transport.upper(), host.lower(), _port(port) if port else 0, tail))
         end, more = _next(text, end, "Via")
         if not more:
             return hops
@@ -219,11 +242,11 @@ def parse_cseq(text: str) -> CSeq:
 
 def parse_value_with_params(text: str, what: str) -> tuple[str, Params]:
     """Read a field such as Content-Type: a value in lower case, then parameters."""
-    head, semicolon, _ = text.partition(";")
-    params, end = _params(text, len(head)) if semicolon else ((), len(head))
-    if text[end:].strip(" \t"):
+    head, _, _ = text.partition(";")
+    found = _TAIL.match(text, len(head))
+    if found is None:
         raise SipError(f"{what} is malformed: {text[:60]!r}", rule="RFC 3261 25.1")
-    return head.strip(" \t").lower(), params
+    return head.strip(" \t").lower(), parse_params(found[1])
 
 
 def split_tokens(text: str, what: str) -> list[str]:
@@ -238,27 +261,32 @@ def split_tokens(text: str, what: str) -> list[str]:
 def _name_addr(text: str, start: int, what: str) -> tuple[NameAddr, int]:
     found = _NAME_ADDR.match(text, start)
     if found is not None:
-        display, uri = found[1], parse_uri(found[2])
-    else:
-        found = _ADDR_SPEC.match(text, start)
-        if found is None:
-            raise SipError(f"{what} is malformed: {text[:60]!r}", rule="RFC 3261 20.10")
-        display, uri = "", parse_uri(found[1])
-    params, end = _params(text, found.end())
-    return NameAddr(display.rstrip(" \t"), uri, params), end
+        display, uri, tail = found.groups()
+        return NameAddr(display.rstrip(" \t"), parse_uri(uri), tail), found.end()
+    found = _ADDR_SPEC.match(text, start)
+    if found is None:
+        raise SipError(f"{what} is malformed: {text[:60]!r}", rule="RFC 3261 20.10")
+    return NameAddr("", parse_uri(found[1]), found[2]), found.end()
 
 
-def _params(text: str, start: int) -> tuple[Params, int]:
-    params = []
-    found = _PARAM.match(text, start)
-    while found is not None:
-        params.append((found[1].lower(), found[2]))
-        start = found.end()
-        found = _PARAM.match(text, start)
-    return tuple(params), start
+def parse_params(tail: str) -> Params:
+    """Read well-formed parameters."""
+    return tuple((found[1].lower(), found[2]) for found in _PARAM.finditer(tail))
+
+
+def _param(tail: str, name: str, usual: str) -> str:
+    # Most fields have this one parameter, or begin with it; what is quoted needs the whole scan.
+    if tail.startswith(usual) and '"' not in tail:
+        return tail[len(usual) :].partition(";")[0].rstrip(" \t")
+    for found, value in parse_params(tail):
+        if found == name:
+            return value or ""
+    return ""
 
 
 def _next(text: str, end: int, what: str) -> tuple[int, bool]:
+    if end == len(text):
+        return end, False
     found = _COMMA.match(text, end)
     if found is None:
         raise SipError(f"{what} is malformed near {text[end : end + 30]!r}", rule="RFC 3261 25.1")

@@ -15,7 +15,7 @@ _COMPACT: Final = {
 }  # fmt: skip
 _KNOWN: Final = (
     *_COMPACT.values(), "Accept", "Allow", "Authorization", "Content-Disposition", "CSeq", "Date",
-    "Expires", "Max-Forwards", "MIME-Version", "Min-Expires", "P-Asserted-Identity",
+    "Expires", "Max-Forwards", "MIME-Version", "Min-Expires", "Min-SE", "P-Asserted-Identity",
     "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Require", "RAck", "Reason", "Record-Route",
     "Replaces", "Require", "Retry-After", "Route", "RSeq", "Server", "Unsupported", "User-Agent",
     "Warning", "WWW-Authenticate",
@@ -30,17 +30,25 @@ _NAMES: Final = {
     for letter, name in _COMPACT.items()
     for spelling in (letter, letter.upper())
 }
+_KEYS: Final = {spelling: key for spelling, (key, _) in _NAMES.items()}
 MOST_FIELDS: Final = 256
 
 
 class Headers:
-    """An ordered list of fields; names compare without case, compact forms are spelled out."""
+    """An ordered list of fields; names compare without case, compact forms are spelled out.
 
-    __slots__ = ("_fields",)
+    Attributes:
+        repeated: The lower-case names that stand more than once.
+    """
+
+    __slots__ = ("_first", "_listed", "_received", "repeated")
 
     def __init__(self, fields: Iterable[tuple[str, str]] = ()) -> None:
         """Take (name, value) pairs of our own making; peers' bytes go through `parse_fields`."""
-        self._fields: list[tuple[str, str, str]] = []
+        self._listed: list[tuple[str, str, str]] | None = []
+        self._first: dict[str, str] = {}
+        self._received: list[str] | None = None  # lines, until something changes
+        self.repeated: set[str] = set()
         for name, value in fields:
             self.add(name, value)
 
@@ -50,43 +58,36 @@ class Headers:
         Raises:
             SipError: the value holds a line break, which would begin a field of its own.
         """
-        if "\r" in value or "\n" in value:
-            raise SipError(f"{name} cannot hold a line break", rule="RFC 3261 7.3.1")
-        key, canonical = _NAMES.get(name) or _slow_name(name)
-        self._fields.append((key, canonical, value))
+        self._append(_field(name, value))
 
     def first(self, key: str) -> str | None:
         """The first value under a lower-case name, None if absent."""
-        for found, _, value in self._fields:
-            if found == key:
-                return value
-        return None
+        return self._first.get(key)
 
     def all(self, key: str) -> list[str]:
         """Every value under a lower-case name, in order."""
-        return [value for found, _, value in self._fields if found == key]
+        if key in self.repeated:
+            return [value for found, _, value in self._fields if found == key]
+        value = self._first.get(key)
+        return [] if value is None else [value]
 
     def remove(self, key: str) -> None:
         """Drop every field under a lower-case name."""
-        self._fields = [field for field in self._fields if field[0] != key]
+        self._reset([field for field in self._fields if field[0] != key])
 
     def replace(self, name: str, value: str) -> None:
         """Put one field in place of the first of that name, or append it."""
-        key = name.lower()
-        for i, field in enumerate(self._fields):
-            if field[0] == key:
-                fresh = Headers(((name, value),))
-                self._fields[i] = fresh._fields[0]
+        fresh = _field(name, value)
+        fields = self._fields
+        for i, field in enumerate(fields):
+            if field[0] == fresh[0]:
+                self._reset([*fields[:i], fresh, *fields[i + 1 :]])
                 return
-        self.add(name, value)
+        self._append(fresh)
 
     def insert(self, name: str, value: str) -> None:
         """Put a field before all others."""
-        self._fields[:0] = Headers(((name, value),))._fields
-
-    def keys(self) -> list[str]:
-        """The lower-case name of each field, in order, with repetitions."""
-        return [field[0] for field in self._fields]
+        self._reset([_field(name, value), *self._fields])
 
     def items(self) -> list[tuple[str, str]]:
         """Each field as (name, value), in order."""
@@ -95,15 +96,60 @@ class Headers:
     def copy(self) -> Headers:
         """An independent copy."""
         twin = Headers()
-        twin._fields = self._fields.copy()
+        twin._reset(self._fields)
         return twin
 
     def build(self) -> str:
-        """The fields as lines, each ended by CRLF."""
+        """The fields as lines, each ended by CRLF; untouched ones as they were received."""
+        if self._received is not None:
+            return "\r\n".join([*self._received, ""])
         return "".join([f"{name}: {value}\r\n" for _, name, value in self._fields])
 
+    def read(self, lines: list[str]) -> None:
+        """Fill it with unfolded lines; see `parse_fields`."""
+        keys, first = _KEYS, self._first
+        for line in lines:
+            name, colon, value = line.partition(":")
+            if not colon:
+                raise SipError(f"a header line has no colon: {line[:40]!r}", rule="RFC 3261 7.3.1")
+            key = keys.get(name) or _slow_name(name.rstrip(" \t"))[0]
+            if key in first:
+                self.repeated.add(key)
+            else:
+                first[key] = value.strip(" \t")
+        self._received = lines
+        self._listed = None
+
+    @property
+    def _fields(self) -> list[tuple[str, str, str]]:
+        """(key, name, value) of each; lines of a peer are cut only when all are asked for."""
+        if self._listed is None:
+            self._listed = []
+            for line in self._received or ():
+                name, _, value = line.partition(":")
+                key, canonical = _NAMES.get(name) or _slow_name(name.rstrip(" \t"))
+                self._listed.append((key, canonical, value.strip(" \t")))
+        return self._listed
+
+    def _append(self, field: tuple[str, str, str]) -> None:
+        key, _, value = field
+        self._fields.append(field)
+        self._received = None
+        if key in self._first:
+            self.repeated.add(key)
+        else:
+            self._first[key] = value
+
+    def _reset(self, fields: list[tuple[str, str, str]]) -> None:
+        self._listed, self._received, self._first, self.repeated = [], None, {}, set()
+        for field in fields:
+            self._append(field)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._first
+
     def __len__(self) -> int:
-        return len(self._fields)
+        return len(self._fields if self._received is None else self._received)
 
     def __repr__(self) -> str:
         # values may carry addresses and credentials
@@ -119,15 +165,15 @@ def parse_fields(lines: list[str]) -> Headers:
     if len(lines) > MOST_FIELDS:
         raise SipError(f"more than {MOST_FIELDS} header fields", status=513)
     headers = Headers()
-    fields = headers._fields
-    names = _NAMES
-    for line in lines:
-        name, colon, value = line.partition(":")
-        if not colon:
-            raise SipError(f"a header line has no colon: {line[:40]!r}", rule="RFC 3261 7.3.1")
-        key, canonical = names.get(name) or _slow_name(name.rstrip(" \t"))
-        fields.append((key, canonical, value.strip(" \t")))
+    headers.read(lines)
     return headers
+
+
+def _field(name: str, value: str) -> tuple[str, str, str]:
+    if "\r" in value or "\n" in value:
+        raise SipError(f"{name} cannot hold a line break", rule="RFC 3261 7.3.1")
+    key, canonical = _NAMES.get(name) or _slow_name(name)
+    return key, canonical, value
 
 
 def _slow_name(name: str) -> tuple[str, str]:

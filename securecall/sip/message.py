@@ -29,6 +29,7 @@ _ONCE: Final = frozenset(
     | {"from", "to", "call-id", "cseq"}
 )
 _MUST: Final = ("via", "from", "to", "call-id", "cseq")
+_NUMBERS: Final = (("max-forwards", 255), ("content-length", 2**32 - 1), ("expires", 2**32 - 1))
 _FOLD: Final = re.compile(r"\r\n[ \t]++")
 _CALL_ID: Final = re.compile(r"[A-Za-z0-9\-.!%*_+`'~()<>:\\\"/\[\]?{}@]++")
 _STATUS: Final = re.compile(r"[1-6][0-9]{2}")
@@ -127,21 +128,20 @@ class Message:
         Raises:
             SipError: a mandatory field is missing, repeated or malformed.
         """
-        seen = set()
-        for key in self.headers.keys():  # noqa: SIM118 - a list with repetitions, not a mapping
-            if key in seen and key in _ONCE:
-                raise SipError(f"{key} stands twice", rule="RFC 3261 7.3.1")
-            seen.add(key)
+        headers = self.headers
+        twice = headers.repeated & _ONCE
+        if twice:
+            raise SipError(f"{min(twice)} stands twice", rule="RFC 3261 7.3.1")
         for key in _MUST:
-            if key not in seen:
+            if key not in headers:
                 raise SipError(f"{key} is missing", rule="RFC 3261 8.1.1")
         self._require_names()
-        if "contact" in seen:
+        if "contact" in headers:
             self._require_contacts()
-        for key in ("expires", "max-forwards", "content-length"):
-            if key in seen:
-                most = 255 if key == "max-forwards" else 2**32 - 1
-                _ = parse_number(self.need(key), key, most=most)
+        for key, most in _NUMBERS:
+            text = headers.first(key)
+            if text is not None:
+                _ = parse_number(text, key, most=most)
 
     def _require_names(self) -> None:
         if not _CALL_ID.fullmatch(self.call_id):
@@ -153,6 +153,8 @@ class Message:
 
     def _require_contacts(self) -> None:
         for contact in self.contacts:
+            if "expires" not in contact.tail.lower():
+                continue
             for name, value in contact.params:
                 if name == "expires":
                     _ = parse_number(value or "", "expires", most=2**32 - 1)
@@ -390,8 +392,8 @@ class MessageStream:
     def _head(self) -> Request | Response | None:
         buffer = self._buffer
         # keep-alive line ends between messages (RFC 5626 4.4.1)
-        while buffer[:2] == b"\r\n":
-            del buffer[: len(buffer) - len(buffer.lstrip(b"\r\n"))]
+        while buffer.startswith(b"\r\n"):
+            del buffer[:2]
         end = buffer.find(b"\r\n\r\n", self._searched, MOST_HEADER_BYTES + 4)
         if end < 0:
             if len(buffer) > MOST_HEADER_BYTES:
