@@ -42,6 +42,9 @@ class Clock:
     machine waking from sleep sends no burst. A stream that raises is taken out, and its `failed`
     callback told.
 
+    A process with many calls does well to call `gc.freeze()` once it is up: the collector then
+    passes over what will stay anyway, and its pauses stay below a slot.
+
     Attributes:
         now: Monotonic seconds, the loop's.
         ticks: Ticks of slots that were done.

@@ -73,16 +73,15 @@ class G711Encoder:
     rate: Final = g711.RATE
     samples: Final = g711.RATE // 50
 
-    __slots__ = ("_law",)
+    __slots__ = ("_compress",)
 
     def __init__(self, law: str) -> None:
         """Make an encoder of `law`, "PCMU" or "PCMA"."""
-        self._law = law
-        g711.compress(law, b"\0\0")  # make the tables now, not in the first packet
+        self._compress = g711.compressor(law)
 
     def encode(self, pcm: bytes) -> bytes:
         """Return one byte a sample."""
-        return g711.compress(self._law, pcm)
+        return self._compress(pcm)
 
     def expect_loss(self, fraction: float) -> None:
         """Do nothing: there is no redundancy to be had."""
@@ -93,11 +92,11 @@ class G711Decoder:
 
     rate: Final = g711.RATE
 
-    __slots__ = ("_concealer", "_last", "_law")
+    __slots__ = ("_concealer", "_expand", "_last")
 
     def __init__(self, law: str) -> None:
         """Make a decoder of `law`, "PCMU" or "PCMA"."""
-        self._law = law
+        self._expand = g711.expander(law)
         self._concealer = Concealer(g711.RATE)
         self._last = g711.RATE // 50
 
@@ -110,7 +109,7 @@ class G711Decoder:
         if not 0 < len(payload) <= 960:
             raise ProtocolError("a G.711 packet of no plausible length", rule="RFC 3551 4.5.14")
         self._last = len(payload)
-        return self._concealer.played(g711.expand(self._law, payload))
+        return self._concealer.played(self._expand(payload))
 
     def conceal(self) -> bytes:
         """Return a guess at one lost packet, as long as the one before it."""

@@ -251,7 +251,6 @@ class AudioSession:
             self._unknown += 1
             return
         now = self._clock.now()
-        self._rtcp.received(ssrc, sequence, timestamp, now=now)
         if self._open is not None:
             try:
                 payload = self._open(payload, metadata)
@@ -259,6 +258,7 @@ class AudioSession:
                 if e.failure is SframeFailure.UNKNOWN_KEY and self._sframe_receive is not None:
                     self._sframe_receive.hold(packet, now=now)
                 return  # counted by the receiver
+        self._rtcp.received(ssrc, sequence, timestamp, now=now)
         self._playout.push(ssrc, sequence, timestamp, payload_type, payload, now)
 
     def retry_held(self) -> None:

@@ -126,8 +126,10 @@ class Playout:
         self._jitter_before = self.jitter_counters()
 
     def flush(self) -> None:
-        """Forget everything that was received and not played."""
+        """Forget everything that was received, what the decoders remember of it included."""
         self._remember()
+        self._decoders.clear()
+        self._use(self._current)
         self._jitter = self._buffer(self._codecs[self._current])
         self._left = b""
 

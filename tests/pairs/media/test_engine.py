@@ -213,3 +213,73 @@ def test_half_an_end_to_end_layer_is_refused():
             cname="x",
             sframe_receive=SframeReceiver(),
         )
+
+
+def test_packets_that_come_before_their_key_are_heard_once_it_is_there():
+    from securecall.rtp.sframe import SframeReceiver
+    from securecall.secret import Secret
+    from tests.pairs.media.two_sessions import key
+
+    receivers = []
+
+    class Pairs(Pair):
+        def _session(self, me, peer, codec, sframe, options):
+            session = super()._session(me, peer, codec, sframe, options)
+            if me == "bob":
+                receiver = session._sframe_receive = SframeReceiver()
+                session._open = receiver.open_rtp
+                receivers.append(receiver)
+            return session
+
+    pair = Pairs()
+    pair.clock.step(10)
+    assert pair.bob_ears.frames == []
+    receivers[0].add_key(0, Secret(key("sframe alice", 64)))
+    pair.bob.retry_held()
+    pair.clock.step(5)
+    assert len(pair.bob_ears.frames) >= 5
+
+
+def test_held_packets_are_not_heard_if_the_gate_closed_meanwhile():
+    pair = Pair()
+    pair.clock.step(2)
+    pair.bob._sframe_receive.hold(b"x" * 40, now=pair.clock.time)
+    pair.bob.gate = Gate.CLOSED
+    pair.bob.retry_held()
+    assert pair.bob.statistics().gated == 1
+
+
+def test_after_an_outage_sound_catches_up_with_the_present():
+    queue = []
+    stuck = [False]
+
+    def wire(sender, datagram):
+        if sender == "alice" and stuck[0]:
+            queue.append(datagram)
+            return []
+        out, queue[:] = (
+            [*queue, datagram] if sender == "alice" else [datagram],
+            ([] if sender == "alice" else queue),
+        )
+        return out
+
+    pair = Pair(wire=wire)
+    pair.alice.source = ToneSource(440.0)
+    pair.clock.step(50)
+    stuck[0] = True
+    pair.clock.step(6)  # 120 ms, little enough to be bridged
+    stuck[0] = False
+    pair.clock.step(1500)
+    statistics = pair.bob.statistics()
+    assert statistics.hurried >= 4
+    assert statistics.delay_ms <= 20
+    assert rms_dbfs(pair.bob_ears.pcm[-16000:]) == pytest.approx(-20.0, abs=1.5)
+
+
+def test_a_process_that_slept_goes_on_with_a_marked_packet():
+    pair = Pair()
+    pair.clock.step(5)
+    pair.alice.skip(1000)
+    pair.clock.step(5)
+    assert len(pair.bob_ears.frames) >= 8
+    assert pair.sent["alice"][5][1] & 0x80

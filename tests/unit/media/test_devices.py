@@ -40,7 +40,7 @@ class PortAudio:
 
 
 class Thread:
-    """A thread that has run when `start` returns, or, where `held` is a list, when it is asked to."""
+    """A thread that has run when `start` returns, or where `held` is a list, when asked to."""
 
     held = None
 
