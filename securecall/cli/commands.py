@@ -102,8 +102,15 @@ def _write_private(path: Path, text: str) -> None:
 
 
 async def contacts(args: argparse.Namespace, output: Output) -> None:
-    """List everybody with a key, or forget one of them."""
+    """List everybody with a key; put an address on a card, or forget a key."""
     async with open_home(args) as client:
+        if args.add:
+            person, address = args.add
+            contact = client.contacts.add_address(
+                find(client, person).address, parse_address(address)
+            )
+            output.tell("contact", **_contact_fields(contact))
+            return
         if args.forget:
             contact = find(client, args.forget)
             client.contacts.forget(contact.address)

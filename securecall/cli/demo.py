@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import secrets
+import shutil
 import socket
 import sys
 import tempfile
@@ -34,11 +35,18 @@ _SERVER: Final = "provider.test"
 _BOBS_NAME: Final = "bob.provider.test"
 _ALICE, _BOB = "sip:alice@provider.test", "sip:bob@provider.test"
 _FRAME_SECONDS: Final = 0.05
+_BARS: Final = 44
 _TRIES: Final = (
-    ("strip", "hides the proof"),
-    ("relay-inner", "passes it on"),
-    ("impersonate", "forges her own"),
+    ("strip", "hide the proof"),
+    ("relay-inner", "pass it on"),
+    ("impersonate", "forge it"),
 )
+_PLAINLY: Final = {
+    "downgrade": "Bob's proof is missing. Alice's phone hung up.",
+    "identity-missing": "Bob's proof is missing. Alice's phone hung up.",
+    "binding-mismatch": "Bob's proof is for another line. Alice's phone hung up.",
+    "identity-changed": "This is not Bob's key. Alice's phone hung up.",
+}
 
 
 @dataclass(slots=True)
@@ -116,12 +124,12 @@ async def _play(run: Run) -> None:
     stage.say("Now both use a phone provider they trust. The provider is Mallory.")
     stage.working("letting Mallory in")
     mallory = await run.company.start(
-        "Mallory", _MALLORY, "--mode", "swap", "--folder", run.keep, "--name", _SERVER,
-        "--issue", _BOBS_NAME,
+        "Mallory", _MALLORY, "--mode", "swap", "--folder", run.work / "mallory",
+        "--name", _SERVER, "--issue", _BOBS_NAME,
     )  # fmt: skip
     await _second_act(run, mallory)
     await stage.pause(1.5)
-    stage.act(3, "Who could have listened to the first call?")
+    stage.act(3, "Who could have listened to the first call")
     stage.page(str(report["text"]))
     await stage.pause(1.0)
     _farewell(run)
@@ -173,21 +181,18 @@ async def _first_act(run: Run) -> Fields:
         security = await alice.wait_for("security", lambda e: bool(e["sas_confirmed"]))
         await bob.wait_for("security", lambda e: bool(e["sas_confirmed"]))
         stage.row("", "The same words: nobody is in between. Verified.", "green", mark="✓")
-        stage.say(
-            "(The demo compared what both printed. In a real call you read them aloud.)", "dim"
-        )
+        stage.say("(The demo compared what both printed. On a real call, read them aloud.)", "dim")
         ended = await alice.wait_for("ended")
     report = await alice.wait_for("report")
     heard_by_bob = await bob.wait_for("ended")
     await bob.wait_for("report")
     like = await asyncio.to_thread(sound.likeness, sound.sample_path(), record)
-    keys = "keys also safe from quantum computers" if security["pq"] else "classical keys"
-    stage.row("Keys", f"made on the two devices, checked end to end; {keys}")
-    stage.row("Ready after", f"{connected['setup_ms']:.0f} ms")
-    stage.row(
-        "Bob heard",
-        f"{heard_by_bob['received_seconds']:.1f} s of Alice, {like:.0%} like the original",
-    )
+    quantum = ", quantum-safe" if security["pq"] else ""
+    stage.row("Encrypted", f"end to end{quantum}; ready after {connected['setup_ms']:.0f} ms")
+    said = await asyncio.to_thread(sound.trace, sound.sample_path(), _BARS, seconds=run.speech)
+    heard = await asyncio.to_thread(sound.trace, record, _BARS, seconds=run.speech)
+    stage.trace("Alice said", said, f"{ended['sent_seconds']:.1f} s", "cyan")
+    stage.trace("Bob heard", heard, f"{like:.0%} alike", "green")
     run.measured |= {
         "level": security["level"],
         "pq": security["pq"],
@@ -203,6 +208,7 @@ async def _first_act(run: Run) -> Fields:
         "recording_seconds": round(sound.duration(record), 2),
         "recording_likeness": round(like, 3),
         "setup_ms": connected["setup_ms"],
+        "peer_root": _root(report),
         "report": report["report"],
     }
     return report
@@ -236,32 +242,28 @@ async def _second_act(run: Run, mallory: Actor) -> None:
     stage = run.stage
     ready = await mallory.wait_for("ready")
     heard = await _ordinary_call(run, mallory, ready)
-    recording = next(iter(sorted(run.keep.glob("heard-*.wav"))), None)
-    if recording is None or not heard:
+    recording = run.keep / "mallory-heard.wav"
+    if not heard:
         raise LocalError("Mallory recorded nothing, so the demo would show nothing")
+    shutil.copyfile(run.work / "mallory" / "heard-0.wav", recording)
     seconds = sound.duration(recording)
     like = await asyncio.to_thread(sound.likeness, sound.sample_path(), recording)
-    stage.row(
-        "Ordinary call",
-        f"encrypted, and still: Mallory heard {seconds:.1f} s, {like:.0%} like the original.",
-        "red", mark="✗",
-    )  # fmt: skip
+    heights = await asyncio.to_thread(sound.trace, recording, _BARS, seconds=run.speech)
+    stage.row("Ordinary call", "Encrypted. Connected. Mallory records:", "red", mark="✗")
+    stage.trace("Mallory heard", heights, f"{like:.0%} alike", "red")
     stage.row("Listen to it", str(recording))
     await stage.pause(2.0)
     stage.say("")
-    stage.say("The same Mallory, and the real thing:")
+    stage.say("The same Mallory against securecall. She tries to ...")
+    before = await _figures(mallory)
     reasons = await _real_calls(run, mallory, ready)
-    figures = await _figures(mallory)
-    ours = int(str(figures["bytes_decrypted"])) - heard
-    decryptable = int(str(figures["bytes_decryptable"])) - heard
-    stage.row(
-        "Mallory heard",
-        f"{heard:,} bytes of the ordinary call, {max(ours, decryptable):,} bytes of ours.",
-        "bold",
-    )
+    after = await _figures(mallory)
+    # what she decoded as it came, and what any key she ever held opens of all she captured
+    ours = max(after[0] - before[0], after[1] - before[1])
+    stage.trace("Mallory heard", [1.0 if ours else 0.0] * _BARS, f"{ours} bytes", "red", "bold")
     run.measured["attack"] = {
         "control_bytes": heard,
-        "our_bytes": max(ours, decryptable),
+        "our_bytes": ours,
         "recording": str(recording),
         "recording_seconds": round(seconds, 2),
         "recording_likeness": round(like, 3),
@@ -269,9 +271,11 @@ async def _second_act(run: Run, mallory: Actor) -> None:
     }
 
 
-async def _figures(mallory: Actor) -> Fields:
+async def _figures(mallory: Actor) -> tuple[int, int]:
+    """Return the octets of sound Mallory decoded, and those she could open afterwards."""
     mallory.write('{"summary": true}')
-    return await mallory.wait_for("summary")
+    figures = await mallory.wait_for("summary")
+    return int(str(figures["bytes_decrypted"])), int(str(figures["bytes_decryptable"]))
 
 
 async def _ordinary_call(run: Run, mallory: Actor, ready: Fields) -> int:
@@ -282,24 +286,33 @@ async def _ordinary_call(run: Run, mallory: Actor, ready: Fields) -> int:
     async with _meters(run, alice, bob, time.monotonic()):
         await alice.wait_for("ended")
     await bob.wait_for("ended")
-    return int(str((await _figures(mallory))["bytes_decrypted"]))
+    return (await _figures(mallory))[0]
 
 
 async def _real_calls(run: Run, mallory: Actor, ready: Fields) -> dict[str, str]:
     """Let the real Alice call the real Bob, whatever Mallory tries; returns how each try ended."""
+    root = str(run.measured["peer_root"])
+    card = await run.company.start(
+        "Alice", _COMMAND, "contacts", *run.home("alice"), "--add", root, _BOB
+    )
     await _answering(run, mallory, ready, "bob")
+    added = await card.wait_for("contact")
+    if added["root"] != root:
+        raise LocalError("Bob's key is not known for his second address")
+    await card.finished()
     reasons: dict[str, str] = {}
     for inner, what in _TRIES:
         mallory.write(json.dumps({"inner": inner}))
         await mallory.wait_for("obeyed")
-        run.stage.working(f"Mallory {what}")
+        run.stage.working(f"{what}: Alice calls")
         alice = await _calling(run, ready, "alice")
         error = await alice.wait_for("error")
         if error["kind"] in {"LocalError", "UsageError"} or alice.find("security"):
             raise LocalError(f"the attack did not run as it should: {error['message']}")
         reasons[inner] = str(error["reason"])
         run.stage.settle(keep=False)
-        run.stage.row(what, f"{error['message']}.", "green", mark="✓")
+        plainly = _PLAINLY.get(reasons[inner], str(error["message"]))
+        run.stage.row(what, plainly, "green", mark="✓")
     return reasons
 
 
@@ -343,10 +356,17 @@ def _free_port() -> int:
 def _farewell(run: Run) -> None:
     stage = run.stage
     stage.say("")
-    stage.say("Call a friend:", "bold")
-    stage.row("Both of you", "pip install securecall && securecall init")
-    stage.row("Your friend", "securecall ticket --out ticket.txt && securecall answer")
-    stage.row("You", "securecall call @ticket.txt --mic", "bold")
+    stage.say("Now you:", "bold")
+    stage.row("Both of you", "pip install securecall     securecall init")
+    stage.row("Your friend", "securecall ticket          securecall answer")
+    stage.row("You", "securecall call 'securecall:1:...'", "bold")
+
+
+def _root(report: Fields) -> str:
+    """Return the key the peer proved, from the report."""
+    account = report["report"]
+    intervals = account["intervals"] if isinstance(account, dict) else []
+    return str(intervals[-1]["peer_root"])
 
 
 def _words(words: object) -> str:

@@ -136,6 +136,12 @@ def parser() -> argparse.ArgumentParser:
     verify.add_argument("--confirm", action="store_true", help="you compared: mark as verified")
     verify.add_argument("--code", metavar="TEXT", help="what you scanned from the other's screen")
     contacts = add("contacts", "list the people you know", home)
+    contacts.add_argument(
+        "--add",
+        nargs=2,
+        metavar=("CONTACT", "ADDRESS"),
+        help="they told you this address of theirs",
+    )
     contacts.add_argument("--forget", metavar="CONTACT", help="drop this contact's key")
     demo = add("demo", "see what securecall does, in less than a minute")
     demo.add_argument("--fast", action="store_true", help="shorter calls and no pauses, for tests")

@@ -6,6 +6,7 @@ import asyncio
 import math
 import wave
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,7 @@ SAMPLE: Final = "sense_and_sensibility.wav"
 _SILENCE = -96.0
 _FALL_PER_FRAME = 1.5  # dB per 20 ms: a needle that falls slowly is easier to read
 _STEPS_PER_SECOND = 50
+_RELATED = 0.5
 
 
 def sample_path() -> Path:
@@ -92,9 +94,36 @@ def likeness(original: Path, recording: Path, *, channel: int = 0) -> float:
         DeviceError: one of the files cannot be read.
     """
     one, other = _envelope(original, 0), _envelope(recording, channel)
-    reach = 2 * _STEPS_PER_SECOND
-    enough = max(_STEPS_PER_SECOND, min(len(one), len(other)) * 6 // 10)
-    return max(_correlation(one, other, lag, enough) for lag in range(-reach, reach + 1))
+    reach, second = 2 * _STEPS_PER_SECOND, _STEPS_PER_SECOND
+    enough = max(second, min(len(one), len(other)) * 6 // 10)
+    whole, lag = max((_correlation(one, other, n, enough), n) for n in range(-reach, reach + 1))
+    # A jitter buffer stretches and shrinks pauses: second by second, each may be a little off.
+    parts = [
+        max(_correlation(one[at : at + second], other, n - at, second) for n in _around(lag))
+        for at in range(max(0, lag), min(len(one), len(other) + lag) - second, second)
+    ]
+    return max(whole, sum(parts) / len(parts)) if parts and whole > _RELATED else whole
+
+
+def trace(path: Path, width: int, *, channel: int = 0, seconds: float = 0.0) -> list[float]:
+    """Return how loud a recording is along its time, as `width` numbers from 0.0 to 1.0.
+
+    Args:
+        path: 16-bit WAV file.
+        width: How many numbers.
+        channel: Which of its channels to look at.
+        seconds: How long the whole width stands for, 0.0 for the length of the recording.
+
+    Raises:
+        DeviceError: the file cannot be read.
+    """
+    envelope = _envelope(path, channel)
+    size = max(1, round(seconds * _STEPS_PER_SECOND) if seconds else len(envelope))
+    edges = [size * n // width for n in range(width + 1)]
+    parts = [envelope[a : max(b, a + 1)] for a, b in pairwise(edges)]
+    means = [sum(part) / len(part) if part else 0.0 for part in parts]
+    loudest = max(means, default=0.0)
+    return [mean / loudest if loudest else 0.0 for mean in means]
 
 
 def duration(path: Path) -> float:
@@ -127,6 +156,10 @@ def _envelope(path: Path, channel: int) -> list[float]:
     except (OSError, EOFError, wave.Error, TypeError) as e:
         raise DeviceError(f"cannot read {path}: {e}") from e
     return found
+
+
+def _around(lag: int) -> range:
+    return range(lag - 12, lag + 13)  # a quarter of a second either way
 
 
 def _correlation(one: list[float], other: list[float], lag: int, enough: int) -> float:

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import textwrap
+from collections.abc import Sequence
 
 from securecall.cli.output import PeopleOutput, safe_lines
 from securecall.cli.terminal import Terminal
 
 _WIDTH = 76
 _INDENT = "   "
+# How a page is coloured: by the first word of a line, until the next of these.
+_STYLES = {
+    "Call": ("dim",),
+    "Verified": ("green", "bold"),
+    "Keys:": ("dim",),
+    "[key]": ("green",),
+    "[!]": ("red",),
+    "[meta]": ("yellow",),
+    "": ("dim",),
+    "Signed": ("green",),
+    "This": ("dim",),
+}
 
 
 class Stage:
@@ -64,6 +77,12 @@ class Stage:
                 f"{_INDENT}{paint(left, 'dim')} {paint(sign, *styles)} {paint(line, *styles)}"
             )
 
+    def trace(self, label: str, heights: Sequence[float], text: str, *styles: str) -> None:
+        """Show how loud something is along its time."""
+        if self.terminal is not None:
+            paint, bars = self.terminal.paint, self.terminal.trace(heights, *styles)
+            self.terminal.say(f"{_INDENT}{paint(label.ljust(17), 'dim')} {bars} {text}")
+
     def meters(self, *pairs: tuple[str, float], seconds: float) -> None:
         """Draw the live line: meters, each with its label, and the time."""
         if self.terminal is None or not self.terminal.live:
@@ -86,21 +105,17 @@ class Stage:
                 self.terminal.clear()
 
     def page(self, text: str) -> None:
-        """Show a page of text with a line along its side."""
+        """Show a page of text, close together, so that it fits a small terminal."""
         if self.terminal is None:
             return
-        side = self.terminal.paint("│", "dim")
-        for line in safe_lines(text).splitlines():
-            self.terminal.say(f"{_INDENT}{side} {self._coloured(line)}")
-
-    def _coloured(self, line: str) -> str:
-        if self.terminal is None:
-            return line
-        styles = {"WHO": ("bold",), "Verified": ("green",), "Signed": ("green",), "[!]": ("red",)}
-        for beginning, style in styles.items():
-            if line.startswith(beginning):
-                return self.terminal.paint(line, *style)
-        return line
+        styles: tuple[str, ...] = ()
+        for line in filter(None, safe_lines(text).splitlines()[1:]):
+            styles = _STYLES.get(line.split(" ", 1)[0], styles)
+            mark, _, rest = line.partition("]")
+            if rest:
+                self.terminal.say(f" {self.terminal.paint(mark + ']', *styles)}{rest}")
+            else:
+                self.terminal.say(" " + self.terminal.paint(line, *styles))
 
     async def pause(self, seconds: float) -> None:
         """Give people time to read."""

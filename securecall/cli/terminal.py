@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, TextIO
 
 _CODES: Final = {
@@ -18,6 +18,8 @@ _CODES: Final = {
     "cyan": "36",
 }
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉"
+_STEPS: Final = " ▁▂▃▄▅▆▇█"
+_PLAIN_STEPS: Final = " .:-=+*#"
 _QUIET, _LOUD = -54.0, -12.0  # dBFS at the two ends of a meter
 _PLAIN: Final = str.maketrans(
     {
@@ -67,6 +69,13 @@ class Terminal:
             return self.paint(bar, "green") + self.paint("·" * (width - len(bar)), "dim")
         bar = "#" * (eighths // 8)
         return bar + "." * (width - len(bar))
+
+    def trace(self, heights: Sequence[float], *styles: str) -> str:
+        """Return a row of bars, each 0.0 to 1.0 high."""
+        steps = _STEPS if self.boxes else _PLAIN_STEPS
+        top = len(steps) - 1
+        bars = "".join(steps[round(min(1.0, max(0.0, height)) * top)] for height in heights)
+        return self.paint(bars, *styles)
 
     def rule(self, width: int = 0) -> str:
         """Return a thin horizontal line."""
