@@ -28,25 +28,35 @@ def _name(common: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
 
 
-def make(folder: Path) -> Certificates:
-    """Write a new authority and one leaf for localhost and the test domain."""
+_TWO_DAYS = datetime.timedelta(days=2)
+
+
+def make(folder: Path, *, lasting: datetime.timedelta = _TWO_DAYS) -> Certificates:
+    """Write a new authority and one leaf for localhost and the test domain.
+
+    Args:
+        folder: Where to.
+        lasting: From now; the past makes a leaf that has expired.
+    """
     now = datetime.datetime.now(datetime.UTC)
 
-    def builder(subject: str, issuer: str, key: ec.EllipticCurvePrivateKey):
+    def builder(
+        subject: str, issuer: str, key: ec.EllipticCurvePrivateKey, lasting: datetime.timedelta
+    ):
         return (
             x509.CertificateBuilder()
             .subject_name(_name(subject))
             .issuer_name(_name(issuer))
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(days=2))
+            .not_valid_before(now - datetime.timedelta(days=3))
+            .not_valid_after(now + lasting)
         )
 
     ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     title = "securecall test authority"
     ca = (
-        builder(title, title, ca_key)
+        builder(title, title, ca_key, _TWO_DAYS)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(sign_certificates=True), critical=True)
         .add_extension(
@@ -63,7 +73,7 @@ def make(folder: Path) -> Certificates:
     ]
     purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
     leaf = (
-        builder("localhost", title, key)
+        builder("localhost", title, key, lasting)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(sign_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)

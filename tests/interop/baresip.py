@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests.interop.children import Child, free_port, need
 from tests.interop.kamailio import PASSWORDS, Kamailio
+from tests.interop.switch import Switch
 
 _CONFIG = """
 poll_method epoll
@@ -122,11 +123,12 @@ class Baresip:
 def running(
     folder: Path,
     user: str,
-    proxy: Kamailio,
+    proxy: Kamailio | Switch,
     *,
     encryption: str,
     nat: str = "",
     interface: str = "127.0.0.1",
+    codecs: str = "",
 ) -> Iterator[Baresip]:
     """Start a phone registered at `proxy` over TLS.
 
@@ -138,6 +140,7 @@ def running(
         nat: baresip's medianat: "ice" or "".
         interface: Address or name of the interface for its media. For ICE it must not be
             loopback: baresip offers no 127/8 candidates.
+        codecs: Its audio codecs, e.g. "opus/48000/2"; "" for all it has.
     """
     program = need("baresip", "baresip-core")
     control = free_port()
@@ -158,6 +161,7 @@ def running(
     options += f';outbound="sip:127.0.0.1:{proxy.tls};transport=tls"'
     options += f";mediaenc={encryption}" if encryption else ""
     options += f";medianat={nat}" if nat else ""
+    options += f";audio_codecs={codecs}" if codecs else ""
     (folder / "accounts").write_text(f"<sip:{user}@{proxy.domain};transport=tls>{options}\n")
     (folder / "contacts").write_text("")
     child = Child([program, "-f", str(folder), "-v"], log=folder / "baresip.log")
@@ -170,3 +174,16 @@ def running(
             phone.close()
     finally:
         child.stop()
+
+
+@contextmanager
+def several(folder: Path, proxy: Kamailio | Switch) -> Iterator[Callable[..., Baresip]]:
+    """Start phones as they are asked for, stop all of them at the end."""
+    with ExitStack() as phones:
+
+        def start(user: str, **options: str) -> Baresip:
+            home = folder / f"baresip-{user}"
+            home.mkdir()
+            return phones.enter_context(running(home, user, proxy, **options))
+
+        yield start

@@ -1,0 +1,143 @@
+"""A phone of other people's making, baresip 1.0, behind Kamailio: it proves no identity to us.
+
+Its DTLS-SRTP is met only where a caller asked for that by name (`danger_plain_dtls`), and is
+called hop-by-hop even then; the default policy refuses it before any sound. That it shows an RSA
+certificate is why the default policy already ends in DTLS, before identity is asked for. It does
+not verify the server's certificate, so nothing here says anything about its TLS.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+import securecall as sc
+from tests.interop import baresip, switch
+from tests.interop.people import hear, require_no_media, signed_in, sip
+from tests.interop.sound import loudest, tone_seconds
+
+BARESIP_HERTZ = 440.0  # what it plays, see its configuration
+OUR_HERTZ = 620.0
+CODECS = pytest.mark.parametrize(
+    ("codec", "theirs"), [("opus", "opus/48000/2"), ("PCMU", "PCMU/8000/1")]
+)
+
+
+@pytest.fixture(scope="module")
+def proxy(tmp_path_factory, certificates):
+    with switch.running(tmp_path_factory.mktemp("switch"), certificates) as running:
+        yield running
+
+
+@pytest.fixture
+def phone(tmp_path, proxy):
+    """Start Bob's phone: `phone("PCMU/8000/1")`."""
+    with baresip.several(tmp_path, proxy) as start:
+        yield start
+
+
+def recording(phone):
+    """What the phone decoded; its WAV file is complete once the call is over."""
+    found = list(phone.folder.glob("dump*-dec.wav"))
+    assert len(found) <= 1
+    return found[0] if found else phone.folder / "nothing.wav"
+
+
+def plain(codec):
+    return sc.Policy(danger_plain_dtls=True, prefer_codecs=(codec,))
+
+
+async def talk(call, phone, folder):
+    """Hear each other, hang up, and look at both recordings."""
+    state = await call.connected()
+    assert state.level is sc.HOP_BY_HOP
+    assert state.identity is None
+    with pytest.raises(sc.UsageError):
+        _ = call.sas
+    await hear(call, folder / "ours.wav")
+    await call.hang_up()
+    await asyncio.to_thread(phone.wait_event, "CALL_CLOSED")
+    assert tone_seconds(folder / "ours.wav", BARESIP_HERTZ) > 1.0
+    assert tone_seconds(recording(phone), OUR_HERTZ) > 1.0
+    assert "the provider can listen" in state.level.words
+
+
+@CODECS
+def test_we_call_baresip_and_hear_each_other(phone, proxy, tmp_path, codec, theirs):
+    bob = phone("bob", encryption="dtls_srtp", codecs=theirs)
+    bob.wait_registered()
+
+    async def main():
+        async with signed_in("alice", proxy, tmp_path, policy=plain(codec)) as alice:
+            async with alice.call(sip("bob"), audio=sc.ToneSource(OUR_HERTZ)) as call:
+                await talk(call, bob, tmp_path)
+
+    asyncio.run(main())
+
+
+@CODECS
+def test_baresip_calls_us_and_we_hear_each_other(phone, proxy, tmp_path, codec, theirs):
+    bob = phone("bob", encryption="dtls_srtp", codecs=theirs)
+    bob.wait_registered()
+
+    async def main():
+        async with signed_in("alice", proxy, tmp_path, policy=plain(codec)) as alice:
+            bob.command("dial", sip("alice"))
+            ring = await asyncio.wait_for(alice.next_call(), 8)
+            assert str(ring.caller) == sip("bob")
+            async with ring.accept(audio=sc.ToneSource(OUR_HERTZ)) as call:
+                await talk(call, bob, tmp_path)
+
+    asyncio.run(main())
+
+
+def test_the_default_policy_does_not_talk_to_baresip(phone, proxy, tmp_path):
+    bob = phone("bob", encryption="dtls_srtp")
+    bob.wait_registered()
+
+    async def main():
+        async with signed_in("alice", proxy, tmp_path) as alice:
+            async with alice.call(sip("bob"), audio=sc.ToneSource(OUR_HERTZ)) as call:
+                with pytest.raises(sc.SecurityError):
+                    await call.connected()
+            await asyncio.to_thread(bob.wait_event, "CALL_CLOSED")
+            require_no_media(call)
+            assert loudest(recording(bob)) == 0
+
+    asyncio.run(main())
+
+
+def test_the_default_policy_does_not_take_a_call_of_baresip(phone, proxy, tmp_path):
+    bob = phone("bob", encryption="dtls_srtp")
+    bob.wait_registered()
+
+    async def main():
+        async with signed_in("alice", proxy, tmp_path) as alice:
+            bob.command("dial", sip("alice"))
+            ring = await asyncio.wait_for(alice.next_call(), 8)
+            async with ring.accept(audio=sc.ToneSource(OUR_HERTZ)) as call:
+                with pytest.raises(sc.SecurityError):
+                    await call.connected()
+            await asyncio.to_thread(bob.wait_event, "CALL_CLOSED")
+            require_no_media(call)
+            assert loudest(recording(bob)) == 0
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("encryption", ["srtp-mand", ""])
+def test_keys_in_the_signalling_and_no_keys_do_not_even_ring(phone, proxy, tmp_path, encryption):
+    bob = phone("bob", encryption=encryption)
+    bob.wait_registered()
+
+    async def main():
+        async with signed_in("alice", proxy, tmp_path, policy=plain("opus")) as alice:
+            bob.command("dial", sip("alice"))
+            closed = await asyncio.to_thread(bob.wait_event, "CALL_CLOSED")
+            assert "488" in str(closed)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(alice.next_call(), 0.05)
+            assert loudest(recording(bob)) == 0
+
+    asyncio.run(main())
