@@ -41,6 +41,13 @@ _COMMA: Final = re.compile(r"[ \t]*+(?:,[ \t]*+|$)")
 _NAME_ADDR: Final = re.compile(
     rf"[ \t]*+({_QUOTED}|(?:{_TOKEN}++[ \t]*+)*+)[ \t]*+<([^<>\r\n \t]++)>({_PARAMS})"
 )
+# the usual case of both at once: a plain sip address within brackets, nothing escaped
+_USUAL: Final = re.compile(
+    rf"({_QUOTED}|(?:{_TOKEN}++[ \t]*+)*+)[ \t]*+"
+    rf"<((sips?):(?:([{_UNRESERVED}&=+$,;?/]++)@)?+([A-Za-z0-9][A-Za-z0-9\-._]*+)"
+    rf"(?::([0-9]{{1,5}}))?+((?:;[{_UNRESERVED}/:&+$]++(?:=[{_UNRESERVED}/:&+$]++)?+)*+))>"
+    rf"({_PARAMS})"
+)
 _ADDR_SPEC: Final = re.compile(rf"[ \t]*+([^<>\r\n \t,;?\"]++)({_PARAMS})")
 _VIA: Final = re.compile(
     rf"[ \t]*+SIP[ \t]*+/[ \t]*+2\.0[ \t]*+/[ \t]*+({_TOKEN}++)[ \t]++({_HOST})"
@@ -50,6 +57,9 @@ _VIA: Final = re.compile(
 _CSEQ: Final = re.compile(rf"([0-9]{{1,12}}+)[ \t]++({_TOKEN}++)")
 _NUMBER: Final = re.compile(r"[0-9]{1,12}+")
 _LARGEST_CSEQ: Final = 2**31 - 1
+
+# A NamedTuple's own constructor costs as much again as the tuple.
+_made: Final = tuple.__new__
 
 Params = tuple[tuple[str, str | None], ...]
 
@@ -187,7 +197,7 @@ def parse_uri(text: str) -> Uri:
         if host[0] == "[":
             _require_ipv6(host)
         number = _port(port) if port else 0
-        return Uri(text, scheme.lower(), user, host.lower(), number, params, headers)
+        return _made(Uri, (text, scheme.lower(), user, host.lower(), number, params, headers))
     other = _OTHER_URI.fullmatch(text)
     if other is None or other[1].lower() in ("sip", "sips"):
         raise SipError(f"not a URI: {text[:60]!r}", rule="RFC 3261 19.1.1")
@@ -206,7 +216,8 @@ def parse_via_list(text: str) -> list[Via]:
         if host[0] == "[":
             _require_ipv6(host)
         end = found.end()
-        hops.append(Via(transport.upper(), host.lower(), _port(port) if port else 0, tail))
+        number = _port(port) if port else 0
+        hops.append(_made(Via, (transport.upper(), host.lower(), number, tail)))
         end, more = _next(text, end, "Via")
         if not more:
             return hops
@@ -215,7 +226,7 @@ def parse_via_list(text: str) -> list[Via]:
 def parse_name_addr(text: str, what: str) -> NameAddr:
     """Read From or To: exactly one address."""
     addr, end = _name_addr(text, 0, what)
-    if text[end:].strip(" \t"):
+    if end != len(text) and text[end:].strip(" \t"):
         raise SipError(f"{what} has text after its address", rule="RFC 3261 20.10")
     return addr
 
@@ -259,10 +270,16 @@ def split_tokens(text: str, what: str) -> list[str]:
 
 
 def _name_addr(text: str, start: int, what: str) -> tuple[NameAddr, int]:
+    found = _USUAL.match(text, start)
+    if found is not None:
+        display, whole, scheme, user, host, port, params, tail = found.groups("")
+        number = _port(port) if port else 0
+        uri = _made(Uri, (whole, scheme, user, host.lower(), number, params, ""))
+        name = display.rstrip(" \t") if display else ""
+        return _made(NameAddr, (name, uri, tail)), found.end()
     found = _NAME_ADDR.match(text, start)
     if found is not None:
-        display, uri, tail = found.groups()
-        return NameAddr(display.rstrip(" \t"), parse_uri(uri), tail), found.end()
+        return NameAddr(found[1].rstrip(" \t"), parse_uri(found[2]), found[3]), found.end()
     found = _ADDR_SPEC.match(text, start)
     if found is None:
         raise SipError(f"{what} is malformed: {text[:60]!r}", rule="RFC 3261 20.10")

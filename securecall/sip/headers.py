@@ -38,7 +38,7 @@ class Headers:
     """An ordered list of fields; names compare without case, compact forms are spelled out.
 
     Attributes:
-        repeated: The lower-case names that stand more than once.
+        repeated: Second and later values by lower-case name, of those that stand more than once.
     """
 
     __slots__ = ("_first", "_listed", "_received", "repeated")
@@ -48,7 +48,7 @@ class Headers:
         self._listed: list[tuple[str, str, str]] | None = []
         self._first: dict[str, str] = {}
         self._received: list[str] | None = None  # lines, until something changes
-        self.repeated: set[str] = set()
+        self.repeated: dict[str, list[str]] = {}
         for name, value in fields:
             self.add(name, value)
 
@@ -66,10 +66,10 @@ class Headers:
 
     def all(self, key: str) -> list[str]:
         """Every value under a lower-case name, in order."""
-        if key in self.repeated:
-            return [value for found, _, value in self._fields if found == key]
         value = self._first.get(key)
-        return [] if value is None else [value]
+        if value is None:
+            return []
+        return [value, *self.repeated.get(key, ())]
 
     def remove(self, key: str) -> None:
         """Drop every field under a lower-case name."""
@@ -110,11 +110,16 @@ class Headers:
         keys, first = _KEYS, self._first
         for line in lines:
             name, colon, value = line.partition(":")
-            if not colon:
-                raise SipError(f"a header line has no colon: {line[:40]!r}", rule="RFC 3261 7.3.1")
-            key = keys.get(name) or _slow_name(name.rstrip(" \t"))[0]
+            key = keys.get(name)
+            if key is None or not colon:
+                if line[:1] in (" ", "\t"):
+                    # rare, so found here, where no usual line comes by
+                    self._first, self.repeated = {}, {}
+                    self.read(_unfolded(lines))
+                    return
+                key = _unusual(line)
             if key in first:
-                self.repeated.add(key)
+                self.repeated.setdefault(key, []).append(value.strip(" \t"))
             else:
                 first[key] = value.strip(" \t")
         self._received = lines
@@ -136,12 +141,12 @@ class Headers:
         self._fields.append(field)
         self._received = None
         if key in self._first:
-            self.repeated.add(key)
+            self.repeated.setdefault(key, []).append(value)
         else:
             self._first[key] = value
 
     def _reset(self, fields: list[tuple[str, str, str]]) -> None:
-        self._listed, self._received, self._first, self.repeated = [], None, {}, set()
+        self._listed, self._received, self._first, self.repeated = [], None, {}, {}
         for field in fields:
             self._append(field)
 
@@ -174,6 +179,26 @@ def _field(name: str, value: str) -> tuple[str, str, str]:
         raise SipError(f"{name} cannot hold a line break", rule="RFC 3261 7.3.1")
     key, canonical = _NAMES.get(name) or _slow_name(name)
     return key, canonical, value
+
+
+def _unfolded(lines: list[str]) -> list[str]:
+    """Join each line that begins with white space to the one before (RFC 3261 7.3.1)."""
+    joined: list[list[str]] = []
+    for line in lines:
+        if line[:1] not in (" ", "\t"):
+            joined.append([line])
+        elif joined:
+            joined[-1].append(line.lstrip(" \t"))
+        else:
+            raise SipError("the first header line continues nothing", rule="RFC 3261 7.3.1")
+    return [" ".join(parts) for parts in joined]
+
+
+def _unusual(line: str) -> str:
+    name, colon, _ = line.partition(":")
+    if not colon:
+        raise SipError(f"a header line has no colon: {line[:40]!r}", rule="RFC 3261 7.3.1")
+    return _slow_name(name.rstrip(" \t"))[0]
 
 
 def _slow_name(name: str) -> tuple[str, str]:

@@ -42,7 +42,7 @@ from securecall.transport.tls import (
 # To and Request-URI of a direct call: the connection already is the peer, so nothing is named.
 DIRECT_URI: Final = "sip:key@direct.invalid"
 CLOSE_SECONDS: Final = 2.0
-IDLE_DIRECT_SECONDS: Final = 32.0  # a connection that came in and brought no message
+IDLE_SECONDS: Final = 60.0  # a connection to us that has no call and says nothing is closed
 
 log = logging.getLogger(__name__)
 
@@ -341,15 +341,21 @@ class SipSignaling:
     async def _accepted(self, connection: TlsConnection) -> None:
         flow = self._add(connection, own=False)
         try:
-            async with asyncio.timeout(IDLE_DIRECT_SECONDS):
-                first = await connection.receive()
-        except TimeoutError:
-            first = b""
-        try:
-            if first and self._feed(flow, first):
-                await self._read(flow)
+            while data := await self._heard(flow):
+                if not self._feed(flow, data):
+                    break
         finally:
             self._gone(flow)
+
+    async def _heard(self, flow: _Flow) -> bytes:
+        """The next bytes; b"" at the end, or when a connection without a call says nothing."""
+        while True:
+            try:
+                async with asyncio.timeout(IDLE_SECONDS):
+                    return await flow.connection.receive()
+            except TimeoutError:
+                if not any(leg.uses(flow.number) for leg in self._legs.values()):
+                    return b""
 
     async def _read(self, flow: _Flow) -> None:
         try:

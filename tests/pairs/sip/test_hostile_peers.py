@@ -189,6 +189,30 @@ def test_a_caller_that_vanishes_while_ringing_is_told_and_others_go_on():
     asyncio.run(main())
 
 
+def test_a_connection_without_a_call_that_says_nothing_is_closed(monkeypatch):
+    monkeypatch.setattr("securecall.sip.signaling.IDLE_SECONDS", 0.05)
+
+    async def main() -> None:
+        bob = await SipSignaling.open(listen=("127.0.0.1", 0))
+        rings: asyncio.Queue[Ear] = asyncio.Queue()
+        bob.on_incoming(lambda leg: rings.put_nowait(Ear(leg)))  # type: ignore[arg-type] # the adapter's own class
+        alice = await SipSignaling.open()
+        caller = Ear(await alice.dial(Route(BOB, bob.listening), description()))  # type: ignore[arg-type] # the adapter's own class
+        callee = await rings.get()
+        idle = await tls.connect_direct(*bob.listening)  # type: ignore[misc] # it listens
+        idle.send(b"OPTIONS sip:never-finished")
+        async with asyncio.timeout(5):
+            assert await idle.receive() == b""
+        await idle.close()
+        # the control: the connection that carries a call is as silent, and stays
+        callee.leg.send(Ringing())
+        assert await caller.next() == Ringing()
+        await alice.close()
+        await bob.close()
+
+    asyncio.run(main())
+
+
 def test_a_handler_that_fails_refuses_its_call_and_the_next_one_rings():
     async def main() -> None:
         calls: asyncio.Queue[object] = asyncio.Queue()
