@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +32,7 @@ from securecall.events import (
     CallSecured,
     Event,
     GuessesWarning,
+    SoundFailed,
     TransferRequested,
 )
 from securecall.keys.ticket import Ticket, build_ticket, parse_ticket
@@ -417,6 +418,7 @@ class Client:
             clock=self._running_clock(),
             host=_route_host(towards),
             observe=lambda call, output: self._observe(call, expectation, output),
+            sound_failed=lambda call, error: self._tell(SoundFailed(call, error)),
         )
 
     def _place(
@@ -498,10 +500,13 @@ class Client:
 
     # -- being told -------------------------------------------------------------------------------
 
-    async def events(self) -> AsyncIterator[Event]:
+    def events(self) -> AsyncGenerator[Event, None]:
         """Yield everything that happens to calls from now on."""
         queue: asyncio.Queue[Event] = asyncio.Queue(maxsize=1000)
         self._event_queues.add(queue)
+        return self._events_of(queue)
+
+    async def _events_of(self, queue: asyncio.Queue[Event]) -> AsyncGenerator[Event, None]:
         try:
             while True:
                 yield await queue.get()

@@ -58,6 +58,18 @@ class CallEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class SoundFailed:
+    """A microphone, speaker or file of ours failed and was taken out; the call goes on without it.
+
+    Attributes:
+        error: What it raised.
+    """
+
+    call: Call
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
 class CallMissed:
     """Somebody called and was not answered, or was refused before it rang."""
 
@@ -81,4 +93,5 @@ Event = (
     | CallEnded
     | CallMissed
     | GuessesWarning
+    | SoundFailed
 )

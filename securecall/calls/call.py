@@ -51,6 +51,7 @@ class CallContext:
         identity: Ours, None in the danger mode without identity.
         evidence: Joins what the handshake proved with what we know of that key.
         observe: Told every order of the machine after it was performed.
+        sound_failed: Told when a source or sink raised and was taken out.
         secured: Told once when evidence was accepted by policy and the gate opened.
         confirmed: Told when the user confirmed the words.
         guess_burned: Told when a handshake failed after its nonces.
@@ -70,6 +71,7 @@ class CallContext:
     clock: Clock
     host: str
     observe: Callable[[Call, ordering.Output], None]
+    sound_failed: Callable[[Call, Exception], None]
     ticket: str = ""
 
 
@@ -100,6 +102,7 @@ class Call:
                 secured=self._secured,
                 failed=self._media_failed,
                 guess_burned=context.guess_burned,
+                sound_failed=lambda error: context.sound_failed(self, error),
             ),
             policy=context.policy,
             identity=context.identity,
@@ -372,9 +375,7 @@ class Call:
                 self._rings.set()
             case ordering.Finish():
                 self._finished(output)
-            case ordering.Discard(why=why):
-                log.debug("%r discards: %s", self, why)
-            case ordering.TransferAsked() | ordering.ChangeRefused():
+            case ordering.TransferAsked() | ordering.ChangeRefused() | ordering.Discard():
                 log.info("%r: %r", self, output)
 
     def _set_gate(self, gate: Gate) -> None:

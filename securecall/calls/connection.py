@@ -25,7 +25,6 @@ from securecall.transport.dtls import DtlsCertificate
 from securecall.transport.ice import IcePath
 from securecall.transport.udp import UdpPath
 
-
 SILENCE_SECONDS: Final = 30.0
 """Without one authentic packet for so long, though the peer should be sending, it has vanished."""
 
@@ -39,11 +38,13 @@ class ConnectionEvents:
             the SRTP profile. Raising refuses: the connection fails with that error.
         failed: It is over, and why.
         guess_burned: A handshake failed after its nonces.
+        sound_failed: A source or sink raised and was taken out; the call goes on without it.
     """
 
     secured: Callable[[HandshakeResult | None, str], None]
     failed: Callable[[SecurecallError], None]
     guess_burned: Callable[[], None]
+    sound_failed: Callable[[Exception], None]
 
 
 class MediaConnection:
@@ -169,6 +170,8 @@ class MediaConnection:
             self._session = None
         if self._link is not None:
             self._perform(self._link.close(now=self._now()))
+        if self._source is not None:
+            self._source.close()
         for sink in self._sinks:
             sink.close()
         if self._path is not None:
@@ -273,7 +276,7 @@ class MediaConnection:
     def _times(self) -> tuple[int, int]:
         return self._began_unix, round((time.monotonic() - self._secured_at) * 10)
 
-    # -- the loop: receive, hand to the core, perform, re-arm one timer ------------------------------
+    # -- the loop: receive, hand to the core, perform, re-arm one timer ---------------------------
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -355,6 +358,7 @@ class MediaConnection:
             sframe_send=send_frames,
             sframe_receive=receive_frames,
             on_alarm=self._on_alarm,
+            on_failure=self._events.sound_failed,
             opus_bitrate=self._policy.opus_bitrate,
             opus_complexity=self._policy.opus_complexity,
         )

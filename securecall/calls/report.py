@@ -140,7 +140,7 @@ LIMITS = (
 
 _TICKET_CHANNELS = {
     "link": "whoever could change the ticket on its way could have put a key of their own into it",
-    "bearer": "whoever could read the ticket on its way could have used it before the one you meant",
+    "bearer": "whoever could read the ticket on its way could have used it first",
 }
 
 

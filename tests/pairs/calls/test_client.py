@@ -11,6 +11,7 @@ import pytest
 
 import securecall as sc
 from securecall.calls.report import require_countersigned
+from securecall.events import SoundFailed
 from securecall.keys.trust import TrustState
 from securecall.testing.bus import SignalBus
 
@@ -133,5 +134,51 @@ def test_an_unknown_address_is_unreachable(tmp_path):
             with pytest.raises(sc.Unreachable):
                 async with alice.call("sip:carol@example.com"):
                     pass
+
+    asyncio.run(main())
+
+
+class Broken:
+    """A microphone that is pulled out."""
+
+    closed = False
+
+    def read(self, samples: int, rate: int) -> bytes | None:
+        raise sc.DeviceError("the microphone is gone")
+
+    def discard(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_a_source_that_fails_is_told_and_the_call_goes_on(tmp_path):
+    async def main() -> None:
+        async with people(tmp_path) as (alice, bob):
+            happened = alice.events()
+            source = Broken()
+            async with alice.call(BOB, audio=source) as call:
+                async with (await bob.next_call()).accept(audio=sc.ToneSource(620)):
+                    await call.connected()
+                    event = await anext(happened)
+                    while not isinstance(event, SoundFailed):
+                        event = await anext(happened)
+                    assert isinstance(event.error, sc.DeviceError)
+                    assert await anext(call.audio)
+            await happened.aclose()
+
+    asyncio.run(main())
+
+
+def test_a_source_is_closed_with_its_call(tmp_path):
+    async def main() -> None:
+        async with people(tmp_path) as (alice, bob):
+            source = Broken()
+            async with alice.call(BOB, audio=source) as call:
+                await (await bob.next_call()).decline()
+                with pytest.raises(sc.Declined):
+                    await call.connected()
+            assert source.closed
 
     asyncio.run(main())
