@@ -130,9 +130,16 @@ def sdes(key: bytes) -> SdpEdit:
 
     def edit(sdp: str) -> str:
         bare = without(_FINGERPRINT, "a=setup:")(protocol("RTP/SAVP")(sdp))
-        return text_of([*lines_of(bare), line])
+        return _in_first_medium(bare, line)
 
     return edit
+
+
+def _in_first_medium(sdp: str, line: str) -> str:
+    lines = lines_of(sdp)
+    media = [i for i, x in enumerate(lines) if x.startswith("m=")]
+    end = media[1] if len(media) > 1 else len(lines)
+    return text_of([*lines[:end], line, *lines[end:]])
 
 
 def _crypto(key: bytes) -> str:
@@ -142,7 +149,7 @@ def _crypto(key: bytes) -> str:
 def crypto_beside(key: bytes) -> SdpEdit:
     """Leave DTLS-SRTP standing and offer SDES keys beside it."""
     line = _crypto(key)
-    return lambda sdp: text_of([*lines_of(sdp), line])
+    return lambda sdp: _in_first_medium(sdp, line)
 
 
 def redirect_ticket(text: str, host: str, port: int) -> str:

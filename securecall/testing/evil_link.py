@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from securecall.address import Address
+from securecall.address import Address, Scheme
 from securecall.calls.link import (
     IDENTITY_ALPN,
     PLAIN_ALPN,
@@ -297,7 +297,13 @@ class FalseSelf:
         self._device = DeviceKey.generate("mallory")
 
     def identity(self, *, claimed: Address, peer: Address, unix: int) -> LinkIdentity:
-        """Claim one person's address towards another; believes anything in return."""
+        """Claim one person's address towards another; believes anything in return.
+
+        Where the signalling names nobody (a direct call), she can only claim her own key.
+        """
+        if claimed.host.endswith(".invalid"):
+            claimed = Address(Scheme.KEY, self.root.fingerprint.hex())
+        expected = "" if peer.host.endswith(".invalid") else str(peer)
         return LinkIdentity(
             statement=build_statement(
                 self.root,
@@ -310,7 +316,7 @@ class FalseSelf:
             device=self._device,
             root_fp=self.root.fingerprint,
             own_address=str(claimed),
-            expected_peer=str(peer),
+            expected_peer=expected,
             judge=_believe,
         )
 

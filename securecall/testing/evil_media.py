@@ -17,8 +17,9 @@ from typing import Final
 
 from securecall.errors import SecurecallError
 from securecall.media import codecs
-from securecall.media.codecs import Decoder
+from securecall.media.codecs import Decoder, Encoder
 from securecall.media.description import Codec, Description
+from securecall.media.endpoints import AudioSource
 from securecall.media.files import Recorder
 from securecall.media.frames import AudioFrame
 from securecall.rtp.packet import split_rtp
@@ -71,9 +72,11 @@ class EvilMedia:
 
     Attributes:
         captured: Everything that came in, at most 50,000 datagrams.
-        bytes_decrypted: Octets of sound she could open and decode so far.
+        heard: The codec payloads she could open and decode, as (side, payload), as many.
+        bytes_decrypted: Octets of these so far, without that limit.
         certificate: The one she shows on both legs, if she ends DTLS.
         edit: In a tap: what to send on in place of a datagram; (datagram, from_caller).
+        voice: Where she ends DTLS: said to the callee in place of what the caller says.
     """
 
     def __init__(
@@ -91,8 +94,11 @@ class EvilMedia:
         self._mid = ""
         self.certificate = DtlsCertificate.generate()
         self.captured: list[Captured] = []
+        self.heard: list[tuple[int, bytes]] = []
         self.bytes_decrypted = 0
         self.edit: DatagramEdit = lambda datagram, from_caller: (datagram,)  # noqa: ARG005
+        self.voice: AudioSource | None = None
+        self._encoder: Encoder | None = None
         self.recorder = Recorder(recording, both=True) if recording is not None else None
 
     @classmethod
@@ -217,7 +223,7 @@ class EvilMedia:
         header, payload_type = packet[: len(packet) - len(payload)], second & 0x7F
         sound = self._opened(keys, leg.sframe_in, payload_type, payload)
         if sound:
-            payload = sound
+            payload = self._spoken(side, payload_type) or sound
             self._record(side, leg, payload_type, sound)
         other = self._legs[1 - side]
         if other.srtp is None:
@@ -225,6 +231,16 @@ class EvilMedia:
         if other.sframe_out is not None:
             payload = other.sframe_out.seal_rtp(payload, rtp_metadata(payload_type, self._mid))
         other.path.send(other.srtp.protect(header + payload))
+
+    def _spoken(self, side: int, payload_type: int) -> bytes:
+        """Her own words in the caller's place."""
+        codec = self._codecs.get(payload_type)
+        if self.voice is None or side != CALLER or codec is None:
+            return b""
+        if self._encoder is None:
+            self._encoder = codecs.encoder(codec)
+        samples, rate = self._encoder.samples, self._encoder.rate
+        return self._encoder.encode(self.voice.read(samples, rate) or bytes(2 * samples))
 
     def _pass_rtcp(self, side: int, packet: bytes) -> None:
         other = self._legs[1 - side]
@@ -240,6 +256,8 @@ class EvilMedia:
             decoder = leg.decoders[payload_type] = codecs.decoder(codec)
         pcm = decoder.decode(sound)
         self.bytes_decrypted += len(sound)
+        if len(self.heard) < MOST_CAPTURED:
+            self.heard.append((side, sound))
         if self.recorder is not None:
             frame = AudioFrame(samples=pcm, sample_rate=decoder.rate)
             self.recorder.write_channel(side, frame)

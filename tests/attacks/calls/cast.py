@@ -43,6 +43,7 @@ class Person:
     address: Address
     calls: list[Call] = field(default_factory=list)
     errors: list[SecurecallError] = field(default_factory=list)
+    recording: Path | None = None
 
     @property
     def sip(self) -> str:
@@ -60,6 +61,8 @@ class Person:
         """Take the next call, talk until it ends, remember how it did."""
         ring = await self.client.next_call()
         call = ring.accept(audio=ToneSource(BOB_HERTZ))
+        if self.recording is not None:
+            call.record(self.recording)
         try:
             async with call:
                 self.calls.append(call)
@@ -113,16 +116,14 @@ class Stage:
         """Alice calls; talks for a while where it connects; both hang up. Nobody hangs."""
         async with asyncio.timeout(GUARD_SECONDS):
             self.answering = asyncio.create_task(self.bob.answer())
-            call = self.alice.client.call(
-                to or self.bob.address, audio=ToneSource(ALICE_HERTZ)
-            )
+            call = self.alice.client.call(to or self.bob.address, audio=ToneSource(ALICE_HERTZ))
             self.call = call
             try:
                 async with call:
                     await call.connected()
                     if during is not None:
                         await during(call)
-                    await _talk(call, seconds)
+                    await _listen(call, seconds)
             except SecurecallError as e:
                 self.error = e
             if self.answering_began:
@@ -134,6 +135,12 @@ class Stage:
     @property
     def answering_began(self) -> bool:
         return bool(self.bob.calls or self.bob.errors)
+
+    async def hear_more(self, call: Call, seconds: float = 0.2) -> None:
+        """Wait until that much more sound has come; the guard of `dial` ends it otherwise."""
+        target = received_seconds(call) + seconds
+        await _listen(call, target)
+        assert received_seconds(call) >= target
 
     def assert_nothing_was_heard(self) -> None:
         """Not one octet of sound, by any key she ever held; nor any sound without a key."""
@@ -164,13 +171,16 @@ def sent_anything(call: Call) -> bool:
     return statistics is not None and statistics.packets_sent > 0
 
 
-async def _talk(call: Call, seconds: float) -> None:
-    """Until that much sound has come, or the call is over."""
-    while call.state is not State.ENDED:
-        statistics = call.statistics()
-        if statistics is not None and statistics.received_seconds >= seconds:
+def received_seconds(call: Call) -> float:
+    statistics = call.statistics()
+    return 0.0 if statistics is None else statistics.received_seconds
+
+
+async def _listen(call: Call, seconds: float) -> None:
+    """Wait until that much sound has come in all, or the call is over."""
+    while received_seconds(call) < seconds:
+        if await anext(call.audio, None) is None:
             return
-        await asyncio.sleep(0.02)
 
 
 @asynccontextmanager
@@ -190,13 +200,13 @@ async def stage(
         yield Stage(she, alice, bob)
 
 
-def loudness(path: Path, channel: int, hertz: float) -> float:
-    """Share of a WAV channel's energy at one frequency, 0..1 (Goertzel over the loud part)."""
+def loudness(path: Path, channel: int, hertz: float, *, at: float = 0.1) -> float:
+    """Share of a WAV channel's energy at one frequency, 0..1 (0.2 s from `at` on, Goertzel)."""
     with wave.open(str(path), "rb") as file:
         channels, rate = file.getnchannels(), file.getframerate()
         samples = struct.unpack(f"<{file.getnframes() * channels}h", file.readframes(10**9))
     samples = samples[channel::channels]
-    skip = rate // 10  # codecs need a moment
+    skip = int(at * rate)
     samples = samples[skip : skip + rate // 5]
     if not samples:
         return 0.0
@@ -205,4 +215,3 @@ def loudness(path: Path, channel: int, hertz: float) -> float:
     real = sum(x * math.cos(step * i) for i, x in enumerate(samples))
     imaginary = sum(x * math.sin(step * i) for i, x in enumerate(samples))
     return 2 * (real**2 + imaginary**2) / (len(samples) * total) if total else 0.0
-

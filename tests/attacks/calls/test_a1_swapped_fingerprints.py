@@ -16,7 +16,9 @@ from tests.attacks.calls.cast import ALICE_HERTZ, BOB_HERTZ, PLAIN, loudness, st
 @pytest.mark.parametrize("inner", list(Inner))
 def test_control_she_hears_a_call_that_is_only_encrypted(tmp_path, inner):
     async def run():
-        async with stage(tmp_path, policy=PLAIN, acquainted=False, mode=Mode.SWAP, inner=inner) as s:
+        async with stage(
+            tmp_path, policy=PLAIN, acquainted=False, mode=Mode.SWAP, inner=inner
+        ) as s:
             call = await s.dial()
             assert s.error is None
             assert s.bob.errors == []
@@ -66,7 +68,9 @@ def test_strangers_are_not_connected_through_her_without_a_proof_of_identity(tmp
     async def run():
         async with stage(tmp_path, acquainted=False, mode=Mode.SWAP, inner=inner) as s:
             await s.dial()
-            s.assert_refused(*{Inner.RELAY: EXPECTED[Inner.RELAY]}.get(inner, (Reason.IDENTITY_MISSING,)))
+            s.assert_refused(
+                *{Inner.RELAY: EXPECTED[Inner.RELAY]}.get(inner, (Reason.IDENTITY_MISSING,))
+            )
             assert isinstance(s.error, SecurityError if inner is Inner.RELAY else PolicyRefused)
             s.assert_no_media_left_anybody()
 
@@ -74,7 +78,7 @@ def test_strangers_are_not_connected_through_her_without_a_proof_of_identity(tmp
 
 
 def test_first_contact_with_an_impostor_is_labelled_and_the_words_differ(tmp_path):
-    """No protocol can prevent this one; what it can do is to say so, and to give words to compare."""
+    """No protocol can prevent this one; it can say so, and give words to compare."""
 
     async def run():
         async with stage(tmp_path, acquainted=False, mode=Mode.SWAP, inner=Inner.IMPERSONATE) as s:

@@ -77,7 +77,7 @@ def test_an_added_fingerprint_is_noticed_though_the_certificate_still_matches(tm
 
     async def run():
         async with stage(tmp_path, mode=Mode.TAP) as s:
-            s.mallory.tamper_sdp.append(lambda sdp, to_callee: edit(sdp))  # noqa: ARG005
+            s.mallory.tamper_sdp.append(lambda sdp, to_callee: edit(sdp))
             await s.dial()
             s.assert_refused()
             s.assert_no_media_left_anybody()

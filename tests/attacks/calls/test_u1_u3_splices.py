@@ -7,17 +7,17 @@ import asyncio
 import pytest
 
 from securecall.errors import Reason
+from securecall.policy import Policy
 from securecall.testing import attacks
 from securecall.testing.mallory import Mode
 from tests.attacks.calls.cast import PROVIDER, person, stage
-from securecall.policy import Policy
 
 MALLORY = f"sip:mallory@{PROVIDER}"
 
 
 @pytest.mark.parametrize("hide_caller", [False, True], ids=["from alice", "from mallory"])
 def test_a_call_to_a_contact_cannot_be_answered_by_another(tmp_path, hide_caller):
-    """Mallory is a contact of both. Alice calls her; she leads the call to Bob, fingerprints intact."""
+    """Mallory is a contact of both. Alice calls her; she leads the call on, fingerprints intact."""
 
     async def run():
         async with (
@@ -97,7 +97,7 @@ def test_an_offer_handed_back_as_its_answer_is_refused(tmp_path):
         async with stage(tmp_path, mode=Mode.TAP) as s:
             offers = []
 
-            def reflect(message, dialogue, to_callee):  # noqa: ARG001 - a Tamper
+            def reflect(message, dialogue, to_callee):
                 if to_callee:
                     offers.append(message.body)
                 elif message.body:
