@@ -1,0 +1,258 @@
+"""The same calls for scripts without asyncio: a loop in a thread behind plain methods.
+
+    with securecall.sync.open("alice", passphrase=secret) as alice:
+        with alice.call(ticket, audio=securecall.FileSource("hello.wav")) as call:
+            print(call.connected().level.name, *call.sas.words)
+
+Every method blocks until its asyncio counterpart is done and raises what that raises. Objects of
+this module may be used from any one thread at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+from securecall import client as _client
+from securecall.address import Address
+from securecall.calls import call as _call
+from securecall.calls.report import ListenerReport
+from securecall.contacts import Contact
+from securecall.errors import EndReason, UsageError
+from securecall.keys.ticket import Ticket
+from securecall.keys.verification import Sas
+from securecall.media.endpoints import AudioSource, Recorder
+from securecall.media.engine import AudioStatistics
+from securecall.media.frames import AudioFrame
+from securecall.policy import Policy, SecurityLevel, SecurityState
+from securecall.secret import Secret
+
+_T = TypeVar("_T")
+
+
+def open(  # noqa: A001 - `securecall.sync.open` reads as it should
+    path: str | Path,
+    *,
+    passphrase: Secret,
+    create: bool = False,
+    policy: Policy | None = None,
+) -> Client:
+    """Open (or make) a person's endpoint; use it as `with`. See `securecall.open`."""
+    return Client(_client.open(path, passphrase=passphrase, create=create, policy=policy))
+
+
+class _Loop:
+    """An event loop in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="securecall")
+        self._thread.start()
+
+    def run(self, work: Coroutine[object, object, _T]) -> _T:
+        """Run a coroutine there and wait for it; an interrupt here cancels it there."""
+        if threading.current_thread() is self._thread:
+            work.close()
+            raise UsageError("securecall.sync is not to be used from inside its own event loop")
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            future.cancel()
+            raise
+
+    def stop(self) -> None:
+        """End what is left in the loop, then the loop and its thread."""
+        self.run(self._settle())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _settle(self) -> None:
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            _ = task.cancel()
+        _ = await asyncio.gather(*left, return_exceptions=True)
+        await self._loop.shutdown_asyncgens()
+        for _ in range(3):  # closed connections let go of their sockets in the turns after
+            await asyncio.sleep(0)
+
+
+class Call:
+    """A call in progress; leaving its block hangs up."""
+
+    def __init__(self, loop: _Loop, inner: _call.Call) -> None:
+        """Made by `Client.call` and `Client.answer`."""
+        self._loop = loop
+        self._inner = inner
+
+    def __repr__(self) -> str:
+        return repr(self._inner)
+
+    def __enter__(self) -> Self:
+        """Begin the call."""
+        self._loop.run(self._inner.__aenter__())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Hang up."""
+        self._loop.run(self._inner.hang_up())
+
+    @property
+    def peer(self) -> str:
+        """The peer's address for people."""
+        return self._inner.peer
+
+    @property
+    def security(self) -> SecurityState:
+        """The current snapshot of the call's protection."""
+        return self._inner.security
+
+    @property
+    def sas(self) -> Sas:
+        """The words to read to each other."""
+        return self._inner.sas
+
+    @property
+    def report(self) -> ListenerReport:
+        """Who could have listened."""
+        return self._inner.report
+
+    def statistics(self) -> AudioStatistics | None:
+        """Counters of the audio, None before media began."""
+        return self._inner.statistics()
+
+    def connected(self) -> SecurityState:
+        """Wait until media may flow; raises as `securecall.Call.connected`."""
+        return self._loop.run(self._inner.connected())
+
+    def ended(self) -> EndReason:
+        """Wait for the end; raises as `securecall.Call.ended`."""
+        return self._loop.run(self._inner.ended())
+
+    def confirm_sas(self) -> SecurityState:
+        """Say that both people read the same words."""
+        return self._loop.run(self._inner.confirm_sas())
+
+    def hang_up(self) -> None:
+        """End the call."""
+        self._loop.run(self._inner.hang_up())
+
+    def play(self, source: AudioSource) -> None:
+        """Send a source's sound until it runs dry or the call ends."""
+        self._loop.run(self._inner.play(source))
+
+    def record(self, path: str | Path) -> Recorder:
+        """Record the peer's sound to a WAV file."""
+        return self._loop.run(self._record(path))
+
+    async def _record(self, path: str | Path) -> Recorder:
+        return self._inner.record(path)
+
+    @property
+    def audio(self) -> Iterator[AudioFrame]:
+        """The peer's sound, frame by frame, until the call ends."""
+        frames = self._inner.audio
+
+        async def following() -> AudioFrame | None:
+            return await anext(frames, None)
+
+        while (frame := self._loop.run(following())) is not None:
+            yield frame
+
+    def write(self, frame: AudioFrame) -> None:
+        """Send one frame; waits while the bounded ring is full."""
+        self._loop.run(self._inner.write(frame))
+
+
+class Client:
+    """One person on this machine."""
+
+    def __init__(self, inner: _client.Client) -> None:
+        """Use `securecall.sync.open`."""
+        self._inner = inner
+        self._running: _Loop | None = None
+
+    def __enter__(self) -> Self:
+        """Start the loop and open the store."""
+        self._running = _Loop()
+        try:
+            self._running.run(self._inner.__aenter__())
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End every call, lock the store, stop the loop."""
+        try:
+            self._loop.run(self._inner.__aexit__(kind, error, trace))
+        finally:
+            self._stop()
+
+    @property
+    def address(self) -> Address:
+        """Our address without any account: the root key itself."""
+        return self._inner.address
+
+    def ticket(self, *, host: str = "", port: int = 0, valid_seconds: int = 0) -> str:
+        """Make a one-time ticket; see `securecall.Client.ticket`."""
+        seconds = valid_seconds or _client.TICKET_SECONDS
+        return self._loop.run(self._inner.ticket(host=host, port=port, valid_seconds=seconds))
+
+    def contact(self, address: str | Address) -> Contact:
+        """The contact behind an address."""
+        return self._loop.run(self._inner.contact(address))
+
+    def call(
+        self,
+        who: str | Address | Contact | Ticket,
+        *,
+        audio: AudioSource | None = None,
+        require: SecurityLevel | None = None,
+    ) -> Call:
+        """Call somebody; use it as `with`."""
+        return Call(self._loop, self._loop.run(self._place(who, audio, require)))
+
+    async def _place(
+        self,
+        who: str | Address | Contact | Ticket,
+        audio: AudioSource | None,
+        require: SecurityLevel | None,
+    ) -> _call.Call:
+        return self._inner.call(who, audio=audio, require=require)
+
+    def answer(
+        self, *, audio: AudioSource | None = None, require: SecurityLevel | None = None
+    ) -> Call:
+        """Wait for the next call and take it; use it as `with`."""
+        return Call(self._loop, self._loop.run(self._take(audio, require)))
+
+    async def _take(self, audio: AudioSource | None, require: SecurityLevel | None) -> _call.Call:
+        ring = await self._inner.next_call()
+        return ring.accept(audio=audio, require=require)
+
+    @property
+    def _loop(self) -> _Loop:
+        if self._running is None:
+            raise UsageError("open the client first: with securecall.sync.open(...) as client")
+        return self._running
+
+    def _stop(self) -> None:
+        if self._running is not None:
+            self._running.stop()
+            self._running = None

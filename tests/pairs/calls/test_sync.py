@@ -1,0 +1,55 @@
+"""Calls from scripts that know nothing of asyncio."""
+
+from __future__ import annotations
+
+import threading
+from itertools import islice
+
+import pytest
+
+import securecall as sc
+from securecall import sync
+
+PASSPHRASE = sc.Secret("correct horse battery staple")
+
+
+def test_two_scripts_talk_and_both_reports_are_signed(tmp_path):
+    taken: list[sync.Call] = []
+
+    def answer(bob: sync.Client) -> None:
+        with bob.answer(audio=sc.ToneSource(620)) as call:
+            taken.append(call)
+            call.ended()
+
+    with (
+        sync.open(tmp_path / "bob", passphrase=PASSPHRASE, create=True) as bob,
+        sync.open(tmp_path / "alice", passphrase=PASSPHRASE, create=True) as alice,
+    ):
+        ticket = bob.ticket(host="127.0.0.1")
+        answering = threading.Thread(target=answer, args=(bob,))
+        answering.start()
+        with alice.call(ticket) as call:
+            assert call.connected().level is sc.E2EE
+            assert call.confirm_sas().level is sc.VERIFIED
+            heard = list(islice(call.audio, 5))
+            assert all(frame.samples for frame in heard)
+            call.write(heard[0])
+        answering.join()
+        assert taken[0].sas == call.sas
+        assert "Signed by both ends" in str(call.report)
+        assert "Signed by both ends" in str(taken[0].report)
+
+
+def test_errors_come_through_as_they_are(tmp_path):
+    with sync.open(tmp_path / "alice", passphrase=PASSPHRASE, create=True) as alice:
+        with pytest.raises(sc.UsageError):
+            alice.call("sip:bob@example.com")
+        with pytest.raises(sc.ProtocolError):
+            alice.contact("nonsense")
+    with (
+        pytest.raises(sc.WrongPassphrase),
+        sync.open(tmp_path / "alice", passphrase=sc.Secret("x")),
+    ):
+        pass
+    with pytest.raises(sc.UsageError):
+        alice.ticket()
