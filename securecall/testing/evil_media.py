@@ -137,6 +137,11 @@ class EvilMedia:
         """Throw any bytes at a victim, from the address it takes for its peer's."""
         self._legs[side].path.send(datagram)
 
+    def finish_recording(self) -> None:
+        """Make the recording complete: the call is over."""
+        if self.recorder is not None:
+            self.recorder.close()
+
     async def close(self) -> None:
         """Hang up in DTLS, close ports and recording."""
         for side, leg in enumerate(self._legs):
@@ -147,8 +152,7 @@ class EvilMedia:
                     if isinstance(output, bytes):
                         self._legs[side].path.send(output)
             await leg.path.close()
-        if self.recorder is not None:
-            self.recorder.close()
+        self.finish_recording()
 
     def decryptable(self) -> int:
         """Try every key she ever held on everything captured, afresh; return octets of sound."""

@@ -1,321 +1,186 @@
-r"""Mallory: a provider's proxy gone bad, between two clients that trust it.
-
-She is the positive control of our attack tests and of the demonstration: against media that is
-only "encrypted" (DTLS-SRTP whose fingerprints come through her) she hears and records everything;
-against the real thing she holds keys for nothing.
+r"""Mallory, the attacker, and how to run her as a process of her own: JSON lines in and out.
 
     python -m securecall.testing.mallory --json --mode swap --inner strip \
         --route sip:bob@provider.test=127.0.0.1:5071/bob.provider.test
 
 prints one JSON object per line (`ready`, then what happens, at last `summary`), and takes JSON
 commands, one per line, on standard input: {"route": {"sip:bob@provider.test": "127.0.0.1:5071"}},
-{"mode": "honest"}, {"inner": "impersonate"}, {"quit": true}.
+{"mode": "honest"}, {"inner": "impersonate"}, {"summary": true}, {"quit": true}.
 """
 
 from __future__ import annotations
 
-import enum
-import logging
-from collections.abc import Callable
+import argparse
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import cast
 
-from securecall.address import ANONYMOUS, Address, parse_address
 from securecall.errors import SecurecallError
-from securecall.media.description import Description
-from securecall.sip.message import Message, Request, Response
-from securecall.sip.sdp import parse_description
-from securecall.testing.attacks import fingerprints, redirect
-from securecall.testing.authority import Authority
-from securecall.testing.evil_link import (
-    ActingLink,
-    EvilLink,
-    FalseSelf,
-    Inner,
-    PassingLink,
-    is_client,
-)
-from securecall.testing.evil_media import CALLEE, CALLER, EvilMedia, fresh_nonce, unix_now
-from securecall.testing.mallory_proxy import Dialogue, Proxy, Way
-from securecall.transport.tls import PemPair
+from securecall.testing.evil_link import Inner as Inner
+from securecall.testing.evil_provider import Event as Event
+from securecall.testing.evil_provider import Mallory as Mallory
+from securecall.testing.evil_provider import Mode as Mode
 
-log = logging.getLogger(__name__)
+Command = dict[str, "str | bool | dict[str, str]"]
 
 
-class Mode(enum.StrEnum):
-    """What she does to calls.
-
-    HONEST: forwards, untouched.
-    TAP: leads the media through herself and passes every datagram on (or what `edit` makes of it).
-    SWAP: puts herself in the middle: her addresses, her certificates, her keys.
-    """
-
-    HONEST = "honest"
-    TAP = "tap"
-    SWAP = "swap"
-
-
-SdpTamper = Callable[[str, bool], str]
-Tamper = Callable[[Message, Dialogue, bool], Message | None]
-Event = dict[str, str | int | float | bool]
-LinkMaker = Callable[[Description, Description, EvilMedia, bool], EvilLink]
+class _Arguments(argparse.Namespace):
+    json: bool
+    mode: str
+    inner: str
+    name: str
+    host: str
+    port: int
+    direct: bool
+    folder: Path | None
+    route: list[str]
+    issue: list[str]
+    seconds: float
 
 
-class Mallory:
-    """The attacker, as `async with Mallory(...)`.
-
-    Attributes:
-        mode, inner: What she does to calls that begin from now on.
-        address: Host and port she listens on, once entered.
-        name: The name her certificate proves.
-        authority: The certificate authority both victims trust; hers, as it happens.
-        tamper_sdp: Functions of (sdp, towards the callee), applied after her own changes.
-        tamper: Functions of (message, dialogue, towards the callee), applied last;
-            None swallows it.
-        link: Makes her end of DTLS on a leg in place of what `inner` says;
-            (offer, answer, media, facing the caller).
-        media: The relay of each call, by Call-ID.
-        on_event: Told what happens.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        mode: Mode = Mode.HONEST,
-        inner: Inner = Inner.STRIP,
-        name: str = "provider.test",
-        direct: bool = False,
-        host: str = "127.0.0.1",
-        port: int = 0,
-        on_event: Callable[[Event], None] = lambda event: None,  # noqa: ARG005
-    ) -> None:
-        """Prepare.
-
-        Args:
-            folder: For certificates and recordings.
-            mode: What she does.
-            inner: What she does about the identity handshake, where she swaps.
-            name: The name she is trusted under.
-            direct: Listen as a direct peer (tickets), with a certificate nobody verifies.
-            host: Address for signalling and media.
-            port: Of the signalling.
-            on_event: Told what happens.
-        """
-        self.mode = mode
-        self.inner = inner
-        self.name = name
-        self.address = (host, port)
-        self.authority = Authority.make(folder)
-        self.tamper_sdp: list[SdpTamper] = []
-        self.tamper: list[Tamper] = []
-        self.link: LinkMaker | None = None
-        self.media: dict[str, EvilMedia] = {}
-        self.on_event = on_event
-        self.self_ = FalseSelf()
-        self._folder = folder
-        self._direct = direct
-        self._offers: dict[str, Description] = {}
-        self._modes: dict[str, Mode] = {}
-        self._started: set[str] = set()
-        self.proxy = Proxy(self._handle, authorities=self.authority.pem)
-
-    async def __aenter__(self) -> Self:
-        """Listen."""
-        certificate = None if self._direct else self.certify(self.name, self.address[0])
-        self.address = await self.proxy.open(*self.address, certificate)
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close everything."""
-        await self.proxy.close()
-        for media in self.media.values():
-            await media.close()
-
-    def certify(self, name: str, *more: str) -> PemPair:
-        """Issue a certificate, e.g. for a victim's own listener."""
-        return self.authority.issue(name, *more)
-
-    def route(
-        self, address: str, host: str, port: int, *, name: str = "", target: str = ""
-    ) -> None:
-        """Send calls for an address ("*" for all others) to a listener.
-
-        Args:
-            address: "sip:user@host".
-            host: Where the callee listens.
-            port: Where the callee listens.
-            name: The name its certificate proves; "" for a direct listener.
-            target: Call this SIP URI there in place of the one asked for.
-        """
-        key = address.partition(":")[2].lower() if address != "*" else "*"
-        self.proxy.ways[key] = Way(host=host, port=port, name=name, target=target)
-
-    @property
-    def bytes_decrypted(self) -> int:
-        """Octets of sound she opened and decoded, in all calls."""
-        return sum(media.bytes_decrypted for media in self.media.values())
-
-    @property
-    def decryptable(self) -> int:
-        """Octets of sound in everything captured that any key she ever held opens."""
-        return sum(media.decryptable() for media in self.media.values())
-
-    @property
-    def recordings(self) -> tuple[Path, ...]:
-        """WAV files with something in them: the caller left, the callee right."""
-        return tuple(sorted(p for p in self._folder.glob("heard-*.wav") if p.stat().st_size > 44))
-
-    @property
-    def last_call(self) -> Dialogue:
-        """The call that came last."""
-        return list(self.proxy.dialogues.values())[-1]
-
-    @property
-    def last_media(self) -> EvilMedia:
-        """The relay that was opened last."""
-        return list(self.media.values())[-1]
-
-    # -- messages --------------------------------------------------------------------------------
-
-    async def _handle(
-        self,
-        message: Message,
-        dialogue: Dialogue,
-        to_callee: bool,  # noqa: FBT001 - as `Tamper`
-    ) -> Message | None:
-        call = dialogue.call_id
-        if call not in self._modes:
-            self._modes[call] = self.mode
-            self._say(type="call", caller=_who(dialogue.invite, "from"), mode=self.mode.value)
-        if message.body and "sdp" in (message.headers.first("content-type") or "").lower():
-            await self._describe(message, dialogue, to_callee=to_callee)
-        for tamper in self.tamper:
-            altered = tamper(message, dialogue, to_callee)
-            if altered is None:
-                return None
-            message = altered
-        match message:
-            case Request(method="BYE" | "CANCEL" as method):
-                self._say(type="ended", by="caller" if to_callee else "callee", how=method)
-            case Response(status=status) if status >= 300:
-                self._say(type="refused", by="caller" if to_callee else "callee", status=status)
-        return message
-
-    async def _describe(self, message: Message, dialogue: Dialogue, *, to_callee: bool) -> None:
-        call = dialogue.call_id
-        original = message.body
-        if self._modes[call] is not Mode.HONEST:
-            media = self.media.get(call)
-            if media is None:
-                recording = self._folder / f"heard-{len(self.media)}.wav"
-                media = await EvilMedia.open(
-                    self.address[0],
-                    recording=recording if self._modes[call] is Mode.SWAP else None,
-                    tell=lambda what, side: self._say(
-                        type="media", what=what, side="caller" if side == CALLER else "callee"
-                    ),
-                )
-                self.media[call] = media
-            text = message.body.decode()
-            # what goes to the callee names the port that faces the callee
-            text = redirect(media.host, media.ports[CALLEE if to_callee else CALLER])(text)
-            if self._modes[call] is Mode.SWAP:
-                digest = media.certificate.digest
-                text = fingerprints(f"{digest.algorithm} {digest.value.hex(':').upper()}")(text)
-            message.body = text.encode()
-        for edit in self.tamper_sdp:
-            message.body = edit(message.body.decode(), to_callee).encode()
-        self._follow(message, original, dialogue)
-
-    def _follow(self, message: Message, original: bytes, dialogue: Dialogue) -> None:
-        """Learn the first offer and answer, and start the relay with them."""
-        call = dialogue.call_id
-        try:
-            description = parse_description(original)
-        except SecurecallError as e:
-            log.info("a description she cannot read: %s", e)
-            return
-        if isinstance(message, Request):
-            _ = self._offers.setdefault(call, description)
-            return
-        offer, media = self._offers.get(call), self.media.get(call)
-        if offer is None or media is None or call in self._started or message_status(message) < 200:
-            return
-        self._started.add(call)
-        if self._modes[call] is Mode.TAP:
-            media.tap(offer, description)
-            return
-        try:
-            links = (
-                self._link(offer, description, media, dialogue, side=CALLER),
-                self._link(offer, description, media, dialogue, side=CALLEE),
-            )
-        except SecurecallError as e:
-            log.info("no way into this call: %s", e)
-            return
-        media.terminate(offer, description, links)
-
-    def _link(
-        self,
-        offer: Description,
-        answer: Description,
-        media: EvilMedia,
-        dialogue: Dialogue,
-        *,
-        side: int,
-    ) -> EvilLink:
-        facing_caller = side == CALLER
-        if self.link is not None:
-            return self.link(offer, answer, media, facing_caller)
-        victim = offer if facing_caller else answer
-        if self.inner is Inner.RELAY:
-            client = is_client(answer, facing_caller=facing_caller)
-            return PassingLink(victim, media.certificate, client=client)
-        identity = None
-        if self.inner is Inner.IMPERSONATE:
-            caller = _address_of(dialogue.invite, "from")
-            callee = _address_of(dialogue.invite, "to")
-            claimed, peer = (callee, caller) if facing_caller else (caller, callee)
-            identity = self.self_.identity(claimed=claimed, peer=peer, unix=unix_now())
-        return ActingLink(
-            victim,
-            answer,
-            media.certificate,
-            identity,
-            facing_caller=facing_caller,
-            nonce=fresh_nonce(),
-            unix=unix_now(),
-        )
-
-    def _say(self, **event: str | float | bool) -> None:
-        self.on_event(dict(event))
-
-
-def message_status(message: Message) -> int:
-    """A response's status, 0 for a request."""
-    return message.status if isinstance(message, Response) else 0
-
-
-def _who(message: Message, key: str) -> str:
-    uri = (message.from_ if key == "from" else message.to).uri
-    return f"{uri.user}@{uri.host}"
-
-
-def _address_of(message: Message, key: str) -> Address:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run her until a signal, `{"quit": true}` on standard input, or the time is up."""
+    parser = argparse.ArgumentParser(prog="mallory", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--json", action="store_true", help="(always on) one JSON object a line")
+    parser.add_argument("--mode", choices=[m.value for m in Mode], default=Mode.SWAP.value)
+    parser.add_argument("--inner", choices=[i.value for i in Inner], default=Inner.STRIP.value)
+    parser.add_argument("--name", default="provider.test", help="the name she is trusted under")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--direct", action="store_true", help="listen as a direct peer (tickets)")
+    parser.add_argument("--folder", type=Path, help="for certificates and recordings")
+    parser.add_argument(
+        "--route",
+        action="append",
+        default=[],
+        metavar="ADDRESS=HOST:PORT[/NAME]",
+        help="where an address listens ('*' for all); NAME is what its certificate proves",
+    )
+    parser.add_argument("--issue", action="append", default=[], help="certify this name, too")
+    parser.add_argument("--seconds", type=float, default=300.0, help="stop after so long")
+    chosen = parser.parse_args(arguments, namespace=_Arguments())
     try:
-        return parse_address(f"sip:{_who(message, key)}")
-    except SecurecallError:
-        return ANONYMOUS
+        asyncio.run(_run(chosen))
+    except SecurecallError as e:
+        _print_any({"type": "error", "message": str(e)})
+        return 1
+    return 0
+
+
+async def _run(chosen: _Arguments) -> None:
+    with contextlib.ExitStack() as stack:
+        folder = chosen.folder or Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="mallory-"))
+        )
+        mallory = Mallory(
+            folder,
+            mode=Mode(chosen.mode),
+            inner=Inner(chosen.inner),
+            name=chosen.name,
+            direct=chosen.direct,
+            host=chosen.host,
+            port=chosen.port,
+            on_event=_print,
+        )
+        for text in chosen.route:
+            _route(mallory, *text.rsplit("=", 1))
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(NotImplementedError):
+                loop.add_signal_handler(number, stop.set)
+        async with mallory:
+            certificates = {}
+            for name in chosen.issue:
+                pair = mallory.certify(name, chosen.host)
+                certificates[name] = {"certificate": str(pair.certificate), "key": str(pair.key)}
+            _print_any(
+                {
+                    "type": "ready",
+                    "host": mallory.address[0],
+                    "port": mallory.address[1],
+                    "name": mallory.name,
+                    "authority": str(mallory.authority.pem),
+                    "certificates": certificates,
+                    "mode": mallory.mode.value,
+                    "inner": mallory.inner.value,
+                }
+            )
+            reading = asyncio.create_task(_commands(mallory, stop))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(chosen.seconds):
+                    _ = await stop.wait()
+            reading.cancel()
+        _print_any(summary(mallory))
+
+
+def summary(mallory: Mallory) -> dict[str, object]:
+    """What she got, in figures."""
+    return {
+        "type": "summary",
+        "calls": len(mallory.proxy.dialogues),
+        "bytes_decrypted": mallory.bytes_decrypted,
+        "bytes_decryptable": mallory.decryptable,
+        "datagrams_captured": sum(len(m.captured) for m in mallory.media.values()),
+        "recordings": [str(path) for path in mallory.recordings],
+    }
+
+
+async def _commands(mallory: Mallory, stop: asyncio.Event) -> None:
+    """Take JSON commands; the end of input is not a command."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    try:
+        _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    except (OSError, ValueError, NotImplementedError):
+        return  # no standard input, or none that can be waited for
+    while line := await reader.readline():
+        try:
+            command = cast("Command", json.loads(line))
+            _obey(mallory, command)
+        except (ValueError, AttributeError, TypeError) as e:
+            _print({"type": "error", "message": f"not a command: {e}"})
+            continue
+        if command.get("summary"):
+            _print_any(summary(mallory))
+        if command.get("quit"):
+            stop.set()
+            return
+
+
+def _obey(mallory: Mallory, command: Command) -> None:
+    routes = command.get("route")
+    if isinstance(routes, dict):
+        for address, place in routes.items():
+            _route(mallory, address, place)
+    mode, inner = command.get("mode"), command.get("inner")
+    if isinstance(mode, str):
+        mallory.mode = Mode(mode)
+    if isinstance(inner, str):
+        mallory.inner = Inner(inner)
+    _print({"type": "obeyed", "mode": mallory.mode.value, "inner": mallory.inner.value})
+
+
+def _route(mallory: Mallory, address: str, place: str) -> None:
+    where, _, name = place.partition("/")
+    host, _, port = where.rpartition(":")
+    mallory.route(address, host.strip("[]"), int(port), name=name)
+
+
+def _print(event: Event) -> None:
+    _print_any(dict(event))
+
+
+def _print_any(event: dict[str, object]) -> None:
+    _ = sys.stdout.write(json.dumps(event) + "\n")
+    _ = sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    from securecall.testing.mallory_main import main
-
     raise SystemExit(main())
