@@ -85,13 +85,15 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 _LEVELS = frozenset({"HOP_BY_HOP", "OPPORTUNISTIC", "E2EE", "VERIFIED"})
 
-__all__ = sorted({*_HOME_OF, *_LEVELS, "__version__"})  # noqa: PLE0605 - one list is kept, not two
+__all__ = sorted({*_HOME_OF, *_LEVELS, "__version__"})
 
 
 def __getattr__(name: str) -> object:
     """Import a public name when it is first used (PEP 562)."""
     if name in _LEVELS:
         value: object = getattr(import_module("securecall.policy").SecurityLevel, name)
+    elif name == "sync":
+        value = import_module("securecall.sync")
     elif name in _HOME_OF:
         value = getattr(import_module(f"securecall.{_HOME_OF[name]}"), name)
     else:
