@@ -92,8 +92,6 @@ def __getattr__(name: str) -> object:
     """Import a public name when it is first used (PEP 562)."""
     if name in _LEVELS:
         value: object = getattr(import_module("securecall.policy").SecurityLevel, name)
-    elif name == "sync":
-        value = import_module("securecall.sync")
     elif name in _HOME_OF:
         value = getattr(import_module(f"securecall.{_HOME_OF[name]}"), name)
     else:

@@ -1,6 +1,8 @@
 """The same calls for scripts without asyncio: a loop in a thread behind plain methods.
 
-    with securecall.sync.open("alice", passphrase=secret) as alice:
+    from securecall import sync
+
+    with sync.open("alice", passphrase=secret) as alice:
         with alice.call(ticket, audio=securecall.FileSource("hello.wav")) as call:
             print(call.connected().level.name, *call.sas.words)
 
