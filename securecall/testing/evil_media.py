@@ -154,25 +154,34 @@ class EvilMedia:
             await leg.path.close()
         self.finish_recording()
 
+    def hold(self, keys: Keys) -> None:
+        """Give her keys she did not negotiate: stolen from a victim's memory, or broken later."""
+        self._held.append(keys)
+
     def decryptable(self) -> int:
         """Try every key she ever held on everything captured, afresh; return octets of sound."""
-        total = 0
-        for keys in self._held:
-            for send, receive in ((keys.send, keys.receive), (keys.receive, keys.send)):
-                total += self._try_all(keys, send, receive)
-        return total
+        return sum(map(len, self.openable()))
 
-    def _try_all(self, keys: Keys, send: Secret, receive: Secret) -> int:
+    def openable(self) -> list[bytes]:
+        """The payloads behind `decryptable`, each as often as a key opens it."""
+        return [
+            payload
+            for keys in self._held
+            for send, receive in ((keys.send, keys.receive), (keys.receive, keys.send))
+            for payload in self._try_all(keys, send, receive)
+        ]
+
+    def _try_all(self, keys: Keys, send: Secret, receive: Secret) -> list[bytes]:
         srtp = SrtpSession(SrtpProfile[keys.profile], send, receive)
         frames = _receiver(keys)
-        opened = 0
+        opened = []
         for captured in self.captured:
             if classify(captured.datagram) is not Kind.RTP:
                 continue
             with contextlib.suppress(SecurecallError):
                 second, _, _, _, payload = split_rtp(srtp.unprotect(captured.datagram))
-                opened += len(self._opened(keys, frames, second & 0x7F, payload))
-        return opened
+                opened.append(self._opened(keys, frames, second & 0x7F, payload))
+        return [payload for payload in opened if payload]
 
     def _opened(
         self, keys: Keys, frames: SframeReceiver | None, payload_type: int, payload: bytes
