@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from typing import Self
 from securecall.address import ANONYMOUS, Address, Scheme, parse_address
 from securecall.calls import machine as ordering
 from securecall.calls.call import Call, CallContext
+from securecall.calls.incoming import IncomingCall as IncomingCall
 from securecall.calls.link import LinkIdentity
 from securecall.calls.machine import State
 from securecall.calls.signaling import Ended, IncomingLeg, Leg, Route, Signaling
@@ -44,6 +44,7 @@ from securecall.policy import Limits, Policy, SecurityLevel, floor_for
 from securecall.secret import Secret
 from securecall.sip.signaling import SipServer, SipSignaling
 from securecall.store.sqlite import Store
+from securecall.transport.route import is_loopback, own_host_towards
 from securecall.transport.tls import PemPair
 
 log = logging.getLogger("securecall.client")
@@ -68,53 +69,6 @@ def open(  # noqa: A001 - `securecall.open` reads as it should
         policy: Default for every call.
     """
     return Client(Path(path).expanduser(), passphrase, create=create, policy=policy or Policy())
-
-
-class IncomingCall:
-    """Somebody calls; nothing of ours is opened until `accept`.
-
-    Attributes:
-        caller: The address they signalled; a claim until the call is connected.
-        security_floor: The level this call will at least have if it connects at all.
-        known: We have a pinned key for that address.
-    """
-
-    def __init__(
-        self, call: Call, caller: Address, security_floor: SecurityLevel, *, known: bool
-    ) -> None:
-        """Made by the client."""
-        self.caller = caller
-        self.security_floor = security_floor
-        self.known = known
-        self._call = call
-
-    def __repr__(self) -> str:
-        return f"<IncomingCall from {self.caller.short}>"
-
-    def accept(
-        self, *, audio: AudioSource | None = None, require: SecurityLevel | None = None
-    ) -> Call:
-        """Take the call; enter the returned call's block to begin.
-
-        Args:
-            audio: What to send.
-            require: Raise this call's minimum above the policy's.
-        """
-        self._call.prepare(audio=audio, require=require)
-        return self._call
-
-    async def decline(self) -> None:
-        """Refuse the call."""
-        await self._call.refuse(EndReason.DECLINED)
-
-    async def busy(self) -> None:
-        """Say that we are in another call."""
-        await self._call.refuse(EndReason.BUSY)
-
-    @property
-    def over(self) -> bool:
-        """The caller gave up, or the call was taken or refused."""
-        return self._call.state is not State.ALERTING
 
 
 @dataclass(slots=True)
@@ -231,8 +185,8 @@ class Client:
         Returns:
             Text beginning with "securecall:1:". Whoever holds it can call once as the bearer.
         """
-        reachable = host or _route_host("192.0.2.1")
-        bind = host if _is_loopback(host) else "0.0.0.0"  # noqa: S104 - see `listen`
+        reachable = host or await own_host_towards("")
+        bind = host if is_loopback(host) else "0.0.0.0"  # noqa: S104 - see `listen`
         _, bound = await self.listen(bind, port)
         ticket = self.contacts.issue_ticket(
             uris=(f"tls:{_bracketed(reachable)}:{bound}",), valid_seconds=valid_seconds
@@ -416,7 +370,7 @@ class Client:
             confirmed=expectation.confirmed,
             guess_burned=lambda: self._guess_burned(contact),
             clock=self._running_clock(),
-            host=_route_host(towards),
+            towards=towards,
             observe=lambda call, output: self._observe(call, expectation, output),
             sound_failed=lambda call, error: self._tell(SoundFailed(call, error)),
         )
@@ -562,19 +516,3 @@ def _bracketed(host: str) -> str:
 
 def _host_of(place: str) -> str:
     return place.rpartition(":")[0].strip("[]")
-
-
-def _is_loopback(host: str) -> bool:
-    return host in ("localhost", "::1") or host.startswith("127.")
-
-
-def _route_host(remote: str) -> str:
-    """Our own address on the way to a remote host, by the routing table; nothing is sent."""
-    try:
-        found = socket.getaddrinfo(remote or "192.0.2.1", 9, type=socket.SOCK_DGRAM)
-        family, kind, protocol, _, address = found[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.connect(address)
-            return str(probe.getsockname()[0])
-    except OSError:
-        return "127.0.0.1"

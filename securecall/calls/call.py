@@ -56,7 +56,7 @@ class CallContext:
         confirmed: Told when the user confirmed the words.
         guess_burned: Told when a handshake failed after its nonces.
         clock: The process's media clock.
-        host: Our address towards the peer, as the routing table has it.
+        towards: The host we face, to pick our own address; "" for anywhere.
         ticket: How the ticket travelled, "" without one.
     """
 
@@ -69,7 +69,7 @@ class CallContext:
     confirmed: Callable[[HandshakeResult], None]
     guess_burned: Callable[[], None]
     clock: Clock
-    host: str
+    towards: str
     observe: Callable[[Call, ordering.Output], None]
     sound_failed: Callable[[Call, Exception], None]
     ticket: str = ""
@@ -108,7 +108,7 @@ class Call:
             identity=context.identity,
             strict=context.floor.identity,
             clock=context.clock,
-            host=context.host,
+            towards=context.towards,
             outgoing=outgoing,
         )
         self._connection.source = audio

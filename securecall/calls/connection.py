@@ -23,6 +23,7 @@ from securecall.rtp.sframe import IntegrityAlarm, SframeReceiver, SframeSender
 from securecall.rtp.srtp import SrtpProfile, SrtpSession
 from securecall.transport.dtls import DtlsCertificate
 from securecall.transport.ice import IcePath
+from securecall.transport.route import own_host_towards
 from securecall.transport.udp import UdpPath
 
 SILENCE_SECONDS: Final = 30.0
@@ -62,7 +63,7 @@ class MediaConnection:
         identity: LinkIdentity | None,
         strict: bool,
         clock: Clock,
-        host: str,
+        towards: str,
         outgoing: bool,
     ) -> None:
         """Prepare; nothing is opened before `open`."""
@@ -71,7 +72,7 @@ class MediaConnection:
         self._identity = identity
         self._strict = strict
         self._clock = clock
-        self._host = host
+        self._towards = towards
         self._outgoing = outgoing
         self._certificate = DtlsCertificate.generate()
         self._path: UdpPath | IcePath | None = None
@@ -104,13 +105,14 @@ class MediaConnection:
             ConnectFailed: no socket of ours can be bound.
         """
         digest = self._certificate.digest
+        own = await own_host_towards(self._towards)
         if ice:
             gathered = IcePath(controlling=self._outgoing, on_lost=self._on_lost)
             self._path = gathered
-            candidates = await gathered.gather((self._host,))
+            candidates = await gathered.gather((own,))
             ufrag, pwd = gathered.ufrag, gathered.pwd
         else:
-            self._path = await UdpPath.open(self._host)
+            self._path = await UdpPath.open(own)
             candidates, ufrag, pwd = (), "", ""
         self._path.listen(dtls=self._on_dtls, media=self._on_media)
         host, port = self._path.local

@@ -1,0 +1,57 @@
+"""A call that is ringing here, as an application sees it."""
+
+from __future__ import annotations
+
+from securecall.address import Address
+from securecall.calls.call import Call
+from securecall.calls.machine import State
+from securecall.errors import EndReason
+from securecall.media.endpoints import AudioSource
+from securecall.policy import SecurityLevel
+
+
+class IncomingCall:
+    """Somebody calls; nothing of ours is opened until `accept`.
+
+    Attributes:
+        caller: The address they signalled; a claim until the call is connected.
+        security_floor: The level this call will at least have if it connects at all.
+        known: We have a pinned key for that address.
+    """
+
+    def __init__(
+        self, call: Call, caller: Address, security_floor: SecurityLevel, *, known: bool
+    ) -> None:
+        """Made by the client."""
+        self.caller = caller
+        self.security_floor = security_floor
+        self.known = known
+        self._call = call
+
+    def __repr__(self) -> str:
+        return f"<IncomingCall from {self.caller.short}>"
+
+    def accept(
+        self, *, audio: AudioSource | None = None, require: SecurityLevel | None = None
+    ) -> Call:
+        """Take the call; enter the returned call's block to begin.
+
+        Args:
+            audio: What to send.
+            require: Raise this call's minimum above the policy's.
+        """
+        self._call.prepare(audio=audio, require=require)
+        return self._call
+
+    async def decline(self) -> None:
+        """Refuse the call."""
+        await self._call.refuse(EndReason.DECLINED)
+
+    async def busy(self) -> None:
+        """Say that we are in another call."""
+        await self._call.refuse(EndReason.BUSY)
+
+    @property
+    def over(self) -> bool:
+        """The caller gave up, or the call was taken or refused."""
+        return self._call.state is not State.ALERTING

@@ -1,0 +1,31 @@
+"""Which address of this machine faces another, by the routing table; nothing is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+ELSEWHERE = "192.0.2.1"
+"""An address of nobody (RFC 5737): asking for the way to it gives the default way out."""
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine itself."""
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+async def own_host_towards(remote: str) -> str:
+    """Return our own address on the way to a remote host; loopback where no way leads there.
+
+    Args:
+        remote: A name or an address, "" for anywhere.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(remote or ELSEWHERE, 9, type=socket.SOCK_DGRAM)
+        family, kind, protocol, _, address = found[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.connect(address)
+            return str(probe.getsockname()[0])
+    except OSError:
+        return "127.0.0.1"
