@@ -42,10 +42,10 @@ _TRIES: Final = (
     ("impersonate", "forge it"),
 )
 _PLAINLY: Final = {
-    "downgrade": "Bob's proof is missing. Alice's phone hung up.",
-    "identity-missing": "Bob's proof is missing. Alice's phone hung up.",
-    "binding-mismatch": "Bob's proof is for another line. Alice's phone hung up.",
-    "identity-changed": "This is not Bob's key. Alice's phone hung up.",
+    "downgrade": "Bob's proof is missing. The call ended.",
+    "identity-missing": "Bob's proof is missing. The call ended.",
+    "binding-mismatch": "The proof is for another line. The call ended.",
+    "identity-changed": "Not the key they know. The call ended.",
 }
 
 
@@ -59,6 +59,7 @@ class Run:
         work: Homes and keys; thrown away.
         keep: Recordings; left for the user.
         speech: Seconds of speech in a call.
+        roots: Name -> root key, in hex.
         measured: What `--json` prints.
     """
 
@@ -67,6 +68,7 @@ class Run:
     work: Path
     keep: Path
     speech: float
+    roots: dict[str, str] = field(default_factory=dict)
     measured: dict[str, object] = field(default_factory=dict)
 
     def home(self, name: str) -> tuple[object, ...]:
@@ -145,7 +147,7 @@ async def _make_keys(run: Run) -> None:
         for name, claim in claims.items()
     ]
     for maker in makers:
-        await maker.wait_for("identity")
+        run.roots[maker.name] = str((await maker.wait_for("identity"))["root"])
         await maker.finished()
 
 
@@ -208,7 +210,6 @@ async def _first_act(run: Run) -> Fields:
         "recording_seconds": round(sound.duration(record), 2),
         "recording_likeness": round(like, 3),
         "setup_ms": connected["setup_ms"],
-        "peer_root": _root(report),
         "report": report["report"],
     }
     return report
@@ -291,15 +292,8 @@ async def _ordinary_call(run: Run, mallory: Actor, ready: Fields) -> int:
 
 async def _real_calls(run: Run, mallory: Actor, ready: Fields) -> dict[str, str]:
     """Let the real Alice call the real Bob, whatever Mallory tries; returns how each try ended."""
-    root = str(run.measured["peer_root"])
-    card = await run.company.start(
-        "Alice", _COMMAND, "contacts", *run.home("alice"), "--add", root, _BOB
-    )
-    await _answering(run, mallory, ready, "bob")
-    added = await card.wait_for("contact")
-    if added["root"] != root:
-        raise LocalError("Bob's key is not known for his second address")
-    await card.finished()
+    await _exchange_addresses(run)
+    bob = await _answering(run, mallory, ready, "bob")
     reasons: dict[str, str] = {}
     for inner, what in _TRIES:
         mallory.write(json.dumps({"inner": inner}))
@@ -309,11 +303,28 @@ async def _real_calls(run: Run, mallory: Actor, ready: Fields) -> dict[str, str]
         error = await alice.wait_for("error")
         if error["kind"] in {"LocalError", "UsageError"} or alice.find("security"):
             raise LocalError(f"the attack did not run as it should: {error['message']}")
+        other = await bob.wait_for("failed")
+        if error["reason"] == "handshake-failed":  # Bob saw through it first
+            error = other
         reasons[inner] = str(error["reason"])
         run.stage.settle(keep=False)
         plainly = _PLAINLY.get(reasons[inner], str(error["message"]))
         run.stage.row(what, plainly, "green", mark="✓")
     return reasons
+
+
+async def _exchange_addresses(run: Run) -> None:
+    """Let Alice and Bob note each other's SIP address beside the key they verified."""
+    noting = [
+        (await run.company.start(
+            name, _COMMAND, "contacts", *run.home(name), "--add", run.roots[other], address
+        ), run.roots[other])
+        for name, other, address in (("alice", "bob", _BOB), ("bob", "alice", _ALICE))
+    ]  # fmt: skip
+    for actor, root in noting:
+        if (await actor.wait_for("contact"))["root"] != root:
+            raise LocalError(f"{actor.name} does not hold the new address to the verified key")
+        await actor.finished()
 
 
 async def _answering(run: Run, mallory: Actor, ready: Fields, name: str, *more: object) -> Actor:
@@ -360,13 +371,6 @@ def _farewell(run: Run) -> None:
     stage.row("Both of you", "pip install securecall     securecall init")
     stage.row("Your friend", "securecall ticket          securecall answer")
     stage.row("You", "securecall call 'securecall:1:...'", "bold")
-
-
-def _root(report: Fields) -> str:
-    """Return the key the peer proved, from the report."""
-    account = report["report"]
-    intervals = account["intervals"] if isinstance(account, dict) else []
-    return str(intervals[-1]["peer_root"])
 
 
 def _words(words: object) -> str:

@@ -29,8 +29,7 @@ _CODES = (
 )
 _SECURITY_HINTS = {
     Reason.IDENTITY_CHANGED: (
-        "Reach this person another way and ask if they have a new device; "
-        "then: securecall contacts --forget ADDRESS"
+        "Ask them, another way, about a new device; then: securecall contacts --forget ADDRESS"
     ),
     Reason.TICKET_REFUSED: "Ask for a new ticket: one ticket is good for one person and one time.",
     Reason.BINDING_MISMATCH: "Somebody sits between you two. Use another network, or a ticket.",

@@ -105,6 +105,7 @@ def parser() -> argparse.ArgumentParser:
         description="Calls nobody in between can listen to.",
         epilog=_EPILOGUE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # --passphrase must not pass for --passphrase-file
     )
     top.add_argument("--version", action="version", version=f"securecall {__version__}")
     common = argparse.ArgumentParser(add_help=False)
@@ -122,6 +123,7 @@ def parser() -> argparse.ArgumentParser:
             help=does,
             description=does[0].upper() + does[1:] + ".",
             parents=[common, *parents],
+            allow_abbrev=False,
         )
 
     init = add("init", "make your keys", home)

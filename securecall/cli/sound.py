@@ -123,7 +123,7 @@ def trace(path: Path, width: int, *, channel: int = 0, seconds: float = 0.0) -> 
     parts = [envelope[a : max(b, a + 1)] for a, b in pairwise(edges)]
     means = [sum(part) / len(part) if part else 0.0 for part in parts]
     loudest = max(means, default=0.0)
-    return [mean / loudest if loudest else 0.0 for mean in means]
+    return [(mean / loudest) ** 0.6 if loudest else 0.0 for mean in means]
 
 
 def duration(path: Path) -> float:

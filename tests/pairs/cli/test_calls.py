@@ -1,0 +1,98 @@
+"""Two people, each with the command, each in a process."""
+
+from __future__ import annotations
+
+from securecall.cli import sound
+
+WAIT = ("answer", "--ticket", "--host", "127.0.0.1", "--port", "0", "--once")
+
+
+def test_a_ticket_a_call_the_same_words_and_a_report_both_signed(people, tmp_path):
+    record = tmp_path / "heard.wav"
+    with people("bob", *WAIT, "--auto-accept", "--record", record) as bob:
+        ticket = bob.wait_for("ticket")["ticket"]
+        (tmp_path / "ticket").write_text(ticket)
+        bob.wait_for("ready")
+        with people("alice", "call", f"@{tmp_path / 'ticket'}", "--seconds", "1.6") as alice:
+            words = [c.wait_for("words") for c in (alice, bob)]
+            assert words[0] == words[1]
+            alice.say("confirm")
+            bob.say("confirm")
+            assert (alice.finish(), bob.finish()) == (0, 0)
+    for command in (alice, bob):
+        assert command.last("security")["level"] == "VERIFIED"
+        assert command.last("security")["pq"]
+        assert command.last("security")["sframe"]
+        assert command.last("ended")["reason"] == "hung-up"
+        signatures = command.last("report")["report"]["signatures"]
+        assert signatures["ours"]
+        assert signatures["theirs"]
+    assert sound.duration(record) > 1
+    assert sound.likeness(sound.sample_path(), record) > 0.8
+
+    with people("alice", "contacts") as alice, people("bob", "contacts") as bob:
+        of_bob, of_alice = alice.wait_for("contact"), bob.wait_for("contact")
+        assert (alice.finish(), bob.finish()) == (0, 0)
+    assert of_bob["state"] == of_alice["state"] == "VERIFIED"
+
+    with (
+        people("alice", "verify", of_bob["root"][:16], "--confirm") as alice,
+        people("bob", "verify", of_alice["short"]) as bob,
+    ):
+        numbers = [c.wait_for("number") for c in (alice, bob)]
+        assert (alice.finish(), bob.finish()) == (0, 0)
+    assert numbers[0]["number"] == numbers[1]["number"]
+    assert len(numbers[0]["number"].replace(" ", "")) == 60
+
+    code = numbers[1]["code"]
+    with people("alice", "verify", of_bob["root"][:16], "--code", code) as alice:
+        assert alice.wait_for("number")["state"] == "VERIFIED"
+    with people("bob", "verify", of_alice["short"], "--code", code) as bob:
+        assert bob.wait_for("error")["exit_code"] == 5  # his own code proves nothing to him
+        assert bob.finish() == 5
+
+
+def test_different_words_end_the_call_as_a_security_failure(people, tmp_path):
+    with people("bob", *WAIT, "--auto-accept", "--confirm", "never") as bob:
+        ticket = bob.wait_for("ticket")["ticket"]
+        bob.wait_for("ready")
+        with people("alice", "call", ticket, "--seconds", "20") as alice:
+            alice.wait_for("words")
+            alice.say("differ")
+            assert alice.finish() == 5
+            assert bob.finish() == 0
+    assert alice.last("error")["reason"] == "identity-mismatch"
+
+
+def test_a_declined_call_leaves_with_6(people):
+    with people("bob", *WAIT) as bob:
+        ticket = bob.wait_for("ticket")["ticket"]
+        with people("alice", "call", ticket) as alice:
+            bob.wait_for("incoming")
+            bob.say("decline")
+            assert alice.finish() == 6
+            assert bob.finish() == 0
+    assert alice.last("error")["reason"] == "declined"
+    assert alice.last("report")["report"]["media_sent_seconds"] == 0
+
+
+def test_a_ticket_whose_maker_is_not_there_leaves_with_3(people):
+    with people("bob", "ticket", "--host", "127.0.0.1", "--port", "0") as bob:
+        ticket = bob.wait_for("ticket")["ticket"]
+        assert bob.finish() == 0
+    with people("alice", "call", ticket) as alice:
+        assert alice.finish() == 3
+    assert alice.last("error")["kind"] == "ConnectFailed"
+
+
+def test_a_call_that_must_be_verified_waits_for_the_words(people):
+    with people("bob", *WAIT, "--auto-accept") as bob:
+        ticket = bob.wait_for("ticket")["ticket"]
+        bob.wait_for("ready")
+        more = ("--require", "VERIFIED", "--seconds", "0.3")
+        with people("alice", "call", ticket, *more) as alice:
+            alice.wait_for("words")
+            alice.say("confirm")
+            alice.finish()
+            bob.finish()
+    assert alice.last("security")["level"] == "VERIFIED"

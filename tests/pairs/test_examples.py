@@ -1,0 +1,69 @@
+"""The examples run as they are printed, two of them against each other."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import wave
+from pathlib import Path
+
+import pytest
+
+from securecall.cli import sound
+from tests.paths import PROJECT
+
+EXAMPLES = PROJECT / "examples"
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.py")), ids=lambda p: p.name)
+def test_an_example_is_short(example: Path):
+    assert len(example.read_text().splitlines()) <= 40
+
+
+def beginning(path, *, seconds):
+    with wave.open(str(sound.sample_path())) as sample, wave.open(str(path), "wb") as file:
+        file.setparams(sample.getparams())
+        file.writeframes(sample.readframes(round(seconds * sample.getframerate())))
+    return path
+
+
+def start(name, *arguments):
+    return subprocess.Popen(
+        [sys.executable, str(EXAMPLES / name), *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("answering", "more", "alike"),
+    [("answer_calls.py", ["--once"], False), ("pcm_echo.py", [], True)],
+)
+def test_a_call_is_placed_and_answered(tmp_path, answering, more, alike):
+    passphrase = tmp_path / "passphrase"
+    passphrase.write_text("correct horse\n")
+    heard, speech = tmp_path / "heard.wav", beginning(tmp_path / "speech.wav", seconds=2.5)
+    callee = start(answering, tmp_path / "bob", passphrase, "127.0.0.1", *more)
+    caller = None
+    try:
+        ticket = callee.stdout.readline().strip()
+        assert ticket.startswith("securecall:1:"), callee.stdout.read()
+        caller = start("place_call.py", tmp_path / "alice", passphrase, ticket, speech, heard)
+        said, _ = caller.communicate()
+        answered, _ = callee.communicate()
+    finally:
+        for process in (callee, caller):
+            if process is not None:
+                process.kill()
+                process.wait()
+                process.stdout.close()
+    assert caller.returncode == 0, said
+    assert callee.returncode == 0, answered
+    assert "End-to-end encrypted" in said
+    assert "End-to-end encrypted" in answered
+    assert "Signed by both ends." in said
+    assert sound.duration(heard) > 2
+    assert (sound.likeness(speech, heard) > 0.8) is alike

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from securecall.cli.main import parser, run
+
+
+@pytest.fixture
+def passphrase(tmp_path):
+    path = tmp_path / "passphrase"
+    path.write_text("correct horse\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [],
+        ["fly"],
+        ["answer", "--port", "70000"],
+        ["ticket", "--minutes", "0"],
+        ["call"],
+        ["call", "bob", "--server", "nowhere"],
+        ["call", "bob", "--require", "NONE"],
+        ["init", "--passphrase", "on the command line"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_leaves_with_2(wrong, capsys):
+    with pytest.raises(SystemExit) as left:
+        run(wrong)
+    assert left.value.code == 2
+
+
+def test_no_option_takes_a_passphrase():
+    texts = parser().format_help()
+    assert "PASSPHRASE" not in texts.replace("--passphrase-file", "")
+
+
+def test_without_keys_one_line_says_what_and_one_what_to_do(tmp_path, passphrase, capsys):
+    home = tmp_path / "nobody"
+    code = run(["contacts", "--home", str(home), "--passphrase-file", str(passphrase)])
+    out, err = capsys.readouterr()
+    assert code == 7
+    assert out == ""
+    assert len(err.splitlines()) == 2
+    assert "securecall init" in err
+    assert "Traceback" not in err
+
+
+def test_with_json_an_error_is_an_event_on_standard_output(tmp_path, passphrase, capsys):
+    home = tmp_path / "nobody"
+    run(["contacts", "--json", "--home", str(home), "--passphrase-file", str(passphrase)])
+    out, err = capsys.readouterr()
+    event = json.loads(out)
+    assert (event["type"], event["kind"], event["exit_code"]) == ("error", "LocalError", 7)
+    assert err == ""
+
+
+def test_a_passphrase_is_never_asked_for_without_a_terminal(tmp_path, capsys):
+    assert run(["init", "--home", str(tmp_path / "new")]) == 2
+    assert "--passphrase-file" in capsys.readouterr().err
+
+
+def test_init_twice_keeps_the_keys_and_another_passphrase_does_not_open_them(
+    tmp_path, passphrase, capsys
+):
+    home = ["--home", str(tmp_path / "home"), "--json"]
+    assert run(["init", *home, "--passphrase-file", str(passphrase)]) == 0
+    assert run(["init", *home, "--passphrase-file", str(passphrase)]) == 0
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (first["created"], second["created"]) == (True, False)
+    assert first["root"] == second["root"]
+    other = tmp_path / "other"
+    other.write_text("wrong")
+    assert run(["init", *home, "--passphrase-file", str(other)]) == 7
+    assert json.loads(capsys.readouterr().out)["kind"] == "WrongPassphrase"
+
+
+def test_what_is_no_ticket_and_no_address_leaves_with_4(tmp_path, passphrase, capsys):
+    home = ["--home", str(tmp_path / "home"), "--passphrase-file", str(passphrase)]
+    assert run(["init", *home]) == 0
+    assert run(["call", "securecall:1:AAAA", *home]) == 4
+    assert "begins with securecall:1:" in capsys.readouterr().err
+    assert run(["call", "bob@192.0.2.1", *home]) == 4
+    assert run(["call", f"@{tmp_path / 'absent'}", *home]) == 7
+    assert run(["verify", "sip:bob@clinic.example", *home]) == 2

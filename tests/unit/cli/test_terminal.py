@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from securecall.cli.terminal import Terminal, safe
+
+
+class Screen(io.TextIOWrapper):
+    """A terminal that remembers."""
+
+    def __init__(self, encoding: str = "utf-8", *, tty: bool = True) -> None:
+        self.bytes = io.BytesIO()
+        self.tty = tty
+        super().__init__(self.bytes, encoding=encoding)
+
+    def isatty(self) -> bool:
+        return self.tty
+
+    def text(self) -> str:
+        self.flush()
+        return self.bytes.getvalue().decode(self.encoding)
+
+
+def test_a_pipe_gets_no_escape_sequence_and_no_live_line():
+    screen = Screen(tty=False)
+    terminal = Terminal(screen, {})
+    terminal.show("moving")
+    terminal.say(terminal.paint("done", "green", "bold"))
+    assert screen.text() == "done\n"
+
+
+@pytest.mark.parametrize(
+    ("environment", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True)]
+)
+def test_no_color_is_honoured(environment, coloured):
+    assert ("\x1b" in Terminal(Screen(), environment).paint("x", "red")) is coloured
+
+
+def test_a_dumb_terminal_is_a_pipe():
+    assert not Terminal(Screen(), {"TERM": "dumb"}).live
+
+
+def test_a_line_that_stays_goes_above_the_live_line():
+    screen = Screen()
+    terminal = Terminal(screen, {"NO_COLOR": "1"})
+    terminal.show("live")
+    terminal.say("stays")
+    assert screen.text() == "\r\x1b[Klive\r\x1b[Kstays\nlive"
+
+
+def test_a_meter_keeps_its_width_and_grows_with_the_sound():
+    terminal = Terminal(Screen(), {"NO_COLOR": "1"})
+    meters = [terminal.meter(dbfs, 10) for dbfs in range(-96, 1, 4)]
+    assert {len(m) for m in meters} == {10}
+    filled = [m.count("█") for m in meters]
+    assert filled == sorted(filled)
+    assert (filled[0], filled[-1]) == (0, 10)
+
+
+def test_an_encoding_without_boxes_gets_none():
+    screen = Screen("ascii")
+    terminal = Terminal(screen, {"NO_COLOR": "1"})
+    terminal.say(f"{terminal.meter(-20, 8)} {terminal.trace([0, 0.5, 1])} │ ✓ Bob…")
+    assert not terminal.boxes
+    assert screen.text().isascii()
+    assert "?" not in screen.text()
+
+
+def test_text_from_elsewhere_cannot_act_on_the_terminal():
+    evil = "bob\x1b[2J\x1b]0;gone\x07\u202etxt\r\n"
+    assert not set(safe(evil)) & {"\x1b", "\x07", "\u202e", "\r", "\n"}
+    assert len(safe("x" * 10_000)) == 200
