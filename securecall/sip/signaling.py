@@ -26,8 +26,9 @@ from securecall.errors import EndReason, NetworkError, ProtocolError, SecurityEr
 from securecall.media.description import Description
 from securecall.sip.agent import Agent, Finished, Output, Rang, Replied, Send, Told
 from securecall.sip.grammar import NameAddr
-from securecall.sip.message import MessageStream, build_message
+from securecall.sip.message import build_message
 from securecall.sip.session import Session
+from securecall.sip.stream import MessageStream
 from securecall.transport.tls import (
     Listener,
     PemPair,

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from securecall.errors import NetworkError, ProtocolError, SecurecallError
 from securecall.sip.headers import Headers
-from securecall.sip.message import Message, MessageStream, Request, Response, build_message
+from securecall.sip.message import Message, Request, Response, build_message
+from securecall.sip.stream import MessageStream
 from securecall.transport.tls import (
     Listener,
     PemPair,

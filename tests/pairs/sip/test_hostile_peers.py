@@ -10,9 +10,10 @@ import pytest
 
 from securecall.calls.signaling import Answered, Ended, Ringing, Route
 from securecall.errors import CertificateError, ConnectFailed, EndReason, UsageError
-from securecall.sip.message import MessageStream, Request, Response, build_message
+from securecall.sip.message import Request, Response, build_message
 from securecall.sip.sdp import build_description
 from securecall.sip.signaling import SipServer, SipSignaling
+from securecall.sip.stream import MessageStream
 from securecall.transport import tls
 from securecall.transport.tls import PemPair, TlsConnection
 from tests.pairs.sip.test_calls import BOB, Ear, description

@@ -17,11 +17,11 @@ from securecall.sip import grammar
 from securecall.sip.message import (
     MOST_BODY_BYTES,
     MOST_HEADER_BYTES,
-    MessageStream,
     build_message,
     parse_message,
 )
 from securecall.sip.sdp import build_description, parse_description
+from securecall.sip.stream import MessageStream
 from tests.paths import vectors
 
 INVITE = (
