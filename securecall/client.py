@@ -202,7 +202,7 @@ class Client:
         authorities: Path | None = None,
         listen: tuple[str, int] | None = None,
         certificate: PemPair | None = None,
-    ) -> None:
+    ) -> tuple[str, int] | None:
         """Use a SIP address through its server, over TLS verified by name.
 
         Args:
@@ -212,6 +212,9 @@ class Client:
             authorities: PEM file of certificate authorities to trust instead of the system's.
             listen: Take calls from the server on this host and port.
             certificate: Our listener's certificate, with `listen`.
+
+        Returns:
+            The host and port listened on, None without `listen`.
 
         Raises:
             ConnectFailed, CertificateError: the server is not there or is not who it should be.
@@ -230,6 +233,7 @@ class Client:
             authorities=authorities,
         )
         self.use(address, signaling, server_host=host)
+        return signaling.listening
 
     def use(self, address: Address, signaling: Signaling, *, server_host: str = "") -> None:
         """Call and be called over any signalling adapter, under an address of ours.

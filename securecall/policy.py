@@ -198,7 +198,7 @@ class Policy:
     require_pq: bool = False
     danger_plain_dtls: bool = False
     ring_seconds: float = 60.0
-    connect_seconds: float = 20.0
+    connect_seconds: float = 15.0
     verifying_seconds: float = 120.0
     max_calls: int = 64
     prefer_codecs: tuple[str, ...] = ("opus", "PCMU", "PCMA")

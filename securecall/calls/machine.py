@@ -468,6 +468,11 @@ def _failure(reason: EndReason, text: str, state: State) -> SecurecallError:
             "accept who called, or somebody in between interfered",
             reason=Reason.HANDSHAKE_FAILED,
         )
+    if reason is EndReason.INCOMPATIBLE:
+        return Incompatible(
+            "the other end refused what was offered: it has no codec in common, or the offer did "
+            "not reach it as it was sent"
+        )
     kind = _FAILURES.get(reason, CallFailed)
     said = f" ({text[:120]!r})" if text else ""
     return kind(f"the call ended: {reason.value}{said}", reason=reason)
