@@ -215,6 +215,13 @@ class IceAgent(aioice.Connection):
         self._protocols.append(protocol)
         return candidate
 
+    def _check_list_maybe_fail(self) -> None:
+        """Never give up before the time of `check` is over (RFC 8863 4).
+
+        A peer that has our offer's answer still on its way refuses our checks, and comes with its
+        own a moment later; aioice would end at the first refusal of the last pair.
+        """
+
     def first_sender(self, remote: Address) -> Callable[[bytes], None]:
         """Return what sends from the first candidate's socket, without any check."""
         if not self._protocols:

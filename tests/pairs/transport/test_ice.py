@@ -63,22 +63,28 @@ def test_what_comes_before_somebody_listens_is_held():
     asyncio.run(main())
 
 
+async def ordinary(path, ours, *, controlling):
+    """An aioice peer that knows our candidates, and its own."""
+    peer = aioice.Connection(ice_controlling=controlling)
+    peer._local_candidates_start = True  # its own gathering leaves loopback out
+    peer._local_candidates = await peer.get_component_candidates(1, list(LOOPBACK))
+    peer._local_candidates_end = True
+    peer.remote_username, peer.remote_password = path.ufrag, path.pwd
+    for candidate in ours:
+        await peer.add_remote_candidate(aioice.Candidate.from_sdp(build_candidate(candidate)))
+    await peer.add_remote_candidate(None)
+    theirs = [
+        Candidate(c.foundation, c.component, c.transport, c.priority, c.host, c.port, c.type)
+        for c in peer.local_candidates
+    ]
+    return peer, theirs
+
+
 @pytest.mark.parametrize("controlling", [True, False])
 def test_an_ordinary_aioice_peer_is_reached(controlling):
     async def main():
         path, ours = await gathered(controlling=controlling)
-        peer = aioice.Connection(ice_controlling=not controlling)
-        peer._local_candidates_start = True  # its own gathering leaves loopback out
-        peer._local_candidates = await peer.get_component_candidates(1, list(LOOPBACK))
-        peer._local_candidates_end = True
-        peer.remote_username, peer.remote_password = path.ufrag, path.pwd
-        for candidate in ours:
-            await peer.add_remote_candidate(aioice.Candidate.from_sdp(build_candidate(candidate)))
-        await peer.add_remote_candidate(None)
-        theirs = [
-            Candidate(c.foundation, c.component, c.transport, c.priority, c.host, c.port, c.type)
-            for c in peer.local_candidates
-        ]
+        peer, theirs = await ordinary(path, ours, controlling=not controlling)
         await asyncio.gather(
             path.connect(peer.local_username, peer.local_password, theirs), peer.connect()
         )
@@ -88,6 +94,29 @@ def test_an_ordinary_aioice_peer_is_reached(controlling):
         path.send(DTLS)
         async with asyncio.timeout(10):
             assert await peer.recv() == DTLS
+        await path.close()
+        await peer.close()
+
+    asyncio.run(main())
+
+
+def test_a_peer_that_refuses_at_first_may_come_by_itself():
+    async def main():
+        path, ours = await gathered(controlling=False)
+        peer, theirs = await ordinary(path, ours, controlling=True)
+        refused = asyncio.Event()
+        complete, answer = path._agent.check_complete, peer.request_received
+        path._agent.check_complete = lambda pair: (complete(pair), refused.set())
+        peer.request_received = lambda *request: peer.respond_error(*request, (500, "Not Yet"))
+        connecting = asyncio.ensure_future(
+            path.connect(peer.local_username, peer.local_password, theirs)
+        )
+        await asyncio.wait_for(refused.wait(), 10)
+        peer.request_received = answer
+        await asyncio.gather(connecting, peer.connect())
+        inbox = Inbox(path)
+        await peer.send(RTP)
+        await inbox.wait(1)
         await path.close()
         await peer.close()
 
