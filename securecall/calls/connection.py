@@ -7,7 +7,8 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Final, Protocol
 
 from securecall.calls import link as linking
 from securecall.calls.countersign import CallRecord, Countersigned, Countersigner, Party
@@ -28,6 +29,15 @@ from securecall.transport.udp import UdpPath
 
 SILENCE_SECONDS: Final = 30.0
 """Without one authentic packet for so long, though the peer should be sending, it has vanished."""
+
+GOODBYE_SECONDS: Final = 2.0
+"""How long signalling may take to end a call after the peer itself said that it is leaving."""
+
+
+class _Step(Protocol):
+    """Something the link does at a time."""
+
+    def __call__(self, *, now: float) -> tuple[linking.LinkOutput, ...]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +105,7 @@ class MediaConnection:
         self._heard = 0
         self._receives = True
         self._watch_at: float | None = None
+        self._left = False
 
     # -- the way ----------------------------------------------------------------------------------
 
@@ -157,7 +168,7 @@ class MediaConnection:
             self._events.failed(e)
             return
         if not self._closed:
-            self._perform(self._link.start(now=self._now()))
+            self._advance(self._link.start)
 
     async def close(self) -> None:
         """Say BYE and close_notify, close the socket; safe to call again."""
@@ -188,7 +199,7 @@ class MediaConnection:
 
     @gate.setter
     def gate(self, gate: Gate) -> None:
-        self._gate = gate
+        self._gate = gate = Gate.CLOSED if self._left else gate
         if self._session is not None:
             self._session.gate = gate
 
@@ -285,7 +296,16 @@ class MediaConnection:
 
     def _on_dtls(self, datagram: bytes) -> None:
         if self._link is not None:
-            self._perform(self._link.receive(datagram, now=self._now()))
+            self._advance(partial(self._link.receive, datagram))
+
+    def _advance(self, step: _Step) -> None:
+        """Let the link go on; what breaks on our side (a full disk) ends the call by its name."""
+        try:
+            outputs = step(now=self._now())
+        except SecurecallError as e:
+            self._events.failed(e)
+            return
+        self._perform(outputs)
 
     def _on_lost(self, reason: str) -> None:
         if not self._closed:
@@ -307,10 +327,9 @@ class MediaConnection:
                     if burned:
                         self._events.guess_burned()
                     self._events.failed(error)
-                case linking.Settled():
+                case linking.Settled() | linking.PeerClosed():
                     self._settled.set()
-                case linking.PeerClosed():
-                    self._settled.set()
+                    self._peer_leaves()
         self._arm()
 
     def _arm(self) -> None:
@@ -327,12 +346,28 @@ class MediaConnection:
         if self._watch_at is not None and self._now() >= self._watch_at:
             self._watch()
         if self._link is not None:
-            self._perform(self._link.expire(now=self._now()))
+            self._advance(self._link.expire)
+
+    def _peer_leaves(self) -> None:
+        """Send and play nothing more: the account is signed, or the peer closed its channel.
+
+        Both are said under the peer's own keys, so no server can hold them back with its BYE; and
+        an account that was signed early cannot be talked past.
+        """
+        if self._left or self._closed or self._session is None:
+            return
+        self._left = True
+        self.gate = Gate.CLOSED
+        self._watch_at = self._now() + GOODBYE_SECONDS
 
     def _watch(self) -> None:
         """Judge a stretch of silence: a peer that ought to send and does not has vanished."""
         session = self._session
         if session is None:
+            return
+        if self._left:
+            self._watch_at = None
+            self._events.failed(PeerVanished("the other end left, and no hang-up came of it"))
             return
         heard, before = session.statistics().packets_received, self._heard
         self._heard, self._watch_at = heard, self._now() + SILENCE_SECONDS
