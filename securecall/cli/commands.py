@@ -10,6 +10,7 @@ from pathlib import Path
 import securecall
 from securecall.address import Address, Scheme, parse_address
 from securecall.cli import passphrase
+from securecall.cli.failures import NoIdentity
 from securecall.cli.output import Output
 from securecall.client import Client
 from securecall.contacts import Contact
@@ -32,11 +33,11 @@ def open_home(args: argparse.Namespace, policy: Policy | None = None) -> Client:
     """Return the client of the home the arguments name; enter it to open it.
 
     Raises:
-        LocalError: there is no identity in that folder.
+        NoIdentity: there is no identity in that folder.
     """
     home = _home(args)
     if not _is_made(home):
-        raise LocalError(f"there is no identity in {home} yet; make one with: securecall init")
+        raise NoIdentity(f"there is no identity in {home} yet")
     secret = passphrase.obtain(
         file=args.passphrase_file, keyring=args.keyring, home=home, new=False
     )

@@ -13,6 +13,7 @@ from securecall.cli.output import Output, security_fields
 from securecall.cli.sound import Meter, MeteredSource, sample_path
 from securecall.errors import IdentityMismatch, SecurecallError, UsageError
 from securecall.media.endpoints import AudioSink, AudioSource, FileSource, Recorder
+from securecall.policy import SecurityLevel
 
 _REDRAW_SECONDS = 0.1
 _TAIL_SECONDS = 0.6  # what the peer's jitter buffer and speaker still hold
@@ -126,7 +127,7 @@ async def _lead(call: Call, wishes: Wishes, sound: Sound, output: Output, began:
         pass  # no identities, no words: the level says so
     else:
         output.tell("words", words=list(words.words), digits=words.digits)
-        if wishes.confirm:
+        if wishes.confirm and security.level < SecurityLevel.VERIFIED:
             comparing = asyncio.ensure_future(_compare(call, output, words.words))
     try:
         await _talk(call, wishes, sound, output, comparing)

@@ -165,7 +165,7 @@ async def _first_act(run: Run) -> Fields:
     await bob.wait_for("ready")
     alice = await run.company.start(
         "Alice", _COMMAND, "call", f"@{ticket}", *run.home("alice"),
-        "--seconds", run.speech, "--speaker",
+        "--seconds", run.speech, *(("--speaker",) if stage.patient else ()),
     )  # fmt: skip
     connected = await alice.wait_for("state", lambda e: e["state"] == "connected")
     words = [(await actor.wait_for("words"))["words"] for actor in (alice, bob)]
@@ -250,7 +250,7 @@ async def _second_act(run: Run, mallory: Actor) -> None:
     seconds = sound.duration(recording)
     like = await asyncio.to_thread(sound.likeness, sound.sample_path(), recording)
     heights = await asyncio.to_thread(sound.trace, recording, _BARS, seconds=run.speech)
-    stage.row("Ordinary call", "Encrypted. Connected. Mallory records:", "red", mark="✗")
+    stage.row("Ordinary call", "Encrypted as in WebRTC (DTLS-SRTP). Mallory records:", "red", mark="✗")
     stage.trace("Mallory heard", heights, f"{like:.0%} alike", "red")
     stage.row("Listen to it", str(recording))
     await stage.pause(2.0)

@@ -49,6 +49,11 @@ _END_HINTS = {
     EndReason.PEER_VANISHED: "Call again; the network or the other program stopped.",
 }
 
+
+class NoIdentity(LocalError):
+    """The folder holds no identity yet."""
+
+
 _RULE_HINTS = {
     "ticket": "Copy the whole ticket: it begins with securecall:1:",
     "canonical address": "Write an address such as sip:bob@clinic.example, or use a ticket.",
@@ -58,6 +63,7 @@ _HINTS = (
     (NetworkError, "Check the network and try again."),
     (WrongPassphrase, "Try again; without the passphrase nobody can open the keys."),
     (DeviceError, "Check the file or the device."),
+    (NoIdentity, "Make one: securecall init"),
     (LocalError, "Check the folder (--home) and its permissions."),
     (UsageError, "See: securecall --help"),
 )

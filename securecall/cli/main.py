@@ -39,9 +39,8 @@ def run(arguments: Sequence[str]) -> int:
     if args.debug:
         logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
     output: Output = JsonOutput() if args.json else PeopleOutput()
-    command: Command = _command(args.command)
     try:
-        asyncio.run(_run(command, args, output))
+        asyncio.run(_run(_command(args.command), args, output))
     except KeyboardInterrupt:
         return failures.INTERRUPTED
     except BrokenPipeError:  # whoever read us is gone

@@ -121,6 +121,7 @@ class PeopleOutput:
             return None
         self.terminal.say(f"{question} [y/N] ")
         line = await self._lines.next()
+        self.terminal.swallow()
         answer = (line or "").lower()[:1]
         return {"y": True, "n": False}.get(answer)
 
@@ -140,12 +141,16 @@ class PeopleOutput:
         self.terminal.say(str(f["ticket"]))
         self._say("")
         self._say("Whoever holds it can call you, so send it over a channel you trust.", "dim")
-        self._say(f"Your friend runs:   securecall call @FILE    at {f['host']}:{f['port']}", "dim")
+        self._say(f"It leads to {f['host']}:{f['port']}. Your friend runs:", "dim")
+        self._say("    securecall call 'securecall:1:...'")
 
     def _on_listening(self, f: Fields) -> None:
         self._say(f"Waiting for calls on {f['host']}:{f['port']}. Ctrl-C ends it.")
 
     def _on_incoming(self, f: Fields) -> None:
+        if str(f["caller"]).endswith("@anonymous.invalid"):
+            self._say("Somebody calls. Their key shows once you answer.", "bold")
+            return
         known = "whose key you know" if f["known"] else "not proven yet"
         self._say(f"A call from {safe(str(f['caller']))} ({known}).", "bold")
 
@@ -170,7 +175,8 @@ class PeopleOutput:
 
     def _on_words(self, f: Fields) -> None:
         self._words = " ".join(_texts(f["words"]))
-        self._say(f"The words of this call: {self._words}", "bold")
+        if not self.terminal.live:  # the live line shows them all the time
+            self._say(f"The words of this call: {self._words}", "bold")
 
     def _on_levels(self, f: Fields) -> None:
         if not self.terminal.live:

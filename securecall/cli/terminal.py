@@ -99,6 +99,12 @@ class Terminal:
         self._out.write("\r\x1b[K" + self._shown)
         self._out.flush()
 
+    def swallow(self) -> None:
+        """Take back the line that was typed into, and draw the live line in its place."""
+        if self.live:
+            self._out.write("\x1b[A\r\x1b[K" + self._shown)
+            self._out.flush()
+
     def settle(self) -> None:
         """Let the live line stay as it is and go on below it."""
         if self._shown:

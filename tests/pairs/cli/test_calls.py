@@ -56,7 +56,7 @@ def test_different_words_end_the_call_as_a_security_failure(people, tmp_path):
     with people("bob", *WAIT, "--auto-accept", "--confirm", "never") as bob:
         ticket = bob.wait_for("ticket")["ticket"]
         bob.wait_for("ready")
-        with people("alice", "call", ticket, "--seconds", "20") as alice:
+        with people("carol", "call", ticket, "--seconds", "20") as alice:
             alice.wait_for("words")
             alice.say("differ")
             assert alice.finish() == 5
@@ -90,7 +90,7 @@ def test_a_call_that_must_be_verified_waits_for_the_words(people):
         ticket = bob.wait_for("ticket")["ticket"]
         bob.wait_for("ready")
         more = ("--require", "VERIFIED", "--seconds", "0.3")
-        with people("alice", "call", ticket, *more) as alice:
+        with people("carol", "call", ticket, *more) as alice:
             alice.wait_for("words")
             alice.say("confirm")
             alice.finish()

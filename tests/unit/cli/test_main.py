@@ -55,7 +55,7 @@ def test_with_json_an_error_is_an_event_on_standard_output(tmp_path, passphrase,
     run(["contacts", "--json", "--home", str(home), "--passphrase-file", str(passphrase)])
     out, err = capsys.readouterr()
     event = json.loads(out)
-    assert (event["type"], event["kind"], event["exit_code"]) == ("error", "LocalError", 7)
+    assert (event["type"], event["kind"], event["exit_code"]) == ("error", "NoIdentity", 7)
     assert err == ""
 
 
