@@ -430,6 +430,7 @@ class Call:
             evidence = self._context.evidence(result)
             self._result = result
             self._sas = sas(result.sas_secret.reveal())
+            result.wipe()  # SRTP and SFrame have theirs; nobody who keeps this call keeps a key
         facts = Facts(
             keying=Keying.DTLS_SRTP,
             identity=evidence,

@@ -399,6 +399,7 @@ class MediaConnection:
             opus_bitrate=self._policy.opus_bitrate,
             opus_complexity=self._policy.opus_complexity,
         )
+        secured.keys.wipe()
         self.set_direction(agreement.direction)
         self._session.source = self._source
         self._session.muted = self._muted

@@ -81,6 +81,11 @@ class MediaKeys:
     send: Secret = field(repr=False)
     receive: Secret = field(repr=False)
 
+    def wipe(self) -> None:
+        """Overwrite both, once SRTP has derived its own from them."""
+        self.send.wipe()
+        self.receive.wipe()
+
 
 @dataclass(frozen=True, slots=True)
 class Transmit:

@@ -90,6 +90,12 @@ class HandshakeResult:
             raise UsageError(f"an SFrame stream is 0 to {STREAMS - 1}, not {stream}")
         return key
 
+    def wipe(self) -> None:
+        """Overwrite every secret, once it was put to use; who the peer is stays known."""
+        self.sas_secret.wipe()
+        for key in self._sframe_keys.values():
+            key.wipe()
+
 
 @dataclass(frozen=True, slots=True)
 class SendRecord:
