@@ -453,8 +453,13 @@ class Client:
         self._calls.add(call)
         call.attach(leg)
         if call.state is State.ALERTING:
-            ring = IncomingCall(call, leg.remote, context.floor.minimum, known=known)
-            self._incoming.put_nowait(ring)
+            self._queue(IncomingCall(call, leg.remote, context.floor.minimum, known=known))
+
+    def _queue(self, ring: IncomingCall) -> None:
+        """Keep a call for `next_call`, but none that gave up: nobody may be looking for hours."""
+        waiting = [self._incoming.get_nowait() for _ in range(self._incoming.qsize())]
+        for each in (*(before for before in waiting if not before.over), ring):
+            self._incoming.put_nowait(each)
 
     # -- being told -------------------------------------------------------------------------------
 

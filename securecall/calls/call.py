@@ -282,6 +282,8 @@ class Call:
         try:
             await self._begin(self)
         except BaseException:
+            # Cancelled, too: the peer is told, and whoever counts calls counts this one no more.
+            self._perform(self._machine.hang_up())
             await self._wind_up()
             raise
         return self

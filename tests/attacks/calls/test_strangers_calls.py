@@ -1,0 +1,76 @@
+"""What somebody unknown can make us keep by calling, and giving up, again and again."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from securecall.calls.machine import State
+from securecall.policy import Limits
+from securecall.testing.bus import SignalBus
+from tests.attacks.calls.cast import GUARD_SECONDS
+from tests.attacks.calls.on_a_bus import BOB, people
+
+
+def test_calls_that_gave_up_are_not_kept_for_an_application_that_does_not_look(tmp_path):
+    async def main():
+        async with asyncio.timeout(GUARD_SECONDS), people(tmp_path, SignalBus()) as (alice, bob):
+            for _ in range(3 * Limits().ringing):
+                async with alice.call(BOB) as call:
+                    await call.ringing()
+            assert bob._incoming.qsize() <= Limits().ringing
+            async with alice.call(BOB):
+                ring = await bob.next_call()  # the one that still rings is found
+                assert not ring.over
+
+    asyncio.run(main())
+
+
+def test_an_answer_that_was_cancelled_refuses_the_call_and_frees_its_place(tmp_path, monkeypatch):
+    async def main():
+        bus = SignalBus()
+        async with asyncio.timeout(GUARD_SECONDS), people(tmp_path, bus) as (alice, bob):
+            async with alice.call(BOB) as call:
+                accepted = (await bob.next_call()).accept()
+
+                reached = asyncio.Event()
+
+                async def never(**_kwargs):
+                    reached.set()
+                    await asyncio.Event().wait()
+
+                monkeypatch.setattr(accepted._connection, "open", never)
+                taking = asyncio.create_task(accepted.__aenter__())
+                await reached.wait()
+                taking.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await taking
+                assert accepted.state is State.ENDED
+                assert not bob._calls
+                with pytest.raises(Exception, match="declined"):
+                    await call.connected()
+
+    asyncio.run(main())
+
+
+def test_a_call_that_was_cancelled_while_dialling_frees_its_place(tmp_path):
+    async def main():
+        bus = SignalBus()
+        async with asyncio.timeout(GUARD_SECONDS), people(tmp_path, bus) as (alice, _bob):
+            reached = asyncio.Event()
+
+            async def never(*_args):
+                reached.set()
+                await asyncio.Event().wait()
+
+            alice._accounts[0].signaling.dial = never
+            dialling = asyncio.create_task(alice.call(BOB).__aenter__())
+            await reached.wait()
+            assert alice._calls
+            dialling.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await dialling
+            assert not alice._calls
+
+    asyncio.run(main())
