@@ -203,7 +203,7 @@ class Policy:
     max_calls: int = 64
     prefer_codecs: tuple[str, ...] = ("opus", "PCMU", "PCMA")
     opus_bitrate: int = 28_000
-    opus_complexity: int = 5
+    opus_complexity: int = 1
     ice: bool = True
 
     def __post_init__(self) -> None:

@@ -125,7 +125,7 @@ def available() -> tuple[Codec, ...]:
     return (OPUS, PCMU, PCMA) if opus.is_available() else (PCMU, PCMA)
 
 
-def encoder(codec: Codec, *, bitrate: int = 28000, complexity: int = 5) -> Encoder:
+def encoder(codec: Codec, *, bitrate: int = 28000, complexity: int = 1) -> Encoder:
     """Return an encoder for an agreed codec; bit rate and complexity matter to Opus only.
 
     Raises:

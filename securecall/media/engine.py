@@ -66,7 +66,7 @@ class AudioSession:
         on_alarm: Callable[[IntegrityAlarm], None] | None = None,
         on_failure: Callable[[Exception], None] | None = None,
         opus_bitrate: int = 28000,
-        opus_complexity: int = 5,
+        opus_complexity: int = 1,
         opus_rate: int | None = None,
     ) -> None:
         """Prepare a stream; nothing moves before `start`.
@@ -88,7 +88,7 @@ class AudioSession:
             on_failure: Told what a source, a sink or the path raised; a source or sink that
                 raised is taken out, the call goes on.
             opus_bitrate: Of the encoder, bit/s.
-            opus_complexity: Of the encoder, 0..10.
+            opus_complexity: Of the encoder, 0..10, while the peer reports no loss; see OpusEncoder.
             opus_rate: Hz of what the sinks get from Opus; 48000 if None.
 
         Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
 from operator import itemgetter
@@ -10,6 +11,14 @@ from typing import Final
 
 RATE: Final = 8000
 """Samples per second, Hz (RFC 3551 4.5.14)."""
+
+with warnings.catch_warnings():
+    # In the standard library until 3.12; later `audioop-lts`, where somebody installed it.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    try:
+        import audioop
+    except ImportError:
+        audioop = None  # type: ignore[assignment]  # mypy takes a module for a type of its own
 
 _CLIP = 32635
 _BIAS = 132
@@ -84,8 +93,30 @@ def _unpacker(samples: int) -> Callable[[bytes], Sequence[int]]:
 def compressor(name: str) -> Callable[[bytes], bytes]:
     """Return the function that makes PCMU or PCMA, one byte a sample, of s16le.
 
+    In C where there is audioop (160 samples in 0.6 us), by `table_compressor` elsewhere.
+    """
+    if audioop is None:
+        return table_compressor(name)
+    make = audioop.lin2ulaw if name == "PCMU" else audioop.lin2alaw
+    return lambda pcm: make(pcm, 2)
+
+
+def expander(name: str) -> Callable[[bytes], bytes]:
+    """Return the function that makes s16le of PCMU or PCMA.
+
+    In C where there is audioop (160 samples in 0.2 us), by `table_expander` elsewhere.
+    """
+    if audioop is None:
+        return table_expander(name)
+    make = audioop.ulaw2lin if name == "PCMU" else audioop.alaw2lin
+    return lambda payload: make(payload, 2)
+
+
+def table_compressor(name: str) -> Callable[[bytes], bytes]:
+    """Return the function that makes PCMU or PCMA, one byte a sample, of s16le, in pure Python.
+
     One `itemgetter` over the whole frame: 160 samples in 5 us, against 8 us for a map of lookups
-    (no numpy in the base install, and audioop left the standard library in 3.13).
+    (no numpy in the base install).
     """
     table = _law(name).compress
 
@@ -98,8 +129,8 @@ def compressor(name: str) -> Callable[[bytes], bytes]:
     return compress
 
 
-def expander(name: str) -> Callable[[bytes], bytes]:
-    """Return the function that makes s16le of PCMU or PCMA; 160 samples in 1 us."""
+def table_expander(name: str) -> Callable[[bytes], bytes]:
+    """Return the function that makes s16le of PCMU or PCMA, in pure Python; 160 samples in 1 us."""
     low, high = _law(name).low, _law(name).high
 
     def expand(payload: bytes) -> bytes:

@@ -30,6 +30,7 @@ _MAX_PACKET = 1275
 _MAX_MILLISECONDS = 120
 _MAX_LOSS_PERCENT = 10
 _NEGLIGIBLE_PERCENT = 0.2
+_LOSSY_COMPLEXITY = 5
 _RATES = (8000, 12000, 16000, 24000, 48000)
 
 _DECLARATIONS = """
@@ -138,22 +139,33 @@ class OpusEncoder:
     """Mono speech at 48 kHz, 20 ms a packet, every packet of the same size.
 
     Constant bit rate and no discontinuous transmission, since sizes and pauses betray what is
-    said (RFC 6562). In-band redundancy (FEC) is bought with `expect_loss`; it doubles the cost and
-    changes what is in the packet, never its size. Below 40 kbit/s the sound is limited to wide band
+    said (RFC 6562). In-band redundancy (FEC) is bought with `expect_loss`; it and the complexity it
+    needs make a packet cost four times as much, and change what is in it, never its size. Below 40 kbit/s the sound is limited to wide band
     (8 kHz), the best use of so few bits for speech.
     """
 
     samples: Final = FRAME
     rate: Final = RATE
 
-    __slots__ = ("_bitrate", "_encode", "_from_buffer", "_loss", "_packet", "_state", "_view")
+    __slots__ = (
+        "_bitrate",
+        "_complexity",
+        "_encode",
+        "_from_buffer",
+        "_loss",
+        "_packet",
+        "_state",
+        "_view",
+    )
 
-    def __init__(self, *, bitrate: int = 28000, complexity: int = 5) -> None:
+    def __init__(self, *, bitrate: int = 28000, complexity: int = 1) -> None:
         """Make an encoder.
 
         Args:
             bitrate: 6000..128000 bit/s; a packet has bitrate / 400 bytes.
-            complexity: 0 (cheap) to 10.
+            complexity: 0 (cheap) to 10, while the listener misses nothing; at least 5 while it
+                does. On a clean path 5 costs three times as much as 1 and is hardly heard (PESQ
+                4.39 and 4.33); at 5 % loss the redundancy needs it (3.67 and 2.75).
 
         Raises:
             Unsupported: libopus is not there.
@@ -167,6 +179,7 @@ class OpusEncoder:
         _require_ok(int(error[0]))
         self._state = _ffi.gc(state, library.opus_encoder_destroy)
         self._bitrate = bitrate
+        self._complexity = complexity
         self._loss = 0
         for request, value in (
             (_SET_BITRATE, bitrate),
@@ -219,6 +232,8 @@ class OpusEncoder:
         if percent == self._loss:
             return
         self._loss = percent
+        lossy = max(self._complexity, _LOSSY_COMPLEXITY)
+        self._set(_SET_COMPLEXITY, lossy if percent else self._complexity)
         self._set(_SET_INBAND_FEC, 1 if percent else 0)
         self._set(_SET_PACKET_LOSS, percent)
 

@@ -154,6 +154,7 @@ class JitterBuffer:
         "_started",
         "_stretched",
         "_target",
+        "_units",
         "_wait_since",
         "clock_rate",
         "counters",
@@ -170,6 +171,7 @@ class JitterBuffer:
         self.clock_rate = clock_rate
         self._recovers = recovers
         self._spacing = _DEFAULT_SPACING
+        self._units = 0  # the same in timestamps, once measured
         self._bins = [0.0] * _BINS
         self._target = 0.0
         self._decay_in = _DECAY_EVERY
@@ -218,7 +220,9 @@ class JitterBuffer:
         if not self._arrived:
             self._begin(sequence, timestamp)
         ahead = (sequence - self._highest + 0x8000 & 0xFFFF) - 0x8000
-        if ahead > 0:
+        if ahead == 1:
+            self._advance(sequence, timestamp, ahead)
+        elif ahead > 0:
             if ahead > _MAX_GAP:
                 if not self._confirm(sequence, timestamp):
                     return
@@ -262,19 +266,23 @@ class JitterBuffer:
     def _advance(self, sequence: int, timestamp: int, ahead: int) -> None:
         """Move the newest end on; what falls out of the ring at the old end is lost."""
         if ahead == 1:
-            step = (timestamp - self._highest_timestamp & 0xFFFFFFFF) / self.clock_rate
-            if 0.0025 <= step <= 0.12:
-                self._spacing = step
+            units = timestamp - self._highest_timestamp & 0xFFFFFFFF
+            if units != self._units:
+                step = units / self.clock_rate
+                if 0.0025 <= step <= 0.12:
+                    self._units, self._spacing = units, step
         self._highest = sequence
         self._highest_timestamp = timestamp
-        over = _distance(self._next, sequence) - _MASK
+        over = (sequence - self._next + 0x8000 & 0xFFFF) - 0x8000 - _MASK
         if over > 0:
             self._drop(over)
 
     def _measure(self, timestamp: int, now: float) -> float:
         """Note how many seconds longer the packet took than the fastest of late."""
         elapsed = (timestamp - self._first_timestamp + 0x80000000 & 0xFFFFFFFF) - 0x80000000
-        if abs(elapsed) > 0x40000000:  # long before the difference of two timestamps wraps
+        if (
+            not -0x40000000 <= elapsed <= 0x40000000
+        ):  # long before the difference of two timestamps wraps
             self._rebase(elapsed)
             elapsed = 0
         passage = now - elapsed / self.clock_rate
@@ -319,9 +327,12 @@ class JitterBuffer:
             if not self._arrived:
                 return _UNSTARTED
             self._catch_up(now)
-        entry = self._take()
-        if entry is None:
+        index = self._next & _MASK  # `_take`, without the call
+        entry = self._ring[index]
+        if entry is None or entry.sequence != self._next:
             return self._absent(now)
+        self._ring[index] = None
+        self._next = self._next + 1 & 0xFFFF
         self._played(entry, now)
         return entry
 
@@ -346,7 +357,9 @@ class JitterBuffer:
         self._started = True
         self._wait_since = -1.0
         self._stretched = 0
-        excess = self._delay(entry.timestamp, now) - self._wanted(now)
+        wanted = self._wanted(now) if self._recovers else self._target
+        elapsed = (entry.timestamp - self._first_timestamp + 0x80000000 & 0xFFFFFFFF) - 0x80000000
+        excess = now - elapsed / self.clock_rate - self._base - wanted
         spacing = self._spacing
         if excess < spacing + _BIN:
             self._calm_since = -1.0

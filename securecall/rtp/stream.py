@@ -220,8 +220,10 @@ class RtcpSession:
             if len(self._sources) >= MAX_SOURCES or ssrc == self.ssrc:
                 return
             source = self._sources[ssrc] = ReceivedSource(ssrc, self._clock_rate, sequence)
+        following = source.highest + 1
         source.receive(sequence, timestamp, now=now)
-        if now < self.deadline and source.has_fresh_loss:
+        # A packet in its order makes no new loss.
+        if source.highest != following and source.has_fresh_loss and now < self.deadline:
             self.deadline = max(now, min(self.deadline, self._last_report + LOSS_INTERVAL))
 
     def receive_rtcp(self, packets: tuple[RtcpPacket, ...], *, now: float) -> tuple[PeerLeft, ...]:

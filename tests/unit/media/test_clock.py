@@ -69,7 +69,7 @@ def test_a_stream_is_driven_every_20_ms_without_drift():
     run(scenario)
 
 
-@pytest.mark.parametrize(("streams", "moments"), [(1, 1), (8, 1), (9, 2), (40, 5), (200, SLOTS)])
+@pytest.mark.parametrize(("streams", "moments"), [(1, 1), (24, 1), (25, 2), (120, 5), (480, SLOTS)])
 def test_many_streams_are_spread_over_the_tick(streams, moments):
     async def scenario():
         clock, all_of_them = Clock(), [Stream() for _ in range(streams)]

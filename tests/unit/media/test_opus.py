@@ -61,6 +61,18 @@ def test_packets_of_ours_say_20_ms_themselves():
     assert opus_duration(encoder.encode(SOUND[0])) == pytest.approx(0.02)
 
 
+def test_more_effort_is_made_only_while_packets_are_lost():
+    calm, lossy, thorough = (opus.OpusEncoder(complexity=c) for c in (1, 5, 5))
+    encoder = opus.OpusEncoder()
+    assert [encoder.encode(p) for p in SOUND] == [calm.encode(p) for p in SOUND]
+    for each in (encoder, lossy):
+        each.expect_loss(0.05)
+    thorough.expect_loss(0.0)
+    sizes = {len(e.encode(p)) for e in (encoder, lossy, thorough) for p in SOUND}
+    assert sizes == {encoder.size}
+    assert lossy.encode(SOUND[0]) != thorough.encode(SOUND[0])
+
+
 def difference(a, b):
     x, y = (struct.unpack(f"<{len(p) // 2}h", p) for p in (a, b))
     return sum((p - q) ** 2 for p, q in zip(x, y, strict=True))
