@@ -40,6 +40,8 @@ from securecall.errors import (
     Declined,
     EndReason,
     Incompatible,
+    LocalError,
+    NetworkError,
     NoAnswer,
     PeerVanished,
     Reason,
@@ -455,6 +457,10 @@ def _reason_of(error: SecurecallError) -> EndReason:
             return EndReason.SECURITY
         case CallFailed():
             return error.reason
+        case NetworkError():
+            return EndReason.UNREACHABLE
+        case LocalError():
+            return EndReason.LOCAL
         case _:
             return EndReason.PROTOCOL
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import secrets
 import socket
 import ssl
@@ -248,7 +249,8 @@ async def _open(
     except TimeoutError as e:
         raise ConnectFailed(f"{where} did not answer in time") from e
     except (OSError, UnicodeError) as e:
-        raise ConnectFailed(f"cannot connect to {where}: {e}") from e
+        why = os.strerror(e.errno).lower() if e.errno else str(e)
+        raise ConnectFailed(f"cannot connect to {where}: {why}") from e
 
 
 def _why(where: str, name: str, message: str) -> str:

@@ -18,12 +18,16 @@ from securecall.calls.signaling import (
 from securecall.errors import (
     Busy,
     Cancelled,
+    CertificateError,
+    ConnectFailed,
     Declined,
+    DeviceError,
     DowngradeError,
     EndReason,
     NoAnswer,
     PeerVanished,
     PolicyRefused,
+    ProtocolError,
     Reason,
     SecurityError,
     UsageError,
@@ -296,3 +300,17 @@ def test_a_transfer_is_only_told():
 def test_every_row_of_the_table_leaves_a_state_that_exists():
     assert set(m.NEXT.values()) <= set(State)
     assert not [row for row in m.NEXT if row[0] is State.ENDED]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ConnectFailed("no route"), EndReason.UNREACHABLE),
+        (DeviceError("no microphone"), EndReason.LOCAL),
+        (CertificateError("wrong name"), EndReason.SECURITY),
+        (ProtocolError("nonsense"), EndReason.PROTOCOL),
+        (Busy(), EndReason.BUSY),
+    ],
+)
+def test_the_kind_of_an_error_names_the_end(error, reason):
+    assert finish(caller().media_failed(error)).reason is reason
