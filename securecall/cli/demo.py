@@ -250,7 +250,9 @@ async def _second_act(run: Run, mallory: Actor) -> None:
     seconds = sound.duration(recording)
     like = await asyncio.to_thread(sound.likeness, sound.sample_path(), recording)
     heights = await asyncio.to_thread(sound.trace, recording, _BARS, seconds=run.speech)
-    stage.row("Ordinary call", "Encrypted as in WebRTC (DTLS-SRTP). Mallory records:", "red", mark="✗")
+    stage.row(
+        "Ordinary call", "Encrypted as in WebRTC (DTLS-SRTP). Mallory records:", "red", mark="✗"
+    )
     stage.trace("Mallory heard", heights, f"{like:.0%} alike", "red")
     stage.row("Listen to it", str(recording))
     await stage.pause(2.0)

@@ -11,7 +11,6 @@ from securecall.errors import (
     NetworkError,
     ProtocolError,
     Reason,
-    SecurecallError,
     SecurityError,
     UsageError,
     WrongPassphrase,
@@ -96,7 +95,7 @@ def what_to_do(error: BaseException) -> str:
             return next((hint for kind, hint in _HINTS if isinstance(error, kind)), _BUG)
 
 
-def fields(error: SecurecallError) -> dict[str, object]:
+def fields(error: Exception) -> dict[str, object]:
     """Return the error as plain values, for `--json`."""
     reason = getattr(error, "reason", None)
     return {

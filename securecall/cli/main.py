@@ -15,7 +15,6 @@ from securecall import __version__
 from securecall.cli import failures
 from securecall.cli.output import JsonOutput, Output, PeopleOutput
 from securecall.cli.terminal import Terminal
-from securecall.errors import SecurecallError
 
 Command = Callable[[argparse.Namespace, Output], Awaitable[None]]
 
@@ -46,15 +45,10 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # whoever read us is gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return failures.LOCAL
-    except SecurecallError as e:
+    except Exception as e:  # ours or a bug: nobody who calls gets a traceback
         if args.debug:
             raise
         return _explain(e, args, output)
-    except Exception as e:  # the last line of defence: nobody who calls gets a traceback
-        if args.debug:
-            raise
-        _print_error(e)
-        return failures.exit_code(e)
     return failures.OK
 
 
@@ -62,7 +56,7 @@ async def _run(command: Command, args: argparse.Namespace, output: Output) -> No
     await command(args, output)
 
 
-def _explain(error: SecurecallError, args: argparse.Namespace, output: Output) -> int:
+def _explain(error: Exception, args: argparse.Namespace, output: Output) -> int:
     if args.json:
         output.tell("error", **failures.fields(error))
     else:
