@@ -264,7 +264,7 @@ class Client:
         Args:
             who: A ticket, an address, or a contact.
             audio: What to send: a file, a tone, a microphone.
-            require: The least level to talk at, above the policy's.
+            require: The least level to talk at, above the policy's; never lowers it.
             policy: Instead of the client's.
             scanned: The ticket was scanned as a QR code from the callee's own screen, in person.
 
@@ -274,7 +274,22 @@ class Client:
         """
         policy = policy or self.policy
         if require is not None:
-            policy = replace(policy, minimum=require, danger_plain_dtls=False)
+            if require is SecurityLevel.NONE:
+                raise UsageError("unencrypted calls are not offered; there is nothing to require")
+            if require > SecurityLevel.HOP_BY_HOP:  # which takes an identity, so ours is offered
+                policy = replace(policy, danger_plain_dtls=False)
+        call = self._call(who, audio, policy, scanned=scanned)
+        call.prepare(audio=None, require=require)
+        return call
+
+    def _call(
+        self,
+        who: str | Address | Contact | Ticket,
+        audio: AudioSource | None,
+        policy: Policy,
+        *,
+        scanned: bool,
+    ) -> Call:
         if isinstance(who, str) and _is_ticket(who):
             who = parse_ticket(who, unix=int(time.time()))
         if isinstance(who, Ticket):
