@@ -249,8 +249,16 @@ async def _open(
     except TimeoutError as e:
         raise ConnectFailed(f"{where} did not answer in time") from e
     except (OSError, UnicodeError) as e:
-        why = os.strerror(e.errno).lower() if e.errno else str(e)
-        raise ConnectFailed(f"cannot connect to {where}: {why}") from e
+        raise ConnectFailed(f"cannot connect to {where}: {_in_words(e)}") from e
+
+
+def _in_words(error: OSError | UnicodeError) -> str:
+    """The system's words for an error; asyncio puts its own text in their place."""
+    if isinstance(error, UnicodeError):
+        return "this is no host name"
+    if error.errno and error.errno > 0:
+        return os.strerror(error.errno).lower()
+    return error.strerror or str(error)
 
 
 def _why(where: str, name: str, message: str) -> str:
