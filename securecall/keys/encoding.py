@@ -19,6 +19,8 @@ MAX_INTEGER: Final = 2**53 - 1  # what every JSON reader agrees on
 _LABEL_PREFIX: Final = "securecall-id/1 "
 _BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]*")
 _RULE: Final = "strict JSON"
+# A whole string, or what is left of the text if it never ends (so nothing is read twice); a bracket
+_NESTING: Final = re.compile(r"""\"[^"\\]*(?:\\.?[^"\\]*)*"?|[][{}]""", re.DOTALL)
 
 
 def length_prefixed(data: bytes) -> bytes:
@@ -91,22 +93,12 @@ def build_json(value: dict[str, object]) -> bytes:
 def _require_depth(text: str, max_depth: int) -> None:
     # Before the parser recurses; brackets inside strings do not count.
     depth = 0
-    in_string = escaped = False
-    for char in text:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif char == "\\":
-                escaped = True
-            elif char == '"':
-                in_string = False
-        elif char == '"':
-            in_string = True
-        elif char in "[{":
+    for token in _NESTING.findall(text):
+        if token in ("[", "{"):
             depth += 1
             if depth > max_depth:
                 raise ProtocolError(f"nested deeper than {max_depth}", rule=_RULE)
-        elif char in "]}":
+        elif token in ("]", "}"):
             depth -= 1
 
 

@@ -8,6 +8,7 @@ whose possession TLS proves.
 from __future__ import annotations
 
 import datetime
+from functools import lru_cache
 from typing import Final
 
 from cryptography import x509
@@ -116,7 +117,20 @@ class InnerTls:
 
 
 def device_certificate(key: ed25519.Ed25519PrivateKey) -> x509.Certificate:
-    """Wrap a device key; the same key always gives the same bytes."""
+    """Wrap a device key; the same key always gives the same bytes, so they are made once."""
+    known = _made(key.public_key().public_bytes_raw())
+    if not known:
+        known.append(_make_certificate(key))
+    return known[0]
+
+
+@lru_cache(maxsize=64)
+def _made(_public: bytes) -> list[x509.Certificate]:
+    """A place for the certificate of a device; private keys are not kept, nor looked up by."""
+    return []
+
+
+def _make_certificate(key: ed25519.Ed25519PrivateKey) -> x509.Certificate:
     builder = x509.CertificateBuilder(
         issuer_name=_NAME,
         subject_name=_NAME,

@@ -14,6 +14,7 @@ from securecall.errors import ProtocolError, UsageError
 from securecall.secret import Secret
 
 SEED_SIZE: Final = 32
+_KEY_RULE: Final = "RFC 8032 5.1.3"
 _P: Final = 2**255 - 19
 _D: Final = -121665 * pow(121666, -1, _P) % _P
 # y of the points whose order divides 8: the identity, order 2, order 4, and twice order 8
@@ -61,18 +62,11 @@ def require_ed25519_public(raw: bytes) -> None:
     Raises:
         ProtocolError: wrong length, y >= p, not on the curve, or of small order.
     """
-    rule = "RFC 8032 5.1.3"
-    if len(raw) != 32:
-        raise ProtocolError("an Ed25519 key has 32 bytes", rule=rule)
-    y = int.from_bytes(raw, "little") & (2**255 - 1)
-    if y >= _P:
-        raise ProtocolError("an Ed25519 key that is not canonical", rule=rule)
-    if y in _SMALL_ORDER_Y:
-        raise ProtocolError("an Ed25519 key of small order", rule=rule)
+    y = _require_y(raw)
     # x^2 = (y^2 - 1) / (d y^2 + 1) has a root: Euler's criterion. The denominator is never 0.
     square = (y * y - 1) * (_D * y * y + 1) % _P
     if pow(square, (_P - 1) // 2, _P) != 1:
-        raise ProtocolError("an Ed25519 key that is not on the curve", rule=rule)
+        raise ProtocolError("an Ed25519 key that is not on the curve", rule=_KEY_RULE)
 
 
 def require_ed25519_signature(public: bytes, signature: bytes, data: bytes) -> None:
@@ -81,7 +75,8 @@ def require_ed25519_signature(public: bytes, signature: bytes, data: bytes) -> N
     Raises:
         ProtocolError: bad key or bad signature.
     """
-    require_ed25519_public(public)
+    # That it lies on the curve need not be asked here: else OpenSSL finds no signature right.
+    _require_y(public)
     try:
         Ed25519PublicKey.from_public_bytes(public).verify(signature, data)
     except (InvalidSignature, ValueError) as e:
@@ -117,6 +112,18 @@ def require_mldsa65_signature(public: bytes, signature: bytes, data: bytes) -> N
         mldsa.MLDSA65PublicKey.from_public_bytes(public).verify(signature, data)
     except (InvalidSignature, ValueError, UnsupportedAlgorithm) as e:
         raise ProtocolError("the ML-DSA-65 signature is wrong", rule="FIPS 204") from e
+
+
+def _require_y(raw: bytes) -> int:
+    """Return the y of a key that is canonical and of large order, if it is on the curve at all."""
+    if len(raw) != 32:
+        raise ProtocolError("an Ed25519 key has 32 bytes", rule=_KEY_RULE)
+    y = int.from_bytes(raw, "little") & (2**255 - 1)
+    if y >= _P:
+        raise ProtocolError("an Ed25519 key that is not canonical", rule=_KEY_RULE)
+    if y in _SMALL_ORDER_Y:
+        raise ProtocolError("an Ed25519 key of small order", rule=_KEY_RULE)
+    return y
 
 
 def _private(seed: Secret) -> Ed25519PrivateKey:

@@ -140,8 +140,8 @@ class OpusEncoder:
 
     Constant bit rate and no discontinuous transmission, since sizes and pauses betray what is
     said (RFC 6562). In-band redundancy (FEC) is bought with `expect_loss`; it and the complexity it
-    needs make a packet cost four times as much, and change what is in it, never its size. Below 40 kbit/s the sound is limited to wide band
-    (8 kHz), the best use of so few bits for speech.
+    needs make a packet cost four times as much, and change what is in it, never its size. Below
+    40 kbit/s the sound is limited to wide band (8 kHz), the best use of so few bits for speech.
     """
 
     samples: Final = FRAME
