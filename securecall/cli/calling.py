@@ -17,10 +17,14 @@ from securecall.transport.tls import PemPair
 
 
 def _policy(args: argparse.Namespace) -> Policy:
-    minimum = SecurityLevel[args.require] if args.require else None
-    if args.danger_plain_dtls:
-        return Policy(danger_plain_dtls=True, minimum=minimum)
-    return Policy(minimum=minimum)
+    if args.danger_plain_dtls and args.require:
+        raise UsageError("--danger-plain-dtls and --require contradict each other; give one")
+    return Policy(danger_plain_dtls=args.danger_plain_dtls)
+
+
+def _required(args: argparse.Namespace) -> SecurityLevel | None:
+    """Return what each call must reach; it goes to the call, where it only adds to the policy."""
+    return SecurityLevel[args.require] if args.require else None
 
 
 def _wishes(args: argparse.Namespace, *, until_played: bool) -> Wishes:
@@ -43,7 +47,9 @@ async def call(args: argparse.Namespace, output: Output) -> None:
         await _sign_in(client, args)
         wishes = _wishes(args, until_played=True)
         sound = Sound(wishes)
-        placed = client.call(target, audio=sound.source, scanned=args.scanned)
+        placed = client.call(
+            target, audio=sound.source, scanned=args.scanned, require=_required(args)
+        )
         await converse(placed, wishes, sound, output)
 
 
@@ -74,7 +80,7 @@ async def _take(client: Client, args: argparse.Namespace, output: Output) -> Sec
         "incoming",
         caller=str(ring.caller),
         known=ring.known,
-        floor=ring.security_floor.name,
+        floor=max(ring.security_floor, _required(args) or SecurityLevel.NONE).name,
     )
     if not args.auto_accept and not await _accepted(ring, output):
         await ring.decline()
@@ -83,7 +89,8 @@ async def _take(client: Client, args: argparse.Namespace, output: Output) -> Sec
     wishes = _wishes(args, until_played=False)
     try:
         sound = Sound(wishes)
-        await converse(ring.accept(audio=sound.source), wishes, sound, output)
+        taken = ring.accept(audio=sound.source, require=_required(args))
+        await converse(taken, wishes, sound, output)
     except SecurecallError as e:
         return e
     return None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
+import stat
 import time
 from pathlib import Path
 
@@ -95,9 +97,14 @@ async def make_ticket(client: Client, args: argparse.Namespace, output: Output) 
 
 
 def _write_private(path: Path, text: str) -> None:
+    """Write what others must not read; a file that was there is narrowed before, or refused."""
     try:
-        path.touch(mode=0o600)
-        path.write_text(text + "\n", encoding="ascii")
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                if os.name == "posix":
+                    os.fchmod(file.fileno(), 0o600)  # EPERM where it is somebody else's
+                file.truncate()
+            file.write(text.encode("ascii") + b"\n")
     except OSError as e:
         raise LocalError(f"cannot write {path}: {e.strerror}") from e
 

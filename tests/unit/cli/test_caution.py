@@ -1,0 +1,37 @@
+"""No option of the command asks for less without saying danger, or leaves a secret lying open."""
+
+from __future__ import annotations
+
+import pytest
+
+from securecall.cli import calling, commands
+from securecall.cli.main import parser
+from securecall.errors import UsageError
+from securecall.policy import Policy, floor_for
+
+
+@pytest.mark.parametrize("command", [["call", "sip:bob@example.com"], ["answer"]])
+@pytest.mark.parametrize("level", ["HOP_BY_HOP", "OPPORTUNISTIC", "E2EE", "VERIFIED"])
+def test_requiring_a_level_leaves_the_policy_as_strict_as_without(command, level):
+    policy = calling._policy(parser().parse_args([*command, "--require", level]))
+    assert policy == Policy()
+    floor = floor_for(policy, contact_floor=False, pinned=False, direct=False)
+    assert floor.identity
+
+
+def test_danger_is_said_by_its_name_and_not_together_with_a_requirement():
+    plain = ["call", "sip:bob@example.com", "--danger-plain-dtls"]
+    assert calling._policy(parser().parse_args(plain)).danger_plain_dtls
+    with pytest.raises(UsageError):
+        calling._policy(parser().parse_args([*plain, "--require", "E2EE"]))
+
+
+@pytest.mark.parametrize("before", [None, 0o644, 0o666])
+def test_a_ticket_is_written_for_our_eyes_only_whatever_file_was_there(tmp_path, before):
+    file = tmp_path / "ticket"
+    if before is not None:
+        file.write_text("x" * 100)
+        file.chmod(before)
+    commands._write_private(file, "securecall:1:secret")
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.read_text() == "securecall:1:secret\n"
