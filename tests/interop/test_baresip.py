@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 
@@ -93,6 +94,35 @@ def test_baresip_calls_us_and_we_hear_each_other(phone, proxy, tmp_path, codec, 
             assert str(ring.caller) == sip("bob")
             async with ring.accept(audio=sc.ToneSource(OUR_HERTZ)) as call:
                 await talk(call, bob, tmp_path)
+
+    asyncio.run(main())
+
+
+def test_baresip_holds_the_call_and_takes_it_up_again(phone, proxy, tmp_path):
+    bob = phone("bob", encryption="dtls_srtp")
+    bob.wait_registered()
+
+    async def main():
+        async with signed_in("alice", proxy, tmp_path, policy=plain("opus")) as alice:
+            async with alice.call(sip("bob"), audio=sc.ToneSource(OUR_HERTZ)) as call:
+                await hear(call, tmp_path / "before.wav", seconds=0.3)
+                assert call.security.srtp_profile == "SRTP_AEAD_AES_256_GCM"
+                bob.command("hold")
+                await asyncio.to_thread(bob.child.wait_said, "got SDP answer")
+                await asyncio.sleep(0.1)  # what was on its way arrives
+                held = call.statistics()
+                await asyncio.sleep(0.4)
+                assert call.statistics().packets_sent == held.packets_sent
+                assert call.statistics().packets_received == held.packets_received
+                bob.command("resume")
+                await hear(call, tmp_path / "after.wav")
+                await call.hang_up()
+                await asyncio.to_thread(bob.wait_event, "CALL_CLOSED")
+            assert tone_seconds(tmp_path / "after.wav", BARESIP_HERTZ) > 1.0
+            # it never records after a hold, whoever is at the other end: its count has to do
+            counted = re.search(r"packets: +[0-9]+ +([0-9]+)", bob.child.said())
+            assert counted is not None
+            assert int(counted[1]) > held.packets_sent + 50
 
     asyncio.run(main())
 
