@@ -42,7 +42,8 @@ from securecall.media.endpoints import AudioSource
 from securecall.media.engine import Clock
 from securecall.policy import Limits, Policy, SecurityLevel, floor_for
 from securecall.secret import Secret
-from securecall.sip.signaling import SipServer, SipSignaling
+from securecall.sip.connections import SipServer
+from securecall.sip.signaling import SipSignaling
 from securecall.store.sqlite import Store
 from securecall.transport.route import is_loopback, own_host_towards
 from securecall.transport.tls import PemPair

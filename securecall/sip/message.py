@@ -1,4 +1,4 @@
-"""Requests and responses: bytes to message and back, whole or as a stream (RFC 3261 7, 18.3)."""
+"""Requests and responses: bytes to message and back (RFC 3261 7, 18.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SIP over TLS as a signalling adapter: connections, one timer, and the legs of calls."""
+"""SIP over TLS as a signalling adapter: one timer, and the legs of calls."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import asyncio
 import logging
 import secrets
 import ssl
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Self
 
@@ -22,55 +21,20 @@ from securecall.calls.signaling import (
     SignalingPath,
     SignalSink,
 )
-from securecall.errors import EndReason, NetworkError, ProtocolError, SecurityError, UsageError
+from securecall.errors import EndReason, ProtocolError, UsageError
 from securecall.media.description import Description
-from securecall.sip.agent import Agent, Finished, Output, Rang, Replied, Send, Told
+from securecall.sip.agent import Agent
+from securecall.sip.connections import CLOSE_SECONDS, Connections, Flow, SipServer
 from securecall.sip.grammar import NameAddr
-from securecall.sip.message import build_message
+from securecall.sip.message import Request, Response, build_message
+from securecall.sip.output import Dropped, Finished, Output, Overran, Rang, Replied, Send, Told
 from securecall.sip.session import Session
-from securecall.sip.stream import MessageStream
-from securecall.transport.tls import (
-    Listener,
-    PemPair,
-    TlsConnection,
-    client_context,
-    connect,
-    connect_direct,
-    listen,
-    listen_direct,
-)
+from securecall.transport.tls import PemPair, TlsConnection, client_context
 
 # To and Request-URI of a direct call: the connection already is the peer, so nothing is named.
 DIRECT_URI: Final = "sip:key@direct.invalid"
-CLOSE_SECONDS: Final = 2.0
-IDLE_SECONDS: Final = 60.0  # a connection to us that has no call and says nothing is closed
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SipServer:
-    """The proxy or PBX of an account.
-
-    Attributes:
-        host: Where to connect.
-        port: TCP port of its TLS.
-        name: The name its certificate must prove.
-    """
-
-    host: str
-    port: int
-    name: str
-
-
-class _Flow:
-    """One connection and its number."""
-
-    def __init__(self, number: int, connection: TlsConnection, *, own: bool) -> None:
-        self.number = number
-        self.connection = connection
-        self.own = own  # made for one direct call of ours; closed with it
-        self.stream = MessageStream()
 
 
 class SipLeg:
@@ -160,18 +124,11 @@ class SipSignaling:
     ) -> None:
         """Use `open`."""
         self._local = local
-        self._server = server
-        self._context = context
         self._agent = Agent(random_token=lambda: secrets.token_hex(12))
-        self._flows: dict[int, _Flow] = {}
-        self._last_flow = 0
-        self._server_flow: _Flow | None = None
-        self._server_lock = asyncio.Lock()
-        self._listener: Listener | None = None
+        self._connections = Connections(self, server, context)
         self._legs: dict[int, SipLeg] = {}
         self._asked: dict[int, asyncio.Future[int]] = {}
         self._sink: Callable[[IncomingLeg], None] | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -200,13 +157,13 @@ class SipSignaling:
         context = client_context(authorities) if server is not None else None
         signaling = cls(local, server, context)
         if listen is not None:
-            await signaling._listen(listen, listen_certificate)
+            await signaling._connections.listen(listen, listen_certificate)
         return signaling
 
     @property
     def listening(self) -> tuple[str, int] | None:
         """Host and port listened on, None if we do not."""
-        return self._listener.address if self._listener is not None else None
+        return self._connections.listening
 
     def on_incoming(self, sink: Callable[[IncomingLeg], None]) -> None:
         """Deliver calls that come in to `sink`; before that they are refused with 480."""
@@ -267,14 +224,7 @@ class SipSignaling:
         await self._hang_up()
         if self._timer is not None:
             self._timer.cancel()
-        if self._listener is not None:
-            await self._listener.close()
-        for flow in tuple(self._flows.values()):
-            await flow.connection.close(seconds=0.5)
-            self._gone(flow)
-        for task in tuple(self._tasks):
-            task.cancel()
-        _ = await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._connections.close()
         for asked in self._asked.values():
             if not asked.done():
                 asked.set_result(503)
@@ -297,156 +247,78 @@ class SipSignaling:
         if rest:
             _ = asyncio.get_running_loop().call_soon(self._carry_out, rest)
 
-    # -- connections ------------------------------------------------------------------------------
-
-    async def _listen(self, where: tuple[str, int], certificate: PemPair | None) -> None:
-        host, port = where
-        if certificate is None:
-            self._listener = await listen_direct(host, port, self._accepted)
-        else:
-            self._listener = await listen(host, port, self._accepted, certificate=certificate)
-
-    async def _next_hop(self, route: Route) -> tuple[_Flow, str]:
+    async def _next_hop(self, route: Route) -> tuple[Flow, str]:
         if self._closed:
             raise UsageError("this account is closed")
         if route.direct is not None:
-            connection = await connect_direct(*route.direct)
-            flow = self._add(connection, own=True)
-            self._spawn(self._read(flow))
+            flow = await self._connections.to_peer(*route.direct)
             return flow, DIRECT_URI if route.target.scheme is Scheme.KEY else _uri(route.target)
-        if self._server is None:
+        server = self._connections.server
+        if server is None:
             raise UsageError("without a server only direct calls are possible; give host and port")
-        return await self._to_server(self._server), _uri(route.target, self._server.name)
+        return await self._connections.to_server(), _uri(route.target, server.name)
 
-    async def _to_server(self, server: SipServer) -> _Flow:
-        """The one connection to the account's server, verified for its name."""
-        async with self._server_lock:
-            flow = self._server_flow
-            if flow is not None and not flow.connection.closing:
-                return flow
-            if self._context is None:
-                raise UsageError("this account has no server")
-            connection = await connect(
-                server.host, server.port, server_name=server.name, context=self._context
-            )
-            self._server_flow = self._add(connection, own=False)
-            self._spawn(self._read(self._server_flow))
-            return self._server_flow
+    # -- what the connections say -----------------------------------------------------------------
 
-    def _add(self, connection: TlsConnection, *, own: bool) -> _Flow:
-        self._last_flow += 1
-        flow = _Flow(self._last_flow, connection, own=own)
-        self._flows[flow.number] = flow
-        return flow
+    def receive(self, message: Request | Response, flow: Flow) -> None:
+        """Called by the connections."""
+        outputs = self._agent.receive(
+            message,
+            flow=flow.number,
+            direct=flow.connection.direct,
+            now=self._now(),
+            quota=flow.quota,
+        )
+        self._carry_out(outputs)
 
-    async def _accepted(self, connection: TlsConnection) -> None:
-        flow = self._add(connection, own=False)
-        try:
-            while data := await self._heard(flow):
-                if not self._feed(flow, data):
-                    break
-        finally:
-            self._gone(flow)
+    def busy(self, flow: int) -> bool:
+        """Called by the connections: whether a call lives on that one."""
+        return any(leg.uses(flow) for leg in self._legs.values())
 
-    async def _heard(self, flow: _Flow) -> bytes:
-        """The next bytes; b"" at the end, or when a connection without a call says nothing."""
-        while True:
-            try:
-                async with asyncio.timeout(IDLE_SECONDS):
-                    return await flow.connection.receive()
-            except TimeoutError:
-                if not any(leg.uses(flow.number) for leg in self._legs.values()):
-                    return b""
+    def lost(self, flow: int) -> None:
+        """Called by the connections."""
+        self._carry_out(self._agent.lost(flow, now=self._now()))
 
-    async def _read(self, flow: _Flow) -> None:
-        try:
-            while data := await flow.connection.receive():
-                if not self._feed(flow, data):
-                    break
-        finally:
-            if not await self._replaced(flow):
-                self._gone(flow)
-
-    def _feed(self, flow: _Flow, data: bytes) -> bool:
-        """Take bytes; False once the connection cannot be read further."""
-        try:
-            for message in flow.stream.feed(data):
-                log.debug("%r from %r", message, flow.connection)
-                outputs = self._agent.receive(
-                    message,
-                    flow=flow.number,
-                    direct=flow.connection.direct,
-                    now=self._now(),
-                )
-                self._carry_out(outputs)
-        except ProtocolError as e:
-            log.info("%r broke a rule: %s", flow.connection, e)
-            return False
-        if flow.stream.failure is not None:
-            log.info("%r cannot be read: %s", flow.connection, flow.stream.failure)
-            return False
-        return True
-
-    async def _replaced(self, flow: _Flow) -> bool:
-        """Put a new connection to the server in the place of a broken one, if calls need it."""
-        if self._closed or flow is not self._server_flow or self._server is None:
-            return False
-        self._server_flow = None
-        needed = any(leg.uses(flow.number) for leg in self._legs.values())
-        if not needed:
-            return False
-        try:
-            fresh = await self._to_server(self._server)
-        except (NetworkError, SecurityError) as e:
-            log.warning("the server of the account is gone: %s", e)
-            return False
-        self._agent.moved(flow.number, fresh.number)
-        _ = self._flows.pop(flow.number, None)
-        return True
-
-    def _gone(self, flow: _Flow) -> None:
-        if self._flows.pop(flow.number, None) is None:
-            return
-        if not flow.connection.closing:
-            self._spawn(flow.connection.close(seconds=CLOSE_SECONDS))
-        self._carry_out(self._agent.lost(flow.number, now=self._now()))
-
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._reap)
-
-    def _reap(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a SIP connection failed", exc_info=error)
+    def moved(self, old: int, new: int) -> None:
+        """Called by the connections."""
+        self._agent.moved(old, new)
 
     # -- outputs and time -------------------------------------------------------------------------
 
     def _carry_out(self, outputs: tuple[Output, ...]) -> None:
         for output in outputs:
             if isinstance(output, Send):
-                flow = self._flows.get(output.flow)
+                flow = self._connections.flow(output.flow)
                 if flow is not None:
                     flow.connection.send(build_message(output.message))
-            elif isinstance(output, Told):
-                leg = self._legs.get(id(output.session))
-                if leg is not None:
-                    leg.deliver(output.signal)
-            elif isinstance(output, Rang):
-                self._rang(output.session)
-            elif isinstance(output, Finished):
-                self._finished(output.session)
+            elif isinstance(output, Overran):
+                self._connections.flooded(output.flow)
             elif isinstance(output, Replied):
                 asked = self._asked.get(id(output.request))
                 if asked is not None and not asked.done():
                     asked.set_result(output.status)
-            else:
+            elif isinstance(output, Dropped):
                 log.info("dropped: %s", output.why)
+            else:
+                self._tell(output)
         self._arm()
 
+    def _tell(self, output: Told | Rang | Finished) -> None:
+        if isinstance(output, Rang):
+            self._rang(output.session)
+        elif isinstance(output, Finished):
+            self._finished(output.session)
+        else:
+            leg = self._legs.get(id(output.session))
+            if leg is not None:
+                leg.deliver(output.signal)
+
     def _rang(self, session: Session) -> None:
-        flow = self._flows[session.flow or 0]
+        flow = self._connections.flow(session.flow or 0)
+        if flow is None:  # closed by what came before on it
+            gone = Ended(EndReason.UNREACHABLE)
+            self._carry_out(self._agent.perform(session, gone, now=self._now()))
+            return
         remote = claimed_address(session.invite.from_)
         leg = SipLeg(self, session, flow.connection, local=self._local, remote=remote)
         self._legs[id(session)] = leg
@@ -464,16 +336,15 @@ class SipSignaling:
         if leg is None:
             return
         leg.finish()
-        flow = self._flows.get(session.flow or 0)
-        if flow is not None and flow.own:
-            _ = self._flows.pop(flow.number)
-            self._spawn(flow.connection.close(seconds=CLOSE_SECONDS))
+        self._connections.release(session.flow or 0)
 
     def _arm(self) -> None:
+        deadline = self._agent.deadline
         if self._timer is not None:
+            if self._timer.when() == deadline:
+                return
             self._timer.cancel()
             self._timer = None
-        deadline = self._agent.deadline
         if deadline is not None and not self._closed:
             self._timer = asyncio.get_running_loop().call_at(deadline, self._due)
 

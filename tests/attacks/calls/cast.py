@@ -21,7 +21,8 @@ from securecall.keys.trust import Act, How
 from securecall.media.endpoints import ToneSource
 from securecall.policy import Policy
 from securecall.secret import Secret
-from securecall.sip.signaling import SipServer, SipSignaling
+from securecall.sip.connections import SipServer
+from securecall.sip.signaling import SipSignaling
 from securecall.store.sqlite import Store
 from securecall.store.vault import MINIMUM_COST
 from securecall.testing.mallory import Mallory

@@ -10,9 +10,10 @@ import pytest
 
 from securecall.calls.signaling import Answered, Ended, Ringing, Route
 from securecall.errors import CertificateError, ConnectFailed, EndReason, UsageError
+from securecall.sip.connections import SipServer
 from securecall.sip.message import Request, Response, build_message
 from securecall.sip.sdp import build_description
-from securecall.sip.signaling import SipServer, SipSignaling
+from securecall.sip.signaling import SipSignaling
 from securecall.sip.stream import MessageStream
 from securecall.transport import tls
 from securecall.transport.tls import PemPair, TlsConnection
@@ -191,7 +192,7 @@ def test_a_caller_that_vanishes_while_ringing_is_told_and_others_go_on():
 
 
 def test_a_connection_without_a_call_that_says_nothing_is_closed(monkeypatch):
-    monkeypatch.setattr("securecall.sip.signaling.IDLE_SECONDS", 0.05)
+    monkeypatch.setattr("securecall.sip.connections.IDLE_SECONDS", 0.05)
 
     async def main() -> None:
         bob = await SipSignaling.open(listen=("127.0.0.1", 0))

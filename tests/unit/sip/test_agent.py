@@ -15,9 +15,10 @@ from securecall.calls.signaling import (
     TransferRequested,
 )
 from securecall.errors import EndReason
-from securecall.sip.agent import Agent, Dropped, Finished, Output, Rang, Send, Told
+from securecall.sip.agent import Agent
 from securecall.sip.headers import Headers
 from securecall.sip.message import Request, Response, parse_message
+from securecall.sip.output import Dropped, Finished, Output, Rang, Send, Told
 from securecall.sip.sdp import parse_description
 from securecall.sip.session import Session
 from tests.paths import vectors

@@ -1,0 +1,276 @@
+"""The connections of one account: to its server, direct ones, and those that strangers make."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from securecall.errors import NetworkError, ProtocolError, SecurityError, UsageError
+from securecall.sip.message import Request, Response
+from securecall.sip.stream import MessageStream
+from securecall.sip.uas import SERVER, STRANGER, Quota
+from securecall.transport.tls import (
+    Listener,
+    PemPair,
+    TlsConnection,
+    connect,
+    connect_direct,
+    listen,
+    listen_direct,
+)
+
+CLOSE_SECONDS: Final = 2.0
+IDLE_SECONDS: Final = 60.0  # a connection to us that has no call and says nothing is closed
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SipServer:
+    """The proxy or PBX of an account.
+
+    Attributes:
+        host: Where to connect.
+        port: TCP port of its TLS.
+        name: The name its certificate must prove.
+    """
+
+    host: str
+    port: int
+    name: str
+
+
+class Flow:
+    """One connection and its number.
+
+    Attributes:
+        number: Never used twice.
+        connection: The bytes.
+        own: Made for one direct call of ours; closed with it.
+        quota: What its peer may hold open.
+        stream: Cuts what it hears into messages.
+        flooded: Its peer went beyond the quota; it is read no further.
+    """
+
+    def __init__(
+        self, number: int, connection: TlsConnection, *, own: bool, quota: Quota = STRANGER
+    ) -> None:
+        """Made by `Connections`."""
+        self.number = number
+        self.connection = connection
+        self.own = own
+        self.quota = quota
+        self.stream = MessageStream()
+        self.flooded = False
+
+
+class Calls(Protocol):
+    """Who uses the connections."""
+
+    def receive(self, message: Request | Response, flow: Flow) -> None:
+        """Take a message."""
+        ...
+
+    def busy(self, flow: int) -> bool:
+        """Whether a call lives on the connection of that number."""
+        ...
+
+    def lost(self, flow: int) -> None:
+        """A connection is gone for good."""
+        ...
+
+    def moved(self, old: int, new: int) -> None:
+        """A new connection to the server took the place of a broken one."""
+        ...
+
+
+class Connections:
+    """Makes them, reads them, and replaces the one to the server where calls need it."""
+
+    def __init__(
+        self, calls: Calls, server: SipServer | None, context: ssl.SSLContext | None
+    ) -> None:
+        """Begin with none.
+
+        Args:
+            calls: Hears what comes in.
+            server: The account's, None without one.
+            context: Verifies the server's name; from `client_context`.
+        """
+        self.server = server
+        self._calls = calls
+        self._context = context
+        self._flows: dict[int, Flow] = {}
+        self._last_flow = 0
+        self._server_flow: Flow | None = None
+        self._server_lock = asyncio.Lock()
+        self._listener: Listener | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    @property
+    def listening(self) -> tuple[str, int] | None:
+        """Host and port listened on, None if we do not."""
+        return self._listener.address if self._listener is not None else None
+
+    def flow(self, number: int) -> Flow | None:
+        """The connection of that number, None once it is gone."""
+        return self._flows.get(number)
+
+    async def listen(self, where: tuple[str, int], certificate: PemPair | None) -> None:
+        """Take connections; without a certificate that proves our name they are direct.
+
+        Raises:
+            LocalError: the address or the certificate cannot be used.
+        """
+        host, port = where
+        if certificate is None:
+            self._listener = await listen_direct(host, port, self._accepted)
+        else:
+            self._listener = await listen(host, port, self._accepted, certificate=certificate)
+
+    async def to_peer(self, host: str, port: int) -> Flow:
+        """Connect straight to a peer, for one call.
+
+        Raises:
+            ConnectFailed: nobody answers there, or does not speak TLS as we do.
+        """
+        flow = self._add(await connect_direct(host, port), own=True)
+        self.spawn(self._read(flow))
+        return flow
+
+    async def to_server(self) -> Flow:
+        """The one connection to the account's server, verified for its name.
+
+        Raises:
+            ConnectFailed: it cannot be reached.
+            CertificateError: it could not prove its name.
+            UsageError: there is no server.
+        """
+        async with self._server_lock:
+            flow = self._server_flow
+            if flow is not None and not flow.connection.closing:
+                return flow
+            server = self.server
+            if server is None or self._context is None:
+                raise UsageError("this account has no server")
+            connection = await connect(
+                server.host, server.port, server_name=server.name, context=self._context
+            )
+            self._server_flow = self._add(connection, own=False, quota=SERVER)
+            self.spawn(self._read(self._server_flow))
+            return self._server_flow
+
+    def release(self, number: int) -> None:
+        """A call is over: close the connection that was made for it alone."""
+        flow = self._flows.get(number)
+        if flow is not None and flow.own:
+            del self._flows[number]
+            self.spawn(flow.connection.close(seconds=CLOSE_SECONDS))
+
+    def flooded(self, number: int) -> None:
+        """A peer holds more open than its quota allows: close its connection."""
+        flow = self._flows.get(number)
+        if flow is not None and not flow.flooded:
+            log.warning("%r floods us; closing it", flow.connection)
+            flow.flooded = True
+
+    def spawn(self, work: Coroutine[None, None, None]) -> None:
+        """Run something until it is done, or all is closed."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._reap)
+
+    async def close(self) -> None:
+        """Close the listener and every connection."""
+        self._closed = True
+        if self._listener is not None:
+            await self._listener.close()
+        for flow in tuple(self._flows.values()):
+            await flow.connection.close(seconds=0.5)
+            self._gone(flow)
+        for task in tuple(self._tasks):
+            task.cancel()
+        _ = await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _add(self, connection: TlsConnection, *, own: bool, quota: Quota = STRANGER) -> Flow:
+        self._last_flow += 1
+        flow = Flow(self._last_flow, connection, own=own, quota=quota)
+        self._flows[flow.number] = flow
+        return flow
+
+    async def _accepted(self, connection: TlsConnection) -> None:
+        flow = self._add(connection, own=False)
+        try:
+            while data := await self._heard(flow):
+                if not self._feed(flow, data):
+                    break
+        finally:
+            self._gone(flow)
+
+    async def _heard(self, flow: Flow) -> bytes:
+        """The next bytes; b"" at the end, or when a connection without a call says nothing."""
+        while True:
+            try:
+                async with asyncio.timeout(IDLE_SECONDS):
+                    return await flow.connection.receive()
+            except TimeoutError:
+                if not self._calls.busy(flow.number):
+                    return b""
+
+    async def _read(self, flow: Flow) -> None:
+        try:
+            while data := await flow.connection.receive():
+                if not self._feed(flow, data):
+                    break
+        finally:
+            if not await self._replaced(flow):
+                self._gone(flow)
+
+    def _feed(self, flow: Flow, data: bytes) -> bool:
+        """Take bytes; False once the connection is to be read no further."""
+        try:
+            for message in flow.stream.feed(data):
+                log.debug("%r from %r", message, flow.connection)
+                self._calls.receive(message, flow)
+                if flow.flooded or flow.number not in self._flows:
+                    return False
+        except ProtocolError as e:
+            log.info("%r broke a rule: %s", flow.connection, e)
+            return False
+        if flow.stream.failure is not None:
+            log.info("%r cannot be read: %s", flow.connection, flow.stream.failure)
+            return False
+        return True
+
+    async def _replaced(self, flow: Flow) -> bool:
+        """Put a new connection to the server in the place of a broken one, if calls need it."""
+        if self._closed or flow is not self._server_flow:
+            return False
+        self._server_flow = None
+        if not self._calls.busy(flow.number):
+            return False
+        try:
+            fresh = await self.to_server()
+        except (NetworkError, SecurityError) as e:
+            log.warning("the server of the account is gone: %s", e)
+            return False
+        self._calls.moved(flow.number, fresh.number)
+        _ = self._flows.pop(flow.number, None)
+        return True
+
+    def _gone(self, flow: Flow) -> None:
+        if self._flows.pop(flow.number, None) is None:
+            return
+        if not flow.connection.closing:
+            self.spawn(flow.connection.close(seconds=CLOSE_SECONDS))
+        self._calls.lost(flow.number)
+
+    def _reap(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a SIP connection failed", exc_info=error)

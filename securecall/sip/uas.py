@@ -1,0 +1,255 @@
+"""The server half of a user agent: every request that comes in (RFC 3261 8.2, 9.2, 12.2.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from securecall.sip import transaction
+from securecall.sip.dialog import Dialog
+from securecall.sip.grammar import SipError, split_tokens
+from securecall.sip.headers import Headers
+from securecall.sip.ledger import Ledger, Server, ServerKey
+from securecall.sip.message import Request
+from securecall.sip.output import Dropped, Output, Overran, Rang, Send
+from securecall.sip.sdp import parse_description
+from securecall.sip.session import Desk, Session, message_hops
+from securecall.sip.transaction import ServerTransaction, State
+
+MOST_CALLS: Final = 256  # of one account
+MOST_TRANSACTIONS: Final = 4096
+# known, but not done here: 405 where an unknown method gets 501
+_KNOWN: Final = frozenset(
+    {"REGISTER", "INFO", "MESSAGE", "NOTIFY", "PRACK", "PUBLISH", "REFER", "SUBSCRIBE", "UPDATE"}
+)
+_SDP: Final = "application/sdp"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """What a peer may hold open on one connection.
+
+    Attributes:
+        unanswered: Calls that ring at a time; one more is answered with 486.
+        transactions: Requests not done with, such as refused calls that were never acknowledged;
+            one more is answered with 503, and `Overran` says that the peer floods.
+    """
+
+    unanswered: int
+    transactions: int
+
+
+# A caller needs one call on its connection. What all connections of one address may hold together
+# (`transport.tls.MOST_OF_ONE_ADDRESS` of these) stays at half of what the account may.
+STRANGER: Final = Quota(unanswered=8, transactions=64)
+# The account's own server speaks for everybody; half of everything is left to direct callers.
+SERVER: Final = Quota(unanswered=128, transactions=2048)
+
+
+class UserAgentServer:
+    """Answers requests, begins calls, and hands a call what belongs to it."""
+
+    def __init__(self, desk: Desk, ledger: Ledger, out: list[Output]) -> None:
+        """Write responses at the agent's desk, and everything else to `out`.
+
+        Args:
+            desk: The agent.
+            ledger: What is open.
+            out: Where outputs gather.
+        """
+        self._desk = desk
+        self._ledger = ledger
+        self._out = out
+
+    def full(self, flow: int, quota: Quota) -> bool:
+        """Whether no request more has room, on this connection or in all."""
+        ledger = self._ledger
+        return (
+            ledger.requests_of(flow) >= quota.transactions or ledger.requests >= MOST_TRANSACTIONS
+        )
+
+    def receive(
+        self, request: Request, *, flow: int, direct: bool, now: float, quota: Quota
+    ) -> None:
+        """Take one request.
+
+        Raises:
+            SipError: it is invalid, nothing waits for it, or there is no room for it.
+        """
+        request.require_valid()
+        key = _key(request, flow)
+        known = self._ledger.server(key)
+        if known is not None and request.method != "CANCEL":
+            self._ledger.touch(known)
+            for output in known.transaction.receive(request, now=now):
+                if isinstance(output, transaction.Transmit):
+                    self._out.append(Send(flow, output.message))
+            if request.method != "ACK" or known.transaction.state is not State.ACCEPTED:
+                return
+        if request.method == "ACK":
+            self._receive_ack(request, flow=flow, now=now)
+            return
+        if self._ledger.requests_of(flow) >= quota.transactions:
+            self._out.append(Send(flow, self._desk.reply(request, 503)))
+            self._out.append(Overran(flow))
+            return
+        if self._ledger.requests >= MOST_TRANSACTIONS:
+            raise SipError("too many requests at once", status=503)
+        server = Server(ServerTransaction(request), (*key[:3], request.method))
+        self._ledger.add_server(server)
+        try:
+            self._dispatch(request, server, direct=direct, now=now, quota=quota)
+        except SipError as e:
+            if not server.transaction.answered:
+                more = _unsupported(request) if e.status == 420 else None
+                self._answer(server, e.status, now, more=more)
+            self._out.append(Dropped(str(e)))
+
+    def _dispatch(
+        self, request: Request, server: Server, *, direct: bool, now: float, quota: Quota
+    ) -> None:
+        method = request.method
+        if method == "CANCEL":
+            self._receive_cancel(request, server, now=now)
+            return
+        if method not in ("INVITE", "BYE", "OPTIONS") and method not in _KNOWN:
+            raise SipError(f"{method[:20]} is not implemented", status=501)
+        if request.uri.scheme not in ("sip", "sips"):
+            raise SipError("only sip addresses are served here", status=416)
+        if _required(request):
+            raise SipError("a required extension is not supported", status=420)
+        if request.to.tag:
+            self._within(request, server, now=now)
+        elif method == "INVITE":
+            self._ring(request, server, direct=direct, now=now, quota=quota)
+        elif method == "OPTIONS":
+            _require_accept(request)
+            more = Headers((("Accept", _SDP),))
+            self._answer(server, 200, now, more=more)
+        elif method == "BYE":
+            raise SipError("no such call", rule="RFC 3261 15.1.2", status=481)
+        elif method == "REFER":
+            raise SipError("transfers are never followed", status=603)
+        else:
+            raise SipError(f"{method} is not allowed", status=405)
+
+    def _within(self, request: Request, server: Server, *, now: float) -> None:
+        session = self._ledger.session_of(request, server.flow)
+        if session is None or session.dialog is None or session.idle:
+            raise SipError("no such call", rule="RFC 3261 12.2.2", status=481)
+        self._ledger.join(server, session)
+        session.dialog.require_order(request)
+        if request.method == "OPTIONS":
+            self._answer(server, 200, now)
+        elif request.method in ("BYE", "REFER"):
+            session.receive_request(server.transaction, now=now)
+        elif request.method == "INVITE":
+            if request.body:
+                _require_sdp(request)
+            session.receive_request(server.transaction, now=now)
+        else:
+            raise SipError(f"{request.method} is not allowed", status=405)
+
+    def _ring(
+        self, request: Request, server: Server, *, direct: bool, now: float, quota: Quota
+    ) -> None:
+        _require_accept(request)
+        if request.headers.first("replaces") or request.headers.first("join"):
+            raise SipError("a call never takes another's place", status=603)
+        if self._ledger.merged(request):
+            raise SipError("the same call came by another way", status=482)
+        if self._ledger.calls >= MOST_CALLS:
+            raise SipError("too many calls", status=503)
+        if self._ledger.unanswered_of(server.flow) >= quota.unanswered:
+            raise SipError("too many calls of one connection ring", status=486)
+        if request.body:
+            _require_sdp(request)
+        offer = parse_description(request.body) if request.body else None
+        session = Session(
+            self._desk,
+            request,
+            flow=server.flow,
+            direct=direct,
+            server=server.transaction,
+            offer=offer,
+            session_id=int(self._desk.token()[:8], 16),
+            now=now,
+        )
+        session.dialog = Dialog.of_callee(request, tag=session.local_tag)
+        session.hops = message_hops(request)
+        self._ledger.add_session(session)
+        self._ledger.join(server, session)
+        self._answer(server, 100, now)
+        self._out.append(Rang(session))
+
+    def _receive_cancel(self, request: Request, server: Server, *, now: float) -> None:
+        key = _key(request, server.flow)
+        target = self._ledger.server((*key[:3], "INVITE"))
+        if target is None:
+            raise SipError("nothing to cancel", rule="RFC 3261 9.2", status=481)
+        self._ledger.touch(target)
+        session = target.session
+        self._answer(server, 200, now, tag=session.local_tag if session is not None else "")
+        if session is None or target.transaction.answered:
+            return
+        if target.transaction.request is session.invite:
+            session.receive_cancel(now=now)
+        else:
+            session.cancel_reinvite(target.transaction, now=now)
+
+    def _receive_ack(self, request: Request, *, flow: int, now: float) -> None:
+        session = self._ledger.session_of(request, flow)
+        if session is None:
+            raise SipError("an ACK of nothing", rule="RFC 3261 17")
+        self._ledger.touch(session)
+        session.receive_ack(request, now=now)
+
+    def _answer(
+        self,
+        server: Server,
+        status: int,
+        now: float,
+        *,
+        tag: str = "",
+        more: Headers | None = None,
+    ) -> None:
+        request = server.transaction.request
+        response = self._desk.reply(request, status, tag=tag, more=more)
+        self._desk.respond(server.transaction, response, now)
+
+
+def _require_sdp(request: Request) -> None:
+    kind = (request.headers.first("content-type") or "").partition(";")[0].strip().lower()
+    encoding = (request.headers.first("content-encoding") or "identity").strip().lower()
+    if kind != _SDP or encoding != "identity":
+        raise SipError("only plain application/sdp is understood", status=415)
+
+
+def _require_accept(request: Request) -> None:
+    accepted = request.headers.all("accept")
+    if not accepted:
+        return
+    kinds = {part.partition(";")[0].strip().lower() for a in accepted for part in a.split(",")}
+    if not kinds & {_SDP, "application/*", "*/*"}:
+        raise SipError("only application/sdp could be answered", status=406)
+
+
+def _required(request: Request) -> list[str]:
+    # Proxy-Require is for proxies; we are none, and refuse what we cannot judge
+    fields = request.headers.all("require") + request.headers.all("proxy-require")
+    return [token for text in fields for token in split_tokens(text, "Require")]
+
+
+def _unsupported(request: Request) -> Headers:
+    return Headers((("Unsupported", ", ".join(_required(request))),))
+
+
+def _key(request: Request, flow: int) -> ServerKey:
+    """What names a request's server transaction (RFC 3261 17.2.3)."""
+    via = request.via
+    method = "INVITE" if request.method == "ACK" else request.method
+    branch = via.branch
+    if not branch.startswith("z9hG4bK"):
+        # an RFC 2543 sender
+        branch = f"{request.call_id} {request.from_.tag} {request.cseq.number}"
+    return (flow, branch, via.sent_by, method)
