@@ -32,7 +32,7 @@ class ReportParty:
     """One party and what it could do.
 
     Attributes:
-        role: "you", "peer", "server", "ticket channel", "network".
+        role: "you", "peer", "server", "ticket channel", "first call", "network".
         name: Who; untrusted where it came off the wire.
         capability: The strongest that applies.
         why: One sentence.
@@ -174,9 +174,26 @@ def parties_of(
                 why=f"{_TICKET_CHANNELS[ticket]}; comparing the words of the call excludes that",
             )
         )
+    if _rests_on_first_call(security):
+        found.append(
+            ReportParty(
+                role="first call",
+                name="the servers of your first call with this contact",
+                capability=Capability.COULD_SUBSTITUTE,
+                why="they could have put a key of their own in place then, and stayed in between "
+                "since; comparing the words of a call once excludes that",
+            )
+        )
     found.append(_network(security, direct=path is not None and path.direct))
     order = list(Capability)
     return tuple(sorted(found, key=lambda p: order.index(p.capability)))
+
+
+def _rests_on_first_call(security: SecurityState | None) -> bool:
+    """The key is believed for no better reason than that it was there the first time."""
+    if security is None or security.level is not SecurityLevel.E2EE or security.identity is None:
+        return False
+    return security.identity.how == "first-call"
 
 
 def _ends(peer: str, security: SecurityState | None) -> list[ReportParty]:
@@ -222,11 +239,17 @@ def _network(security: SecurityState | None, *, direct: bool) -> ReportParty:
     capability = Capability.METADATA
     if security is not None and security.level >= SecurityLevel.E2EE:
         why = "sound was encrypted with keys that only the two ends held"
-    elif security is not None and direct:
+    elif security is None:
+        why = "no media keys were agreed; they saw who talked to whom"
+    elif direct:
         capability = Capability.COULD_SUBSTITUTE
         why = "nobody vouched for the first connection; comparing the words of a call excludes this"
     else:
-        why = "the connections were encrypted from machine to machine"
+        capability = Capability.COULD_SUBSTITUTE
+        why = (
+            "your own connection to the server was encrypted, but how the others on the way were "
+            "is not known here, and nothing else vouched for the keys"
+        )
     return ReportParty(
         role="network",
         name="internet providers and Wi-Fi on the way",
