@@ -127,6 +127,8 @@ class Playout:
 
     def flush(self) -> None:
         """Forget everything that was received, what the decoders remember of it included."""
+        if self._ssrc is None:
+            return  # nothing was: a decoder of Opus is a tenth of a millisecond's work
         self._remember()
         self._decoders.clear()
         self._use(self._current)

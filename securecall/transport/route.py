@@ -20,9 +20,13 @@ async def own_host_towards(remote: str) -> str:
     Args:
         remote: A name or an address, "" for anywhere.
     """
-    loop = asyncio.get_running_loop()
+    host = remote or ELSEWHERE
     try:
-        found = await loop.getaddrinfo(remote or ELSEWHERE, 9, type=socket.SOCK_DGRAM)
+        try:  # an address needs no resolver, and so no thread
+            found = socket.getaddrinfo(host, 9, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)
+        except socket.gaierror:
+            loop = asyncio.get_running_loop()
+            found = await loop.getaddrinfo(host, 9, type=socket.SOCK_DGRAM)
         family, kind, protocol, _, address = found[0]
         with socket.socket(family, kind, protocol) as probe:
             probe.connect(address)
