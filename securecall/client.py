@@ -157,6 +157,11 @@ class Client:
     async def listen(self, host: str = "0.0.0.0", port: int = 0) -> tuple[str, int]:  # noqa: S104 - a phone is there to be called; identity evidence is mandatory on this listener
         """Take direct calls (tickets, or an address known to the caller) on this address.
 
+        Args:
+            host: Our address to listen on; the default is every one.
+            port: 0 takes the one listened on the last time, which open tickets lead to, or any
+                free one at the first time.
+
         Returns:
             The host and port listened on.
 
@@ -164,13 +169,15 @@ class Client:
             LocalError: the address cannot be used.
         """
         if self._listener is None:
-            self._listener = await SipSignaling.open(local=ANONYMOUS, listen=(host, port))
+            wanted = port or self.contacts.last_port
+            self._listener = await SipSignaling.open(local=ANONYMOUS, listen=(host, wanted))
             account = _Account(ANONYMOUS, self._listener, direct=True)
             self._accounts.append(account)
             self._listener.on_incoming(self._on_leg_of(account))
         listening = self._listener.listening
         if listening is None:  # invariant: opened with listen=
             raise UsageError("the listener is closed")
+        self.contacts.last_port = listening[1]
         return listening
 
     async def ticket(
@@ -180,7 +187,7 @@ class Client:
 
         Args:
             host: Address the caller will connect to; default: this machine's address.
-            port: Port to listen on and to put into the ticket; default: any free one.
+            port: Port to listen on and to put into the ticket; default as for `listen`.
             valid_seconds: Until when it works.
 
         Returns:

@@ -42,6 +42,7 @@ from securecall.store.sqlite import Store
 STATEMENT_SECONDS = 14 * 86_400
 REQUIRED = "id1"
 _ADDRESSES = "own-addresses"
+_LAST_PORT = "last-port"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,6 +242,16 @@ class Contacts:
     def has_open_tickets(self) -> bool:
         """Tickets are outstanding, so strangers need one."""
         return bool(self.desk.outstanding(_now()))
+
+    @property
+    def last_port(self) -> int:
+        """The port last listened on for direct calls, which tickets lead to; 0 before the first."""
+        return int(self.store.setting(_LAST_PORT) or b"0")
+
+    @last_port.setter
+    def last_port(self, port: int) -> None:
+        if port != self.last_port:
+            self.store.save_setting(_LAST_PORT, str(port).encode())
 
     # -- judging one call -------------------------------------------------------------------------
 

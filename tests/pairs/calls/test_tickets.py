@@ -118,6 +118,20 @@ def test_somebody_else_at_the_tickets_address_is_noticed_before_anything_is_said
     asyncio.run(main())
 
 
+def test_a_ticket_outlives_the_program_that_made_it(tmp_path):
+    async def main() -> None:
+        async with people(tmp_path, "bob") as (bob,):
+            ticket = await bob.ticket(host="127.0.0.1")
+        async with people(tmp_path, "alice", "bob") as (alice, bob):
+            await bob.listen("127.0.0.1")
+            taking = asyncio.create_task(answer(bob))
+            async with alice.call(ticket) as call:
+                assert (await call.connected()).level is sc.E2EE
+            await taking
+
+    asyncio.run(main())
+
+
 def test_a_stranger_without_a_ticket_is_refused_while_one_is_open(tmp_path):
     async def main() -> None:
         async with people(tmp_path, "bob", "eve") as (bob, eve):
