@@ -56,9 +56,7 @@ class Flow:
         flooded: Its peer went beyond the quota; it is read no further.
     """
 
-    def __init__(
-        self, number: int, connection: TlsConnection, *, own: bool, quota: Quota = STRANGER
-    ) -> None:
+    def __init__(self, number: int, connection: TlsConnection, *, own: bool, quota: Quota) -> None:
         """Made by `Connections`."""
         self.number = number
         self.connection = connection
@@ -139,7 +137,7 @@ class Connections:
         Raises:
             ConnectFailed: nobody answers there, or does not speak TLS as we do.
         """
-        flow = self._add(await connect_direct(host, port), own=True)
+        flow = self._add(await connect_direct(host, port), own=True, quota=STRANGER)
         self.spawn(self._read(flow))
         return flow
 
@@ -197,14 +195,14 @@ class Connections:
             task.cancel()
         _ = await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _add(self, connection: TlsConnection, *, own: bool, quota: Quota = STRANGER) -> Flow:
+    def _add(self, connection: TlsConnection, *, own: bool, quota: Quota) -> Flow:
         self._last_flow += 1
         flow = Flow(self._last_flow, connection, own=own, quota=quota)
         self._flows[flow.number] = flow
         return flow
 
     async def _accepted(self, connection: TlsConnection) -> None:
-        flow = self._add(connection, own=False)
+        flow = self._add(connection, own=False, quota=STRANGER)
         try:
             while data := await self._heard(flow):
                 if not self._feed(flow, data):

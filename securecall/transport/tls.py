@@ -9,7 +9,10 @@ turns one into the other.
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
+import functools
+import ipaddress
 import logging
 import os
 import secrets
@@ -29,6 +32,7 @@ from securecall.transport.dtls_certificate import DtlsCertificate
 CONNECT_SECONDS: Final = 10.0
 HANDSHAKE_SECONDS: Final = 10.0
 MOST_CONNECTIONS: Final = 256  # of one listener, half-open ones among them
+MOST_OF_ONE_ADDRESS: Final = 16  # of these, from one IPv4 address or one IPv6 network of 64 bits
 MOST_UNSENT_BYTES: Final = 256 * 1024
 _READ_BYTES: Final = 64 * 1024
 # Forward secrecy and an AEAD, or no connection. TLS 1.3 has nothing else.
@@ -271,17 +275,41 @@ def _why(where: str, name: str, message: str) -> str:
 
 
 Accept = Callable[[TlsConnection], Awaitable[None]]
+# From an IP address to what its connections are counted under, "" where they are not counted.
+Origin = Callable[[str], str]
+
+
+def origin_of(host: str) -> str:
+    """Name what one caller cannot have many of: an IPv4 address, or an IPv6 network of 64 bits.
+
+    Loopback has no name: whoever connects from there is this machine, perhaps a proxy on it that
+    speaks for many.
+    """
+    address = ipaddress.ip_address(host.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    if address.is_loopback:
+        return ""
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(ipaddress.IPv6Network((address, 64), strict=False))
+    return str(address)
 
 
 class Listener:
-    """Takes TLS connections, at most 256 at a time; each runs `accept` until it returns.
+    """Takes TLS connections, at most 256 at a time, 16 of one address; each runs `accept`.
 
     Attributes:
         address: (host, port) listened on.
     """
 
     def __init__(
-        self, sock: socket.socket, context: ssl.SSLContext, accept: Accept, *, direct: bool
+        self,
+        sock: socket.socket,
+        context: ssl.SSLContext,
+        accept: Accept,
+        *,
+        direct: bool,
+        origin: Origin = origin_of,
     ) -> None:
         """Made by `listen` and `listen_direct`."""
         name = sock.getsockname()
@@ -290,7 +318,9 @@ class Listener:
         self._context = context
         self._accept = accept
         self._direct = direct
+        self._origin = origin
         self._tasks: set[asyncio.Task[None]] = set()
+        self._of: collections.Counter[str] = collections.Counter()
         self._loop_task = asyncio.create_task(self._run())
 
     @property
@@ -310,17 +340,26 @@ class Listener:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                sock, _ = await loop.sock_accept(self._socket)
+                sock, peer = await loop.sock_accept(self._socket)
             except OSError as e:
                 log.warning("accept failed: %s", e)  # out of descriptors: wait for some to close
                 await asyncio.sleep(0.1)
                 continue
-            if len(self._tasks) >= MOST_CONNECTIONS:
+            origin = self._origin(peer[0])
+            if len(self._tasks) >= MOST_CONNECTIONS or self._of[origin] >= MOST_OF_ONE_ADDRESS:
                 sock.close()
                 continue
             task = asyncio.create_task(self._serve(sock))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+            if origin:
+                self._of[origin] += 1
+                task.add_done_callback(functools.partial(self._left, origin))
+
+    def _left(self, origin: str, _: asyncio.Task[None]) -> None:
+        self._of[origin] -= 1
+        if not self._of[origin]:
+            del self._of[origin]
 
     async def _serve(self, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -354,26 +393,49 @@ class Listener:
                 await connection.close()
 
 
-async def listen(host: str, port: int, accept: Accept, *, certificate: PemPair) -> Listener:
+async def listen(
+    host: str, port: int, accept: Accept, *, certificate: PemPair, origin: Origin = origin_of
+) -> Listener:
     """Listen with a certificate that proves our name; port 0 takes a free one.
+
+    Args:
+        host: An IP address of ours.
+        port: TCP port.
+        accept: Runs for each connection until it returns.
+        certificate: Shown to all.
+        origin: What connections are counted under.
 
     Raises:
         LocalError: the address or the certificate cannot be used.
     """
-    return _listen(host, port, server_context(certificate), accept, direct=False)
+    return _listen(host, port, server_context(certificate), accept, direct=False, origin=origin)
 
 
-async def listen_direct(host: str, port: int, accept: Accept) -> Listener:
+async def listen_direct(
+    host: str, port: int, accept: Accept, *, origin: Origin = origin_of
+) -> Listener:
     """Listen with a throw-away certificate, for callers who will demand identity evidence.
+
+    Args:
+        host: An IP address of ours.
+        port: TCP port.
+        accept: Runs for each connection until it returns.
+        origin: What connections are counted under.
 
     Raises:
         LocalError: the address cannot be used.
     """
-    return _listen(host, port, direct_server_context(), accept, direct=True)
+    return _listen(host, port, direct_server_context(), accept, direct=True, origin=origin)
 
 
 def _listen(
-    host: str, port: int, context: ssl.SSLContext, accept: Accept, *, direct: bool
+    host: str,
+    port: int,
+    context: ssl.SSLContext,
+    accept: Accept,
+    *,
+    direct: bool,
+    origin: Origin,
 ) -> Listener:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -381,7 +443,7 @@ def _listen(
     except OSError as e:
         raise LocalError(f"cannot listen on {host}:{port}: {e.strerror}") from e
     sock.setblocking(False)  # noqa: FBT003 - a positional of the socket module
-    return Listener(sock, context, accept, direct=direct)
+    return Listener(sock, context, accept, direct=direct, origin=origin)
 
 
 def _endpoint(name: tuple[str, int] | None) -> str:
