@@ -33,6 +33,7 @@ from securecall.keys.trust import (
     judge_incoming,
     judge_outgoing,
     judge_ticket,
+    require_not_barred,
     transition,
 )
 from securecall.keys.verification import safety_number
@@ -374,8 +375,13 @@ class Expectation:
             raise TicketRefused("the caller's ticket is not valid")
 
     def evidence(self, result: HandshakeResult) -> IdentityEvidence:
-        """Join the proof with what is known of the key."""
+        """Join the proof with what is known of the key.
+
+        Raises:
+            Revoked, SecurityError: the key lost its trust since it was judged.
+        """
         judgement = self._require_judgement()
+        require_not_barred(self._contacts.book, judgement.root_fp)
         state, since, how = judgement.state, judgement.since, judgement.how
         if self._ticket is not None and self._how is How.QR:
             state, how = TrustState.VERIFIED, How.QR.value
@@ -392,9 +398,14 @@ class Expectation:
         )
 
     def secured(self, result: HandshakeResult, state: SecurityState) -> None:
-        """The gate opened: write what this call taught us, and nothing for a stranger's call."""
+        """The gate is to open: write what this call taught us, and nothing for a stranger's call.
+
+        Raises:
+            Revoked, SecurityError: the key lost its trust since it was judged.
+        """
         contacts, judgement = self._contacts, self._require_judgement()
         address, root_fp = judgement.address, judgement.root_fp
+        require_not_barred(contacts.book, root_fp)
         if self._incoming and not self._bearer:
             if judgement.state is not TrustState.UNKNOWN:
                 self._remember_statement()

@@ -52,7 +52,7 @@ class CallContext:
         evidence: Joins what the handshake proved with what we know of that key.
         observe: Told every order of the machine after it was performed.
         sound_failed: Told when a source or sink raised and was taken out.
-        secured: Told once when evidence was accepted by policy and the gate opened.
+        secured: Told when policy accepted the evidence, before the gate opens; may still refuse.
         confirmed: Told when the user confirmed the words.
         guess_burned: Told when a handshake failed after its nonces.
         clock: The process's media clock.
@@ -218,11 +218,18 @@ class Call:
 
         Raises:
             UsageError: there are no words to confirm.
+            SecurityError, LocalError: the key lost its trust meanwhile, or what was learnt cannot
+                be kept; the call is over.
         """
         result = self._result
-        self._perform(self._machine.confirm_sas())
-        if result is not None and self.security.sas_confirmed:
-            self._context.confirmed(result)
+        outputs = self._machine.confirm_sas()
+        try:
+            self._perform(outputs)
+            if result is not None and self.security.sas_confirmed:
+                self._context.confirmed(result)
+        except SecurecallError as e:
+            self._media_failed(e)
+            raise
         return self.security
 
     async def hang_up(self) -> None:
@@ -381,12 +388,12 @@ class Call:
                 log.info("%r: %r", self, output)
 
     def _set_gate(self, gate: Gate) -> None:
-        self._connection.gate = gate
-        if gate is Gate.CLOSED:
-            return
         if gate is Gate.OPEN and self._result is not None:
+            # First, since it may refuse: a key can lose its trust while words are compared.
             self._context.secured(self._result, self._machine.security)
-        self._ready.set()
+        self._connection.gate = gate
+        if gate is not Gate.CLOSED:
+            self._ready.set()
 
     def _finished(self, finish: ordering.Finish) -> None:
         self._finish = finish

@@ -51,6 +51,7 @@ __all__ = [
     "judge_incoming",
     "judge_outgoing",
     "judge_ticket",
+    "require_not_barred",
     "transition",
 ]
 
@@ -172,7 +173,7 @@ def transition(book: TrustBook, event: TrustEvent) -> tuple[TrustBook, AuditEntr
 
     Raises:
         IdentityChanged: PIN, but another root is bound to the address.
-        Revoked, SecurityError: PIN or ACCEPT of a root that is withdrawn or distrusted.
+        Revoked, SecurityError: PIN, VERIFY or ACCEPT of a root that is withdrawn or distrusted.
         UsageError: the act cannot follow here, or does not rest on such evidence.
     """
     if event.how not in ALLOWED[event.act]:
@@ -198,7 +199,7 @@ def _judge(book: TrustBook, address: Address, claim: Claim) -> Judgement:
     statement = claim.statement
     if claim.own_address != str(address):
         raise AddressNotOwned(f"the peer of the call with {address.short} claims to be another")
-    _require_not_barred(book, statement.root_fp)
+    require_not_barred(book, statement.root_fp)
     binding = book.lookup(address)
     if binding is None:
         if address not in statement.addresses:
@@ -225,7 +226,13 @@ def _judge(book: TrustBook, address: Address, claim: Claim) -> Judgement:
     )
 
 
-def _require_not_barred(book: TrustBook, root_fp: bytes) -> None:
+def require_not_barred(book: TrustBook, root_fp: bytes) -> None:
+    """Refuse a root that nothing may rest on any more.
+
+    Raises:
+        Revoked: it was withdrawn.
+        SecurityError: the user distrusts it.
+    """
     barred = book.barred.get(root_fp)
     if barred is TrustState.REVOKED:
         raise Revoked("the peer's root key was withdrawn")
@@ -239,6 +246,8 @@ def _bind(
     book: TrustBook, binding: Binding | None, event: TrustEvent
 ) -> tuple[TrustBook, TrustState]:
     before = binding.state if binding is not None else TrustState.UNKNOWN
+    if event.act in (Act.PIN, Act.VERIFY):
+        require_not_barred(book, event.root_fp)
     after = NEXT.get((before, event.act))
     if after is None:
         raise UsageError(f"{event.act.value} cannot follow in state {before.value}")
@@ -253,7 +262,7 @@ def _bind(
 
 
 def _first_binding(book: TrustBook, event: TrustEvent) -> Binding:
-    _require_not_barred(book, event.root_fp)
+    require_not_barred(book, event.root_fp)
     if not event.root_fp:
         raise UsageError("a pin needs a root fingerprint")
     if event.address == ANONYMOUS:
