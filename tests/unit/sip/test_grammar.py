@@ -56,6 +56,29 @@ def test_what_is_no_uri_is_refused(text):
 
 
 @pytest.mark.parametrize(
+    ("host", "taken"),
+    [
+        ("[2001:db8:::192.0.2.1]", True),
+        ("[1:2:3:4:5:::192.0.2.1]", True),
+        ("[:::192.0.2.1]", True),
+        ("[2001:db8::192.0.2.1]", True),
+        ("[2001:db8:::10]", False),
+        ("[2001:db8::::192.0.2.1]", False),
+        ("[2001:db8::1:::192.0.2.1]", False),
+        ("[2001:db8:::1:192.0.2.1]", False),
+        ("[:::ffff:192.0.2.1]", False),
+    ],
+)
+def test_a_third_colon_may_stand_before_an_embedded_ipv4_address_only(host, taken):
+    # what RFC 3261's grammar derives and RFC 5118 4.10 wants tolerated, and nothing more
+    if taken:
+        assert grammar.parse_uri(f"sip:a@{host}").host == host
+    else:
+        with pytest.raises(SipError):
+            grammar.parse_uri(f"sip:a@{host}")
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "",
@@ -107,6 +130,10 @@ def test_what_is_no_cseq_is_refused(text):
         "SIP/2.0/TLS a:99999",
         "SIP/2.0/TLS [x]",
         "SIP/2.0/TLS a b",
+        "\u017fIP/2.0/TLS a",
+        "SIP/2.0/TL\u017f a",
+        "SIP/2.0/TLS \u212aa",  # a Kelvin sign is no k
+        "SIP/2.0/TLS a;x=\u017f",
     ],
 )
 def test_what_is_no_via_is_refused(text):
