@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from securecall.calls.signaling import Answered, Ended, Ringing, Route
-from securecall.errors import CertificateError, ConnectFailed, EndReason, UsageError
+from securecall.errors import CertificateError, ConnectFailed, EndReason, LocalError, UsageError
 from securecall.sip.connections import SipServer
 from securecall.sip.message import Request, Response, build_message
 from securecall.sip.sdp import build_description
@@ -330,5 +330,125 @@ def test_a_plain_tcp_server_is_refused():
         await alice.close()
         plain.close()
         await plain.wait_closed()
+
+    asyncio.run(main())
+
+
+# -- a listener with a name -----------------------------------------------------------------------
+
+
+def test_a_named_listener_takes_calls_of_those_who_verify_its_name(tmp_path):
+    from securecall.address import parse_address
+
+    authority = Authority(tmp_path)
+    bob_address = parse_address("sip:bob@b.example")
+
+    async def main() -> None:
+        rings: asyncio.Queue[Ear] = asyncio.Queue()
+        bob = await SipSignaling.open(
+            local=bob_address,
+            listen=("127.0.0.1", 0),
+            listen_certificate=authority.issue("b.example"),
+        )
+        bob.on_incoming(lambda leg: rings.put_nowait(Ear(leg)))  # type: ignore[arg-type] # the adapter's own class
+        host, port = bob.listening or ("", 0)
+        alice = await SipSignaling.open(
+            local=parse_address("sip:alice@a.example"),
+            server=SipServer(host=host, port=port, name="b.example"),
+            authorities=authority.path,
+        )
+        caller = Ear(await alice.dial(Route(bob_address), description()))  # type: ignore[arg-type] # the adapter's own class
+        async with asyncio.timeout(5):
+            callee = await rings.get()
+        # both ends know what was proven: the name of the listener, and nothing of the caller
+        assert caller.leg.path.verified_name == "b.example"
+        assert not caller.leg.path.direct
+        assert callee.leg.path.verified_name == ""
+        assert not callee.leg.path.direct
+        assert callee.leg.remote == parse_address("sip:alice@a.example")
+        assert callee.leg.local == bob_address
+        callee.leg.send(Answered(description(5000)))
+        assert isinstance(await caller.next(), Answered)
+        caller.leg.send(Ended(EndReason.HUNG_UP))
+        assert isinstance(await callee.next(), Ended)
+
+        wrong = await SipSignaling.open(
+            server=SipServer(host=host, port=port, name="c.example"), authorities=authority.path
+        )
+        with pytest.raises(CertificateError):
+            await wrong.dial(Route(bob_address), description())
+        assert rings.empty()
+        for adapter in (wrong, alice, bob):
+            await adapter.close()
+
+    asyncio.run(main())
+
+
+def test_a_listener_whose_certificate_cannot_be_read_does_not_open(tmp_path):
+    async def main() -> None:
+        missing = PemPair(certificate=tmp_path / "none.pem")
+        with pytest.raises(LocalError):
+            await SipSignaling.open(listen=("127.0.0.1", 0), listen_certificate=missing)
+
+    asyncio.run(main())
+
+
+# -- a server that does not come back -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("comes_back_as", ["nobody", "another name"])
+def test_a_call_ends_when_its_server_does_not_come_back_as_itself(tmp_path, comes_back_as):
+    from securecall.address import parse_address
+
+    authority = Authority(tmp_path)
+
+    async def main() -> None:
+        peers: asyncio.Queue[Peer] = asyncio.Queue()
+
+        async def accept(connection: TlsConnection) -> None:
+            peers.put_nowait(Peer(connection))
+            _ = await asyncio.Event().wait()
+
+        listener = await tls.listen(
+            "127.0.0.1", 0, accept, certificate=authority.issue("a.example")
+        )
+        host, port = listener.address
+        alice = await SipSignaling.open(
+            local=parse_address("sip:alice@a.example"),
+            server=SipServer(host=host, port=port, name="a.example"),
+            authorities=authority.path,
+        )
+        target = Route(parse_address("sip:bob@a.example"))
+        ear = Ear(await alice.dial(target, description()))  # type: ignore[arg-type] # the adapter's own class
+        peer = await peers.get()
+        invite = await peer.next()
+        assert isinstance(invite, Request)
+        peer.send(answer(invite, 200, body=SDP))
+        assert isinstance(await ear.next(), Answered)
+        await listener.close()
+        if comes_back_as == "another name":
+            listener = await tls.listen(
+                host, port, accept, certificate=authority.issue("evil.example")
+            )
+        assert await ear.next() == Ended(EndReason.PEER_VANISHED)
+        async with asyncio.timeout(5):
+            await ear.leg.closed()
+        assert peers.empty()
+        # the next call tries again, and says why it cannot be
+        expected = ConnectFailed if comes_back_as == "nobody" else CertificateError
+        with pytest.raises(expected):
+            await alice.dial(target, description())
+        # and once the server is back as itself, calls are possible again
+        await listener.close()
+        listener = await tls.listen(host, port, accept, certificate=authority.issue("a.example"))
+        ear = Ear(await alice.dial(target, description()))  # type: ignore[arg-type] # the adapter's own class
+        async with asyncio.timeout(5):
+            again = await peers.get()
+        invite = await again.next()
+        assert isinstance(invite, Request)
+        again.send(answer(invite, 486))
+        assert isinstance(await ear.next(), Ended)
+        await alice.close()
+        await listener.close()
 
     asyncio.run(main())
