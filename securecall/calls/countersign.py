@@ -32,7 +32,7 @@ _PROPOSE, _AGREE, _REFUSE = 1, 2, 3
 _TIMES = struct.Struct("!QI")
 RESEND_SECONDS: Final = 0.25
 PATIENCE_SECONDS: Final = 1.5
-CLOCK_TOLERANCE: Final = 86_400
+CLOCK_TOLERANCE: Final = 600  # seconds; whoever signs "yesterday" lends a name to an alibi
 LENGTH_TOLERANCE: Final = 50  # tenths of a second: hang-up travels, and starts are not simultaneous
 
 

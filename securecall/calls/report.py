@@ -71,7 +71,7 @@ class ListenerReport:
         error: The reason in words where it did not end in order, "" otherwise.
         intervals: Level by level, in order; empty if no keys were ever agreed.
         parties: Everybody who took part, strongest first.
-        record: The countersigned record, None where no identity was proven.
+        record: The countersigned record, None where no identity was proven or nobody asked for it.
         statements: Both identity statements, so that anyone can check the record offline.
     """
 
@@ -338,7 +338,7 @@ def _page(report: ListenerReport) -> list[str]:
         mark = _MARKS[party.capability].ljust(width)
         lines.append(f"{mark} {party.name}: {party.capability.value}")
         lines += _wrapped(party.why, indent=" " * (width + 1))
-    lines += ["", *_signed_in_words(report.record), ""]
+    lines += ["", *_signed_in_words(report), ""]
     for limit in LIMITS:
         lines += _wrapped(limit)
     return lines
@@ -353,9 +353,12 @@ def _keys_in_words(security: SecurityState) -> str:
     return "; ".join(parts) + "."
 
 
-def _signed_in_words(record: Countersigned | None) -> list[str]:
-    if record is None:
+def _signed_in_words(report: ListenerReport) -> list[str]:
+    record, security = report.record, report.security
+    if record is None and (security is None or security.identity is None):
         return ["Not signed: no identities were proven in this call."]
+    if record is None:
+        return ["Not signed: the call ended before either end asked the other to sign."]
     if record.theirs is None:
         return _wrapped(f"Signed by you only: {record.why}.")
     return ["Signed by both ends."]

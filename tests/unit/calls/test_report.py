@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from securecall.calls.report import Capability, parties_of
+from securecall.calls.report import Capability, Interval, ListenerReport, parties_of
 from securecall.calls.signaling import SignalingPath
+from securecall.errors import EndReason
 from securecall.keys.trust import TrustState
 from securecall.media.description import Keying
 from securecall.policy import Facts, IdentityEvidence, SecurityState, security_state
@@ -60,3 +61,22 @@ def test_nothing_is_said_of_a_first_call_where_the_key_rests_on_more_or_on_nothi
 
 def test_without_keys_nobody_could_have_heard_anything():
     assert set(who(None).values()) == {Capability.NOTHING, Capability.METADATA}
+
+
+@pytest.mark.parametrize("trust", [None, TrustState.PINNED])
+def test_an_unsigned_report_denies_proven_identities_only_where_none_were(trust):
+    """A server that forges a BYE leaves no time to sign; the proof was there all the same."""
+    report = ListenerReport(
+        peer="bob",
+        outgoing=True,
+        began=1_764_000_000,
+        lasted=3.0,
+        media_seconds=(1.0, 1.0),
+        ended=EndReason.HUNG_UP,
+        error="",
+        intervals=(Interval(since=0.5, security=state(trust, "first-call")),),
+        parties=(),
+    )
+    page = report.who_could_have_listened()
+    assert "Not signed" in page
+    assert ("no identities were proven" in page) is (trust is None)
