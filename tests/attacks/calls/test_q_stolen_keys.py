@@ -11,6 +11,7 @@ from securecall.media.endpoints import ToneSource
 from securecall.policy import Policy
 from securecall.rtp.sframe import DESCRIPTOR
 from securecall.rtp.srtp import SrtpSession
+from securecall.secret import Secret
 from securecall.testing.evil_link import Keys
 from securecall.testing.mallory import Mode
 from tests.attacks.calls.cast import ALICE_HERTZ, stage
@@ -29,7 +30,8 @@ def stolen(monkeypatch):
 
     def steal(session, profile, send_key, receive_key):
         init(session, profile, send_key, receive_key)
-        keys.append(Keys(profile=profile.name, send=send_key, receive=receive_key))
+        copies = Secret(send_key.reveal()), Secret(receive_key.reveal())  # ours get wiped
+        keys.append(Keys(profile=profile.name, send=copies[0], receive=copies[1]))
 
     monkeypatch.setattr(SrtpSession, "__init__", steal)
     return keys
