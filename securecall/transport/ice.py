@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import itertools
 import re
 import secrets
-import string
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
@@ -28,7 +28,6 @@ CONSENT_SECONDS: Final = 30.0
 CONSENT_INTERVAL: Final = 5.0
 """Seconds between checks, times 0.8 to 1.2 (RFC 7675 5.1)."""
 
-_ICE_CHARS: Final = string.ascii_letters + string.digits + "+/"
 _UFRAG: Final = re.compile(r"[A-Za-z0-9+/]{4,256}\Z")
 _PWD: Final = re.compile(r"[A-Za-z0-9+/]{22,256}\Z")
 
@@ -64,8 +63,9 @@ class IcePath:
             consent_interval: See CONSENT_INTERVAL.
             consent_seconds: See CONSENT_SECONDS.
         """
-        self.ufrag = "".join(secrets.choice(_ICE_CHARS) for _ in range(8))
-        self.pwd = "".join(secrets.choice(_ICE_CHARS) for _ in range(24))
+        # base64's alphabet is that of ICE (RFC 8839 5.4): 48 and 144 random bits
+        self.ufrag = base64.b64encode(secrets.token_bytes(6)).decode()
+        self.pwd = base64.b64encode(secrets.token_bytes(18)).decode()
         self.validated: set[Address] = set()
         self.deliverer = Deliverer()
         self.counters: PathCounters = self.deliverer.counters

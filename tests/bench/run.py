@@ -5,8 +5,10 @@
     python3 dev.py bench --only pcmu-10      the rows whose id begins so
 
 Prints a table and writes bench.json: rows of `id, ours, theirs, ratio, target, ok`. Absolute
-figures depend on the machine and its load; the ratio of one run is what counts. `ok` is null where
-a side could not be measured, and `note` says why. Nothing here is a test: it fails no build.
+figures depend on the machine and its load; the ratio of one run is what counts. CPU is counted per
+frame that an application heard, so that losing frames makes nobody cheaper; `arrived` is the share
+that was heard, ours and theirs. `ok` is null where a side could not be measured, and `note` says
+why. docs/benchmarks.md describes the method. Nothing here is a test: it fails no build.
 """
 
 from __future__ import annotations
@@ -60,16 +62,15 @@ class Row:
 
 def _cpu(codec: str, calls: int) -> tuple[Figure, Figure]:
     # No peer encrypts end to end; without SFrame both sides do the same work.
-    key = "cpu_pct_per_endpoint"
     ours = f"engine_cpu --codec {codec} --calls {calls} --no-sframe --seconds {{seconds}}"
     return (
-        Figure(ours, key),
-        Figure(f"peers.aiortc_call {codec} {calls} {{seconds}}", key),
+        Figure(ours, "us_per_frame"),
+        Figure(f"peers.aiortc_call {codec} {calls} {{seconds}}", "us_per_frame"),
     )
 
 
 def _pjsua2(calls: int) -> Figure:
-    return Figure(f"peers.pjsua2_call {calls} {{seconds}}", "cpu_pct_per_endpoint")
+    return Figure(f"peers.pjsua2_call {calls} {{seconds}}", "us_per_frame")
 
 
 PCMU_1, AIORTC_PCMU_1 = _cpu("pcmu", 1)
@@ -77,12 +78,16 @@ PCMU_4, _ = _cpu("pcmu", 4)
 PCMU_10, AIORTC_PCMU_10 = _cpu("pcmu", 10)
 PCMU_10_SFRAME = Figure(PCMU_10.program.replace("--no-sframe ", ""), PCMU_10.key)
 OPUS_5, AIORTC_OPUS_5 = _cpu("opus", 5)
+_, AIORTC_OPUS_ALIKE = _cpu("opus-alike", 5)
+OPUS_ALIKE = Figure(OPUS_5.program.replace("--no-sframe", "--no-sframe --complexity 5"), OPUS_5.key)
 LATENCY, AIORTC_LATENCY = Figure("latency pcmu", "ms"), Figure("peers.aiortc_latency pcmu", "ms")
-SETUP = Figure("setup_cpu", "setup_cpu_ms")
-AIORTC_SETUP = Figure(AIORTC_PCMU_10.program, "setup_cpu_ms")
+SETUP, SETUP_PLAIN, SETUP_KEYS = (
+    Figure("setup_cpu", f"{part}_cpu_ms") for part in ("setup", "plain", "keys")
+)
+AIORTC_SETUP = Figure("peers.aiortc_call pcmu 0 0", "setup_cpu_ms")
 SIP = Figure("sip_parse", "us")
 
-CPU = "% of a core per endpoint"
+CPU = "us CPU per frame heard"
 ROWS = (
     Row("pcmu-1-aiortc", CPU, PCMU_1, AIORTC_PCMU_1, 1 / 3),
     Row("pcmu-1-pjsua2", CPU, PCMU_1, _pjsua2(1), 1.0),
@@ -90,9 +95,12 @@ ROWS = (
     Row("pcmu-10-aiortc", CPU, PCMU_10, AIORTC_PCMU_10, 1 / 12),
     Row("pcmu-10-sframe-aiortc", CPU, PCMU_10_SFRAME, AIORTC_PCMU_10, 1 / 12),
     Row("opus-5-aiortc", CPU, OPUS_5, AIORTC_OPUS_5, 1 / 3.5),
+    Row("opus-5-alike-aiortc", CPU, OPUS_ALIKE, AIORTC_OPUS_ALIKE, 1.0),
     Row("latency", "ms app to app", LATENCY, None, 25.0),
     Row("latency-aiortc", "ms app to app", LATENCY, AIORTC_LATENCY, 1 / 3),
-    Row("setup-aiortc", "ms CPU, both ends", SETUP, AIORTC_SETUP, 1 / 3),
+    Row("setup-plain-aiortc", "ms CPU, both ends", SETUP_PLAIN, AIORTC_SETUP, 1 / 3),
+    Row("setup-keys-aiortc", "ms CPU, both ends", SETUP_KEYS, AIORTC_SETUP, 1 / 3),
+    Row("setup-identity-aiortc", "ms CPU, both ends", SETUP, AIORTC_SETUP, 1 / 3),
     Row("sip-aiosipua", "us per INVITE", SIP, Figure("peers.sip_parse aiosipua", "us"), 1 / 3),
     Row("sip-sipmessage", "us per INVITE", SIP, Figure("peers.sip_parse sipmessage", "us"), 1 / 4),
     Row("import", "ms CPU", Figure("import_cost", "cpu_ms"), None, 150.0),
@@ -166,13 +174,25 @@ class Board:
         """The median of a figure over the rounds."""
         if figure.program in self._missing:
             raise Missing(self._missing[figure.program])
-        return statistics.median(float(a[figure.key]) for a in self._answers[figure.program])
+        return self._median(figure.program, figure.key)
+
+    def arrived(self, figure: Figure) -> float | None:
+        """The median share of frames that were heard, None for what has no frames."""
+        answers = self._answers.get(figure.program, [])
+        has_frames = figure.key == "us_per_frame" and answers
+        return self._median(figure.program, "arrived") if has_frames else None
+
+    def _median(self, program: str, key: str) -> float:
+        return statistics.median(float(str(a[key])) for a in self._answers[program])
 
 
 def compare(row: Row, board: Board) -> dict[str, object]:
     """One row of the table."""
     line: dict[str, object] = {"id": row.id, "unit": row.unit, "ours": None, "theirs": None}
     line |= {"ratio": None, "target": row.target, "ok": None, "note": ""}
+    sides = [board.arrived(figure) for figure in (row.ours, row.theirs) if figure]
+    if None not in sides:
+        line["arrived"] = sides
     try:
         line["ours"] = ours = board.value(row.ours)
         if row.theirs is None:
@@ -210,6 +230,9 @@ def table(lines: list[dict[str, object]]) -> str:
         ours, theirs, ratio = (number(line.get(k)) for k in ("ours", "theirs", "ratio"))
         verdict = verdicts.get(line.get("ok"), "-")
         end = line.get("note") or line.get("unit", "")
+        arrived = line.get("arrived")
+        if isinstance(arrived, list):
+            end = f"{end}, arrived {' and '.join(f'{share:.3f}' for share in arrived)}"
         target = str(line.get("target", ""))
         text.append(f"{line['id']:22}{ours:>9}{theirs:>9}{ratio:>8}  {target:22}{verdict:7} {end}")
     return "\n".join(text)
