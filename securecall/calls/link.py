@@ -16,6 +16,7 @@ from securecall.calls.negotiation import Agreement
 from securecall.errors import (
     ProtocolError,
     SecurecallError,
+    SecurityError,
     UsageError,
 )
 from securecall.keys import handshake
@@ -167,6 +168,7 @@ class SecureLink:
         self._outgoing = outgoing
         self._nonce = nonce
         self._unix = unix
+        self._strict = strict
         self._client = agreement.dtls_client
         self._dtls = DtlsEndpoint(
             role=DtlsRole.CLIENT if self._client else DtlsRole.SERVER,
@@ -262,7 +264,7 @@ class SecureLink:
                 case ApplicationData(data=data):
                     done += self._application_data(data, now)
                 case Failed(error=error):
-                    done += self._fail(error, now)
+                    done += self._fail(self._explained(error), now)
                 case Closed():
                     done += self._closed(now)
         return tuple(done)
@@ -345,6 +347,17 @@ class SecureLink:
             return self._after_handshake(self._handshake.peer_closed(now), now)
         self._over = True
         return (PeerClosed(),)
+
+    def _explained(self, error: SecurecallError) -> SecurecallError:
+        """Tell an ordinary phone, which no policy of ours fits, from an attack on one of ours."""
+        if not self._strict or self._agreement.hint or not isinstance(error, SecurityError):
+            return error
+        return SecurityError(
+            f"the other end does not announce that it can prove who it is, and {error}; phones "
+            "without such proof are reached only under a policy that does without "
+            "(danger_plain_dtls)",
+            reason=error.reason,
+        )
 
     def _fail(
         self, error: SecurecallError, now: float, *, guess_burned: bool = False

@@ -6,8 +6,8 @@ import asyncio
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -224,34 +224,48 @@ asyncio.run(main())
 """
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+@contextmanager
+def peer(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Another process with a client in it; killed at the end, if not before."""
+    with subprocess.Popen(
         [sys.executable, "-c", PEER, *arguments], stdout=subprocess.PIPE, text=True, cwd=PROJECT
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
-@pytest.mark.parametrize("dying", ["callee", "caller"])
-def test_a_peer_killed_in_mid_call_has_vanished(tmp_path, dying):
-    async def main(peer: subprocess.Popen[str] | None) -> None:
+async def said(process: subprocess.Popen[str]) -> str:
+    """The next line another process prints."""
+    return (await asyncio.to_thread(process.stdout.readline)).strip()
+
+
+async def lose(call: sc.Call, process: subprocess.Popen[str]) -> None:
+    """Kill the peer in the middle of a call and see how the call ends."""
+    async with call:
+        await call.connected()
+        assert await said(process) == "connected"
+        process.kill()
+        with pytest.raises(sc.PeerVanished):
+            await call.ended()
+    assert call.report.record is None
+
+
+def test_a_callee_killed_in_mid_call_has_vanished(tmp_path):
+    async def main() -> None:
         async with people(tmp_path, "left") as (left,):
-            if peer is not None:
-                ticket = await asyncio.to_thread(peer.stdout.readline)
-                call = left.call(ticket.strip())
-            else:
-                ticket = await left.ticket(host="127.0.0.1")
-                peer = start(str(tmp_path / "gone"), ticket)
-                call = (await left.next_call()).accept()
-            try:
-                async with call:
-                    await call.connected()
-                    assert await asyncio.to_thread(peer.stdout.readline) == "connected\n"
-                    peer.kill()
-                    with pytest.raises(sc.PeerVanished):
-                        await call.ended()
-                assert call.report.record is None
-            finally:
-                peer.kill()
-                peer.wait()
-                peer.stdout.close()
+            with peer(str(tmp_path / "gone")) as process:
+                await lose(left.call(await said(process)), process)
 
-    asyncio.run(main(start(str(tmp_path / "gone")) if dying == "callee" else None))
+    asyncio.run(main())
+
+
+def test_a_caller_killed_in_mid_call_has_vanished(tmp_path):
+    async def main() -> None:
+        async with people(tmp_path, "left") as (left,):
+            ticket = await left.ticket(host="127.0.0.1")
+            with peer(str(tmp_path / "gone"), ticket) as process:
+                await lose((await left.next_call()).accept(), process)
+
+    asyncio.run(main())
