@@ -171,9 +171,12 @@ class Connections:
             self.spawn(flow.connection.close(seconds=CLOSE_SECONDS))
 
     def flooded(self, number: int) -> None:
-        """A peer holds more open than its quota allows: close its connection."""
+        """A peer holds more open than its quota allows: close its connection.
+
+        The server's stays: it passes on what others send, and every call of ours lives there.
+        """
         flow = self._flows.get(number)
-        if flow is not None and not flow.flooded:
+        if flow is not None and flow is not self._server_flow and not flow.flooded:
             log.warning("%r floods us; closing it", flow.connection)
             flow.flooded = True
 

@@ -12,7 +12,6 @@ import asyncio
 import collections
 import contextlib
 import functools
-import ipaddress
 import logging
 import os
 import secrets
@@ -28,6 +27,7 @@ from cryptography.hazmat.primitives import serialization
 
 from securecall.errors import CertificateError, ConnectFailed, LocalError
 from securecall.transport.dtls_certificate import DtlsCertificate
+from securecall.transport.origin import origin_of
 
 CONNECT_SECONDS: Final = 10.0
 HANDSHAKE_SECONDS: Final = 10.0
@@ -277,22 +277,6 @@ def _why(where: str, name: str, message: str) -> str:
 Accept = Callable[[TlsConnection], Awaitable[None]]
 # From an IP address to what its connections are counted under, "" where they are not counted.
 Origin = Callable[[str], str]
-
-
-def origin_of(host: str) -> str:
-    """Name what one caller cannot have many of: an IPv4 address, or an IPv6 network of 64 bits.
-
-    Loopback has no name: whoever connects from there is this machine, perhaps a proxy on it that
-    speaks for many.
-    """
-    address = ipaddress.ip_address(host.partition("%")[0])
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    if address.is_loopback:
-        return ""
-    if isinstance(address, ipaddress.IPv6Address):
-        return str(ipaddress.IPv6Network((address, 64), strict=False))
-    return str(address)
 
 
 class Listener:

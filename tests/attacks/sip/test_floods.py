@@ -6,17 +6,21 @@ import asyncio
 
 import pytest
 
-from securecall.calls.signaling import Answered, Ended, Route
+from securecall.address import parse_address
+from securecall.calls.signaling import Answered, Ended, Ringing, Route
 from securecall.sip import connections
 from securecall.sip.agent import Agent
-from securecall.sip.message import Request, build_message
+from securecall.sip.connections import SipServer
+from securecall.sip.message import Request, Response, build_message
 from securecall.sip.output import Finished, Output, Overran, Rang
 from securecall.sip.signaling import SipSignaling
 from securecall.sip.uas import MOST_CALLS, MOST_TRANSACTIONS, SERVER, STRANGER, Quota
 from securecall.transport import tls
+from securecall.transport.origin import origin_of
 from tests.pairs.sip.test_calls import BOB, Ear, description
-from tests.pairs.sip.test_hostile_peers import Peer
-from tests.unit.sip.test_agent import BODY, agent, incoming, statuses
+from tests.pairs.sip.test_hostile_peers import Peer, server
+from tests.unit.sip.test_agent import BODY, agent, answer, incoming, statuses
+from tests.unit.transport.test_tls import Authority
 
 MALLORY, ALICE = 1, 2  # two connections
 LIFTED = Quota(unanswered=10**9, transactions=10**9)
@@ -167,6 +171,35 @@ def test_control_without_a_quota_a_call_over_tls_is_refused(monkeypatch):
     asyncio.run(main())
 
 
+def test_a_flood_through_the_server_is_refused_and_its_connection_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(connections, "SERVER", Quota(unanswered=2, transactions=4))
+    authority = Authority(tmp_path)
+
+    async def main() -> None:
+        async with server(authority.issue("a.example")) as (listener, peers):
+            host, port = listener.address
+            alice = await SipSignaling.open(
+                server=SipServer(host=host, port=port, name="a.example"),
+                authorities=authority.path,
+            )
+            bob = Route(parse_address("sip:bob@a.example"))
+            caller = Ear(await alice.dial(bob, description()))  # type: ignore[arg-type] # the adapter's own class
+            peer = await peers.get()
+            invite = await peer.next()
+            assert isinstance(invite, Request)
+            for n in range(9):
+                peer.send(call(n))
+            refused = [await peer.next() for _ in range(13)]  # four of them got a 100 first
+            assert [r.status for r in refused if isinstance(r, Response)][-5:] == [503] * 5
+            peer.send(answer(invite, 180))
+            assert await caller.next() == Ringing()
+            peer.send(answer(invite, 486))
+            assert isinstance(await caller.next(), Ended)
+            await alice.close()
+
+    asyncio.run(main())
+
+
 async def greet(connection: tls.TlsConnection) -> None:
     _ = await connection.receive()
 
@@ -218,4 +251,4 @@ def test_one_address_holds_a_part_of_the_listener_only(counted, monkeypatch):
     ],
 )
 def test_callers_are_counted_by_what_they_cannot_have_many_of(host, name):
-    assert tls.origin_of(host) == name
+    assert origin_of(host) == name
