@@ -121,14 +121,16 @@ class Client:
         trace: TracebackType | None,
     ) -> None:
         """End every call, close every connection, lock the store."""
-        await asyncio.gather(*(call.hang_up() for call in tuple(self._calls)))
-        for account in self._accounts:
-            await account.signaling.close()
-        self._accounts.clear()
-        self._listener = None
-        if self._store is not None:
-            self._store.close()
-            self._store = None
+        try:
+            await asyncio.gather(*(call.hang_up() for call in tuple(self._calls)))
+            for account in self._accounts:
+                await account.signaling.close()
+        finally:  # whatever else goes wrong, the keys do not stay open
+            self._accounts.clear()
+            self._listener = None
+            if self._store is not None:
+                self._store.close()
+                self._store = None
 
     # -- who we are -------------------------------------------------------------------------------
 

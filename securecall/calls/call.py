@@ -234,10 +234,12 @@ class Call:
 
     async def hang_up(self) -> None:
         """End the call in order; where identities were proven both ends sign the account first."""
-        if self._machine.state in (State.ACTIVE, State.VERIFYING):
-            self._connection.gate = Gate.CLOSED
-            await self._connection.countersign()
-        self._perform(self._machine.hang_up())
+        try:
+            if self._machine.state in (State.ACTIVE, State.VERIFYING):
+                self._connection.gate = Gate.CLOSED
+                await self._connection.countersign()
+        finally:  # cancelled, too: nobody is left on the line
+            self._perform(self._machine.hang_up())
         await self._wind_up()
 
     # -- sound ----------------------------------------------------------------------------------

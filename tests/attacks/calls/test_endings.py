@@ -8,10 +8,11 @@ import pytest
 
 import securecall as sc
 from securecall.calls import connection
+from securecall.calls.machine import State
 from securecall.calls.signaling import Ended
 from securecall.media.description import Gate
 from securecall.testing.bus import SignalBus
-from tests.attacks.calls.cast import GUARD_SECONDS
+from tests.attacks.calls.cast import GUARD_SECONDS, stranger
 from tests.attacks.calls.on_a_bus import BOB, hear, people
 
 
@@ -85,3 +86,51 @@ def test_a_store_that_fails_while_the_peer_is_judged_ends_the_call_with_its_own_
                         await call.connected()
 
     asyncio.run(main())
+
+
+def silence_accounts(call):
+    """The peer never answers a request to sign: hanging up waits its whole patience for it."""
+    call._connection._countersigner.receive = lambda *_args, **_kwargs: ()
+
+
+def test_a_hang_up_that_is_cancelled_has_hung_up(tmp_path):
+    async def main():
+        async with asyncio.timeout(GUARD_SECONDS), people(tmp_path, SignalBus()) as (alice, bob):
+            async with alice.call(BOB) as call:
+                async with (await bob.next_call()).accept() as answer:
+                    await call.connected()
+                    await answer.connected()
+                    silence_accounts(answer)
+                    leaving = asyncio.create_task(call.hang_up())
+                    await asyncio.sleep(0)
+                    leaving.cancel()
+                    with pytest.raises(asyncio.CancelledError):
+                        await leaving
+                    assert call.state is State.ENDED
+                    assert await answer.ended() is sc.EndReason.HUNG_UP
+
+    asyncio.run(main())
+
+
+def test_a_client_that_is_cancelled_while_it_closes_keeps_no_key_open(tmp_path):
+    async def main():
+        async with asyncio.timeout(GUARD_SECONDS), people(tmp_path, SignalBus()):
+            async with stranger(tmp_path, "carol") as carol:
+                root = carol.contacts.store.root
+                carol._calls.add(Stuck())
+                leaving = asyncio.create_task(carol.__aexit__(None, None, None))
+                await asyncio.sleep(0)
+                leaving.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await leaving
+                assert not len(root.seed)
+                carol._calls.clear()
+
+    asyncio.run(main())
+
+
+class Stuck:
+    """A call that cannot be hung up."""
+
+    async def hang_up(self):
+        await asyncio.Event().wait()
