@@ -215,7 +215,7 @@ class Policy:
 
     @classmethod
     def clinical(cls) -> Policy:
-        """VERIFIED and post-quantum, or no call."""
+        """VERIFIED and post-quantum, or no more than two minutes in which to compare the words."""
         return cls(minimum=SecurityLevel.VERIFIED, require_pq=True)
 
 
