@@ -124,6 +124,17 @@ class Dialog:
         self.target = _target(message) or self.target
 
 
+def build_cancel(invite: Request) -> Request:
+    """Write the CANCEL of an INVITE of ours: same Via, same route, same number (RFC 3261 9.1)."""
+    headers = Headers((("Via", invite.headers.all("via")[0]), ("Max-Forwards", "70")))
+    for route in invite.headers.all("route"):
+        headers.add("Route", route)
+    for name in ("from", "to", "call-id"):
+        headers.add(name, invite.need(name))
+    headers.add("CSeq", f"{invite.cseq.number} CANCEL")
+    return Request("CANCEL", invite.target, headers)
+
+
 def _target(message: Message) -> str | None:
     contacts = message.contacts
     if not contacts:

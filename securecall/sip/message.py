@@ -113,6 +113,12 @@ class Message:
         """Every address of a list field such as "record-route"."""
         return [a for text in self.headers.all(key) for a in parse_name_addr_list(text, key)]
 
+    @property
+    def hops(self) -> tuple[str, ...]:
+        """Hosts named by Via and Record-Route besides the next hop; claims, not proofs."""
+        routes = [a.uri.host for a in self.addresses("record-route")]
+        return tuple(dict.fromkeys((*(via.host for via in self.vias[1:]), *routes)))
+
     def need(self, key: str) -> str:
         """A field that must be there.
 

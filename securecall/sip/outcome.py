@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from securecall.errors import EndReason
+from securecall.sip.message import Request
 
 PHRASES: Final = {
     100: "Trying", 180: "Ringing", 183: "Session Progress", 200: "OK", 400: "Bad Request",
@@ -67,3 +68,12 @@ def reason_of(status: int) -> EndReason:
     if status >= 600:
         return EndReason.DECLINED
     return EndReason.UNREACHABLE
+
+
+def cause_of(request: Request) -> int:
+    """The status a request gives as its reason, 0 where it names none (RFC 3326)."""
+    for part in (request.headers.first("reason") or "").lower().split(";"):
+        name, _, value = part.strip().partition("=")
+        if name.strip() == "cause" and value.strip().isascii() and value.strip().isdigit():
+            return int(value.strip()[:3])
+    return 0

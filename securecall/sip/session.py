@@ -16,11 +16,11 @@ from securecall.calls.signaling import (
 )
 from securecall.errors import EndReason, ProtocolError
 from securecall.media.description import Description
-from securecall.sip.dialog import Dialog
+from securecall.sip.dialog import Dialog, build_cancel
 from securecall.sip.grammar import SipError
 from securecall.sip.headers import Headers
 from securecall.sip.message import Request, Response
-from securecall.sip.outcome import REFUSALS, reason_of
+from securecall.sip.outcome import REFUSALS, cause_of, reason_of
 from securecall.sip.sdp import build_description, parse_description
 from securecall.sip.transaction import NOBODY_ANSWERED, T1, ClientTransaction, ServerTransaction
 
@@ -230,14 +230,7 @@ class Session:
     def _send_cancel(self, *, now: float) -> None:
         self._cancel_sent = True
         self.deadline = now + NOBODY_ANSWERED  # RFC 3261 9.1: wait no longer for the 487
-        invite = self.invite
-        headers = Headers((("Via", invite.headers.all("via")[0]), ("Max-Forwards", "70")))
-        for route in invite.headers.all("route"):
-            headers.add("Route", route)
-        for name in ("from", "to", "call-id"):
-            headers.add(name, invite.need(name))
-        headers.add("CSeq", f"{invite.cseq.number} CANCEL")
-        _ = self._desk.start(self, Request("CANCEL", invite.target, headers), now)
+        _ = self._desk.start(self, build_cancel(self.invite), now)
 
     def _refuse(self, status: int, *, now: float) -> None:
         if self._server is not None and not self._server.answered:
@@ -314,7 +307,7 @@ class Session:
         self._desk.send(self, ack)
         if self.state is SessionState.INVITING:
             self.dialog = dialog
-            self.hops = message_hops(response)
+            self.hops = response.hops
             self.state = SessionState.CONFIRMED
             self.deadline = None
             self._answered(response, now=now)
@@ -385,7 +378,7 @@ class Session:
         if self.state is SessionState.CLOSING:
             return  # ours crosses theirs; its answer ends the session
         reason = EndReason.CANCELLED if self.state is SessionState.ALERTING else EndReason.HUNG_UP
-        self._failed(Ended(reason, _cause(server.request)))
+        self._failed(Ended(reason, cause_of(server.request)))
 
     def _receive_reinvite(self, server: ServerTransaction, *, now: float) -> None:
         request = server.request
@@ -514,18 +507,3 @@ def _description(response: Response, *, lenient: bool = False) -> Description | 
         if lenient:
             return None
         raise
-
-
-def message_hops(message: Response | Request) -> tuple[str, ...]:
-    """Hosts named by Via and Record-Route besides the next hop; claims, not proofs."""
-    routes = [a.uri.host for a in message.addresses("record-route")]
-    vias = [via.host for via in message.vias[1:]]
-    return tuple(dict.fromkeys((*vias, *routes)))
-
-
-def _cause(request: Request) -> int:
-    for part in (request.headers.first("reason") or "").lower().split(";"):
-        name, _, value = part.strip().partition("=")
-        if name.strip() == "cause" and value.strip().isascii() and value.strip().isdigit():
-            return int(value.strip()[:3])
-    return 0

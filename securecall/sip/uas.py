@@ -13,7 +13,7 @@ from securecall.sip.ledger import Ledger, Server, ServerKey
 from securecall.sip.message import Request
 from securecall.sip.output import Dropped, Output, Overran, Rang, Send
 from securecall.sip.sdp import parse_description
-from securecall.sip.session import Desk, Session, message_hops
+from securecall.sip.session import Desk, Session
 from securecall.sip.transaction import ServerTransaction, State
 
 MOST_CALLS: Final = 256  # of one account
@@ -176,7 +176,7 @@ class UserAgentServer:
             now=now,
         )
         session.dialog = Dialog.of_callee(request, tag=session.local_tag)
-        session.hops = message_hops(request)
+        session.hops = request.hops
         self._ledger.add_session(session)
         self._ledger.join(server, session)
         self._answer(server, 100, now)
