@@ -61,7 +61,6 @@ class Reason(enum.StrEnum):
     STATEMENT_INVALID = "statement-invalid"
     ROLLBACK = "rollback"
     REVOKED = "revoked"
-    STALE = "stale"
     DISTRUSTED = "distrusted"
     FINGERPRINT_MISMATCH = "fingerprint-mismatch"
     BINDING_MISMATCH = "binding-mismatch"

@@ -31,7 +31,7 @@ class RootKey:
     """An Ed25519 root key; it never leaves the endpoint.
 
     Attributes:
-        seed: The 32 bytes the key is made of; 24 words on paper are its backup.
+        seed: The 32 bytes the key is made of.
         public: The public key, 32 bytes.
         fingerprint: root_fp, 64 bytes.
     """

@@ -128,15 +128,6 @@ class Statement:
                 return entry
         raise IdentityMismatch("the peer's device is not in its identity statement")
 
-    def require_address(self, address: Address) -> None:
-        """Refuse an address this statement does not claim.
-
-        Raises:
-            IdentityMismatch: it is not among `addresses`.
-        """
-        if address not in self.addresses:
-            raise IdentityMismatch(f"the peer's statement does not claim {address.short}")
-
     def narrowed(self, *, revoked: Sequence[str], devices: frozenset[bytes] | None) -> Statement:
         """Return this statement with more devices withdrawn.
 

@@ -34,7 +34,6 @@ MAX_URIS: Final = 8
 MAX_URI: Final = 512  # bytes
 MAX_TEXT: Final = 8192  # characters, a link around it included
 SECRET_SIZE: Final = 32
-PROOF_SIZE: Final = 64
 _PREFIX: Final = "securecall:1:"
 _RULE: Final = "ticket"
 _LABELS: Final = re.compile(

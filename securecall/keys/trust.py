@@ -82,7 +82,6 @@ class Judgement:
         how: What the state rests on, "" at first contact.
         stale: The statement has expired.
         floor: The contact's floor.
-        vouched: A ticket speaks for this root, though no binding may be written yet.
     """
 
     address: Address
@@ -92,7 +91,6 @@ class Judgement:
     how: str = ""
     stale: bool = False
     floor: Floor = Floor.NONE
-    vouched: bool = False
 
 
 def judge_outgoing(book: TrustBook, dialled: Address, claim: Claim) -> Judgement:
@@ -116,7 +114,7 @@ def judge_ticket(book: TrustBook, address: Address, root_fp: bytes, claim: Claim
     """
     if claim.statement.root_fp != root_fp:
         raise IdentityMismatch("someone else than the maker of the ticket answered")
-    return replace(_judge(book, address, claim), vouched=True)
+    return _judge(book, address, claim)
 
 
 def judge_incoming(book: TrustBook, signalled: Address, claim: Claim) -> Judgement:
@@ -145,7 +143,7 @@ def judge_bearer(book: TrustBook, signalled: Address, claim: Claim) -> Judgement
     found = judge_incoming(book, signalled, claim)
     if found.state is TrustState.UNKNOWN and found.address.scheme is not Scheme.KEY:
         raise AddressNotOwned("a ticket does not give its bearer an address; call without one")
-    return replace(found, vouched=True)
+    return found
 
 
 def card_events(

@@ -6,8 +6,6 @@ root keys, in every call and on every network.
 
 from __future__ import annotations
 
-import hmac
-import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -77,20 +75,6 @@ def safety_number(one: bytes, other: bytes) -> str:
     digest = sha512(label("safety-number 1") + first + second)
     chunks = (digest[5 * n : 5 * n + 5] for n in range(_GROUPS))
     return " ".join(f"{int.from_bytes(chunk, 'big') % 100_000:05d}" for chunk in chunks)
-
-
-def require_safety_number(text: str, one: bytes, other: bytes) -> None:
-    """Refuse a number that was typed in and is not theirs; spaces and hyphens do not matter.
-
-    Raises:
-        ProtocolError: not 60 digits.
-        IdentityMismatch: another number.
-    """
-    digits = re.sub(r"[\s-]", "", text)
-    if not re.fullmatch(r"[0-9]{60}", digits):
-        raise ProtocolError("a safety number has 60 digits", rule=_RULE)
-    if not hmac.compare_digest(digits, safety_number(one, other).replace(" ", "")):
-        raise IdentityMismatch("the safety numbers differ: do not trust this key")
 
 
 def build_verification_code(code: VerificationCode) -> str:

@@ -25,7 +25,6 @@ from securecall.keys.verification import (
     safety_number,
     sas,
 )
-from securecall.keys.wordlist import build_seed_words, parse_seed_words
 from securecall.secret import Secret
 from tests.forge_statement import (
     NOW,
@@ -188,11 +187,6 @@ def test_codes_round_trip_and_numbers_are_symmetric(one, other):
     code = VerificationCode(one, other)
     assert parse_verification_code(build_verification_code(code)) == code
     assert safety_number(one, other) == safety_number(other, one)
-
-
-@given(st.binary(min_size=32, max_size=32))
-def test_seeds_round_trip_through_words(seed):
-    assert parse_seed_words(build_seed_words(Secret(seed))) == Secret(seed)
 
 
 @given(st.binary(min_size=8, max_size=8))

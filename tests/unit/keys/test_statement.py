@@ -368,12 +368,6 @@ def test_an_unlisted_device_is_a_mismatch():
         parsed().device("device-9")
 
 
-def test_an_unclaimed_address_is_a_mismatch():
-    parsed().require_address(parse_address("sip:alice@a.example"))
-    with pytest.raises(IdentityMismatch):
-        parsed().require_address(parse_address("sip:bob@a.example"))
-
-
 def test_building_what_every_receiver_refuses_is_our_own_mistake():
     for wrong in (
         {"exp": NOW + 14 * DAY + 1},

@@ -150,7 +150,7 @@ def test_a_distrusted_root_restored_begins_as_unknown_and_a_withdrawn_one_never_
 def test_a_ticket_is_answered_by_its_root_only():
     key = parse_address("key:" + ROOT.fingerprint.hex())
     found = judge_ticket(TrustBook(), key, ROOT.fingerprint, claim(key, own=key))
-    assert found.vouched
+    assert (found.state, found.root_fp) == (TrustState.UNKNOWN, ROOT.fingerprint)
     with pytest.raises(IdentityMismatch):
         judge_ticket(TrustBook(), key, OTHER.fingerprint, claim(key, own=key))
     with pytest.raises(AddressNotOwned):
@@ -302,7 +302,8 @@ def test_a_claim_becomes_a_binding_through_the_card_only():
 
 def test_a_bearer_comes_under_its_key_or_an_address_it_has_already():
     key = parse_address("key:" + ROOT.fingerprint.hex())
-    assert judge_bearer(TrustBook(), ANONYMOUS, claim(key, own=key)).vouched
+    found = judge_bearer(TrustBook(), ANONYMOUS, claim(key, own=key))
+    assert (found.state, found.address) == (TrustState.UNKNOWN, key)
     assert judge_bearer(PINNED, BOB, claim()).state is TrustState.PINNED
     with pytest.raises(AddressNotOwned):
         judge_bearer(TrustBook(), BOB, claim())

@@ -10,13 +10,11 @@ from securecall.keys.verification import (
     VerificationCode,
     build_verification_code,
     parse_verification_code,
-    require_safety_number,
     require_verification_code,
     safety_number,
     sas,
 )
-from securecall.keys.wordlist import build_seed_words, parse_seed_words, words
-from securecall.secret import Secret
+from securecall.keys.wordlist import words
 from tests.forge_statement import root_key
 
 ALICE, BOB, EVE = (root_key(n).fingerprint for n in (1, 2, 3))
@@ -64,16 +62,6 @@ def test_both_people_see_the_same_safety_number():
     assert number != safety_number(ALICE, EVE)
 
 
-def test_a_typed_safety_number_is_compared():
-    number = safety_number(ALICE, BOB)
-    require_safety_number(number.replace(" ", "-"), BOB, ALICE)
-    with pytest.raises(IdentityMismatch):
-        require_safety_number(safety_number(ALICE, EVE), ALICE, BOB)
-    for text in ("", "1" * 59, "x" * 60, "\u0661" * 60):
-        with pytest.raises(ProtocolError):
-            require_safety_number(text, ALICE, BOB)
-
-
 def test_a_safety_number_needs_two_different_keys():
     with pytest.raises(UsageError):
         safety_number(ALICE, ALICE)
@@ -105,54 +93,3 @@ def test_a_scanned_code_is_compared_crosswise():
 def test_other_texts_are_no_code(text):
     with pytest.raises(ProtocolError):
         parse_verification_code(text)
-
-
-# published with BIP-39: (entropy, words)
-PUBLISHED = [
-    ("00" * 32, "abandon " * 23 + "art"),
-    (
-        "7f" * 32,
-        "legal winner thank year wave sausage worth useful legal winner thank year wave "
-        "sausage worth useful legal winner thank year wave sausage worth title",
-    ),
-    (
-        "80" * 32,
-        "letter advice cage absurd amount doctor acoustic avoid letter advice cage absurd "
-        "amount doctor acoustic avoid letter advice cage absurd amount doctor acoustic bless",
-    ),
-    ("ff" * 32, "zoo " * 23 + "vote"),
-]
-
-
-@pytest.mark.parametrize(("entropy", "text"), PUBLISHED)
-def test_seed_words_agree_with_bip_39(entropy, text):
-    seed = Secret(bytes.fromhex(entropy))
-    assert build_seed_words(seed) == Secret(text)
-    assert parse_seed_words(Secret("  " + text.upper().replace(" ", "\n"))) == seed
-
-
-@pytest.mark.parametrize(
-    ("text", "named"),
-    [
-        ("", None),
-        ("abandon " * 23, "23 words"),
-        ("abandon " * 24, "belong together"),
-        ("abandon " * 22 + "xyzzy art", "word 23"),
-    ],
-)
-def test_wrong_seed_words_are_refused_without_repeating_them(text, named):
-    with pytest.raises((ProtocolError, UsageError)) as caught:
-        parse_seed_words(Secret(text))
-    assert "xyzzy" not in str(caught.value)
-    assert named is None or named in str(caught.value)
-
-
-def test_seed_words_that_are_not_text_are_refused_without_their_bytes():
-    with pytest.raises(ProtocolError) as caught:
-        parse_seed_words(Secret(b"\xff\xfe"))
-    assert caught.value.__cause__ is None
-
-
-def test_only_seeds_of_32_bytes_are_spelled():
-    with pytest.raises(UsageError):
-        build_seed_words(Secret(bytes(16)))
