@@ -116,7 +116,7 @@ class AudioSession:
             now=clock.now(),
             chance=_chance(),
         )
-        self._sframe_send, self._sframe_receive = sframe_send, sframe_receive
+        self._sframe_receive = sframe_receive
         self._seal = None if sframe_send is None else sframe_send.seal_rtp
         self._metadata = rtp_metadata(codec.payload_type, mid)
         accepted = {c.payload_type: c for c in receive_codecs}
@@ -254,22 +254,10 @@ class AudioSession:
         if self._open is not None:
             try:
                 payload = self._open(payload, metadata)
-            except SframeError as e:
-                if e.failure is SframeFailure.UNKNOWN_KEY and self._sframe_receive is not None:
-                    self._sframe_receive.hold(packet, now=now)
+            except SframeError:
                 return  # counted by the receiver
         self._rtcp.received(ssrc, sequence, timestamp, now=now)
         self._playout.push(ssrc, sequence, timestamp, payload_type, payload, now)
-
-    def retry_held(self) -> None:
-        """Open what waited for its SFrame key; to be called after a key was added."""
-        if self._sframe_receive is None:
-            return
-        for packet in self._sframe_receive.take_held(now=self._clock.now()):
-            if self._gate is Gate.CLOSED or not self._plays:
-                self._gated += 1
-            else:
-                self._accept(packet)
 
     def _receive_rtcp(self, datagram: bytes) -> None:
         if self._gate is Gate.CLOSED:

@@ -8,7 +8,6 @@ the encrypted payload and a tag. The payload type and the m-line's `mid` are aut
 from __future__ import annotations
 
 import enum
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from hmac import digest as hmac_digest
@@ -31,12 +30,6 @@ WINDOW: Final = 1024
 
 ALARM_RATE: Final = 0.05
 """Share of failed packets within a second above which the integrity alarm goes off."""
-
-MAX_HELD: Final = 50
-"""Packets kept for a key that has not arrived yet."""
-
-HOLD_SECONDS: Final = 0.5
-"""How long such a packet is worth keeping, in seconds."""
 
 _MAX_KIDS: Final = 256
 _MAX_U64: Final = 2**64 - 1
@@ -174,7 +167,6 @@ class SframeReceiver:
     """
 
     __slots__ = (
-        "_held",
         "_keys",
         "_period_failed",
         "_period_opened",
@@ -189,7 +181,6 @@ class SframeReceiver:
         self.opened = 0
         self.failures = dict.fromkeys(SframeFailure, 0)
         self._keys: dict[int, _Stream] = {}
-        self._held: deque[tuple[float, bytes]] = deque(maxlen=MAX_HELD)
         self._period_start: float | None = None
         self._period_opened = 0
         self._period_failed = 0
@@ -207,10 +198,6 @@ class SframeReceiver:
             raise UsageError(f"more than {_MAX_KIDS} KIDs")
         _, decrypt, salt = _derive(self.suite, kid, base_key)
         self._keys[kid] = _Stream(decrypt, salt)
-
-    def remove_key(self, kid: int) -> None:
-        """Forget a KID; its packets are refused from now on."""
-        self._keys.pop(kid, None)
 
     def open(self, sealed: bytes, metadata: bytes = b"") -> bytes:
         """Return the payload of an SFrame ciphertext.
@@ -255,16 +242,6 @@ class SframeReceiver:
         if not payload or payload[0] < DESCRIPTOR:
             raise self._fail(SframeFailure.PLAINTEXT)
         return self.open(payload[1:], metadata)
-
-    def hold(self, packet: bytes, *, now: float) -> None:
-        """Keep a packet whose KID is unknown; of more than MAX_HELD the oldest are dropped."""
-        self._held.append((now, packet))
-
-    def take_held(self, *, now: float) -> list[bytes]:
-        """Hand out what was held for at most HOLD_SECONDS, and forget the rest."""
-        held = [packet for since, packet in self._held if now - since <= HOLD_SECONDS]
-        self._held.clear()
-        return held
 
     def check_integrity(self, *, now: float) -> IntegrityAlarm | None:
         """Judge the last period of at least a second; to be called about once a second.

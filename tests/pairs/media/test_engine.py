@@ -215,40 +215,6 @@ def test_half_an_end_to_end_layer_is_refused():
         )
 
 
-def test_packets_that_come_before_their_key_are_heard_once_it_is_there():
-    from securecall.rtp.sframe import SframeReceiver
-    from securecall.secret import Secret
-    from tests.pairs.media.two_sessions import key
-
-    receivers = []
-
-    class Pairs(Pair):
-        def _session(self, me, peer, codec, sframe, options):
-            session = super()._session(me, peer, codec, sframe, options)
-            if me == "bob":
-                receiver = session._sframe_receive = SframeReceiver()
-                session._open = receiver.open_rtp
-                receivers.append(receiver)
-            return session
-
-    pair = Pairs()
-    pair.clock.step(10)
-    assert pair.bob_ears.frames == []
-    receivers[0].add_key(0, Secret(key("sframe alice", 64)))
-    pair.bob.retry_held()
-    pair.clock.step(5)
-    assert len(pair.bob_ears.frames) >= 5
-
-
-def test_held_packets_are_not_heard_if_the_gate_closed_meanwhile():
-    pair = Pair()
-    pair.clock.step(2)
-    pair.bob._sframe_receive.hold(b"x" * 40, now=pair.clock.time)
-    pair.bob.gate = Gate.CLOSED
-    pair.bob.retry_held()
-    assert pair.bob.statistics().gated == 1
-
-
 def test_after_an_outage_sound_catches_up_with_the_present():
     queue = []
     stuck = [False]
