@@ -1,24 +1,15 @@
-"""ICE candidates and the lines that carry them (RFC 8839 5.1), without resolving any name."""
+"""ICE candidates (RFC 8445 5.1), and which of a peer's may be checked; no name is resolved."""
 
 from __future__ import annotations
 
 import enum
 import ipaddress
-import re
 from dataclasses import dataclass
-from typing import Final, Protocol
-
-from securecall.errors import ProtocolError, UsageError
+from typing import Final
 
 MAX_CANDIDATES: Final = 64
 """Remote candidates that are looked at; further ones are ignored."""
 
-MAX_LINE: Final = 512
-"""Longest candidate line in characters."""
-
-_RULE: Final = "RFC 8839 5.1"
-_FOUNDATION: Final = re.compile(r"[A-Za-z0-9+/]{1,32}\Z")
-_DIGITS: Final = re.compile(r"[0-9]{1,10}\Z")
 _NOWHERE: Final = {4: "0.0.0.0", 6: "::"}  # noqa: S104 (an address that says nothing, not a bind)
 
 
@@ -37,45 +28,6 @@ _PREFERENCES: Final[dict[str, int]] = {
     CandidateKind.SERVER_REFLEXIVE: 100,
     CandidateKind.RELAYED: 0,
 }
-
-
-class CandidateLike(Protocol):
-    """What a candidate has to tell; the media description's own type fits."""
-
-    @property
-    def foundation(self) -> str:
-        """See `Candidate`."""
-        ...
-
-    @property
-    def component(self) -> int:
-        """See `Candidate`."""
-        ...
-
-    @property
-    def transport(self) -> str:
-        """See `Candidate`."""
-        ...
-
-    @property
-    def priority(self) -> int:
-        """See `Candidate`."""
-        ...
-
-    @property
-    def host(self) -> str:
-        """See `Candidate`."""
-        ...
-
-    @property
-    def port(self) -> int:
-        """See `Candidate`."""
-        ...
-
-    @property
-    def type(self) -> str:
-        """See `Candidate`."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +57,7 @@ class Candidate:
     related_port: int | None = None
 
 
-def is_usable(candidate: CandidateLike, *, loopback: bool) -> bool:
+def is_usable(candidate: Candidate, *, loopback: bool) -> bool:
     """Tell whether checks may be sent there: numeric, UDP, component 1, a real unicast address.
 
     Args:
@@ -116,8 +68,13 @@ def is_usable(candidate: CandidateLike, *, loopback: bool) -> bool:
         return False
     if not 0 < candidate.port < 65536 or candidate.type not in _PREFERENCES:
         return False
+    return is_unicast(candidate.host, loopback=loopback)
+
+
+def is_unicast(host: str, *, loopback: bool) -> bool:
+    """Tell whether a host is the numeric address of one machine that datagrams may be sent to."""
     try:
-        address = ipaddress.ip_address(candidate.host)
+        address = ipaddress.ip_address(host)
     except ValueError:
         return False
     if isinstance(address, ipaddress.IPv6Address) and (address.ipv4_mapped or address.scope_id):
@@ -157,76 +114,6 @@ class Foundations:
         return self._known.setdefault((kind, base, server), str(len(self._known) + 1))
 
 
-def parse_candidate(line: str) -> Candidate:
-    """Parse the value of `a=candidate:`, with or without its "candidate:".
-
-    Extensions behind the related address are checked for their form and left out.
-
-    Raises:
-        ProtocolError: it does not follow the grammar, or a number is out of range.
-    """
-    if len(line) > MAX_LINE:
-        raise ProtocolError("candidate line too long", rule=_RULE)
-    words = line.removeprefix("candidate:").split(" ")
-    if len(words) < 8 or len(words) % 2 or not all(words) or words[6] != "typ":
-        raise ProtocolError("candidate line without its eight fields in pairs", rule=_RULE)
-    if not _FOUNDATION.match(words[0]):
-        raise ProtocolError("candidate foundation is not 1 to 32 ice-chars", rule=_RULE)
-    if words[7] not in _PREFERENCES:
-        raise ProtocolError("unknown candidate type", rule=_RULE)
-    related_address, related_port = _related(words[8:])
-    return Candidate(
-        words[0],
-        _number(words[1], 1, 256),
-        words[2].lower(),
-        _number(words[3], 1, 2**31 - 1),
-        words[4],
-        _number(words[5], 0, 65535),
-        words[7],
-        related_address,
-        related_port,
-    )
-
-
-def build_candidate(candidate: Candidate) -> str:
-    """Return the value of `a=candidate:`; the inverse of `parse_candidate`.
-
-    Raises:
-        UsageError: a field would break the line.
-    """
-    words = [
-        candidate.foundation,
-        str(candidate.component),
-        candidate.transport,
-        str(candidate.priority),
-        candidate.host,
-        str(candidate.port),
-        "typ",
-        candidate.type,
-    ]
-    if candidate.related_address is not None:
-        words += ["raddr", candidate.related_address, "rport", str(candidate.related_port or 0)]
-    for word in words:
-        if not word or not word.isascii() or not word.isprintable() or " " in word:
-            raise UsageError(f"{word!r} cannot stand in a candidate line")
-    return " ".join(words)
-
-
 def hidden_related(host: str) -> tuple[str, int]:
     """Return the related address that says nothing (RFC 8839 5.1): ours is nobody's business."""
     return _NOWHERE[ipaddress.ip_address(host).version], 9
-
-
-def _related(words: list[str]) -> tuple[str | None, int | None]:
-    """Return raddr and rport, which stand before any extension where they stand at all."""
-    if not words or words[0] != "raddr":
-        return None, None
-    if len(words) < 4 or words[2] != "rport":
-        raise ProtocolError("raddr without rport", rule=_RULE)
-    return words[1], _number(words[3], 0, 65535)
-
-
-def _number(word: str, low: int, high: int) -> int:
-    if not _DIGITS.match(word) or not low <= int(word) <= high:
-        raise ProtocolError(f"a number in a candidate line is not {low} to {high}", rule=_RULE)
-    return int(word)

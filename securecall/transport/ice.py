@@ -14,7 +14,6 @@ from securecall.errors import ConnectFailed, ProtocolError, UsageError
 from securecall.transport.candidate import (
     MAX_CANDIDATES,
     Candidate,
-    CandidateLike,
     is_usable,
 )
 from securecall.transport.ice_agent import IceAgent, TurnServer
@@ -111,7 +110,7 @@ class IcePath:
         self,
         remote_ufrag: str,
         remote_pwd: str,
-        candidates: Iterable[CandidateLike],
+        candidates: Iterable[Candidate],
         *,
         controlling: bool | None = None,
         remote_lite: bool = False,

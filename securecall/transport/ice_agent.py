@@ -28,7 +28,6 @@ from securecall.transport.candidate import (
     MAX_CANDIDATES,
     Candidate,
     CandidateKind,
-    CandidateLike,
     Foundations,
     candidate_priority,
     hidden_related,
@@ -138,7 +137,7 @@ class IceAgent(aioice.Connection):
 
     async def check(
         self,
-        candidates: Iterable[CandidateLike],
+        candidates: Iterable[Candidate],
         credentials: tuple[str, str],
         *,
         lite: bool,
@@ -446,7 +445,7 @@ def _sender(
     return send
 
 
-def _to_aioice(candidate: CandidateLike) -> aioice.Candidate:
+def _to_aioice(candidate: Candidate) -> aioice.Candidate:
     return aioice.Candidate(
         foundation=candidate.foundation,
         component=candidate.component,

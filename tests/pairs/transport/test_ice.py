@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 
 import aioice
 import pytest
 
 from securecall.errors import ConnectFailed, ProtocolError, UsageError
 from securecall.secret import Secret
-from securecall.transport.candidate import Candidate, build_candidate
+from securecall.transport.candidate import Candidate
 from securecall.transport.ice import IcePath, TurnServer
 from securecall.transport.udp import UdpPath
 from tests.pairs.transport.fake_servers import Server
@@ -71,7 +72,8 @@ async def ordinary(path, ours, *, controlling):
     peer._local_candidates_end = True
     peer.remote_username, peer.remote_password = path.ufrag, path.pwd
     for candidate in ours:
-        await peer.add_remote_candidate(aioice.Candidate.from_sdp(build_candidate(candidate)))
+        fields = {f.name: getattr(candidate, f.name) for f in dataclasses.fields(candidate)}
+        await peer.add_remote_candidate(aioice.Candidate(**fields))
     await peer.add_remote_candidate(None)
     theirs = [
         Candidate(c.foundation, c.component, c.transport, c.priority, c.host, c.port, c.type)
@@ -175,7 +177,7 @@ def test_candidates_say_nothing_about_the_private_address():
     async def main():
         path, candidates = await gathered(controlling=True)
         assert [c.foundation for c in candidates] == ["1"]
-        assert "raddr" not in build_candidate(candidates[0])
+        assert candidates[0].related_address is None
         await path.close()
 
     asyncio.run(main())
@@ -264,9 +266,9 @@ def test_a_reflexive_candidate_hides_where_it_comes_from():
         path = IcePath(controlling=True, stun_server=server.address)
         host, reflexive = await path.gather(LOOPBACK)
         assert (host.type, host.foundation) == ("host", "1")
-        assert build_candidate(reflexive) == (
-            f"2 1 udp {reflexive.priority} 203.0.113.7 7777 typ srflx raddr 0.0.0.0 rport 9"
-        )
+        assert (reflexive.type, reflexive.foundation) == ("srflx", "2")
+        assert (reflexive.host, reflexive.port) == ("203.0.113.7", 7777)
+        assert (reflexive.related_address, reflexive.related_port) == ("0.0.0.0", 9)
         await path.close()
         server.close()
 
