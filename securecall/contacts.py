@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from securecall.address import Address, Scheme, parse_address
-from securecall.errors import Reason, SecurityError, TicketRefused, UsageError
+from securecall.address import ANONYMOUS, Address, Scheme, parse_address
+from securecall.errors import IdentityChanged, Reason, SecurityError, TicketRefused, UsageError
 from securecall.keys.device import DeviceKey
 from securecall.keys.handshake import HandshakeResult, PeerClaim
 from securecall.keys.statement import (
@@ -180,11 +180,23 @@ class Contacts:
             raise UsageError(f"no key is known for {address.short}; call them first")
         return safety_number(self.root_fp, binding.root_fp)
 
-    def verify(self, address: Address, how: How) -> Contact:
-        """The user compared a safety number, a code or words: the key is verified."""
+    def verify(self, address: Address, how: How, *, root_fp: bytes) -> Contact:
+        """The user compared a safety number or a code: the key is verified.
+
+        Args:
+            address: Whose key.
+            how: DIGITS or QR.
+            root_fp: The key that was compared.
+
+        Raises:
+            UsageError: no key of theirs is known.
+            IdentityChanged: another key than the one compared is bound to the address by now.
+        """
         binding = self.book.lookup(address)
         if binding is None:
             raise UsageError(f"no key is known for {address.short}; call them first")
+        if binding.root_fp != root_fp:
+            raise IdentityChanged(f"the key of {address.short} changed while you compared it")
         self.apply(self.event(Act.VERIFY, address, binding.root_fp, how))
         return self.find(address)
 
@@ -209,7 +221,7 @@ class Contacts:
         return self.find(address)
 
     def forget(self, address: Address) -> None:
-        """Drop the key of an address; the next call is a first contact."""
+        """Drop the key of an address; the next call can only be used to compare words, first."""
         binding = self.book.lookup(address)
         if binding is not None:
             self.apply(self.event(Act.FORGET, address, binding.root_fp, How.USER))
@@ -324,7 +336,7 @@ class Expectation:
         verdict = merge(known, claim.statement)
         merged = verdict.statement
         merged.device(claim.device.id, unix=_now())
-        self._require_alone(claim.root_fp)
+        self._require_alone(claim.root_fp, str(self._address).encode())
         self._merged = merged
         if verdict.change is StatementChange.FORK:
             self._forked = claim.statement.raw
@@ -341,14 +353,15 @@ class Expectation:
         else:
             self._judgement = judge_outgoing(book, self._address, held)
 
-    def _require_alone(self, root_fp: bytes) -> None:
-        """Let one handshake at a time run with one root: every further one is a further guess.
+    def _require_alone(self, root_fp: bytes, address: bytes) -> None:
+        """Let one handshake at a time run with one root or address: more would be more guesses.
 
         Raises:
-            SecurityError: another handshake with this root is under way.
+            SecurityError: another handshake with this root or address is under way.
         """
         handshakes = self._contacts.handshakes
-        if handshakes.setdefault(root_fp, self) is not self:
+        names = (root_fp,) if self._address == ANONYMOUS else (root_fp, address)
+        if any(handshakes.setdefault(name, self) is not self for name in names):
             raise SecurityError(
                 "another call with the same person is being connected; try again in a moment",
                 reason=Reason.HANDSHAKE_FAILED,

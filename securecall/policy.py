@@ -73,6 +73,7 @@ class Facts:
         keying: How the media keys came about.
         identity: The identity evidence, None if the peer gave none.
         sas_confirmed: The user confirmed the words of *this* association.
+        sas_denied: The user said that the words of this association differ.
         gateway: A telephone gateway or a known focus stands in the path.
         srtp_profile: As negotiated, "" before.
         sframe: Frames are sealed under the identity handshake's keys.
@@ -81,6 +82,7 @@ class Facts:
     keying: Keying
     identity: IdentityEvidence | None = None
     sas_confirmed: bool = False
+    sas_denied: bool = False
     gateway: bool = False
     srtp_profile: str = ""
     sframe: bool = False
@@ -168,6 +170,8 @@ def _level(facts: Facts) -> tuple[SecurityLevel, str]:
             SecurityLevel.HOP_BY_HOP,
             "the other end gave no proof of identity; its keys came through signalling only",
         )
+    if facts.sas_denied:
+        return SecurityLevel.OPPORTUNISTIC, "you and the other end read different words"
     if identity.stale:
         return SecurityLevel.OPPORTUNISTIC, "the other end's identity statement has expired"
     if identity.trust is TrustState.VERIFIED:
@@ -208,10 +212,13 @@ class Policy:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        if self.minimum is SecurityLevel.NONE:
-            raise UsageError("unencrypted calls are not offered; there is no minimum=NONE")
+        if self.minimum is not None and self.minimum < SecurityLevel.OPPORTUNISTIC:
+            raise UsageError(
+                f"minimum={self.minimum.name} would do without any proof of who answers; "
+                "if that is meant, say danger_plain_dtls=True instead"
+            )
         if self.danger_plain_dtls and self.minimum is not None:
-            raise UsageError("danger_plain_dtls stands for minimum=HOP_BY_HOP; give one of them")
+            raise UsageError("danger_plain_dtls and a minimum contradict each other; give one")
 
     @classmethod
     def clinical(cls) -> Policy:
@@ -278,17 +285,22 @@ def decide(state: SecurityState, floor: Floor) -> Gate:
             f"the other end gave no proof of identity; {state.level.words.lower()}",
             reason=Reason.IDENTITY_MISSING,
         )
+    if floor.require_pq and not state.pq:
+        raise PolicyRefused("post-quantum key agreement is required and did not run")
+    needed = max(floor.minimum, SecurityLevel.E2EE) if floor.pinned else floor.minimum
+    if state.level >= needed:
+        return Gate.OPEN
+    identity = state.identity
+    comparable = identity is not None and not identity.stale
+    # The key of a contact with a floor is unknown only where the user forgot it (another key ends
+    # the call before this): comparing the words is the way back.
+    forgotten = floor.pinned and identity is not None and identity.trust is TrustState.UNKNOWN
+    if comparable and (needed is SecurityLevel.VERIFIED or forgotten):
+        return Gate.VERIFYING
     if floor.pinned and state.level < SecurityLevel.E2EE:
         raise DowngradeError(
             f"this contact never gets less than end-to-end encryption: {state.reason}"
         )
-    if floor.require_pq and not state.pq:
-        raise PolicyRefused("post-quantum key agreement is required and did not run")
-    if state.level >= floor.minimum:
-        return Gate.OPEN
-    identity = state.identity
-    if floor.minimum is SecurityLevel.VERIFIED and identity is not None and not identity.stale:
-        return Gate.VERIFYING
     raise PolicyRefused(
         f"the call reached {state.level.name} ({state.reason}); {floor.minimum.name} is required"
     )

@@ -145,6 +145,10 @@ class Call:
         """Say that both people read the same words."""
         return self._loop.run(self._inner.confirm_sas())
 
+    def deny_sas(self) -> None:
+        """Say that the words differ: the call ends at once."""
+        self._loop.run(self._inner.deny_sas())
+
     def hang_up(self) -> None:
         """End the call."""
         self._loop.run(self._inner.hang_up())

@@ -232,6 +232,17 @@ class Call:
             raise
         return self.security
 
+    async def deny_sas(self) -> None:
+        """Say that the words differ: the call ends at once and nobody signs an account of it.
+
+        The report says so; the peer's key is trusted no more and no less than before the call.
+
+        Raises:
+            UsageError: there were no words to compare.
+        """
+        self._perform(self._machine.deny_sas())
+        await self._wind_up()
+
     async def hang_up(self) -> None:
         """End the call in order; where identities were proven both ends sign the account first."""
         try:

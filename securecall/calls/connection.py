@@ -183,10 +183,12 @@ class MediaConnection:
             self._session = None
         if self._link is not None:
             self._perform(self._link.close(now=self._now()))
-        if self._source is not None:
-            self._source.close()
-        for sink in self._sinks:
-            sink.close()
+        for end in (self._source, *self._sinks):
+            try:
+                if end is not None:
+                    end.close()
+            except Exception as e:  # noqa: BLE001 - the application's code; the rest is closed
+                self._events.sound_failed(e)
         if self._path is not None:
             await self._path.close()
 
@@ -202,6 +204,7 @@ class MediaConnection:
         self._gate = gate = Gate.CLOSED if self._left else gate
         if self._session is not None:
             self._session.gate = gate
+            self._session.source = self._releasable()
 
     @property
     def source(self) -> AudioSource | None:
@@ -212,7 +215,12 @@ class MediaConnection:
     def source(self, source: AudioSource | None) -> None:
         self._source = source
         if self._session is not None:
-            self._session.source = source
+            self._session.source = self._releasable()
+
+    def _releasable(self) -> AudioSource | None:
+        """What may be sent now: while words are compared only what a person says (`live`)."""
+        held = self._gate is Gate.VERIFYING and not getattr(self._source, "live", False)
+        return None if held else self._source
 
     def mute(self, *, muted: bool) -> None:
         """Send silence of the same packet size instead of sound."""

@@ -39,6 +39,7 @@ from securecall.errors import (
     Cancelled,
     Declined,
     EndReason,
+    IdentityMismatch,
     Incompatible,
     LocalError,
     NetworkError,
@@ -377,6 +378,23 @@ class CallMachine:
             raise UsageError("there are no words to confirm in this call")
         self._facts = replace(facts, sas_confirmed=True)
         return self._evaluate(Input.CONFIRM)
+
+    def deny_sas(self) -> tuple[Output, ...]:
+        """The words differ: somebody may be in between, and the call ends at once.
+
+        Raises:
+            UsageError: there were no words to compare.
+        """
+        facts = self._facts
+        if (self.state, Input.CONFIRM) not in NEXT or facts is None or facts.identity is None:
+            raise UsageError("there are no words to compare in this call")
+        self._facts = replace(facts, sas_confirmed=False, sas_denied=True)
+        self.security = security_state(self._facts)
+        error = IdentityMismatch(
+            "the words differ, so somebody may sit in between; nothing more was said. Call again, "
+            "and if they differ again, meet or use another way to reach this person"
+        )
+        return (SetGate(Gate.CLOSED), Secured(self.security), *self._end(error))
 
     # -- what the media found -----------------------------------------------------------------
 

@@ -138,9 +138,9 @@ async def verify(args: argparse.Namespace, output: Output) -> None:
         own, peer = client.contacts.root_fp, contact.root_fp
         if args.code is not None:
             require_verification_code(parse_verification_code(args.code), own=own, peer=peer)
-            contact = client.contacts.verify(contact.address, How.QR)
+            contact = client.contacts.verify(contact.address, How.QR, root_fp=peer)
         elif args.confirm:
-            contact = client.contacts.verify(contact.address, How.DIGITS)
+            contact = client.contacts.verify(contact.address, How.DIGITS, root_fp=peer)
         code = build_verification_code(VerificationCode(own=own, peer=peer))
         output.tell(
             "number",

@@ -139,6 +139,7 @@ async def _lead(call: Call, wishes: Wishes, sound: Sound, output: Output, began:
 async def _compare(call: Call, output: Output, words: tuple[str, ...]) -> None:
     same = await output.ask(f"Do you both read: {' '.join(words)}?", "confirm", "differ")
     if same is False:
+        await call.deny_sas()
         raise IdentityMismatch(
             "you read different words, so somebody may sit between you; the call was ended"
         )

@@ -113,7 +113,10 @@ class Microphone:
 
     Attributes:
         dropped: Pieces of 10 ms lost because the call did not fetch them in time.
+        live: A person speaks here, who may do so while the words of a call are compared.
     """
+
+    live: Final = True
 
     def __init__(self, device: Device = None) -> None:
         """Choose the device.

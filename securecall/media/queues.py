@@ -22,7 +22,10 @@ class PcmInput:
 
     Attributes:
         held: Seconds written and not sent yet.
+        live: Sent while the words of a call are compared, too: whoever writes knows the level.
     """
+
+    live: Final = True
 
     def __init__(self, *, capacity: float = 0.1) -> None:
         """Make an empty ring of `capacity` seconds."""

@@ -28,6 +28,7 @@ from securecall.store.vault import DEFAULT_COST, Cost
 FILE: Final = "securecall.store"
 FAILURE_WINDOW: Final = 86_400  # seconds; security rule: warn from 32 in 24 hours
 _FAILURES_KEPT: Final = 64
+_FAILING_KEPT: Final = 512
 _BARRED: Final = {TrustState.REVOKED.value: TrustState.REVOKED}
 _BARRED[TrustState.DISTRUSTED.value] = TrustState.DISTRUSTED
 
@@ -262,6 +263,11 @@ class Store:
 
     def count_failure(self, who: str, *, unix: int) -> int:
         """Note such a failure, and return the new count (at most 64); warn from 32."""
+        if self._rows.count("failures") >= _FAILING_KEPT:  # forged names must not fill the disk
+            others = list(self._rows.read_all("failures"))
+            stale = [other for other in others if not self._failures(other, unix)]
+            drop = stale or others[: _FAILING_KEPT // 2]
+            self._rows.write([("failures", other, None) for other in drop])
         times = [*self._failures(who, unix), unix][-_FAILURES_KEPT:]
         self._rows.write((("failures", who, build_json({"times": times})),))
         return len(times)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from securecall.errors import ConnectFailed, UsageError
+from securecall.transport.candidate import is_unicast
 
 MAX_HELD: Final = 20
 """Datagrams kept until the peer's address is known and somebody listens."""
@@ -139,14 +140,15 @@ class UdpPath:
         """Send to, and listen to, this address only; may be called again when the peer moves.
 
         Raises:
-            ConnectFailed: no way leads there.
-            UsageError: the path is closed, or `host` is no IP address.
+            ConnectFailed: no way leads there, or it is not one machine's numeric address; this
+                machine's own are reached from loopback only.
+            UsageError: the path is closed.
         """
         self._require_open()
-        try:
-            peer = (str(ipaddress.ip_address(host)), port)
-        except ValueError as e:
-            raise UsageError(f"{host!r} is no IP address") from e
+        own = ipaddress.ip_address(self.local[0]).is_loopback
+        if not is_unicast(host, loopback=own) or not 0 < port < 65536:
+            raise ConnectFailed(f"the peer cannot be at {host[:64]!r} port {port}")
+        peer = (str(ipaddress.ip_address(host)), port)
         if self._transport is None:
             self._connect_socket(peer)
         self._peer = peer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from array import array
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -180,5 +181,59 @@ def test_a_source_is_closed_with_its_call(tmp_path):
                 with pytest.raises(sc.Declined):
                     await call.connected()
             assert source.closed
+
+    asyncio.run(main())
+
+
+def test_words_that_differ_end_the_call_unsigned_and_change_no_trust(tmp_path):
+    async def main() -> None:
+        async with people(tmp_path) as (alice, bob):
+            await talk(alice, bob)
+            async with alice.call(BOB) as call:
+                async with (await bob.next_call()).accept() as answer:
+                    await call.connected()
+                    await answer.connected()
+                    await call.deny_sas()
+                    with pytest.raises(sc.IdentityMismatch):
+                        await call.ended()
+            assert call.report.record is None
+            assert call.security.level is sc.SecurityLevel.OPPORTUNISTIC
+            assert alice.contacts.find(BOB).state is TrustState.PINNED
+
+    asyncio.run(main())
+
+
+def test_a_forgotten_contact_comes_back_by_comparing_words(tmp_path):
+    async def main() -> None:
+        async with people(tmp_path) as (alice, bob):
+            await talk(alice, bob)
+            await talk(alice, bob)
+            alice.contacts.forget(BOB)
+            async with alice.call(BOB) as call:
+                async with (await bob.next_call()).accept():
+                    assert (await call.connected()).level is sc.SecurityLevel.OPPORTUNISTIC
+                    await call.confirm_sas()
+                    assert call.security.level is sc.SecurityLevel.VERIFIED
+            assert alice.contacts.find(BOB).state is TrustState.VERIFIED
+
+    asyncio.run(main())
+
+
+def test_files_wait_while_words_are_compared(tmp_path):
+    async def loudest(call: sc.Call, frames: int) -> int:
+        heard, peak = call.audio, 0
+        for _ in range(frames):
+            peak = max(peak, *map(abs, array("h", (await anext(heard)).samples)))
+        return peak
+
+    async def main() -> None:
+        async with people(tmp_path) as (alice, bob):
+            async with alice.call(BOB, require=sc.VERIFIED, audio=sc.ToneSource(440)) as call:
+                async with (await bob.next_call()).accept() as answer:
+                    await call.connected()
+                    await answer.connected()
+                    assert await loudest(answer, 20) < 100
+                    await call.confirm_sas()
+                    assert await loudest(answer, 40) > 1000
 
     asyncio.run(main())

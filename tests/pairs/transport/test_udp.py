@@ -234,9 +234,25 @@ def test_names_are_refused(host):
         with pytest.raises(UsageError):
             await UdpPath.open(host)
         path = await UdpPath.open("127.0.0.1")
-        with pytest.raises(UsageError):
+        with pytest.raises(ConnectFailed):
             path.connect(host, 9)
         await path.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("host", "port"),
+    [("0.0.0.0", 9), ("224.0.0.1", 9), ("255.255.255.255", 9), ("::1", 9), ("127.0.0.1", 0)],
+)
+def test_no_peer_sends_us_to_an_address_that_is_nobodys(host, port):
+    async def main():
+        path = await UdpPath.open("127.0.0.1")
+        try:
+            with pytest.raises(ConnectFailed):
+                path.connect(host, port)
+        finally:
+            await path.close()
 
     asyncio.run(main())
 

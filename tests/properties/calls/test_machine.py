@@ -40,6 +40,7 @@ ACTS: dict[str, Act] = {
     "first contact": lambda c: c.secured(proven(TrustState.UNKNOWN), now=1.0),
     "no evidence": lambda c: c.secured(UNPROVEN, now=1.0),
     "confirm": lambda c: c.confirm_sas(),
+    "deny": lambda c: c.deny_sas(),
     "media fails": lambda c: c.media_failed(PeerVanished()),
     "deadline": lambda c: c.expire(now=1e9),
     "hang up": lambda c: c.hang_up(),

@@ -24,6 +24,7 @@ from securecall.errors import (
     DeviceError,
     DowngradeError,
     EndReason,
+    IdentityMismatch,
     NoAnswer,
     PeerVanished,
     PolicyRefused,
@@ -138,8 +139,8 @@ def test_no_identity_towards_a_contact_with_a_floor_is_a_downgrade():
     assert isinstance(finish(connected(floor).secured(UNPROVEN, now=1.0)).error, DowngradeError)
 
 
-def test_an_explicit_lower_minimum_does_not_undercut_the_contacts_floor():
-    policy = Policy(minimum=SecurityLevel.HOP_BY_HOP)
+def test_a_danger_mode_does_not_undercut_the_contacts_floor():
+    policy = Policy(danger_plain_dtls=True)
     floor = floor_for(policy, contact_floor=True, pinned=True, direct=False)
     assert isinstance(finish(connected(floor).secured(UNPROVEN, now=1.0)).error, DowngradeError)
 
@@ -203,7 +204,7 @@ def test_words_cannot_be_confirmed_where_none_were_made():
 
 
 def test_require_pq_refuses_a_call_without_the_handshake():
-    policy = Policy(minimum=SecurityLevel.HOP_BY_HOP, require_pq=True)
+    policy = Policy(danger_plain_dtls=True, require_pq=True)
     floor = floor_for(policy, contact_floor=False, pinned=False, direct=False)
     assert isinstance(finish(connected(floor).secured(UNPROVEN, now=1.0)).error, PolicyRefused)
 
@@ -314,3 +315,38 @@ def test_every_row_of_the_table_leaves_a_state_that_exists():
 )
 def test_the_kind_of_an_error_names_the_end(error, reason):
     assert finish(caller().media_failed(error)).reason is reason
+
+
+@pytest.mark.parametrize("minimum", [SecurityLevel.NONE, SecurityLevel.HOP_BY_HOP])
+def test_a_minimum_below_any_proof_is_no_minimum(minimum):
+    with pytest.raises(UsageError):
+        Policy(minimum=minimum)
+
+
+def test_words_that_differ_end_the_call_at_a_lower_level():
+    machine = connected()
+    machine.secured(proven(TrustState.VERIFIED), now=1.0)
+    outputs = machine.deny_sas()
+    assert outputs[0] == m.SetGate(Gate.CLOSED)
+    assert isinstance(finish(outputs).error, IdentityMismatch)
+    assert machine.security.level is SecurityLevel.OPPORTUNISTIC
+
+
+def test_words_that_were_never_made_cannot_differ():
+    with pytest.raises(UsageError):
+        callee().deny_sas()
+
+
+FORGOTTEN = floor_for(Policy(), contact_floor=True, pinned=False, direct=False)
+
+
+def test_a_forgotten_key_behind_a_floor_opens_only_for_comparing_words():
+    machine = connected(FORGOTTEN)
+    assert machine.secured(proven(TrustState.UNKNOWN), now=1.0)[-1] == m.SetGate(Gate.VERIFYING)
+    assert machine.confirm_sas()[-1] == m.SetGate(Gate.OPEN)
+
+
+def test_a_stale_statement_behind_a_floor_is_a_downgrade():
+    machine = connected(FORGOTTEN)
+    over = finish(machine.secured(proven(TrustState.UNKNOWN, stale=True), now=1.0))
+    assert isinstance(over.error, DowngradeError)
