@@ -15,6 +15,7 @@ from securecall import __version__
 from securecall.cli import failures
 from securecall.cli.output import JsonOutput, Output, PeopleOutput
 from securecall.cli.terminal import Terminal
+from securecall.hardening import forbid_core_dumps
 
 Command = Callable[[argparse.Namespace, Output], Awaitable[None]]
 
@@ -37,6 +38,8 @@ def run(arguments: Sequence[str]) -> int:
     args = parser().parse_args(arguments)
     if args.debug:
         logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
+    else:
+        _ = forbid_core_dumps()
     output: Output = JsonOutput() if args.json else PeopleOutput()
     try:
         asyncio.run(_run(_command(args.command), args, output))
