@@ -20,6 +20,7 @@ from securecall.transport.tls import PemPair
 
 _NAME: Final = "securecall throw-away authority"
 _VALID: Final = datetime.timedelta(days=2)
+_BEFORE: Final = datetime.timedelta(days=3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +55,20 @@ class Authority:
         _ = pem.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         return cls(folder, pem, certificate, key)
 
-    def issue(self, name: str, *more: str) -> PemPair:
+    def issue(self, name: str, *more: str, lasting: datetime.timedelta = _VALID) -> PemPair:
         """Certify a server for these host names and IP addresses.
+
+        Args:
+            name: The first of them.
+            more: The others.
+            lasting: From now; a certificate for the past, of up to three days, has expired.
 
         Returns:
             Chain and key, written beside the authority's certificate; the key for its owner only.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = (
-            _builder(name, key.public_key())
+            _builder(name, key.public_key(), lasting)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(sign_certificates=False), critical=True)
             .add_extension(
@@ -92,15 +98,17 @@ class Authority:
         return PemPair(certificate=chain, key=secret)
 
 
-def _builder(subject: str, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+def _builder(
+    subject: str, key: ec.EllipticCurvePublicKey, lasting: datetime.timedelta = _VALID
+) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return x509.CertificateBuilder(
         issuer_name=_name(_NAME),
         subject_name=_name(subject),
         public_key=key,
         serial_number=x509.random_serial_number(),
-        not_valid_before=now - datetime.timedelta(hours=1),
-        not_valid_after=now + _VALID,
+        not_valid_before=now - _BEFORE,
+        not_valid_after=now + lasting,
     )
 
 

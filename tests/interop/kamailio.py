@@ -127,39 +127,45 @@ class Kamailio:
 @contextmanager
 def running(folder: Path, certificates: Certificates, *, digest: str = "MD5") -> Iterator[Kamailio]:
     """Start a proxy whose digest algorithm is "MD5" or "SHA-256"; stop it at the end."""
-    program = need("kamailio", "kamailio kamailio-tls-modules")
     tls, plain = free_port(), free_port()
-    config = folder / "kamailio.cfg"
     passwords = [f'    $sht(passwords=>{n}) = "{p}";' for n, p in PASSWORDS.items()]
-    config.write_text(
-        _CONFIG.format(
-            domain=DOMAIN,
-            plain=plain,
-            tls=tls,
-            folder=folder,
-            digest=digest,
-            modules="\n".join(f'loadmodule "{name}.so"' for name in _MODULES.split()),
-            passwords="\n".join(passwords),
-        )
+    config = _CONFIG.format(
+        domain=DOMAIN,
+        plain=plain,
+        tls=tls,
+        folder=folder,
+        digest=digest,
+        modules=load(_MODULES),
+        passwords="\n".join(passwords),
     )
+    with started(folder, certificates, config, port=tls) as child:
+        yield Kamailio(tls, plain, certificates, child)
+
+
+def load(modules: str) -> str:
+    """The lines of a configuration that load these modules, named with spaces between them."""
+    return "\n".join(f'loadmodule "{name}.so"' for name in modules.split())
+
+
+@contextmanager
+def started(folder: Path, certificates: Certificates, config: str, *, port: int) -> Iterator[Child]:
+    """Start Kamailio with this configuration, wait for its TLS port; stop it at the end."""
+    program = need("kamailio", "kamailio kamailio-tls-modules")
+    path = folder / "kamailio.cfg"
+    path.write_text(config)
     (folder / "tls.cfg").write_text(
         _TLS.format(
             chain=certificates.chain, key=certificates.key, authority=certificates.authority
         )
     )
-    checked = subprocess.run(
-        [program, "-c", "-f", str(config), "-Y", str(folder)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [program, "-f", str(path), "-Y", str(folder)]
+    checked = subprocess.run([*command, "-c"], capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     # -DD: in the foreground, so that the child is the daemon; -E: log to standard error.
-    command = [program, "-DD", "-E", "-f", str(config), "-Y", str(folder)]
-    command += ["-P", str(folder / "kamailio.pid"), "-m", "64", "-M", "8"]
+    command += ["-DD", "-E", "-P", str(folder / "kamailio.pid"), "-m", "64", "-M", "8"]
     child = Child(command, log=folder / "kamailio.log")
     try:
-        child.wait_port(tls)
-        yield Kamailio(tls, plain, certificates, child)
+        child.wait_port(port)
+        yield child
     finally:
         child.stop()

@@ -6,29 +6,16 @@ elsewhere. Everything runs on 127.0.0.1.
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.interop.authority import DOMAIN, Certificates
-from tests.interop.children import Child, free_port, need
+from tests.interop.children import Child, free_port
+from tests.interop.kamailio import load, started
 
 PEOPLE = ("alice", "bob", "carol")
-
-_TLS = """
-[server:default]
-method = TLSv1.2+
-verify_certificate = no
-require_certificate = no
-certificate = {chain}
-private_key = {key}
-[client:default]
-method = TLSv1.2+
-verify_certificate = yes
-ca_list = {authority}
-"""
 
 _CONFIG = """#!KAMAILIO
 debug=2
@@ -120,41 +107,18 @@ class Switch:
 @contextmanager
 def running(folder: Path, certificates: Certificates) -> Iterator[Switch]:
     """Start a proxy that shows these certificates; stop it at the end."""
-    program = need("kamailio", "kamailio kamailio-tls-modules")
     tls = free_port()
     places = {name: free_port() for name in PEOPLE}
-    config = folder / "kamailio.cfg"
     table = [
         f'    $sht(places=>{name}) = "sip:127.0.0.1:{port};transport=tls";'
         for name, port in places.items()
     ]
-    config.write_text(
-        _CONFIG.format(
-            domain=DOMAIN,
-            tls=tls,
-            folder=folder,
-            modules="\n".join(f'loadmodule "{name}.so"' for name in _MODULES.split()),
-            places="\n".join(table),
-        )
+    config = _CONFIG.format(
+        domain=DOMAIN,
+        tls=tls,
+        folder=folder,
+        modules=load(_MODULES),
+        places="\n".join(table),
     )
-    (folder / "tls.cfg").write_text(
-        _TLS.format(
-            chain=certificates.chain, key=certificates.key, authority=certificates.authority
-        )
-    )
-    checked = subprocess.run(
-        [program, "-c", "-f", str(config), "-Y", str(folder)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert checked.returncode == 0, checked.stdout + checked.stderr
-    # -DD: in the foreground, so that the child is the daemon; -E: log to standard error.
-    command = [program, "-DD", "-E", "-f", str(config), "-Y", str(folder)]
-    command += ["-P", str(folder / "kamailio.pid"), "-m", "64", "-M", "8"]
-    child = Child(command, log=folder / "kamailio.log")
-    try:
-        child.wait_port(tls)
+    with started(folder, certificates, config, port=tls) as child:
         yield Switch(tls, certificates, child, places)
-    finally:
-        child.stop()
