@@ -18,7 +18,7 @@ from securecall.calls.incoming import IncomingCall as IncomingCall
 from securecall.calls.link import LinkIdentity
 from securecall.calls.machine import State
 from securecall.calls.signaling import Ended, IncomingLeg, Leg, Route, Signaling
-from securecall.contacts import Contact, Contacts, Expectation
+from securecall.contacts import Contact, Contacts
 from securecall.errors import (
     EndReason,
     SecurecallError,
@@ -35,6 +35,7 @@ from securecall.events import (
     SoundFailed,
     TransferRequested,
 )
+from securecall.expectation import Expectation
 from securecall.keys.ticket import Ticket, build_ticket, parse_ticket
 from securecall.keys.trust import How
 from securecall.media.description import Description
@@ -317,7 +318,7 @@ class Client:
         contacts = self.contacts
         context = self._context(
             policy,
-            contacts.expect_ticket(ticket, target, How(how)),
+            Expectation(contacts, target, ticket=ticket, how=How(how)),
             contact=target,
             pinned=True,  # the ticket carried the key
             direct=True,
@@ -337,7 +338,7 @@ class Client:
             )
         context = self._context(
             policy,
-            self.contacts.expect_outgoing(address),
+            Expectation(self.contacts, address),
             contact=address,
             pinned=self.contacts.is_pinned(address),
             direct=False,
@@ -466,7 +467,7 @@ class Client:
         known = leg.remote != ANONYMOUS and contacts.is_pinned(leg.remote)
         context = self._context(
             policy,
-            contacts.expect_incoming(leg.remote, direct=account.direct),
+            Expectation(contacts, leg.remote, incoming=True, direct=account.direct),
             contact=leg.remote,
             pinned=known or (account.direct and contacts.has_open_tickets()),
             direct=account.direct,

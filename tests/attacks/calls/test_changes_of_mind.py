@@ -8,7 +8,7 @@ import pytest
 
 import securecall as sc
 from securecall.calls.machine import State
-from securecall.contacts import Expectation
+from securecall.expectation import Expectation
 from securecall.keys.trust import Act, How
 from securecall.media.description import Gate
 from securecall.testing.bus import SignalBus
