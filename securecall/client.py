@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from securecall.address import ANONYMOUS, Address, Scheme, parse_address
-from securecall.calls import machine as ordering
+from securecall.calls import orders
 from securecall.calls.call import Call, CallContext
 from securecall.calls.incoming import IncomingCall as IncomingCall
 from securecall.calls.link import LinkIdentity
@@ -508,18 +508,18 @@ class Client:
                 queue.get_nowait()  # whoever does not read loses the oldest
             queue.put_nowait(event)
 
-    def _observe(self, call: Call, expectation: Expectation, output: ordering.Output) -> None:
+    def _observe(self, call: Call, expectation: Expectation, output: orders.Output) -> None:
         match output:
-            case ordering.PeerRings():
+            case orders.PeerRings():
                 self._tell(CallRinging(call))
-            case ordering.Secured(state=state):
+            case orders.Secured(state=state):
                 expectation.settled()
                 self._tell(CallSecured(call, state))
-            case ordering.ChangeRefused(why=why):
+            case orders.ChangeRefused(why=why):
                 self._tell(CallChangeRefused(call, why))
-            case ordering.TransferAsked(target=target):
+            case orders.TransferAsked(target=target):
                 self._tell(TransferRequested(call, target))
-            case ordering.Finish(reason=reason, error=error):
+            case orders.Finish(reason=reason, error=error):
                 expectation.settled()
                 self._calls.discard(call)
                 self._tell(CallEnded(call, reason, error))

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from securecall.calls import machine as ordering
+from securecall.calls import orders
 from securecall.calls.connection import ConnectionEvents, MediaConnection
 from securecall.calls.link import LinkIdentity
 from securecall.calls.machine import CallMachine, State
@@ -70,7 +70,7 @@ class CallContext:
     guess_burned: Callable[[], None]
     clock: Clock
     towards: str
-    observe: Callable[[Call, ordering.Output], None]
+    observe: Callable[[Call, orders.Output], None]
     sound_failed: Callable[[Call, Exception], None]
     ticket: str = ""
 
@@ -125,7 +125,7 @@ class Call:
         self._lasted = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Future[None]] = set()
-        self._finish: ordering.Finish | None = None
+        self._finish: orders.Finish | None = None
         self._rings = asyncio.Event()
         self._ready = asyncio.Event()
         self._over = asyncio.Event()
@@ -373,31 +373,31 @@ class Call:
     def _on_signal(self, signal: Signal) -> None:
         self._perform(self._machine.receive(signal, now=self._now()))
 
-    def _perform(self, outputs: tuple[ordering.Output, ...]) -> None:
+    def _perform(self, outputs: tuple[orders.Output, ...]) -> None:
         for output in outputs:
             self._perform_one(output)
             self._context.observe(self, output)
         self._arm()
 
-    def _perform_one(self, output: ordering.Output) -> None:
+    def _perform_one(self, output: orders.Output) -> None:
         match output:
-            case ordering.Send(signal=signal):
+            case orders.Send(signal=signal):
                 if self._leg is not None:
                     self._leg.send(signal)
-            case ordering.StartMedia(agreement=agreement):
+            case orders.StartMedia(agreement=agreement):
                 self._spawn(self._connect(agreement))
-            case ordering.SetGate(gate=gate):
+            case orders.SetGate(gate=gate):
                 self._set_gate(gate)
-            case ordering.SetDirection(direction=direction):
+            case orders.SetDirection(direction=direction):
                 self._connection.set_direction(direction)
-            case ordering.Secured(state=state):
+            case orders.Secured(state=state):
                 since = time.monotonic() - self._began
                 self._intervals.append(Interval(since=since, security=state))
-            case ordering.PeerRings():
+            case orders.PeerRings():
                 self._rings.set()
-            case ordering.Finish():
+            case orders.Finish():
                 self._finished(output)
-            case ordering.TransferAsked() | ordering.ChangeRefused() | ordering.Discard():
+            case orders.TransferAsked() | orders.ChangeRefused() | orders.Discard():
                 log.info("%r: %r", self, output)
 
     def _set_gate(self, gate: Gate) -> None:
@@ -408,7 +408,7 @@ class Call:
         if gate is not Gate.CLOSED:
             self._ready.set()
 
-    def _finished(self, finish: ordering.Finish) -> None:
+    def _finished(self, finish: orders.Finish) -> None:
         self._finish = finish
         self._lasted = time.monotonic() - self._began
         self._connection.give_up_countersigning()

@@ -8,7 +8,7 @@ and after `Finish` nothing is ordered any more.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from securecall.calls.negotiation import (
@@ -20,6 +20,19 @@ from securecall.calls.negotiation import (
     read_answer,
     require_acceptable_offer,
     same_association,
+)
+from securecall.calls.orders import (
+    ChangeRefused,
+    Discard,
+    Finish,
+    Output,
+    PeerRings,
+    Secured,
+    Send,
+    SetDirection,
+    SetGate,
+    StartMedia,
+    TransferAsked,
 )
 from securecall.calls.signaling import (
     Accepted,
@@ -59,7 +72,6 @@ from securecall.policy import (
     Gate,
     Policy,
     SecurityLevel,
-    SecurityState,
     decide,
     security_state,
 )
@@ -107,95 +119,6 @@ NEXT: Final = {
     (State.ACTIVE, Input.OVER): State.ENDED,
 }
 
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Hand this signal to the leg."""
-
-    signal: Signal
-
-
-@dataclass(frozen=True, slots=True)
-class StartMedia:
-    """Connect to the peer and run DTLS and the identity handshake; the gate stays closed."""
-
-    agreement: Agreement
-
-
-@dataclass(frozen=True, slots=True)
-class SetGate:
-    """Let media pass, or not, in both directions alike."""
-
-    gate: Gate
-
-
-@dataclass(frozen=True, slots=True)
-class SetDirection:
-    """The peer put us on hold or took us back (RFC 3264 8.4)."""
-
-    direction: Direction
-
-
-@dataclass(frozen=True, slots=True)
-class Secured:
-    """The call's security was computed anew."""
-
-    state: SecurityState
-
-
-@dataclass(frozen=True, slots=True)
-class PeerRings:
-    """The callee's device alerts a person."""
-
-
-@dataclass(frozen=True, slots=True)
-class TransferAsked:
-    """Someone asks us to call another target; nothing was done about it."""
-
-    target: str
-
-
-@dataclass(frozen=True, slots=True)
-class ChangeRefused:
-    """A change in mid-call was refused, and why; the call goes on as it was."""
-
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Discard:
-    """An input that fits no row; nothing happened."""
-
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """The call is over.
-
-    Attributes:
-        reason: How it ended.
-        error: What to raise at whoever still waits; None after an orderly conversation.
-        by_us: We ended it.
-    """
-
-    reason: EndReason
-    error: SecurecallError | None
-    by_us: bool
-
-
-Output = (
-    Send
-    | StartMedia
-    | SetGate
-    | SetDirection
-    | Secured
-    | PeerRings
-    | TransferAsked
-    | ChangeRefused
-    | Discard
-    | Finish
-)
 
 _FAILURES: Final[dict[EndReason, type[CallFailed]]] = {
     EndReason.BUSY: Busy,
@@ -335,7 +258,7 @@ class CallMachine:
         talked = self.state is State.ACTIVE and reason is EndReason.HUNG_UP
         error: SecurecallError | None = None if talked else _failure(reason, text, self.state)
         self._enter(Input.OVER)
-        return (SetGate(Gate.CLOSED), Finish(reason, error, by_us=False))
+        return (SetGate(Gate.CLOSED), Finish(reason, error))
 
     # -- what the user does -------------------------------------------------------------------
 
@@ -365,7 +288,7 @@ class CallMachine:
             reason = EndReason.CANCELLED
         error = None if reason is EndReason.HUNG_UP else _failure(reason, "", self.state)
         self._enter(Input.OVER)
-        return (SetGate(Gate.CLOSED), Send(Ended(reason)), Finish(reason, error, by_us=True))
+        return (SetGate(Gate.CLOSED), Send(Ended(reason)), Finish(reason, error))
 
     def confirm_sas(self) -> tuple[Output, ...]:
         """The user compared the words and they were the same.
@@ -457,7 +380,7 @@ class CallMachine:
         if reason is None:
             reason = _reason_of(error)
         self._enter(Input.OVER)
-        return (SetGate(Gate.CLOSED), Send(Ended(reason)), Finish(reason, error, by_us=True))
+        return (SetGate(Gate.CLOSED), Send(Ended(reason)), Finish(reason, error))
 
     def _enter(self, move: Input) -> bool:
         after = NEXT.get((self.state, move))

@@ -1,0 +1,99 @@
+"""What the machine of a call orders its shell to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from securecall.calls.negotiation import Agreement
+from securecall.calls.signaling import Signal
+from securecall.errors import EndReason, SecurecallError
+from securecall.media.description import Direction
+from securecall.policy import Gate, SecurityState
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Hand this signal to the leg."""
+
+    signal: Signal
+
+
+@dataclass(frozen=True, slots=True)
+class StartMedia:
+    """Connect to the peer and run DTLS and the identity handshake; the gate stays closed."""
+
+    agreement: Agreement
+
+
+@dataclass(frozen=True, slots=True)
+class SetGate:
+    """Let media pass, or not, in both directions alike."""
+
+    gate: Gate
+
+
+@dataclass(frozen=True, slots=True)
+class SetDirection:
+    """The peer put us on hold or took us back (RFC 3264 8.4)."""
+
+    direction: Direction
+
+
+@dataclass(frozen=True, slots=True)
+class Secured:
+    """The call's security was computed anew."""
+
+    state: SecurityState
+
+
+@dataclass(frozen=True, slots=True)
+class PeerRings:
+    """The callee's device alerts a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class TransferAsked:
+    """Someone asks us to call another target; nothing was done about it."""
+
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRefused:
+    """A change in mid-call was refused, and why; the call goes on as it was."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """An input that fits no row; nothing happened."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The call is over.
+
+    Attributes:
+        reason: How it ended.
+        error: What to raise at whoever still waits; None after an orderly conversation.
+    """
+
+    reason: EndReason
+    error: SecurecallError | None
+
+
+Output = (
+    Send
+    | StartMedia
+    | SetGate
+    | SetDirection
+    | Secured
+    | PeerRings
+    | TransferAsked
+    | ChangeRefused
+    | Discard
+    | Finish
+)
