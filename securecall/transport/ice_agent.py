@@ -1,7 +1,6 @@
 """Checks pairs of addresses by ICE (RFC 8445), the door of aioice.
 
-aioice checks and nominates. Its sockets are ours, drained like `UdpPath`'s: STUN goes to aioice,
-everything else from a validated address straight to the listeners.
+aioice checks and nominates; its sockets are ours (`transport.ice_socket`).
 """
 
 from __future__ import annotations
@@ -10,17 +9,13 @@ import asyncio
 import ipaddress
 import logging
 import secrets
-import socket
-import struct
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 import aioice
 from aioice import ice as aioice_ice
 from aioice import stun as aioice_stun
-from aioice import turn as aioice_turn
 
 from securecall.errors import ConnectFailed, UsageError
 from securecall.secret import Secret
@@ -32,19 +27,10 @@ from securecall.transport.candidate import (
     candidate_priority,
     hidden_related,
 )
-from securecall.transport.udp import (
-    BURST_GAP,
-    MAX_BURST,
-    MAX_DATAGRAM,
-    Address,
-    Deliverer,
-    PathCounters,
-    bound_socket,
-)
+from securecall.transport.ice_socket import DrainedTransport, IceOwner, SocketProtocol, sender_over
+from securecall.transport.udp import Address, bound_socket
 
 _GATHER_SECONDS: Final = 5.0
-_RELAY_CLIENT: Final = "_TurnTransport__inner_protocol"
-_CHANNEL_DATA: Final = struct.Struct("!HH")  # channel, length (RFC 8656 12.4)
 
 # At INFO and below aioice logs candidates, user names and every packet.
 if logging.getLogger("aioice").level == logging.NOTSET:
@@ -70,28 +56,6 @@ class TurnServer:
     password: Secret = field(repr=False)
     transport: str = "udp"
     tls: bool = False
-
-
-class IceOwner(Protocol):
-    """The path an agent works for."""
-
-    ufrag: str
-    pwd: str
-    validated: set[Address]
-    deliverer: Deliverer
-    counters: PathCounters
-
-    def take(self, datagram: bytes, source: Address) -> None:
-        """Judge by its source what is not STUN."""
-
-    def pair_validated(self, remote: Address) -> None:
-        """Listen to an address from which a check was answered."""
-
-    def pair_selected(self, transmit: Callable[[bytes], None], local: Address) -> None:
-        """Send over the nominated pair."""
-
-    def lost(self, reason: str) -> None:
-        """Learn that the path is gone for good."""
 
 
 class IceAgent(aioice.Connection):
@@ -163,8 +127,8 @@ class IceAgent(aioice.Connection):
         candidates = []
         for number, host in enumerate(hosts):
             sock = bound_socket(host)
-            protocol = _Protocol(self, self._path)
-            transport = _DrainedTransport(sock, protocol, self._path)
+            protocol = SocketProtocol(self, self._path)
+            transport = DrainedTransport(sock, protocol, self._path)
             protocol.connection_made(transport)
             protocol.local_candidate = aioice.Candidate(
                 foundation=self._foundations.of(CandidateKind.HOST, host),
@@ -201,7 +165,7 @@ class IceAgent(aioice.Connection):
         candidate, protocol = await aioice_ice.relayed_candidate(
             component=1,
             hide_related_address=True,
-            protocol_factory=lambda: _Protocol(self, self._path),
+            protocol_factory=lambda: SocketProtocol(self, self._path),
             turn_server=(server.host, server.port),
             turn_username=server.username,
             turn_password=server.password.reveal().decode(),
@@ -225,7 +189,7 @@ class IceAgent(aioice.Connection):
         """Return what sends from the first candidate's socket, without any check."""
         if not self._protocols:
             raise UsageError("gather candidates first")
-        return _sender(self._protocols[0], remote, self._path.counters)
+        return sender_over(self._protocols[0], remote, self._path.counters)
 
     def check_complete(self, pair: aioice_ice.CandidatePair) -> None:
         """Tell the path of a pair that works, and of the one to use."""
@@ -235,7 +199,7 @@ class IceAgent(aioice.Connection):
             chosen = self._nominated.get(1)
             if chosen is not None:
                 self._path.pair_selected(
-                    _sender(chosen.protocol, chosen.remote_addr, self._path.counters),
+                    sender_over(chosen.protocol, chosen.remote_addr, self._path.counters),
                     chosen.local_addr,
                 )
 
@@ -279,170 +243,6 @@ class IceAgent(aioice.Connection):
             except (aioice_stun.TransactionError, TimeoutError):
                 continue
         self._path.lost("consent")
-
-
-class _Protocol(aioice_ice.StunProtocol):
-    """aioice's protocol of one socket; only STUN goes on to it."""
-
-    def __init__(self, connection: IceAgent, path: IceOwner) -> None:
-        super().__init__(connection)
-        self._path = path
-
-    def datagram_received(self, data: bytes | str, addr: tuple[str | int, ...]) -> None:
-        if not isinstance(data, bytes):  # invariant: datagrams are bytes
-            return
-        source = (str(addr[0]), int(addr[1]))
-        if not data or data[0] > 3:
-            self._path.take(data, source)
-            return
-        try:
-            super().datagram_received(data, source)
-        except (ValueError, LookupError, TypeError, AssertionError, struct.error):
-            # Hostile STUN that passes aioice's parser and not its handlers.
-            self._path.counters.unclassified += 1
-
-    def error_received(self, exc: Exception) -> None:
-        self._path.counters.unreachable += 1
-
-
-class _DrainedTransport(asyncio.DatagramTransport):
-    """A socket read by `add_reader`: STUN to the protocol, the peer's media to the listeners."""
-
-    def __init__(self, sock: socket.socket, protocol: _Protocol, path: IceOwner) -> None:
-        super().__init__({"socket": sock, "sockname": sock.getsockname()})
-        self._socket = sock
-        self._protocol = protocol
-        self._path = path
-        self._loop = asyncio.get_running_loop()
-        self._closing = False
-        self._slow: asyncio.Task[object] | None = None
-        self._inner: asyncio.DatagramTransport | None = None
-        try:
-            self._loop.add_reader(sock, self._reader())
-        except NotImplementedError:  # Windows' proactor
-            self._slow = self._loop.create_task(self._open_slow())
-
-    def sendto(self, data: bytes | bytearray | memoryview, addr: object = None) -> None:
-        if self._closing or not isinstance(addr, tuple):
-            return
-        if self._slow is not None:
-            if self._inner is not None:  # else not open yet: lost, as datagrams may be
-                self._inner.sendto(data, addr)
-            return
-        try:
-            self._socket.sendto(data, addr)
-        except ConnectionError:
-            self._path.counters.unreachable += 1
-        except OSError:
-            self._path.counters.unsent += 1
-
-    def sender(self, remote: Address) -> Callable[[bytes], None]:
-        """Return `sendto` for one address, without its checks."""
-        if self._slow is not None:
-            return lambda datagram: self.sendto(datagram, remote)
-        sendto, counters = self._socket.sendto, self._path.counters
-
-        def send(datagram: bytes) -> None:
-            try:
-                sendto(datagram, remote)
-            except ConnectionError:
-                counters.unreachable += 1
-            except OSError:
-                counters.unsent += 1
-
-        return send
-
-    def is_closing(self) -> bool:
-        return self._closing
-
-    def close(self) -> None:
-        if self._closing:
-            return
-        self._closing = True
-        if self._slow is None:
-            self._loop.remove_reader(self._socket)
-            self._socket.close()
-        elif self._inner is not None:
-            self._inner.close()
-        else:
-            self._slow.cancel()
-            self._socket.close()
-        self._loop.call_soon(self._protocol.connection_lost, None)
-
-    abort = close
-
-    async def _open_slow(self) -> None:
-        self._inner, _ = await self._loop.create_datagram_endpoint(
-            lambda: _Forward(self._protocol), sock=self._socket
-        )
-
-    def _reader(self) -> Callable[[], None]:
-        receive, clock = self._socket.recvfrom, self._loop.time
-        deliverer, protocol, counters = self._path.deliverer, self._protocol, self._path.counters
-        validated = self._path.validated
-        last = 0.0
-
-        def readable() -> None:  # see `udp._reader`
-            nonlocal last
-            now = clock()
-            budget = MAX_BURST if now - last < BURST_GAP else 1
-            last = now
-            try:
-                while budget:
-                    budget -= 1
-                    datagram, source = receive(MAX_DATAGRAM)
-                    media = deliverer.media
-                    if (
-                        media is not None
-                        and source[:2] in validated
-                        and datagram
-                        and 127 < datagram[0] < 192
-                    ):
-                        media(datagram)
-                    else:
-                        protocol.datagram_received(datagram, source)
-            except BlockingIOError:
-                pass
-            except ConnectionError:
-                counters.unreachable += 1
-
-        return readable
-
-
-class _Forward(asyncio.DatagramProtocol):
-    """Hands on what the slow path receives; aioice's protocol has its transport already."""
-
-    def __init__(self, protocol: _Protocol) -> None:
-        self._protocol = protocol
-
-    def datagram_received(self, data: bytes, addr: tuple[str | int, ...]) -> None:
-        self._protocol.datagram_received(data, addr)
-
-    def error_received(self, exc: Exception) -> None:
-        self._protocol.error_received(exc)
-
-
-def _sender(
-    protocol: aioice_ice.StunProtocol, remote: Address, counters: PathCounters
-) -> Callable[[bytes], None]:
-    """Return what sends a datagram over this pair."""
-    transport = protocol.transport
-    if isinstance(transport, _DrainedTransport):
-        return transport.sender(remote)
-    # The relay's client: its own `sendto` makes a task for each datagram.
-    client: aioice_turn.TurnClientUdpProtocol = getattr(transport, _RELAY_CLIENT)
-
-    def send(datagram: bytes) -> None:
-        if client.transport.is_closing():
-            counters.unsent += 1
-            return
-        channel = client.peer_to_channel.get(remote)
-        if channel is None or time.time() > client.channel_refresh_at[channel]:
-            transport.sendto(datagram, remote)  # binds a channel first
-        else:
-            client._send(_CHANNEL_DATA.pack(channel, len(datagram)) + datagram)  # noqa: SLF001
-
-    return send
 
 
 def _to_aioice(candidate: Candidate) -> aioice.Candidate:

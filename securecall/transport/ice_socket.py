@@ -1,0 +1,220 @@
+"""Sockets under ICE, drained as `UdpPath`'s is: STUN goes to aioice, media to its listener.
+
+Everything else goes to the path, which judges it by its source.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import time
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import aioice
+from aioice import ice as aioice_ice
+from aioice import turn as aioice_turn
+
+from securecall.transport.udp import (
+    BURST_GAP,
+    MAX_BURST,
+    MAX_DATAGRAM,
+    Address,
+    Deliverer,
+    PathCounters,
+)
+
+_RELAY_CLIENT: Final = "_TurnTransport__inner_protocol"
+_CHANNEL_DATA: Final = struct.Struct("!HH")  # channel, length (RFC 8656 12.4)
+
+
+class IceOwner(Protocol):
+    """The path an agent works for."""
+
+    ufrag: str
+    pwd: str
+    validated: set[Address]
+    deliverer: Deliverer
+    counters: PathCounters
+
+    def take(self, datagram: bytes, source: Address) -> None:
+        """Judge by its source what is not STUN."""
+
+    def pair_validated(self, remote: Address) -> None:
+        """Listen to an address from which a check was answered."""
+
+    def pair_selected(self, transmit: Callable[[bytes], None], local: Address) -> None:
+        """Send over the nominated pair."""
+
+    def lost(self, reason: str) -> None:
+        """Learn that the path is gone for good."""
+
+
+class SocketProtocol(aioice_ice.StunProtocol):
+    """aioice's protocol of one socket; only STUN goes on to it."""
+
+    def __init__(self, connection: aioice.Connection, path: IceOwner) -> None:
+        super().__init__(connection)
+        self._path = path
+
+    def datagram_received(self, data: bytes | str, addr: tuple[str | int, ...]) -> None:
+        """Give STUN to aioice, counting what breaks it, and the rest to the path."""
+        if not isinstance(data, bytes):  # invariant: datagrams are bytes
+            return
+        source = (str(addr[0]), int(addr[1]))
+        if not data or data[0] > 3:
+            self._path.take(data, source)
+            return
+        try:
+            super().datagram_received(data, source)
+        except (ValueError, LookupError, TypeError, AssertionError, struct.error):
+            # Hostile STUN that passes aioice's parser and not its handlers.
+            self._path.counters.unclassified += 1
+
+    def error_received(self, exc: Exception) -> None:
+        """Count an ICMP error."""
+        self._path.counters.unreachable += 1
+
+
+class DrainedTransport(asyncio.DatagramTransport):
+    """A socket read by `add_reader`: STUN to the protocol, the peer's media to the listeners."""
+
+    def __init__(self, sock: socket.socket, protocol: SocketProtocol, path: IceOwner) -> None:
+        super().__init__({"socket": sock, "sockname": sock.getsockname()})
+        self._socket = sock
+        self._protocol = protocol
+        self._path = path
+        self._loop = asyncio.get_running_loop()
+        self._closing = False
+        self._slow: asyncio.Task[object] | None = None
+        self._inner: asyncio.DatagramTransport | None = None
+        try:
+            self._loop.add_reader(sock, self._reader())
+        except NotImplementedError:  # Windows' proactor
+            self._slow = self._loop.create_task(self._open_slow())
+
+    def sendto(self, data: bytes | bytearray | memoryview, addr: object = None) -> None:
+        """Send now, or count the datagram as unsent; never raises."""
+        if self._closing or not isinstance(addr, tuple):
+            return
+        if self._slow is not None:
+            if self._inner is not None:  # else not open yet: lost, as datagrams may be
+                self._inner.sendto(data, addr)
+            return
+        try:
+            self._socket.sendto(data, addr)
+        except ConnectionError:
+            self._path.counters.unreachable += 1
+        except OSError:
+            self._path.counters.unsent += 1
+
+    def sender(self, remote: Address) -> Callable[[bytes], None]:
+        """Return `sendto` for one address, without its checks."""
+        if self._slow is not None:
+            return lambda datagram: self.sendto(datagram, remote)
+        sendto, counters = self._socket.sendto, self._path.counters
+
+        def send(datagram: bytes) -> None:
+            try:
+                sendto(datagram, remote)
+            except ConnectionError:
+                counters.unreachable += 1
+            except OSError:
+                counters.unsent += 1
+
+        return send
+
+    def is_closing(self) -> bool:
+        """Tell whether it was closed."""
+        return self._closing
+
+    def close(self) -> None:
+        """Close the socket; calling again does nothing."""
+        if self._closing:
+            return
+        self._closing = True
+        if self._slow is None:
+            self._loop.remove_reader(self._socket)
+            self._socket.close()
+        elif self._inner is not None:
+            self._inner.close()
+        else:
+            self._slow.cancel()
+            self._socket.close()
+        self._loop.call_soon(self._protocol.connection_lost, None)
+
+    abort = close
+
+    async def _open_slow(self) -> None:
+        self._inner, _ = await self._loop.create_datagram_endpoint(
+            lambda: _Forward(self._protocol), sock=self._socket
+        )
+
+    def _reader(self) -> Callable[[], None]:
+        receive, clock = self._socket.recvfrom, self._loop.time
+        deliverer, protocol, counters = self._path.deliverer, self._protocol, self._path.counters
+        validated = self._path.validated
+        last = 0.0
+
+        def readable() -> None:  # see `udp._reader`
+            nonlocal last
+            now = clock()
+            budget = MAX_BURST if now - last < BURST_GAP else 1
+            last = now
+            try:
+                while budget:
+                    budget -= 1
+                    datagram, source = receive(MAX_DATAGRAM)
+                    media = deliverer.media
+                    if (
+                        media is not None
+                        and source[:2] in validated
+                        and datagram
+                        and 127 < datagram[0] < 192
+                    ):
+                        media(datagram)
+                    else:
+                        protocol.datagram_received(datagram, source)
+            except BlockingIOError:
+                pass
+            except ConnectionError:
+                counters.unreachable += 1
+
+        return readable
+
+
+class _Forward(asyncio.DatagramProtocol):
+    """Hands on what the slow path receives; aioice's protocol has its transport already."""
+
+    def __init__(self, protocol: SocketProtocol) -> None:
+        self._protocol = protocol
+
+    def datagram_received(self, data: bytes, addr: tuple[str | int, ...]) -> None:
+        self._protocol.datagram_received(data, addr)
+
+    def error_received(self, exc: Exception) -> None:
+        self._protocol.error_received(exc)
+
+
+def sender_over(
+    protocol: aioice_ice.StunProtocol, remote: Address, counters: PathCounters
+) -> Callable[[bytes], None]:
+    """Return what sends a datagram over this pair."""
+    transport = protocol.transport
+    if isinstance(transport, DrainedTransport):
+        return transport.sender(remote)
+    # The relay's client: its own `sendto` makes a task for each datagram.
+    client: aioice_turn.TurnClientUdpProtocol = getattr(transport, _RELAY_CLIENT)
+
+    def send(datagram: bytes) -> None:
+        if client.transport.is_closing():
+            counters.unsent += 1
+            return
+        channel = client.peer_to_channel.get(remote)
+        if channel is None or time.time() > client.channel_refresh_at[channel]:
+            transport.sendto(datagram, remote)  # binds a channel first
+        else:
+            client._send(_CHANNEL_DATA.pack(channel, len(datagram)) + datagram)  # noqa: SLF001
+
+    return send
