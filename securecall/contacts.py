@@ -259,13 +259,16 @@ class Contacts:
         return TrustEvent(act=act, address=address, root_fp=root_fp, how=how, unix=_now())
 
     def apply(self, *events: TrustEvent) -> None:
-        """Change trust, all or nothing, durably, with an audit entry each."""
+        """Change trust, all or nothing, durably, with an audit entry for each real change."""
         book = self.book
         entries = []
         for event in events:
-            book, entry = transition(book, event)
-            entries.append(entry)
-        self.store.save_trust(book, tuple(entries))
+            after, entry = transition(book, event)
+            if after != book:  # what was known already is not written again at every call
+                book = after
+                entries.append(entry)
+        if entries:
+            self.store.save_trust(book, tuple(entries))
 
 
 def _now() -> int:

@@ -67,6 +67,7 @@ class Expectation:
         self._bearer = False
         self._merged: Statement | None = None
         self._forked = b""
+        self._news = False
 
     def judge(self, claim: PeerClaim) -> None:
         """Refuse a peer that is not who it has to be; called before our own identity is shown.
@@ -81,6 +82,7 @@ class Expectation:
         merged.device(claim.device.id, unix=_now())
         self._require_alone(claim.root_fp, str(self._address).encode())
         self._merged = merged
+        self._news = verdict.change is not StatementChange.SAME
         if verdict.change is StatementChange.FORK:
             self._forked = claim.statement.raw
         held = _MergedClaim(statement=merged, own_address=claim.own_address)
@@ -196,7 +198,7 @@ class Expectation:
             contacts.apply(*more)
 
     def _remember_statement(self) -> None:
-        if self._merged is not None:
+        if self._merged is not None and self._news:
             self._contacts.store.save_known_statement(self._merged, forked=self._forked)
 
     def _require_judgement(self) -> Judgement:

@@ -237,3 +237,16 @@ def test_files_wait_while_words_are_compared(tmp_path):
                     assert await loudest(answer, 40) > 1000
 
     asyncio.run(main())
+
+
+def test_a_call_that_teaches_nothing_new_writes_nothing(tmp_path):
+    async def main() -> None:
+        async with people(tmp_path) as (alice, bob):
+            for _ in range(2):
+                await talk(alice, bob)
+            stores = [alice.contacts.store, bob.contacts.store]
+            before = [store.generation for store in stores]
+            await talk(alice, bob)
+            assert [store.generation for store in stores] == before
+
+    asyncio.run(main())
