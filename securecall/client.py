@@ -41,7 +41,7 @@ from securecall.keys.trust import How
 from securecall.media.description import Description
 from securecall.media.endpoints import AudioSource
 from securecall.media.engine import Clock
-from securecall.policy import Limits, Policy, SecurityLevel, floor_for
+from securecall.policy import Policy, SecurityLevel, floor_for
 from securecall.secret import Secret
 from securecall.sip.connections import SipServer
 from securecall.sip.signaling import SipSignaling
@@ -53,6 +53,8 @@ log = logging.getLogger("securecall.client")
 
 DEFAULT_PORT = 5061
 TICKET_SECONDS = 7 * 86_400
+MOST_RINGING = 5  # calls of strangers at one time
+ENOUGH_BURNED_GUESSES = 32  # with one address in 24 hours: the application is warned
 
 
 def open(  # noqa: A001 - `securecall.open` reads as it should
@@ -460,7 +462,7 @@ class Client:
     def _on_leg(self, account: _Account, leg: IncomingLeg) -> None:
         policy, contacts = self.policy, self.contacts
         ringing = sum(1 for call in self._calls if call.state is State.ALERTING)
-        if len(self._calls) >= policy.max_calls or ringing >= Limits().ringing:
+        if len(self._calls) >= policy.max_calls or ringing >= MOST_RINGING:
             leg.send(Ended(EndReason.BUSY))
             self._tell(CallMissed(leg.remote.short, "too many calls at once"))
             return
@@ -528,7 +530,7 @@ class Client:
 
     def _guess_burned(self, address: Address) -> None:
         failures = self.contacts.count_burned_guess(address)
-        if failures >= Limits().warned_failures:
+        if failures >= ENOUGH_BURNED_GUESSES:
             self._tell(GuessesWarning(address.short, failures))
 
     def _running_clock(self) -> Clock:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from securecall.errors import DowngradeError, PolicyRefused, Reason, UsageError
 from securecall.keys.trust import TrustState
@@ -304,14 +304,3 @@ def decide(state: SecurityState, floor: Floor) -> Gate:
     raise PolicyRefused(
         f"the call reached {state.level.name} ({state.reason}); {floor.minimum.name} is required"
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Named limits on what strangers can make us hold."""
-
-    ringing: int = 5
-    fingerprints: int = 8
-    media_lines: int = 8
-    candidates: int = 64
-    warned_failures: int = field(default=32)

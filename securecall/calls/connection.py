@@ -21,7 +21,7 @@ from securecall.media.endpoints import AudioSink, AudioSource
 from securecall.media.engine import AudioSession, AudioStatistics, Clock
 from securecall.policy import Gate, Policy
 from securecall.rtp.sframe import IntegrityAlarm, SframeReceiver, SframeSender
-from securecall.rtp.srtp import SrtpProfile, SrtpSession
+from securecall.rtp.srtp import FIRST_SEQUENCES, SrtpProfile, SrtpSession
 from securecall.transport.dtls import DtlsCertificate
 from securecall.transport.ice import IcePath
 from securecall.transport.route import own_host_towards
@@ -396,7 +396,7 @@ class MediaConnection:
             codec=agreement.codec,
             receive_codecs=agreement.receive,
             ssrc=self._ssrc,
-            sequence=secrets.randbits(15),
+            sequence=secrets.randbelow(FIRST_SEQUENCES),
             timestamp=secrets.randbits(31),
             cname=self._cname,
             mid=agreement.mid,

@@ -17,10 +17,11 @@ from securecall.media.description import (
     MediaDescription,
     Setup,
 )
-from securecall.policy import Limits
 
 PROTOCOL = "UDP/TLS/RTP/SAVPF"
 IDENTITY_HINT = "1"
+MOST_MEDIA_LINES = 8
+MOST_FINGERPRINTS = 8  # of one m-line
 
 # Static numbers for G.711 (RFC 3551 6), dynamic ones for the rest.
 _KNOWN = {
@@ -119,7 +120,7 @@ def require_acceptable_offer(offer: Description) -> MediaDescription:
         SecurityError: the offer asks for media without keys made at the endpoints.
         Incompatible: there is no audio to talk about, or its numbers cannot be meant.
     """
-    if len(offer.media) > Limits().media_lines:
+    if len(offer.media) > MOST_MEDIA_LINES:
         raise Incompatible("the offer has more media lines than a call can have")
     audio = offer.audio
     if audio is None:
@@ -285,7 +286,7 @@ def _require_keys(media: MediaDescription) -> None:
         )
     if media.keying is not Keying.DTLS_SRTP:
         raise SecurityError("the peer wants unencrypted media", reason=Reason.NO_ENCRYPTION)
-    if len(media.fingerprints) > Limits().fingerprints:
+    if len(media.fingerprints) > MOST_FINGERPRINTS:
         raise SecurityError(
             "more certificate fingerprints than can be meant", reason=Reason.FINGERPRINT_MISMATCH
         )

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from securecall.calls.machine import State
-from securecall.policy import Limits
+from securecall.client import MOST_RINGING
 from securecall.testing.bus import SignalBus
 from tests.attacks.calls.cast import GUARD_SECONDS
 from tests.attacks.calls.on_a_bus import BOB, people
@@ -16,10 +16,10 @@ from tests.attacks.calls.on_a_bus import BOB, people
 def test_calls_that_gave_up_are_not_kept_for_an_application_that_does_not_look(tmp_path):
     async def main():
         async with asyncio.timeout(GUARD_SECONDS), people(tmp_path, SignalBus()) as (alice, bob):
-            for _ in range(3 * Limits().ringing):
+            for _ in range(3 * MOST_RINGING):
                 async with alice.call(BOB) as call:
                     await call.ringing()
-            assert bob._incoming.qsize() <= Limits().ringing
+            assert bob._incoming.qsize() <= MOST_RINGING
             async with alice.call(BOB):
                 ring = await bob.next_call()  # the one that still rings is found
                 assert not ring.over
