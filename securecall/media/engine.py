@@ -127,7 +127,6 @@ class AudioSession:
         self._gate = Gate.CLOSED
         self._source: AudioSource | None = None
         self._sinks: tuple[AudioSink, ...] = ()
-        self._sent_sinks: tuple[AudioSink, ...] = ()
         self.muted = False
         self._ticks = 0
         self._packets_sent = self._bytes_sent = 0
@@ -178,19 +177,9 @@ class AudioSession:
         """Deliver what is received to `sink` too."""
         self._sinks = (*self._sinks, sink)
 
-    def add_sent_sink(self, sink: AudioSink) -> None:
-        """Deliver what is sent to `sink`, as it is sent: silence while muted."""
-        self._sent_sinks = (*self._sent_sinks, sink)
-
     def remove_sink(self, sink: AudioSink) -> None:
         """Deliver nothing more to `sink`; nothing happens if it is not one."""
         self._sinks = tuple(s for s in self._sinks if s is not sink)
-        self._sent_sinks = tuple(s for s in self._sent_sinks if s is not sink)
-
-    @property
-    def send_rate(self) -> int:
-        """Hz of the sound that the source is asked for."""
-        return self._rate
 
     def mute(self, *, muted: bool = True) -> None:
         """Send silence instead of the source, in packets of the same size; or the source again."""
@@ -216,7 +205,7 @@ class AudioSession:
         if self._source is not None:
             self._source.discard()  # wakes a writer who waits for room
             self._source = None
-        self._sinks = self._sent_sinks = ()
+        self._sinks = ()
         self._srtp.close()
         self._protect, self._unprotect = self._srtp.protect, self._srtp.unprotect
 
@@ -306,8 +295,6 @@ class AudioSession:
                 pcm = self._silence
         else:
             pcm = self._silence
-        if self._sent_sinks:
-            self._deliver(self._sent_sinks, pcm, self._rate, self._packets_sent)
         payload = self._encode(pcm)
         if self._seal is not None:
             payload = self._seal(payload, self._metadata)

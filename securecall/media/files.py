@@ -112,8 +112,8 @@ class Recorder:
     """Writes what it is given to a 16-bit WAV file that is valid after every second.
 
     A sink for the received sound. With `both` the file is stereo: received left, sent right, where
-    `sent` is the sink for the latter (`AudioSession.add_sent_sink`). The file is made for its owner
-    alone (mode 600) at the first sound, at that sound's rate; sound of another rate is resampled.
+    `sent` is the sink for the latter. The file is made for its owner alone (mode 600) at the first
+    sound, at that sound's rate; sound of another rate is resampled.
     Recording a person without asking is a crime in many places; asking is the application's duty.
 
     Attributes:

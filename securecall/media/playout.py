@@ -101,10 +101,6 @@ class Playout:
         self._need = decoder.rate // 50 * 2
         return decoder
 
-    def accepts(self, payload_type: int) -> bool:
-        """Say whether this payload type was agreed."""
-        return payload_type in self._codecs
-
     def push(
         self, ssrc: int, sequence: int, timestamp: int, payload_type: int, data: bytes, now: float
     ) -> None:

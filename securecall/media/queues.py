@@ -17,8 +17,8 @@ class PcmInput:
     """A source that the application fills: `await write(frame)`.
 
     Holds `capacity` seconds; a writer who is ahead waits. Frames may have any length, rate and
-    number of channels; those of the codec's rate (`AudioSession.send_rate`) cost nothing to
-    convert. A tick that finds less than it needs is silent and leaves the rest for the next.
+    number of channels; those of the codec's rate cost nothing to convert. A tick that finds less
+    than it needs is silent and leaves the rest for the next.
 
     Attributes:
         held: Seconds written and not sent yet.

@@ -89,7 +89,6 @@ class JitterCounters:
         lost: Given up, whether they came later or not.
         late: Came after they were given up; part of `lost`.
         duplicates: Came twice.
-        recoverable: Given up with the following packet at hand.
         waits: Pulls that found nothing to play.
         hurried: Times two packets were to be played in the time of one.
         skipped: Dropped to catch up after a burst.
@@ -101,7 +100,6 @@ class JitterCounters:
     lost: int = 0
     late: int = 0
     duplicates: int = 0
-    recoverable: int = 0
     waits: int = 0
     hurried: int = 0
     skipped: int = 0
@@ -405,7 +403,6 @@ class JitterBuffer:
         following = self._ring[self._next & _MASK]
         if following is None or following.sequence != self._next:
             return _LOST
-        self.counters.recoverable += 1
         return Missing(following)
 
     def _wait(self, now: float) -> Empty:

@@ -35,7 +35,6 @@ _PARAMS = (
 _PARAM: Final = re.compile(
     rf"[ \t]*+;[ \t]*+({_TOKEN}++)(?:[ \t]*+=[ \t]*+([A-Za-z0-9\-.!%*_+`'~\[\]:/]++|{_QUOTED}))?+"
 )
-_TAIL: Final = re.compile(rf"({_PARAMS})[ \t]*+$")
 _COMMA: Final = re.compile(r"[ \t]*+(?:,[ \t]*+|$)")
 # a display name ends where "<" begins
 _NAME_ADDR: Final = re.compile(
@@ -258,15 +257,6 @@ def parse_cseq(text: str) -> CSeq:
         if number <= _LARGEST_CSEQ:
             return _made(CSeq, (number, method))
     raise SipError(f"CSeq is malformed: {text[:60]!r}", rule="RFC 3261 20.16")
-
-
-def parse_value_with_params(text: str, what: str) -> tuple[str, Params]:
-    """Read a field such as Content-Type: a value in lower case, then parameters."""
-    head, _, _ = text.partition(";")
-    found = _TAIL.match(text, len(head))
-    if found is None:
-        raise SipError(f"{what} is malformed: {text[:60]!r}", rule="RFC 3261 25.1")
-    return head.strip(" \t").lower(), parse_params(found[1])
 
 
 def split_tokens(text: str, what: str) -> list[str]:

@@ -174,16 +174,6 @@ class Store:
             raise UsageError("a new statement needs a higher sequence number")
         self._rows.write((("identity", "statement", raw), ("identity", "seq", str(seq).encode())))
 
-    def save_device(self, device: DeviceKey) -> None:
-        """Replace this device's key."""
-        self._rows.write(
-            (
-                ("identity", "device-id", device.id.encode()),
-                ("identity", "device-seed", device.seed.reveal()),
-            )
-        )
-        self.device = device
-
     # -- trust ------------------------------------------------------------------------------------
 
     @property

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import wave
 
-from securecall.media.codecs import OPUS, PCMU
-from securecall.media.endpoints import PcmInput, PcmOutput, Recorder, ToneSource
+from securecall.media.codecs import PCMU
+from securecall.media.endpoints import PcmInput, PcmOutput, ToneSource
 from securecall.media.engine import AudioSession, Clock, Gate
 from securecall.media.frames import AudioFrame, rms_dbfs
 from securecall.rtp.sframe import SframeReceiver, SframeSender
@@ -74,26 +73,3 @@ def test_what_one_application_writes_the_other_reads():
         assert sessions[1].statistics().forged == 0
 
     asyncio.run(asyncio.wait_for(scenario(), 30))
-
-
-def test_a_stereo_recording_of_a_call_has_both_voices(tmp_path):
-    async def scenario():
-        sessions, paths = await connected(OPUS)
-        recorder = Recorder(tmp_path / "call.wav", both=True)
-        sessions[0].add_sink(recorder)
-        sessions[0].add_sent_sink(recorder.sent)
-        sessions[0].source = ToneSource(440.0, dbfs=-12.0)
-        sessions[1].source = ToneSource(880.0, dbfs=-24.0)
-        while recorder.seconds < 0.6:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
-        await close(sessions, paths)
-        recorder.close()
-
-    asyncio.run(asyncio.wait_for(scenario(), 30))
-    with wave.open(str(tmp_path / "call.wav")) as file:
-        assert (file.getnchannels(), file.getframerate()) == (2, 48000)
-        file.setpos(14400)
-        pcm = memoryview(file.readframes(9600)).cast("h")
-    received, sent = (bytes(pcm[side::2].tobytes()) for side in (0, 1))
-    assert abs(rms_dbfs(received) + 24) < 3
-    assert abs(rms_dbfs(sent) + 12) < 3

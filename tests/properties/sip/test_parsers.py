@@ -113,7 +113,6 @@ def test_any_text_is_a_value_or_a_protocol_error(text):
         grammar.parse_cseq,
         lambda t: grammar.parse_name_addr(t, "From"),
         lambda t: grammar.parse_name_addr_list(t, "Contact"),
-        lambda t: grammar.parse_value_with_params(t, "Content-Type"),
         lambda t: grammar.split_tokens(t, "Require"),
     ):
         with contextlib.suppress(ProtocolError):

@@ -74,15 +74,6 @@ def test_own_statement_and_its_number_only_grow(folder):
     again.close()
 
 
-def test_a_new_device_key_replaces_the_old_one(folder):
-    store = Store.create(folder, passphrase(), cost=MINIMUM_COST)
-    store.save_device(device_key(5, "phone"))
-    store.close()
-    again = reopen(folder)
-    assert (again.device.id, again.device.public) == ("phone", device_key(5).public)
-    again.close()
-
-
 def test_trust_is_kept_with_who_when_and_how(folder):
     store = make_store(folder)
     change(store, Act.RAISE_FLOOR, How.USER)
