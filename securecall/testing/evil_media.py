@@ -26,13 +26,13 @@ from securecall.rtp.packet import split_rtp
 from securecall.rtp.sframe import SframeReceiver, SframeSender, rtp_metadata
 from securecall.rtp.srtp import SrtpProfile, SrtpSession
 from securecall.secret import Secret
+from securecall.testing.classify import Kind, classify
 from securecall.testing.evil_link import (
     EvilLink,
     Keys,
     Relayed,
     Spoke,
 )
-from securecall.transport.classify import Kind, classify
 from securecall.transport.dtls import DtlsCertificate
 from securecall.transport.udp import UdpPath
 

@@ -25,8 +25,8 @@ from securecall.sip.connections import SipServer
 from securecall.sip.signaling import SipSignaling
 from securecall.store.sqlite import Store
 from securecall.store.vault import MINIMUM_COST
+from securecall.testing.classify import Kind, classify
 from securecall.testing.mallory import Mallory
-from securecall.transport.classify import Kind, classify
 
 PROVIDER = "provider.test"
 ALICE_HERTZ, BOB_HERTZ = 440.0, 1000.0

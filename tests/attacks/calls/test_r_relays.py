@@ -12,8 +12,8 @@ from securecall.media.endpoints import ToneSource
 from securecall.policy import Policy
 from securecall.rtp.packet import rtp_header
 from securecall.secret import Secret
+from securecall.testing.classify import Kind, classify
 from securecall.testing.mallory import Mode
-from securecall.transport.classify import Kind, classify
 from tests.attacks.calls.cast import ALICE_HERTZ, PLAIN, loudness, stage
 
 SILENCE = b"\xff" * 160

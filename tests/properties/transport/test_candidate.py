@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from securecall.transport.candidate import Candidate, is_usable
-from securecall.transport.classify import Kind, classify
 
 candidates = st.builds(
     Candidate,
@@ -27,8 +26,3 @@ def test_only_a_real_unicast_address_and_port_is_ever_checked(candidate, loopbac
         assert not (address.is_multicast or address.is_unspecified)
         assert loopback or not address.is_loopback
         assert 0 < candidate.port < 65536
-
-
-@given(st.binary(max_size=4))
-def test_any_datagram_has_a_kind(datagram):
-    assert classify(datagram) in Kind

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from securecall.transport.classify import Kind, classify, is_rtcp
+from securecall.testing.classify import Kind, classify, is_rtcp
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,8 @@ def test_short_datagrams_are_classified_without_reading_beyond():
     assert classify(b"") is Kind.UNKNOWN
     assert classify(b"\x80") is Kind.RTP
     assert not is_rtcp(b"\x80")
+
+
+def test_every_first_byte_has_a_kind():
+    pairs = [bytes((first, second)) for first in range(256) for second in (0, 200)]
+    assert {classify(pair) for pair in pairs} == {*Kind}
