@@ -14,10 +14,7 @@ from hmac import digest as hmac_digest
 from typing import Final, NoReturn
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import hashes, hmac
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.constant_time import bytes_eq
 
 from securecall.errors import ProtocolError, UsageError
 from securecall.secret import Secret
@@ -33,25 +30,12 @@ ALARM_RATE: Final = 0.05
 
 _MAX_KIDS: Final = 256
 _MAX_U64: Final = 2**64 - 1
+_SUITE: Final = 0x0005  # AES_256_GCM_SHA512_128 (RFC 9605 8.1), the only one: nothing to negotiate
+_KEY_LENGTH: Final = 32
 _NONCE_LENGTH: Final = 12
 _RULE: Final = "RFC 9605 4.4.4"
 
 _Crypt = Callable[[bytes, bytes, bytes], bytes]
-
-
-class SframeSuite(enum.IntEnum):
-    """Cipher suites (RFC 9605 8.1); calls of this library use AES_256_GCM_SHA512_128."""
-
-    AES_128_CTR_HMAC_SHA256_80 = 0x0001
-    AES_128_CTR_HMAC_SHA256_64 = 0x0002
-    AES_128_CTR_HMAC_SHA256_32 = 0x0003
-    AES_128_GCM_SHA256_128 = 0x0004
-    AES_256_GCM_SHA512_128 = 0x0005
-
-    @property
-    def tag_length(self) -> int:
-        """Bytes of the authentication tag."""
-        return _TAG_LENGTHS[self]
 
 
 class SframeFailure(enum.StrEnum):
@@ -104,24 +88,19 @@ class SframeSender:
     So it cannot be copied, reset or serialised.
     """
 
-    __slots__ = ("_counter", "_encrypt", "_kid", "_salt", "kid", "suite")
+    __slots__ = ("_counter", "_encrypt", "_kid", "_salt", "kid")
 
-    def __init__(
-        self,
-        base_key: Secret,
-        kid: int,
-        suite: SframeSuite = SframeSuite.AES_256_GCM_SHA512_128,
-    ) -> None:
+    def __init__(self, base_key: Secret, kid: int) -> None:
         """Derive the key of this KID from the call's base key.
 
         Raises:
             UsageError: the KID does not fit 64 bits.
         """
-        self._encrypt, _, self._salt = _derive(suite, kid, base_key)
+        cipher, self._salt = _derive(kid, base_key)
+        self._encrypt = cipher.encrypt
         self._counter = 0
         self._kid = kid if kid < 8 else None
         self.kid = kid
-        self.suite = suite
 
     @property
     def sealed(self) -> int:
@@ -154,7 +133,7 @@ class SframeSender:
         raise UsageError("an SframeSender is never serialised: its nonces would repeat")
 
     def __repr__(self) -> str:
-        return f"SframeSender(kid={self.kid}, {self.suite.name}, sealed={self._counter})"
+        return f"SframeSender(kid={self.kid}, sealed={self._counter})"
 
 
 class SframeReceiver:
@@ -163,7 +142,6 @@ class SframeReceiver:
     Attributes:
         opened: Packets opened so far.
         failures: Packets refused so far, by cause; each cause has an entry.
-        suite: The cipher suite of all keys.
     """
 
     __slots__ = (
@@ -173,11 +151,9 @@ class SframeReceiver:
         "_period_start",
         "failures",
         "opened",
-        "suite",
     )
 
-    def __init__(self, suite: SframeSuite = SframeSuite.AES_256_GCM_SHA512_128) -> None:
-        self.suite = suite
+    def __init__(self) -> None:
         self.opened = 0
         self.failures = dict.fromkeys(SframeFailure, 0)
         self._keys: dict[int, _Stream] = {}
@@ -196,8 +172,8 @@ class SframeReceiver:
             raise UsageError(f"KID {kid} has a key; KIDs are never reused")
         if len(self._keys) >= _MAX_KIDS:
             raise UsageError(f"more than {_MAX_KIDS} KIDs")
-        _, decrypt, salt = _derive(self.suite, kid, base_key)
-        self._keys[kid] = _Stream(decrypt, salt)
+        cipher, salt = _derive(kid, base_key)
+        self._keys[kid] = _Stream(cipher.decrypt, salt)
 
     def open(self, sealed: bytes, metadata: bytes = b"") -> bytes:
         """Return the payload of an SFrame ciphertext.
@@ -332,70 +308,21 @@ class _Stream:
 
 
 _WINDOW_MASK: Final = (1 << WINDOW) - 1
-_TAG_LENGTHS: Final = {
-    SframeSuite.AES_128_CTR_HMAC_SHA256_80: 10,
-    SframeSuite.AES_128_CTR_HMAC_SHA256_64: 8,
-    SframeSuite.AES_128_CTR_HMAC_SHA256_32: 4,
-    SframeSuite.AES_128_GCM_SHA256_128: 16,
-    SframeSuite.AES_256_GCM_SHA512_128: 16,
-}
-_KEY_LENGTHS: Final = {
-    SframeSuite.AES_128_GCM_SHA256_128: 16,
-    SframeSuite.AES_256_GCM_SHA512_128: 32,
-}
-_CTR_KEY_LENGTH: Final = 16
-_HMAC_KEY_LENGTH: Final = 32
 
 
-def _derive(suite: SframeSuite, kid: int, base_key: Secret) -> tuple[_Crypt, _Crypt, int]:
-    """Return encrypt, decrypt and the salt as a number (RFC 9605 4.4.2)."""
+def _derive(kid: int, base_key: Secret) -> tuple[AESGCM, int]:
+    """Return the cipher of a KID and its salt as a number (RFC 9605 4.4.2)."""
     if not 0 <= kid <= _MAX_U64:
         raise UsageError(f"KID {kid} does not fit 64 bits")
-    hash_name = "sha512" if suite is SframeSuite.AES_256_GCM_SHA512_128 else "sha256"
-    tail = kid.to_bytes(8) + suite.to_bytes(2)
+    tail = kid.to_bytes(8) + _SUITE.to_bytes(2)
     # HKDF (RFC 5869) of one-shot HMACs; `cryptography`'s costs ten times that, for 16 keys a call.
-    secret = hmac_digest(b"", base_key.reveal(), hash_name)
+    secret = hmac_digest(b"", base_key.reveal(), "sha512")
 
     def expand(label: bytes, length: int) -> bytes:
-        info = b"SFrame 1.0 Secret " + label + tail
-        block = output = hmac_digest(secret, info + b"\x01", hash_name)
-        if length > len(block):  # two blocks are the most any suite takes
-            output += hmac_digest(secret, block + info + b"\x02", hash_name)
-        return output[:length]
+        # one block, of 64 bytes, is enough for a key or a salt
+        return hmac_digest(secret, b"SFrame 1.0 Secret " + label + tail + b"\x01", "sha512")[
+            :length
+        ]
 
-    salt = int.from_bytes(expand(b"salt ", _NONCE_LENGTH))
-    if suite in _KEY_LENGTHS:
-        gcm = AESGCM(expand(b"key ", _KEY_LENGTHS[suite]))
-        return gcm.encrypt, gcm.decrypt, salt
-    key = expand(b"key ", _CTR_KEY_LENGTH + _HMAC_KEY_LENGTH)
-    encrypt, decrypt = _ctr_hmac(key[:_CTR_KEY_LENGTH], key[_CTR_KEY_LENGTH:], _TAG_LENGTHS[suite])
-    return encrypt, decrypt, salt
-
-
-def _ctr_hmac(key: bytes, auth_key: bytes, tag_length: int) -> tuple[_Crypt, _Crypt]:
-    """Return the AEAD made of AES-CTR and HMAC-SHA-256 (RFC 9605 4.5.1)."""
-
-    def tag(nonce: bytes, ciphertext: bytes, aad: bytes) -> bytes:
-        mac = hmac.HMAC(auth_key, hashes.SHA256())
-        for number in (len(aad), len(ciphertext), tag_length):
-            mac.update(number.to_bytes(8))
-        mac.update(nonce + aad + ciphertext)
-        return mac.finalize()[:tag_length]
-
-    def crypt(nonce: bytes, data: bytes) -> bytes:
-        context = Cipher(algorithms.AES(key), modes.CTR(nonce + bytes(4))).encryptor()
-        return context.update(data) + context.finalize()
-
-    def encrypt(nonce: bytes, payload: bytes, aad: bytes) -> bytes:
-        ciphertext = crypt(nonce, payload)
-        return ciphertext + tag(nonce, ciphertext, aad)
-
-    def decrypt(nonce: bytes, data: bytes, aad: bytes) -> bytes:
-        if len(data) < tag_length:
-            raise InvalidTag
-        ciphertext, received = data[:-tag_length], data[-tag_length:]
-        if not bytes_eq(tag(nonce, ciphertext, aad), received):
-            raise InvalidTag
-        return crypt(nonce, ciphertext)
-
-    return encrypt, decrypt
+    cipher = AESGCM(expand(b"key ", _KEY_LENGTH))
+    return cipher, int.from_bytes(expand(b"salt ", _NONCE_LENGTH))

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 
-import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from securecall.rtp.sframe import (
     SframeReceiver,
     SframeSender,
-    SframeSuite,
     build_header,
     parse_header,
 )
@@ -32,16 +30,15 @@ def test_all_headers_of_c1():
         assert parse_header(encoded) == (row["kid"], row["ctr"], len(encoded))
 
 
-@pytest.mark.parametrize("suite", SframeSuite)
-def test_sealing_and_opening_of_c3(suite):
-    row = next(v for v in data()["sframe"] if v["cipher_suite"] == suite)
+def test_sealing_and_opening_of_c3():
+    row = next(v for v in data()["sframe"] if v["cipher_suite"] == 5)  # the only suite
     base_key = Secret(bytes.fromhex(row["base_key"]))
     plain, metadata = bytes.fromhex(row["pt"]), bytes.fromhex(row["metadata"])
-    receiver = SframeReceiver(suite)
+    receiver = SframeReceiver()
     receiver.add_key(row["kid"], base_key)
     assert receiver.open(bytes.fromhex(row["ct"]), metadata) == plain
     # The counter cannot be set, so the sender gets there by sealing.
-    sender = SframeSender(base_key, row["kid"], suite)
+    sender = SframeSender(base_key, row["kid"])
     while sender.sealed < row["ctr"]:
         sender.seal(b"")
     assert sender.seal(plain, metadata).hex() == row["ct"]
