@@ -319,10 +319,9 @@ def _derive(kid: int, base_key: Secret) -> tuple[AESGCM, int]:
     secret = hmac_digest(b"", base_key.reveal(), "sha512")
 
     def expand(label: bytes, length: int) -> bytes:
-        # one block, of 64 bytes, is enough for a key or a salt
-        return hmac_digest(secret, b"SFrame 1.0 Secret " + label + tail + b"\x01", "sha512")[
-            :length
-        ]
+        # The first block, of 64 bytes, is enough for a key or a salt.
+        info = b"SFrame 1.0 Secret " + label + tail
+        return hmac_digest(secret, info + b"\x01", "sha512")[:length]
 
     cipher = AESGCM(expand(b"key ", _KEY_LENGTH))
     return cipher, int.from_bytes(expand(b"salt ", _NONCE_LENGTH))
