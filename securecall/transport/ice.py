@@ -112,7 +112,6 @@ class IcePath:
         remote_pwd: str,
         candidates: Iterable[Candidate],
         *,
-        controlling: bool | None = None,
         remote_lite: bool = False,
         timeout: float = 15.0,
     ) -> None:
@@ -126,7 +125,6 @@ class IcePath:
             remote_ufrag: The peer's user name fragment.
             remote_pwd: The peer's password.
             candidates: The peer's candidates.
-            controlling: Overrides what was given at the start.
             remote_lite: Whether the peer said a=ice-lite.
             timeout: Seconds to try.
 
@@ -136,13 +134,11 @@ class IcePath:
         """
         if not (_UFRAG.match(remote_ufrag) and _PWD.match(remote_pwd)):
             raise ProtocolError("ice-ufrag or ice-pwd malformed", rule="RFC 8839 5.4")
-        agent = self._agent
-        if controlling is not None:
-            agent.ice_controlling = controlling
         loopback = ipaddress.ip_address(self.local[0]).is_loopback
         looked_at = itertools.islice(candidates, 4 * MAX_CANDIDATES)
         usable = [c for c in looked_at if is_usable(c, loopback=loopback)][:MAX_CANDIDATES]
-        await agent.check(usable, (remote_ufrag, remote_pwd), lite=remote_lite, timeout=timeout)
+        credentials = (remote_ufrag, remote_pwd)
+        await self._agent.check(usable, credentials, lite=remote_lite, timeout=timeout)
         self._complete = True
         self.deliverer.release(self.validated.__contains__)
         self.deliverer.forget()
