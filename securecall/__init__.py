@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from securecall.errors import IdentityChanged as IdentityChanged
     from securecall.errors import IdentityMismatch as IdentityMismatch
     from securecall.errors import Incompatible as Incompatible
+    from securecall.errors import ListenFailed as ListenFailed
     from securecall.errors import LocalError as LocalError
     from securecall.errors import NetworkError as NetworkError
     from securecall.errors import NoAnswer as NoAnswer
@@ -71,8 +72,8 @@ _HOMES = {
     "contacts": "Contact",
     "errors": (
         "Busy CallFailed Cancelled CertificateError ConnectFailed Declined DeviceError "
-        "DowngradeError EndReason IdentityChanged IdentityMismatch Incompatible LocalError "
-        "NetworkError NoAnswer PeerVanished PolicyRefused ProtocolError Reason SecurecallError "
+        "DowngradeError EndReason IdentityChanged IdentityMismatch Incompatible ListenFailed "
+        "LocalError NetworkError NoAnswer PeerVanished PolicyRefused ProtocolError Reason SecurecallError "
         "SecurityError StoreCorrupt TicketRefused Unreachable Unsupported UsageError "
         "WrongPassphrase"
     ),

@@ -232,5 +232,9 @@ class StoreCorrupt(LocalError):
     """The key store was damaged or altered; nothing of it was used."""
 
 
+class ListenFailed(LocalError):
+    """The address and port calls were to come in on cannot be used."""
+
+
 class DeviceError(LocalError):
     """A microphone, speaker or file could not be used."""

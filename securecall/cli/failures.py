@@ -7,11 +7,13 @@ from securecall.errors import (
     ConnectFailed,
     DeviceError,
     EndReason,
+    ListenFailed,
     LocalError,
     NetworkError,
     ProtocolError,
     Reason,
     SecurityError,
+    StoreCorrupt,
     UsageError,
     WrongPassphrase,
 )
@@ -63,7 +65,9 @@ _HINTS = (
     (WrongPassphrase, "Try again; without the passphrase nobody can open the keys."),
     (DeviceError, "Check the file or the device."),
     (NoIdentity, "Make one: securecall init"),
-    (LocalError, "Check the folder (--home) and its permissions."),
+    (StoreCorrupt, "Put a copy of the folder back; nothing in it was used or changed."),
+    (ListenFailed, "Another program may hold that port: choose one with --port."),
+    (LocalError, "Check that file or folder, and its permissions."),
     (UsageError, "See: securecall --help"),
 )
 _STOP = "Do not go on. Reach this person another way and compare keys."

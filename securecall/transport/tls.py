@@ -25,7 +25,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives import serialization
 
-from securecall.errors import CertificateError, ConnectFailed, LocalError
+from securecall.errors import CertificateError, ConnectFailed, ListenFailed, LocalError
 from securecall.transport.dtls_certificate import DtlsCertificate
 from securecall.transport.origin import origin_of
 
@@ -425,7 +425,7 @@ def _listen(
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         sock = socket.create_server((host, port), family=family, backlog=128)
     except OSError as e:
-        raise LocalError(f"cannot listen on {host}:{port}: {e.strerror}") from e
+        raise ListenFailed(f"cannot listen on {host}:{port}: {_in_words(e)}") from e
     sock.setblocking(False)  # noqa: FBT003 - a positional of the socket module
     return Listener(sock, context, accept, direct=direct, origin=origin)
 

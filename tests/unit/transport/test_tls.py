@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from securecall.errors import CertificateError, ConnectFailed, LocalError
+from securecall.errors import CertificateError, ConnectFailed, ListenFailed, LocalError
 from securecall.transport import tls
 from securecall.transport.tls import PemPair, TlsConnection
 
@@ -373,3 +373,15 @@ def test_files_that_cannot_be_used_are_local_errors(tmp_path):
             tls.client_context(path)
         with pytest.raises(LocalError):
             tls.server_context(PemPair(certificate=path))
+
+
+def test_a_port_somebody_holds_is_named_as_such():
+    async def main() -> None:
+        first = await tls.listen_direct("127.0.0.1", 0, nothing)
+        try:
+            with pytest.raises(ListenFailed, match="address already in use"):
+                await tls.listen_direct(*first.address, nothing)
+        finally:
+            await first.close()
+
+    asyncio.run(main())
