@@ -73,9 +73,9 @@ _HOMES = {
     "errors": (
         "Busy CallFailed Cancelled CertificateError ConnectFailed Declined DeviceError "
         "DowngradeError EndReason IdentityChanged IdentityMismatch Incompatible ListenFailed "
-        "LocalError NetworkError NoAnswer PeerVanished PolicyRefused ProtocolError Reason SecurecallError "
-        "SecurityError StoreCorrupt TicketRefused Unreachable Unsupported UsageError "
-        "WrongPassphrase"
+        "LocalError NetworkError NoAnswer PeerVanished PolicyRefused ProtocolError Reason "
+        "SecurecallError SecurityError StoreCorrupt TicketRefused Unreachable Unsupported "
+        "UsageError WrongPassphrase"
     ),
     "media.devices": "Microphone Speaker",
     "media.endpoints": "FileSource Recorder SilenceSource ToneSource",
