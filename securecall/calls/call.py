@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from securecall.address import parse_address
 from securecall.calls import orders
 from securecall.calls.connection import ConnectionEvents, MediaConnection
 from securecall.calls.link import LinkIdentity
@@ -451,6 +452,8 @@ class Call:
         if result is not None:
             evidence = self._context.evidence(result)
             self._result = result
+            if not self._context.identity or not self._context.identity.expected_peer:
+                self.peer = parse_address(result.peer.own_address).short  # nameless until now
             self._sas = sas(result.sas_secret.reveal())
             result.wipe()  # SRTP and SFrame have theirs; nobody who keeps this call keeps a key
         facts = Facts(

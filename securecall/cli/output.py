@@ -199,6 +199,9 @@ class PeopleOutput:
         self._say(f"Recorded {_number(f['seconds']):.1f} s: {f['path']}")
 
     def _on_report(self, f: Fields) -> None:
+        report = f["report"]
+        if isinstance(report, dict) and not report["intervals"]:
+            return  # no keys were ever agreed: nobody could have heard what was never sent
         self._say("")
         self._say(safe_lines(str(f["text"])))
 

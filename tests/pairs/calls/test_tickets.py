@@ -54,6 +54,7 @@ def test_a_ticket_call_is_end_to_end_for_both_and_remembers_both(tmp_path):
                 assert (await call.connected()).level is sc.E2EE
             (taken,) = await taking
             assert taken.security.level is sc.E2EE
+            assert taken.peer == alice.address.short
             assert alice.contacts.find(bob.address).state is TrustState.PINNED
             assert bob.contacts.find(alice.address).state is TrustState.PINNED
             channels = [
