@@ -32,6 +32,7 @@ from securecall.media.engine import AudioStatistics
 from securecall.media.frames import AudioFrame
 from securecall.policy import Policy, SecurityLevel, SecurityState
 from securecall.secret import Secret
+from securecall.transport.tls import PemPair
 
 _T = TypeVar("_T")
 
@@ -220,6 +221,32 @@ class Client:
         seconds = valid_seconds or _client.TICKET_SECONDS
         return self._loop.run(self._inner.ticket(host=host, port=port, valid_seconds=seconds))
 
+    def listen(self, host: str = "0.0.0.0", port: int = 0) -> tuple[str, int]:  # noqa: S104 - see `securecall.Client.listen`
+        """Take direct calls on this address; see `securecall.Client.listen`."""
+        return self._loop.run(self._inner.listen(host, port))
+
+    def sign_in(
+        self,
+        *,
+        sip: str,
+        server: tuple[str, int] | None = None,
+        server_name: str = "",
+        authorities: Path | None = None,
+        listen: tuple[str, int] | None = None,
+        certificate: PemPair | None = None,
+    ) -> tuple[str, int] | None:
+        """Use a SIP address through its server; see `securecall.Client.sign_in`."""
+        return self._loop.run(
+            self._inner.sign_in(
+                sip=sip,
+                server=server,
+                server_name=server_name,
+                authorities=authorities,
+                listen=listen,
+                certificate=certificate,
+            )
+        )
+
     def contact(self, address: str | Address) -> Contact:
         """The contact behind an address."""
         return self._loop.run(self._inner.contact(address))
@@ -230,27 +257,28 @@ class Client:
         *,
         audio: AudioSource | None = None,
         require: SecurityLevel | None = None,
+        policy: Policy | None = None,
+        scanned: bool = False,
     ) -> Call:
-        """Call somebody; use it as `with`."""
-        return Call(self._loop, self._loop.run(self._place(who, audio, require)))
+        """Call somebody; use it as `with`. See `securecall.Client.call`."""
 
-    async def _place(
-        self,
-        who: str | Address | Contact | Ticket,
-        audio: AudioSource | None,
-        require: SecurityLevel | None,
-    ) -> _call.Call:
-        return self._inner.call(who, audio=audio, require=require)
+        async def place() -> _call.Call:
+            return self._inner.call(
+                who, audio=audio, require=require, policy=policy, scanned=scanned
+            )
+
+        return Call(self._loop, self._loop.run(place()))
 
     def answer(
         self, *, audio: AudioSource | None = None, require: SecurityLevel | None = None
     ) -> Call:
         """Wait for the next call and take it; use it as `with`."""
-        return Call(self._loop, self._loop.run(self._take(audio, require)))
 
-    async def _take(self, audio: AudioSource | None, require: SecurityLevel | None) -> _call.Call:
-        ring = await self._inner.next_call()
-        return ring.accept(audio=audio, require=require)
+        async def take() -> _call.Call:
+            ring = await self._inner.next_call()
+            return ring.accept(audio=audio, require=require)
+
+        return Call(self._loop, self._loop.run(take()))
 
     @property
     def _loop(self) -> _Loop:

@@ -9,6 +9,7 @@ import pytest
 
 import securecall as sc
 from securecall import sync
+from securecall.testing.authority import Authority
 
 PASSPHRASE = sc.Secret("correct horse battery staple")
 
@@ -53,3 +54,17 @@ def test_errors_come_through_as_they_are(tmp_path):
         pass
     with pytest.raises(sc.UsageError):
         alice.ticket()
+
+
+def test_a_script_may_use_a_sip_account(tmp_path):
+    certificate = Authority.make(tmp_path / "authority").issue("alice.example")
+    with sync.open(tmp_path / "alice", passphrase=PASSPHRASE, create=True) as alice:
+        place = alice.sign_in(
+            sip="sip:alice@example.com",
+            server=("127.0.0.1", 1),
+            listen=("127.0.0.1", 0),
+            certificate=certificate,
+        )
+        assert place is not None
+        with pytest.raises(sc.ConnectFailed), alice.call("sip:bob@example.com"):
+            pass
