@@ -36,12 +36,13 @@ from securecall.events import (
     TransferRequested,
 )
 from securecall.expectation import Expectation
+from securecall.keys.handshake import HandshakeResult
 from securecall.keys.ticket import Ticket, build_ticket, parse_ticket
 from securecall.keys.trust import How
 from securecall.media.description import Description
 from securecall.media.endpoints import AudioSource
 from securecall.media.engine import Clock
-from securecall.policy import Policy, SecurityLevel, floor_for
+from securecall.policy import Policy, SecurityLevel, SecurityState, floor_for
 from securecall.secret import Secret
 from securecall.sip.connections import SipServer
 from securecall.sip.signaling import SipSignaling
@@ -271,6 +272,7 @@ class Client:
         require: SecurityLevel | None = None,
         policy: Policy | None = None,
         scanned: bool = False,
+        direct: tuple[str, int] | None = None,
     ) -> Call:
         """Call somebody; use it as `async with`, leaving the block hangs up.
 
@@ -280,6 +282,8 @@ class Client:
             require: The least level to talk at, above the policy's; never lowers it.
             policy: Instead of the client's.
             scanned: The ticket was scanned as a QR code from the callee's own screen, in person.
+            direct: Host and port to connect straight to, for an address that is a key (`key:`);
+                by default where a ticket for that key led to before.
 
         Raises:
             UsageError: nothing of ours can reach that address.
@@ -291,7 +295,7 @@ class Client:
                 raise UsageError("unencrypted calls are not offered; there is nothing to require")
             if require > SecurityLevel.HOP_BY_HOP:  # which takes an identity, so ours is offered
                 policy = replace(policy, danger_plain_dtls=False)
-        call = self._call(who, audio, policy, scanned=scanned)
+        call = self._call(who, audio, policy, scanned=scanned, direct=direct)
         call.prepare(audio=None, require=require)
         return call
 
@@ -302,12 +306,20 @@ class Client:
         policy: Policy,
         *,
         scanned: bool,
+        direct: tuple[str, int] | None,
     ) -> Call:
         if isinstance(who, str) and _is_ticket(who):
             who = parse_ticket(who, unix=int(time.time()))
         if isinstance(who, Ticket):
             return self._call_ticket(who, audio, policy, how="qr" if scanned else "link")
         address = who.address if isinstance(who, Contact) else _address(who)
+        if address.scheme is Scheme.KEY:
+            place = direct or self.contacts.place_of(address)
+            if place is None:
+                raise UsageError(f"where {address.short} listens is not known: give direct=")
+            return self._call_key(address, place, audio, policy)
+        if direct is not None:
+            raise UsageError("only an address that is a key is called directly")
         return self._call_address(address, audio, policy)
 
     def _call_ticket(
@@ -318,9 +330,10 @@ class Client:
             raise UsageError("this ticket names no direct address; other ways are not built yet")
         target, place = way.address, way.direct
         contacts = self.contacts
+        expectation = Expectation(contacts, target, ticket=ticket, how=How(how))
         context = self._context(
             policy,
-            Expectation(contacts, target, ticket=ticket, how=How(how)),
+            expectation,
             contact=target,
             pinned=True,  # the ticket carried the key
             direct=True,
@@ -329,7 +342,29 @@ class Client:
             towards=place[0],
             ticket=ticket,
         )
-        return self._place(replace(context, ticket=how), Route(target, direct=place), None, audio)
+
+        def secured(result: HandshakeResult, state: SecurityState) -> None:
+            expectation.secured(result, state)
+            contacts.remember_place(target, place)
+
+        context = replace(context, ticket=how, secured=secured)
+        return self._place(context, Route(target, direct=place), None, audio)
+
+    def _call_key(
+        self, key: Address, place: tuple[str, int], audio: AudioSource | None, policy: Policy
+    ) -> Call:
+        """Call a key where it listens: the address itself says who has to answer."""
+        context = self._context(
+            policy,
+            Expectation(self.contacts, key),
+            contact=key,
+            pinned=self.contacts.is_pinned(key),
+            direct=True,
+            own=self.contacts.own_key_address,
+            expected=key,
+            towards=place[0],
+        )
+        return self._place(context, Route(key, direct=place), None, audio)
 
     def _call_address(self, address: Address, audio: AudioSource | None, policy: Policy) -> Call:
         account = next((a for a in self._accounts if not a.direct), None)

@@ -33,6 +33,7 @@ STATEMENT_SECONDS = 14 * 86_400
 REQUIRED = "id1"
 _ADDRESSES = "own-addresses"
 _LAST_PORT = "last-port"
+_PLACE = "place "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,6 +238,19 @@ class Contacts:
     def has_open_tickets(self) -> bool:
         """Tickets are outstanding, so strangers need one."""
         return bool(self.desk.outstanding(_now()))
+
+    def place_of(self, key: Address) -> tuple[str, int] | None:
+        """Where a ticket for this key led to, None where none was ever used."""
+        kept = self.store.setting(f"{_PLACE}{key}")
+        if kept is None:
+            return None
+        host, _, port = kept.decode().rpartition(" ")
+        return host, int(port)
+
+    def remember_place(self, key: Address, place: tuple[str, int]) -> None:
+        """Keep where a key was reached, to call it again without a ticket."""
+        if self.place_of(key) != place:
+            self.store.save_setting(f"{_PLACE}{key}", f"{place[0]} {place[1]}".encode())
 
     @property
     def last_port(self) -> int:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from securecall.cli.commands import make_ticket, open_home
+from securecall.cli.commands import find, make_ticket, open_home
 from securecall.cli.conversation import Sound, Wishes, converse
 from securecall.cli.failures import fields
 from securecall.cli.output import Output
@@ -48,7 +48,10 @@ async def call(args: argparse.Namespace, output: Output) -> None:
         wishes = _wishes(args, until_played=True)
         sound = Sound(wishes)
         placed = client.call(
-            target, audio=sound.source, scanned=args.scanned, require=_required(args)
+            find(client, target).address if target.startswith("key:") else target,
+            audio=sound.source,
+            scanned=args.scanned,
+            require=_required(args),
         )
         await converse(placed, wishes, sound, output)
 

@@ -133,6 +133,36 @@ def test_a_ticket_outlives_the_program_that_made_it(tmp_path):
     asyncio.run(main())
 
 
+def test_a_friend_is_called_again_without_a_ticket(tmp_path):
+    async def main() -> None:
+        async with people(tmp_path, "alice", "bob", "carol") as (alice, bob, carol):
+            ticket = await bob.ticket(host="127.0.0.1")
+            taking = asyncio.create_task(answer(bob, tries=2))
+            async with alice.call(ticket) as call:
+                await call.connected()
+            async with alice.call(bob.address) as call:  # another ticket may be open meanwhile
+                assert (await call.connected()).level is sc.E2EE
+            await taking
+            with pytest.raises(sc.UsageError):
+                carol.call(bob.address)
+
+    asyncio.run(main())
+
+
+def test_whoever_listens_there_now_has_to_be_the_key_that_is_called(tmp_path):
+    async def main() -> None:
+        async with people(tmp_path, "alice", "bob", "mallory") as (alice, bob, mallory):
+            place = await mallory.listen("127.0.0.1")
+            taking = asyncio.create_task(answer(mallory))
+            async with alice.call(bob.address, direct=place) as call:
+                with pytest.raises(sc.SecurityError):
+                    await call.connected()
+                assert call.statistics() is None
+            await taking
+
+    asyncio.run(main())
+
+
 def test_a_stranger_without_a_ticket_is_refused_while_one_is_open(tmp_path):
     async def main() -> None:
         async with people(tmp_path, "bob", "eve") as (bob, eve):
