@@ -15,7 +15,7 @@ from securecall.calls.countersign import CallRecord, Countersigned, Countersigne
 from securecall.calls.link import LinkIdentity, SecureLink
 from securecall.calls.negotiation import Agreement, LocalMedia
 from securecall.errors import PeerVanished, Reason, SecurecallError, SecurityError
-from securecall.keys.handshake import CallRole, HandshakeResult
+from securecall.keys.handshake import STREAMS, CallRole, HandshakeResult
 from securecall.media.description import Direction, Fingerprint
 from securecall.media.endpoints import AudioSink, AudioSource
 from securecall.media.engine import AudioSession, AudioStatistics, Clock
@@ -445,6 +445,6 @@ def _frame_keys(
     if not outgoing:
         ours, theirs = theirs, ours
     receiver = SframeReceiver()
-    for kid in range(8):
+    for kid in range(STREAMS):
         receiver.add_key(kid, result.sframe_key(theirs, kid))
     return SframeSender(result.sframe_key(ours, 0), 0), receiver

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
 
 from securecall.calls.countersign import MARK, Countersigner
 from securecall.calls.negotiation import Agreement
@@ -35,7 +34,9 @@ from securecall.secret import Secret
 from securecall.transport import dtls
 from securecall.transport.dtls import (
     COMPAT,
+    IDENTITY_PROTOCOL,
     STRICT,
+    WEBRTC_PROTOCOL,
     ApplicationData,
     CertificateDigest,
     Closed,
@@ -46,9 +47,6 @@ from securecall.transport.dtls import (
     Failed,
     SendDatagram,
 )
-
-IDENTITY_ALPN: Final = "securecall-id/1"
-PLAIN_ALPN: Final = "webrtc"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +174,7 @@ class SecureLink:
             remote_digests=tuple(
                 CertificateDigest(f.algorithm, f.value) for f in agreement.remote_fingerprints
             ),
-            alpn=(IDENTITY_ALPN, PLAIN_ALPN) if identity else (PLAIN_ALPN,),
+            alpn=(IDENTITY_PROTOCOL, WEBRTC_PROTOCOL) if identity else (WEBRTC_PROTOCOL,),
             srtp_profiles=STRICT if strict else COMPAT,
         )
         self._handshake: IdentityHandshake | None = None
@@ -276,7 +274,7 @@ class SecureLink:
             receive=established.receive_key,
         )
         identity = self._identity
-        if identity is None or established.alpn != IDENTITY_ALPN:
+        if identity is None or established.alpn != IDENTITY_PROTOCOL:
             self._secured = True
             return (Secured(keys=self._keys, identity=None),)
         self._handshake = IdentityHandshake(

@@ -8,8 +8,6 @@ from typing import Protocol
 
 from securecall.address import Address, Scheme
 from securecall.calls.link import (
-    IDENTITY_ALPN,
-    PLAIN_ALPN,
     LinkFailed,
     LinkIdentity,
     LinkOutput,
@@ -28,6 +26,8 @@ from securecall.secret import Secret
 from securecall.transport import dtls
 from securecall.transport.dtls import (
     COMPAT,
+    IDENTITY_PROTOCOL,
+    WEBRTC_PROTOCOL,
     CertificateDigest,
     DtlsCertificate,
     DtlsEndpoint,
@@ -124,7 +124,7 @@ class PassingLink:
             role=DtlsRole.CLIENT if client else DtlsRole.SERVER,
             certificate=certificate,
             remote_digests=digests_of(victim),
-            alpn=(IDENTITY_ALPN, PLAIN_ALPN),
+            alpn=(IDENTITY_PROTOCOL, WEBRTC_PROTOCOL),
             srtp_profiles=COMPAT,
         )
         self._established = False
@@ -173,7 +173,7 @@ class PassingLink:
                             profile=output.srtp_profile,
                             send=output.send_key,
                             receive=output.receive_key,
-                            sealed=output.alpn == IDENTITY_ALPN,
+                            sealed=output.alpn == IDENTITY_PROTOCOL,
                         )
                     )
                     for data in self._waiting:
