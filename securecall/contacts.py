@@ -7,13 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from securecall.address import Address, Scheme, parse_address
-from securecall.errors import IdentityChanged, UsageError
+from securecall.errors import IdentityChanged, SecurityError, UsageError
 from securecall.keys.device import DeviceKey
-from securecall.keys.statement import (
-    build_statement,
-    next_seq,
-    parse_statement,
-)
+from securecall.keys.statement import build_statement, next_seq, parse_statement
 from securecall.keys.ticket import Ticket
 from securecall.keys.ticket_desk import TicketDesk
 from securecall.keys.trust import (
@@ -67,10 +63,11 @@ class Contacts:
         self.store = store
         self.desk = TicketDesk(store, store.tickets())
         self._own: list[Address] = [self.own_key_address, *self._own_addresses()]
-        self._statement = b""
+        self._statement, self._expires = b"", 0
         # whose handshake is under way, by root and by address; see `Expectation`
         self.handshakes: dict[bytes, object] = {}
-        self._publish()
+        if not self._resume():
+            self._publish()
 
     # -- who we are -------------------------------------------------------------------------------
 
@@ -92,7 +89,7 @@ class Contacts:
     @property
     def statement(self) -> bytes:
         """Our identity statement, renewed when half of its life is over."""
-        if parse_statement(self._statement, unix=_now()).exp - _now() < STATEMENT_SECONDS // 2:
+        if self._expires - _now() < STATEMENT_SECONDS // 2:
             self._publish()
         return self._statement
 
@@ -108,14 +105,33 @@ class Contacts:
         names = self.store.setting(_ADDRESSES) or b""
         return tuple(parse_address(name) for name in names.decode().split())
 
+    def _resume(self) -> bool:
+        """Go on with the statement of the last run, if it still says what is so."""
+        raw, unix = self.store.statement, _now()
+        if not raw:
+            return False
+        try:
+            kept = parse_statement(raw, unix=unix)
+        except SecurityError:  # a clock far from where it was: a new one is due
+            return False
+        device = self.store.device
+        same = kept.addresses == tuple(self._own) and [(d.id, d.public) for d in kept.devices] == [
+            (device.id, device.public)
+        ]
+        if not same or kept.exp - unix < STATEMENT_SECONDS // 2:
+            return False
+        self._statement, self._expires = raw, kept.exp
+        return True
+
     def _publish(self) -> None:
         unix = _now()
+        self._expires = unix + STATEMENT_SECONDS
         seq = next_seq(self.store.seq, unix_ms=int(time.time() * 1000))
         self._statement = build_statement(
             self.store.root,
             seq=seq,
             iat=unix,
-            exp=unix + STATEMENT_SECONDS,
+            exp=self._expires,
             addresses=tuple(self._own),
             devices=(self.store.device,),
             require=(REQUIRED,),

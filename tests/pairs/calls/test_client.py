@@ -250,3 +250,12 @@ def test_a_call_that_teaches_nothing_new_writes_nothing(tmp_path):
             assert [store.generation for store in stores] == before
 
     asyncio.run(main())
+
+
+def test_a_client_opened_again_goes_on_with_its_statement(tmp_path):
+    async def statements() -> list[bytes]:
+        async with people(tmp_path) as found:
+            return [client.contacts.statement for client in found]
+
+    first = asyncio.run(statements())
+    assert asyncio.run(statements()) == first
