@@ -173,6 +173,7 @@ class Client:
 
         Raises:
             LocalError: the address cannot be used.
+            UsageError: another port is listened on already.
         """
         if self._listener is None:
             wanted = port or self.contacts.last_port
@@ -183,6 +184,8 @@ class Client:
         listening = self._listener.listening
         if listening is None:  # invariant: opened with listen=
             raise UsageError("the listener is closed")
+        if port not in (0, listening[1]):
+            raise UsageError(f"this client listens on port {listening[1]} already")
         self.contacts.last_port = listening[1]
         return listening
 
@@ -311,7 +314,11 @@ class Client:
         if isinstance(who, str) and _is_ticket(who):
             who = parse_ticket(who, unix=int(time.time()))
         if isinstance(who, Ticket):
+            if direct is not None:
+                raise UsageError("a ticket says itself where it leads to")
             return self._call_ticket(who, audio, policy, how="qr" if scanned else "link")
+        if scanned:
+            raise UsageError("only a ticket is scanned")
         address = who.address if isinstance(who, Contact) else _address(who)
         if address.scheme is Scheme.KEY:
             place = direct or self.contacts.place_of(address)

@@ -259,12 +259,13 @@ class Client:
         require: SecurityLevel | None = None,
         policy: Policy | None = None,
         scanned: bool = False,
+        direct: tuple[str, int] | None = None,
     ) -> Call:
         """Call somebody; use it as `with`. See `securecall.Client.call`."""
 
         async def place() -> _call.Call:
             return self._inner.call(
-                who, audio=audio, require=require, policy=policy, scanned=scanned
+                who, audio=audio, require=require, policy=policy, scanned=scanned, direct=direct
             )
 
         return Call(self._loop, self._loop.run(place()))

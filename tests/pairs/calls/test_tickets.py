@@ -300,3 +300,18 @@ def test_a_caller_killed_in_mid_call_has_vanished(tmp_path):
                 await lose((await left.next_call()).accept(), process)
 
     asyncio.run(main())
+
+
+def test_an_option_that_could_not_take_effect_is_refused(tmp_path):
+    async def main() -> None:
+        async with people(tmp_path, "alice", "bob") as (alice, bob):
+            ticket = await bob.ticket(host="127.0.0.1")
+            _, port = await bob.listen("127.0.0.1")
+            with pytest.raises(sc.UsageError):
+                alice.call(ticket, direct=("127.0.0.1", port))
+            with pytest.raises(sc.UsageError):
+                alice.call(bob.address, direct=("127.0.0.1", port), scanned=True)
+            with pytest.raises(sc.UsageError):
+                await bob.ticket(host="127.0.0.1", port=port % 60_000 + 1)
+
+    asyncio.run(main())
