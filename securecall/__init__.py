@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from securecall.account import Account as Account
     from securecall.address import Address as Address
     from securecall.address import parse_address as parse_address
     from securecall.calls.call import Call as Call
@@ -31,12 +32,14 @@ if TYPE_CHECKING:
     from securecall.errors import Incompatible as Incompatible
     from securecall.errors import ListenFailed as ListenFailed
     from securecall.errors import LocalError as LocalError
+    from securecall.errors import LoginRefused as LoginRefused
     from securecall.errors import NetworkError as NetworkError
     from securecall.errors import NoAnswer as NoAnswer
     from securecall.errors import PeerVanished as PeerVanished
     from securecall.errors import PolicyRefused as PolicyRefused
     from securecall.errors import ProtocolError as ProtocolError
     from securecall.errors import Reason as Reason
+    from securecall.errors import RegistrationFailed as RegistrationFailed
     from securecall.errors import SecurecallError as SecurecallError
     from securecall.errors import SecurityError as SecurityError
     from securecall.errors import StoreCorrupt as StoreCorrupt
@@ -56,6 +59,7 @@ if TYPE_CHECKING:
     from securecall.policy import SecurityLevel as SecurityLevel
     from securecall.policy import SecurityState as SecurityState
     from securecall.secret import Secret as Secret
+    from securecall.sip.registration import RegistrationState as RegistrationState
 
     HOP_BY_HOP = SecurityLevel.HOP_BY_HOP
     OPPORTUNISTIC = SecurityLevel.OPPORTUNISTIC
@@ -65,6 +69,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 
 _HOMES = {
+    "account": "Account",
     "address": "Address parse_address",
     "calls.call": "Call",
     "calls.report": "ListenerReport",
@@ -73,15 +78,16 @@ _HOMES = {
     "errors": (
         "Busy CallFailed Cancelled CertificateError ConnectFailed Declined DeviceError "
         "DowngradeError EndReason IdentityChanged IdentityMismatch Incompatible ListenFailed "
-        "LocalError NetworkError NoAnswer PeerVanished PolicyRefused ProtocolError Reason "
-        "SecurecallError SecurityError StoreCorrupt TicketRefused Unreachable Unsupported "
-        "UsageError WrongPassphrase"
+        "LocalError LoginRefused NetworkError NoAnswer PeerVanished PolicyRefused ProtocolError "
+        "Reason RegistrationFailed SecurecallError SecurityError StoreCorrupt TicketRefused "
+        "Unreachable Unsupported UsageError WrongPassphrase"
     ),
     "media.devices": "Microphone Speaker",
     "media.endpoints": "FileSource Recorder SilenceSource ToneSource",
     "media.frames": "AudioFrame",
     "policy": "Policy SecurityLevel SecurityState",
     "secret": "Secret",
+    "sip.registration": "RegistrationState",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 _LEVELS = frozenset({"HOP_BY_HOP", "OPPORTUNISTIC", "E2EE", "VERIFIED"})

@@ -6,11 +6,12 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from securecall.account import Account, SignIn, open_account
 from securecall.address import ANONYMOUS, Address, Scheme, parse_address
 from securecall.calls import orders
 from securecall.calls.call import Call, CallContext
@@ -32,6 +33,7 @@ from securecall.events import (
     CallSecured,
     Event,
     GuessesWarning,
+    RegistrationChanged,
     SoundFailed,
     TransferRequested,
 )
@@ -44,7 +46,6 @@ from securecall.media.endpoints import AudioSource
 from securecall.media.engine import Clock
 from securecall.policy import Policy, SecurityLevel, SecurityState, floor_for
 from securecall.secret import Secret
-from securecall.sip.connections import SipServer
 from securecall.sip.signaling import SipSignaling
 from securecall.store.sqlite import Store
 from securecall.transport.route import is_loopback, own_host_towards
@@ -52,7 +53,6 @@ from securecall.transport.tls import PemPair
 
 log = logging.getLogger("securecall.client")
 
-DEFAULT_PORT = 5061
 TICKET_SECONDS = 7 * 86_400
 MOST_RINGING = 5  # calls of strangers at one time
 ENOUGH_BURNED_GUESSES = 32  # with one address in 24 hours: the application is warned
@@ -76,14 +76,6 @@ def open(  # noqa: A001 - `securecall.open` reads as it should
     return Client(Path(path).expanduser(), passphrase, create=create, policy=policy or Policy())
 
 
-@dataclass(slots=True)
-class _Account:
-    address: Address
-    signaling: Signaling
-    direct: bool
-    server_host: str = ""
-
-
 class Client:
     """One person on this machine; several may live in one process.
 
@@ -100,7 +92,7 @@ class Client:
         self._store: Store | None = None
         self._contacts: Contacts | None = None
         self._clock: Clock | None = None
-        self._accounts: list[_Account] = []
+        self._accounts: list[Account] = []
         self._listener: SipSignaling | None = None
         self._calls: set[Call] = set()
         self._incoming: asyncio.Queue[IncomingCall] = asyncio.Queue()
@@ -178,7 +170,7 @@ class Client:
         if self._listener is None:
             wanted = port or self.contacts.last_port
             self._listener = await SipSignaling.open(local=ANONYMOUS, listen=(host, wanted))
-            account = _Account(ANONYMOUS, self._listener, direct=True)
+            account = Account(ANONYMOUS, self._listener, direct=True)
             self._accounts.append(account)
             self._listener.on_incoming(self._on_leg_of(account))
         listening = self._listener.listening
@@ -212,47 +204,66 @@ class Client:
 
     async def sign_in(
         self,
-        *,
         sip: str,
+        *,
+        password: Secret | None = None,
+        user: str = "",
+        realm: str = "",
         server: tuple[str, int] | None = None,
         server_name: str = "",
         authorities: Path | None = None,
         listen: tuple[str, int] | None = None,
         certificate: PemPair | None = None,
-    ) -> tuple[str, int] | None:
+        register: bool | None = None,
+    ) -> Account:
         """Use a SIP address through its server, over TLS verified by name.
 
+        With a password this registers, so that calls come in by the same connection, and stays
+        registered through restarts of the server until `sign_out` or the end of the client.
+
         Args:
-            sip: Our address, e.g. "sip:alice@clinic.example".
+            sip: Our address, e.g. "alice@clinic.example".
+            password: For the server alone; only a hash of it leaves this machine.
+            user: As the server knows us; default: the address's user part.
+            realm: The one realm the password is for; default: the server's own.
             server: Host and port of the server; default: the address's host, port 5061.
             server_name: Name its certificate must prove; default: the address's host.
             authorities: PEM file of certificate authorities to trust instead of the system's.
             listen: Take calls from the server on this host and port.
             certificate: Our listener's certificate, with `listen`.
-
-        Returns:
-            The host and port listened on, None without `listen`.
+            register: Register; default: if there is a password.
 
         Raises:
-            ConnectFailed, CertificateError: the server is not there or is not who it should be.
+            ConnectFailed, RegistrationFailed: the server is not there, or cannot do it now.
+            LoginRefused, CertificateError: the password or the server is not what it should be.
         """
         address = parse_address(sip)
-        if address.scheme is not Scheme.SIP:
-            raise UsageError(f"{sip!r} is not a sip address")
-        if listen is not None and certificate is None:
-            raise UsageError("listening for a server needs a certificate")
-        host, port = server or (address.host, DEFAULT_PORT)
-        signaling = await SipSignaling.open(
-            local=address,
-            listen=listen,
-            listen_certificate=certificate,
-            server=SipServer(host=host, port=port, name=server_name or address.host),
-            authorities=authorities,
+        account = await open_account(
+            SignIn(
+                address=address,
+                password=password,
+                user=user,
+                realm=realm,
+                server=server,
+                server_name=server_name,
+                authorities=authorities,
+                listen=listen,
+                certificate=certificate,
+                register=password is not None if register is None else register,
+            ),
+            instance=self.contacts.sip_instance,
+            watcher=lambda state, error: self._tell(RegistrationChanged(address, state, error)),
         )
-        self.use(address, signaling, server_host=host)
-        return signaling.listening
+        self._add(account)
+        return account
 
-    def use(self, address: Address, signaling: Signaling, *, server_host: str = "") -> None:
+    async def sign_out(self, account: Account) -> None:
+        """Leave a server; calls that go through it end."""
+        if account in self._accounts:
+            self._accounts.remove(account)
+            await account.signaling.close()
+
+    def use(self, address: Address, signaling: Signaling, *, server_host: str = "") -> Account:
         """Call and be called over any signalling adapter, under an address of ours.
 
         Args:
@@ -260,10 +271,19 @@ class Client:
             signaling: Its adapter; closed with the client.
             server_host: Where its server is, to know which of our addresses faces it.
         """
-        account = _Account(address, signaling, direct=False, server_host=server_host)
-        self.contacts.own_address(address)
+        account = Account(address, signaling, server_host=server_host)
+        self._add(account)
+        return account
+
+    def _add(self, account: Account) -> None:
+        self.contacts.own_address(account.address)
         self._accounts.append(account)
-        signaling.on_incoming(self._on_leg_of(account))
+        account.signaling.on_incoming(self._on_leg_of(account))
+
+    @property
+    def accounts(self) -> tuple[Account, ...]:
+        """The addresses we are signed in under."""
+        return tuple(account for account in self._accounts if not account.direct)
 
     # -- calls ------------------------------------------------------------------------------------
 
@@ -276,6 +296,7 @@ class Client:
         policy: Policy | None = None,
         scanned: bool = False,
         direct: tuple[str, int] | None = None,
+        account: Account | None = None,
     ) -> Call:
         """Call somebody; use it as `async with`, leaving the block hangs up.
 
@@ -287,6 +308,7 @@ class Client:
             scanned: The ticket was scanned as a QR code from the callee's own screen, in person.
             direct: Host and port to connect straight to, for an address that is a key (`key:`);
                 by default where a ticket for that key led to before.
+            account: Ours to call from; by default one at the callee's own server, else the first.
 
         Raises:
             UsageError: nothing of ours can reach that address.
@@ -298,7 +320,7 @@ class Client:
                 raise UsageError("unencrypted calls are not offered; there is nothing to require")
             if require > SecurityLevel.HOP_BY_HOP:  # which takes an identity, so ours is offered
                 policy = replace(policy, danger_plain_dtls=False)
-        call = self._call(who, audio, policy, scanned=scanned, direct=direct)
+        call = self._call(who, audio, policy, scanned=scanned, direct=direct, account=account)
         call.prepare(audio=None, require=require)
         return call
 
@@ -310,24 +332,27 @@ class Client:
         *,
         scanned: bool,
         direct: tuple[str, int] | None,
+        account: Account | None,
     ) -> Call:
         if isinstance(who, str) and _is_ticket(who):
             who = parse_ticket(who, unix=int(time.time()))
         if isinstance(who, Ticket):
-            if direct is not None:
+            if direct is not None or account is not None:
                 raise UsageError("a ticket says itself where it leads to")
             return self._call_ticket(who, audio, policy, how="qr" if scanned else "link")
         if scanned:
             raise UsageError("only a ticket is scanned")
         address = who.address if isinstance(who, Contact) else _address(who)
         if address.scheme is Scheme.KEY:
+            if account is not None:
+                raise UsageError("a key is called directly, through no account")
             place = direct or self.contacts.place_of(address)
             if place is None:
                 raise UsageError(f"where {address.short} listens is not known: give direct=")
             return self._call_key(address, place, audio, policy)
         if direct is not None:
             raise UsageError("only an address that is a key is called directly")
-        return self._call_address(address, audio, policy)
+        return self._call_address(address, audio, policy, self._account_for(address, account))
 
     def _call_ticket(
         self, ticket: Ticket, audio: AudioSource | None, policy: Policy, *, how: str
@@ -373,13 +398,21 @@ class Client:
         )
         return self._place(context, Route(key, direct=place), None, audio)
 
-    def _call_address(self, address: Address, audio: AudioSource | None, policy: Policy) -> Call:
-        account = next((a for a in self._accounts if not a.direct), None)
-        if account is None or address.scheme is not Scheme.SIP:
+    def _account_for(self, address: Address, wanted: Account | None) -> Account:
+        accounts = self.accounts
+        if wanted is not None and wanted not in accounts:
+            raise UsageError("that account is not signed in here")
+        if not accounts or address.scheme is not Scheme.SIP:
             raise UsageError(
                 f"nothing here can reach {address.short}: sign in to a SIP account first, or call "
                 "with a ticket"
             )
+        near = (a for a in accounts if a.address.host == address.host)
+        return wanted or next(near, accounts[0])
+
+    def _call_address(
+        self, address: Address, audio: AudioSource | None, policy: Policy, account: Account
+    ) -> Call:
         context = self._context(
             policy,
             Expectation(self.contacts, address),
@@ -453,7 +486,7 @@ class Client:
         self,
         context: CallContext,
         route: Route,
-        account: _Account | None,
+        account: Account | None,
         audio: AudioSource | None,
     ) -> Call:
         async def dial(offer: Description) -> Leg:
@@ -474,7 +507,7 @@ class Client:
             if account.direct:
                 return account.signaling
         signaling = await SipSignaling.open(local=ANONYMOUS)
-        self._accounts.append(_Account(ANONYMOUS, signaling, direct=True))
+        self._accounts.append(Account(ANONYMOUS, signaling, direct=True))
         return signaling
 
     # -- calls that come in -----------------------------------------------------------------------
@@ -491,7 +524,7 @@ class Client:
             if not ring.over:
                 return ring
 
-    def _on_leg_of(self, account: _Account) -> Callable[[IncomingLeg], None]:
+    def _on_leg_of(self, account: Account) -> Callable[[IncomingLeg], None]:
         def on_leg(leg: IncomingLeg) -> None:
             try:
                 self._on_leg(account, leg)
@@ -501,7 +534,7 @@ class Client:
 
         return on_leg
 
-    def _on_leg(self, account: _Account, leg: IncomingLeg) -> None:
+    def _on_leg(self, account: Account, leg: IncomingLeg) -> None:
         policy, contacts = self.policy, self.contacts
         ringing = sum(1 for call in self._calls if call.state is State.ALERTING)
         if len(self._calls) >= policy.max_calls or ringing >= MOST_RINGING:

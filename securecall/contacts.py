@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -28,6 +29,7 @@ from securecall.store.sqlite import Store
 STATEMENT_SECONDS = 14 * 86_400
 REQUIRED = "id1"
 _ADDRESSES = "own-addresses"
+_INSTANCE = "sip-instance"
 _LAST_PORT = "last-port"
 _PLACE = "place "
 
@@ -277,6 +279,15 @@ class Contacts:
     def last_port(self, port: int) -> None:
         if port != self.last_port:
             self.store.save_setting(_LAST_PORT, str(port).encode())
+
+    @property
+    def sip_instance(self) -> str:
+        """The name of this installation for SIP servers (RFC 5626 4.1); the same for ever."""
+        kept = self.store.setting(_INSTANCE)
+        if kept is None:
+            kept = uuid.uuid4().urn.encode()
+            self.store.save_setting(_INSTANCE, kept)
+        return kept.decode()
 
     def count_burned_guess(self, address: Address) -> int:
         """Count a handshake that failed after its nonces; returns the failures in 24 hours."""

@@ -37,6 +37,19 @@ class ConnectFailed(NetworkError):
     """No connection could be made to the given address."""
 
 
+class RegistrationFailed(NetworkError):
+    """The server is there, but does not register us now.
+
+    Attributes:
+        status: What it answered (a SIP status), 408 for nothing.
+    """
+
+    def __init__(self, message: str, *, status: int) -> None:
+        """Say what the server answered."""
+        super().__init__(message)
+        self.status = status
+
+
 class ProtocolError(SecurecallError):
     """The peer broke a rule of the protocol.
 
@@ -75,6 +88,7 @@ class Reason(enum.StrEnum):
     CERTIFICATE = "certificate"
     INTEGRITY = "integrity"
     VERIFYING_TIMEOUT = "verifying-timeout"
+    LOGIN = "login"
 
 
 class SecurityError(SecurecallError):
@@ -144,6 +158,12 @@ class CertificateError(SecurityError):
     """A server's TLS certificate does not prove the name that was asked for."""
 
     default = Reason.CERTIFICATE
+
+
+class LoginRefused(SecurityError):
+    """A server did not take our user and password, or asked for them in a way we refuse."""
+
+    default = Reason.LOGIN
 
 
 class EndReason(enum.StrEnum):

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from securecall.address import Address
 from securecall.errors import EndReason, SecurecallError
 from securecall.policy import SecurityState
+from securecall.sip.registration import RegistrationState
 
 if TYPE_CHECKING:
     from securecall.calls.call import Call
@@ -78,6 +80,21 @@ class CallMissed:
 
 
 @dataclass(frozen=True, slots=True)
+class RegistrationChanged:
+    """An account is reachable from now on, or is not any more.
+
+    Attributes:
+        address: Ours.
+        state: CONNECTING is tried again by itself; REFUSED waits for a person.
+        error: Why it is not registered, None if it is.
+    """
+
+    address: Address
+    state: RegistrationState
+    error: SecurecallError | None
+
+
+@dataclass(frozen=True, slots=True)
 class GuessesWarning:
     """Many handshakes towards one address failed late: someone may be guessing call words."""
 
@@ -93,5 +110,6 @@ Event = (
     | CallEnded
     | CallMissed
     | GuessesWarning
+    | RegistrationChanged
     | SoundFailed
 )

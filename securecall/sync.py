@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from securecall import client as _client
+from securecall.account import Account
 from securecall.address import Address
 from securecall.calls import call as _call
 from securecall.calls.report import ListenerReport
@@ -227,18 +228,22 @@ class Client:
 
     def sign_in(
         self,
-        *,
         sip: str,
+        *,
+        password: Secret | None = None,
+        user: str = "",
         server: tuple[str, int] | None = None,
         server_name: str = "",
         authorities: Path | None = None,
         listen: tuple[str, int] | None = None,
         certificate: PemPair | None = None,
-    ) -> tuple[str, int] | None:
+    ) -> Account:
         """Use a SIP address through its server; see `securecall.Client.sign_in`."""
         return self._loop.run(
             self._inner.sign_in(
-                sip=sip,
+                sip,
+                password=password,
+                user=user,
                 server=server,
                 server_name=server_name,
                 authorities=authorities,

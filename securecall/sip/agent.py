@@ -8,11 +8,14 @@ flow, so one connection can never touch a call of another.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from securecall.calls.signaling import Signal
+from securecall.errors import LoginRefused
 from securecall.media.description import Description
 from securecall.sip import transaction
+from securecall.sip.digest import Authenticator
 from securecall.sip.grammar import SipError
 from securecall.sip.headers import Headers
 from securecall.sip.ledger import Client, Ledger
@@ -20,11 +23,31 @@ from securecall.sip.message import Request, Response
 from securecall.sip.outcome import PHRASES
 from securecall.sip.output import Dropped, Finished, Output, Replied, Send, Told
 from securecall.sip.session import Session
-from securecall.sip.transaction import ClientTransaction, ServerTransaction
+from securecall.sip.transaction import ClientTransaction, ServerTransaction, State
 from securecall.sip.uas import STRANGER, Quota, UserAgentServer
 
 ALLOW: Final = "INVITE, ACK, CANCEL, BYE, OPTIONS"
 _SDP: Final = "application/sdp"
+
+
+@dataclass(slots=True, kw_only=True)
+class CallName:
+    """What requests that belong together share, outside of calls (RFC 3261 10.2).
+
+    Attributes:
+        tag: Of From.
+        call_id: The Call-ID.
+        cseq: The number of the last request.
+    """
+
+    tag: str
+    call_id: str
+    cseq: int
+
+    def next_cseq(self) -> int:
+        """Count on."""
+        self.cseq += 1
+        return self.cseq
 
 
 class Agent:
@@ -32,15 +55,23 @@ class Agent:
 
     Attributes:
         deadline: When `expire` is due, None for never.
+        transport: How Via names the way to the account's server: "TLS" or "WSS".
+        routes: Route values for what we begin through the server (RFC 3608).
     """
 
-    def __init__(self, *, random_token: Callable[[], str]) -> None:
+    def __init__(
+        self, *, random_token: Callable[[], str], authenticator: Authenticator | None = None
+    ) -> None:
         """Draw branches, tags, Call-IDs and CSeq numbers from `random_token`.
 
         Args:
             random_token: Returns at least 16 unguessable hexadecimal digits.
+            authenticator: Answers the challenges of the account's server.
         """
+        self.transport = "TLS"
+        self.routes: tuple[str, ...] = ()
         self._random_token = random_token
+        self._authenticator = authenticator
         self._out: list[Output] = []
         self._ledger = Ledger()
         self._uas = UserAgentServer(self, self._ledger, self._out)
@@ -75,7 +106,7 @@ class Agent:
         Raises:
             SipError: the offer or an address cannot be written.
         """
-        request = self._fresh_request("INVITE", target, from_uri)
+        request = self._fresh_request("INVITE", target, from_uri, routed=not direct)
         number = self._number()
         session = Session(self, request, flow=flow, direct=direct, session_id=number, now=now)
         headers = request.headers
@@ -88,12 +119,57 @@ class Agent:
         session.invited(self.start(session, request, now))
         return session, self._drain()
 
-    def options(
-        self, *, target: str, from_uri: str, flow: int, now: float
+    def ask(
+        self,
+        method: str,
+        *,
+        target: str,
+        from_uri: str,
+        flow: int,
+        now: float,
+        more: Headers,
+        body: bytes = b"",
+        routed: bool = True,
     ) -> tuple[Request, tuple[Output, ...]]:
-        """Ask whether somebody is there; `Replied` with the same request follows."""
-        request = self._fresh_request("OPTIONS", target, from_uri)
-        request.headers.add("Accept", _SDP)
+        """Send a request outside of calls; `Replied` with the same request follows.
+
+        Args:
+            method: OPTIONS, MESSAGE.
+            target: Request-URI and To.
+            from_uri: Ours.
+            flow: The connection to use.
+            now: Monotonic seconds.
+            more: Further fields.
+            body: What it carries.
+            routed: By the way the account's server named.
+        """
+        request = self._fresh_request(method, target, from_uri, routed=routed)
+        for name, value in more.items():
+            request.headers.add(name, value)
+        request.body = body
+        self._begin(request, flow, None, now)
+        return request, self._drain()
+
+    def register(
+        self, *, domain: str, address: str, name: CallName, flow: int, now: float, more: Headers
+    ) -> tuple[Request, tuple[Output, ...]]:
+        """Tell the account's registrar where we are; `Replied` with the same request follows.
+
+        Args:
+            domain: The registrar's, the Request-URI.
+            address: Ours, From and To.
+            name: Of this registration; every REGISTER of it counts on.
+            flow: The connection to be reached by.
+            now: Monotonic seconds.
+            more: Contact and what else belongs to it.
+        """
+        request = self._fresh_request("REGISTER", domain, address, routed=False, name=name)
+        request.headers.replace("To", f"<{address}>")
+        for field, value in more.items():
+            request.headers.add(field, value)
+        if self._authenticator is not None:
+            for field, value in self._authenticator.volunteer(request, cnonce=self.token()):
+                request.headers.add(field, value)
         self._begin(request, flow, None, now)
         return request, self._drain()
 
@@ -150,12 +226,19 @@ class Agent:
                 continue
             item.transaction.terminate()
             if isinstance(item, Client) and item.session is None:
-                self._out.append(Replied(item.transaction.request, 503))
+                self._out.append(Replied(item.asked, None))
         return self._drain()
 
-    def moved(self, old: int, new: int) -> None:
-        """A connection to the same verified server took the place of a broken one."""
-        self._ledger.move(old, new)
+    def moved(self, old: int, new: int) -> tuple[Output, ...]:
+        """A connection to the same verified server took the place of a broken one.
+
+        Requests that nobody took notice of yet are sent again, by the same name, so that a server
+        that did take them knows them.
+        """
+        for client in self._ledger.move(old, new):
+            if client.transaction.state in (State.CALLING, State.TRYING):
+                self._out.append(Send(new, client.transaction.request))
+        return self._drain()
 
     # -- the desk of the sessions -----------------------------------------------------------------
 
@@ -165,7 +248,7 @@ class Agent:
 
     def via(self) -> str:
         """A Via with a fresh branch; it names no machine (compare RFC 7118 5)."""
-        return f"SIP/2.0/TLS {self.token()}.invalid;branch=z9hG4bK{self.token()}"
+        return f"SIP/2.0/{self.transport} {self.token()}.invalid;branch=z9hG4bK{self.token()}"
 
     def start(self, session: Session, request: Request, now: float) -> ClientTransaction:
         """Send a request; its responses go to the session."""
@@ -180,7 +263,10 @@ class Agent:
                     self._out.append(Send(held.flow, output.message))
 
     def send(self, session: Session, message: Request) -> None:
-        """Send an ACK."""
+        """Send an ACK, with the credentials of its INVITE (RFC 3261 22.1)."""
+        for name in ("Authorization", "Proxy-Authorization"):
+            for value in session.invite.headers.all(name.lower()):
+                message.headers.add(name, value)
         if session.flow is not None:
             self._out.append(Send(session.flow, message))
 
@@ -225,44 +311,100 @@ class Agent:
             if isinstance(output, transaction.Transmit):
                 self._out.append(Send(flow, output.message))
             elif isinstance(output, transaction.Deliver):
-                if client.session is not None:
-                    client.session.receive_response(client.transaction, response, now=now)
-                elif response.status >= 200:
-                    self._out.append(Replied(client.transaction.request, response.status))
+                self._deliver(client, response, now=now)
             elif isinstance(output, transaction.Discard):
                 self._out.append(Dropped(output.why))
+
+    def _deliver(self, client: Client, response: Response, *, now: float) -> None:
+        refused = None
+        try:
+            if self._proved(client, response, now=now):
+                return
+        except LoginRefused as e:
+            refused = e
+        if client.session is not None:
+            client.session.receive_response(client.transaction, response, now=now)
+        elif response.status >= 200:
+            self._out.append(Replied(client.asked, response, refused))
+
+    def _proved(self, client: Client, response: Response, *, now: float) -> bool:
+        """Send a challenged request again with our credentials; whether that was done.
+
+        Raises:
+            LoginRefused: the password is wrong, or asked for in a way we refuse.
+        """
+        session, before = client.session, client.transaction
+        if self._authenticator is None or response.status not in (401, 407):
+            return False
+        if session is not None and (session.direct or not session.may_repeat(before)):
+            return False
+        answer = self._authenticator.answer(
+            before.request, response, answered=client.answered, cnonce=self.token()
+        )
+        if answer is None:
+            return False
+        number = before.request.cseq.number + 1
+        if session is not None and session.dialog is not None:
+            number = session.dialog.next_cseq()
+        request = before.request.again(via=self.via(), cseq=number)
+        request.headers.remove(answer[0].lower())
+        request.headers.add(*answer)
+        fresh = self._begin(
+            request, client.flow, session, now, asked=client.asked, answered=client.answered + 1
+        )
+        if session is not None:
+            session.repeated(before, fresh)
+        return True
 
     def _unanswered(self, client: Client, now: float) -> None:
         if client.session is not None:
             client.session.receive_response(client.transaction, None, now=now)
         else:
-            self._out.append(Replied(client.transaction.request, 408))
+            self._out.append(Replied(client.asked, None))
 
     # -- helpers of all the above -----------------------------------------------------------------
 
     def _begin(
-        self, request: Request, flow: int | None, session: Session | None, now: float
+        self,
+        request: Request,
+        flow: int | None,
+        session: Session | None,
+        now: float,
+        *,
+        asked: Request | None = None,
+        answered: int = 0,
     ) -> ClientTransaction:
         client = ClientTransaction(request, now=now)
         if flow is not None:
-            self._ledger.add_client(Client(client, flow, session))
+            self._ledger.add_client(Client(client, flow, session, asked or request, answered))
             self._out.append(Send(flow, request))
         return client
 
-    def _fresh_request(self, method: str, target: str, from_uri: str) -> Request:
-        return Request(
-            method,
-            target,
-            Headers(
-                (
-                    ("Via", self.via()),
-                    ("Max-Forwards", "70"),
-                    ("From", f"<{from_uri}>;tag={self.token()}"),
-                    ("To", f"<{target}>"),
-                    ("Call-ID", self.token() + self.token()),
-                    ("CSeq", f"{self._number() % 2**16 + 1} {method}"),
-                )
-            ),
+    def _fresh_request(
+        self,
+        method: str,
+        target: str,
+        from_uri: str,
+        *,
+        routed: bool,
+        name: CallName | None = None,
+    ) -> Request:
+        name = name or self.name()
+        headers = Headers((("Via", self.via()), ("Max-Forwards", "70")))
+        for route in self.routes if routed else ():
+            headers.add("Route", route)
+        headers.add("From", f"<{from_uri}>;tag={name.tag}")
+        headers.add("To", f"<{target}>")
+        headers.add("Call-ID", name.call_id)
+        headers.add("CSeq", f"{name.next_cseq()} {method}")
+        return Request(method, target, headers)
+
+    def name(self) -> CallName:
+        """A fresh name for something that takes more than one request."""
+        return CallName(
+            tag=self.token(),
+            call_id=self.token() + self.token(),
+            cseq=self._number() % 2**16,
         )
 
     def _number(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import ssl
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -25,6 +26,13 @@ from securecall.transport.tls import (
 
 CLOSE_SECONDS: Final = 2.0
 IDLE_SECONDS: Final = 60.0  # a connection to us that has no call and says nothing is closed
+# RFC 5626 4.4.1: where the server names no time, it is to hear from us so often
+_KEEP_ALIVE_SECONDS: Final = 120.0
+_PONG_SECONDS: Final = 10.0
+_PING: Final = b"\r\n\r\n"
+_MOST_WAITING: Final = 64  # messages kept while the server is being reached again
+_FIRST_WAIT: Final = 0.5  # seconds between tries to reach it again, doubled each time, to at most
+_LAST_WAIT: Final = 30.0
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +62,8 @@ class Flow:
         quota: What its peer may hold open.
         stream: Cuts what it hears into messages.
         flooded: Its peer went beyond the quota; it is read no further.
+        heard: When something came by it last, monotonic seconds.
+        waiting: What is to be sent once another connection took its place.
     """
 
     def __init__(self, number: int, connection: TlsConnection, *, own: bool, quota: Quota) -> None:
@@ -64,6 +74,15 @@ class Flow:
         self.quota = quota
         self.stream = MessageStream()
         self.flooded = False
+        self.heard = 0.0
+        self.waiting: list[bytes] = []
+
+    def send(self, data: bytes) -> None:
+        """Send a message, or keep it for the connection that takes this one's place."""
+        if not self.connection.closing:
+            self.connection.send(data)
+        elif len(self.waiting) < _MOST_WAITING:
+            self.waiting.append(data)
 
 
 class Calls(Protocol):
@@ -81,13 +100,22 @@ class Calls(Protocol):
         """A connection is gone for good."""
         ...
 
+    def broken(self, flow: int) -> None:
+        """The connection to the server broke; another one may take its place."""
+        ...
+
     def moved(self, old: int, new: int) -> None:
         """A new connection to the server took the place of a broken one."""
         ...
 
 
 class Connections:
-    """Makes them, reads them, and replaces the one to the server where calls need it."""
+    """Makes them, reads them, and replaces the one to the server where it is needed.
+
+    Attributes:
+        server: The account's, None without one.
+        wanted: The connection to the server is to be there always, since it registers us.
+    """
 
     def __init__(
         self, calls: Calls, server: SipServer | None, context: ssl.SSLContext | None
@@ -100,6 +128,7 @@ class Connections:
             context: Verifies the server's name; from `client_context`.
         """
         self.server = server
+        self.wanted = False
         self._calls = calls
         self._context = context
         self._flows: dict[int, Flow] = {}
@@ -162,6 +191,27 @@ class Connections:
             self._server_flow = self._add(connection, own=False, quota=SERVER)
             self.spawn(self._read(self._server_flow))
             return self._server_flow
+
+    async def keep_alive(self, flow: Flow, *, seconds: int, answered: bool) -> None:
+        """Be heard by the server, and find out when it is gone (RFC 5626 4.4.1); until cancelled.
+
+        Args:
+            flow: The connection to it.
+            seconds: How often it wants to hear us, 0 where it did not say.
+            answered: It promised to answer; otherwise it is held to that once it did.
+        """
+        loop = asyncio.get_running_loop()
+        every = float(seconds or _KEEP_ALIVE_SECONDS)
+        while not flow.connection.closing:
+            await asyncio.sleep(every * random.uniform(0.8, 1.0))  # noqa: S311 - spreads load, guards nothing
+            sent = loop.time()
+            flow.connection.send(_PING)
+            await asyncio.sleep(_PONG_SECONDS)
+            if flow.heard >= sent:
+                answered = True
+            elif answered:
+                log.warning("%r does not answer any more", flow.connection)
+                flow.connection.abort()
 
     def release(self, number: int) -> None:
         """A call is over: close the connection that was made for it alone."""
@@ -234,6 +284,7 @@ class Connections:
 
     def _feed(self, flow: Flow, data: bytes) -> bool:
         """Take bytes; False once the connection is to be read no further."""
+        flow.heard = asyncio.get_running_loop().time()
         try:
             for message in flow.stream.feed(data):
                 log.debug("%r from %r", message, flow.connection)
@@ -249,20 +300,33 @@ class Connections:
         return True
 
     async def _replaced(self, flow: Flow) -> bool:
-        """Put a new connection to the server in the place of a broken one, if calls need it."""
+        """Put a new connection to the server in the place of a broken one, while it is needed.
+
+        A call's sound does not go through the server, so it lives on while that is restarted.
+        """
         if self._closed or flow is not self._server_flow:
             return False
         self._server_flow = None
-        if not self._calls.busy(flow.number):
-            return False
-        try:
-            fresh = await self.to_server()
-        except (NetworkError, SecurityError) as e:
-            log.warning("the server of the account is gone: %s", e)
-            return False
-        self._calls.moved(flow.number, fresh.number)
-        _ = self._flows.pop(flow.number, None)
-        return True
+        flow.connection.abort()
+        self._calls.broken(flow.number)
+        wait = 0.0
+        while self.wanted or self._calls.busy(flow.number):
+            await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, guards nothing
+            wait = min(2 * wait, _LAST_WAIT) or _FIRST_WAIT
+            try:
+                fresh = await self.to_server()
+            except NetworkError as e:
+                log.info("the server of the account is not there: %s", e)
+                continue
+            except SecurityError as e:
+                log.warning("the server of the account is not to be trusted: %s", e)
+                return False
+            _ = self._flows.pop(flow.number, None)
+            self._calls.moved(flow.number, fresh.number)
+            for data in flow.waiting:
+                fresh.send(data)
+            return True
+        return False
 
     def _gone(self, flow: Flow) -> None:
         if self._flows.pop(flow.number, None) is None:

@@ -90,8 +90,7 @@ class Dialog:
             more: Further fields.
         """
         if cseq is None:
-            self.local_cseq = self.local_cseq % _LARGEST_CSEQ + 1
-            cseq = self.local_cseq
+            cseq = self.next_cseq()
         target, routes = self.target, self.routes
         if routes and parse_uri(routes[0][1:-1]).param("lr") is None:
             # a strict router takes the Request-URI for itself
@@ -106,6 +105,11 @@ class Dialog:
         for name, value in more.items() if more is not None else ():
             headers.add(name, value)
         return Request(method, target, headers)
+
+    def next_cseq(self) -> int:
+        """Count on."""
+        self.local_cseq = self.local_cseq % _LARGEST_CSEQ + 1
+        return self.local_cseq
 
     def require_order(self, request: Request) -> None:
         """Refuse a request older than one we have seen, and count it otherwise (12.2.2).

@@ -20,11 +20,21 @@ ServerKey = tuple[int, str, str, str]
 
 @dataclass(slots=True, eq=False)
 class Client:
-    """A request of ours, and whose it is."""
+    """A request of ours, and whose it is.
+
+    Attributes:
+        transaction: Carries it.
+        flow: The connection it went by.
+        session: The call it belongs to, None for one outside of calls.
+        asked: What was asked for first, before it was sent again with credentials.
+        answered: How many challenges were answered on the way.
+    """
 
     transaction: ClientTransaction
     flow: int
     session: Session | None
+    asked: Request
+    answered: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -182,11 +192,11 @@ class Ledger:
             self.touch(item)
         return items
 
-    def move(self, old: int, new: int) -> None:
-        """Everything of one connection goes on by another."""
+    def move(self, old: int, new: int) -> list[Client]:
+        """Everything of one connection goes on by another; returns our requests among it."""
         held = self._flows.pop(old, None)
         if held is None:
-            return
+            return []
         to = self._flow(new)
         for client in held.clients:
             client.flow = new
@@ -200,6 +210,7 @@ class Ledger:
         to.servers.update(held.servers)
         to.sessions.update(held.sessions)
         to.unanswered |= held.unanswered
+        return list(held.clients)
 
     def settle(self) -> list[Session]:
         """Let go of what is over among the touched; returns the calls of which nothing is left."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from securecall.calls.signaling import Signal
+from securecall.errors import LoginRefused
 from securecall.sip.message import Request, Response
 from securecall.sip.session import Session
 
@@ -34,10 +35,22 @@ class Rang:
 
 @dataclass(frozen=True, slots=True)
 class Replied:
-    """The final status of an OPTIONS of ours, 408 if nobody answered."""
+    """What came of a request of ours outside of calls.
+
+    Attributes:
+        request: As it was first sent.
+        response: The final one, None if nobody answered or the connection broke.
+        refused: The password was not taken, or not given; then there is nothing to try again.
+    """
 
     request: Request
-    status: int
+    response: Response | None
+    refused: LoginRefused | None = None
+
+    @property
+    def status(self) -> int:
+        """Of the response, 408 without one."""
+        return self.response.status if self.response is not None else 408
 
 
 @dataclass(frozen=True, slots=True)

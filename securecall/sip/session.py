@@ -253,6 +253,18 @@ class Session:
 
     # -- responses to what we sent ----------------------------------------------------------------
 
+    def may_repeat(self, client: ClientTransaction) -> bool:
+        """Whether a challenged request of ours is still worth sending again."""
+        return client is not self._client or self.state is SessionState.INVITING
+
+    def repeated(self, before: ClientTransaction, after: ClientTransaction) -> None:
+        """A request of ours was challenged and sent again with credentials."""
+        if before is self._client:
+            self._client = after
+            self.invite = after.request
+        elif before is self._reinvite:
+            self._reinvite = after
+
     def receive_response(
         self, client: ClientTransaction, response: Response | None, *, now: float
     ) -> None:

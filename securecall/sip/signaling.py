@@ -25,9 +25,13 @@ from securecall.errors import EndReason, ProtocolError, UsageError
 from securecall.media.description import Description
 from securecall.sip.agent import Agent
 from securecall.sip.connections import CLOSE_SECONDS, Connections, Flow, SipServer
+from securecall.sip.digest import Authenticator, Login
 from securecall.sip.grammar import NameAddr
+from securecall.sip.headers import Headers
 from securecall.sip.message import Request, Response, build_message
 from securecall.sip.output import Dropped, Finished, Output, Overran, Rang, Replied, Send, Told
+from securecall.sip.registering import Registering, Watcher
+from securecall.sip.registration import Granted, Registration, RegistrationState
 from securecall.sip.session import Session
 from securecall.transport.tls import PemPair, TlsConnection, client_context
 
@@ -120,14 +124,24 @@ class SipSignaling:
     """One SIP account, or none at all: direct calls need neither; satisfies `Signaling`."""
 
     def __init__(
-        self, local: Address, server: SipServer | None, context: ssl.SSLContext | None
+        self,
+        local: Address,
+        server: SipServer | None,
+        context: ssl.SSLContext | None,
+        login: Login | None,
     ) -> None:
         """Use `open`."""
         self._local = local
-        self._agent = Agent(random_token=lambda: secrets.token_hex(12))
+        self._agent = Agent(
+            random_token=lambda: secrets.token_hex(12),
+            authenticator=Authenticator(login) if login is not None else None,
+        )
         self._connections = Connections(self, server, context)
         self._legs: dict[int, SipLeg] = {}
-        self._asked: dict[int, asyncio.Future[int]] = {}
+        self._asked: dict[int, asyncio.Future[Replied]] = {}
+        self._registering: Registering | None = None
+        self._registration_name = self._agent.name()
+        self._keep_alive: asyncio.Task[None] | None = None
         self._sink: Callable[[IncomingLeg], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
@@ -141,6 +155,7 @@ class SipSignaling:
         listen_certificate: PemPair | None = None,
         server: SipServer | None = None,
         authorities: Path | None = None,
+        login: Login | None = None,
     ) -> Self:
         """Be ready to call, and to be called where `listen` is given.
 
@@ -150,12 +165,13 @@ class SipSignaling:
             listen_certificate: Proves our name there; without it the listener is direct.
             server: The account's server; connected to when first needed.
             authorities: PEM file of roots that may vouch for the server, else the system's.
+            login: What the server is shown where it asks for a password.
 
         Raises:
             LocalError: the address, certificate or authorities cannot be used.
         """
         context = client_context(authorities) if server is not None else None
-        signaling = cls(local, server, context)
+        signaling = cls(local, server, context, login)
         if listen is not None:
             await signaling._connections.listen(listen, listen_certificate)
         return signaling
@@ -200,21 +216,86 @@ class SipSignaling:
             CertificateError: the server could not prove its name.
         """
         flow, target = await self._next_hop(route)
-        asked: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        request, outputs = self._agent.options(
+        request, outputs = self._agent.ask(
+            "OPTIONS",
             target=target,
             from_uri=_uri(ANONYMOUS if flow.connection.direct else self._local),
             flow=flow.number,
             now=self._now(),
+            more=Headers((("Accept", "application/sdp"),)),
+            routed=not flow.connection.direct,
         )
+        try:
+            return (await self._reply_to(request, outputs)).status
+        finally:
+            if flow.own:
+                flow.connection.abort()
+
+    async def _reply_to(self, request: Request, outputs: tuple[Output, ...]) -> Replied:
+        asked: asyncio.Future[Replied] = asyncio.get_running_loop().create_future()
         self._asked[id(request)] = asked
         try:
             self._carry_out(outputs)
             return await asked
         finally:
             _ = self._asked.pop(id(request), None)
-            if flow.own:
-                flow.connection.abort()
+
+    # -- the registration -------------------------------------------------------------------------
+
+    async def sign_in(self, *, instance: str, watcher: Watcher) -> None:
+        """Register, and stay registered until `close`.
+
+        Args:
+            instance: `urn:uuid:` of this installation; the server tells our devices apart by it.
+            watcher: Told of every change of state.
+
+        Raises:
+            ConnectFailed, RegistrationFailed: not now; it is tried again until `close`.
+            LoginRefused, CertificateError: not before a person acts.
+            UsageError: there is no server, or this was done before.
+        """
+        if self._connections.server is None or self._registering is not None:
+            raise UsageError("an account with a server signs in, once")
+        self._connections.wanted = True
+        contact = f"sip:{secrets.token_hex(8)}@{secrets.token_hex(8)}.invalid;transport=tls;ob"
+        registration = Registration(contact=contact, instance=instance, now=self._now())
+        self._registering = Registering(self, registration, watcher=watcher)
+        await self._registering.first()
+
+    @property
+    def registration(self) -> RegistrationState | None:
+        """Where the registration stands, None without one."""
+        return self._registering.state if self._registering is not None else None
+
+    async def reach(self) -> Flow:
+        """Called by the registration."""
+        return await self._connections.to_server()
+
+    async def register(self, flow: Flow, fields: Headers) -> Replied:
+        """Called by the registration."""
+        request, outputs = self._agent.register(
+            domain=f"sip:{self._local.host}",
+            address=_uri(self._local),
+            name=self._registration_name,
+            flow=flow.number,
+            now=self._now(),
+            more=fields,
+        )
+        return await self._reply_to(request, outputs)
+
+    def granted(self, flow: Flow, granted: Granted) -> None:
+        """Called by the registration."""
+        self._agent.routes = granted.routes
+        self._stop_keep_alive()
+        work = self._connections.keep_alive(
+            flow, seconds=granted.flow_seconds, answered=granted.outbound
+        )
+        self._keep_alive = asyncio.get_running_loop().create_task(work)
+
+    def _stop_keep_alive(self) -> None:
+        if self._keep_alive is not None:
+            _ = self._keep_alive.cancel()
+            self._keep_alive = None
 
     async def close(self) -> None:
         """End every leg, close every connection."""
@@ -222,12 +303,13 @@ class SipSignaling:
             return
         self._closed = True
         await self._hang_up()
+        self._connections.wanted = False
+        self._stop_keep_alive()
+        if self._registering is not None:
+            await self._registering.end()
         if self._timer is not None:
             self._timer.cancel()
         await self._connections.close()
-        for asked in self._asked.values():
-            if not asked.done():
-                asked.set_result(503)
 
     async def _hang_up(self) -> None:
         legs = list(self._legs.values())
@@ -279,9 +361,16 @@ class SipSignaling:
         """Called by the connections."""
         self._carry_out(self._agent.lost(flow, now=self._now()))
 
+    def broken(self, flow: int) -> None:
+        """Called by the connections."""
+        log.info("the connection %d to the server broke", flow)
+        self._stop_keep_alive()
+        if self._registering is not None:
+            self._registering.lost()
+
     def moved(self, old: int, new: int) -> None:
         """Called by the connections."""
-        self._agent.moved(old, new)
+        self._carry_out(self._agent.moved(old, new))
 
     # -- outputs and time -------------------------------------------------------------------------
 
@@ -290,13 +379,13 @@ class SipSignaling:
             if isinstance(output, Send):
                 flow = self._connections.flow(output.flow)
                 if flow is not None:
-                    flow.connection.send(build_message(output.message))
+                    flow.send(build_message(output.message))
             elif isinstance(output, Overran):
                 self._connections.flooded(output.flow)
             elif isinstance(output, Replied):
                 asked = self._asked.get(id(output.request))
                 if asked is not None and not asked.done():
-                    asked.set_result(output.status)
+                    asked.set_result(output)
             elif isinstance(output, Dropped):
                 log.info("dropped: %s", output.why)
             else:

@@ -59,12 +59,12 @@ def test_errors_come_through_as_they_are(tmp_path):
 def test_a_script_may_use_a_sip_account(tmp_path):
     certificate = Authority.make(tmp_path / "authority").issue("alice.example")
     with sync.open(tmp_path / "alice", passphrase=PASSPHRASE, create=True) as alice:
-        place = alice.sign_in(
-            sip="sip:alice@example.com",
+        account = alice.sign_in(
+            "sip:alice@example.com",
             server=("127.0.0.1", 1),
             listen=("127.0.0.1", 0),
             certificate=certificate,
         )
-        assert place is not None
+        assert account.listening is not None
         with pytest.raises(sc.ConnectFailed), alice.call("sip:bob@example.com"):
             pass

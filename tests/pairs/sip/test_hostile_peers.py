@@ -396,59 +396,93 @@ def test_a_listener_whose_certificate_cannot_be_read_does_not_open(tmp_path):
 # -- a server that does not come back -------------------------------------------------------------
 
 
-@pytest.mark.parametrize("comes_back_as", ["nobody", "another name"])
-def test_a_call_ends_when_its_server_does_not_come_back_as_itself(tmp_path, comes_back_as):
+@asynccontextmanager
+async def called_through_a_server(tmp_path):
+    """We have a call through a server, which is now gone: how to listen in its place, and the rest."""
     from securecall.address import parse_address
 
     authority = Authority(tmp_path)
+    peers: asyncio.Queue[Peer] = asyncio.Queue()
 
-    async def main() -> None:
-        peers: asyncio.Queue[Peer] = asyncio.Queue()
+    async def accept(connection: TlsConnection) -> None:
+        peers.put_nowait(Peer(connection))
+        _ = await asyncio.Event().wait()
 
-        async def accept(connection: TlsConnection) -> None:
-            peers.put_nowait(Peer(connection))
-            _ = await asyncio.Event().wait()
+    listeners: list[tls.Listener] = []
 
-        listener = await tls.listen(
-            "127.0.0.1", 0, accept, certificate=authority.issue("a.example")
-        )
-        host, port = listener.address
-        alice = await SipSignaling.open(
-            local=parse_address("sip:alice@a.example"),
-            server=SipServer(host=host, port=port, name="a.example"),
-            authorities=authority.path,
-        )
-        target = Route(parse_address("sip:bob@a.example"))
-        ear = Ear(await alice.dial(target, description()))  # type: ignore[arg-type] # the adapter's own class
-        peer = await peers.get()
-        invite = await peer.next()
-        assert isinstance(invite, Request)
-        peer.send(answer(invite, 200, body=SDP))
-        assert isinstance(await ear.next(), Answered)
-        await listener.close()
-        if comes_back_as == "another name":
-            listener = await tls.listen(
-                host, port, accept, certificate=authority.issue("evil.example")
-            )
-        assert await ear.next() == Ended(EndReason.PEER_VANISHED)
-        async with asyncio.timeout(5):
-            await ear.leg.closed()
-        assert peers.empty()
-        # the next call tries again, and says why it cannot be
-        expected = ConnectFailed if comes_back_as == "nobody" else CertificateError
-        with pytest.raises(expected):
-            await alice.dial(target, description())
-        # and once the server is back as itself, calls are possible again
-        await listener.close()
-        listener = await tls.listen(host, port, accept, certificate=authority.issue("a.example"))
-        ear = Ear(await alice.dial(target, description()))  # type: ignore[arg-type] # the adapter's own class
-        async with asyncio.timeout(5):
-            again = await peers.get()
-        invite = await again.next()
-        assert isinstance(invite, Request)
-        again.send(answer(invite, 486))
-        assert isinstance(await ear.next(), Ended)
+    async def listen(name: str, where: tuple[str, int] = ("127.0.0.1", 0)) -> tuple[str, int]:
+        for before in listeners:
+            await before.close()
+        listeners.append(await tls.listen(*where, accept, certificate=authority.issue(name)))
+        return listeners[-1].address
+
+    where = await listen("a.example")
+    alice = await SipSignaling.open(
+        local=parse_address("sip:alice@a.example"),
+        server=SipServer(host=where[0], port=where[1], name="a.example"),
+        authorities=authority.path,
+    )
+    target = Route(parse_address("sip:bob@a.example"))
+
+    async def dial() -> Ear:
+        return Ear(await alice.dial(target, description()))  # type: ignore[arg-type] # the adapter's own class
+
+    ear = await dial()
+    peer = await peers.get()
+    invite = await peer.next()
+    assert isinstance(invite, Request)
+    peer.send(answer(invite, 200, body=SDP))
+    assert isinstance(await ear.next(), Answered)
+    ack = await peer.next()
+    assert isinstance(ack, Request)
+    assert ack.method == "ACK"
+    await listeners[-1].close()
+    try:
+        yield ear, lambda name: listen(name, where), peers, dial
+    finally:
         await alice.close()
-        await listener.close()
+        await listeners[-1].close()
+
+
+def test_a_call_lives_on_while_its_server_restarts_and_is_hung_up_through_the_new_one(tmp_path):
+    async def main() -> None:
+        async with called_through_a_server(tmp_path) as (ear, listen, peers, dial):
+            with pytest.raises(ConnectFailed):
+                await dial()
+            ear.leg.send(Ended(EndReason.HUNG_UP))
+            assert ear.heard.empty()
+            await listen("a.example")
+            async with asyncio.timeout(20):
+                again = await peers.get()
+                bye = await again.next()
+            assert isinstance(bye, Request)
+            assert bye.method == "BYE"
+            again.send(answer(bye, 200))
+            async with asyncio.timeout(5):
+                await ear.leg.closed()
+
+    asyncio.run(main())
+
+
+def test_a_call_ends_when_its_server_comes_back_under_another_name(tmp_path):
+    async def main() -> None:
+        async with called_through_a_server(tmp_path) as (ear, listen, peers, dial):
+            await listen("evil.example")
+            async with asyncio.timeout(20):
+                assert await ear.next() == Ended(EndReason.PEER_VANISHED)
+                await ear.leg.closed()
+            assert peers.empty()
+            # the next call tries again, and says why it cannot be
+            with pytest.raises(CertificateError):
+                await dial()
+            # and once the server is back as itself, calls are possible again
+            await listen("a.example")
+            ear = await dial()
+            async with asyncio.timeout(5):
+                again = await peers.get()
+            invite = await again.next()
+            assert isinstance(invite, Request)
+            again.send(answer(invite, 486))
+            assert isinstance(await ear.next(), Ended)
 
     asyncio.run(main())

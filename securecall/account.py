@@ -1,0 +1,138 @@
+"""One address of ours and the server that calls for it come through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from securecall.address import Address, Scheme
+from securecall.calls.signaling import Signaling
+from securecall.errors import SecurecallError, UsageError
+from securecall.secret import Secret
+from securecall.sip.connections import SipServer
+from securecall.sip.digest import Login
+from securecall.sip.registration import RegistrationState
+from securecall.sip.signaling import SipSignaling
+from securecall.transport.tls import PemPair
+
+DEFAULT_PORT: Final = 5061
+
+
+@dataclass(slots=True, eq=False)
+class Account:
+    """An address under which we call and can be called.
+
+    Attributes:
+        address: Ours.
+        signaling: What carries its calls; closed with the client.
+        direct: No server stands in between; the address is our key.
+        server_host: Where the server is, "" where that is not known.
+    """
+
+    address: Address
+    signaling: Signaling = field(repr=False)
+    direct: bool = False
+    server_host: str = ""
+
+    @property
+    def listening(self) -> tuple[str, int] | None:
+        """Host and port listened on, None if calls come in by the connection we make."""
+        return self.signaling.listening if isinstance(self.signaling, SipSignaling) else None
+
+    @property
+    def state(self) -> RegistrationState | None:
+        """Where the registration stands, None for an account that does not register."""
+        return self.signaling.registration if isinstance(self.signaling, SipSignaling) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignIn:
+    """How an account is reached and proved, as `Client.sign_in` was told.
+
+    Attributes:
+        address: Ours, of SIP.
+        password: None where the server asks for none.
+        user: As the server knows us, "" for the address's user part.
+        realm: The one realm the password is for, "" for the server's own.
+        server: Host and port to connect to, None to find out.
+        server_name: Name its certificate must prove, "" for the address's host.
+        authorities: PEM file of certificate authorities to trust instead of the system's.
+        listen: Where to take calls from the server, None for on the connection we make.
+        certificate: Our listener's, with `listen`.
+        register: Tell the server where we are.
+    """
+
+    address: Address
+    password: Secret | None = field(default=None, repr=False)
+    user: str = ""
+    realm: str = ""
+    server: tuple[str, int] | None = None
+    server_name: str = ""
+    authorities: Path | None = None
+    listen: tuple[str, int] | None = None
+    certificate: PemPair | None = None
+    register: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if self.address.scheme is not Scheme.SIP:
+            raise UsageError(f"{self.address.short} is not a sip address")
+        if self.listen is not None and self.certificate is None:
+            raise UsageError("listening for a server needs a certificate")
+        if self.password is None and (self.user or self.realm):
+            raise UsageError("a user or a realm without a password proves nothing")
+
+    @property
+    def name(self) -> str:
+        """What the server's certificate has to prove."""
+        return self.server_name or self.address.host
+
+
+async def open_account(
+    how: SignIn,
+    *,
+    instance: str,
+    watcher: Callable[[RegistrationState, SecurecallError | None], None],
+) -> Account:
+    """Be ready to call through a server, and registered there if that is wished.
+
+    Args:
+        how: What is known of it.
+        instance: `urn:uuid:` of this installation.
+        watcher: Told of every change of the registration.
+
+    Raises:
+        ConnectFailed, RegistrationFailed: the server is not there, or cannot do it now.
+        LoginRefused, CertificateError: a person has to act.
+        LocalError: the listener's address, or a certificate, cannot be used.
+    """
+    host, port = how.server or (how.address.host, DEFAULT_PORT)
+    signaling = await SipSignaling.open(
+        local=how.address,
+        listen=how.listen,
+        listen_certificate=how.certificate,
+        server=SipServer(host=host, port=port, name=how.name),
+        authorities=how.authorities,
+        login=_login(how),
+    )
+    if how.register:
+        try:
+            await signaling.sign_in(instance=instance, watcher=watcher)
+        except BaseException:
+            await signaling.close()
+            raise
+    return Account(how.address, signaling, server_host=host)
+
+
+def _login(how: SignIn) -> Login | None:
+    if how.password is None:
+        return None
+    names = (how.realm,) if how.realm else (how.address.host, how.name)
+    return Login(
+        user=how.user or how.address.user,
+        password=how.password,
+        realms=tuple(name.lower() for name in names),
+        learns=not how.realm,
+    )

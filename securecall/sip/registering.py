@@ -1,0 +1,193 @@
+"""Keeps an address registered: the shell around `Registration`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from securecall.errors import (
+    LoginRefused,
+    NetworkError,
+    RegistrationFailed,
+    SecurecallError,
+    SecurityError,
+)
+from securecall.sip.connections import Flow
+from securecall.sip.headers import Headers
+from securecall.sip.output import Replied
+from securecall.sip.registration import Granted, Registration, RegistrationState
+
+_GOODBYE_SECONDS: Final = 2.0
+
+log = logging.getLogger(__name__)
+
+
+class Registrar(Protocol):
+    """The account's server, as a registration sees it."""
+
+    async def reach(self) -> Flow:
+        """Return the connection to it, made if there is none.
+
+        Raises:
+            ConnectFailed: it cannot be reached.
+            CertificateError: it could not prove its name.
+        """
+        ...
+
+    async def register(self, flow: Flow, fields: Headers) -> Replied:
+        """Send a REGISTER and wait for what comes of it."""
+        ...
+
+    def granted(self, flow: Flow, granted: Granted) -> None:
+        """The address is bound to this connection."""
+        ...
+
+
+Watcher = Callable[[RegistrationState, SecurecallError | None], None]
+
+
+class Registering:
+    """Registers, refreshes, comes back after every outage, and takes leave.
+
+    Attributes:
+        error: Why the last try came to nothing, None after one that did.
+    """
+
+    def __init__(
+        self, registrar: Registrar, registration: Registration, *, watcher: Watcher
+    ) -> None:
+        """Begin at once.
+
+        Args:
+            registrar: Where to register.
+            registration: The core.
+            watcher: Told of every change of state.
+        """
+        self.error: SecurecallError | None = None
+        self._registrar = registrar
+        self._registration = registration
+        self._watcher = watcher
+        self._told = registration.state
+        self._woken = asyncio.Event()
+        self._settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._flow: Flow | None = None
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    @property
+    def state(self) -> RegistrationState:
+        """Where it stands."""
+        return self._registration.state
+
+    async def first(self) -> None:
+        """Wait for the first try.
+
+        Raises:
+            SecurecallError: of the kind that fits; it is tried again unless that is a
+                `SecurityError`.
+        """
+        await asyncio.shield(self._settled)
+        if self.error is not None:
+            raise self.error
+
+    def lost(self) -> None:
+        """The connection to the server broke."""
+        self._registration.lost(now=_now())
+        self._tell()
+        self._woken.set()
+
+    async def end(self) -> None:
+        """Stop, and tell the server so if it is still there."""
+        _ = self._task.cancel()
+        _ = await asyncio.gather(self._task, return_exceptions=True)
+        registered = self._registration.state is RegistrationState.REGISTERED
+        fields = self._registration.fields(remove=True)
+        self._registration.end()
+        if registered and self._flow is not None and not self._flow.connection.closing:
+            try:
+                async with asyncio.timeout(_GOODBYE_SECONDS):
+                    _ = await self._registrar.register(self._flow, fields)
+            except TimeoutError:
+                log.info("the server did not say goodbye")
+        self._tell()
+
+    async def _run(self) -> None:
+        while self._registration.state in (
+            RegistrationState.CONNECTING,
+            RegistrationState.REGISTERED,
+        ):
+            due = self._registration.due
+            wait = None if due is None else max(0.0, due - _now())
+            if wait != 0.0:
+                try:
+                    async with asyncio.timeout(wait):
+                        _ = await self._woken.wait()
+                except TimeoutError:
+                    pass
+                self._woken.clear()
+                continue
+            await self._once()
+            if self._registration.due is not None and self._registration.due <= _now():
+                continue  # the server told what to ask for instead
+            self._tell()
+            if not self._settled.done():
+                self._settled.set_result(None)
+
+    async def _once(self) -> None:
+        registration = self._registration
+        chance = random.random()  # noqa: S311 - spreads load, guards nothing
+        fields = registration.fields()
+        try:
+            flow = await self._registrar.reach()
+            replied = await self._registrar.register(flow, fields)
+        except SecurityError as e:
+            registration.refuse()
+            self.error = e
+            return
+        except NetworkError as e:
+            registration.failed(now=_now(), chance=chance)
+            self.error = e
+            return
+        if replied.refused is not None:
+            registration.refuse()
+        elif replied.response is None:
+            registration.failed(now=_now(), chance=chance)
+        else:
+            registration.receive(replied.response, now=_now(), chance=chance)
+        self.error = _error_of(replied, registration.state)
+        if registration.state is RegistrationState.REGISTERED:
+            self._flow = flow
+            if flow.connection.closing:
+                registration.lost(now=_now())
+            elif registration.granted is not None:
+                self._registrar.granted(flow, registration.granted)
+
+    def _tell(self) -> None:
+        state = self._registration.state
+        if state is not self._told:
+            self._told = state
+            self._watcher(state, self.error)
+
+
+def _error_of(replied: Replied, state: RegistrationState) -> SecurecallError | None:
+    if state is RegistrationState.REGISTERED:
+        return None
+    if replied.refused is not None:
+        return replied.refused
+    status = replied.status
+    if status in (401, 403, 407):
+        return LoginRefused(
+            f"the server does not let this user in ({status}); check address, user and password"
+        )
+    if replied.response is None:
+        return RegistrationFailed("the server does not answer our registration", status=status)
+    said = replied.response.reason[:60]
+    return RegistrationFailed(
+        f"the server answered our registration: {status} {said}", status=status
+    )
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
