@@ -27,7 +27,6 @@ _ESCAPE: Final = re.compile(r"\\(.)")
 ALGORITHMS: Final = {"SHA-512-256": "sha512_256", "SHA-256": "sha256", "MD5": "md5"}
 _STRENGTH: Final = {"SHA-512-256": 2, "SHA-256": 2, "MD5": 1}
 MOST_CHALLENGES: Final = 8  # of one response; more are not looked at
-MOST_ANSWERS: Final = 2  # to challenges of one request: the second where the nonce grew stale
 _MOST_NONCE: Final = 1024  # what we repeat in every request
 
 # of each kind of challenge: its header, and the header that answers it
@@ -47,7 +46,6 @@ class Challenge:
         algorithm: A key of `ALGORITHMS`.
         qop: "auth", "auth-int", or "" from an RFC 2069 server.
         opaque: To be given back, None if absent.
-        stale: The password was right, the nonce was too old.
     """
 
     realm: str
@@ -55,7 +53,6 @@ class Challenge:
     algorithm: str = "MD5"
     qop: str = ""
     opaque: str | None = None
-    stale: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,13 +111,15 @@ class Authenticator:
         challenge = self._choose(challenges_of(response), request.method)
         if challenge is None:
             return None
-        # what was volunteered may be of an old nonce, whatever the server calls that
-        if answered and names[1].lower() in request.headers and not challenge.stale:
+        # What was volunteered may be of an old nonce; what was answered a moment ago is of a fresh
+        # one. So a second challenge says that the password is wrong, or it is not our server's:
+        # that would not have passed the request on. A registration goes to nobody else, but may
+        # meet a proxy and a registrar.
+        again = names[1].lower() in request.headers if request.method == "REGISTER" else True
+        if answered and again:
             raise LoginRefused(
                 f"the server does not take this user and password for {challenge.realm[:60]!r}"
             )
-        if answered >= MOST_ANSWERS:
-            raise LoginRefused("the server keeps asking for the password, however it is answered")
         if request.method == "REGISTER":
             self._known[names[1]] = challenge
         return names[1], self._write(challenge, request, cnonce)
@@ -212,7 +211,6 @@ def parse_challenge(text: str) -> Challenge:
         algorithm=algorithm,
         qop=_qop(fields.get("qop")),
         opaque=fields.get("opaque"),
-        stale=(fields.get("stale") or "").lower() == "true",
     )
 
 

@@ -1,4 +1,4 @@
-"""Our own clients as ordinary subscribers of a real registrar: an address and a password, no more."""
+"""Our own clients as ordinary subscribers of a real registrar: an address and a password."""
 
 from __future__ import annotations
 

@@ -398,7 +398,7 @@ def test_a_listener_whose_certificate_cannot_be_read_does_not_open(tmp_path):
 
 @asynccontextmanager
 async def called_through_a_server(tmp_path):
-    """We have a call through a server, which is now gone: how to listen in its place, and the rest."""
+    """A call of ours through a server that is gone: its leg, and how to take the place."""
     from securecall.address import parse_address
 
     authority = Authority(tmp_path)
