@@ -108,12 +108,12 @@ async def open_account(
         LoginRefused, CertificateError: a person has to act.
         LocalError: the listener's address, or a certificate, cannot be used.
     """
-    host, port = how.server or (how.address.host, DEFAULT_PORT)
+    host, port = how.server or (how.address.host, 0)
     signaling = await SipSignaling.open(
         local=how.address,
         listen=how.listen,
         listen_certificate=how.certificate,
-        server=SipServer(host=host, port=port, name=how.name),
+        server=SipServer(host=host, port=port or DEFAULT_PORT, name=how.name),
         authorities=how.authorities,
         login=_login(how),
     )

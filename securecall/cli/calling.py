@@ -13,6 +13,7 @@ from securecall.cli.output import Output
 from securecall.client import Client, IncomingCall
 from securecall.errors import LocalError, SecurecallError, UsageError
 from securecall.policy import Policy, SecurityLevel
+from securecall.secret import Secret
 from securecall.transport.tls import PemPair
 
 
@@ -113,14 +114,29 @@ async def _sign_in(client: Client, args: argparse.Namespace) -> None:
         if args.certificate is None or args.key is None:
             raise UsageError("--listen needs --certificate and --key")
         certificate = PemPair(certificate=args.certificate, key=args.key)
-    await client.sign_in(
-        sip=args.account,
+    _ = await client.sign_in(
+        args.account,
+        password=None if listen is not None else _password(args),
+        user=args.user,
         server=args.server,
         server_name=args.server_name,
         authorities=args.authorities,
         listen=listen,
         certificate=certificate,
     )
+
+
+def _password(args: argparse.Namespace) -> Secret | None:
+    if args.password_file is not None:
+        return Secret.from_file(args.password_file)
+    if args.no_password:
+        return None
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "there is no terminal to ask for the account's password; use --password-file FILE, or "
+            "--no-password where its server asks for none"
+        )
+    return Secret.prompt(f"Password of {args.account}: ")
 
 
 def _target(text: str) -> str:

@@ -352,7 +352,7 @@ async def _calling(run: Run, ready: Fields, name: str, *more: object) -> Actor:
 
 def _account(address: str, ready: Fields) -> tuple[object, ...]:
     return (
-        "--account", address, "--server", f"{ready['host']}:{ready['port']}",
+        "--account", address, "--no-password", "--server", f"{ready['host']}:{ready['port']}",
         "--server-name", ready["name"], "--authorities", ready["authority"],
     )  # fmt: skip
 

@@ -39,6 +39,7 @@ _SECURITY_HINTS = {
     Reason.DOWNGRADE: "Do not talk on a weaker call. Use another network, or a ticket.",
     Reason.BELOW_POLICY: "Compare the words of a call once, or ask for less with --require.",
     Reason.CERTIFICATE: "Check --server-name and --authorities; somebody may be pretending.",
+    Reason.LOGIN: "Check --account, --user and the password; too many tries may lock the account.",
     Reason.VERIFYING_TIMEOUT: "Call again and compare the words while you talk.",
 }
 _END_HINTS = {

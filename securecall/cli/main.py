@@ -168,7 +168,10 @@ def _add_talk(command: argparse.ArgumentParser) -> None:
     )
     account = command.add_argument_group("with a SIP account")
     account.add_argument("--account", default="", metavar="SIP", help="your SIP address")
-    account.add_argument("--server", type=_place, metavar="HOST:PORT", help="its server")
+    account.add_argument("--password-file", type=Path, metavar="FILE", help="its password is here")
+    account.add_argument("--no-password", action="store_true", help="its server asks for none")
+    account.add_argument("--user", default="", help="the name its server knows you by")
+    account.add_argument("--server", type=_server, metavar="HOST[:PORT]", help="its server")
     account.add_argument("--server-name", default="", help="name the server must prove")
     account.add_argument("--authorities", type=Path, metavar="PEM", help="trust these for it")
     account.add_argument(
@@ -210,6 +213,13 @@ def _minutes(text: str) -> float:
     if not 0 < minutes <= 366 * 1440:
         raise argparse.ArgumentTypeError("a ticket is valid for more than nothing, at most a year")
     return minutes
+
+
+def _server(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or text.endswith("]") or (":" in host.strip("[]") and not host.endswith("]")):
+        return text.strip("[]"), 0
+    return host.strip("[]"), _port(port)
 
 
 def _place(text: str) -> tuple[str, int]:

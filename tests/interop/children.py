@@ -41,17 +41,29 @@ class Child:
         """Start it."""
         self.log = log
         self._name = Path(command[0]).name
-        with log.open("wb") as output:
-            self._process = subprocess.Popen(
-                command,
+        self._command = command
+        self._env = {**os.environ, **(env or {})}
+        log.write_bytes(b"")
+        self._process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as output:
+            return subprocess.Popen(
+                self._command,
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                cwd=log.parent,
-                env={**os.environ, **(env or {})},
+                cwd=self.log.parent,
+                env=self._env,
                 # Ctrl-C at the terminal is for pytest; the fixture stops the child.
                 start_new_session=True,
             )
+
+    def restart(self, port: int) -> None:
+        """Stop it, start it again, wait until it listens on that port."""
+        self.stop()
+        self._process = self._start()
+        self.wait_port(port)
 
     def said(self) -> str:
         """Everything it printed so far."""

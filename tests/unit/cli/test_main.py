@@ -22,7 +22,7 @@ def passphrase(tmp_path):
         ["answer", "--port", "70000"],
         ["ticket", "--minutes", "0"],
         ["call"],
-        ["call", "bob", "--server", "nowhere"],
+        ["call", "bob", "--server", "nowhere:x"],
         ["call", "bob", "--require", "NONE"],
         ["init", "--passphrase", "on the command line"],
     ],
