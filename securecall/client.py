@@ -4,47 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from securecall.account import Account, SignIn, open_account
-from securecall.address import ANONYMOUS, Address, Scheme, parse_address
-from securecall.calls import orders
-from securecall.calls.call import Call, CallContext
+from securecall.address import ANONYMOUS, Address, parse_address
+from securecall.announcing import Announcer
+from securecall.calling import Calling, Plan, address_of
+from securecall.calls.call import Call
 from securecall.calls.incoming import IncomingCall as IncomingCall
-from securecall.calls.link import LinkIdentity
 from securecall.calls.machine import State
-from securecall.calls.signaling import Ended, IncomingLeg, Leg, Route, Signaling
+from securecall.calls.signaling import Ended, IncomingLeg, Leg, Signaling
 from securecall.contacts import Contact, Contacts
-from securecall.errors import (
-    EndReason,
-    SecurecallError,
-    UsageError,
-)
-from securecall.events import (
-    CallChangeRefused,
-    CallEnded,
-    CallMissed,
-    CallRinging,
-    CallSecured,
-    Event,
-    GuessesWarning,
-    RegistrationChanged,
-    SoundFailed,
-    TransferRequested,
-)
-from securecall.expectation import Expectation
-from securecall.keys.handshake import HandshakeResult
-from securecall.keys.ticket import Ticket, build_ticket, parse_ticket
-from securecall.keys.trust import How
+from securecall.errors import EndReason, SecurecallError, UsageError
+from securecall.events import CallMissed, Event, RegistrationChanged
+from securecall.keys.ticket import Ticket, build_ticket
 from securecall.media.description import Description
 from securecall.media.endpoints import AudioSource
 from securecall.media.engine import Clock
-from securecall.policy import Policy, SecurityLevel, SecurityState, floor_for
+from securecall.policy import Policy, SecurityLevel
 from securecall.secret import Secret
 from securecall.sip.signaling import SipSignaling
 from securecall.store.sqlite import Store
@@ -55,7 +36,6 @@ log = logging.getLogger("securecall.client")
 
 TICKET_SECONDS = 7 * 86_400
 MOST_RINGING = 5  # calls of strangers at one time
-ENOUGH_BURNED_GUESSES = 32  # with one address in 24 hours: the application is warned
 
 
 def open(  # noqa: A001 - `securecall.open` reads as it should
@@ -76,11 +56,22 @@ def open(  # noqa: A001 - `securecall.open` reads as it should
     return Client(Path(path).expanduser(), passphrase, create=create, policy=policy or Policy())
 
 
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """What there is only while the client is open."""
+
+    store: Store
+    contacts: Contacts
+    announcer: Announcer
+    calling: Calling
+
+
 class Client:
     """One person on this machine; several may live in one process.
 
     Attributes:
         policy: The default for every call.
+        do_not_disturb: Nobody rings; callers hear that we are busy, and `CallMissed` tells of them.
     """
 
     def __init__(self, path: Path, passphrase: Secret, *, create: bool, policy: Policy) -> None:
@@ -89,25 +80,24 @@ class Client:
         self._path = path
         self._passphrase = passphrase
         self._create = create
-        self._store: Store | None = None
-        self._contacts: Contacts | None = None
-        self._clock: Clock | None = None
+        self.do_not_disturb = False
+        self._opened: _Open | None = None
         self._accounts: list[Account] = []
         self._listener: SipSignaling | None = None
-        self._calls: set[Call] = set()
         self._incoming: asyncio.Queue[IncomingCall] = asyncio.Queue()
-        self._event_queues: set[asyncio.Queue[Event]] = set()
 
     async def __aenter__(self) -> Self:
         """Open the store (a quarter of a second: Argon2id) and the identity in it."""
         how = Store.open_or_create if self._create else Store.open
-        self._store = await asyncio.to_thread(how, self._path, self._passphrase)
+        store = await asyncio.to_thread(how, self._path, self._passphrase)
         try:
-            self._contacts = Contacts(self._store)
-            self._clock = Clock.running()
+            contacts = Contacts(store)
+            announcer = Announcer(contacts)
+            calling = Calling(contacts, Clock.running(), lambda: self.accounts, announcer)
         except BaseException:
-            self._store.close()
+            store.close()
             raise
+        self._opened = _Open(store, contacts, announcer, calling)
         return self
 
     async def __aexit__(
@@ -117,16 +107,18 @@ class Client:
         trace: TracebackType | None,
     ) -> None:
         """End every call, close every connection, lock the store."""
+        opened = self._opened
+        if opened is None:  # closed before
+            return
         try:
-            await asyncio.gather(*(call.hang_up() for call in tuple(self._calls)))
+            await asyncio.gather(*(call.hang_up() for call in tuple(opened.announcer.calls)))
             for account in self._accounts:
                 await account.signaling.close()
         finally:  # whatever else goes wrong, the keys do not stay open
             self._accounts.clear()
             self._listener = None
-            if self._store is not None:
-                self._store.close()
-                self._store = None
+            self._opened = None
+            opened.store.close()
 
     # -- who we are -------------------------------------------------------------------------------
 
@@ -142,13 +134,11 @@ class Client:
         Raises:
             UsageError: the client is not open.
         """
-        if self._contacts is None:
-            raise UsageError("open the client first: async with securecall.open(...) as client")
-        return self._contacts
+        return self._open.contacts
 
     async def contact(self, address: str | Address) -> Contact:
         """The contact behind an address; unknown addresses make a contact without a key."""
-        return self.contacts.find(_address(address))
+        return self.contacts.find(address_of(address))
 
     # -- where we can be reached ------------------------------------------------------------------
 
@@ -237,7 +227,7 @@ class Client:
             ConnectFailed, RegistrationFailed: the server is not there, or cannot do it now.
             LoginRefused, CertificateError: the password or the server is not what it should be.
         """
-        address = parse_address(sip)
+        address, announcer = parse_address(sip), self._open.announcer
         account = await open_account(
             SignIn(
                 address=address,
@@ -252,7 +242,7 @@ class Client:
                 register=password is not None if register is None else register,
             ),
             instance=self.contacts.sip_instance,
-            watcher=lambda state, error: self._tell(RegistrationChanged(address, state, error)),
+            watcher=lambda state, error: announcer.tell(RegistrationChanged(address, state, error)),
         )
         self._add(account)
         return account
@@ -320,186 +310,26 @@ class Client:
                 raise UsageError("unencrypted calls are not offered; there is nothing to require")
             if require > SecurityLevel.HOP_BY_HOP:  # which takes an identity, so ours is offered
                 policy = replace(policy, danger_plain_dtls=False)
-        call = self._call(who, audio, policy, scanned=scanned, direct=direct, account=account)
+        plan = self._open.calling.plan(who, policy, scanned=scanned, direct=direct, account=account)
+        call = self._place(plan, audio)
         call.prepare(audio=None, require=require)
         return call
 
-    def _call(
-        self,
-        who: str | Address | Contact | Ticket,
-        audio: AudioSource | None,
-        policy: Policy,
-        *,
-        scanned: bool,
-        direct: tuple[str, int] | None,
-        account: Account | None,
-    ) -> Call:
-        if isinstance(who, str) and _is_ticket(who):
-            who = parse_ticket(who, unix=int(time.time()))
-        if isinstance(who, Ticket):
-            if direct is not None or account is not None:
-                raise UsageError("a ticket says itself where it leads to")
-            return self._call_ticket(who, audio, policy, how="qr" if scanned else "link")
-        if scanned:
-            raise UsageError("only a ticket is scanned")
-        address = who.address if isinstance(who, Contact) else _address(who)
-        if address.scheme is Scheme.KEY:
-            if account is not None:
-                raise UsageError("a key is called directly, through no account")
-            place = direct or self.contacts.place_of(address)
-            if place is None:
-                raise UsageError(f"where {address.short} listens is not known: give direct=")
-            return self._call_key(address, place, audio, policy)
-        if direct is not None:
-            raise UsageError("only an address that is a key is called directly")
-        return self._call_address(address, audio, policy, self._account_for(address, account))
+    def _place(self, plan: Plan, audio: AudioSource | None) -> Call:
+        calls = self._open.announcer.calls
 
-    def _call_ticket(
-        self, ticket: Ticket, audio: AudioSource | None, policy: Policy, *, how: str
-    ) -> Call:
-        way = next((t for t in ticket.targets if t.direct is not None), None)
-        if way is None or way.direct is None:
-            raise UsageError("this ticket names no direct address; other ways are not built yet")
-        target, place = way.address, way.direct
-        contacts = self.contacts
-        expectation = Expectation(contacts, target, ticket=ticket, how=How(how))
-        context = self._context(
-            policy,
-            expectation,
-            contact=target,
-            pinned=True,  # the ticket carried the key
-            direct=True,
-            own=contacts.own_key_address,
-            expected=target,
-            towards=place[0],
-            ticket=ticket,
-        )
-
-        def secured(result: HandshakeResult, state: SecurityState) -> None:
-            expectation.secured(result, state)
-            contacts.remember_place(target, place)
-
-        context = replace(context, ticket=how, secured=secured)
-        return self._place(context, Route(target, direct=place), None, audio)
-
-    def _call_key(
-        self, key: Address, place: tuple[str, int], audio: AudioSource | None, policy: Policy
-    ) -> Call:
-        """Call a key where it listens: the address itself says who has to answer."""
-        context = self._context(
-            policy,
-            Expectation(self.contacts, key),
-            contact=key,
-            pinned=self.contacts.is_pinned(key),
-            direct=True,
-            own=self.contacts.own_key_address,
-            expected=key,
-            towards=place[0],
-        )
-        return self._place(context, Route(key, direct=place), None, audio)
-
-    def _account_for(self, address: Address, wanted: Account | None) -> Account:
-        accounts = self.accounts
-        if wanted is not None and wanted not in accounts:
-            raise UsageError("that account is not signed in here")
-        if not accounts or address.scheme is not Scheme.SIP:
-            raise UsageError(
-                f"nothing here can reach {address.short}: sign in to a SIP account first, or call "
-                "with a ticket"
-            )
-        near = (a for a in accounts if a.address.host == address.host)
-        return wanted or next(near, accounts[0])
-
-    def _call_address(
-        self, address: Address, audio: AudioSource | None, policy: Policy, account: Account
-    ) -> Call:
-        context = self._context(
-            policy,
-            Expectation(self.contacts, address),
-            contact=address,
-            pinned=self.contacts.is_pinned(address),
-            direct=False,
-            own=account.address,
-            expected=address,
-            towards=account.server_host,
-        )
-        return self._place(context, Route(address), account, audio)
-
-    def _context(
-        self,
-        policy: Policy,
-        expectation: Expectation,
-        *,
-        contact: Address,
-        pinned: bool,
-        direct: bool,
-        own: Address,
-        expected: Address,
-        towards: str,
-        ticket: Ticket | None = None,
-    ) -> CallContext:
-        """Compose what a call has to know.
-
-        Args:
-            policy: Of the call.
-            expectation: What its peer is held to.
-            contact: Whose floor applies.
-            pinned: A key is known for the peer, or a ticket stands for one.
-            direct: No server in between.
-            own: The address we claim.
-            expected: The address the peer has to have; ANONYMOUS leaves that to its key.
-            towards: Host we face, to pick our own address.
-            ticket: The one we call with.
-        """
-        contacts = self.contacts
-        anonymous = expected == ANONYMOUS
-        identity = LinkIdentity(
-            statement=contacts.statement,
-            device=contacts.device,
-            root_fp=contacts.root_fp,
-            own_address=str(own),
-            expected_peer="" if anonymous else str(expected),
-            judge=expectation.judge,
-            ticket_secret=ticket.secret if ticket is not None else None,
-        )
-        return CallContext(
-            policy=policy,
-            floor=floor_for(
-                policy,
-                contact_floor=not anonymous and contacts.has_floor(contact),
-                pinned=pinned,
-                direct=direct,
-            ),
-            peer="a caller without an address" if anonymous else contact.short,
-            identity=None if policy.danger_plain_dtls else identity,
-            evidence=expectation.evidence,
-            secured=expectation.secured,
-            confirmed=expectation.confirmed,
-            guess_burned=lambda: self._guess_burned(contact),
-            clock=self._running_clock(),
-            towards=towards,
-            observe=lambda call, output: self._observe(call, expectation, output),
-            sound_failed=lambda call, error: self._tell(SoundFailed(call, error)),
-        )
-
-    def _place(
-        self,
-        context: CallContext,
-        route: Route,
-        account: Account | None,
-        audio: AudioSource | None,
-    ) -> Call:
         async def dial(offer: Description) -> Leg:
+            account = plan.account
             signaling = account.signaling if account else await self._direct_signaling()
-            return await signaling.dial(route, offer)
+            return await signaling.dial(plan.route, offer)
 
         async def begin(call: Call) -> None:
-            if len(self._calls) >= context.policy.max_calls:
-                raise UsageError(f"{len(self._calls)} calls are in progress, the policy's limit")
-            self._calls.add(call)
+            if len(calls) >= plan.context.policy.max_calls:
+                raise UsageError(f"{len(calls)} calls are in progress, the policy's limit")
+            calls.add(call)
             await call.begin_outgoing(dial)
 
-        return Call(context, begin, outgoing=True, audio=audio)
+        return Call(plan.context, begin, outgoing=True, audio=audio)
 
     async def _direct_signaling(self) -> Signaling:
         """Where direct calls go out: the listener, or a place of their own."""
@@ -509,6 +339,11 @@ class Client:
         signaling = await SipSignaling.open(local=ANONYMOUS)
         self._accounts.append(Account(ANONYMOUS, signaling, direct=True))
         return signaling
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """Every call from its beginning to its end, ringing ones among them."""
+        return tuple(self._open.announcer.calls)
 
     # -- calls that come in -----------------------------------------------------------------------
 
@@ -535,28 +370,41 @@ class Client:
         return on_leg
 
     def _on_leg(self, account: Account, leg: IncomingLeg) -> None:
-        policy, contacts = self.policy, self.contacts
-        ringing = sum(1 for call in self._calls if call.state is State.ALERTING)
-        if len(self._calls) >= policy.max_calls or ringing >= MOST_RINGING:
+        announcer = self._open.announcer
+        why = self._why_busy()
+        if why:
             leg.send(Ended(EndReason.BUSY))
-            self._tell(CallMissed(leg.remote.short, "too many calls at once"))
+            announcer.tell(CallMissed(leg.remote.short, why))
             return
-        known = leg.remote != ANONYMOUS and contacts.is_pinned(leg.remote)
-        context = self._context(
-            policy,
-            Expectation(contacts, leg.remote, incoming=True, direct=account.direct),
-            contact=leg.remote,
-            pinned=known or (account.direct and contacts.has_open_tickets()),
-            direct=account.direct,
-            own=contacts.own_key_address if account.direct else account.address,
-            expected=leg.remote,
-            towards=_host_of(leg.path.remote),
-        )
+        known = leg.remote != ANONYMOUS and self.contacts.is_pinned(leg.remote)
+        context = self._open.calling.answering(leg, account, self.policy)
+        waiting = bool(announcer.calls)
         call = Call(context, Call.begin_incoming, outgoing=False)
-        self._calls.add(call)
+        announcer.calls.add(call)
         call.attach(leg)
         if call.state is State.ALERTING:
-            self._queue(IncomingCall(call, leg.remote, context.floor.minimum, known=known))
+            self._queue(
+                IncomingCall(
+                    call,
+                    leg.remote,
+                    context.floor.minimum,
+                    known=known,
+                    called=account.address,
+                    waiting=waiting,
+                )
+            )
+
+    def _why_busy(self) -> str:
+        """Why nobody may ring now, "" if somebody may."""
+        calls = self._open.announcer.calls
+        ringing = sum(1 for call in calls if call.state is State.ALERTING)
+        if self.do_not_disturb:
+            return "do not disturb"
+        if len(calls) >= self.policy.max_calls or ringing >= MOST_RINGING:
+            return "too many calls at once"
+        if calls and not self.policy.call_waiting:
+            return "in another call"
+        return ""
 
     def _queue(self, ring: IncomingCall) -> None:
         """Keep a call for `next_call`, but none that gave up: nobody may be looking for hours."""
@@ -567,64 +415,15 @@ class Client:
     # -- being told -------------------------------------------------------------------------------
 
     def events(self) -> AsyncGenerator[Event, None]:
-        """Yield everything that happens to calls from now on."""
-        queue: asyncio.Queue[Event] = asyncio.Queue(maxsize=1000)
-        self._event_queues.add(queue)
-        return self._events_of(queue)
+        """Yield everything that happens to calls and accounts from now on."""
+        return self._open.announcer.events()
 
-    async def _events_of(self, queue: asyncio.Queue[Event]) -> AsyncGenerator[Event, None]:
-        try:
-            while True:
-                yield await queue.get()
-        finally:
-            self._event_queues.discard(queue)
-
-    def _tell(self, event: Event) -> None:
-        for queue in self._event_queues:
-            if queue.full():
-                queue.get_nowait()  # whoever does not read loses the oldest
-            queue.put_nowait(event)
-
-    def _observe(self, call: Call, expectation: Expectation, output: orders.Output) -> None:
-        match output:
-            case orders.PeerRings():
-                self._tell(CallRinging(call))
-            case orders.Secured(state=state):
-                expectation.settled()
-                self._tell(CallSecured(call, state))
-            case orders.ChangeRefused(why=why):
-                self._tell(CallChangeRefused(call, why))
-            case orders.TransferAsked(target=target):
-                self._tell(TransferRequested(call, target))
-            case orders.Finish(reason=reason, error=error):
-                expectation.settled()
-                self._calls.discard(call)
-                self._tell(CallEnded(call, reason, error))
-            case _:
-                pass
-
-    def _guess_burned(self, address: Address) -> None:
-        failures = self.contacts.count_burned_guess(address)
-        if failures >= ENOUGH_BURNED_GUESSES:
-            self._tell(GuessesWarning(address.short, failures))
-
-    def _running_clock(self) -> Clock:
-        if self._clock is None:
+    @property
+    def _open(self) -> _Open:
+        if self._opened is None:
             raise UsageError("open the client first: async with securecall.open(...) as client")
-        return self._clock
-
-
-def _address(text: str | Address) -> Address:
-    return text if isinstance(text, Address) else parse_address(text)
-
-
-def _is_ticket(text: str) -> bool:
-    return text.startswith("securecall:") or "#securecall:" in text
+        return self._opened
 
 
 def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
-
-
-def _host_of(place: str) -> str:
-    return place.rpartition(":")[0].strip("[]")

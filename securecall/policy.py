@@ -196,6 +196,7 @@ class Policy:
         connect_seconds: From answer to media, everything included.
         verifying_seconds: How long people may take to compare the words.
         max_calls: Calls at one time; more are answered busy.
+        call_waiting: Others may ring while a call is in progress; otherwise they hear busy.
     """
 
     minimum: SecurityLevel | None = None
@@ -205,6 +206,7 @@ class Policy:
     connect_seconds: float = 15.0
     verifying_seconds: float = 120.0
     max_calls: int = 64
+    call_waiting: bool = True
     prefer_codecs: tuple[str, ...] = ("opus", "PCMU", "PCMA")
     opus_bitrate: int = 28_000
     opus_complexity: int = 1

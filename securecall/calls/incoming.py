@@ -17,15 +17,26 @@ class IncomingCall:
         caller: The address they signalled; a claim until the call is connected.
         security_floor: The level this call will at least have if it connects at all.
         known: We have a pinned key for that address.
+        called: Which address of ours they called.
+        waiting: We are in a call already.
     """
 
     def __init__(
-        self, call: Call, caller: Address, security_floor: SecurityLevel, *, known: bool
+        self,
+        call: Call,
+        caller: Address,
+        security_floor: SecurityLevel,
+        *,
+        known: bool,
+        called: Address,
+        waiting: bool,
     ) -> None:
         """Made by the client."""
         self.caller = caller
         self.security_floor = security_floor
         self.known = known
+        self.called = called
+        self.waiting = waiting
         self._call = call
 
     def __repr__(self) -> str:

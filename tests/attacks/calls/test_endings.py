@@ -117,14 +117,15 @@ def test_a_client_that_is_cancelled_while_it_closes_keeps_no_key_open(tmp_path):
         async with asyncio.timeout(GUARD_SECONDS), people(tmp_path, SignalBus()):
             async with stranger(tmp_path, "carol") as carol:
                 root = carol.contacts.store.root
-                carol._calls.add(Stuck())
+                calls = carol._open.announcer.calls
+                calls.add(Stuck())
                 leaving = asyncio.create_task(carol.__aexit__(None, None, None))
                 await asyncio.sleep(0)
                 leaving.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await leaving
                 assert not len(root.seed)
-                carol._calls.clear()
+                calls.clear()
 
     asyncio.run(main())
 

@@ -47,7 +47,7 @@ def test_an_answer_that_was_cancelled_refuses_the_call_and_frees_its_place(tmp_p
                 with pytest.raises(asyncio.CancelledError):
                     await taking
                 assert accepted.state is State.ENDED
-                assert not bob._calls
+                assert not bob.calls
                 with pytest.raises(Exception, match="declined"):
                     await call.connected()
 
@@ -67,10 +67,10 @@ def test_a_call_that_was_cancelled_while_dialling_frees_its_place(tmp_path):
             alice._accounts[0].signaling.dial = never
             dialling = asyncio.create_task(alice.call(BOB).__aenter__())
             await reached.wait()
-            assert alice._calls
+            assert alice.calls
             dialling.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await dialling
-            assert not alice._calls
+            assert not alice.calls
 
     asyncio.run(main())

@@ -1,0 +1,89 @@
+"""Everything that happens to calls and accounts, told to whoever asked to be told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Final
+
+from securecall.address import Address
+from securecall.calls import orders
+from securecall.calls.call import Call
+from securecall.contacts import Contacts
+from securecall.events import (
+    CallChangeRefused,
+    CallEnded,
+    CallRinging,
+    CallSecured,
+    Event,
+    GuessesWarning,
+    SoundFailed,
+    TransferRequested,
+)
+from securecall.expectation import Expectation
+
+ENOUGH_BURNED_GUESSES: Final = 32  # with one address in 24 hours: the application is warned
+_MOST_UNREAD: Final = 1000
+
+
+class Announcer:
+    """Turns what calls order into events; satisfies `calling.Observer`.
+
+    Attributes:
+        calls: Those in progress, from their beginning to their end.
+    """
+
+    def __init__(self, contacts: Contacts) -> None:
+        """Begin with nobody to tell."""
+        self.calls: set[Call] = set()
+        self._contacts = contacts
+        self._queues: set[asyncio.Queue[Event]] = set()
+
+    def events(self) -> AsyncGenerator[Event, None]:
+        """Yield everything that happens from now on."""
+        queue: asyncio.Queue[Event] = asyncio.Queue(maxsize=_MOST_UNREAD)
+        self._queues.add(queue)
+        return self._events_of(queue)
+
+    async def _events_of(self, queue: asyncio.Queue[Event]) -> AsyncGenerator[Event, None]:
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            self._queues.discard(queue)
+
+    def tell(self, event: Event) -> None:
+        """Tell everybody; whoever does not read loses the oldest."""
+        for queue in self._queues:
+            if queue.full():
+                queue.get_nowait()
+            queue.put_nowait(event)
+
+    def observe(self, call: Call, expectation: Expectation, output: orders.Output) -> None:
+        """Tell what an order of the call's machine means to an application."""
+        match output:
+            case orders.PeerRings():
+                self.tell(CallRinging(call))
+            case orders.Secured(state=state):
+                expectation.settled()
+                self.tell(CallSecured(call, state))
+            case orders.ChangeRefused(why=why):
+                self.tell(CallChangeRefused(call, why))
+            case orders.TransferAsked(target=target):
+                self.tell(TransferRequested(call, target))
+            case orders.Finish(reason=reason, error=error):
+                expectation.settled()
+                self.calls.discard(call)
+                self.tell(CallEnded(call, reason, error))
+            case _:
+                pass
+
+    def sound_failed(self, call: Call, error: Exception) -> None:
+        """Tell that a source or sink was taken out."""
+        self.tell(SoundFailed(call, error))
+
+    def guess_burned(self, address: Address) -> None:
+        """Count a handshake that failed late, and warn where there were many."""
+        failures = self._contacts.count_burned_guess(address)
+        if failures >= ENOUGH_BURNED_GUESSES:
+            self.tell(GuessesWarning(address.short, failures))

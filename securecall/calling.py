@@ -1,0 +1,268 @@
+"""Who is called how: the way to a ticket, a key or an address, and what the call has to know."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from securecall.account import Account
+from securecall.address import ANONYMOUS, Address, Scheme, parse_address
+from securecall.calls import orders
+from securecall.calls.call import Call, CallContext
+from securecall.calls.link import LinkIdentity
+from securecall.calls.signaling import IncomingLeg, Route
+from securecall.contacts import Contact, Contacts
+from securecall.errors import UsageError
+from securecall.expectation import Expectation
+from securecall.keys.handshake import HandshakeResult
+from securecall.keys.ticket import Ticket, parse_ticket
+from securecall.keys.trust import How
+from securecall.media.engine import Clock
+from securecall.policy import Policy, SecurityState, floor_for
+
+Callee = str | Address | Contact | Ticket
+
+
+class Observer(Protocol):
+    """Who follows the calls."""
+
+    def observe(self, call: Call, expectation: Expectation, output: orders.Output) -> None:
+        """Take note of an order of the call's machine, after it was performed."""
+        ...
+
+    def sound_failed(self, call: Call, error: Exception) -> None:
+        """A source or sink raised and was taken out."""
+        ...
+
+    def guess_burned(self, address: Address) -> None:
+        """A handshake with this address failed after its nonces."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A call that can be placed.
+
+    Attributes:
+        context: What it has to know.
+        route: Where to dial.
+        account: Ours that it goes through, None for a direct call.
+    """
+
+    context: CallContext
+    route: Route
+    account: Account | None = None
+
+
+class Calling:
+    """Finds the way to whom we call, and what whoever answers is held to."""
+
+    def __init__(
+        self,
+        contacts: Contacts,
+        clock: Clock,
+        accounts: Callable[[], tuple[Account, ...]],
+        observer: Observer,
+    ) -> None:
+        """Compose calls out of these.
+
+        Args:
+            contacts: Who we know, and who we are.
+            clock: The process's media clock.
+            accounts: Those signed in at this moment.
+            observer: Follows every call.
+        """
+        self._contacts = contacts
+        self._clock = clock
+        self._accounts = accounts
+        self._observer = observer
+
+    def plan(
+        self,
+        who: Callee,
+        policy: Policy,
+        *,
+        scanned: bool,
+        direct: tuple[str, int] | None,
+        account: Account | None,
+    ) -> Plan:
+        """Find the way to somebody; see `Client.call`.
+
+        Raises:
+            UsageError: nothing of ours can reach that address.
+            TicketRefused: the ticket has expired.
+        """
+        if isinstance(who, str) and is_ticket(who):
+            who = parse_ticket(who, unix=int(time.time()))
+        if isinstance(who, Ticket):
+            if direct is not None or account is not None:
+                raise UsageError("a ticket says itself where it leads to")
+            return self._by_ticket(who, policy, how="qr" if scanned else "link")
+        if scanned:
+            raise UsageError("only a ticket is scanned")
+        address = who.address if isinstance(who, Contact) else address_of(who)
+        if address.scheme is Scheme.KEY:
+            if account is not None:
+                raise UsageError("a key is called directly, through no account")
+            place = direct or self._contacts.place_of(address)
+            if place is None:
+                raise UsageError(f"where {address.short} listens is not known: give direct=")
+            return self._by_key(address, place, policy)
+        if direct is not None:
+            raise UsageError("only an address that is a key is called directly")
+        return self._by_account(address, self._account_for(address, account), policy)
+
+    def answering(self, leg: IncomingLeg, account: Account, policy: Policy) -> CallContext:
+        """Compose what a call that came in has to know."""
+        contacts = self._contacts
+        known = leg.remote != ANONYMOUS and contacts.is_pinned(leg.remote)
+        return self._context(
+            policy,
+            Expectation(contacts, leg.remote, incoming=True, direct=account.direct),
+            contact=leg.remote,
+            pinned=known or (account.direct and contacts.has_open_tickets()),
+            direct=account.direct,
+            own=contacts.own_key_address if account.direct else account.address,
+            expected=leg.remote,
+            towards=leg.path.remote.rpartition(":")[0].strip("[]"),
+        )
+
+    def _by_ticket(self, ticket: Ticket, policy: Policy, *, how: str) -> Plan:
+        way = next((t for t in ticket.targets if t.direct is not None), None)
+        if way is None or way.direct is None:
+            raise UsageError("this ticket names no direct address; other ways are not built yet")
+        target, place = way.address, way.direct
+        contacts = self._contacts
+        expectation = Expectation(contacts, target, ticket=ticket, how=How(how))
+        context = self._context(
+            policy,
+            expectation,
+            contact=target,
+            pinned=True,  # the ticket carried the key
+            direct=True,
+            own=contacts.own_key_address,
+            expected=target,
+            towards=place[0],
+            ticket=ticket,
+        )
+
+        def secured(result: HandshakeResult, state: SecurityState) -> None:
+            expectation.secured(result, state)
+            contacts.remember_place(target, place)
+
+        context = replace(context, ticket=how, secured=secured)
+        return Plan(context=context, route=Route(target, direct=place))
+
+    def _by_key(self, key: Address, place: tuple[str, int], policy: Policy) -> Plan:
+        """Call a key where it listens: the address itself says who has to answer."""
+        contacts = self._contacts
+        context = self._context(
+            policy,
+            Expectation(contacts, key),
+            contact=key,
+            pinned=contacts.is_pinned(key),
+            direct=True,
+            own=contacts.own_key_address,
+            expected=key,
+            towards=place[0],
+        )
+        return Plan(context=context, route=Route(key, direct=place))
+
+    def _by_account(self, address: Address, account: Account, policy: Policy) -> Plan:
+        contacts = self._contacts
+        context = self._context(
+            policy,
+            Expectation(contacts, address),
+            contact=address,
+            pinned=contacts.is_pinned(address),
+            direct=False,
+            own=account.address,
+            expected=address,
+            towards=account.server_host,
+        )
+        return Plan(context=context, route=Route(address), account=account)
+
+    def _account_for(self, address: Address, wanted: Account | None) -> Account:
+        accounts = self._accounts()
+        if wanted is not None and wanted not in accounts:
+            raise UsageError("that account is not signed in here")
+        if not accounts or address.scheme is not Scheme.SIP:
+            raise UsageError(
+                f"nothing here can reach {address.short}: sign in to a SIP account first, or call "
+                "with a ticket"
+            )
+        near = (a for a in accounts if a.address.host == address.host)
+        return wanted or next(near, accounts[0])
+
+    def _context(
+        self,
+        policy: Policy,
+        expectation: Expectation,
+        *,
+        contact: Address,
+        pinned: bool,
+        direct: bool,
+        own: Address,
+        expected: Address,
+        towards: str,
+        ticket: Ticket | None = None,
+    ) -> CallContext:
+        """Compose what a call has to know.
+
+        Args:
+            policy: Of the call.
+            expectation: What its peer is held to.
+            contact: Whose floor applies.
+            pinned: A key is known for the peer, or a ticket stands for one.
+            direct: No server in between.
+            own: The address we claim.
+            expected: The address the peer has to have; ANONYMOUS leaves that to its key.
+            towards: Host we face, to pick our own address.
+            ticket: The one we call with.
+        """
+        contacts, observer = self._contacts, self._observer
+        anonymous = expected == ANONYMOUS
+        identity = LinkIdentity(
+            statement=contacts.statement,
+            device=contacts.device,
+            root_fp=contacts.root_fp,
+            own_address=str(own),
+            expected_peer="" if anonymous else str(expected),
+            judge=expectation.judge,
+            ticket_secret=ticket.secret if ticket is not None else None,
+        )
+        return CallContext(
+            policy=policy,
+            floor=floor_for(
+                policy,
+                contact_floor=not anonymous and contacts.has_floor(contact),
+                pinned=pinned,
+                direct=direct,
+            ),
+            peer="a caller without an address" if anonymous else contact.short,
+            identity=None if policy.danger_plain_dtls else identity,
+            evidence=expectation.evidence,
+            secured=expectation.secured,
+            confirmed=expectation.confirmed,
+            guess_burned=lambda: observer.guess_burned(contact),
+            clock=self._clock,
+            towards=towards,
+            observe=lambda call, output: observer.observe(call, expectation, output),
+            sound_failed=observer.sound_failed,
+        )
+
+
+def address_of(text: str | Address) -> Address:
+    """The address itself, or the one a text names.
+
+    Raises:
+        ProtocolError: the text names none.
+    """
+    return text if isinstance(text, Address) else parse_address(text)
+
+
+def is_ticket(text: str) -> bool:
+    """Whether a text is a ticket, or a link that carries one."""
+    return text.startswith("securecall:") or "#securecall:" in text
