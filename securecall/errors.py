@@ -37,6 +37,10 @@ class ConnectFailed(NetworkError):
     """No connection could be made to the given address."""
 
 
+class NameNotFound(ConnectFailed):
+    """The host name does not exist, or its owner offers no such service there."""
+
+
 class ProtocolError(SecurecallError):
     """The peer broke a rule of the protocol.
 
