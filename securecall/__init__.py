@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from securecall.errors import Incompatible as Incompatible
     from securecall.errors import ListenFailed as ListenFailed
     from securecall.errors import LocalError as LocalError
+    from securecall.errors import NameNotFound as NameNotFound
     from securecall.errors import NetworkError as NetworkError
     from securecall.errors import NoAnswer as NoAnswer
     from securecall.errors import PeerVanished as PeerVanished
@@ -73,8 +74,8 @@ _HOMES = {
     "errors": (
         "Busy CallFailed Cancelled CertificateError ConnectFailed Declined DeviceError "
         "DowngradeError EndReason IdentityChanged IdentityMismatch Incompatible ListenFailed "
-        "LocalError NetworkError NoAnswer PeerVanished PolicyRefused ProtocolError Reason "
-        "SecurecallError SecurityError StoreCorrupt TicketRefused Unreachable Unsupported "
+        "LocalError NameNotFound NetworkError NoAnswer PeerVanished PolicyRefused ProtocolError "
+        "Reason SecurecallError SecurityError StoreCorrupt TicketRefused Unreachable Unsupported "
         "UsageError WrongPassphrase"
     ),
     "media.devices": "Microphone Speaker",

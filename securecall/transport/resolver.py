@@ -12,7 +12,6 @@ records, and decide only where we knock. Who opens has to prove the domain that 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import random
 import socket
@@ -32,6 +31,7 @@ from dns.rdtypes.IN.NAPTR import NAPTR
 from dns.rdtypes.IN.SRV import SRV
 
 from securecall.errors import ConnectFailed, NameNotFound
+from securecall.transport.server_identity import canonical_host, is_address
 from securecall.transport.srv import (
     MOST_ADDRESSES,
     MOST_RECORDS,
@@ -43,7 +43,6 @@ from securecall.transport.srv import (
     Target,
     alternate_families,
     default_service,
-    is_host,
     lay_out,
     not_offered,
     order_servers,
@@ -100,10 +99,9 @@ class Resolver:
             NameNotFound: the name does not exist, has no address, or offers no SIP over TLS.
             ConnectFailed: no name server gives a usable answer.
         """
-        address = _literal(host)
-        if address:
-            return (Target(host=address, port=port or TLS_PORT, transport="tls", name=""),)
-        domain = _canonical(host)
+        domain = canonical_host(host)
+        if is_address(domain):
+            return (Target(host=domain, port=port or TLS_PORT, transport="tls", name=""),)
         itself = [(Srv(0, 0, port or TLS_PORT, domain), "tls")]
         if port or domain == "localhost":  # no DNS knows localhost (RFC 6761 6.3)
             return await self._at(itself)
@@ -317,25 +315,6 @@ _NO_SUCH_NAME: Final = {
 }
 _UNKNOWN: Final = "there is no host named {}; check its spelling"
 _SILENT: Final = "no name server answers the question where {} is; check the network"
-
-
-def _literal(host: str) -> str:
-    """The IP address that a host is, "" if it is a name."""
-    try:
-        return str(ipaddress.ip_address(host.removeprefix("[").removesuffix("]")))
-    except ValueError:
-        return ""
-
-
-def _canonical(host: str) -> str:
-    """The host name in lower-case A-labels, without its last dot."""
-    try:
-        name = host.encode("idna").decode("ascii").lower().removesuffix(".")
-    except UnicodeError:
-        name = ""
-    if not is_host(name):
-        raise NameNotFound(f"{host[:80]!r} is no host name")
-    return name
 
 
 def _text(name: dns.name.Name) -> str:

@@ -8,11 +8,12 @@ always for the domain that was asked for, wherever the records lead.
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, zip_longest
 from typing import Final
+
+from securecall.transport.server_identity import is_host
 
 TLS_PORT: Final = 5061  # RFC 3261 19.1.2
 MOST_RECORDS: Final = 32  # SRV or NAPTR records of one answer
@@ -22,7 +23,6 @@ MOST_SERVERS: Final = 8  # SRV records whose addresses are looked up
 MOST_TARGETS: Final = 32  # in all
 # RFC 3263 4.1 and RFC 7118 8: SIPS is TLS. SIP+D2U, SIP+D2T, SIP+D2S and SIP+D2W are not here.
 _SERVICES: Final = {"SIPS+D2T": "tls", "SIPS+D2W": "wss"}
-_HOST: Final = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,11 +90,6 @@ class Service:
 
     name: str
     transport: str
-
-
-def is_host(name: str) -> bool:
-    """Whether this is a host name in lower-case A-labels, without a last dot."""
-    return len(name) <= 253 and _HOST.fullmatch(name) is not None
 
 
 def select_services(records: Iterable[Naptr]) -> tuple[Service, ...]:
