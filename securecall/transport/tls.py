@@ -291,7 +291,7 @@ async def connect_direct(host: str, port: int) -> TlsConnection:
 async def _open(
     host: str, port: int, *, context: ssl.SSLContext, server_name: str | None
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    where = f"{host}:{port}"
+    where = _endpoint((host, port))
     try:
         async with asyncio.timeout(CONNECT_SECONDS + HANDSHAKE_SECONDS):
             return await asyncio.open_connection(

@@ -274,6 +274,13 @@ def test_a_port_nobody_listens_on_is_a_failed_connection():
     asyncio.run(main())
 
 
+def test_an_ipv6_address_is_told_apart_from_its_port():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with pytest.raises(ConnectFailed, match=rf"\[::1\]:{port}"):
+        asyncio.run(tls.connect_direct("::1", port))
+
+
 def test_a_handshake_that_stalls_is_given_up(monkeypatch):
     monkeypatch.setattr(tls, "HANDSHAKE_SECONDS", 0.05)
     monkeypatch.setattr(tls, "CONNECT_SECONDS", 5.0)
