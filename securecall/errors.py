@@ -50,6 +50,10 @@ class RegistrationFailed(NetworkError):
         self.status = status
 
 
+class NameNotFound(ConnectFailed):
+    """The host name does not exist, or its owner offers no such service there."""
+
+
 class ProtocolError(SecurecallError):
     """The peer broke a rule of the protocol.
 

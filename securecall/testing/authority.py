@@ -56,7 +56,7 @@ class Authority:
         return cls(folder, pem, certificate, key)
 
     def issue(self, name: str, *more: str, lasting: datetime.timedelta = _VALID) -> PemPair:
-        """Certify a server for these host names and IP addresses.
+        """Certify a server for these host names, IP addresses and SIP domains ("sip:a.example").
 
         Args:
             name: The first of them.
@@ -117,6 +117,8 @@ def _name(common: str) -> x509.Name:
 
 
 def _alternative(name: str) -> x509.GeneralName:
+    if name.startswith("sip:"):
+        return x509.UniformResourceIdentifier(name)  # RFC 5922 6
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:

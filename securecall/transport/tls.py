@@ -21,13 +21,25 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from cryptography.hazmat.primitives import serialization
 
-from securecall.errors import CertificateError, ConnectFailed, ListenFailed, LocalError
+from securecall.errors import (
+    CertificateError,
+    ConnectFailed,
+    ListenFailed,
+    LocalError,
+    UsageError,
+)
 from securecall.transport.dtls_certificate import DtlsCertificate
 from securecall.transport.origin import origin_of
+from securecall.transport.server_identity import (
+    canonical_host,
+    explain_chain,
+    explain_name,
+    require_name,
+)
 
 CONNECT_SECONDS: Final = 10.0
 HANDSHAKE_SECONDS: Final = 10.0
@@ -54,7 +66,40 @@ class PemPair:
     key: Path | None = None
 
 
-def client_context(authorities: Path | None = None) -> ssl.SSLContext:
+class _NotProved(ssl.SSLCertVerificationError):
+    """The chain holds, but for another name."""
+
+
+class _NameProving(ssl.SSLObject):
+    """Its handshake is not done before the name is proved: nothing can be sent earlier."""
+
+    def do_handshake(self) -> None:
+        super().do_handshake()
+        try:
+            certificate = self.getpeercert() or {}
+            # The type of the values is that of the whole dictionary; these are pairs of text.
+            names = [(str(n[0]), str(n[1])) for n in certificate.get("subjectAltName", ())]
+            require_name(names, self.server_hostname or "")
+        except CertificateError as e:
+            raise _NotProved(str(e)) from e
+        except ValueError as e:  # a name that is not even text
+            raise _NotProved("it names something that cannot be read") from e
+
+
+class NameProvingContext(ssl.SSLContext):
+    """Verifies chain and SIP domain (RFC 5922 7) within the handshake; from `client_context`.
+
+    OpenSSL's own look at the name stays off: it takes wildcards, and knows nothing of SIP's URIs.
+    """
+
+    sslobject_class: type[ssl.SSLObject] = _NameProving
+
+    def wrap_socket(self, *_: object, **__: object) -> NoReturn:
+        """Refused: a plain SSLSocket would not look at the name."""
+        raise UsageError("connections that prove a name are made by connect()")
+
+
+def client_context(authorities: Path | None = None) -> NameProvingContext:
     """Verify the server's name, always.
 
     Args:
@@ -63,11 +108,10 @@ def client_context(authorities: Path | None = None) -> ssl.SSLContext:
     Raises:
         LocalError: the file cannot be read.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = NameProvingContext(ssl.PROTOCOL_TLS_CLIENT)
     _harden(context)
+    context.check_hostname = False
     context.verify_mode = ssl.CERT_REQUIRED
-    context.check_hostname = True
-    context.hostname_checks_common_name = False
     try:
         if authorities is None:
             context.load_default_certs(ssl.Purpose.SERVER_AUTH)
@@ -161,6 +205,16 @@ class TlsConnection:
         whom = self.verified_name or ("direct" if self.direct else "incoming")
         return f"<TlsConnection {self.remote} {whom}>"
 
+    def require_name(self, name: str) -> None:
+        """Refuse to be used for another name than the one that was proved.
+
+        Raises:
+            CertificateError: the peer did not prove this name.
+            NameNotFound: it is no name.
+        """
+        if not self.verified_name or self.verified_name != canonical_host(name):
+            raise CertificateError(f"the connection {self!r} is not one to {name[:80]!r}")
+
     async def receive(self) -> bytes:
         """Return the next bytes, b"" once the other end is gone; never raises for that."""
         try:
@@ -208,18 +262,20 @@ async def connect(
     Args:
         host: Where to connect: a name or an IP address.
         port: TCP port.
-        server_name: What the certificate must be for: a DNS name, or an IP address (then an
-            iPAddress entry is needed).
+        server_name: What the certificate must be for: a SIP domain, or an IP address (then an
+            iPAddress entry is needed). What DNS made of it is given as `host`, never here.
         context: From `client_context`.
 
     Raises:
         ConnectFailed: nobody answers within 10 s, or no TLS can be agreed upon.
         CertificateError: the certificate does not prove `server_name`.
     """
-    if not server_name or not context.check_hostname or context.verify_mode != ssl.CERT_REQUIRED:
+    proving = isinstance(context, NameProvingContext) and context.verify_mode == ssl.CERT_REQUIRED
+    if not server_name or not proving:
         raise CertificateError("a server's name is always verified; use client_context()")
-    reader, writer = await _open(host, port, context=context, server_name=server_name)
-    return TlsConnection(reader, writer, verified_name=server_name.lower())
+    name = canonical_host(server_name)
+    reader, writer = await _open(host, port, context=context, server_name=name)
+    return TlsConnection(reader, writer, verified_name=name)
 
 
 async def connect_direct(host: str, port: int) -> TlsConnection:
@@ -235,7 +291,7 @@ async def connect_direct(host: str, port: int) -> TlsConnection:
 async def _open(
     host: str, port: int, *, context: ssl.SSLContext, server_name: str | None
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    where = f"{host}:{port}"
+    where = _endpoint((host, port))
     try:
         async with asyncio.timeout(CONNECT_SECONDS + HANDSHAKE_SECONDS):
             return await asyncio.open_connection(
@@ -246,11 +302,14 @@ async def _open(
                 ssl_handshake_timeout=HANDSHAKE_SECONDS,
                 limit=_READ_BYTES,
             )
+    except _NotProved as e:
+        raise _refused(where, server_name or "", *explain_name(str(e.args[0]))) from e
     except ssl.SSLCertVerificationError as e:
-        raise CertificateError(_why(where, server_name or "", e.verify_message)) from e
+        fault = explain_chain(e.verify_code, e.verify_message)
+        raise _refused(where, server_name or "", *fault) from e
     except ssl.SSLError as e:
-        raise ConnectFailed(f"{where} does not speak TLS as we do: {e.reason}") from e
-    except TimeoutError as e:
+        raise ConnectFailed(f"{where} {_NO_TLS.get(e.reason, _OTHER_TLS)} ({e.reason})") from e
+    except (TimeoutError, ConnectionAbortedError) as e:  # the latter is asyncio's, in the handshake
         raise ConnectFailed(f"{where} did not answer in time") from e
     except (OSError, UnicodeError) as e:
         raise ConnectFailed(f"cannot connect to {where}: {_in_words(e)}") from e
@@ -262,14 +321,21 @@ def _in_words(error: OSError | UnicodeError) -> str:
         return "this is no host name"
     if error.errno and error.errno > 0:
         return os.strerror(error.errno).lower()
-    return error.strerror or str(error)
+    return error.strerror or str(error) or _ENDED
 
 
-def _why(where: str, name: str, message: str) -> str:
-    return (
-        f"the certificate shown by {where} does not prove the name {name!r}: {message}. "
-        "The server's operator has to install one for this name, from an authority this "
-        "machine trusts; a private authority is named with `authorities`. "
+_ENDED: Final = "it ended the TLS handshake; does it speak TLS 1.2 or later on that port?"
+_OTHER_TLS: Final = "does not speak TLS as we do"
+_NO_TLS: Final = {
+    "WRONG_VERSION_NUMBER": "does not speak TLS; is that the port of its TLS, often 5061?",
+    "UNSUPPORTED_PROTOCOL": "knows only versions of TLS that are broken",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "knows only versions of TLS that are broken",
+}
+
+
+def _refused(where: str, name: str, fault: str, remedy: str) -> CertificateError:
+    return CertificateError(
+        f"the certificate shown by {where} does not prove the name {name!r}: {fault}. {remedy}. "
         "Do not go on if it worked before: somebody may stand in between."
     )
 

@@ -17,7 +17,7 @@ WORLD = frozenset(
     {"asyncio", "concurrent", "http", "multiprocessing", "subprocess", "threading"}
     | {"select", "selectors", "signal", "socket", "socketserver", "ssl", "urllib.request"}
     | {"logging", "os", "shutil", "sqlite3", "tempfile", "time"}
-    | {"aioice", "sounddevice", "uvloop"}
+    | {"aioice", "dns", "sounddevice", "uvloop"}
 )
 # What makes a core one that may draw entropy.
 CHANCE = frozenset({"os.urandom", "random", "secrets", "uuid", "cryptography", "OpenSSL"})

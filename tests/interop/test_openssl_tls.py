@@ -132,7 +132,7 @@ def test_we_take_an_openssl_server_with_sound_suites(tmp_path, certificates, how
 
 @pytest.mark.parametrize("how", WEAK)
 def test_we_refuse_an_openssl_server_with_weak_ones(tmp_path, certificates, how):
-    careless_client = ssl.create_default_context(cafile=certificates.authority)
+    careless_client = client_context(certificates.authority)
     lower(careless_client)
     assert visit(tmp_path, certificates, WEAK[how], careless_client)
     with pytest.raises(sc.ConnectFailed):

@@ -15,7 +15,8 @@ from securecall.transport.tls import client_context, connect, listen
     ("name", "proven"),
     [("a.test", True), ("127.0.0.1", True), ("b.test", False), ("127.0.0.2", False)],
 )
-def test_a_certificate_proves_its_names_and_no_other(tmp_path, name, proven):
+@pytest.mark.parametrize("form", ["a.test", "sip:a.test"])
+def test_a_certificate_proves_its_names_and_no_other(tmp_path, form, name, proven):
     authority = Authority.make(tmp_path / "one")
 
     async def serve(connection):
@@ -23,7 +24,7 @@ def test_a_certificate_proves_its_names_and_no_other(tmp_path, name, proven):
 
     async def run():
         listener = await listen(
-            "127.0.0.1", 0, serve, certificate=authority.issue("a.test", "127.0.0.1")
+            "127.0.0.1", 0, serve, certificate=authority.issue(form, "127.0.0.1")
         )
         try:
             context = client_context(authority.pem)
