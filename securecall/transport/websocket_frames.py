@@ -18,6 +18,10 @@ from securecall.errors import ConnectFailed, ProtocolError, UsageError
 
 MOST_MESSAGE_BYTES: Final = (16 + 64) * 1024  # header and body of a SIP message
 MOST_HANDSHAKE_BYTES: Final = 16 * 1024  # of the HTTP request or response that begins it
+# A frame costs the same work however short it is: so many in excess of one per 64 bytes, no more.
+_SPARE_FRAMES: Final = 16
+_FRAME_BYTES: Final = 64
+_PIECE_BYTES: Final = 4096  # taken at a time, so that a flood is noticed at its beginning
 _SIP: Final = Subprotocol("sip")
 _DATA: Final = frozenset({Opcode.TEXT, Opcode.BINARY, Opcode.CONT})
 
@@ -30,7 +34,7 @@ class WebSocketEnd:
     No extension is offered or taken, so nothing is ever compressed beside secrets.
 
     Attributes:
-        failure: The rule by which the peer ended it, None if it broke none.
+        failure: What the peer did that ended it, None if it did nothing wrong.
         unanswered: Pings sent since anything was heard.
     """
 
@@ -110,10 +114,9 @@ class WebSocketEnd:
         if self.connecting:
             return self._shake_hands(data)
         if data:
-            self._protocol.receive_data(data)
-        else:
-            self._protocol.receive_eof()
-        return self._read(self._protocol.events_received())
+            return self._hear(data)
+        self._protocol.receive_eof()
+        return self._read(self._protocol.events_received(), size=0)
 
     def output(self) -> bytes:
         """Take what has to be written now."""
@@ -162,9 +165,13 @@ class WebSocketEnd:
                 )
             return []
         if protocol.subprotocol != _SIP:
-            raise ProtocolError(f"{self._peer} does not agree to speak SIP", rule="RFC 7118 4.1")
-        messages = self._read(events)
-        return messages + self.receive(rest) if rest else messages
+            failure = ProtocolError(
+                f"{self._peer} does not agree to speak SIP", rule="RFC 7118 4.1"
+            )
+            self._fail(failure, CloseCode.PROTOCOL_ERROR)
+            raise failure
+        messages = self._read(events, size=len(head))
+        return messages + self._hear(rest)
 
     def _answer(self, protocol: ServerProtocol, events: Sequence[_Event]) -> None:
         for event in events:
@@ -189,7 +196,19 @@ class WebSocketEnd:
             what = "does not begin a WebSocket over HTTP/1.1"
         return ProtocolError(f"{peer} {what}", rule="RFC 6455 4")
 
-    def _read(self, events: Sequence[_Event]) -> list[bytes]:
+    def _hear(self, data: bytes) -> list[bytes]:
+        messages: list[bytes] = []
+        for at in range(0, len(data), _PIECE_BYTES):
+            if self.over:
+                break
+            piece = data[at : at + _PIECE_BYTES]
+            self._protocol.receive_data(piece)
+            messages += self._read(self._protocol.events_received(), size=len(piece))
+        return messages
+
+    def _read(self, events: Sequence[_Event], *, size: int) -> list[bytes]:
+        if len(events) > _SPARE_FRAMES + size // _FRAME_BYTES:
+            self._fail(ProtocolError("a flood of tiny frames"), CloseCode.POLICY_VIOLATION)
         messages: list[bytes] = []
         for event in events:
             if isinstance(event, Frame) and event.opcode in _DATA and self.failure is None:
@@ -212,10 +231,15 @@ class WebSocketEnd:
         message = bytes(self._message)
         self._message.clear()
         if self._text and not _is_utf8(message):
-            self.failure = ProtocolError("a text message is not UTF-8", rule="RFC 6455 8.1")
-            self._protocol.fail(CloseCode.INVALID_DATA)
+            failure = ProtocolError("a text message is not UTF-8", rule="RFC 6455 8.1")
+            self._fail(failure, CloseCode.INVALID_DATA)
             return b""
         return message
+
+    def _fail(self, failure: ProtocolError, code: CloseCode) -> None:
+        if self.failure is None:
+            self.failure = failure
+            self._protocol.fail(code)
 
 
 def _is_utf8(data: bytes) -> bool:
