@@ -1,4 +1,4 @@
-"""SIP messages in frames of their own: read without Content-Length, refused where they do not fit."""
+"""SIP messages in frames of their own: no Content-Length is needed, and no misfit accepted."""
 
 from __future__ import annotations
 
