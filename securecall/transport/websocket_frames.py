@@ -19,7 +19,7 @@ from securecall.errors import ConnectFailed, ProtocolError, UsageError
 MOST_MESSAGE_BYTES: Final = (16 + 64) * 1024  # header and body of a SIP message
 MOST_HANDSHAKE_BYTES: Final = 16 * 1024  # of the HTTP request or response that begins it
 # A frame costs the same work however short it is: so many in excess of one per 64 bytes, no more.
-_SPARE_FRAMES: Final = 16
+_SPARE_FRAMES: Final = 64  # pings may have piled up while this process was busy
 _FRAME_BYTES: Final = 64
 _PIECE_BYTES: Final = 4096  # taken at a time, so that a flood is noticed at its beginning
 _SIP: Final = Subprotocol("sip")
