@@ -145,7 +145,7 @@ async def connect_websocket(
         CertificateError: the certificate does not prove `server_name`; nothing was said then.
         ProtocolError: the server broke a rule in the handshake, or does not take to SIP.
         Unsupported: the extra `websocket` is not installed.
-        UsageError: path or origin cannot stand in an HTTP request.
+        UsageError: name, path or origin cannot stand in an HTTP request.
     """
     end = _ends().client(server_name, port, path, origin=origin)
     tls = await connect(host, port, server_name=server_name, context=context)

@@ -55,18 +55,18 @@ class WebSocketEnd:
         """Begin as the client.
 
         Args:
-            name: The server's, for the field Host.
+            name: The server's, for the field Host; one beyond ASCII as "xn--...".
             port: The server's, likewise.
             path: With a query, if there is one.
             origin: For the field Origin, "" for none; browsers send one.
 
         Raises:
-            UsageError: path or origin cannot stand in an HTTP request.
+            UsageError: name, path or origin cannot stand in an HTTP request.
         """
         # neither is repeated: a path may carry a token
-        for text in (path, origin):
+        for text in (name, path, origin):
             if not text.isascii() or not text.isprintable() or " " in text:
-                raise UsageError("path or origin cannot stand in an HTTP request")
+                raise UsageError("name, path or origin cannot stand in an HTTP request")
         if not path.startswith("/"):
             raise UsageError("the path of a WebSocket begins with /")
         protocol = ClientProtocol(

@@ -219,6 +219,40 @@ def test_whoever_closes_both_ends_learn_of_it_in_order(met, who, reading):
     asyncio.run(main())
 
 
+def test_what_arrives_after_closing_is_not_delivered(met):
+    async def main() -> None:
+        async with met() as (client, server):
+            reading = asyncio.ensure_future(client.receive())
+            await asyncio.sleep(0)
+            closing = asyncio.ensure_future(client.close(seconds=30))
+            server.send(b"too late")
+            assert await server.receive() == b""
+            await closing
+            assert await reading == b""
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("parting", [frame(CLOSE), frame(TEXT, b"x", rsv=4)])
+def test_a_server_that_stays_after_the_end_is_hung_up_on(against, parting):
+    async def main() -> None:
+        left = asyncio.Event()
+
+        async def serve(connection: TlsConnection) -> None:
+            connection.send(answer(await heard(connection, b"\r\n\r\n")) + parting)
+            _ = await heard(connection)
+            left.set()
+
+        async def use(connection: WebSocketConnection) -> None:
+            assert await connection.receive() == b""
+            async with asyncio.timeout(20):
+                await left.wait()
+
+        await against(serve, use)
+
+    asyncio.run(main())
+
+
 def test_a_peer_that_vanishes_ends_the_reading(met):
     async def main() -> None:
         for who in (0, 1):

@@ -102,6 +102,8 @@ def test_a_path_that_would_break_the_request_is_refused(where):
         WebSocketEnd.client("a.example", 443, where)
     with pytest.raises(UsageError):
         WebSocketEnd.client("a.example", 443, "/", origin="https://a\r\nX: y")
+    with pytest.raises(UsageError):
+        WebSocketEnd.client("b\u00fccher.example", 443, "/")
 
 
 def test_the_server_takes_no_extension_that_is_offered():
