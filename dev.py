@@ -39,6 +39,7 @@ FAST = "not interop and not bench and not soak"
 SERVERS = {
     "kamailio": "SIP proxy and registrar",
     "kamailio-tls-modules": "TLS for it",
+    "kamailio-websocket-modules": "WebSocket for it",
     "baresip-core": "a SIP phone with DTLS-SRTP",
     "sip-tester": "SIPp, scripted SIP scenarios",
     "openssl": "its command line, as TLS and DTLS peer",

@@ -20,7 +20,9 @@ WORLD = frozenset(
     | {"aioice", "dns", "sounddevice", "uvloop"}
 )
 # What makes a core one that may draw entropy.
-CHANCE = frozenset({"os.urandom", "random", "secrets", "uuid", "cryptography", "OpenSSL"})
+CHANCE = frozenset(
+    {"os.urandom", "random", "secrets", "uuid", "cryptography", "OpenSSL", "websockets"}
+)
 KINDS = ("core", "crypto", "shell")
 
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 HEAVY = {"OpenSSL", "_cffi_backend", "aioice", "av", "cryptography", "dns", "numpy", "opuslib_next"}
-HEAVY |= {"pylibsrtp", "segno", "sounddevice", "sqlite3", "uvloop"}
+HEAVY |= {"pylibsrtp", "segno", "sounddevice", "sqlite3", "uvloop", "websockets"}
 
 
 def loaded_by(statement: str) -> set[str]:

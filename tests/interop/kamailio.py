@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from tests.interop.authority import DOMAIN, Certificates
 from tests.interop.children import Child, free_port, need
 
@@ -145,6 +147,13 @@ def running(folder: Path, certificates: Certificates, *, digest: str = "MD5") ->
 def load(modules: str) -> str:
     """The lines of a configuration that load these modules, named with spaces between them."""
     return "\n".join(f'loadmodule "{name}.so"' for name in modules.split())
+
+
+def need_module(name: str, package: str) -> None:
+    """Skip the test, naming the package, where a module of Kamailio is not installed."""
+    places = (f"lib*/{between}kamailio/modules/{name}.so" for between in ("", "*/"))
+    if not any(path for place in places for path in Path("/usr").glob(place)):
+        pytest.skip(f"{name}.so is not installed: apt install {package}")
 
 
 @contextmanager
