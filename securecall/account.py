@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,10 @@ from securecall.sip.registration import RegistrationState
 from securecall.sip.signaling import SipSignaling
 from securecall.transport.tls import PemPair
 
-DEFAULT_PORT: Final = 5061
+_SERVER: Final = re.compile(
+    r"(wss://)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.\-]+)(?::([0-9]{1,5}))?(/[!-~]*)?", re.ASCII
+)
+_LAST_PORT: Final = 65535
 
 
 @dataclass(slots=True, eq=False)
@@ -28,13 +32,20 @@ class Account:
         address: Ours.
         signaling: What carries its calls; closed with the client.
         direct: No server stands in between; the address is our key.
-        server_host: Where the server is, "" where that is not known.
+        server_host: Where the server is, "" where that is not known; see `towards`.
     """
 
     address: Address
     signaling: Signaling = field(repr=False)
     direct: bool = False
     server_host: str = ""
+
+    @property
+    def towards(self) -> str:
+        """The host we face, to know which of our addresses is seen there."""
+        if isinstance(self.signaling, SipSignaling):
+            return self.signaling.towards or self.server_host
+        return self.server_host
 
     @property
     def listening(self) -> tuple[str, int] | None:
@@ -56,7 +67,8 @@ class SignIn:
         password: None where the server asks for none.
         user: As the server knows us, "" for the address's user part.
         realm: The one realm the password is for, "" for the server's own.
-        server: Host and port to connect to, None to find out.
+        server: Host and port to connect to, or "host", "host:port", "wss://host:port/path"; None
+            and "host" without a port have the servers found in DNS (RFC 3263).
         server_name: Name its certificate must prove, "" for the address's host.
         authorities: PEM file of certificate authorities to trust instead of the system's.
         listen: Where to take calls from the server, None for on the connection we make.
@@ -68,7 +80,7 @@ class SignIn:
     password: Secret | None = field(default=None, repr=False)
     user: str = ""
     realm: str = ""
-    server: tuple[str, int] | None = None
+    server: tuple[str, int] | str | None = None
     server_name: str = ""
     authorities: Path | None = None
     listen: tuple[str, int] | None = None
@@ -85,9 +97,19 @@ class SignIn:
             raise UsageError("a user or a realm without a password proves nothing")
 
     @property
-    def name(self) -> str:
-        """What the server's certificate has to prove."""
-        return self.server_name or self.address.host
+    def where(self) -> SipServer:
+        """The server, and what its certificate has to prove.
+
+        Raises:
+            UsageError: the text names no server.
+        """
+        name = self.server_name or self.address.host
+        if self.server is None:
+            return SipServer(host=self.address.host, port=0, name=name)
+        if not isinstance(self.server, str):
+            return SipServer(host=self.server[0], port=self.server[1], name=name)
+        host, port, path = parse_server(self.server)
+        return SipServer(host=host, port=port, name=name, path=path)
 
 
 async def open_account(
@@ -108,12 +130,12 @@ async def open_account(
         LoginRefused, CertificateError: a person has to act.
         LocalError: the listener's address, or a certificate, cannot be used.
     """
-    host, port = how.server or (how.address.host, 0)
+    server = how.where
     signaling = await SipSignaling.open(
         local=how.address,
         listen=how.listen,
         listen_certificate=how.certificate,
-        server=SipServer(host=host, port=port or DEFAULT_PORT, name=how.name),
+        server=server,
         authorities=how.authorities,
         login=_login(how),
     )
@@ -123,16 +145,34 @@ async def open_account(
         except BaseException:
             await signaling.close()
             raise
-    return Account(how.address, signaling, server_host=host)
+    return Account(how.address, signaling, server_host=server.host)
 
 
 def _login(how: SignIn) -> Login | None:
     if how.password is None:
         return None
-    names = (how.realm,) if how.realm else (how.address.host, how.name)
+    names = (how.realm,) if how.realm else (how.address.host, how.where.name)
     return Login(
         user=how.user or how.address.user,
         password=how.password,
         realms=tuple(name.lower() for name in names),
         learns=not how.realm,
     )
+
+
+def parse_server(text: str) -> tuple[str, int, str]:
+    """Read "host", "host:port" or "wss://host:port/path".
+
+    Returns:
+        Host, port (0 where none is named), and the path of the WebSocket ("" for none).
+
+    Raises:
+        UsageError: it names no server.
+    """
+    found = _SERVER.fullmatch(text)
+    if found is None or (found[4] and not found[1]) or int(found[3] or 0) > _LAST_PORT:
+        raise UsageError(
+            f"{text[:80]!r} names no server: write host, host:port or wss://host:port/path"
+        )
+    secure, host, port, path = found.groups()
+    return host.strip("[]"), int(port or 0), (path or "/") if secure else ""

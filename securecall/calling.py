@@ -180,7 +180,7 @@ class Calling:
             direct=False,
             own=account.address,
             expected=address,
-            towards=account.server_host,
+            towards=account.towards,
         )
         return Plan(context=context, route=Route(address), account=account)
 

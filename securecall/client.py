@@ -199,7 +199,7 @@ class Client:
         password: Secret | None = None,
         user: str = "",
         realm: str = "",
-        server: tuple[str, int] | None = None,
+        server: tuple[str, int] | str | None = None,
         server_name: str = "",
         authorities: Path | None = None,
         listen: tuple[str, int] | None = None,
@@ -216,7 +216,8 @@ class Client:
             password: For the server alone; only a hash of it leaves this machine.
             user: As the server knows us; default: the address's user part.
             realm: The one realm the password is for; default: the server's own.
-            server: Host and port of the server; default: the address's host, port 5061.
+            server: "host", "host:port", (host, port), or "wss://host:port/path" for SIP over
+                WebSocket; by default found in DNS by the address's host.
             server_name: Name its certificate must prove; default: the address's host.
             authorities: PEM file of certificate authorities to trust instead of the system's.
             listen: Take calls from the server on this host and port.

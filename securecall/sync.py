@@ -232,7 +232,7 @@ class Client:
         *,
         password: Secret | None = None,
         user: str = "",
-        server: tuple[str, int] | None = None,
+        server: tuple[str, int] | str | None = None,
         server_name: str = "",
         authorities: Path | None = None,
         listen: tuple[str, int] | None = None,

@@ -215,11 +215,15 @@ def _minutes(text: str) -> float:
     return minutes
 
 
-def _server(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not colon or text.endswith("]") or (":" in host.strip("[]") and not host.endswith("]")):
-        return text.strip("[]"), 0
-    return host.strip("[]"), _port(port)
+def _server(text: str) -> str:
+    from securecall.account import parse_server
+    from securecall.errors import UsageError
+
+    try:
+        _ = parse_server(text)
+    except UsageError as e:
+        raise argparse.ArgumentTypeError(str(e)) from e
+    return text
 
 
 def _place(text: str) -> tuple[str, int]:

@@ -240,6 +240,11 @@ class Agent:
                 self._out.append(Send(new, client.transaction.request))
         return self._drain()
 
+    @property
+    def contact_params(self) -> str:
+        """The transport as Contact names it: for a WebSocket "ws", secure or not (RFC 7118 5)."""
+        return "transport=ws" if self.transport == "WSS" else "transport=tls"
+
     # -- the desk of the sessions -----------------------------------------------------------------
 
     def token(self) -> str:

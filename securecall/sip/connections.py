@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import ssl
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from securecall.errors import NetworkError, ProtocolError, SecurityError, UsageError
+from securecall.sip.frames import MessageFrames
 from securecall.sip.message import Request, Response
 from securecall.sip.stream import MessageStream
 from securecall.sip.uas import SERVER, STRANGER, Quota
 from securecall.transport.tls import (
     Listener,
+    NameProvingContext,
     PemPair,
     TlsConnection,
     connect,
@@ -24,17 +25,23 @@ from securecall.transport.tls import (
     listen_direct,
 )
 
+if TYPE_CHECKING:
+    from securecall.transport.resolver import Resolver
+    from securecall.transport.websocket import WebSocketConnection
+
 CLOSE_SECONDS: Final = 2.0
 IDLE_SECONDS: Final = 60.0  # a connection to us that has no call and says nothing is closed
 # RFC 5626 4.4.1: where the server names no time, it is to hear from us so often
 _KEEP_ALIVE_SECONDS: Final = 120.0
 _PONG_SECONDS: Final = 10.0
-_PING: Final = b"\r\n\r\n"
+_WEBSOCKET_PORT: Final = 443
 _MOST_WAITING: Final = 64  # messages kept while the server is being reached again
 _FIRST_WAIT: Final = 0.5  # seconds between tries to reach it again, doubled each time, to at most
 _LAST_WAIT: Final = 30.0
 
 log = logging.getLogger(__name__)
+
+Connection: TypeAlias = "TlsConnection | WebSocketConnection"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,14 +49,16 @@ class SipServer:
     """The proxy or PBX of an account.
 
     Attributes:
-        host: Where to connect.
-        port: TCP port of its TLS.
-        name: The name its certificate must prove.
+        host: Where to connect, or the domain whose servers are to be found.
+        port: TCP port of its TLS, 0 to find the servers of `host` (RFC 3263).
+        name: The name its certificate must prove, wherever it is.
+        path: Of its WebSocket, "" for SIP over TLS alone.
     """
 
     host: str
     port: int
     name: str
+    path: str = ""
 
 
 class Flow:
@@ -66,16 +75,24 @@ class Flow:
         waiting: What is to be sent once another connection took its place.
     """
 
-    def __init__(self, number: int, connection: TlsConnection, *, own: bool, quota: Quota) -> None:
+    def __init__(self, number: int, connection: Connection, *, own: bool, quota: Quota) -> None:
         """Made by `Connections`."""
         self.number = number
         self.connection = connection
         self.own = own
         self.quota = quota
-        self.stream = MessageStream()
+        # a WebSocket carries each message in a frame of its own
+        cut = isinstance(connection, TlsConnection)
+        self.stream: MessageStream | MessageFrames = MessageStream() if cut else MessageFrames()
         self.flooded = False
         self.heard = 0.0
         self.waiting: list[bytes] = []
+
+    def answered_since(self, moment: float) -> bool:
+        """Whether the other end was heard after a `ping` sent at that moment."""
+        if isinstance(self.connection, TlsConnection):
+            return self.heard >= moment
+        return not self.connection.unanswered
 
     def send(self, data: bytes) -> None:
         """Send a message, or keep it for the connection that takes this one's place."""
@@ -118,7 +135,11 @@ class Connections:
     """
 
     def __init__(
-        self, calls: Calls, server: SipServer | None, context: ssl.SSLContext | None
+        self,
+        calls: Calls,
+        server: SipServer | None,
+        context: NameProvingContext | None,
+        resolver: Resolver | None = None,
     ) -> None:
         """Begin with none.
 
@@ -126,6 +147,7 @@ class Connections:
             calls: Hears what comes in.
             server: The account's, None without one.
             context: Verifies the server's name; from `client_context`.
+            resolver: Finds the server, None for the system's DNS.
         """
         self.server = server
         self.wanted = False
@@ -133,6 +155,7 @@ class Connections:
         self._context = context
         self._flows: dict[int, Flow] = {}
         self._last_flow = 0
+        self._resolver = resolver
         self._server_flow: Flow | None = None
         self._server_lock = asyncio.Lock()
         self._listener: Listener | None = None
@@ -185,12 +208,32 @@ class Connections:
             server = self.server
             if server is None or self._context is None:
                 raise UsageError("this account has no server")
-            connection = await connect(
-                server.host, server.port, server_name=server.name, context=self._context
-            )
+            connection = await self._connect(server, self._context)
             self._server_flow = self._add(connection, own=False, quota=SERVER)
             self.spawn(self._read(self._server_flow))
             return self._server_flow
+
+    async def _connect(self, server: SipServer, context: NameProvingContext) -> Connection:
+        # imports that direct calls do without
+        from securecall.transport.resolver import Resolver, failing_over
+        from securecall.transport.srv import Target
+
+        if self._resolver is None:
+            self._resolver = Resolver()
+        port = server.port or (_WEBSOCKET_PORT if server.path else 0)
+        targets = await self._resolver.sip_targets(server.host, port=port)
+
+        async def connected(target: Target) -> Connection:
+            where = target.host, target.port
+            if server.path:
+                from securecall.transport.websocket import connect_websocket
+
+                return await connect_websocket(
+                    *where, server_name=server.name, context=context, path=server.path
+                )
+            return await connect(*where, server_name=server.name, context=context)
+
+        return await failing_over(targets, connected)
 
     async def keep_alive(self, flow: Flow, *, seconds: int, answered: bool) -> None:
         """Be heard by the server, and find out when it is gone (RFC 5626 4.4.1); until cancelled.
@@ -205,13 +248,20 @@ class Connections:
         while not flow.connection.closing:
             await asyncio.sleep(every * random.uniform(0.8, 1.0))  # noqa: S311 - spreads load, guards nothing
             sent = loop.time()
-            flow.connection.send(_PING)
+            flow.connection.ping()
             await asyncio.sleep(_PONG_SECONDS)
-            if flow.heard >= sent:
+            if flow.answered_since(sent):
                 answered = True
             elif answered:
                 log.warning("%r does not answer any more", flow.connection)
                 flow.connection.abort()
+
+    @property
+    def server_host(self) -> str:
+        """Where the server is: its address if we are connected, else its name, "" without one."""
+        if self._server_flow is not None:
+            return self._server_flow.connection.remote.rpartition(":")[0].strip("[]")
+        return self.server.host if self.server is not None else ""
 
     def release(self, number: int) -> None:
         """A call is over: close the connection that was made for it alone."""
@@ -248,7 +298,7 @@ class Connections:
             task.cancel()
         _ = await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _add(self, connection: TlsConnection, *, own: bool, quota: Quota) -> Flow:
+    def _add(self, connection: Connection, *, own: bool, quota: Quota) -> Flow:
         self._last_flow += 1
         flow = Flow(self._last_flow, connection, own=own, quota=quota)
         self._flows[flow.number] = flow

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import ssl
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from securecall.address import ANONYMOUS, Address, Scheme, parse_address
 from securecall.calls.signaling import (
@@ -24,7 +23,13 @@ from securecall.calls.signaling import (
 from securecall.errors import EndReason, ProtocolError, UsageError
 from securecall.media.description import Description
 from securecall.sip.agent import Agent
-from securecall.sip.connections import CLOSE_SECONDS, Connections, Flow, SipServer
+from securecall.sip.connections import (
+    CLOSE_SECONDS,
+    Connection,
+    Connections,
+    Flow,
+    SipServer,
+)
 from securecall.sip.digest import Authenticator, Login
 from securecall.sip.grammar import NameAddr
 from securecall.sip.headers import Headers
@@ -33,7 +38,15 @@ from securecall.sip.output import Dropped, Finished, Output, Overran, Rang, Repl
 from securecall.sip.registering import Registering, Watcher
 from securecall.sip.registration import Granted, Registration, RegistrationState
 from securecall.sip.session import Session
-from securecall.transport.tls import PemPair, TlsConnection, client_context
+from securecall.transport.tls import (
+    NameProvingContext,
+    PemPair,
+    TlsConnection,
+    client_context,
+)
+
+if TYPE_CHECKING:
+    from securecall.transport.resolver import Resolver
 
 # To and Request-URI of a direct call: the connection already is the peer, so nothing is named.
 DIRECT_URI: Final = "sip:key@direct.invalid"
@@ -55,7 +68,7 @@ class SipLeg:
         self,
         signaling: SipSignaling,
         session: Session,
-        connection: TlsConnection,
+        connection: Connection,
         *,
         local: Address,
         remote: Address,
@@ -127,8 +140,9 @@ class SipSignaling:
         self,
         local: Address,
         server: SipServer | None,
-        context: ssl.SSLContext | None,
+        context: NameProvingContext | None,
         login: Login | None,
+        resolver: Resolver | None,
     ) -> None:
         """Use `open`."""
         self._local = local
@@ -136,7 +150,9 @@ class SipSignaling:
             random_token=lambda: secrets.token_hex(12),
             authenticator=Authenticator(login) if login is not None else None,
         )
-        self._connections = Connections(self, server, context)
+        if server is not None and server.path:
+            self._agent.transport = "WSS"
+        self._connections = Connections(self, server, context, resolver)
         self._legs: dict[int, SipLeg] = {}
         self._asked: dict[int, asyncio.Future[Replied]] = {}
         self._registering: Registering | None = None
@@ -156,6 +172,7 @@ class SipSignaling:
         server: SipServer | None = None,
         authorities: Path | None = None,
         login: Login | None = None,
+        resolver: Resolver | None = None,
     ) -> Self:
         """Be ready to call, and to be called where `listen` is given.
 
@@ -166,12 +183,13 @@ class SipSignaling:
             server: The account's server; connected to when first needed.
             authorities: PEM file of roots that may vouch for the server, else the system's.
             login: What the server is shown where it asks for a password.
+            resolver: Finds the server, None for the system's DNS.
 
         Raises:
             LocalError: the address, certificate or authorities cannot be used.
         """
         context = client_context(authorities) if server is not None else None
-        signaling = cls(local, server, context, login)
+        signaling = cls(local, server, context, login, resolver)
         if listen is not None:
             await signaling._connections.listen(listen, listen_certificate)
         return signaling
@@ -257,7 +275,8 @@ class SipSignaling:
         if self._connections.server is None or self._registering is not None:
             raise UsageError("an account with a server signs in, once")
         self._connections.wanted = True
-        contact = f"sip:{secrets.token_hex(8)}@{secrets.token_hex(8)}.invalid;transport=tls;ob"
+        host = f"{secrets.token_hex(8)}.invalid"  # names no machine of ours (RFC 7118 5)
+        contact = f"sip:{secrets.token_hex(8)}@{host};{self._agent.contact_params};ob"
         registration = Registration(contact=contact, instance=instance, now=self._now())
         self._registering = Registering(self, registration, watcher=watcher)
         await self._registering.first()
@@ -266,6 +285,11 @@ class SipSignaling:
     def registration(self) -> RegistrationState | None:
         """Where the registration stands, None without one."""
         return self._registering.state if self._registering is not None else None
+
+    @property
+    def towards(self) -> str:
+        """The host that faces us: the server's address once we are connected, before its name."""
+        return self._connections.server_host
 
     async def reach(self) -> Flow:
         """Called by the registration."""
@@ -288,7 +312,9 @@ class SipSignaling:
         self._agent.routes = granted.routes
         self._stop_keep_alive()
         work = self._connections.keep_alive(
-            flow, seconds=granted.flow_seconds, answered=granted.outbound
+            flow,
+            seconds=granted.flow_seconds,
+            answered=granted.outbound or not isinstance(flow.connection, TlsConnection),
         )
         self._keep_alive = asyncio.get_running_loop().create_task(work)
 

@@ -234,6 +234,10 @@ class TlsConnection:
             log.warning("%r does not read; closing it", self)
             self.abort()
 
+    def ping(self) -> None:
+        """Ask whether the other end is there; SIP answers with one line end (RFC 5626 4.4.1)."""
+        self.send(b"\r\n\r\n")
+
     @property
     def closing(self) -> bool:
         """Closed by us, or found broken."""

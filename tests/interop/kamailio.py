@@ -1,4 +1,4 @@
-"""Kamailio as registrar and record-routing proxy: TLS for us, UDP and TCP for others."""
+"""Kamailio as registrar and record-routing proxy: TLS and WSS for us, UDP and TCP for others."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ log_stderror=yes
 fork=yes
 children=1
 tcp_children=2
+tcp_accept_no_cl=yes
 enable_tls=yes
 dns=no
 rev_dns=no
@@ -64,7 +65,7 @@ request_route {{
     if (!sanity_check("1511", "7")) {{ exit; }}
 
     # Phones here talk from ephemeral ports; answers and calls go back the same connection.
-    if (proto == TLS || proto == TCP) {{
+    if (proto == TLS || proto == TCP || proto == WSS) {{
         force_rport();
         if (is_method("REGISTER")) {{ fix_nated_register(); }}
         else if (is_method("INVITE|UPDATE")) {{ add_contact_alias(); }}
@@ -107,11 +108,18 @@ route[WHO] {{
     consume_credentials();
 }}
 
-onreply_route[BACK] {{ if (proto == TLS || proto == TCP) {{ add_contact_alias(); }} }}
+onreply_route[BACK] {{
+    if (proto == TLS || proto == TCP || proto == WSS) {{ add_contact_alias(); }}
+}}
+
+event_route[xhttp:request] {{
+    if ($hu == "/sip" && $hdr(Upgrade) =~ "websocket") {{ if (ws_handle_handshake()) {{ exit; }} }}
+    xhttp_reply("404", "Not Found", "", "");
+}}
 """
 _MODULES = (
     "tls kex corex tm tmx sl rr pv maxfwd textops siputils sanity usrloc registrar auth htable "
-    "nathelper"
+    "nathelper xhttp websocket"
 )
 
 
@@ -129,6 +137,7 @@ class Kamailio:
 @contextmanager
 def running(folder: Path, certificates: Certificates, *, digest: str = "MD5") -> Iterator[Kamailio]:
     """Start a proxy whose digest algorithm is "MD5" or "SHA-256"; stop it at the end."""
+    need_module("websocket", "kamailio-websocket-modules")
     tls, plain = free_port(), free_port()
     passwords = [f'    $sht(passwords=>{n}) = "{p}";' for n, p in PASSWORDS.items()]
     config = _CONFIG.format(

@@ -22,12 +22,12 @@ def registrar(request, tmp_path_factory, certificates):
 
 
 @asynccontextmanager
-async def subscriber(name, registrar, folder, *, password=None):
+async def subscriber(name, registrar, folder, *, password=None, server=""):
     async with sc.open(folder / name, passphrase=PASSPHRASE, create=True) as client:
         await client.sign_in(
             sip(name),
             password=sc.Secret(password or kamailio.PASSWORDS[name]),
-            server=("127.0.0.1", registrar.tls),
+            server=(server or "127.0.0.1:{port}").format(port=registrar.tls),
             authorities=registrar.certificates.authority,
         )
         yield client
@@ -62,6 +62,21 @@ def test_two_subscribers_call_each_other(registrar, tmp_path):
             call, _ = await talk(bob, alice, "alice", tmp_path / "back")
             call, _ = await talk(alice, bob, "bob", tmp_path / "again")
             assert call.security.level is sc.E2EE
+
+    asyncio.run(main())
+
+
+def test_who_comes_by_websocket_and_who_comes_by_tls_call_each_other(registrar, tmp_path):
+    async def main():
+        wss = "wss://127.0.0.1:{port}/sip"
+        async with (
+            subscriber("alice", registrar, tmp_path, server=wss) as alice,
+            subscriber("bob", registrar, tmp_path) as bob,
+        ):
+            await talk(alice, bob, "bob", tmp_path / "there")
+            await talk(bob, alice, "alice", tmp_path / "back")
+            call, answer = await talk(alice, bob, "bob", tmp_path / "again")
+            assert (call.security.level, answer.security.level) == (sc.E2EE, sc.E2EE)
 
     asyncio.run(main())
 
