@@ -196,6 +196,7 @@ class Policy:
         connect_seconds: From answer to media, everything included.
         verifying_seconds: How long people may take to compare the words.
         max_calls: Calls at one time; more are answered busy.
+        prefer_codecs: Names in order of preference; what is not installed is not offered.
     """
 
     minimum: SecurityLevel | None = None
@@ -205,7 +206,7 @@ class Policy:
     connect_seconds: float = 15.0
     verifying_seconds: float = 120.0
     max_calls: int = 64
-    prefer_codecs: tuple[str, ...] = ("opus", "PCMU", "PCMA")
+    prefer_codecs: tuple[str, ...] = ("opus", "G722", "PCMU", "PCMA")
     opus_bitrate: int = 28_000
     opus_complexity: int = 1
     ice: bool = True
