@@ -1,6 +1,6 @@
 """CPU of established calls: N calls over loopback UDP, both ends in this process and thread.
 
-    python -m tests.bench.engine_cpu [--codec pcmu|opus] [--calls N] [--seconds S] [--no-sframe]
+    python -m tests.bench.engine_cpu [--codec pcmu|g722|opus] [--calls N] [--seconds S] [--no-sframe]
                                      [--bitrate B] [--complexity C] [--uvloop] [--profile]
 
 Every endpoint gets PCM from Python on each tick and hands PCM back to Python; SRTP AES-256-GCM and
@@ -19,7 +19,7 @@ import time
 
 import psutil
 
-from securecall.media.codecs import OPUS, PCMU
+from securecall.media.codecs import G722, OPUS, PCMU
 from securecall.media.engine import AudioSession, Clock, Gate
 from securecall.rtp.sframe import SframeReceiver, SframeSender
 from securecall.rtp.srtp import SrtpProfile, SrtpSession
@@ -107,7 +107,7 @@ async def endpoints(calls, codec, sframe, options):
 
 
 async def measure(args):
-    codec = OPUS if args.codec == "opus" else PCMU
+    codec = {"opus": OPUS, "g722": G722, "pcmu": PCMU}[args.codec]
     options = {"opus_bitrate": args.bitrate, "opus_complexity": args.complexity}
     process = psutil.Process()
     before = process.memory_info().rss
@@ -168,7 +168,7 @@ async def measure(args):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--codec", choices=("pcmu", "opus"), default="pcmu")
+    parser.add_argument("--codec", choices=("pcmu", "g722", "opus"), default="pcmu")
     parser.add_argument("--calls", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--bitrate", type=int, default=28000)

@@ -16,7 +16,6 @@ from securecall.media.engine import Gate
 from securecall.media.frames import rms_dbfs
 from tests.pairs.media.two_sessions import Pair
 
-
 WIDE = pytest.param(
     G722, marks=pytest.mark.skipif(not g722.is_available(), reason="G722 has no wheel here")
 )

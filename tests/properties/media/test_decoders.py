@@ -18,7 +18,6 @@ from securecall.media.queues import PcmInput
 from securecall.media.resample import Resampler
 from tests.paths import vectors
 
-
 PRESENT = [OPUS, PCMU, PCMA] + ([G722] if g722.is_available() else [])
 
 

@@ -42,11 +42,11 @@ def test_a_tone_up_to_7_khz_comes_through(hertz, least):
     assert noise_db(pcm, coded(pcm)) > least
 
 
-def test_speech_comes_through_with_24_db():
+def test_speech_comes_through_with_20_db():
     path = vectors("audio", "librivox_sense_and_sensibility_01_austen_64kb-0880.wav")
     with wave.open(str(path)) as file:
         pcm = file.readframes(32000)
-    assert noise_db(pcm, coded(pcm)) > 24
+    assert noise_db(pcm, coded(pcm)) > 20
 
 
 def test_a_frame_is_320_samples_and_160_bytes():
