@@ -238,6 +238,12 @@ class MediaConnection:
         if self._session is not None:
             self._session.add_sink(sink)
 
+    def remove_sink(self, sink: AudioSink) -> None:
+        """Give the peer's sound to a sink no more."""
+        self._sinks = [s for s in self._sinks if s is not sink]
+        if self._session is not None:
+            self._session.remove_sink(sink)
+
     def set_direction(self, direction: Direction) -> None:
         """Obey a hold, or its end."""
         self._receives = direction in (Direction.SENDRECV, Direction.RECVONLY)

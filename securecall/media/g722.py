@@ -1,4 +1,4 @@
-"""The door of libg722: wide-band speech at 64 kbit/s (ITU-T G.722, mode 1), where it is installed."""
+"""The door of libg722: wide-band speech at 64 kbit/s (ITU-T G.722), where it is installed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """CPU of established calls: N calls over loopback UDP, both ends in this process and thread.
 
-    python -m tests.bench.engine_cpu [--codec pcmu|g722|opus] [--calls N] [--seconds S] [--no-sframe]
-                                     [--bitrate B] [--complexity C] [--uvloop] [--profile]
+    python -m tests.bench.engine_cpu [--codec pcmu|g722|opus] [--calls N] [--seconds S]
+                                     [--no-sframe] [--bitrate B] [--complexity C] [--uvloop]
+                                     [--profile]
 
 Every endpoint gets PCM from Python on each tick and hands PCM back to Python; SRTP AES-256-GCM and
 SFrame are on; RTCP runs. Prints one line of JSON; `us_per_frame` is CPU per frame
