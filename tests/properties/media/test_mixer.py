@@ -17,7 +17,7 @@ FRAMES = st.lists(
 
 
 @given(people=st.lists(FRAMES, min_size=1, max_size=8), ours=FRAMES)
-@settings(max_examples=150)
+@settings(max_examples=50)
 def test_sums_are_exact_where_they_fit_and_keep_their_sign_where_not(people, ours):
     mixer = Mixer()
     for name in range(len(people)):
@@ -29,19 +29,21 @@ def test_sums_are_exact_where_they_fit_and_keep_their_sign_where_not(people, our
         others = [values for n, values in enumerate(everybody) if n != listener]
         sums = [sum(column) for column in zip(*others, strict=True)]
         got = array("h", heard).tolist()
-        if -32768 <= min(sums) and max(sums) <= 32767:
+        if min(sums) >= -32768 and max(sums) <= 32767:
             assert got == sums
             continue
         assert len(got) == N
         assert max(map(abs, got)) <= 32767
-        assert all(total * value >= 0 or value == -1 for total, value in zip(sums, got, strict=True))
+        assert all(
+            total * value >= 0 or value == -1 for total, value in zip(sums, got, strict=True)
+        )
 
 
 @given(
     frames=st.lists(FRAMES, min_size=2, max_size=2),
     gains=st.lists(st.floats(-60, 12), min_size=2, max_size=2),
 )
-@settings(max_examples=150)
+@settings(max_examples=50)
 def test_a_gain_changes_one_person_for_all_others_alone(frames, gains):
     mixer = Mixer()
     for name, gain_db in enumerate(gains):

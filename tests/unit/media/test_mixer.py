@@ -104,9 +104,7 @@ def test_too_much_is_turned_down_and_never_wraps_around():
             assert was * now >= 0
         # From the first frame's end on it is the tone again, in its own shape.
         third = [v / 3 for v in added(tone, tone, tone)][20:]
-        assert all(
-            abs(a - b) < 200 for a, b in zip(third, samples(mixed.local)[20:], strict=True)
-        )
+        assert all(abs(a - b) < 200 for a, b in zip(third, samples(mixed.local)[20:], strict=True))
 
 
 def test_after_something_loud_the_full_gain_comes_back_within_half_a_second():
