@@ -141,7 +141,10 @@ class Conference:
             call.source = None
 
     def local(self, *, source: AudioSource | None = None, sink: AudioSink | None = None) -> None:
-        """Take part oneself: `source` is heard by all, `sink` hears all. Closed with the room."""
+        """Take part oneself: `source` is heard by all, `sink` hears all.
+
+        Both are closed with the room; what they replace is left open.
+        """
         if source is not None:
             source.discard()
         self._source, self._sink = source, sink

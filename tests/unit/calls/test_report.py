@@ -90,6 +90,4 @@ def test_whoever_heard_a_call_through_a_conference_is_named():
     assert let_in == [("carol", Capability.LET_IN), ("dave", Capability.LET_IN)]
     capabilities = [p.capability for p in report]
     assert capabilities.index(Capability.LET_IN) < capabilities.index(Capability.METADATA)
-    assert not [
-        p for p in parties_of(peer="bob", path=SERVER, security=None) if p.role == "conference"
-    ]
+    assert "conference" not in who(state(TrustState.VERIFIED))
