@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from securecall.errors import Unsupported as Unsupported
     from securecall.errors import UsageError as UsageError
     from securecall.errors import WrongPassphrase as WrongPassphrase
+    from securecall.media.conference import Conference as Conference
+    from securecall.media.conference import Level as Level
     from securecall.media.devices import Microphone as Microphone
     from securecall.media.devices import Speaker as Speaker
     from securecall.media.endpoints import FileSource as FileSource
@@ -83,6 +85,7 @@ _HOMES = {
         "ProtocolError Reason RegistrationFailed SecurecallError SecurityError StoreCorrupt "
         "TicketRefused Unreachable Unsupported UsageError WrongPassphrase"
     ),
+    "media.conference": "Conference Level",
     "media.devices": "Microphone Speaker",
     "media.endpoints": "FileSource Recorder SilenceSource ToneSource",
     "media.frames": "AudioFrame",

@@ -197,6 +197,7 @@ class Policy:
         verifying_seconds: How long people may take to compare the words.
         max_calls: Calls at one time; more are answered busy.
         call_waiting: Others may ring while a call is in progress; otherwise they hear busy.
+        prefer_codecs: Names in order of preference; what is not installed is not offered.
     """
 
     minimum: SecurityLevel | None = None
@@ -207,7 +208,7 @@ class Policy:
     verifying_seconds: float = 120.0
     max_calls: int = 64
     call_waiting: bool = True
-    prefer_codecs: tuple[str, ...] = ("opus", "PCMU", "PCMA")
+    prefer_codecs: tuple[str, ...] = ("opus", "G722", "PCMU", "PCMA")
     opus_bitrate: int = 28_000
     opus_complexity: int = 1
     ice: bool = True

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -120,6 +120,7 @@ class Call:
         self._offer: Description | None = None
         self._result: HandshakeResult | None = None
         self._sas: Sas | None = None
+        self._mixed_with: dict[Call, None] = {}
         self._intervals: list[Interval] = []
         self._began_unix = int(time.time())
         self._began = time.monotonic()
@@ -179,6 +180,7 @@ class Call:
                 path=self._leg.path if self._leg is not None else None,
                 security=security,
                 ticket=self._ticket(security),
+                mixed_with=tuple(call.peer for call in self._mixed_with),
             ),
             record=self._connection.countersigned,
             statements=self._statements(),
@@ -282,6 +284,26 @@ class Call:
             self._connection.source = self._input
         await self._input.write(frame)
 
+    @property
+    def gate(self) -> Gate:
+        """Whether media passes at this moment."""
+        return self._connection.gate
+
+    @property
+    def source(self) -> AudioSource | None:
+        """What is sent; None sends silence. Assigning takes effect at once, unlike `play`."""
+        return self._connection.source
+
+    @source.setter
+    def source(self, source: AudioSource | None) -> None:
+        if source is not None:
+            self._require_not_over()
+        self._connection.source = source
+
+    def mixed_with(self, others: Iterable[object]) -> None:
+        """Note for the report which other calls hear this one; a conference calls this."""
+        self._mixed_with.update((other, None) for other in others if isinstance(other, Call))
+
     def record(self, path: str | Path) -> Recorder:
         """Record the peer's sound to a WAV file, from now on or from the moment media flows."""
         recorder = Recorder(path)
@@ -291,6 +313,10 @@ class Call:
     def add_sink(self, sink: AudioSink) -> None:
         """Give the peer's sound to a sink as well."""
         self._connection.add_sink(sink)
+
+    def remove_sink(self, sink: AudioSink) -> None:
+        """Give it nothing more, and leave it open; nothing happens if it is not one."""
+        self._connection.remove_sink(sink)
 
     def mute(self, *, muted: bool = True) -> None:
         """Send silence of the same packet size instead of sound."""

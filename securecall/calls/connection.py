@@ -16,6 +16,7 @@ from securecall.calls.link import LinkIdentity, SecureLink
 from securecall.calls.negotiation import Agreement, LocalMedia
 from securecall.errors import PeerVanished, Reason, SecurecallError, SecurityError
 from securecall.keys.handshake import STREAMS, CallRole, HandshakeResult
+from securecall.media.codecs import usable
 from securecall.media.description import Direction, Fingerprint
 from securecall.media.endpoints import AudioSink, AudioSource
 from securecall.media.engine import AudioSession, AudioStatistics, Clock
@@ -114,7 +115,10 @@ class MediaConnection:
 
         Raises:
             ConnectFailed: no socket of ours can be bound.
+            Unsupported: no codec of the policy is installed here.
+            UsageError: the policy names a codec that does not exist.
         """
+        codecs = usable(self._policy.prefer_codecs)
         digest = self._certificate.digest
         own = await own_host_towards(self._towards)
         if ice:
@@ -131,7 +135,7 @@ class MediaConnection:
             fingerprint=Fingerprint(digest.algorithm, digest.value),
             host=host,
             port=port,
-            codecs=self._policy.prefer_codecs,
+            codecs=codecs,
             ice_ufrag=ufrag,
             ice_pwd=pwd,
             candidates=candidates,
@@ -233,6 +237,12 @@ class MediaConnection:
         self._sinks.append(sink)
         if self._session is not None:
             self._session.add_sink(sink)
+
+    def remove_sink(self, sink: AudioSink) -> None:
+        """Give the peer's sound to a sink no more."""
+        self._sinks = [s for s in self._sinks if s is not sink]
+        if self._session is not None:
+            self._session.remove_sink(sink)
 
     def set_direction(self, direction: Direction) -> None:
         """Obey a hold, or its end."""

@@ -23,7 +23,7 @@ IDENTITY_HINT = "1"
 MOST_MEDIA_LINES = 8
 MOST_FINGERPRINTS = 8  # of one m-line
 
-# Static numbers for G.711 (RFC 3551 6), dynamic ones for the rest.
+# Static numbers for G.711 and G.722 (RFC 3551 6), dynamic ones for the rest.
 _KNOWN = {
     "opus": Codec(
         111,
@@ -33,6 +33,7 @@ _KNOWN = {
         # RFC 7587 6.1: what we like to receive; cbr because packet sizes tell words (RFC 6562)
         (("minptime", "10"), ("useinbandfec", "1"), ("usedtx", "0"), ("cbr", "1"), ("stereo", "0")),
     ),
+    "g722": Codec(9, "G722", 8_000),  # sampled at 16 kHz; the clock is RFC 3551 4.5.2's
     "pcmu": Codec(0, "PCMU", 8_000),
     "pcma": Codec(8, "PCMA", 8_000),
 }
@@ -127,7 +128,7 @@ def require_acceptable_offer(offer: Description) -> MediaDescription:
         raise Incompatible("the offer has no audio")
     _require_keys(audio)
     if not _common_codecs(audio):
-        raise Incompatible("the peer offers no codec we have (opus, PCMU or PCMA)")
+        raise Incompatible("the peer offers no codec we have (opus, G722, PCMU or PCMA)")
     return audio
 
 

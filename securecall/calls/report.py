@@ -22,6 +22,7 @@ class Capability(enum.StrEnum):
     """What a party could have done with the media."""
 
     HELD_KEY = "held the key"
+    LET_IN = "heard the sound from this device"
     COULD_SUBSTITUTE = "could have substituted a key"
     METADATA = "saw metadata only"
     NOTHING = "nothing"
@@ -32,7 +33,7 @@ class ReportParty:
     """One party and what it could do.
 
     Attributes:
-        role: "you", "peer", "server", "ticket channel", "first call", "network".
+        role: "you", "peer", "conference", "server", "ticket channel", "first call", "network".
         name: Who; untrusted where it came off the wire.
         capability: The strongest that applies.
         why: One sentence.
@@ -150,6 +151,7 @@ def parties_of(
     path: SignalingPath | None,
     security: SecurityState | None,
     ticket: str = "",
+    mixed_with: tuple[str, ...] = (),
 ) -> tuple[ReportParty, ...]:
     """List the parties of a call and what each could have done.
 
@@ -159,8 +161,18 @@ def parties_of(
         security: The last snapshot, None if no keys were agreed.
         ticket: "link" or "qr" for how the ticket of our call travelled, "bearer" where the caller
             brought one of ours, "" for a call without one.
+        mixed_with: The people of other calls that heard this one in a conference of ours.
     """
     found = list(_ends(peer, security))
+    found += [
+        ReportParty(
+            role="conference",
+            name=name,
+            capability=Capability.LET_IN,
+            why="you mixed this call with theirs; see the report of that call for who else heard",
+        )
+        for name in mixed_with
+    ]
     if path is not None and not path.direct:
         capability, why = _server(security)
         names = dict.fromkeys((path.verified_name or path.remote, *path.hops))
@@ -310,6 +322,7 @@ def require_countersigned(report: ListenerReport) -> None:
 
 _MARKS = {
     Capability.HELD_KEY: "[key]",
+    Capability.LET_IN: "[in]",
     Capability.COULD_SUBSTITUTE: "[!]",
     Capability.METADATA: "[meta]",
     Capability.NOTHING: "[-]",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Protocol
 
 from securecall.errors import ProtocolError, Unsupported, UsageError
-from securecall.media import g711, opus
+from securecall.media import g711, g722, opus
 from securecall.media.concealment import Concealer
 from securecall.media.description import Codec
 
@@ -18,10 +19,19 @@ OPUS: Final = Codec(
 )
 """Mono inside; the two channels and the clock are what RFC 7587 asks of every rtpmap."""
 
+G722: Final = Codec(payload_type=9, name="G722", clock_rate=8000)
+"""Sampled at 16 kHz; the clock is a mistake that RFC 3551 4.5.2 keeps for the peace."""
+
 PCMU: Final = Codec(payload_type=0, name="PCMU", clock_rate=8000)
 PCMA: Final = Codec(payload_type=8, name="PCMA", clock_rate=8000)
 
 _LAWS = ("PCMU", "PCMA")
+_PRESENT: Final[Mapping[str, Callable[[], bool]]] = {
+    "opus": opus.is_available,
+    "g722": g722.is_available,
+    "pcmu": lambda: True,
+    "pcma": lambda: True,
+}
 
 
 class Encoder(Protocol):
@@ -120,9 +130,21 @@ class G711Decoder:
         return self._concealer.conceal(self._last)
 
 
-def available() -> tuple[Codec, ...]:
-    """The codecs this machine can offer, best first."""
-    return (OPUS, PCMU, PCMA) if opus.is_available() else (PCMU, PCMA)
+def usable(names: Iterable[str]) -> tuple[str, ...]:
+    """Return those of the named codecs that this machine has, in the same order.
+
+    Raises:
+        Unsupported: there is none.
+        UsageError: a name means nothing to us.
+    """
+    wanted = tuple(names)
+    for name in wanted:
+        if name.lower() not in _PRESENT:
+            raise UsageError(f"no codec is called {name!r}")
+    found = tuple(name for name in wanted if _PRESENT[name.lower()]())
+    if not found:
+        raise Unsupported(f"none of the codecs {', '.join(wanted)} is installed here")
+    return found
 
 
 def encoder(codec: Codec, *, bitrate: int = 28000, complexity: int = 1) -> Encoder:
@@ -134,6 +156,8 @@ def encoder(codec: Codec, *, bitrate: int = 28000, complexity: int = 1) -> Encod
     """
     if codec.name.upper() in _LAWS:
         return G711Encoder(codec.name.upper())
+    if codec.name.upper() == "G722":
+        return g722.G722Encoder()
     _require_opus(codec)
     return opus.OpusEncoder(bitrate=bitrate, complexity=complexity)
 
@@ -149,6 +173,10 @@ def decoder(codec: Codec, *, rate: int | None = None) -> Decoder:
         if rate not in (None, g711.RATE):
             raise UsageError(f"G.711 gives {g711.RATE} Hz, not {rate}")
         return G711Decoder(codec.name.upper())
+    if codec.name.upper() == "G722":
+        if rate not in (None, g722.RATE):
+            raise UsageError(f"G.722 gives {g722.RATE} Hz, not {rate}")
+        return g722.G722Decoder()
     _require_opus(codec)
     return opus.OpusDecoder(rate=opus.RATE if rate is None else rate)
 

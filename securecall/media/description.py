@@ -76,7 +76,7 @@ class Codec:
 
     Attributes:
         payload_type: 0..127.
-        name: As registered; compared without case ("opus", "PCMU", "PCMA").
+        name: As registered; compared without case ("opus", "G722", "PCMU", "PCMA").
         clock_rate: RTP clock, Hz.
         channels: As in the rtpmap (2 for opus, always).
         parameters: The fmtp's key=value pairs, keys in lower case.

@@ -38,8 +38,8 @@ class FileSource:
     """Plays a WAV file of 8, 16, 24 or 32 bits, any rate and number of channels, as mono.
 
     The file is read as it is played, through Python's buffer. Where its rate is not the codec's,
-    every 20 ms cost about 1 ms of CPU on Python 3.11, see `Resampler`; a file of 48 kHz for Opus or
-    8 kHz for G.711 costs nothing.
+    every 20 ms cost some 0.08 ms of CPU, or 1 ms where neither is a multiple of the other (44.1
+    kHz), see `Resampler`; a file of 48 kHz for Opus or 8 kHz for G.711 costs nothing.
 
     Attributes:
         finished: Set when the file has been played to its end; never with `loop`.

@@ -40,7 +40,8 @@ def optional() -> dict[str, tuple[str, ...]]:
 def base_distributions() -> tuple[str, ...]:
     """The base dependencies and all they need on this platform, extras left out."""
     found: set[str] = set()
-    waiting = list(direct())
+    wanted = map(Requirement, project()["dependencies"])
+    waiting = [canonicalize_name(r.name) for r in wanted if not r.marker or r.marker.evaluate()]
     while waiting:
         name = waiting.pop()
         if name in found:

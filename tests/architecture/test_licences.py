@@ -36,8 +36,9 @@ PERMISSIVE = {
     "License :: OSI Approved :: MIT License",
     "License :: OSI Approved :: ISC License (ISCL)",
 }
-# A weak copyleft may come in only after someone judged how it is linked; nothing needed it yet.
-JUDGED: dict[str, str] = {}
+# What the list above does not hold came in after someone read it. (A weak copyleft may, once it is
+# judged how it is linked; nothing needed one yet.)
+JUDGED = {"g722": "its file: public domain, Carnegie Mellon's 'unrestricted', and BSD-2-Clause"}
 
 TITLE = re.compile(rb"GNU\s+(AFFERO\s+|LESSER\s+|LIBRARY\s+)?GENERAL\s+PUBLIC\s+LICENSE", re.I)
 TRACES = re.compile(

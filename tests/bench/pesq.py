@@ -32,6 +32,8 @@ ROWS = (
     ("opus 30 %", "opus", 0.30, 1, 1.80),
     ("opus 5 % burst 3", "opus", 0.05, 3, 3.00),
     ("opus 10 % burst 3", "opus", 0.10, 3, 2.10),
+    ("g722 0 %", "g722", 0.0, 1, 4.10),
+    ("g722 5 %", "g722", 0.05, 1, 2.50),
     ("pcmu 0 %", "pcmu", 0.0, 1, 4.00),
     ("pcmu 5 %", "pcmu", 0.05, 1, 3.20),
 )
@@ -119,30 +121,31 @@ def main():
     except ImportError as e:
         print(json.dumps({"rows": [], "absent": f"pip install {e.name}"}))
         return 0
-    from securecall.media.codecs import OPUS, PCMU
+    from securecall.media import codecs
+    from securecall.media.codecs import G722, OPUS, PCMU
 
     folder = vectors("audio")
     name = "librivox_sense_and_sensibility_01_austen_64kb-{}.wav"
     speech = np.concatenate([soundfile.read(folder / name.format(c))[0] for c in CLIPS])
     pcm = {}
-    for codec, up, down in ((OPUS, 3, 1), (PCMU, 1, 2)):
+    for codec, up, down in ((OPUS, 3, 1), (G722, 1, 1), (PCMU, 1, 2)):
         wave = resample_poly(speech, up, down)
         pcm[codec] = np.clip(np.round(wave * 32767), -32768, 32767).astype("<i2")
     rows = []
     for label, which, share, burst, target in ROWS:
         if args.quick and label not in QUICK:
             continue
-        codec = OPUS if which == "opus" else PCMU
+        codec = {"opus": OPUS, "g722": G722, "pcmu": PCMU}[which]
         scores, counted = [], []
         for seed in SEEDS if share or args.jitter else SEEDS[:1]:
             sound = pcm[codec].tobytes()
-            count = len(sound) // (1920 if codec is OPUS else 320)
+            count = len(sound) // (2 * codecs.encoder(codec).samples)
             lost = losses(share, burst, seed, count)
             delay = delays(seed, count, args.jitter)
             raw, playout = transmit(sound, codec, lost, delay, share)
             heard = np.frombuffer(raw, "<i2") / 32768
-            if codec is OPUS:
-                heard = resample_poly(heard, 1, 3)
+            if codec is not PCMU:
+                heard = resample_poly(heard, 1, 3) if codec is OPUS else heard
                 scores.append(score(speech, heard, 16000, "wb"))
             else:
                 scores.append(score(pcm[codec] / 32768, heard, 8000, "nb"))

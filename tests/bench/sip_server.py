@@ -56,9 +56,7 @@ async def main() -> None:
     """Serve until standard input closes."""
     authority = Authority.make(Path(sys.argv[1]))
     pair = authority.issue(DOMAIN, "localhost", "127.0.0.1")
-    listener = await tls.listen(
-        "127.0.0.1", 0, serve, certificate=pair, origin=lambda _: ""
-    )
+    listener = await tls.listen("127.0.0.1", 0, serve, certificate=pair, origin=lambda _: "")
     answer(port=listener.address[1], authority=str(authority.pem))
     _ = await asyncio.to_thread(sys.stdin.read)
     await listener.close()

@@ -44,7 +44,18 @@ ctrl_tcp_listen 127.0.0.1:{control}
 snd_path {folder}
 opus_bitrate 28000
 """
-_MODULES = ("stdio", "opus", "g711", "sndfile", "ausine", "aubridge", "ice", "srtp", "dtls_srtp")
+_MODULES = (
+    "stdio",
+    "opus",
+    "g722",
+    "g711",
+    "sndfile",
+    "ausine",
+    "aubridge",
+    "ice",
+    "srtp",
+    "dtls_srtp",
+)
 _APP_MODULES = ("contact", "debug_cmd", "menu", "ctrl_tcp")
 
 

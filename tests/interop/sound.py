@@ -19,7 +19,7 @@ def tone_seconds(path: Path, hertz: float) -> float:
         samples = array("h", file.readframes(file.getnframes()))[::channels]
     size = int(rate * _WINDOW_SECONDS)
     windows = (samples[i : i + size] for i in range(0, len(samples) - size + 1, size))
-    return _WINDOW_SECONDS * sum(_share(window, rate, hertz) > 0.8 for window in windows)
+    return _WINDOW_SECONDS * sum(share(window, rate, hertz) > 0.8 for window in windows)
 
 
 def loudest(path: Path) -> int:
@@ -30,14 +30,7 @@ def loudest(path: Path) -> int:
         return max(map(abs, array("h", file.readframes(file.getnframes()))), default=0)
 
 
-def write_wav(path: Path, pcm: bytes, *, rate: int, channels: int) -> None:
-    """Write signed 16-bit little-endian samples."""
-    with wave.open(str(path), "wb") as file:
-        file.setparams((channels, 2, rate, 0, "NONE", ""))
-        file.writeframes(pcm)
-
-
-def _share(samples: array[int], rate: int, hertz: float) -> float:
+def share(samples: array[int], rate: int, hertz: float) -> float:
     """Return the part of the energy at one frequency: 1 for a pure tone, 0 for quiet."""
     energy = float(sum(s * s for s in samples))
     if energy < _QUIET_RMS**2 * len(samples):
@@ -47,3 +40,10 @@ def _share(samples: array[int], rate: int, hertz: float) -> float:
     for sample in samples:
         before, last = last, sample + turn * last - before
     return 2 * (last * last + before * before - turn * last * before) / (energy * len(samples))
+
+
+def write_wav(path: Path, pcm: bytes, *, rate: int, channels: int) -> None:
+    """Write signed 16-bit little-endian samples."""
+    with wave.open(str(path), "wb") as file:
+        file.setparams((channels, 2, rate, 0, "NONE", ""))
+        file.writeframes(pcm)

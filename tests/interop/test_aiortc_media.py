@@ -1,4 +1,4 @@
-"""aiortc as the far end of whole calls: ICE, DTLS-SRTP, Opus and PCMU, each of us beginning.
+"""aiortc as the far end of whole calls: ICE, DTLS-SRTP, Opus, G.722 and PCMU, each of us beginning.
 
 It proves no identity, so nothing above hop-by-hop can come of it, and by default nothing at all.
 """
@@ -22,7 +22,7 @@ from tests.interop.aiortc_peer import AiortcPeer
 
 ALICE, BOB = sc.parse_address(sip("alice")), sc.parse_address(sip("bob"))
 OURS, THEIRS = 620.0, 440.0
-CODECS = pytest.mark.parametrize("codec", ["opus", "PCMU"])
+CODECS = pytest.mark.parametrize("codec", ["opus", "G722", "PCMU"])
 DTLS = pytest.mark.parametrize("dtls_active", [True, False], ids=["active", "passive"])
 PATH = SignalingPath(
     protocol="bus",

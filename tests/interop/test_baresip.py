@@ -26,7 +26,8 @@ from tests.paths import PROJECT
 BARESIP_HERTZ = 440.0  # what it plays, see its configuration
 OUR_HERTZ = 620.0
 CODECS = pytest.mark.parametrize(
-    ("codec", "theirs"), [("opus", "opus/48000/2"), ("PCMU", "PCMU/8000/1")]
+    ("codec", "theirs"),
+    [("opus", "opus/48000/2"), ("G722", "G722/16000/1"), ("PCMU", "PCMU/8000/1")],
 )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from securecall.cli import sound
+from tests.interop.sound import tone_seconds
 from tests.paths import PROJECT
 
 EXAMPLES = PROJECT / "examples"
@@ -67,3 +68,31 @@ def test_a_call_is_placed_and_answered(tmp_path, answering, more, alike):
     assert "Signed by both ends." in said
     assert sound.duration(heard) > 2
     assert (sound.likeness(speech, heard) > 0.8) is alike
+
+
+def test_three_people_talk_through_one_of_them(tmp_path):
+    passphrase, heard = tmp_path / "passphrase", tmp_path / "heard.wav"
+    passphrase.write_text("correct horse\n")
+    speech = beginning(tmp_path / "speech.wav", seconds=2.5)
+    friends = [
+        start("answer_calls.py", tmp_path / name, passphrase, "127.0.0.1", "--once")
+        for name in ("bob", "carol")
+    ]
+    caller = None
+    try:
+        tickets = [friend.stdout.readline().strip() for friend in friends]
+        caller = start("three_way.py", tmp_path / "alice", passphrase, *tickets, speech, heard)
+        said, _ = caller.communicate()
+        answered = [friend.communicate()[0] for friend in friends]
+    finally:
+        for process in (*friends, caller):
+            if process is not None:
+                process.kill()
+                process.wait()
+                process.stdout.close()
+    assert caller.returncode == 0, said
+    assert [friend.returncode for friend in friends] == [0, 0], answered
+    assert "heard the sound from this device" in said
+    assert said.count("dBFS") == 2
+    assert all("Signed by both ends." in text for text in (said, *answered))
+    assert tone_seconds(heard, 440.0) > 1.5

@@ -30,7 +30,7 @@ kept: list[pj.Call] = []
 
 
 class Call(pj.Call):
-    """To be hung up once it is answered; not from inside its callback, which the library forbids."""
+    """To be hung up once it is answered, and not from inside its callback, which aborts."""
 
     def onCallState(self, _) -> None:
         info = self.getInfo()

@@ -14,7 +14,9 @@ import securecall as sc
 from securecall.calls.report import require_countersigned
 from securecall.events import SoundFailed
 from securecall.keys.trust import TrustState
+from securecall.media import g722
 from securecall.testing.bus import SignalBus
+from tests.interop.sound import share
 
 PASSPHRASE = sc.Secret("correct horse battery staple")
 ALICE = sc.parse_address("sip:alice@example.com")
@@ -215,6 +217,22 @@ def test_a_forgotten_contact_comes_back_by_comparing_words(tmp_path):
                     await call.confirm_sas()
                     assert call.security.level is sc.SecurityLevel.VERIFIED
             assert alice.contacts.find(BOB).state is TrustState.VERIFIED
+
+    asyncio.run(main())
+
+
+@pytest.mark.skipif(not g722.is_available(), reason="G722 has no wheel here")
+def test_a_call_with_g722_alone_is_heard_at_16_khz(tmp_path):
+    async def main() -> None:
+        policy = sc.Policy(prefer_codecs=("G722",))
+        async with people(tmp_path) as (alice, bob):
+            async with alice.call(BOB, policy=policy, audio=sc.ToneSource(440)):
+                async with (await bob.next_call()).accept() as answer:
+                    await answer.connected()
+                    heard = [await anext(answer.audio) for _ in range(20)]
+                    assert {frame.sample_rate for frame in heard} == {16000}
+                    pcm = b"".join(frame.samples for frame in heard[-10:])
+                    assert share(array("h", pcm), 16000, 440.0) > 0.95
 
     asyncio.run(main())
 

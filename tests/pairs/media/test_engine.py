@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 
 from securecall.errors import UsageError
-from securecall.media.codecs import OPUS, PCMA, PCMU
+from securecall.media import g722
+from securecall.media.codecs import G722, OPUS, PCMA, PCMU
 from securecall.media.description import Direction
 from securecall.media.endpoints import ToneSource
 from securecall.media.engine import Gate
 from securecall.media.frames import rms_dbfs
 from tests.pairs.media.two_sessions import Pair
 
+WIDE = pytest.param(
+    G722, marks=pytest.mark.skipif(not g722.is_available(), reason="G722 has no wheel here")
+)
 
-@pytest.mark.parametrize("codec", [PCMU, PCMA, OPUS], ids=lambda c: c.name)
+
+@pytest.mark.parametrize("codec", [PCMU, PCMA, OPUS, WIDE], ids=lambda c: c.name)
 @pytest.mark.parametrize("sframe", [True, False])
 def test_a_tone_arrives_as_loud_as_it_was_sent(codec, sframe):
     pair = Pair(codec, sframe=sframe)
@@ -34,13 +40,23 @@ def test_the_first_packet_is_played_on_the_next_tick_and_none_is_lost():
     assert statistics.received_seconds == pytest.approx(2.0, abs=0.02)
 
 
+@pytest.mark.skipif(not g722.is_available(), reason="G722 has no wheel here")
+def test_g722_counts_its_packets_in_8_khz_and_its_sound_in_16():
+    pair = Pair(G722, sframe=False)
+    pair.clock.step(6)
+    stamps = [int.from_bytes(d[4:8], "big") for d in pair.sent["alice"] if d[1] & 0x7F == 9]
+    assert {(b - a) % 2**32 for a, b in pairwise(stamps)} == {160}
+    assert [f.timestamp for f in pair.bob_ears.frames[:3]] == [0, 320, 640]
+    assert {(f.sample_rate, len(f.samples)) for f in pair.bob_ears.frames} == {(16000, 640)}
+
+
 def test_frames_count_their_position_in_samples():
     pair = Pair()
     pair.clock.step(5)
     assert [f.timestamp for f in pair.bob_ears.frames[:4]] == [0, 160, 320, 480]
 
 
-@pytest.mark.parametrize("codec", [PCMU, OPUS], ids=lambda c: c.name)
+@pytest.mark.parametrize("codec", [PCMU, OPUS, WIDE], ids=lambda c: c.name)
 def test_every_packet_has_one_size_whether_speaking_muted_or_without_a_source(codec):
     pair = Pair(codec)
     pair.clock.step(300)  # so that the SFrame counter has its usual length

@@ -10,13 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from securecall.errors import DeviceError, ProtocolError
-from securecall.media import codecs, g711
-from securecall.media.codecs import OPUS, PCMA, PCMU
+from securecall.media import codecs, g711, g722
+from securecall.media.codecs import G722, OPUS, PCMA, PCMU
 from securecall.media.files import FileSource
 from securecall.media.playout import Playout
 from securecall.media.queues import PcmInput
 from securecall.media.resample import Resampler
 from tests.paths import vectors
+
+PRESENT = [OPUS, PCMU, PCMA] + ([G722] if g722.is_available() else [])
 
 
 @functools.cache
@@ -27,7 +29,7 @@ def opus_packets():
     return [encoder.encode(chance.randbytes(1920)) for _ in range(20)]
 
 
-@given(payload=st.binary(max_size=1500), codec=st.sampled_from([OPUS, PCMU, PCMA]))
+@given(payload=st.binary(max_size=1500), codec=st.sampled_from(PRESENT))
 @settings(max_examples=200)
 def test_any_bytes_are_sound_or_a_protocol_error(payload, codec):
     decoder = codecs.decoder(codec)
@@ -60,7 +62,7 @@ def test_altered_opus_packets_are_sound_or_a_protocol_error(data):
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from([0, 8, 111]),
+            st.sampled_from([codec.payload_type for codec in PRESENT]),
             st.binary(max_size=200),
             st.integers(0, 3),
             st.booleans(),
@@ -70,7 +72,7 @@ def test_altered_opus_packets_are_sound_or_a_protocol_error(data):
 )
 @settings(max_examples=60)
 def test_a_playout_fed_with_anything_gives_frames_of_20_ms(packets):
-    playout = Playout({0: PCMU, 8: PCMA, 111: OPUS})
+    playout = Playout({codec.payload_type: codec for codec in PRESENT})
     for n, (payload_type, payload, gap, other) in enumerate(packets):
         playout.push(1 + other, n * (1 + gap), n * 160, payload_type, payload, n * 0.02)
         pcm = playout.pull(n * 0.02 + 0.01)

@@ -62,6 +62,15 @@ def test_the_answerer_keeps_the_offerers_payload_numbers():
     assert answer.media[0].codecs[0].payload_type == 96
 
 
+def test_g722_is_agreed_under_its_static_number_and_the_clock_of_rfc_3551():
+    codecs = ("G722", "PCMU")
+    answer, agreement = build_answer(
+        build_offer(local(ALICE, 1, codecs)), local(BOB, 2, ("opus", *codecs))
+    )
+    assert agreement.codec == Codec(9, "G722", 8_000)
+    assert [c.payload_type for c in answer.media[0].codecs] == [9, 0]
+
+
 def test_an_offer_that_wants_to_be_active_gets_a_passive_answer():
     answer, agreement = build_answer(with_audio(offer(), setup=Setup.ACTIVE), local(BOB, 1))
     assert answer.media[0].setup is Setup.PASSIVE

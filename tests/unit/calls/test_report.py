@@ -80,3 +80,14 @@ def test_an_unsigned_report_denies_proven_identities_only_where_none_were(trust)
     page = report.who_could_have_listened()
     assert "Not signed" in page
     assert ("no identities were proven" in page) is (trust is None)
+
+
+def test_whoever_heard_a_call_through_a_conference_is_named():
+    report = parties_of(
+        peer="bob", path=SERVER, security=state(TrustState.VERIFIED), mixed_with=("carol", "dave")
+    )
+    let_in = [(p.name, p.capability) for p in report if p.role == "conference"]
+    assert let_in == [("carol", Capability.LET_IN), ("dave", Capability.LET_IN)]
+    capabilities = [p.capability for p in report]
+    assert capabilities.index(Capability.LET_IN) < capabilities.index(Capability.METADATA)
+    assert "conference" not in who(state(TrustState.VERIFIED))

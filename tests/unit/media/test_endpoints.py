@@ -97,10 +97,13 @@ def test_what_the_lower_rate_cannot_hold_is_filtered_out():
     assert rms_dbfs(out[200:]) < rms_dbfs(s16(sine(1000, 8000, 0.3))) - 55
 
 
-def test_pieces_give_the_same_as_the_whole():
-    values = s16(sine(700, 44100, 0.2))
-    whole = Resampler(44100, 48000).process(values)
-    parts, resampler = b"", Resampler(44100, 48000)
+@pytest.mark.parametrize(
+    ("rate", "target"), [(44100, 48000), (8000, 48000), (48000, 8000), (16000, 8000)]
+)
+def test_pieces_give_the_same_as_the_whole(rate, target):
+    values = s16(sine(700, rate, 0.2))
+    whole = Resampler(rate, target).process(values)
+    parts, resampler = b"", Resampler(rate, target)
     for at in range(0, len(values), 98):
         parts += resampler.process(values[at : at + 98])
     assert parts == whole
@@ -110,10 +113,38 @@ def test_equal_rates_are_left_alone():
     assert Resampler(8000, 8000).process(b"\1\2\3\4") == b"\1\2\3\4"
 
 
-def test_full_scale_does_not_wrap_around():
-    square = s16([32767, -32768] * 10 + [32767] * 50 + [-32768] * 50)
-    out = Resampler(8000, 48000).process(square)
-    assert len(out) > 0  # packing raises for values beyond 16 bits
+@pytest.mark.parametrize(
+    ("rate", "target"), [(8000, 48000), (48000, 16000), (32000, 48000), (48000, 44100)]
+)
+def test_full_scale_does_not_wrap_around(rate, target):
+    square = s16(([32767] * 60 + [-32768] * 60) * 4)
+    out = Resampler(rate, target).process(square)
+    heard = struct.unpack(f"<{len(out) // 2}h", out)
+    assert (min(heard), max(heard)) == (-32768, 32767)  # the filter overshoots at every edge
+    half = 60 * target / rate
+    for at, value in enumerate(heard):
+        run, place = divmod(at, half)
+        if 0.2 < place / half < 0.8:
+            assert value * (1 if run % 2 == 0 else -1) > 20000
+
+
+@pytest.mark.parametrize(("rate", "target"), [(8000, 16000), (16000, 48000), (48000, 8000)])
+def test_whole_ratios_give_what_the_filter_says(rate, target):
+    """Answers to single impulses add up: no sum of products runs into the next."""
+    one = [0] * 600
+    one[300] = 20000
+    two = [0] * 600
+    two[310] = -9000
+    both = [a + b for a, b in zip(one, two, strict=True)]
+
+    def answer(values):
+        out = Resampler(rate, target).process(s16(values))
+        return struct.unpack(f"<{len(out) // 2}h", out)
+
+    alone = [a + b for a, b in zip(answer(one), answer(two), strict=True)]
+    assert max(abs(a - b) for a, b in zip(alone, answer(both), strict=True)) <= 1
+    flat = answer([12345] * 600)
+    assert set(flat[target // 200 : -1]) <= {12344, 12345, 12346}
 
 
 def test_rates_without_a_common_ratio_are_matched_nearly():
