@@ -155,7 +155,8 @@ class UserAgentServer:
     ) -> None:
         _require_accept(request)
         if request.headers.first("replaces") or request.headers.first("join"):
-            raise SipError("a call never takes another's place", status=603)
+            # 481 whether there is such a call or not: a stranger could ask for it otherwise
+            raise SipError("a call never takes another's place", rule="RFC 3891 3", status=481)
         if self._ledger.merged(request):
             raise SipError("the same call came by another way", status=482)
         if self._ledger.calls >= MOST_CALLS:

@@ -183,8 +183,9 @@ def test_headers_and_bodies_beyond_the_limits_are_refused_unread():
         stream.feed(b"")
     large = INVITE.replace(b"Length: 4", b"Length: %d" % (MOST_BODY_BYTES + 1))
     stream = MessageStream()
-    assert stream.feed(large) == []
-    assert stream.failure is not None
+    (refused,) = stream.feed(large)
+    assert refused.body == b""
+    assert stream.failure is refused.fault is not None
     assert not read(large + b"x" * MOST_BODY_BYTES)
 
 

@@ -314,11 +314,11 @@ def test_an_offerless_invitation_is_answered_with_an_offer():
         (incoming("OPTIONS", body=b"", more="Accept: text/plain\r\n"), 406),
         (incoming("OPTIONS", body=b"", uri="isbn:123"), 416),
         (incoming("INVITE", more="Require: 100rel\r\n"), 420),
-        (incoming("INVITE", more="Replaces: x;to-tag=1;from-tag=2\r\n"), 603),
-        (incoming("INVITE", more="Join: x;to-tag=1;from-tag=2\r\n"), 603),
+        (incoming("INVITE", more="Replaces: x;to-tag=1;from-tag=2\r\n"), 481),
+        (incoming("INVITE", more="Join: x;to-tag=1;from-tag=2\r\n"), 481),
         (incoming("INVITE", type="application/x", body=b"x"), 415),
         (incoming("INVITE", more="Content-Encoding: gzip\r\n"), 415),
-        (incoming("INVITE", body=b"v=1\r\n"), 488),
+        (incoming("INVITE", body=b"v=1\r\n"), 400),
     ],
 )
 def test_what_is_not_done_here_is_answered_so(message, status):
@@ -375,7 +375,7 @@ def test_a_new_offer_is_told_and_answered_and_a_malformed_one_refused():
     a = agent()
     session, to = answered(a)
     bad = incoming("INVITE", to=to, cseq="8", branch="z9hG4bKr1", body=b"v=0\r\n")
-    assert statuses(give(a, bad, 4.0)) == [488]
+    assert statuses(give(a, bad, 4.0)) == [400]
     good = incoming("INVITE", to=to, cseq="9", branch="z9hG4bKr2")
     assert told(give(a, good, 5.0)) == [Offered(OFFER)]
     assert statuses(a.perform(session, Answered(OFFER), now=6.0)) == [200]
