@@ -21,7 +21,6 @@ from securecall.sip.message import Request, Response, parse_message
 from securecall.sip.output import Dropped, Finished, Output, Rang, Send, Told
 from securecall.sip.sdp import parse_description
 from securecall.sip.session import Session
-from tests.paths import vectors
 
 BODY = (
     b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nt=0 0\r\nm=audio 4000 UDP/TLS/RTP/SAVPF 0\r\n"
@@ -444,33 +443,3 @@ def test_what_we_send_names_no_machine():
     assert invite.contacts[0].uri.host.endswith(".invalid")
     assert "o=- " in text
     assert "s=-\r\n" in text
-
-
-TORTURE = {
-    "badinv01.dat": 400,
-    "scalar02.dat": 400,
-    "badvers.dat": 505,
-    "mismatch01.dat": 400,
-    "mismatch02.dat": 400,
-    "insuf.dat": 400,
-    "multi01.dat": 400,
-    "unkscm.dat": 416,
-    "novelsc.dat": 416,
-    "bext01.dat": 420,
-    "sdp01.dat": 406,
-    "invut.dat": 415,
-    "zeromf.dat": 200,
-    "intmeth.dat": 501,
-    "esc02.dat": 501,
-}
-
-
-@pytest.mark.parametrize("name", TORTURE)
-def test_torture_messages_are_answered_as_the_rfc_asks(name):
-    from securecall.sip.message import parse_head
-
-    data = vectors("sip_rfc4475", name).read_bytes()
-    head, _, body = data.partition(b"\r\n\r\n")
-    message = parse_head(head)
-    message.body = body
-    assert statuses(give(agent(), message)) == [TORTURE[name]]
