@@ -92,7 +92,6 @@ class MessageStream:
             message.fault = message.fault or e
         return message
 
-
     def _too_long(self) -> Request | Response:
         """What stands within the limit, so that a request can be answered."""
         self.failure = SipError(f"a header above {MOST_HEADER_BYTES} bytes", status=513)

@@ -45,7 +45,7 @@ class Line:
 
     @property
     def end(self) -> str:
-        """"closed" once it cannot be read further, "waits" in the middle of a message, or ""."""
+        """ "closed" once it cannot be read further, "waits" in the middle of a message, or ""."""
         if self._stream.failure is not None:
             return "closed"
         return "" if self._stream.idle else "waits"
