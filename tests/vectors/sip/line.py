@@ -34,13 +34,16 @@ class Line:
         answers: The responses, as they are on the wire.
     """
 
-    def __init__(self, agent: Agent | None = None, *, flow: int = 1) -> None:
-        """Use an agent of its own, or one that others use."""
+    def __init__(
+        self, agent: Agent | None = None, *, flow: int = 1, local: LocalMedia = LOCAL
+    ) -> None:
+        """Use an agent of its own, or one that others use; answer calls with `local`."""
         count = itertools.count(1)
         self.agent = agent or Agent(random_token=lambda: f"{next(count):024x}")
         self.verdicts: list[str] = []
         self.answers: list[Response] = []
         self._flow = flow
+        self._local = local
         self._stream = MessageStream()
 
     @property
@@ -80,7 +83,7 @@ class Line:
         machine = CallMachine(Policy(), FLOOR, outgoing=False)
         ordered = machine.invited(session.offer, now=1.0)
         if machine.state is State.ALERTING:
-            ordered += machine.accept(LOCAL, now=1.0)
+            ordered += machine.accept(self._local, now=1.0)
         for order in ordered:
             if isinstance(order, orders.Send):
                 yield from self._responses(self.agent.perform(session, order.signal, now=1.0))
@@ -96,7 +99,8 @@ class Line:
 def options(number: int = 0) -> bytes:
     """A request everybody can answer."""
     return (
-        f"OPTIONS sip:a@b.example SIP/2.0\r\nVia: SIP/2.0/TLS c.example;branch=z9hG4bKok{number}\r\n"
+        "OPTIONS sip:a@b.example SIP/2.0\r\n"
+        f"Via: SIP/2.0/TLS c.example;branch=z9hG4bKok{number}\r\n"
         f"From: <sip:c@c.example>;tag=1\r\nTo: <sip:a@b.example>\r\nCall-ID: ok{number}\r\n"
         "CSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
     ).encode()
