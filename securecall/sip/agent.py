@@ -16,12 +16,13 @@ from securecall.sip import transaction
 from securecall.sip.grammar import SipError
 from securecall.sip.headers import Headers
 from securecall.sip.ledger import Client, Ledger
+from securecall.sip.limits import STRANGER, Quota
 from securecall.sip.message import Request, Response
 from securecall.sip.outcome import PHRASES
 from securecall.sip.output import Dropped, Finished, Output, Replied, Send, Told
 from securecall.sip.session import Session
 from securecall.sip.transaction import ClientTransaction, ServerTransaction
-from securecall.sip.uas import STRANGER, Quota, UserAgentServer
+from securecall.sip.uas import UserAgentServer
 
 ALLOW: Final = "INVITE, ACK, CANCEL, BYE, OPTIONS"
 _SDP: Final = "application/sdp"

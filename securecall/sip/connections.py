@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from securecall.errors import NetworkError, ProtocolError, SecurityError, UsageError
+from securecall.sip.limits import SERVER, STRANGER, Quota
 from securecall.sip.message import Request, Response
 from securecall.sip.stream import MessageStream
-from securecall.sip.uas import SERVER, STRANGER, Quota
 from securecall.transport.tls import (
     Listener,
     PemPair,

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from securecall.sip.grammar import SipError, require_token
+from securecall.sip.limits import MOST_FIELDS
 
 _COMPACT: Final = {
     "a": "Accept-Contact", "b": "Referred-By", "c": "Content-Type", "e": "Content-Encoding",
@@ -31,7 +32,6 @@ _NAMES: Final = {
     for spelling in (letter, letter.upper())
 }
 _KEYS: Final = {spelling: key for spelling, (key, _) in _NAMES.items()}
-MOST_FIELDS: Final = 256
 
 
 class Headers:

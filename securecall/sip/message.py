@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sized
 from typing import Final
 
 from securecall.sip.grammar import (
@@ -20,9 +21,8 @@ from securecall.sip.grammar import (
     require_token,
 )
 from securecall.sip.headers import Headers, parse_fields
+from securecall.sip.limits import MOST_BODY_BYTES, MOST_HEADER_BYTES, MOST_HOPS
 
-MOST_HEADER_BYTES: Final = 16 * 1024  # start line and header fields
-MOST_BODY_BYTES: Final = 64 * 1024
 # RFC 3261 20, RFC 3891 3, RFC 3911 3: these may stand once only; From, To, Call-ID and CSeq must
 _ONCE: Final = frozenset(
     {"content-length", "content-type", "max-forwards", "expires", "min-expires", "date"}
@@ -64,6 +64,7 @@ class Message:
             vias: list[Via] = []
             for text in self.headers.all("via"):
                 vias += parse_via_list(text)
+                _require_few(vias)
             if not vias:
                 raise SipError("Via is missing", rule="RFC 3261 8.1.1")
             self._vias = vias
@@ -113,7 +114,11 @@ class Message:
 
     def addresses(self, key: str) -> list[NameAddr]:
         """Every address of a list field such as "record-route"."""
-        return [a for text in self.headers.all(key) for a in parse_name_addr_list(text, key)]
+        found: list[NameAddr] = []
+        for text in self.headers.all(key):
+            found += parse_name_addr_list(text, key)
+            _require_few(found)
+        return found
 
     @property
     def hops(self) -> tuple[str, ...]:
@@ -310,6 +315,11 @@ def parse_message(data: bytes) -> Request | Response:
     message.body = rest[:length]
     message.require_valid()
     return message
+
+
+def _require_few(values: Sized) -> None:
+    if len(values) > MOST_HOPS:
+        raise SipError(f"more than {MOST_HOPS} hops", status=483)
 
 
 def content_length(message: Message) -> int | None:

@@ -15,6 +15,7 @@ from securecall.media.description import (
     MediaDescription,
     Setup,
 )
+from securecall.sip.limits import MOST_BODY_BYTES, MOST_LINES, MOST_MEDIA
 from securecall.sip.sdp_lines import (
     DIGITS,
     DIRECTIONS,
@@ -28,9 +29,6 @@ from securecall.sip.sdp_lines import (
     too_large,
 )
 
-MOST_BYTES: Final = 64 * 1024
-MOST_LINES: Final = 2048
-MOST_MEDIA: Final = 32
 _SESSION_LETTERS: Final = frozenset("vosiuepcbtrzka")
 _MEDIA_LETTERS: Final = frozenset("micbka")
 _KINDS: Final = {"audio": Kind.AUDIO, "video": Kind.VIDEO}
@@ -92,8 +90,8 @@ def _line(section: Section, letter: str, value: str, *, of_session: bool) -> Non
 
 
 def _lines(data: bytes) -> list[str]:
-    if len(data) > MOST_BYTES:
-        raise too_large(f"more than {MOST_BYTES} bytes")
+    if len(data) > MOST_BODY_BYTES:
+        raise too_large(f"more than {MOST_BODY_BYTES} bytes")
     try:
         text = data.decode()
     except UnicodeDecodeError:

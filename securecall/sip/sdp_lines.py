@@ -12,8 +12,8 @@ from typing import Final
 
 from securecall.media.description import Candidate, Direction, Fingerprint
 from securecall.sip.grammar import SipError
+from securecall.sip.limits import MOST_CANDIDATES, MOST_FORMATS
 
-MOST_CANDIDATES: Final = 128
 DIGITS: Final = re.compile(r"[0-9]{1,10}")
 DIRECTIONS: Final = {d.value: d for d in Direction}
 HINT: Final = "x-securecall-id"
@@ -60,8 +60,8 @@ def parse_media_line(value: str) -> Section:
     port, slash, count = parts[1].partition("/")
     if slash:
         _ = _number(count, 255, "a count of ports")
-    if len(parts) > 3 + 256:
-        raise too_large("an m-line has more than 256 formats")
+    if len(parts) > 3 + MOST_FORMATS:
+        raise too_large(f"an m-line has more than {MOST_FORMATS} formats")
     section = Section()
     section.media = parts[0].lower()
     section.port = _number(port, 65535, "a port")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from securecall.sip import transaction
@@ -10,40 +9,18 @@ from securecall.sip.dialog import Dialog
 from securecall.sip.grammar import SipError, split_tokens
 from securecall.sip.headers import Headers
 from securecall.sip.ledger import Ledger, Server, ServerKey
+from securecall.sip.limits import MOST_CALLS, MOST_TRANSACTIONS, Quota
 from securecall.sip.message import Request
 from securecall.sip.output import Dropped, Output, Overran, Rang, Send
 from securecall.sip.sdp import parse_description
 from securecall.sip.session import Desk, Session
 from securecall.sip.transaction import ServerTransaction, State
 
-MOST_CALLS: Final = 256  # of one account
-MOST_TRANSACTIONS: Final = 4096
 # known, but not done here: 405 where an unknown method gets 501
 _KNOWN: Final = frozenset(
     {"REGISTER", "INFO", "MESSAGE", "NOTIFY", "PRACK", "PUBLISH", "REFER", "SUBSCRIBE", "UPDATE"}
 )
 _SDP: Final = "application/sdp"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quota:
-    """What a peer may hold open on one connection.
-
-    Attributes:
-        unanswered: Calls that ring at a time; one more is answered with 486.
-        transactions: Requests not done with, such as refused calls that were never acknowledged;
-            one more is answered with 503, and `Overran` says that the peer floods.
-    """
-
-    unanswered: int
-    transactions: int
-
-
-# A caller needs one call on its connection. What all connections of one address may hold together
-# (`transport.tls.MOST_OF_ONE_ADDRESS` of these) stays at half of what the account may.
-STRANGER: Final = Quota(unanswered=8, transactions=64)
-# The account's own server speaks for everybody; half of everything is left to direct callers.
-SERVER: Final = Quota(unanswered=128, transactions=2048)
 
 
 class UserAgentServer:

@@ -14,12 +14,8 @@ from hypothesis import strategies as st
 
 from securecall.errors import ProtocolError
 from securecall.sip import grammar
-from securecall.sip.message import (
-    MOST_BODY_BYTES,
-    MOST_HEADER_BYTES,
-    build_message,
-    parse_message,
-)
+from securecall.sip.limits import MOST_BODY_BYTES, MOST_HEADER_BYTES
+from securecall.sip.message import build_message, parse_message
 from securecall.sip.sdp import build_description, parse_description
 from securecall.sip.stream import MessageStream
 from tests.paths import vectors

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from securecall.sip.grammar import SipError
-from securecall.sip.headers import MOST_FIELDS
-from securecall.sip.message import MOST_BODY_BYTES, MOST_HEADER_BYTES, Request, Response
+from securecall.sip.limits import MOST_BODY_BYTES, MOST_FIELDS, MOST_HEADER_BYTES
+from securecall.sip.message import Request, Response
 from securecall.sip.stream import MessageStream
 from tests.unit.sip.test_agent import agent, give, statuses
 

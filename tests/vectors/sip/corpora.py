@@ -38,7 +38,8 @@ def invite(body: bytes = b"", *, uri: bytes = b"sip:b@b.example", more: bytes = 
     """A call with this body; its length still has to be set."""
     return (
         b"INVITE " + uri + b" SIP/2.0\r\nVia: SIP/2.0/TLS a.example;branch=z9hG4bK1\r\n"
-        b"From: <sip:a@a.example>;tag=1\r\nTo: <sip:b@b.example>\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\n"
+        b"From: <sip:a@a.example>;tag=1\r\nTo: <sip:b@b.example>\r\n"
+        b"Call-ID: 1\r\nCSeq: 1 INVITE\r\n"
         b"Contact: <sip:a@a.example>\r\nMax-Forwards: 70\r\n" + more + b"\r\n" + body
     )
 

@@ -156,14 +156,14 @@ def test_a_length_that_lies_takes_in_what_follows_until_the_limit():
 
 @pytest.mark.parametrize(
     "name",
-    (
+    [
         "esc01.dat",
         "longreq.dat",
         "baddate.dat",
         "ipv6-in-sdp",
         "mult-ip-in-sdp",
         "ipv4-mapped-ipv6",
-    ),
+    ],
 )
 def test_a_call_refused_for_plain_media_alone_is_taken_with_a_secure_offer(name):
     folder = "sip_rfc4475" if name in ANSWERS else "sip_rfc5118"
