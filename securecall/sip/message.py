@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sized
+from collections.abc import Callable, Sized
 from typing import Final
 
 from securecall.sip.grammar import (
@@ -41,7 +41,7 @@ class Message:
     Attributes:
         headers: The fields; whoever changes them after a typed reading makes a new message.
         body: As it stood, at most 64 KiB.
-        fault: Why it cannot be acted on, found while it was cut out; the rest is there to answer it.
+        fault: Why it must be refused, found while it was cut out; the rest is for the answer.
     """
 
     __slots__ = ("_contact", "_cseq", "_from", "_to", "_vias", "body", "fault", "headers")
@@ -249,7 +249,7 @@ class Response(Message):
     """A response.
 
     Attributes:
-        status: 100..699, 0 for one out of range or of another version, which `require_valid` refuses.
+        status: 100..699, 0 for one that is not of SIP/2.0, which `require_valid` refuses.
         reason: The phrase for people.
     """
 
@@ -355,11 +355,9 @@ def parse_head(head: bytes) -> Request | Response:
         raise SipError("a line ends without CRLF", rule="RFC 3261 7")
     start = lines.pop(0)
     headers = parse_fields(lines)
-    message: Request | Response
-    if start[:4].upper() == "SIP/":
-        message = _response(start, headers)
-    else:
-        message = _request(start, headers)
+    read: Callable[[str, Headers], Request | Response]
+    read = _response if start[:4].upper() == "SIP/" else _request
+    message = read(start, headers)
     message.fault = headers.fault or fault
     return message
 
