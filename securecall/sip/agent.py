@@ -13,7 +13,7 @@ from typing import Final
 from securecall.calls.signaling import Signal
 from securecall.media.description import Description
 from securecall.sip import transaction
-from securecall.sip.grammar import SipError
+from securecall.sip.grammar import SipError, parse_name_addr
 from securecall.sip.headers import Headers
 from securecall.sip.ledger import Client, Ledger
 from securecall.sip.limits import STRANGER, Quota
@@ -201,7 +201,7 @@ class Agent:
             value = theirs.first(name)
             if value is None:
                 continue
-            if name == "to" and status > 100 and ";tag" not in value.replace(" ", "").lower():
+            if name == "to" and status > 100 and not _tagged(value):
                 value = f"{value};tag={tag or self.token()}"
             headers.add(name, value)
         if request.method == "INVITE" and 100 < status < 300:
@@ -294,3 +294,10 @@ class Agent:
         out = tuple(self._out)
         self._out.clear()
         return out
+
+
+def _tagged(to: str) -> bool:
+    try:
+        return bool(parse_name_addr(to, "To").tag)
+    except SipError:
+        return ";tag" in to.lower()  # as far as anybody can tell

@@ -213,8 +213,8 @@ def _require_accept(request: Request) -> None:
 
 
 def _required(request: Request) -> list[str]:
-    # Proxy-Require is for proxies; we are none, and refuse what we cannot judge
-    fields = request.headers.all("require") + request.headers.all("proxy-require")
+    # Proxy-Require is for proxies, and we are none (RFC 3261 20.29)
+    fields = request.headers.all("require")
     return [token for text in fields for token in split_tokens(text, "Require")]
 
 

@@ -324,6 +324,25 @@ def test_what_is_not_done_here_is_answered_so(message, status):
     assert statuses(give(agent(), message)) == [status]
 
 
+def test_what_is_asked_of_proxies_is_not_asked_of_us():
+    a = agent()
+    assert statuses(give(a, incoming(more="Proxy-Require: privacy\r\n"))) == [100]
+
+
+@pytest.mark.parametrize(
+    "to", ['";tag=1" <sip:a@b>', "<sip:a@b;tag=1>", '<sip:a@b>;x=";tag=1"', "<sip:a@b>;tagged=1"]
+)
+def test_what_only_looks_like_a_tag_does_not_keep_ours_from_the_answer(to):
+    (refusal,) = sent(give(agent(), incoming("MESSAGE", to=to, type="text/plain", body=b"x")))
+    assert refusal.to.tag not in ("", "1")
+
+
+@pytest.mark.parametrize("to", ["<sip:a@b>; tag=1", "<sip:a@b>;\tTAG = 1"])
+def test_a_tag_is_kept_however_it_is_written(to):
+    (refusal,) = sent(give(agent(), incoming("BYE", to=to, body=b"")))
+    assert refusal.headers.first("to") == to
+
+
 def test_a_merged_request_is_refused():
     a = agent()
     _ = ringing(a)

@@ -138,7 +138,8 @@ def test_the_refusals_say_what_would_be_accepted():
         return dict(line.answers[-1].headers.items())
 
     unsupported = refusal("bext01.dat")["Unsupported"]
-    assert unsupported.split(", ")[:2] == ["nothingSupportsThis", "nothingSupportsThisEither"]
+    # what Proxy-Require asks of proxies is not for us to refuse
+    assert unsupported.split(", ") == ["nothingSupportsThis", "nothingSupportsThisEither"]
     assert refusal("escnull.dat")["Allow"].startswith("INVITE, ACK, ")
     assert "application/sdp" in refusal("invut.dat")["Accept"]
     assert "application/sdp" in refusal("sdp01.dat")["Accept"]
