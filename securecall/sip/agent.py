@@ -13,7 +13,7 @@ from typing import Final
 from securecall.calls.signaling import Signal
 from securecall.media.description import Description
 from securecall.sip import transaction
-from securecall.sip.grammar import SipError, parse_name_addr
+from securecall.sip.grammar import SipError
 from securecall.sip.headers import Headers
 from securecall.sip.ledger import Client, Ledger
 from securecall.sip.limits import STRANGER, Quota
@@ -201,7 +201,7 @@ class Agent:
             value = theirs.first(name)
             if value is None:
                 continue
-            if name == "to" and status > 100 and not _tagged(value):
+            if name == "to" and status > 100 and not _tagged(request):
                 value = f"{value};tag={tag or self.token()}"
             headers.add(name, value)
         if request.method == "INVITE" and 100 < status < 300:
@@ -296,8 +296,8 @@ class Agent:
         return out
 
 
-def _tagged(to: str) -> bool:
+def _tagged(request: Request) -> bool:
     try:
-        return bool(parse_name_addr(to, "To").tag)
+        return bool(request.to.tag)
     except SipError:
-        return ";tag" in to.lower()  # as far as anybody can tell
+        return ";tag" in request.need("to").lower()  # as far as anybody can tell
