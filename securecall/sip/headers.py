@@ -164,11 +164,22 @@ class Headers:
 
 
 def parse_fields(lines: list[str]) -> Headers:
-    """Read header lines; what breaks a rule is left out and becomes the `fault` of the rest.
+    """Read header lines.
 
-    A line has to have a name that is a token, the first one cannot continue another, and there are
-    256 at most. Only the shape is looked at: what stands where a value should is for others.
+    Only the shape is looked at: what stands where a value should is for others.
+
+    Raises:
+        SipError: a line has no name, a name is no token, the first line continues nothing, or
+            there are more than 256.
     """
+    headers = salvage_fields(lines)
+    if headers.fault is not None:
+        raise headers.fault
+    return headers
+
+
+def salvage_fields(lines: list[str]) -> Headers:
+    """As `parse_fields`, but what breaks a rule is left out, and is the `fault` of the rest."""
     headers = Headers()
     if len(lines) > MOST_FIELDS:
         headers.read([line for line in lines[:MOST_FIELDS] if _is_field(line)])

@@ -20,7 +20,7 @@ from securecall.sip.grammar import (
     parse_via_list,
     require_token,
 )
-from securecall.sip.headers import Headers, parse_fields
+from securecall.sip.headers import Headers, salvage_fields
 from securecall.sip.limits import MOST_BODY_BYTES, MOST_HEADER_BYTES, MOST_HOPS
 
 # RFC 3261 20, RFC 3891 3, RFC 3911 3: these may stand once only; From, To, Call-ID and CSeq must
@@ -354,7 +354,7 @@ def parse_head(head: bytes) -> Request | Response:
     if text.count("\r") != len(lines) - 1 or text.count("\n") != len(lines) - 1:
         raise SipError("a line ends without CRLF", rule="RFC 3261 7")
     start = lines.pop(0)
-    headers = parse_fields(lines)
+    headers = salvage_fields(lines)
     read: Callable[[str, Headers], Request | Response]
     read = _response if start[:4].upper() == "SIP/" else _request
     message = read(start, headers)

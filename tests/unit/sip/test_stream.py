@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from securecall.sip.grammar import SipError
+from securecall.sip.headers import parse_fields, salvage_fields
 from securecall.sip.limits import MOST_BODY_BYTES, MOST_FIELDS, MOST_HEADER_BYTES
 from securecall.sip.message import Request, Response
 from securecall.sip.stream import MessageStream
@@ -100,3 +101,14 @@ def test_an_acknowledgement_and_a_response_are_never_answered():
         assert isinstance(message, (Request, Response))
         assert statuses(give(agent(), message)) == []
         assert stream.failure is message.fault is not None
+
+
+@pytest.mark.parametrize(
+    "lines", [["x: 1", "y"], ["x y: 1"], [" x: 1"], ["x: 1"] * (MOST_FIELDS + 1), ["x: 1", ": 2"]]
+)
+def test_lines_that_are_no_fields_are_refused_or_left_out_with_a_fault(lines):
+    with pytest.raises(SipError) as refused:
+        parse_fields(lines)
+    rest = salvage_fields(lines)
+    assert str(rest.fault) == str(refused.value)
+    assert set(rest.items()) <= {("x", "1")}
