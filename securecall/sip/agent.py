@@ -19,12 +19,13 @@ from securecall.sip.digest import Authenticator
 from securecall.sip.grammar import SipError
 from securecall.sip.headers import Headers
 from securecall.sip.ledger import Client, Ledger
+from securecall.sip.limits import STRANGER, Quota
 from securecall.sip.message import Request, Response
 from securecall.sip.outcome import PHRASES
 from securecall.sip.output import Dropped, Finished, Output, Replied, Send, Told
 from securecall.sip.session import Session
 from securecall.sip.transaction import ClientTransaction, ServerTransaction, State
-from securecall.sip.uas import STRANGER, Quota, UserAgentServer
+from securecall.sip.uas import UserAgentServer
 
 ALLOW: Final = "INVITE, ACK, CANCEL, BYE, OPTIONS"
 _SDP: Final = "application/sdp"
@@ -291,7 +292,7 @@ class Agent:
             value = theirs.first(name)
             if value is None:
                 continue
-            if name == "to" and status > 100 and ";tag" not in value.replace(" ", "").lower():
+            if name == "to" and status > 100 and not _tagged(request):
                 value = f"{value};tag={tag or self.token()}"
             headers.add(name, value)
         if request.method == "INVITE" and 100 < status < 300:
@@ -440,3 +441,10 @@ class Agent:
         out = tuple(self._out)
         self._out.clear()
         return out
+
+
+def _tagged(request: Request) -> bool:
+    try:
+        return bool(request.to.tag)
+    except SipError:
+        return ";tag" in request.need("to").lower()  # as far as anybody can tell

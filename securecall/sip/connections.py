@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from securecall.errors import NetworkError, ProtocolError, SecurityError, UsageError
 from securecall.sip.frames import MessageFrames
+from securecall.sip.limits import SERVER, STRANGER, Quota
 from securecall.sip.message import Request, Response
 from securecall.sip.stream import MessageStream
-from securecall.sip.uas import SERVER, STRANGER, Quota
 from securecall.transport.tls import (
     Listener,
     NameProvingContext,

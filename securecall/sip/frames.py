@@ -6,14 +6,8 @@ import re
 from typing import Final
 
 from securecall.sip.grammar import SipError
-from securecall.sip.message import (
-    MOST_BODY_BYTES,
-    MOST_HEADER_BYTES,
-    Request,
-    Response,
-    content_length,
-    parse_head,
-)
+from securecall.sip.limits import MOST_BODY_BYTES, MOST_HEADER_BYTES
+from securecall.sip.message import Request, Response, content_length, parse_head
 
 _LINE_ENDS: Final = re.compile(rb"(?:\r\n)*+")
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from securecall.sip.grammar import SipError, require_token
+from securecall.sip.limits import MOST_FIELDS
 
 _COMPACT: Final = {
     "a": "Accept-Contact", "b": "Referred-By", "c": "Content-Type", "e": "Content-Encoding",
@@ -31,23 +32,24 @@ _NAMES: Final = {
     for spelling in (letter, letter.upper())
 }
 _KEYS: Final = {spelling: key for spelling, (key, _) in _NAMES.items()}
-MOST_FIELDS: Final = 256
 
 
 class Headers:
     """An ordered list of fields; names compare without case, compact forms are spelled out.
 
     Attributes:
+        fault: Why lines of a peer were left out, None if none was.
         repeated: Second and later values by lower-case name, of those that stand more than once.
     """
 
-    __slots__ = ("_first", "_listed", "_received", "repeated")
+    __slots__ = ("_first", "_listed", "_received", "fault", "repeated")
 
     def __init__(self, fields: Iterable[tuple[str, str]] = ()) -> None:
         """Take (name, value) pairs of our own making; peers' bytes go through `parse_fields`."""
         self._listed: list[tuple[str, str, str]] | None = []
         self._first: dict[str, str] = {}
         self._received: list[str] | None = None  # lines, until something changes
+        self.fault: SipError | None = None
         self.repeated: dict[str, list[str]] = {}
         for name, value in fields:
             self.add(name, value)
@@ -106,7 +108,7 @@ class Headers:
         return "".join([f"{name}: {value}\r\n" for _, name, value in self._fields])
 
     def read(self, lines: list[str]) -> None:
-        """Fill it with unfolded lines; see `parse_fields`."""
+        """Fill it with lines of a peer; raises `SipError` for one that is no field."""
         keys, first = _KEYS, self._first
         for line in lines:
             name, colon, value = line.partition(":")
@@ -162,16 +164,42 @@ class Headers:
 
 
 def parse_fields(lines: list[str]) -> Headers:
-    """Read unfolded header lines.
+    """Read header lines.
+
+    Only the shape is looked at: what stands where a value should is for others.
 
     Raises:
-        SipError: a line has no name, a name is no token, or there are more than 256.
+        SipError: a line has no name, a name is no token, the first line continues nothing, or
+            there are more than 256.
     """
-    if len(lines) > MOST_FIELDS:
-        raise SipError(f"more than {MOST_FIELDS} header fields", status=513)
-    headers = Headers()
-    headers.read(lines)
+    headers = salvage_fields(lines)
+    if headers.fault is not None:
+        raise headers.fault
     return headers
+
+
+def salvage_fields(lines: list[str]) -> Headers:
+    """As `parse_fields`, but what breaks a rule is left out, and is the `fault` of the rest."""
+    headers = Headers()
+    if len(lines) > MOST_FIELDS:
+        headers.read([line for line in lines[:MOST_FIELDS] if _is_field(line)])
+        headers.fault = SipError(f"more than {MOST_FIELDS} header fields", status=513)
+        return headers
+    try:
+        headers.read(lines)
+    except SipError as e:
+        headers = Headers()
+        headers.read([line for line in lines if _is_field(line)])
+        headers.fault = e
+    return headers
+
+
+def _is_field(line: str) -> bool:
+    try:
+        _ = _unusual(line)
+    except SipError:
+        return False
+    return True
 
 
 def _field(name: str, value: str) -> tuple[str, str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sized
 from typing import Final
 
 from securecall.sip.grammar import (
@@ -19,14 +20,13 @@ from securecall.sip.grammar import (
     parse_via_list,
     require_token,
 )
-from securecall.sip.headers import Headers, parse_fields
+from securecall.sip.headers import Headers, salvage_fields
+from securecall.sip.limits import MOST_BODY_BYTES, MOST_HEADER_BYTES, MOST_HOPS
 
-MOST_HEADER_BYTES: Final = 16 * 1024  # start line and header fields
-MOST_BODY_BYTES: Final = 64 * 1024
-# RFC 3261 20: these may stand once only; From, To, Call-ID and CSeq must
+# RFC 3261 20, RFC 3891 3, RFC 3911 3: these may stand once only; From, To, Call-ID and CSeq must
 _ONCE: Final = frozenset(
     {"content-length", "content-type", "max-forwards", "expires", "min-expires", "date"}
-    | {"from", "to", "call-id", "cseq"}
+    | {"from", "to", "call-id", "cseq", "replaces", "join"}
 )
 _MUST: Final = ("via", "from", "to", "call-id", "cseq")
 # Content-Length was read when the message was cut out
@@ -41,14 +41,16 @@ class Message:
     Attributes:
         headers: The fields; whoever changes them after a typed reading makes a new message.
         body: As it stood, at most 64 KiB.
+        fault: Why it must be refused, found while it was cut out; the rest is for the answer.
     """
 
-    __slots__ = ("_contact", "_cseq", "_from", "_to", "_vias", "body", "headers")
+    __slots__ = ("_contact", "_cseq", "_from", "_to", "_vias", "body", "fault", "headers")
 
     def __init__(self, headers: Headers, body: bytes = b"") -> None:
         """Only subclasses are made."""
         self.headers = headers
         self.body = body
+        self.fault: SipError | None = None
         self._vias: list[Via] | None = None
         self._from: NameAddr | None = None
         self._to: NameAddr | None = None
@@ -62,6 +64,7 @@ class Message:
             vias: list[Via] = []
             for text in self.headers.all("via"):
                 vias += parse_via_list(text)
+                _require_few(vias)
             if not vias:
                 raise SipError("Via is missing", rule="RFC 3261 8.1.1")
             self._vias = vias
@@ -111,7 +114,11 @@ class Message:
 
     def addresses(self, key: str) -> list[NameAddr]:
         """Every address of a list field such as "record-route"."""
-        return [a for text in self.headers.all(key) for a in parse_name_addr_list(text, key)]
+        found: list[NameAddr] = []
+        for text in self.headers.all(key):
+            found += parse_name_addr_list(text, key)
+            _require_few(found)
+        return found
 
     @property
     def hops(self) -> tuple[str, ...]:
@@ -134,12 +141,18 @@ class Message:
         """The first line, without its end."""
         raise NotImplementedError
 
+    def require_sound(self) -> None:
+        """Refuse a message that has a `fault`, which is raised."""
+        if self.fault is not None:
+            raise self.fault
+
     def require_valid(self) -> None:
         """Refuse a message no user agent may act on (RFC 3261 8.1.1, 20).
 
         Raises:
             SipError: a mandatory field is missing, repeated or malformed.
         """
+        self.require_sound()
         headers = self.headers
         twice = headers.repeated.keys() & _ONCE
         if twice:
@@ -231,6 +244,7 @@ class Request(Message):
 
     def require_valid(self) -> None:
         """Refuse what no server may act on; `SipError.status` is the answer it deserves."""
+        self.require_sound()
         if self.version != "SIP/2.0" and self.version.upper() != "SIP/2.0":
             if not self.version.upper().startswith("SIP/"):
                 raise SipError("not a request line", rule="RFC 3261 7.1")
@@ -247,7 +261,7 @@ class Response(Message):
     """A response.
 
     Attributes:
-        status: 100..699, 0 for one out of range, which `require_valid` refuses.
+        status: 100..699, 0 for one that is not of SIP/2.0, which `require_valid` refuses.
         reason: The phrase for people.
     """
 
@@ -269,7 +283,7 @@ class Response(Message):
     def require_valid(self) -> None:
         """Refuse what no client may act on; such a response is dropped."""
         if not self.status:
-            raise SipError("the status is not within 100..699", rule="RFC 3261 7.2")
+            raise SipError("not a status line of SIP/2.0, 100 to 699", rule="RFC 3261 7.2")
         super().require_valid()
 
 
@@ -315,6 +329,11 @@ def parse_message(data: bytes) -> Request | Response:
     return message
 
 
+def _require_few(values: Sized) -> None:
+    if len(values) > MOST_HOPS:
+        raise SipError(f"more than {MOST_HOPS} hops", status=483)
+
+
 def content_length(message: Message) -> int | None:
     """The length a message names, None if it names none.
 
@@ -330,31 +349,42 @@ def content_length(message: Message) -> int | None:
 def parse_head(head: bytes) -> Request | Response:
     """Read start line and header fields, without the empty line; values are not looked into.
 
+    What is not text, and a line that is no field, becomes the `fault` of the message, so that a
+    request can still be answered.
+
     Raises:
-        SipError: it is not text, or not made of lines and fields.
+        SipError: it is not made of lines, or the first one is no start line.
     """
+    fault = None
     try:
         text = head.decode()
     except UnicodeDecodeError:
-        raise SipError("the header is not UTF-8", rule="RFC 3261 7") from None
+        fault = SipError("the header is not UTF-8", rule="RFC 3261 7")
+        text = head.decode(errors="replace")
     lines = text.split("\r\n")
     # a lone CR or LF is how one message is smuggled inside another
     if text.count("\r") != len(lines) - 1 or text.count("\n") != len(lines) - 1:
         raise SipError("a line ends without CRLF", rule="RFC 3261 7")
     start = lines.pop(0)
-    if start[:4].upper() == "SIP/":
-        return _response(start, parse_fields(lines))
+    headers = salvage_fields(lines)
+    read: Callable[[str, Headers], Request | Response]
+    read = _response if start[:4].upper() == "SIP/" else _request
+    message = read(start, headers)
+    message.fault = headers.fault or fault
+    return message
+
+
+def _request(start: str, headers: Headers) -> Request:
     # read leniently, so that a request with stray spaces can still be answered with 400
     method, _, rest = start.partition(" ")
     target, _, version = rest.rpartition(" ")
     if not method or not target:
         raise SipError("not a request line", rule="RFC 3261 7.1")
-    return Request(method, target, parse_fields(lines), version=version)
+    return Request(method, target, headers, version=version)
 
 
 def _response(start: str, headers: Headers) -> Response:
     version, _, rest = start.partition(" ")
     status, _, reason = rest.partition(" ")
-    if version.upper() != "SIP/2.0":
-        raise SipError("only SIP/2.0 is spoken here", rule="RFC 3261 7.2")
-    return Response(int(status) if _STATUS.fullmatch(status) else 0, reason, headers)
+    known = version.upper() == "SIP/2.0" and _STATUS.fullmatch(status)
+    return Response(int(status) if known else 0, reason, headers)

@@ -15,6 +15,7 @@ from securecall.media.description import (
     MediaDescription,
     Setup,
 )
+from securecall.sip.limits import MOST_BODY_BYTES, MOST_LINES, MOST_MEDIA
 from securecall.sip.sdp_lines import (
     DIGITS,
     DIRECTIONS,
@@ -25,11 +26,9 @@ from securecall.sip.sdp_lines import (
     parse_media_line,
     read_attribute,
     require_origin,
+    too_large,
 )
 
-MOST_BYTES: Final = 64 * 1024
-MOST_LINES: Final = 2048
-MOST_MEDIA: Final = 32
 _SESSION_LETTERS: Final = frozenset("vosiuepcbtrzka")
 _MEDIA_LETTERS: Final = frozenset("micbka")
 _KINDS: Final = {"audio": Kind.AUDIO, "video": Kind.VIDEO}
@@ -64,7 +63,7 @@ def parse_description(data: bytes) -> Description:
         letter, value = line[0], line[2:]
         if letter == "m":
             if len(sections) == MOST_MEDIA:
-                raise malformed(f"more than {MOST_MEDIA} media")
+                raise too_large(f"more than {MOST_MEDIA} media")
             sections.append(parse_media_line(value))
             continue
         section = sections[-1] if sections else session
@@ -91,15 +90,15 @@ def _line(section: Section, letter: str, value: str, *, of_session: bool) -> Non
 
 
 def _lines(data: bytes) -> list[str]:
-    if len(data) > MOST_BYTES:
-        raise malformed(f"more than {MOST_BYTES} bytes")
+    if len(data) > MOST_BODY_BYTES:
+        raise too_large(f"more than {MOST_BODY_BYTES} bytes")
     try:
         text = data.decode()
     except UnicodeDecodeError:
         raise malformed("not UTF-8") from None
     lines = text.replace("\r\n", "\n").rstrip("\n").split("\n")
     if len(lines) > MOST_LINES:
-        raise malformed(f"more than {MOST_LINES} lines")
+        raise too_large(f"more than {MOST_LINES} lines")
     if "\r" in text.replace("\r\n", "") or "\0" in text:
         raise malformed("a line holds a control character")
     if [line[:2] for line in lines[:3]] != ["v=", "o=", "s="] or lines[0].strip() != "v=0":
@@ -236,9 +235,10 @@ def _codecs(section: Section) -> tuple[Codec, ...]:
     codecs = []
     for payload_type in dict.fromkeys(int(text) for text in section.formats):
         parameters = section.fmtps.get(payload_type, ())
-        known = section.rtpmaps.get(payload_type)
-        if known is not None:
-            codecs.append(Codec(payload_type, *known, parameters))
+        if payload_type in section.rtpmaps:
+            known = section.rtpmaps[payload_type]
+            if known is not None:
+                codecs.append(Codec(payload_type, *known, parameters))
         elif payload_type in _STATIC:
             static = _STATIC[payload_type]
             codecs.append(

@@ -12,8 +12,8 @@ from typing import Final
 
 from securecall.media.description import Candidate, Direction, Fingerprint
 from securecall.sip.grammar import SipError
+from securecall.sip.limits import MOST_CANDIDATES, MOST_FORMATS
 
-MOST_CANDIDATES: Final = 128
 DIGITS: Final = re.compile(r"[0-9]{1,10}")
 DIRECTIONS: Final = {d.value: d for d in Direction}
 HINT: Final = "x-securecall-id"
@@ -38,7 +38,8 @@ class Section:
     values: dict[str, str] = field(default_factory=dict)
     fingerprints: list[Fingerprint] = field(default_factory=list)
     candidates: list[Candidate] = field(default_factory=list)
-    rtpmaps: dict[int, tuple[str, int, int]] = field(default_factory=dict)
+    # None: named, but not so that it could be used
+    rtpmaps: dict[int, tuple[str, int, int] | None] = field(default_factory=dict)
     fmtps: dict[int, tuple[tuple[str, str], ...]] = field(default_factory=dict)
 
 
@@ -59,8 +60,8 @@ def parse_media_line(value: str) -> Section:
     port, slash, count = parts[1].partition("/")
     if slash:
         _ = _number(count, 255, "a count of ports")
-    if len(parts) > 3 + 256:
-        raise malformed("an m-line has more than 256 formats")
+    if len(parts) > 3 + MOST_FORMATS:
+        raise too_large(f"an m-line has more than {MOST_FORMATS} formats")
     section = Section()
     section.media = parts[0].lower()
     section.port = _number(port, 65535, "a port")
@@ -107,7 +108,7 @@ def _read_fingerprint(section: Section, value: str) -> None:
 
 def _read_candidate(section: Section, value: str) -> None:
     if len(section.candidates) == MOST_CANDIDATES:
-        raise malformed(f"more than {MOST_CANDIDATES} candidates")
+        raise too_large(f"more than {MOST_CANDIDATES} candidates")
     section.candidates.append(_candidate(value))
 
 
@@ -159,6 +160,10 @@ def _rtpmap(section: Section, value: str) -> None:
     number, _, encoding = value.partition(" ")
     payload_type = _number(number, 127, "a payload type")
     parts = encoding.strip().split("/")
+    if len(parts) == 1 and _WORD.fullmatch(parts[0]):
+        # without a clock rate, as RFC 4475 itself has it: no codec of ours, and no reason to refuse
+        section.rtpmaps[payload_type] = None
+        return
     if len(parts) not in (2, 3) or not _WORD.fullmatch(parts[0]):
         raise malformed("a=rtpmap is malformed", rule="RFC 8866 6.6")
     rate = _number(parts[1], 2**31 - 1, "a clock rate")
@@ -197,5 +202,10 @@ def _number(text: str, most: int, what: str) -> int:
 
 
 def malformed(why: str, rule: str = _RULE) -> SipError:
-    """What is raised for a description that breaks a rule; answered with 488."""
-    return SipError(f"the session description is malformed: {why}", rule=rule, status=488)
+    """What is raised for a description that breaks a rule; answered with 400."""
+    return SipError(f"the session description is malformed: {why}", rule=rule)
+
+
+def too_large(why: str) -> SipError:
+    """What is raised for a description beyond a limit of ours; answered with 513."""
+    return SipError(f"the session description is too large: {why}", status=513)

@@ -19,6 +19,7 @@ from securecall.media.description import Description
 from securecall.sip.dialog import Dialog, build_cancel
 from securecall.sip.grammar import SipError
 from securecall.sip.headers import Headers
+from securecall.sip.limits import MOST_FORKS
 from securecall.sip.message import Request, Response
 from securecall.sip.outcome import REFUSALS, cause_of, reason_of
 from securecall.sip.sdp import build_description, parse_description
@@ -26,7 +27,6 @@ from securecall.sip.transaction import NOBODY_ANSWERED, T1, ClientTransaction, S
 
 RINGING_SECONDS: Final = 180.0  # an outgoing call nobody answers ends
 ALERTING_SECONDS: Final = 200.0  # an incoming one, whose caller should have given up before
-MOST_FORKS: Final = 16
 _T2: Final = 4.0
 
 

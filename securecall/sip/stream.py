@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from securecall.sip.grammar import SipError
-from securecall.sip.message import (
-    MOST_BODY_BYTES,
-    MOST_HEADER_BYTES,
-    Request,
-    Response,
-    content_length,
-    parse_head,
-)
+from securecall.sip.limits import MOST_BODY_BYTES, MOST_HEADER_BYTES
+from securecall.sip.message import Request, Response, content_length, parse_head
 
 
 class MessageStream:
     """Cuts a byte stream into messages by Content-Length (RFC 3261 18.3).
 
     What it returns has the shape of a message; whoever acts on one calls `require_valid` first.
+    One whose end cannot be known is returned with a `fault`, to be answered, and is the last.
 
     Attributes:
         failure: Why the stream cannot be read further, None while it can.
@@ -46,8 +41,11 @@ class MessageStream:
         try:
             while (message := self._cut()) is not None:
                 messages.append(message)
+                if self.failure is not None:
+                    break
         except SipError as e:
-            self.failure = e
+            self.failure = self.failure or e
+        if self.failure is not None:
             self._buffer.clear()
         return messages
 
@@ -73,17 +71,38 @@ class MessageStream:
             del buffer[:2]
         end = buffer.find(b"\r\n\r\n", self._searched, MOST_HEADER_BYTES + 4)
         if end < 0:
-            if len(buffer) > MOST_HEADER_BYTES:
-                raise SipError(f"a header above {MOST_HEADER_BYTES} bytes", status=513)
+            if len(buffer) >= MOST_HEADER_BYTES + 4:
+                return self._too_long()
             self._searched = max(0, len(buffer) - 3)
             return None
         message = parse_head(bytes(buffer[:end]))
-        length = content_length(message)
-        if length is None:
-            raise SipError("Content-Length is missing on a stream", rule="RFC 3261 18.3")
-        if length > MOST_BODY_BYTES:
-            raise SipError(f"a body above {MOST_BODY_BYTES} bytes", status=513)
-        self._length = length
         self._searched = 0
         del buffer[: end + 4]
+        try:
+            self._length = _framed_length(message)
+        except SipError as e:
+            self._length = 0
+            self.failure = e
+            message.fault = message.fault or e
         return message
+
+    def _too_long(self) -> Request | Response:
+        """What stands within the limit, so that a request can be answered."""
+        self.failure = SipError(f"a header above {MOST_HEADER_BYTES} bytes", status=513)
+        head, _, _ = bytes(self._buffer[:MOST_HEADER_BYTES]).rpartition(b"\r\n")
+        message = parse_head(head)
+        message.fault = self.failure
+        self._length = 0
+        return message
+
+
+def _framed_length(message: Request | Response) -> int:
+    if message.headers.fault is not None:
+        # what was left out may have been a length to somebody else
+        raise message.headers.fault
+    length = content_length(message)
+    if length is None:
+        raise SipError("Content-Length is missing on a stream", rule="RFC 3261 18.3")
+    if length > MOST_BODY_BYTES:
+        raise SipError(f"a body above {MOST_BODY_BYTES} bytes", status=513)
+    return length

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from securecall.sip import transaction
@@ -10,40 +9,18 @@ from securecall.sip.dialog import Dialog
 from securecall.sip.grammar import SipError, split_tokens
 from securecall.sip.headers import Headers
 from securecall.sip.ledger import Ledger, Server, ServerKey
+from securecall.sip.limits import MOST_CALLS, MOST_TRANSACTIONS, Quota
 from securecall.sip.message import Request
 from securecall.sip.output import Dropped, Output, Overran, Rang, Send
 from securecall.sip.sdp import parse_description
 from securecall.sip.session import Desk, Session
 from securecall.sip.transaction import ServerTransaction, State
 
-MOST_CALLS: Final = 256  # of one account
-MOST_TRANSACTIONS: Final = 4096
 # known, but not done here: 405 where an unknown method gets 501
 _KNOWN: Final = frozenset(
     {"REGISTER", "INFO", "MESSAGE", "NOTIFY", "PRACK", "PUBLISH", "REFER", "SUBSCRIBE", "UPDATE"}
 )
 _SDP: Final = "application/sdp"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quota:
-    """What a peer may hold open on one connection.
-
-    Attributes:
-        unanswered: Calls that ring at a time; one more is answered with 486.
-        transactions: Requests not done with, such as refused calls that were never acknowledged;
-            one more is answered with 503, and `Overran` says that the peer floods.
-    """
-
-    unanswered: int
-    transactions: int
-
-
-# A caller needs one call on its connection. What all connections of one address may hold together
-# (`transport.tls.MOST_OF_ONE_ADDRESS` of these) stays at half of what the account may.
-STRANGER: Final = Quota(unanswered=8, transactions=64)
-# The account's own server speaks for everybody; half of everything is left to direct callers.
-SERVER: Final = Quota(unanswered=128, transactions=2048)
 
 
 class UserAgentServer:
@@ -155,7 +132,8 @@ class UserAgentServer:
     ) -> None:
         _require_accept(request)
         if request.headers.first("replaces") or request.headers.first("join"):
-            raise SipError("a call never takes another's place", status=603)
+            # 481 whether there is such a call or not: a stranger could ask for it otherwise
+            raise SipError("a call never takes another's place", rule="RFC 3891 3", status=481)
         if self._ledger.merged(request):
             raise SipError("the same call came by another way", status=482)
         if self._ledger.calls >= MOST_CALLS:
@@ -235,8 +213,8 @@ def _require_accept(request: Request) -> None:
 
 
 def _required(request: Request) -> list[str]:
-    # Proxy-Require is for proxies; we are none, and refuse what we cannot judge
-    fields = request.headers.all("require") + request.headers.all("proxy-require")
+    # Proxy-Require is for proxies, and we are none (RFC 3261 20.29)
+    fields = request.headers.all("require")
     return [token for text in fields for token in split_tokens(text, "Require")]
 
 

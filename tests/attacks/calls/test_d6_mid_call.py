@@ -16,7 +16,7 @@ CHANGES = {
     "new fingerprint": attacks.fingerprints(attacks.random_fingerprint()),
     "another fingerprint besides": attacks.add_fingerprints(attacks.random_fingerprint()),
     "hold without encryption": lambda sdp: attacks.plain_rtp(
-        attacks.text_of([*attacks.lines_of(sdp), "a=sendonly"])
+        attacks.text_of([*attacks.lines_of(attacks.without("a=sendrecv")(sdp)), "a=sendonly"])
     ),
     "keys in signalling": attacks.sdes(bytes(30)),
     "no fingerprint": attacks.strip_fingerprint,

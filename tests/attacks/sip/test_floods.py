@@ -11,10 +11,10 @@ from securecall.calls.signaling import Answered, Ended, Ringing, Route
 from securecall.sip import connections
 from securecall.sip.agent import Agent
 from securecall.sip.connections import SipServer
+from securecall.sip.limits import MOST_CALLS, MOST_TRANSACTIONS, SERVER, STRANGER, Quota
 from securecall.sip.message import Request, Response, build_message
 from securecall.sip.output import Finished, Output, Overran, Rang
 from securecall.sip.signaling import SipSignaling
-from securecall.sip.uas import MOST_CALLS, MOST_TRANSACTIONS, SERVER, STRANGER, Quota
 from securecall.transport import tls
 from securecall.transport.origin import origin_of
 from tests.pairs.sip.test_calls import BOB, Ear, description

@@ -125,6 +125,24 @@ def test_a_peer_that_vanishes_ends_the_call(stage):
     asyncio.run(main())
 
 
+@pytest.mark.parametrize(
+    ("junk", "status"),
+    [("two lengths", 400), ("no length", 400), ("a huge body", 513), ("a long header", 513)],
+)
+def test_a_request_whose_end_cannot_be_known_is_answered_before_the_connection_closes(junk, status):
+    data = JUNK.get(junk) or b"OPTIONS sip:a@b SIP/2.0\r\n" + b"X: a\r\n" * 9000
+
+    async def main() -> None:
+        async with callee() as (_, _ear, peer, _invite):
+            peer.connection.send(data)
+            refusal = await peer.next()
+            assert isinstance(refusal, Response)
+            assert refusal.status == status
+            await peer.until_closed()
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("junk", JUNK)
 @pytest.mark.parametrize("stage", STAGES)
 def test_bytes_that_are_no_sip_end_the_connection_and_its_call(stage, junk):

@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 
 from securecall.calls.negotiation import (
+    MOST_FINGERPRINTS,
+    MOST_MEDIA_LINES,
     LocalMedia,
     answer_unchanged,
     build_answer,
@@ -83,6 +85,20 @@ def test_unknown_media_keep_their_place_and_are_refused():
     answer, _ = build_answer(asked, local(BOB, 1))
     assert [m.port for m in answer.media] == [0, 1]
     assert answer.media[0].media == "text"
+
+
+def test_an_offer_of_more_media_than_a_call_can_have_is_incompatible():
+    audio = offer().media[0]
+    _ = require_acceptable_offer(replace(offer(), media=(audio,) * MOST_MEDIA_LINES))
+    with pytest.raises(Incompatible):
+        require_acceptable_offer(replace(offer(), media=(audio,) * (MOST_MEDIA_LINES + 1)))
+
+
+def test_an_offer_of_more_fingerprints_than_can_be_meant_is_refused():
+    few = tuple(Fingerprint("sha-256", bytes([i]) * 32) for i in range(MOST_FINGERPRINTS))
+    _ = require_acceptable_offer(with_audio(offer(), fingerprints=few))
+    with pytest.raises(SecurityError):
+        require_acceptable_offer(with_audio(offer(), fingerprints=(*few, ALICE)))
 
 
 REFUSED = {

@@ -6,8 +6,8 @@ import pytest
 
 from securecall.media.description import Candidate, Direction, Keying, Kind, Setup
 from securecall.sip.grammar import SipError
-from securecall.sip.sdp import MOST_MEDIA, build_description, parse_description
-from securecall.sip.sdp_lines import MOST_CANDIDATES
+from securecall.sip.limits import MOST_CANDIDATES, MOST_MEDIA
+from securecall.sip.sdp import build_description, parse_description
 
 HEAD = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nt=0 0\r\n"
 PRINT = "a=fingerprint:SHA-256 00:aB\r\n"
