@@ -1,4 +1,4 @@
-"""A SIP server for tests and tutorials: registrar and proxy on TLS. Not for production.
+"""A SIP server for tests and tutorials, not for production: registrar and proxy on TLS.
 
 It keeps everything in memory, serves one domain, and trusts whoever knows a password. What it
 saw, and the faults it can be told to have, are there for tests:
