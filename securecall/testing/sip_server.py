@@ -80,6 +80,7 @@ class LabServer:
         domain: Of its people's addresses; its certificate proves it.
         host, port: Where it listens.
         authorities: PEM file of the throw-away authority to trust.
+        certificate: What it shows; for the domain, and for loopback.
         terms: How long bindings last, and with what status REGISTER is refused.
         faults: What is to go wrong.
         seen: Every message, the latest 10 000; never a credential.
@@ -123,8 +124,10 @@ class LabServer:
         self.terms = terms or Terms()
         self.faults = Faults()
         self.seen: collections.deque[Seen] = collections.deque(maxlen=MOST_SEEN)
-        self._authority = Authority.make(folder)
-        self.authorities = self._authority.pem
+        authority = Authority.make(folder)
+        names = dict.fromkeys((domain, "127.0.0.1", "::1", "localhost", host))
+        self.authorities = authority.pem
+        self.certificate = authority.issue(*names)
         self._users = users
         self._on_seen = on_seen
         self._authenticator = Authenticator(
@@ -150,8 +153,6 @@ class LabServer:
         Raises:
             LocalError: the address cannot be used.
         """
-        names = dict.fromkeys((self.domain, "127.0.0.1", "::1", "localhost", self.host))
-        self._certificate = self._authority.issue(*names)
         await self.go_up()
         registrar = Registrar(
             self.domain,
@@ -186,7 +187,7 @@ class LabServer:
     async def go_up(self) -> None:
         """Listen again, on the same port."""
         self._listener = await listen(
-            self.host, self.port, self._serve, certificate=self._certificate
+            self.host, self.port, self._serve, certificate=self.certificate
         )
         self.port = self._listener.address[1]
 
