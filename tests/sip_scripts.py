@@ -146,7 +146,7 @@ def credentials(
         "nonce": challenge["nonce"],
         "uri": sent.target,
         "algorithm": challenge["algorithm"],
-        "opaque": challenge["opaque"],
+        "opaque": challenge.get("opaque", ""),
         "qop": "auth",
         "nc": f"{count:08x}",
         "cnonce": "0a4f113b",

@@ -64,6 +64,7 @@ async def _serve(args: argparse.Namespace, output: Output) -> None:
             host=args.host,
             port=args.port,
             danger_lan=args.danger_lan,
+            algorithms=args.digest or ("SHA-256", "MD5"),
             on_seen=None if args.json else lambda seen: _tell_seen(seen, output),
         )
         async with server, _daemons(args, server, users) as daemons:
@@ -120,6 +121,7 @@ def _fields(
         password = secret.reveal().decode()
         path = folder / f"{name}.password"
         path.touch(mode=0o600)
+        path.chmod(0o600)  # one kept from before may be wider
         _ = path.write_text(password + "\n", encoding="utf-8")
         people.append(
             {

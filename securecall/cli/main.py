@@ -211,6 +211,10 @@ def _add_lab(command: argparse.ArgumentParser) -> None:
         "--user", action="append", default=[], metavar="NAME[:PASSWORD]",
         help="one more person beside alice and bob, or a password of your choice for them",
     )  # fmt: skip
+    command.add_argument(
+        "--digest", action="append", choices=("SHA-512-256", "SHA-256", "MD5"),
+        help="ask for passwords this way alone; some old phones know MD5 and give up at others",
+    )  # fmt: skip
     command.add_argument("--keep", type=Path, metavar="DIR", help="work here and leave it")
     command.add_argument("--kamailio", action="store_true", help="start Kamailio, too")
     command.add_argument("--prosody", action="store_true", help="start Prosody (XMPP), too")

@@ -292,7 +292,12 @@ class Proxy:
         if response.cseq.method != branch.client.request.method:
             return []  # of a CANCEL of ours
         if response.status == 430 and branch.target.others:
-            out = self._flow_failed(branch, now=now)
+            out = [
+                Send(flow, o.message)
+                for o in branch.client.receive(response, now=now)
+                if isinstance(o, transaction.Transmit)
+            ]
+            out += self._flow_failed(branch, now=now)
         else:
             out = branch.fork.receive(branch, response, now=now)
         self._settle(branch.fork)

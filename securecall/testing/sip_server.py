@@ -23,7 +23,7 @@ from typing import Final, Self
 
 from securecall.errors import ProtocolError, UsageError
 from securecall.secret import Secret
-from securecall.sip.grammar import SipError, require_token
+from securecall.sip.grammar import SipError, parse_uri, require_token
 from securecall.sip.message import Message, Request, Response, build_message
 from securecall.sip.output import Send
 from securecall.sip.stream import MessageStream
@@ -119,7 +119,8 @@ class LabServer:
         """
         if not danger_lan and not is_loopback(host):
             raise UsageError(f"a lab server is for this machine alone, and {host} is not loopback")
-        _require_usable(users, algorithms)
+        domain = domain.lower()
+        _require_usable(domain, users, algorithms)
         self.domain, self.host, self.port = domain, host, port
         self.terms = terms or Terms()
         self.faults = Faults()
@@ -307,14 +308,16 @@ class LabServer:
             self._on_seen(seen)
 
 
-def _require_usable(users: Mapping[str, Secret], algorithms: Sequence[str]) -> None:
+def _require_usable(domain: str, users: Mapping[str, Secret], algorithms: Sequence[str]) -> None:
     if len(users) > MOST_USERS:
         raise UsageError(f"a lab server has at most {MOST_USERS} users")
-    for name in users:
-        try:
+    try:
+        for name in users:
             require_token(name, "a user's name")
-        except SipError as e:
-            raise UsageError(str(e)) from e
+        if parse_uri(f"sip:{domain}").host != domain:
+            raise UsageError(f"{domain!r} is no host name")
+    except SipError as e:
+        raise UsageError(str(e)) from e
     for algorithm in algorithms:
         if algorithm not in ALGORITHMS:
             raise UsageError(

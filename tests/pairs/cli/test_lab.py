@@ -123,7 +123,7 @@ def test_people_see_what_it_is_what_to_type_and_what_passes(tmp_path):
     assert passed[:2] == [["alice", "REGISTER", "401"], ["alice", "REGISTER", "200"]]
     assert (process.returncode, err) == (0, "")
     assert "\x1b" not in page + "".join(map(str, passed)) + rest
-    assert all(len(line) <= 79 for line in page.splitlines() if "securecall " not in line)
+    assert max(len(line) for line in page.replace(str(tmp_path), "/folder").splitlines()) < 80
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::"])

@@ -249,7 +249,13 @@ def test_nothing_seen_or_logged_holds_a_password_or_what_proves_one(tmp_path, ca
 
 
 def test_names_and_algorithms_are_looked_at(tmp_path):
-    for options in ({"algorithms": ("SHA-3",)}, {"users": {"a b": Secret("x")}}):
+    for options in (
+        {"algorithms": ("SHA-3",)},
+        {"users": {"a b": Secret("x")}},
+        {"users": {"": Secret("x")}},
+        {"domain": 'a"b'},
+        {"domain": "a;b"},
+    ):
         with pytest.raises(UsageError):
             LabServer(tmp_path, **({"users": {}} | options))
     with pytest.raises(UsageError):

@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 
 from securecall.sip.grammar import SipError
-from securecall.testing.authentication import MOST_FAILURES, digest_answer, parse_credentials
+from securecall.testing.authentication import (
+    MOST_FAILURES,
+    MOST_NONCES,
+    digest_answer,
+    parse_credentials,
+)
 from tests.sip_scripts import again, challenge_of, credentials, register
 from tests.unit.testing.lab_core import PASSWORDS, Core
 
@@ -154,6 +159,17 @@ def test_forgotten_nonces_are_stale():
     fresh.headers.add(*credentials(challenge, fresh, PASSWORDS["alice"]))
     refused = core.ask(1, fresh)
     assert (refused.status, challenge_of(refused)["stale"]) == (401, "true")
+
+
+def test_the_oldest_nonce_goes_when_there_are_too_many():
+    core = Core()
+    sent = register()
+    challenge = challenge_of(core.ask(1, sent))
+    for _ in range(MOST_NONCES):
+        core.authenticator.challenges(stale=False, now=core.now)
+    fresh = again(sent)
+    fresh.headers.add(*credentials(challenge, fresh, PASSWORDS["alice"]))
+    assert challenge_of(core.ask(1, fresh))["stale"] == "true"
 
 
 def test_who_guesses_too_often_is_not_asked_again_and_others_are():

@@ -294,14 +294,19 @@ def test_a_decline_everywhere_cancels_the_others():
     assert statuses(out) == [(BOB_TOO, "ACK"), (ALICE, 603)]
 
 
-def test_flows_of_one_instance_are_tried_one_after_another():
+@pytest.mark.parametrize("failure", ["lost", "430"])
+def test_flows_of_one_instance_are_tried_one_after_another(failure):
     core = Core()
     for flow, number in ((BOB, 1), (BOB_TOO, 2)):
         bound = f"<sip:bob@b{number}.invalid>;{INSTANCE};reg-id={number}"
         core.register(flow, "bob", bound, OUTBOUND)
-    _, ((first, _),) = core.invite(ALICE)
+    _, ((first, copy),) = core.invite(ALICE)
     assert first == BOB_TOO
-    ((second, copy),) = core.lose(BOB_TOO)
+    if failure == "lost":
+        ((second, copy),) = core.lose(BOB_TOO)
+    else:
+        (_, ack), (second, copy) = core.say(BOB_TOO, answer(copy, 430))
+        assert ack.method == "ACK"
     assert (second, copy.method, len(copy.vias)) == (BOB, "INVITE", 2)
     assert statuses(core.say(BOB, answer(copy, 200, BOBS))) == [(ALICE, 200)]
 
