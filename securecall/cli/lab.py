@@ -19,6 +19,7 @@ from securecall.cli.output import Output
 from securecall.errors import LocalError
 from securecall.secret import Secret
 from securecall.testing.daemons import Daemon, Site, start_kamailio, start_prosody
+from securecall.testing.reply import phrase_of
 from securecall.testing.sip_server import LabServer, Seen
 
 _DAEMONS: Final[Mapping[str, Callable[[Site], Awaitable[Daemon]]]] = {
@@ -175,4 +176,6 @@ def _program() -> str:
 def _tell_seen(seen: Seen, output: Output) -> None:
     """Tell what became of a request."""
     if not seen.incoming and seen.status > 100:
-        output.tell("served", user=seen.user, method=seen.method, status=seen.status)
+        status = seen.status
+        phrase = phrase_of(status)
+        output.tell("served", user=seen.user, method=seen.method, status=status, phrase=phrase)

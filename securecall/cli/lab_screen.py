@@ -43,9 +43,10 @@ def show_served(terminal: Terminal, f: Mapping[str, object]) -> None:
     """Show one line: who asked what, and the answer."""
     status = f["status"] if isinstance(f["status"], int) else 0
     style = "dim" if status in (401, 407) or status < 200 else "green" if status < 300 else "yellow"
+    answer = terminal.paint(f"{status} {f['phrase']}", style)
     clock = terminal.paint(time.strftime("%H:%M:%S"), "dim")
     who, method = safe(str(f["user"]), 20).ljust(10), safe(str(f["method"]), 20).ljust(10)
-    terminal.say(f"   {clock}  {who} {method} {terminal.paint(str(status), style)}")
+    terminal.say(f"   {clock}  {who} {method} {answer}")
 
 
 def _row(terminal: Terminal, label: str, text: str) -> None:

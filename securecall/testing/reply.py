@@ -39,4 +39,9 @@ def build_reply(
         headers.add(name, value)
     for name, value in more:
         headers.add(name, value)
-    return Response(status, PHRASES.get(status) or _MORE.get(status, "Refused"), headers)
+    return Response(status, phrase_of(status), headers)
+
+
+def phrase_of(status: int) -> str:
+    """The words of a status for people."""
+    return PHRASES.get(status) or _MORE.get(status) or ("OK" if status < 300 else "Refused")

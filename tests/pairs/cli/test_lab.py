@@ -117,7 +117,7 @@ def test_people_see_what_it_is_what_to_type_and_what_passes(tmp_path):
             await close_all()
 
         asyncio.run(main())
-        passed = [process.stdout.readline().split()[1:] for _ in range(3)]
+        passed = [process.stdout.readline().split()[1:4] for _ in range(3)]
         process.terminate()
         rest, err = process.communicate(timeout=30)
     assert passed[:2] == [["alice", "REGISTER", "401"], ["alice", "REGISTER", "200"]]
