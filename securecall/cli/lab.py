@@ -35,22 +35,24 @@ async def lab(args: argparse.Namespace, output: Output) -> None:
         UsageError: the host is not loopback.
         LocalError: a port, a folder or a program cannot be used.
     """
-    stopping = asyncio.Event()
+    received: list[signal.Signals] = []
     main = asyncio.current_task()
 
-    def stop() -> None:
-        stopping.set()
-        if main is not None:
+    def stop(number: signal.Signals) -> None:
+        received.append(number)
+        if main is not None and len(received) == 1:  # an impatient second one changes nothing
             main.cancel()
 
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+    for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         with contextlib.suppress(NotImplementedError):
-            loop.add_signal_handler(number, stop)
+            loop.add_signal_handler(number, stop, number)
     try:
         await _serve(args, output)
     except asyncio.CancelledError:
-        if not stopping.is_set():
+        if signal.SIGINT in received:
+            raise KeyboardInterrupt from None
+        if not received:
             raise
 
 

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import signal
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -123,6 +124,10 @@ class Daemon:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
             _ = await self._process.wait()
+        # one that is ended while it starts may leave children; they are in the group it leads
+        if os.name == "posix":
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
     async def _wait_ready(self) -> None:
         try:

@@ -51,6 +51,29 @@ def test_a_daemon_listens_once_started_and_is_gone_once_stopped(tmp_path, port, 
     asyncio.run(main())
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+def test_what_a_daemon_leaves_behind_ends_with_it(tmp_path, port):
+    forks = f"import os; {STUBBORN}\nif os.fork(): signal.signal(signal.SIGTERM, signal.SIG_DFL)"
+
+    async def main():
+        code = LISTENER.format("").replace("while", f"{forks}\nwhile")
+        async with await start(tmp_path, port, code):
+            pass
+        async with asyncio.timeout(10):  # it was killed; the system may take a moment to do it
+            while listens(port):  # noqa: ASYNC110 - nothing tells of the end of another's child
+                await asyncio.sleep(0)
+
+    asyncio.run(main())
+
+
+def listens(port):
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
+
+
 def test_a_daemon_that_ends_by_itself_is_quoted(tmp_path, port):
     with pytest.raises(LocalError, match="no such luck"):
         asyncio.run(start(tmp_path, port, "raise SystemExit('no such luck')"))
