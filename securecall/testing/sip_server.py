@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import ipaddress
 import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +33,6 @@ from securecall.testing.authority import Authority
 from securecall.testing.location import Binding, LocationService
 from securecall.testing.proxy import Proxy
 from securecall.testing.registrar import Registrar, Terms
-from securecall.transport.route import is_loopback
 from securecall.transport.tls import Listener, TlsConnection, listen
 
 MOST_USERS: Final = 1000
@@ -117,7 +117,7 @@ class LabServer:
         Raises:
             UsageError: the host is not loopback, or a name or algorithm is none.
         """
-        if not danger_lan and not is_loopback(host):
+        if not danger_lan and not _is_loopback(host):
             raise UsageError(f"a lab server is for this machine alone, and {host} is not loopback")
         domain = domain.lower()
         _require_usable(domain, users, algorithms)
@@ -143,6 +143,7 @@ class LabServer:
         self._listener: Listener | None = None
         self._connections: dict[int, TlsConnection] = {}
         self._last_flow = 0
+        self._news = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
@@ -227,6 +228,15 @@ class LabServer:
         """What is registered for a user now."""
         return self._location.of(user, now=_now())
 
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Return once this is true; asked again after each message and each connection that ends.
+
+        For instance `await lab.until(lambda: lab.count("REGISTER", 200) == 2)`.
+        """
+        while not condition():
+            self._news.clear()
+            _ = await self._news.wait()
+
     @property
     def connections(self) -> int:
         """How many are open."""
@@ -258,6 +268,7 @@ class LabServer:
         finally:
             del self._connections[flow]
             self._perform(self._running.lost(flow, now=_now()))
+            self._news.set()
 
     def _feed(
         self, flow: int, connection: TlsConnection, stream: MessageStream, data: bytes
@@ -304,8 +315,16 @@ class LabServer:
         status = message.status if isinstance(message, Response) else 0
         seen = Seen(incoming, method, status, _user_of(message), flow)
         self.seen.append(seen)
+        self._news.set()
         if self._on_seen is not None:
             self._on_seen(seen)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"  # any other name leads where its owner likes
 
 
 def _require_usable(domain: str, users: Mapping[str, Secret], algorithms: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 from contextlib import asynccontextmanager
 
 import pytest
@@ -48,11 +49,10 @@ async def registered(lab, user):
     return made
 
 
-async def settled(condition):
-    """Return once what other tasks do has made a condition true."""
+async def until(lab, condition):
+    """Return once the server has come so far."""
     async with asyncio.timeout(HANG):
-        while not condition():  # noqa: ASYNC110 - nothing tells of a connection that is gone
-            await asyncio.sleep(0)
+        await lab.until(condition)
 
 
 def test_a_call_goes_both_ways_on_the_connections_the_phones_made(tmp_path):
@@ -107,9 +107,33 @@ def test_restart_cuts_everybody_and_takes_them_again_on_the_same_port(tmp_path):
     asyncio.run(main())
 
 
-def test_only_loopback_is_listened_on_unless_danger_is_asked_for(tmp_path):
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "127.example.com", ""])
+def test_only_loopback_is_listened_on_unless_danger_is_asked_for(tmp_path, host):
     with pytest.raises(UsageError, match="loopback"):
-        LabServer(tmp_path, {}, host="0.0.0.0")
+        LabServer(tmp_path, {}, host=host)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "localhost"])
+def test_every_loopback_address_can_be_listened_on(tmp_path, host):
+    if ":" in host:
+        try:
+            socket.create_server((host, 0), family=socket.AF_INET6).close()
+        except OSError:
+            pytest.skip("no IPv6 here")
+
+    async def main():
+        async with lab_server(tmp_path, host=host) as lab:
+            alice, bob = await registered(lab, "alice"), await registered(lab, "bob")
+            call = asyncio.create_task(alice.prove(invite()))
+            rung = await bob.next()
+            assert len(rung.addresses("record-route")) == 2
+            bob.send(answer(rung, 486))
+            assert (await call)[1].status == 486
+
+    asyncio.run(main())
+
+
+def test_others_are_served_where_danger_is_asked_for(tmp_path):
 
     async def main():
         async with LabServer(tmp_path, {}, host="0.0.0.0", danger_lan=True) as lab:
@@ -124,7 +148,7 @@ def test_what_was_registered_on_a_connection_goes_when_it_closes(tmp_path):
             alice, bob = await registered(lab, "alice"), await registered(lab, "bob")
             assert len(lab.bindings("bob")) == 1
             await bob.connection.close()
-            await settled(lambda: not lab.bindings("bob"))
+            await until(lab, lambda: not lab.bindings("bob"))
             assert (await alice.prove(invite()))[1].status == 480
 
     asyncio.run(main())
@@ -136,7 +160,7 @@ def test_a_phone_that_is_cut_finds_out_and_only_that_one(tmp_path):
             alice, bob = await registered(lab, "alice"), await registered(lab, "bob")
             lab.cut("bob")
             await bob.until_closed()
-            await settled(lambda: not lab.bindings("bob"))
+            await until(lab, lambda: not lab.bindings("bob"))
             assert (await alice.register()).status == 200
 
     asyncio.run(main())
@@ -226,7 +250,7 @@ def test_bytes_that_are_no_sip_end_one_connection_and_no_other(tmp_path, junk):
             alice, eve = await registered(lab, "alice"), await phone(lab, "bob")
             eve.connection.send(JUNK[junk])
             await eve.until_closed()
-            await settled(lambda: lab.connections == 1)
+            await until(lab, lambda: lab.connections == 1)
             assert (await alice.register()).status == 200
 
     asyncio.run(main())

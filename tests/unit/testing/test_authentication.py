@@ -37,6 +37,21 @@ def test_the_answers_are_those_of_rfc_7616_3_9_1(algorithm, answer):
     assert digest_answer(algorithm, **MUFASA) == answer
 
 
+def test_the_answer_is_that_of_rfc_7616_3_9_2_as_its_erratum_4897_has_it():
+    answer = digest_answer(
+        "SHA-512-256",
+        user="Jäsøn Doe",
+        realm="api@example.org",
+        password=b"Secret, or not?",
+        method="GET",
+        uri="/doe.json",
+        nonce="5TsQWLVdgBdmrQ0XsxbDODV+57QdFR34I9HAbC/RVvkK",
+        count="00000001",
+        client_nonce="NTg6RKcb9boFIAS3KrFK9BGeh+iDa/sm6jUMp2wds69v",
+    )
+    assert answer == "3798d4131c277846293534c3edc11bd8a5e4cdcbff78b05db9d95eeb1cec68a5"
+
+
 def test_challenges_offer_every_algorithm_the_best_first():
     core = Core()
     refused = core.ask(1, register())
