@@ -41,6 +41,7 @@ SERVERS = {
     "kamailio-tls-modules": "TLS for it",
     "kamailio-websocket-modules": "WebSocket for it",
     "baresip-core": "a SIP phone with DTLS-SRTP",
+    "prosody": "XMPP server, which the lab can start",
     "sip-tester": "SIPp, scripted SIP scenarios",
     "openssl": "its command line, as TLS and DTLS peer",
     "iproute2": "a network of their own for some tests",

@@ -80,6 +80,10 @@ def _command(name: str) -> Command:
         from securecall.cli.demo import demo
 
         return demo
+    if name == "lab":
+        from securecall.cli.lab import lab
+
+        return lab
     if name in ("call", "answer"):
         from securecall.cli import calling
 
@@ -144,6 +148,7 @@ def parser() -> argparse.ArgumentParser:
     demo = add("demo", "see what securecall does, in less than a minute")
     demo.add_argument("--fast", action="store_true", help="shorter calls and no pauses, for tests")
     demo.add_argument("--keep", type=Path, metavar="DIR", help="where to leave the recordings")
+    _add_lab(add("lab", "run a SIP server on this computer to play and test with"))
     return top
 
 
@@ -199,6 +204,26 @@ def _add_answer(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--certificate", type=Path, metavar="PEM", help="for --listen")
     command.add_argument("--key", type=Path, metavar="PEM", help="for --listen")
+
+
+def _add_lab(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--port", type=_port, default=0, help="port to serve on (a free one)")
+    command.add_argument("--host", default="127.0.0.1", help="loopback address (%(default)s)")
+    command.add_argument("--domain", default="lab.test", help="of the addresses (%(default)s)")
+    command.add_argument(
+        "--user", action="append", default=[], metavar="NAME[:PASSWORD]",
+        help="one more person beside alice and bob, or a password of your choice for them",
+    )  # fmt: skip
+    command.add_argument(
+        "--digest", action="append", choices=("SHA-512-256", "SHA-256", "MD5"),
+        help="ask for passwords this way alone; some old phones know MD5 and give up at others",
+    )  # fmt: skip
+    command.add_argument("--keep", type=Path, metavar="DIR", help="work here and leave it")
+    command.add_argument("--kamailio", action="store_true", help="start Kamailio, too")
+    command.add_argument("--prosody", action="store_true", help="start Prosody (XMPP), too")
+    command.add_argument(
+        "--danger-lan", action="store_true", help="let other machines reach this server"
+    )
 
 
 def _port(text: str) -> int:

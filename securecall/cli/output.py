@@ -10,6 +10,7 @@ import threading
 from collections.abc import Mapping
 from typing import Final, Protocol, TextIO
 
+from securecall.cli.lab_screen import show_lab, show_served
 from securecall.cli.terminal import Terminal, safe
 from securecall.policy import SecurityLevel, SecurityState
 
@@ -225,6 +226,12 @@ class PeopleOutput:
             self._say("This person is verified.", "green")
         else:
             self._say("If both of you see the same number, run this again with --confirm.")
+
+    def _on_lab(self, f: Fields) -> None:
+        show_lab(self.terminal, f)
+
+    def _on_served(self, f: Fields) -> None:
+        show_served(self.terminal, f)
 
     def _on_note(self, f: Fields) -> None:
         self._say(str(f["text"]), "dim")

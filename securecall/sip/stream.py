@@ -15,11 +15,13 @@ class MessageStream:
 
     Attributes:
         failure: Why the stream cannot be read further, None while it can.
+        line_ends: How many stood between messages so far: keep-alives (RFC 5626 4.4.1).
     """
 
     def __init__(self) -> None:
         """Begin with an empty buffer."""
         self.failure: SipError | None = None
+        self.line_ends = 0
         self._buffer = bytearray()
         self._searched = 0
         self._waiting: Request | Response | None = None
@@ -69,6 +71,7 @@ class MessageStream:
         # keep-alive line ends between messages (RFC 5626 4.4.1)
         while buffer.startswith(b"\r\n"):
             del buffer[:2]
+            self.line_ends += 1
         end = buffer.find(b"\r\n\r\n", self._searched, MOST_HEADER_BYTES + 4)
         if end < 0:
             if len(buffer) >= MOST_HEADER_BYTES + 4:
