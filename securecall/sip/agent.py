@@ -58,6 +58,7 @@ class Agent:
         deadline: When `expire` is due, None for never.
         transport: How Via names the way to the account's server: "TLS" or "WSS".
         routes: Route values for what we begin through the server (RFC 3608).
+        gruu: Our address that outlives a connection, "" where the server made none (RFC 5627).
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Agent:
         """
         self.transport = "TLS"
         self.routes: tuple[str, ...] = ()
+        self.gruu = ""
         self._random_token = random_token
         self._authenticator = authenticator
         self._out: list[Output] = []
@@ -255,6 +257,15 @@ class Agent:
     def via(self) -> str:
         """A Via with a fresh branch; it names no machine (compare RFC 7118 5)."""
         return f"SIP/2.0/{self.transport} {self.token()}.invalid;branch=z9hG4bK{self.token()}"
+
+    def contact(self, *, direct: bool) -> str:
+        """A Contact: what our registrar lets everybody reach us by, or one that names no machine.
+
+        The second is found only by the connection it came by (RFC 5626 5, RFC 7118 5).
+        """
+        if self.gruu and not direct:
+            return f"<{self.gruu}>"
+        return f"<sip:{self.token()}@{self.token()}.invalid;{self.contact_params}>"
 
     def start(self, session: Session, request: Request, now: float) -> ClientTransaction:
         """Send a request; its responses go to the session."""

@@ -10,13 +10,13 @@ import enum
 from dataclasses import dataclass
 from typing import Final
 
-from securecall.sip.grammar import NameAddr, SipError, parse_number, split_tokens
+from securecall.sip.grammar import NameAddr, SipError, parse_number, parse_uri, split_tokens
 from securecall.sip.headers import Headers
 from securecall.sip.message import Response
 
 EXPIRES: Final = 600  # seconds asked for; the server decides
 _LONGEST: Final = 7 * 86_400
-_SHORTEST: Final = 10  # a server that grants less is asked as if it had granted this
+_SHORTEST: Final = 2  # a server that grants less is asked as if it had granted this
 _MOST_MIN_EXPIRES: Final = 86_400  # a server that wants more (423) is not served
 _FIRST_RETRY: Final = 1.0  # seconds; doubled each time, to at most
 _LAST_RETRY: Final = 60.0
@@ -154,7 +154,7 @@ class Registration:
             ],
             flow_seconds=0 if flow is None else _seconds(flow, most=_LONGEST),
             outbound="outbound" in required,
-            gruu=(params.get("pub-gruu") or "").strip('"'),
+            gruu=_gruu(params.get("pub-gruu")),
         )
 
     def _our_contact(self, response: Response) -> NameAddr | None:
@@ -184,6 +184,11 @@ class Registration:
 def _refresh_after(seconds: int, chance: float) -> float:
     """Well before the end, at no common moment: between a half and nine tenths of it."""
     return seconds * (0.5 + 0.4 * chance)
+
+
+def _gruu(value: str | None) -> str:
+    uri = parse_uri((value or "").strip('"')) if value else None
+    return uri.text if uri is not None and uri.scheme in ("sip", "sips") else ""
 
 
 def _seconds(text: str, *, most: int) -> int:

@@ -53,6 +53,10 @@ class Desk(Protocol):
         """A Via with a fresh branch."""
         ...
 
+    def contact(self, *, direct: bool) -> str:
+        """A Contact of ours."""
+        ...
+
     def start(self, session: Session, request: Request, now: float) -> ClientTransaction:
         """Send a request; its responses come back to `Session.receive_response`."""
         ...
@@ -112,7 +116,7 @@ class Session:
         self.dialog: Dialog | None = None
         self.hops: tuple[str, ...] = ()
         self.local_tag = invite.from_.tag if server is None else desk.token()
-        self.contact = f"<sip:{desk.token()}@{desk.token()}.invalid;transport=tls>"
+        self.contact = desk.contact(direct=direct)
         self.state = SessionState.INVITING if server is None else SessionState.ALERTING
         lasts = RINGING_SECONDS if server is None else ALERTING_SECONDS
         self.deadline: float | None = now + lasts

@@ -310,6 +310,9 @@ class SipSignaling:
     def granted(self, flow: Flow, granted: Granted) -> None:
         """Called by the registration."""
         self._agent.routes = granted.routes
+        # A registrar may make GRUUs that the proxies before it cannot route; one that keeps to
+        # RFC 5626 as well was made with both in mind.
+        self._agent.gruu = granted.gruu if granted.outbound else ""
         self._stop_keep_alive()
         work = self._connections.keep_alive(
             flow,
