@@ -175,7 +175,11 @@ def parties_of(
     ]
     if path is not None and not path.direct:
         capability, why = _server(security)
-        names = dict.fromkeys((path.verified_name or path.remote, *path.hops))
+        here = path.remote.rpartition(":")[0].strip("[]")  # by its address the next hop again
+        hops = (hop.strip("[]") for hop in path.hops)
+        names = dict.fromkeys(
+            (path.verified_name or path.remote, *(hop for hop in hops if hop != here))
+        )
         found += [ReportParty(role="server", name=n, capability=capability, why=why) for n in names]
     if ticket in _TICKET_CHANNELS and security is not None and not security.sas_confirmed:
         found.append(

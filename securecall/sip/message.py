@@ -122,9 +122,9 @@ class Message:
 
     @property
     def hops(self) -> tuple[str, ...]:
-        """Hosts named by Via and Record-Route besides the next hop; claims, not proofs."""
+        """Hosts named by Via and Record-Route between the next hop and the sender; claims."""
         routes = [a.uri.host for a in self.addresses("record-route")]
-        return tuple(dict.fromkeys((*(via.host for via in self.vias[1:]), *routes)))
+        return tuple(dict.fromkeys((*(via.host for via in self.vias[1:-1]), *routes)))
 
     def need(self, key: str) -> str:
         """A field that must be there.

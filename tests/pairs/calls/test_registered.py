@@ -84,6 +84,9 @@ def test_two_people_call_each_other_with_address_and_password(tmp_path, algorith
         ):
             call, answer = await talk(alice, bob, at("bob", server))
             assert call.security.level is sc.OPPORTUNISTIC
+            for end in (call, answer):  # one server, by whatever name; and no phone of the two
+                servers = [p.name for p in end.report.parties if p.role == "server"]
+                assert servers == [server.domain]
             call, answer = await talk(bob, alice, at("alice", server))
             call, answer = await talk(alice, bob, at("bob", server))
             assert (call.security.level, answer.security.level) == (sc.E2EE, sc.E2EE)
