@@ -141,8 +141,12 @@ class Clock:
         log.error("a media stream failed and was stopped: %s", type(error).__name__)
         failed = self._failed.get(stream)
         self.remove(stream)
-        if failed is not None:
+        if failed is None:
+            return
+        try:
             failed(error)
+        except Exception:  # outermost loop: what one stream's owner does must not stop others
+            log.exception("what was told of a failed stream failed, too")
 
 
 _clocks: WeakValueDictionary[int, Clock] = WeakValueDictionary()

@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
-import ipaddress
 import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +32,7 @@ from securecall.testing.authority import Authority
 from securecall.testing.location import Binding, LocationService
 from securecall.testing.proxy import Proxy
 from securecall.testing.registrar import Registrar, Terms
+from securecall.transport.route import is_loopback
 from securecall.transport.tls import Listener, TlsConnection, listen
 
 MOST_USERS: Final = 1000
@@ -117,7 +117,7 @@ class LabServer:
         Raises:
             UsageError: the host is not loopback, or a name or algorithm is none.
         """
-        if not danger_lan and not _is_loopback(host):
+        if not danger_lan and not is_loopback(host):
             raise UsageError(f"a lab server is for this machine alone, and {host} is not loopback")
         domain = domain.lower()
         _require_usable(domain, users, algorithms)
@@ -318,13 +318,6 @@ class LabServer:
         self._news.set()
         if self._on_seen is not None:
             self._on_seen(seen)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"  # any other name leads where its owner likes
 
 
 def _require_usable(domain: str, users: Mapping[str, Secret], algorithms: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 
 ELSEWHERE = "192.0.2.1"
@@ -10,8 +11,11 @@ ELSEWHERE = "192.0.2.1"
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine itself."""
-    return host in ("localhost", "::1") or host.startswith("127.")
+    """Tell whether a host is this machine itself, for certain."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"  # any other name leads where its owner likes
 
 
 async def own_host_towards(remote: str) -> str:

@@ -144,6 +144,21 @@ def test_a_stream_that_raises_is_taken_out_and_the_others_go_on():
     run(scenario)
 
 
+def test_whoever_is_told_of_a_failure_and_fails_stops_nobody():
+    async def scenario():
+        def explode(error):
+            raise ZeroDivisionError
+
+        clock, bad, good = Clock(), Stream(explode), Stream()
+        clock.add(bad, explode)
+        clock.add(good, failed)
+        await asyncio.sleep(0.5)
+        clock.remove(good)
+        assert len(good.times) >= 24
+
+    run(scenario)
+
+
 def test_streams_may_leave_and_join_in_a_tick():
     async def scenario():
         clock, late = Clock(), Stream()
