@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 
 import pytest
 
 import securecall as sc
 from securecall.events import CallEnded, RegistrationChanged
 from tests.interop import kamailio
-from tests.interop.people import PASSPHRASE, hear, require_no_media, sip
+from tests.interop.people import PASSPHRASE, hear, require_no_media, sip, subscriber
 from tests.interop.sound import tone_seconds
 
 
@@ -19,18 +19,6 @@ def registrar(request, tmp_path_factory, certificates):
     folder = tmp_path_factory.mktemp("registrar")
     with kamailio.running(folder, certificates, digest=request.param) as running:
         yield running
-
-
-@asynccontextmanager
-async def subscriber(name, registrar, folder, *, password=None):
-    async with sc.open(folder / name, passphrase=PASSPHRASE, create=True) as client:
-        await client.sign_in(
-            sip(name),
-            password=sc.Secret(password or kamailio.PASSWORDS[name]),
-            server=("127.0.0.1", registrar.tls),
-            authorities=registrar.certificates.authority,
-        )
-        yield client
 
 
 async def talk(caller, callee, whom, folder, **options):
