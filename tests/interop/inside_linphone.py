@@ -15,7 +15,7 @@ import pytest
 
 import securecall as sc
 from securecall.media.description import Keying
-from tests.interop import authority, kamailio, linphone
+from tests.interop import authority, kamailio, linphone, own_network
 from tests.interop.people import hear_tone, require_no_media, sip, subscriber
 
 OUR_HERTZ = 620.0
@@ -58,6 +58,7 @@ async def talk(call, phone, folder):
     state = await call.connected()
     assert (state.level, state.identity) == (sc.HOP_BY_HOP, None)
     assert state.keying is Keying.DTLS_SRTP
+    assert state.srtp_profile == "SRTP_AES128_CM_SHA1_80"  # all it takes by DTLS
     with pytest.raises(sc.UsageError):
         _ = call.sas
     await until(phone, "StreamsRunning")
@@ -96,6 +97,28 @@ def test_linphone_calls_we_hear_each_other_and_it_hangs_up(bob, registrar, tmp_p
                 await until(bob, "Released")
 
     asyncio.run(main())
+
+
+def test_ice_with_linphone_both_ways(registrar, tmp_path):
+    async def main(carol):
+        async with subscriber("alice", registrar, tmp_path, policy=plain()) as alice:
+            async with alice.call(sip("carol"), audio=sc.ToneSource(OUR_HERTZ)) as call:
+                await until(carol, "IncomingReceived")
+                carol.command("answer")
+                await talk(call, carol, tmp_path / "there")
+                await call.hang_up()
+                await until(carol, "Released")
+            carol.command(f"call {sip('alice')}")
+            ring = await asyncio.wait_for(alice.next_call(), 8)
+            async with ring.accept(audio=sc.ToneSource(OUR_HERTZ)) as call:
+                await talk(call, carol, tmp_path / "back")
+                await call.hang_up()
+                await until(carol, "Released")
+        assert carol.said().count("ICE state is IceStateHostConnection") >= 2
+
+    with own_network.default_route(), other_phone(tmp_path, registrar, ice=True) as carol:
+        carol.wait_registered()
+        asyncio.run(main(carol))
 
 
 def test_linphone_holds_the_call_and_takes_it_up_again(bob, registrar, tmp_path):
@@ -266,13 +289,20 @@ def test_a_caller_who_gives_up_stops_linphone_ringing(bob, registrar, tmp_path):
     asyncio.run(main())
 
 
-def test_linphone_registers_nowhere_but_where_its_authority_vouches(registrar, tmp_path):
-    """The control is every other test here."""
-    (tmp_path / "other").mkdir()
-    wrong = authority.make(tmp_path / "other").authority
-    with other_phone(tmp_path, registrar, authority=wrong) as carol:
+@pytest.mark.parametrize(("wrong", "flag"), [("authority", "not-trusted"), ("name", "CN-mismatch")])
+def test_linphone_registers_at_no_server_it_cannot_verify(registrar, tmp_path, wrong, flag):
+    """The control is every other test here. An address is no name to it, though the certificate's.
+
+    It says so in its log, which carries the flags of each certificate it looked at.
+    """
+    options = {"host": "127.0.0.1"}
+    if wrong == "authority":
+        (tmp_path / "other").mkdir()
+        options = {"authority": authority.make(tmp_path / "other").authority}
+    with other_phone(tmp_path, registrar, **options) as carol:
         end = time.monotonic() + 10
         while "SSL handshake failed" not in carol.said():
             assert time.monotonic() < end, carol.said()[-3000:]
             time.sleep(0.1)
+        assert f"flags=[{flag}" in carol.said()
         assert carol.registration() != "LinphoneRegistrationOk"

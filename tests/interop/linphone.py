@@ -43,8 +43,8 @@ verify_server_cn=1
 zrtp_secrets_cache={folder}/zrtp.db
 [net]
 mtu=1300
-bind_address=127.0.0.1
-firewall_policy=0
+dns_srv_enabled=0
+{nat}
 [rtp]
 audio_rtp_port=28000-28099
 rtcp_mux={mux}
@@ -64,9 +64,12 @@ log_collection=0
 max_calls=1
 # its tones at the end of a call would hold the speaker when the next one begins
 tone_indications=0
+[nat_policy_0]
+ref=~ice
+protocols=ice
 [proxy_0]
-reg_proxy=<sip:localhost:{port};transport=tls>
-reg_route=<sip:localhost:{port};transport=tls>
+reg_proxy=<sip:{host}:{port};transport=tls>
+reg_route=<sip:{host}:{port};transport=tls>
 reg_identity=sip:{user}@{domain}
 reg_expires=300
 reg_sendregister=1
@@ -182,7 +185,9 @@ def running(
     *,
     encryption: str = "dtls",
     mux: bool = True,
+    ice: bool = False,
     authority: Path | None = None,
+    host: str = "localhost",
 ) -> Iterator[Linphone]:
     """Start a phone that registers at `proxy` over TLS.
 
@@ -192,7 +197,9 @@ def running(
         proxy: Its registrar.
         encryption: The only kind it has: "dtls", "srtp" (keys in the signalling) or "zrtp".
         mux: It multiplexes RTP and RTCP; left alone, it does not.
+        ice: It speaks ICE, from the address that has the default route.
         authority: Whom it trusts; by default whoever vouches for the proxy.
+        host: By which name it knows the proxy.
     """
     program = need("linphone-daemon", "linphone-cli")
     config, pipe = folder / "linphonerc", folder / "pipe"
@@ -201,14 +208,16 @@ def running(
             user=user,
             password=PASSWORDS[user],
             domain=proxy.domain,
+            host=host,
             port=proxy.tls,
             encryption=encryption,
             mux=int(mux),
+            nat="nat_policy_ref=~ice" if ice else "bind_address=127.0.0.1\nfirewall_policy=0",
             authority=authority or proxy.certificates.authority,
             folder=folder,
         )
     )
-    (folder / ".local/share/linphone").mkdir(parents=True)  # it ends without
+    (folder / ".local/share/linphone").mkdir(parents=True)  # without it, it never registers
     with pulse.running(folder, *_DEVICES) as environment:
         # It puts its pipe under /tmp, whatever the name.
         command = [program, "--config", str(config), "--log", str(folder / "linphone.log")]

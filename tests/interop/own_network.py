@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -42,3 +44,17 @@ def run(tests: str | None, folder: Path, *, seconds: float) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+@contextmanager
+def default_route() -> Iterator[None]:
+    """Inside: have a default route, which leads nowhere, for peers that look no further.
+
+    Not for all tests: where one is, questions to the name server wait for answers.
+    """
+    route = ["route", "add", "default", "dev", "lo", "src", ADDRESS]
+    subprocess.run([need("ip", "iproute2"), *route], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run([need("ip", "iproute2"), "route", "del", "default"], check=True)
