@@ -42,11 +42,13 @@ SERVERS = {
     "kamailio-websocket-modules": "WebSocket for it",
     "baresip-core": "a SIP phone with DTLS-SRTP",
     "prosody": "XMPP server, which the lab can start",
+    "linphone-cli": "a SIP phone that verifies its server",
     "sip-tester": "SIPp, scripted SIP scenarios",
     "openssl": "its command line, as TLS and DTLS peer",
     "iproute2": "a network of their own for some tests",
     "util-linux": "the same: unshare",
     "pulseaudio": "sound devices without hardware",
+    "pulseaudio-utils": "what they play, recorded",
     "libasound2-plugins": "the way from ALSA to PulseAudio",
     "libportaudio2": "what the sounddevice package binds",
 }

@@ -99,6 +99,15 @@ class Child:
                 raise AssertionError(f"{self._name} never said {text!r}:\n{self.said()[-2000:]}")
             time.sleep(0.05)
 
+    def wait_path(self, path: Path, *, seconds: float = 10.0) -> None:
+        """Wait until it made a file or a socket."""
+        end = time.monotonic() + seconds
+        while not path.exists():
+            self._require_alive(f"making {path.name}")
+            if time.monotonic() > end:
+                raise AssertionError(f"{self._name} made no {path.name}:\n{self.said()[-2000:]}")
+            time.sleep(0.05)
+
     def stop(self) -> None:
         """End it: ask, wait five seconds, insist."""
         self._process.terminate()

@@ -11,10 +11,10 @@ import pytest
 
 import securecall as sc
 from tests.interop import baresip, switch
+from tests.interop.own_network import ADDRESS
 from tests.interop.people import hear, signed_in, sip
 from tests.interop.sound import tone_seconds
 
-ADDRESS = "192.0.2.77"  # of TEST-NET-1: it exists in this namespace only
 OURS, THEIRS = 620.0, 440.0
 PLAIN = sc.Policy(danger_plain_dtls=True)
 

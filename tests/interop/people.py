@@ -1,4 +1,4 @@
-"""Our own clients, signed in at the switch, and what a call of theirs has to show."""
+"""Our own clients, at the switch or as subscribers, and what a call of theirs has to show."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 import securecall as sc
 from securecall.transport.tls import PemPair
 from tests.interop.authority import DOMAIN
+from tests.interop.kamailio import PASSWORDS, Kamailio
+from tests.interop.sound import tone_seconds
 from tests.interop.switch import Switch
 
 PASSPHRASE = sc.Secret("correct horse battery staple")
@@ -38,6 +40,27 @@ async def signed_in(
         yield client
 
 
+@asynccontextmanager
+async def subscriber(
+    name: str,
+    registrar: Kamailio,
+    folder: Path,
+    *,
+    password: str | None = None,
+    policy: sc.Policy | None = None,
+    server: str = "127.0.0.1:{port}",
+) -> AsyncIterator[sc.Client]:
+    """Open somebody's client and register it by its password, or by a wrong one."""
+    async with sc.open(folder / name, passphrase=PASSPHRASE, create=True, policy=policy) as client:
+        await client.sign_in(
+            sip(name),
+            password=sc.Secret(password or PASSWORDS[name]),
+            server=server.format(port=registrar.tls),
+            authorities=registrar.certificates.authority,
+        )
+        yield client
+
+
 async def hear(call: sc.Call, path: Path, *, seconds: float = HEARD_SECONDS) -> None:
     """Record what the peer says until there is so much of it."""
     recorder = call.record(path)
@@ -45,6 +68,19 @@ async def hear(call: sc.Call, path: Path, *, seconds: float = HEARD_SECONDS) -> 
         async for _ in call.audio:
             if recorder.seconds >= seconds:
                 return
+
+
+async def hear_tone(call: sc.Call, path: Path, hertz: float, *, seconds: float = 1.0) -> None:
+    """Record what the peer says until a tone of that pitch has been heard for so long in all."""
+    recorder = call.record(path)
+    looked_at = 0.0
+    async with asyncio.timeout(20.0):  # on a busy machine sound comes in pieces
+        async for _ in call.audio:
+            if recorder.seconds > looked_at + 1.0:  # its file is valid after every second
+                looked_at = recorder.seconds
+                if tone_seconds(path, hertz) > seconds:
+                    return
+    raise AssertionError("the call ended before the tone was heard")
 
 
 def require_no_media(call: sc.Call) -> None:

@@ -17,6 +17,11 @@ def tone_seconds(path: Path, hertz: float) -> float:
         assert file.getsampwidth() == 2
         rate, channels = file.getframerate(), file.getnchannels()
         samples = array("h", file.readframes(file.getnframes()))[::channels]
+    return tone_in(samples, rate, hertz)
+
+
+def tone_in(samples: array[int], rate: int, hertz: float) -> float:
+    """Return for how long 16-bit mono samples hold hardly anything but a tone of that pitch."""
     size = int(rate * _WINDOW_SECONDS)
     windows = (samples[i : i + size] for i in range(0, len(samples) - size + 1, size))
     return _WINDOW_SECONDS * sum(share(window, rate, hertz) > 0.8 for window in windows)

@@ -9,19 +9,15 @@ not verify the server's certificate, so nothing here says anything about its TLS
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import subprocess
-import sys
 
 import pytest
 
 import securecall as sc
-from tests.interop import baresip, inside_own_network, switch
+from tests.interop import baresip, inside_own_network, own_network, switch
 from tests.interop.children import need
 from tests.interop.people import hear, require_no_media, signed_in, sip
 from tests.interop.sound import loudest, tone_seconds
-from tests.paths import PROJECT
 
 BARESIP_HERTZ = 440.0  # what it plays, see its configuration
 OUR_HERTZ = 620.0
@@ -182,20 +178,4 @@ def test_keys_in_the_signalling_and_no_keys_do_not_even_ring(phone, proxy, tmp_p
 def test_ice_with_baresip(tmp_path):
     need("baresip", "baresip-core")
     need("kamailio", "kamailio kamailio-tls-modules")
-    unshare, ip = need("unshare", "util-linux"), need("ip", "iproute2")
-    alone = [unshare, "--net"] if os.geteuid() == 0 else [unshare, "--map-root-user", "--net"]
-    if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("this machine lets nobody make a network namespace")
-    address = f"{ip} address add {inside_own_network.ADDRESS}/32 dev lo"
-    again = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    again += [f"--basetemp={tmp_path / 'inside'}", str(inside_own_network.__file__)]
-    done = subprocess.run(
-        [*alone, "sh", "-c", f'{ip} link set lo up && {address} && exec "$@"', "sh", *again],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        timeout=40,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    assert "2 passed" in done.stdout
+    own_network.run(inside_own_network.__file__, tmp_path, seconds=40)

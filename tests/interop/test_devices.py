@@ -8,13 +8,13 @@ from __future__ import annotations
 import ctypes.util
 import glob
 import os
-import shutil
 import subprocess
 import sys
 import textwrap
-import time
 
 import pytest
+
+from tests.interop import pulse
 
 pytest.importorskip("sounddevice", reason="needs pip install securecall[devices], libportaudio2")
 
@@ -48,51 +48,21 @@ asyncio.run(main())
 
 
 @pytest.fixture
-def pulse(tmp_path):
-    """The environment of a PulseAudio server with a null sink, whose monitor is the microphone."""
-    if shutil.which("pulseaudio") is None:
-        pytest.skip("needs apt package pulseaudio")
+def environment(tmp_path):
+    """Where programs find a null sink, whose monitor is the microphone."""
     if ctypes.util.find_library("portaudio") is None:
         pytest.skip("needs apt package libportaudio2")
     if not glob.glob("/usr/lib/*/alsa-lib/libasound_module_pcm_pulse.so"):
         pytest.skip("needs apt package libasound2-plugins")
-    socket = tmp_path / "native"
-    (tmp_path / "asoundrc").write_text("pcm.!default pulse\nctl.!default pulse\n")
-    environment = os.environ | {
-        "HOME": str(tmp_path),
-        "XDG_RUNTIME_DIR": str(tmp_path),
-        "PULSE_RUNTIME_PATH": str(tmp_path),
-        "PULSE_STATE_PATH": str(tmp_path),
-        "PULSE_SERVER": f"unix:{socket}",
-        "ALSA_CONFIG_PATH": f"/usr/share/alsa/alsa.conf:{tmp_path}/asoundrc",
-    }
-    environment.pop("DBUS_SESSION_BUS_ADDRESS", None)
-    command = [
-        "pulseaudio", "-n", "--system=false", "--daemonize=no", "--exit-idle-time=-1",
-        "--use-pid-file=no", "--disallow-exit=yes",
-        "-L", "module-null-sink sink_name=nowhere",
-        "-L", f"module-native-protocol-unix auth-anonymous=1 socket={socket}",
-    ]  # fmt: skip
-    quiet = subprocess.DEVNULL
-    server = subprocess.Popen(command, env=environment, stdout=quiet, stderr=quiet)
-    for _ in range(100):
-        if socket.exists() or server.poll() is not None:
-            break
-        time.sleep(0.1)
-    if not socket.exists():
-        server.terminate()
-        server.wait(10)
-        pytest.skip("pulseaudio does not start here")
-    yield environment
-    server.terminate()
-    server.wait(10)
+    with pulse.running(tmp_path, "module-null-sink sink_name=nowhere") as found:
+        yield os.environ | found
 
 
 @pytest.mark.timeout(120)
-def test_what_the_speaker_plays_the_microphone_hears(pulse):
+def test_what_the_speaker_plays_the_microphone_hears(environment):
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(PROGRAM)],
-        env=pulse,
+        env=environment,
         capture_output=True,
         text=True,
         timeout=60,

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 
 import pytest
 
 import securecall as sc
 from securecall.events import CallEnded, RegistrationChanged
 from tests.interop import kamailio
-from tests.interop.people import PASSPHRASE, hear, require_no_media, sip
-from tests.interop.sound import tone_seconds
+from tests.interop.people import PASSPHRASE, hear_tone, require_no_media, sip, subscriber
 
 
 @pytest.fixture(scope="module", params=["MD5", "SHA-256"])
@@ -19,18 +18,6 @@ def registrar(request, tmp_path_factory, certificates):
     folder = tmp_path_factory.mktemp("registrar")
     with kamailio.running(folder, certificates, digest=request.param) as running:
         yield running
-
-
-@asynccontextmanager
-async def subscriber(name, registrar, folder, *, password=None, server=""):
-    async with sc.open(folder / name, passphrase=PASSPHRASE, create=True) as client:
-        await client.sign_in(
-            sip(name),
-            password=sc.Secret(password or kamailio.PASSWORDS[name]),
-            server=(server or "127.0.0.1:{port}").format(port=registrar.tls),
-            authorities=registrar.certificates.authority,
-        )
-        yield client
 
 
 async def talk(caller, callee, whom, folder, **options):
@@ -41,12 +28,11 @@ async def talk(caller, callee, whom, folder, **options):
             await call.connected()
             await answer.connected()
             await asyncio.gather(
-                hear(call, folder / "caller.wav"), hear(answer, folder / "callee.wav")
+                hear_tone(call, folder / "caller.wav", 620),
+                hear_tone(answer, folder / "callee.wav", 440),
             )
             await call.hang_up()
             assert await answer.ended() is sc.EndReason.HUNG_UP
-    assert tone_seconds(folder / "caller.wav", 620) > 1.0
-    assert tone_seconds(folder / "callee.wav", 440) > 1.0
     return call, answer
 
 
@@ -165,13 +151,12 @@ def test_registration_and_call_survive_a_restart_of_the_proxy(registrar, tmp_pat
                     await asyncio.to_thread(registrar.child.restart, registrar.tls)
                     async with asyncio.timeout(60):
                         await asyncio.gather(*back)
-                    await hear(call, tmp_path / "heard.wav")
+                    await hear_tone(call, tmp_path / "heard.wav", 620)
                     await call.hang_up()
                     # The fresh proxy does not know the connection that the old one named in our
                     # Contact, so the BYE may not arrive; the signed goodbye between the ends does.
                     with suppress(sc.PeerVanished):
                         assert await answer.ended() is sc.EndReason.HUNG_UP
-            assert tone_seconds(tmp_path / "heard.wav", 620) > 1.0
             await talk(bob, alice, "alice", tmp_path / "after")
 
     asyncio.run(main())

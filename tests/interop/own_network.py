@@ -1,0 +1,60 @@
+"""Tests in a network namespace of their own: loopback is all there is, nothing can leave.
+
+For peers that offer no loopback candidates, or whose sockets take from every interface.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.interop.children import need
+from tests.paths import PROJECT
+
+ADDRESS = "192.0.2.77"  # of TEST-NET-1: it exists in these namespaces only
+
+
+def run(tests: str | None, folder: Path, *, seconds: float) -> None:
+    """Run a file of tests by a pytest inside; skip where nobody may make a namespace.
+
+    Args:
+        tests: The `__file__` of the module.
+        folder: For its temporary files.
+        seconds: A generous guard against hanging.
+    """
+    unshare, ip = need("unshare", "util-linux"), need("ip", "iproute2")
+    alone = [unshare, "--net"] if os.geteuid() == 0 else [unshare, "--map-root-user", "--net"]
+    if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine lets nobody make a network namespace")
+    ready = f'{ip} link set lo up && {ip} address add {ADDRESS}/32 dev lo && exec "$@"'
+    again = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-skip"]
+    again += [f"--basetemp={folder / 'inside'}", str(tests)]
+    done = subprocess.run(
+        [*alone, "sh", "-c", ready, "sh", *again],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+@contextmanager
+def default_route() -> Iterator[None]:
+    """Inside: have a default route, which leads nowhere, for peers that look no further.
+
+    Not for all tests: where one is, questions to the name server wait for answers.
+    """
+    route = ["route", "add", "default", "dev", "lo", "src", ADDRESS]
+    subprocess.run([need("ip", "iproute2"), *route], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run([need("ip", "iproute2"), "route", "del", "default"], check=True)
