@@ -8,11 +8,12 @@ flow, so one connection can never touch a call of another.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from securecall.calls.signaling import Signal
 from securecall.media.description import Description
 from securecall.sip import transaction
+from securecall.sip.body import SDP
+from securecall.sip.capabilities import ACCEPT, ALLOW, SESSION_FIELDS
 from securecall.sip.grammar import SipError
 from securecall.sip.headers import Headers
 from securecall.sip.ledger import Client, Ledger
@@ -22,9 +23,6 @@ from securecall.sip.output import Dropped, Finished, Output, Replied, Send, Told
 from securecall.sip.session import Session
 from securecall.sip.transaction import ClientTransaction, ServerTransaction
 from securecall.sip.uas import STRANGER, Quota, UserAgentServer
-
-ALLOW: Final = "INVITE, ACK, CANCEL, BYE, OPTIONS"
-_SDP: Final = "application/sdp"
 
 
 class Agent:
@@ -81,8 +79,9 @@ class Agent:
         headers = request.headers
         headers.add("Contact", session.contact)
         headers.add("Allow", ALLOW)
-        headers.add("Accept", _SDP)
-        headers.add("Content-Type", _SDP)
+        for name, value in (*SESSION_FIELDS, *session.timer.first_fields()):
+            headers.add(name, value)
+        headers.add("Content-Type", SDP)
         request.body = session.body(offer)
         self._ledger.add_session(session)
         session.invited(self.start(session, request, now))
@@ -93,7 +92,7 @@ class Agent:
     ) -> tuple[Request, tuple[Output, ...]]:
         """Ask whether somebody is there; `Replied` with the same request follows."""
         request = self._fresh_request("OPTIONS", target, from_uri)
-        request.headers.add("Accept", _SDP)
+        request.headers.add("Accept", ACCEPT)
         self._begin(request, flow, None, now)
         return request, self._drain()
 
@@ -208,8 +207,8 @@ class Agent:
                 headers.add("Record-Route", route)
         if status in (200, 405):
             headers.add("Allow", ALLOW)
-        if status in (406, 415):
-            headers.add("Accept", _SDP)
+        if status in (406, 415) and (more is None or "accept" not in more):
+            headers.add("Accept", ACCEPT)
         for name, value in more.items() if more is not None else ():
             headers.add(name, value)
         return Response(status, PHRASES.get(status, "Refused"), headers)
