@@ -68,6 +68,7 @@ class Changes:
         """Begin with nothing on its way."""
         self.peer_updates = False
         self._host = host
+        self._update_refused = False
         self._ours: _Ours | None = None
         self._theirs: _Theirs | None = None
         self._waiting: tuple[float, _Ours] | None = None  # until it is sent again
@@ -89,7 +90,7 @@ class Changes:
 
     def learn(self, message: Message) -> None:
         """Note what an INVITE or its 2xx says the peer can do."""
-        if "allow" in message.headers:
+        if "allow" in message.headers and not self._update_refused:
             self.peer_updates = "UPDATE" in tokens(message, "allow")
 
     # -- what the call model says -------------------------------------------------------------
@@ -337,6 +338,7 @@ class Changes:
             host.timer.accepted(response, now=now)
         elif response.status in (405, 501):
             self.peer_updates = False
+            self._update_refused = True  # whatever its Allow goes on to say
             self._refresh(now=now, raised=raised)
         elif response.status == 422 and not raised and host.timer.raise_least(response):
             self._refresh(now=now, raised=True)
