@@ -11,7 +11,7 @@ from securecall.sip.body import read_description
 from securecall.sip.descriptions import glare
 from securecall.sip.dialog import Dialog, build_cancel, repeat_request, target_of
 from securecall.sip.grammar import SipError
-from securecall.sip.host import Host, SessionState, ignore, read_answer
+from securecall.sip.host import Host, SessionState, accept, ignore, read_answer
 from securecall.sip.message import Request, Response
 from securecall.sip.outcome import reason_of
 from securecall.sip.reliable import Receiver, build_prack, reliable_number
@@ -59,10 +59,6 @@ class Calling:
         fork = self._forks.get(tag)
         return None if fork is None or fork.over else fork.dialog
 
-    def dialogs(self) -> list[Dialog]:
-        """Every early dialog, over or not."""
-        return [fork.dialog for fork in self._forks.values()]
-
     def leave(self, tag: str) -> None:
         """One early dialog is over; the others, and the INVITE, go on."""
         fork = self._forks.get(tag)
@@ -82,7 +78,7 @@ class Calling:
             raise glare()
         if read_description(request) is None:
             fork.dialog.target = target or fork.dialog.target
-            self._host.accept(server, NO_TIMER, now=now)
+            accept(self._host, server, NO_TIMER, now=now)
         elif fork.receiver.answer is None:
             raise glare()  # ours waits for its answer (RFC 3311 5.2)
         else:

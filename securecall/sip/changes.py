@@ -18,7 +18,7 @@ from securecall.sip.descriptions import glare, overlap
 from securecall.sip.dialog import target_of
 from securecall.sip.grammar import SipError
 from securecall.sip.headers import Headers
-from securecall.sip.host import Host, SessionState, ignore, read_answer
+from securecall.sip.host import Host, SessionState, accept, ignore, read_answer
 from securecall.sip.message import Message, Request, Response
 from securecall.sip.reliable import Receiver, build_prack, reliable_number
 from securecall.sip.session_timer import NO_TIMER, Due, Terms
@@ -192,7 +192,7 @@ class Changes:
     ) -> None:
         if self._host.dialog is not None:
             self._host.dialog.refresh(server.request)
-        self._host.accept(server, terms, body=body, offers=offers, now=now)
+        accept(self._host, server, terms, body=body, offers=offers, now=now)
 
     def acknowledged(self, ack: Request, *, now: float) -> None:
         """Take the ACK of a re-INVITE that had no offer: it brings the answer to ours."""

@@ -90,8 +90,7 @@ class Dialog:
             more: Further fields.
         """
         if cseq is None:
-            self.local_cseq = self.local_cseq % _LARGEST_CSEQ + 1
-            cseq = self.local_cseq
+            cseq = self.next_number()
         target, routes = self.target, self.routes
         if routes and parse_uri(routes[0][1:-1]).param("lr") is None:
             # a strict router takes the Request-URI for itself
@@ -106,6 +105,11 @@ class Dialog:
         for name, value in more.items() if more is not None else ():
             headers.add(name, value)
         return Request(method, target, headers)
+
+    def next_number(self) -> int:
+        """The number of our next request; counts."""
+        self.local_cseq = self.local_cseq % _LARGEST_CSEQ + 1
+        return self.local_cseq
 
     def require_order(self, request: Request) -> None:
         """Refuse a request older than one we have seen, and count it otherwise (12.2.2).
@@ -144,12 +148,20 @@ def build_cancel(invite: Request) -> Request:
 
 
 def repeat_request(
-    request: Request, *, via: str, fields: tuple[tuple[str, str], ...] = ()
+    request: Request, *, via: str, number: int = 0, fields: tuple[tuple[str, str], ...] = ()
 ) -> Request:
-    """Write a request of ours once more, with the next number and other fields (8.1.3.5)."""
+    """Write a request of ours once more (8.1.3.5).
+
+    Args:
+        request: As it was sent.
+        via: Our Via, with a fresh branch.
+        number: Of a request within a dialog, its next; else one more than before.
+        fields: To replace or add.
+    """
+    number = number or request.cseq.number % _LARGEST_CSEQ + 1
     headers = request.headers.copy()
     headers.replace("Via", via)
-    headers.replace("CSeq", f"{request.cseq.number % _LARGEST_CSEQ + 1} {request.method}")
+    headers.replace("CSeq", f"{number} {request.method}")
     for name, value in fields:
         headers.replace(name, value)
     return Request(request.method, request.target, headers, request.body)

@@ -10,7 +10,8 @@ from securecall.calls.signaling import Ended, Signal
 from securecall.errors import EndReason
 from securecall.media.description import Description
 from securecall.sip.acceptance import Acceptance
-from securecall.sip.body import read_description
+from securecall.sip.body import SDP, read_description
+from securecall.sip.capabilities import SESSION_FIELDS
 from securecall.sip.descriptions import Descriptions
 from securecall.sip.dialog import Dialog
 from securecall.sip.grammar import SipError
@@ -82,18 +83,6 @@ class Host(Protocol):
         """Send a response that was written before."""
         ...
 
-    def accept(
-        self,
-        server: ServerTransaction,
-        terms: Terms,
-        *,
-        now: float,
-        body: bytes = b"",
-        offers: bool = False,
-    ) -> None:
-        """Answer an INVITE or UPDATE with 200; `offers` says that the ACK brings an answer."""
-        ...
-
     def learn(self, message: Message) -> None:
         """Note what an INVITE or its 2xx says the peer can do."""
         ...
@@ -119,6 +108,26 @@ class Host(Protocol):
     def over(self) -> None:
         """Nothing is left to send or to wait for."""
         ...
+
+
+def accept(
+    host: Host,
+    server: ServerTransaction,
+    terms: Terms,
+    *,
+    now: float,
+    body: bytes = b"",
+    offers: bool = False,
+) -> None:
+    """Answer an INVITE or UPDATE with 200; `offers` says that the ACK brings an answer."""
+    fields = (("Contact", host.contact), *SESSION_FIELDS, *terms.fields)
+    kind = (("Content-Type", SDP),) if body else ()
+    response = host.response(server.request, 200, (*fields, *kind))
+    response.body = body
+    host.send_response(server, response, now=now)
+    if server.request.method == "INVITE":
+        host.acceptance.begin(server, response, offers=offers, now=now)
+    host.timer.agreed(terms, now=now)
 
 
 def ignore(_client: ClientTransaction, _response: Response | None, _now: float) -> None:

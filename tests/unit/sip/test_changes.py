@@ -9,7 +9,6 @@ import pytest
 from securecall.calls.signaling import Answered, Ended, Offered, Refused
 from securecall.errors import EndReason
 from securecall.sip.agent import Agent
-from securecall.sip.dialog import repeat_request
 from securecall.sip.message import Request, Response
 from securecall.sip.sdp import parse_description
 from securecall.sip.session import Session
@@ -179,7 +178,9 @@ class Recorder(Agent):
 
     def repeat(self, session: Session, now: float) -> Request:
         old = self.clients[-1]
-        again = repeat_request(old.request, via=self.via())
+        again = session.repeat(old, (("Authorization", "Digest x"),))
+        assert again is not None
+        assert again.headers.first("authorization") == "Digest x"
         session.restarted(old, self.start(session, again, now))
         return again
 
@@ -202,6 +203,28 @@ def test_an_invite_repeated_with_credentials_is_answered_or_cancelled_as_itself(
         assert sent(outputs)[0].cseq.number == again.cseq.number
         (bye,) = sent(a.perform(session, Ended(EndReason.HUNG_UP), now=5.0))
         assert bye.cseq.number == again.cseq.number + 1
+
+
+def test_an_invite_nobody_wants_any_more_is_not_repeated():
+    a = Recorder()
+    session, _ = calling(a)
+    _ = a.perform(session, Ended(EndReason.CANCELLED), now=1.0)
+    assert session.repeat(a.clients[-1], ()) is None
+
+
+def test_a_request_is_repeated_with_the_next_number_of_its_dialog():
+    a = Recorder()
+    session, invite = calling(a)
+    ok = answer(invite, 200, body=BODY)
+    ok.headers.add("Allow", "UPDATE")
+    ok.headers.add("Session-Expires", "600;refresher=uac")
+    _ = give(a, ok)
+    (mine,) = sent(a.perform(session, Offered(OFFER), now=300.0))
+    (refresh,) = sent(a.expire(now=301.5))
+    assert refresh.cseq == (mine.cseq.number + 1, "UPDATE")
+    again = session.repeat(a.clients[1], ())
+    assert again is not None
+    assert again.cseq == (mine.cseq.number + 2, "INVITE")
 
 
 def test_a_change_repeated_with_credentials_is_answered_and_the_dialog_counts_on():
