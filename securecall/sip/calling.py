@@ -251,9 +251,8 @@ class Calling:
 
     def _answered(self, tag: str, response: Response, *, now: float) -> None:
         fork = self._forks.get(tag)
-        # the first reliable answer is the answer (RFC 3261 13.2.1)
         early = fork.receiver.answer if fork is not None else None
-        description = early or read_answer(response, self._host, now=now)
+        description = read_answer(response, self._host, now=now, early=early)
         if description is not None:
             self._host.descriptions.theirs = description
             self._host.tell(Answered(description))

@@ -134,10 +134,20 @@ def ignore(_client: ClientTransaction, _response: Response | None, _now: float) 
     """Take what answers a request of ours of which nothing follows; a `Handler`."""
 
 
-def read_answer(message: Message, host: Host, *, now: float) -> Description | None:
-    """Read the answer to an offer of ours; without one the call ends, and None is returned."""
+def read_answer(
+    message: Message, host: Host, *, now: float, early: Description | None = None
+) -> Description | None:
+    """Read the answer to an offer of ours; without one the call ends, and None is returned.
+
+    Args:
+        message: A 2xx or an ACK.
+        host: Whose call it is.
+        now: Monotonic seconds.
+        early: What a reliable provisional response answered. A 2xx then needs no description;
+            one that has another, against RFC 3261 13.2.1, is believed, since nothing began early.
+    """
     try:
-        description = read_description(message)
+        description = read_description(message) or early
         if description is None:
             raise SipError("the answer has no description", rule="RFC 3261 13.2.1")
     except SipError as e:

@@ -145,13 +145,13 @@ class Session:
             The request with its next number, or None where nobody wants it any more.
         """
         request = client.request
-        if self._calling is not None and self._calling.client is client:
-            wanted = self.state is SessionState.INVITING
-            return repeat_request(request, via=self.via(), fields=fields) if wanted else None
-        dialog = self.dialog_of(request.to.tag) if client in self._asked else None
-        if dialog is None:
+        first = self._calling is not None and self._calling.client is client
+        given_up = first and self.state is not SessionState.INVITING
+        if client not in self._asked or given_up or request.method == "CANCEL":
             return None
-        number = dialog.next_number()
+        # none for the BYE of a fork that came second; nothing else is counted there
+        dialog = self.dialog_of(request.to.tag) if request.to.tag else None
+        number = dialog.next_number() if dialog is not None else 0
         return repeat_request(request, via=self.via(), number=number, fields=fields)
 
     def restarted(self, old: ClientTransaction, new: ClientTransaction) -> None:
@@ -272,8 +272,7 @@ class Session:
         if not self.acceptance.acknowledged(request):
             return
         if self.state is SessionState.CONFIRMED:
-            if offered:
-                self._changes.acknowledged(request, now=now)
+            self._changes.acknowledged(request, answers=offered, now=now)
             return
         if self.state is not SessionState.ANSWERED:
             return

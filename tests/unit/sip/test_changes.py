@@ -151,6 +151,35 @@ def test_a_reliable_response_to_a_change_is_acknowledged_and_its_answer_counts()
     assert (methods(outputs), told(outputs)) == (["ACK"], [Answered(OFFER)])
 
 
+def test_an_offer_of_ours_waits_for_the_ack_of_the_peer_s_last_one():
+    a = agent()
+    session, to = answered(a)
+    _ = give(a, reinvite(to), 4.0)
+    assert statuses(a.perform(session, Answered(OFFER), now=4.1)) == [200]
+    outputs = a.perform(session, Offered(parse_description(MOVED)), now=4.2)
+    assert (sent(outputs), told(outputs)) == ([], [])
+    ack = incoming("ACK", body=b"", to=to, cseq="8", branch="z9hG4bKack")
+    (mine,) = sent(give(a, ack, 4.3))
+    assert mine.method == "INVITE"
+    assert told(give(a, answer(mine, 200, body=BODY), 4.4)) == [Answered(OFFER)]
+
+
+@pytest.mark.parametrize("ack", ["lost", "late"])
+def test_an_offer_that_waits_for_a_late_ack_is_sent_and_for_a_lost_one_never(ack):
+    a = agent()
+    session, to = answered(a)
+    _ = give(a, reinvite(to, body=b""), 4.0)  # our offer is on its way
+    _ = a.perform(session, Offered(parse_description(MOVED)), now=4.2)
+    assert methods(a.expire(now=10.0)) == []
+    if ack == "lost":
+        outputs = [o for now in range(11, 40) for o in a.expire(now=float(now))]
+        assert methods(tuple(outputs)) == ["BYE"]
+        return
+    late = incoming("ACK", to=to, cseq="8", branch="z9hG4bKack")
+    assert told(give(a, late, 10.5)) == []
+    assert methods(a.expire(now=12.0)) == ["INVITE"]
+
+
 def test_what_did_not_change_keeps_its_version_and_what_did_gets_the_next():
     a = agent()
     session, to = answered(a)
