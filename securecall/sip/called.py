@@ -119,9 +119,7 @@ class Called:
         body = host.descriptions.write(description)
         host.descriptions.keep(description, body, offer=self.offer is None)
         host.descriptions.theirs = self.offer
-        if self._ringing is not None:
-            # it carried no description, so the 2xx need not wait for its PRACK (RFC 3262 3)
-            self._ringing.stop()
+        # Our ringing carries no description, so the 2xx need not wait for its PRACK (RFC 3262 3).
         host.state = SessionState.ANSWERED
         accept(host, self.server, self._terms, body=body, offers=self.offer is None, now=now)
 

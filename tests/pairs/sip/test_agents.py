@@ -9,7 +9,8 @@ from securecall.errors import EndReason
 from securecall.media.description import Direction
 from securecall.sip.body import read_description
 from securecall.sip.message import Request, Response
-from tests.sip_wire import ANSWER, OFFER, Wire, directed, edited, rekeyed, reliable
+from securecall.sip.output import Send
+from tests.sip_wire import ANSWER, OFFER, End, Wire, directed, edited, rekeyed, reliable
 
 
 def offerless(message):
@@ -223,6 +224,37 @@ def test_an_offerless_reinvite_holds_the_call_and_takes_it_back():
     wire.hang_up()
 
 
+def offer_asked_of(wire: Wire, end: End) -> Direction:
+    """What an end offers in its answer to a re-INVITE without an offer."""
+    other = wire.other(end)
+    end.sent.clear()
+    wire.hand = offerless
+    wire.say(other, Offered(OFFER))
+    _ = wire.deliver(end)
+    (ok,) = (m for m in end.sent if isinstance(m, Response))
+    offer = read_description(ok)
+    assert offer is not None
+    body = other.session.descriptions.body
+    wire.hand = lambda m: with_answer(m, body)
+    wire.settle()
+    wire.hand = lambda m: m
+    return offer.media[0].direction
+
+
+@pytest.mark.parametrize(
+    ("who", "direction"), [("bob", Direction.SENDRECV), ("alice", Direction.SENDONLY)]
+)
+def test_who_was_held_offers_to_talk_again_and_who_holds_goes_on_holding(who, direction):
+    wire = Wire()
+    wire.connect()
+    wire.say(wire.alice, Offered(directed(OFFER, Direction.SENDONLY)))
+    wire.settle()
+    wire.say(wire.bob, Answered(directed(ANSWER, Direction.RECVONLY)))
+    wire.settle()
+    assert offer_asked_of(wire, getattr(wire, who)) is direction
+    wire.hang_up()
+
+
 def test_an_answer_with_other_keys_is_judged_and_refused_and_the_call_goes_on():
     other = rekeyed(OFFER)
     wire = answered_offerless(other)
@@ -296,7 +328,10 @@ def test_what_comes_after_our_goodbye_gets_481(method):
     assert dialog is not None
     late = dialog.request(method, via=wire.alice.agent.via())
     wire.say(wire.bob, Ended(EndReason.HUNG_UP))
-    _ = wire.bob.agent.receive(late, flow=1, direct=True, now=wire.now)
+    (refused, *_) = wire.bob.agent.receive(late, flow=1, direct=True, now=wire.now)
+    assert isinstance(refused, Send)
+    assert isinstance(refused.message, Response)
+    assert refused.message.status == 481
     wire.settle()
     wire.require_over()
     assert wire.bob.take() == []

@@ -237,10 +237,11 @@ def test_our_answer_is_repeated_until_it_is_acknowledged():
     a = agent()
     session = ringing(a)
     (ok,) = sent(a.perform(session, Answered(OFFER), now=2.0))
-    assert statuses(a.expire(now=2.5)) == [200]
-    assert statuses(a.expire(now=3.5)) == [200]
-    assert give(a, incoming("ACK", body=b"", to=ok.need("to"), branch="z9hG4bKa"), 4.0) == ()
-    assert a.expire(now=10.0) == ()
+    for now in (2.5, 3.5, 5.5, 9.5, 13.5, 17.5):  # T1, then twice as long each time, up to T2
+        assert statuses(a.expire(now=now - 0.01)) == []
+        assert statuses(a.expire(now=now)) == [200]
+    assert give(a, incoming("ACK", body=b"", to=ok.need("to"), branch="z9hG4bKa"), 18.0) == ()
+    assert a.expire(now=30.0) == ()
 
 
 def test_an_answer_nobody_acknowledges_is_hung_up():

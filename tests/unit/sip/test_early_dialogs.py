@@ -115,6 +115,14 @@ def test_once_a_fork_has_answered_requests_of_the_others_get_481():
     assert statuses(give(a, within(invite, "UPDATE", "b"))) == [200]
 
 
+def test_the_peer_counts_on_from_its_early_dialog():
+    a, _, invite = early("b")
+    assert statuses(give(a, within(invite, "UPDATE", number=5))) == [200]
+    _ = give(a, answer(invite, 200, body=BODY))
+    assert statuses(give(a, within(invite, "INFO", number=5))) == [500]
+    assert statuses(give(a, within(invite, "INFO", number=6))) == [200]
+
+
 def test_forks_beyond_the_limit_are_dropped_and_the_known_ones_go_on():
     a = agent()
     _, invite = calling(a)
