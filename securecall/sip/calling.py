@@ -124,8 +124,6 @@ class Calling:
 
     def receive(self, client: ClientTransaction, response: Response | None, now: float) -> None:
         """Take a response to the INVITE, or None for nobody answered."""
-        if client is not self.client:
-            return  # of the INVITE before this one
         if response is None:
             self._host.failed(Ended(EndReason.UNREACHABLE, 408))
         elif response.status < 200:

@@ -210,6 +210,7 @@ def test_silence_is_unreachable_and_endless_ringing_no_answer():
     outputs = b.expire(now=180.0)
     assert told(outputs) == [Ended(EndReason.NO_ANSWER, 408)]
     assert methods(outputs) == ["CANCEL"]
+    assert told(give(b, answer(invite, 487), 181.0)) == []  # it was told once
     assert any(isinstance(o, Finished) for o in b.expire(now=213.0))
 
 
@@ -262,6 +263,7 @@ def test_a_bye_of_ours_waits_for_the_ack():
     assert sent(a.perform(session, Ended(EndReason.SECURITY), now=2.1)) == []
     (bye,) = sent(give(a, incoming("ACK", body=b"", to=ok.need("to"), branch="z9hG4bKa"), 3.0))
     assert bye.method == "BYE"
+    assert bye.headers.first("reason") == "SIP;cause=488"
 
 
 def test_security_reasons_never_say_which_check_failed():
