@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from securecall.calls.signaling import Answered, Ended, Offered, Refused, Ringing
@@ -10,6 +12,7 @@ from securecall.media.description import Direction
 from securecall.sip.body import read_description
 from securecall.sip.message import Request, Response
 from securecall.sip.output import Send
+from securecall.sip.transaction import ClientTransaction
 from tests.sip_wire import ANSWER, OFFER, End, Wire, directed, edited, rekeyed, reliable
 
 
@@ -403,6 +406,20 @@ def test_a_call_lives_as_long_as_it_is_refreshed_by_update():
     assert wire.alice.requests() == ["UPDATE"] * 12  # the caller, at half time
     assert wire.bob.requests() == []
     assert wire.alice.take() == wire.bob.take() == []
+    wire.hang_up()
+
+
+def test_a_long_call_holds_no_more_than_a_short_one():
+    def held() -> int:
+        _ = gc.collect()
+        return sum(isinstance(o, ClientTransaction) for o in gc.get_objects())
+
+    wire = Wire()
+    wire.connect()
+    wire.advance(1000.0)
+    after_one = held()
+    wire.advance(50 * 900.0)
+    assert held() <= after_one
     wire.hang_up()
 
 
