@@ -15,6 +15,7 @@ from typing import Final
 from securecall.errors import LoginRefused, UsageError
 from securecall.secret import Secret
 from securecall.sip.grammar import SipError, split_tokens
+from securecall.sip.limits import MOST_CHALLENGES
 from securecall.sip.message import Request, Response
 
 _QUOTED = r'"(?:[^"\\\r\n]|\\[^\r\n])*+"'
@@ -26,7 +27,6 @@ _ESCAPE: Final = re.compile(r"\\(.)")
 # the strongest first; "" is what RFC 2617 servers leave out, and means MD5
 ALGORITHMS: Final = {"SHA-512-256": "sha512_256", "SHA-256": "sha256", "MD5": "md5"}
 _STRENGTH: Final = {"SHA-512-256": 2, "SHA-256": 2, "MD5": 1}
-MOST_CHALLENGES: Final = 8  # of one response; more are not looked at
 _MOST_NONCE: Final = 1024  # what we repeat in every request
 
 # of each kind of challenge: its header, and the header that answers it

@@ -23,6 +23,18 @@ MOST_BODY_BYTES: Final = 64 * 1024
 MOST_HOPS: Final = 100
 """Values of Via, and of Record-Route where it is used; beyond it 483."""
 
+MOST_PARTS: Final = 16
+"""Parts of a body of several, at all depths together; beyond it 413."""
+
+MOST_DEPTH: Final = 3
+"""How deep parts may stand in parts; beyond it 413."""
+
+MOST_TEXT_BYTES: Final = 8 * 1024
+"""One text message as UTF-8; beyond it 513."""
+
+MOST_CHALLENGES: Final = 8
+"""Challenges of one response that are looked at; more are dropped."""
+
 # -- one session description ----------------------------------------------------------------------
 
 MOST_LINES: Final = 2048
@@ -47,6 +59,9 @@ MOST_TRANSACTIONS: Final = 4096
 
 MOST_FORKS: Final = 16
 """Answers to one call of ours that are acknowledged; more are dropped."""
+
+MOST_TAKEN: Final = 32
+"""Reliable responses acknowledged for one call of ours in one dialog; more are dropped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

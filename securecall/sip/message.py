@@ -226,18 +226,6 @@ class Request(Message):
             self._uri = uri
         return self._uri
 
-    def again(self, *, via: str, cseq: int) -> Request:
-        """The same request as a new one, with a number of its own (RFC 3261 22.2).
-
-        Args:
-            via: Ours, with a fresh branch.
-            cseq: The number.
-        """
-        headers = self.headers.copy()
-        headers.replace("Via", via)
-        headers.replace("CSeq", f"{cseq} {self.method}")
-        return Request(self.method, self.target, headers, self.body, version=self.version)
-
     def start_line(self) -> str:
         """The request line."""
         return f"{self.method} {self.target} {self.version}"

@@ -209,6 +209,7 @@ def test_silence_is_unreachable_and_endless_ringing_no_answer():
     outputs = b.expire(now=180.0)
     assert told(outputs) == [Ended(EndReason.NO_ANSWER, 408)]
     assert methods(outputs) == ["CANCEL"]
+    assert told(give(b, answer(invite, 487), 181.0)) == []  # it was told once
     assert any(isinstance(o, Finished) for o in b.expire(now=213.0))
 
 
@@ -236,10 +237,11 @@ def test_our_answer_is_repeated_until_it_is_acknowledged():
     a = agent()
     session = ringing(a)
     (ok,) = sent(a.perform(session, Answered(OFFER), now=2.0))
-    assert statuses(a.expire(now=2.5)) == [200]
-    assert statuses(a.expire(now=3.5)) == [200]
-    assert give(a, incoming("ACK", body=b"", to=ok.need("to"), branch="z9hG4bKa"), 4.0) == ()
-    assert a.expire(now=10.0) == ()
+    for now in (2.5, 3.5, 5.5, 9.5, 13.5, 17.5):  # T1, then twice as long each time, up to T2
+        assert statuses(a.expire(now=now - 0.01)) == []
+        assert statuses(a.expire(now=now)) == [200]
+    assert give(a, incoming("ACK", body=b"", to=ok.need("to"), branch="z9hG4bKa"), 18.0) == ()
+    assert a.expire(now=30.0) == ()
 
 
 def test_an_answer_nobody_acknowledges_is_hung_up():
@@ -260,6 +262,7 @@ def test_a_bye_of_ours_waits_for_the_ack():
     assert sent(a.perform(session, Ended(EndReason.SECURITY), now=2.1)) == []
     (bye,) = sent(give(a, incoming("ACK", body=b"", to=ok.need("to"), branch="z9hG4bKa"), 3.0))
     assert bye.method == "BYE"
+    assert bye.headers.first("reason") == "SIP;cause=488"
 
 
 def test_security_reasons_never_say_which_check_failed():
@@ -312,7 +315,12 @@ def test_an_offerless_invitation_is_answered_with_an_offer():
         (incoming("OPTIONS", body=b""), 200),
         (incoming("OPTIONS", body=b"", more="Accept: text/plain\r\n"), 406),
         (incoming("OPTIONS", body=b"", uri="isbn:123"), 416),
-        (incoming("INVITE", more="Require: 100rel\r\n"), 420),
+        (incoming("INVITE", more="Require: 100rel, timer\r\n"), 100),
+        (incoming("INVITE", more="Require: 100rel, precondition\r\n"), 420),
+        (incoming("INVITE", more="Proxy-Require: 100rel\r\n"), 100),
+        (incoming("UPDATE", body=b""), 481),
+        (incoming("PRACK", body=b"", more="RAck: 1 7 INVITE\r\n"), 481),
+        (incoming("INFO", body=b""), 481),
         (incoming("INVITE", more="Replaces: x;to-tag=1;from-tag=2\r\n"), 481),
         (incoming("INVITE", more="Join: x;to-tag=1;from-tag=2\r\n"), 481),
         (incoming("INVITE", type="application/x", body=b"x"), 415),
@@ -378,14 +386,19 @@ def test_requests_within_a_call_come_in_order():
     assert statuses(give(a, old, 4.0)) == [500]
 
 
-def test_offers_that_cross_are_both_refused_with_491():
+def test_offers_that_cross_are_both_refused_with_491_and_ours_is_sent_again():
     a = agent()
     session, to = answered(a)
     (mine,) = sent(a.perform(session, Offered(OFFER), now=4.0))
     theirs = incoming("INVITE", to=to, cseq="8", branch="z9hG4bKre")
     assert statuses(give(a, theirs, 4.1)) == [491]
-    outputs = give(a, answer(mine, 491), 4.2)
-    assert methods(outputs) == ["ACK"]
+    for now in (5.0, 8.0, 11.0):
+        outputs = give(a, answer(mine, 491), now)
+        assert methods(outputs) == ["ACK"]
+        assert told(outputs) == []
+        (mine,) = sent(a.expire(now=now + 2.0))  # the peer made the Call-ID (RFC 3261 14.1)
+        assert mine.method == "INVITE"
+    outputs = give(a, answer(mine, 491), 14.0)
     assert told(outputs) == [Refused(491)]
 
 
