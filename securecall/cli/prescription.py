@@ -44,7 +44,7 @@ def show(terminal: Terminal, fields: Mapping[str, object]) -> None:
     if warnings:
         _explain(terminal, "What could be better", "yellow", warnings)
     if not faults:
-        _all_well(terminal, str(fields["account"]), findings)
+        _all_well(terminal, findings)
 
 
 def _check(terminal: Terminal, title: str, row: Row) -> None:
@@ -83,13 +83,10 @@ def _explain(terminal: Terminal, title: str, style: str, rows: Sequence[Row]) ->
         _paragraph(terminal, mend, first="→ ")
 
 
-def _all_well(terminal: Terminal, account: str, findings: Sequence[Row]) -> None:
+def _all_well(terminal: Terminal, findings: Sequence[Row]) -> None:
     terminal.say()
     if any(row["step"] == "registration" for row in findings):
-        terminal.say(
-            terminal.paint("Nothing keeps this account from being used:", "green")
-            + f"  securecall answer --account {safe(account)}"
-        )
+        terminal.say(terminal.paint("Nothing keeps this account from being used.", "green"))
     else:
         terminal.say(terminal.paint("Nothing wrong was found, as far as this looked.", "green"))
 

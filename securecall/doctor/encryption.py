@@ -15,7 +15,7 @@ _DAY: Final = 86_400.0
 _NOT_YET, _EXPIRED = 9, 10  # X509_V_ERR_*, as are those below
 _SELF_SIGNED: Final = 18
 _NO_AUTHORITY: Final = frozenset({2, 18, 19, 20, 21})
-_BROKEN_CHAIN: Final = frozenset({20, 21})
+_BROKEN_CHAIN: Final = frozenset({2, 20, 21})
 _CAUTION: Final = "If it worked before, do not go on: somebody may stand in between."
 
 
@@ -202,13 +202,15 @@ def _no_authority(encryption: Encryption, _: Wanted, __: Machine) -> Finding:
             "The operator of the server has to install the whole chain (often called "
             "fullchain.pem). For a private authority: --authorities PEM. " + _CAUTION,
         )
+    between = ", or the server leaves out a certificate in between"
+    chain = "install the whole chain (often called fullchain.pem)"
+    if encryption.code not in _BROKEN_CHAIN:
+        between, chain = "", "get a certificate from an authority that everybody trusts"
     return _refused(
         f"its authority {issuer} is not trusted here",
-        "Either it is a private authority, or the server leaves out a certificate in between, or "
-        "somebody else stands in its place.",
+        f"It is a private authority{between}, or somebody else stands in its place.",
         "For a private authority, get its certificate by a way you trust and give it: "
-        "--authorities PEM. Otherwise the operator of the server has to install the whole chain. "
-        + _CAUTION,
+        f"--authorities PEM. Otherwise the operator of the server has to {chain}. {_CAUTION}",
     )
 
 

@@ -10,6 +10,7 @@ import secrets
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -365,9 +366,7 @@ def _read(der: bytes) -> ServerCertificate | None:
 
 def _without_place(text: str, target: Target) -> str:
     """A failure's words without where it was, which the reader knows."""
-    where = (
-        f"[{target.host}]:{target.port}" if ":" in target.host else f"{target.host}:{target.port}"
-    )
+    where = str(replace(target, name=""))
     return text.removeprefix(f"cannot connect to {where}: ").removeprefix(f"{where} ")
 
 
@@ -375,16 +374,9 @@ def _machine() -> Machine:
     return Machine(
         now=time.time(),
         installed=Path(securecall.__file__).stat().st_mtime,
-        opus=_opus(),
+        opus=opus.is_available(),
         missing=tuple(e for e, module in _EXTRAS.items() if not importlib.util.find_spec(module)),
     )
-
-
-def _opus() -> str:
-    try:
-        return opus.version()
-    except Unsupported:
-        return ""
 
 
 def _token() -> str:

@@ -42,13 +42,13 @@ class Machine:
     Attributes:
         now: Its clock, Unix seconds.
         installed: When this program was put here, by the same clock.
-        opus: The version of libopus, "" if it is not found.
+        opus: libopus is found.
         missing: Extras that are not installed.
     """
 
     now: float
     installed: float = 0.0
-    opus: str = ""
+    opus: bool = True
     missing: tuple[str, ...] = ()
 
 

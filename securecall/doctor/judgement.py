@@ -8,13 +8,13 @@ from typing import Final
 
 from securecall.doctor.encryption import judge_encryption
 from securecall.doctor.facts import Facts, Machine, Wanted
-from securecall.doctor.finding import Diagnosis, Finding, Kind, Step, Verdict, shown
+from securecall.doctor.finding import Diagnosis, Finding, Kind, Step, Verdict
 from securecall.doctor.login import judge_answer, judge_registered
 from securecall.doctor.way import judge_names, judge_places
 
 _DAY: Final = 86_400.0
 _NEVER: Final = (
-    "whether sound gets through: NAT, firewalls for UDP, STUN, TURN, ICE",
+    "the way of the sound: NAT, firewalls for UDP, STUN, TURN, ICE",
     "microphone and speaker",
 )
 
@@ -27,7 +27,7 @@ def diagnose(facts: Facts) -> Diagnosis:
 def _findings(facts: Facts) -> Iterator[Finding]:
     yield from judge_machine(facts.machine, facts.wanted)
     yield from judge_names(facts.wanted, facts.names)
-    yield from judge_places(facts.places)
+    yield from judge_places(facts.wanted, facts.places)
     yield from judge_encryption(facts.wanted, facts.machine, facts.places)
     registered = facts.registered
     if facts.answer is not None:
@@ -38,18 +38,18 @@ def _findings(facts: Facts) -> Iterator[Finding]:
 
 
 def _unseen(facts: Facts) -> Iterator[str]:
-    places, answer = facts.places, facts.answer
+    places = facts.places
     if len(facts.names.targets) > len(places):
         yield f"{len(facts.names.targets) - len(places)} more servers that DNS names"
+    later = [] if facts.answer else ["SIP server"]
+    later += [] if facts.registered or not facts.password else ["registration", "password"]
     if not any(place.encryption for place in places):
-        yield "TLS and the certificate: nobody was reached"
-    if answer is None:
-        yield "the SIP server: no server was reached that proved its name"
-    if facts.registered is None:
-        if not facts.password:
-            yield "the registration: no password was given"
-        else:
-            yield "the registration and the password: nothing of it is sent to such a server"
+        listed = ", ".join(["encryption", "certificate", *later])
+        yield f"{listed}: the server was not reached"
+    elif later:
+        yield f"{', '.join(later)}: nothing is told to a server that did not prove its name"
+    if not facts.password:
+        yield "registration: no password was given"
     yield from _NEVER
 
 
@@ -65,7 +65,7 @@ def judge_machine(machine: Machine, wanted: Wanted) -> Iterator[Finding]:
             "Set the clock of this machine.",
         )
     if machine.opus:
-        yield Finding(Step.MACHINE, Verdict.OK, f"sound codec: {shown(machine.opus)}")
+        yield Finding(Step.MACHINE, Verdict.OK, "libopus is there, for good sound")
     else:
         yield Finding(
             Step.MACHINE,

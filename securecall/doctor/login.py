@@ -83,12 +83,12 @@ def judge_registered(wanted: Wanted, registered: Registered) -> Iterator[Finding
         )
     yield from _features(granted, path=registered.path)
     if registered.removed:
-        yield _ok("the registration made for this look was taken back")
+        yield _ok("this trial registration was removed again")
     else:
         yield Finding(
             Step.REGISTRATION,
             Verdict.WARNING,
-            "the registration made for this look could not be taken back",
+            "this trial registration could not be removed",
             "A call may ring where nobody is.",
             f"It ends by itself after {granted.seconds} seconds.",
         )
@@ -113,7 +113,7 @@ def _asked(wanted: Wanted, registered: Registered) -> Iterator[Finding]:
         yield Finding(
             Step.REGISTRATION,
             Verdict.WARNING,
-            f"passwords are asked for with MD5 alone ({how})",
+            f"passwords are asked for with {how}, nothing better",
             "Whoever sees what the server sees can try out passwords fast.",
             "The operator of the server should offer SHA-256 (RFC 8760). Until then use a long "
             "random password that is used nowhere else.",
@@ -145,8 +145,9 @@ def _features(granted: Granted, *, path: bool) -> Iterator[Finding]:
     found = [name for name, there in have.items() if there]
     found += [f"Flow-Timer {granted.flow_seconds} s"] if granted.flow_seconds else []
     lacking = [name for name, there in have.items() if not there]
-    what = f"it has {', '.join(found)}" if found else "it has none of the newer extensions"
-    what += f"; not {', '.join(lacking)}" if lacking and found else ""
+    parts = [f"it has {', '.join(found)}"] if found else []
+    parts += [f"it has no {', '.join(lacking)}"] if lacking else []
+    what = "; ".join(parts)
     if granted.outbound:
         yield _ok(what)
         return

@@ -15,8 +15,7 @@ _KNOCKS: Final = {
     Knock.REFUSED: (
         "refuses connections",
         "The machine is there, but nothing takes connections at that port.",
-        "Check the port: SIP over TLS usually has 5061. The operator of the server has to start "
-        "it, or to switch on TLS there.",
+        "The operator of the server has to start it, or to switch on TLS at port {port}{found}.",
     ),
     Knock.SILENT: (
         "does not answer",
@@ -40,8 +39,8 @@ def judge_names(wanted: Wanted, names: Names) -> Iterator[Finding]:
         addresses = dict.fromkeys(t.host for t in names.targets)
         if not is_address(wanted.host):
             hosts = dict.fromkeys(t.name for t in names.targets)
-            listed = _listed(tuple(addresses))
-            yield _ok(f"{_listed(tuple(hosts))}: {_count(len(addresses), 'address')}, {listed}")
+            be = "is" if len(hosts) == 1 else "are"
+            yield _ok(f"{_listed(tuple(hosts))} {be} at {_listed(tuple(addresses))}")
         return
     if names.unknown:
         yield _nowhere(wanted, names)
@@ -70,6 +69,7 @@ def _nowhere(wanted: Wanted, names: Names) -> Finding:
         mend = f"Check the spelling of {host}, as you gave it with --server."
     if not records:
         what = f"{host} is not in DNS"
+        why = "DNS answers, but knows no server and no address of that name."
     elif all(record.endswith(" .") for record in records):
         what = f"{host} has no server for SIP over TLS"
         why = "Its operator says so in DNS: the SRV record leads to nobody."
@@ -125,11 +125,16 @@ def _records(wanted: Wanted, names: Names) -> Iterator[Finding]:
         )
 
 
-def judge_places(places: tuple[Place, ...]) -> Iterator[Finding]:
+def judge_places(wanted: Wanted, places: tuple[Place, ...]) -> Iterator[Finding]:
     """Who takes a TCP connection, in the order to try."""
+    found = ", or to correct its SRV record"
+    if wanted.port:
+        found = "; did you name the right port? 5061 is usual for SIP over TLS"
     answered = any(p.knock is Knock.ANSWERED for p in places)
     for number, place in enumerate(places, start=1):
-        where = shown(f"{number}. {place.target}", most=120)
+        where = shown(
+            f"{number}. {place.target}" if len(places) > 1 else str(place.target), most=99
+        )
         if place.knock is Knock.ANSWERED:
             yield Finding(Step.CONNECT, Verdict.OK, f"{where} takes connections")
             continue
@@ -140,13 +145,13 @@ def judge_places(places: tuple[Place, ...]) -> Iterator[Finding]:
             # a machine without IPv6 is nothing unusual
             harmless = place.knock is Knock.UNREACHABLE and ":" in place.target.host
             verdict, kind = Verdict.NOTE if harmless else Verdict.WARNING, None
-            why += " Others do answer, so an account works, but may take longer to connect."
+            why += " Others do answer, so the account can work, but connecting takes longer."
         yield Finding(
             Step.CONNECT,
             verdict,
             f"{where} {words}",
             why,
-            mend.format(port=place.target.port),
+            mend.format(port=place.target.port, found=found),
             kind,
         )
 
@@ -165,10 +170,6 @@ def _servers(lookup: Lookup) -> str:
 def _listed(texts: tuple[str, ...]) -> str:
     more = len(texts) - _SHOWN
     return ", ".join(shown(t) for t in texts[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "es" if noun.endswith("s") else "s")
 
 
 def _sentence(text: str) -> str:
