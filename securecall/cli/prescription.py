@@ -86,7 +86,7 @@ def _explain(terminal: Terminal, title: str, style: str, rows: Sequence[Row]) ->
 def _all_well(terminal: Terminal, findings: Sequence[Row]) -> None:
     terminal.say()
     if any(row["step"] == "registration" for row in findings):
-        terminal.say(terminal.paint("Nothing keeps this account from being used.", "green"))
+        terminal.say(terminal.paint("You can sign in to this account.", "green"))
     else:
         terminal.say(terminal.paint("Nothing wrong was found, as far as this looked.", "green"))
 

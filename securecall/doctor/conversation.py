@@ -76,6 +76,7 @@ class Conversation:
             return
         for message in self._stream.feed(data):
             if isinstance(message, Request):
+                message.require_valid()  # what begins an HTTP answer has the shape of a request
                 self._decline(message)
             else:
                 self._take(message, exchange)

@@ -38,7 +38,6 @@ from securecall.errors import (
     NetworkError,
     ProtocolError,
     SecurecallError,
-    Unsupported,
 )
 from securecall.media import opus
 from securecall.sip.agent import Agent
@@ -116,7 +115,10 @@ class _Examination:
         )
         names = await self._names()
         places = await self._places(names.targets)
+        machine = _machine()
         target = _first_proved(places)
+        if wanted.websocket and "websocket" in machine.missing:
+            target = None
         answer, registered = None, None
         if target is not None:
             self._watcher(Step.SERVER)
@@ -126,7 +128,7 @@ class _Examination:
                 registered = await self._register(target)
         return Facts(
             wanted=wanted,
-            machine=_machine(),
+            machine=machine,
             names=names,
             places=places,
             answer=answer,
@@ -330,8 +332,6 @@ def _no_connection(error: Exception, target: Target) -> Answer:
         return Answer(failure="did not take a connection in time")
     broken = isinstance(error, ProtocolError)
     words = "did not begin a WebSocket" if broken else _without_place(str(error), target)
-    if isinstance(error, Unsupported):
-        words = "was not asked, since an extra is missing"
     return Answer(failure=words, broken=broken)
 
 

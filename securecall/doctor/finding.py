@@ -97,4 +97,4 @@ def shown(text: str, *, most: int = 60) -> str:
 
 def quoted(text: str, *, most: int = 60) -> str:
     """The same within quotes."""
-    return f"“{shown(text, most=most)}”"
+    return f'"{shown(text, most=most)}"'

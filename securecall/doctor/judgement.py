@@ -40,12 +40,14 @@ def _findings(facts: Facts) -> Iterator[Finding]:
 def _unseen(facts: Facts) -> Iterator[str]:
     places = facts.places
     if len(facts.names.targets) > len(places):
-        yield f"{len(facts.names.targets) - len(places)} more servers that DNS names"
+        yield f"{len(facts.names.targets) - len(places)} more of the servers in DNS"
     later = [] if facts.answer else ["SIP server"]
     later += [] if facts.registered or not facts.password else ["registration", "password"]
     if not any(place.encryption for place in places):
         listed = ", ".join(["encryption", "certificate", *later])
         yield f"{listed}: the server was not reached"
+    elif facts.wanted.websocket and "websocket" in facts.machine.missing:
+        yield f"{', '.join(later)}: the extra websocket is missing"
     elif later:
         yield f"{', '.join(later)}: nothing is told to a server that did not prove its name"
     if not facts.password:

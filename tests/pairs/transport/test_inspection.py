@@ -1,0 +1,81 @@
+"""Looking at the certificate of a server that was refused."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+
+from securecall.errors import CertificateError, ConnectFailed
+from securecall.transport import tls
+from securecall.transport.inspection import danger_certificate_of
+from tests.forge_certificate import DAY, forge, server_context
+from tests.registrar import silent
+
+LEAF = forge(None, "a.example", "b.example", until=-DAY, since=-2 * DAY)
+
+
+async def look(port: int):
+    return await danger_certificate_of("127.0.0.1", port, server_name="clinic.example", seconds=2.0)
+
+
+def test_a_refused_certificate_is_read_and_nothing_is_said_to_its_server(tmp_path):
+    async def main():
+        heard: asyncio.Queue[bytes] = asyncio.Queue()
+
+        async def serve(reader, writer):
+            with contextlib.suppress(OSError):
+                heard.put_nowait(await reader.read())
+            writer.close()
+
+        context = server_context(tmp_path, LEAF)
+        async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as server:
+            port = server.sockets[0].getsockname()[1]
+            with pytest.raises(CertificateError):  # the control: it is refused elsewhere
+                await tls.connect(
+                    "127.0.0.1", port, server_name="clinic.example", context=tls.client_context()
+                )
+            seen = await look(port)
+            return seen, await asyncio.wait_for(heard.get(), 10)
+
+    seen, heard = asyncio.run(main())
+    assert dict.fromkeys(seen.names) == {("DNS", "a.example"): None, ("DNS", "b.example"): None}
+    assert heard == b""
+
+
+def test_where_no_certificate_is_shown_that_is_what_is_said():
+    async def main():
+        async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            with pytest.raises(ConnectFailed):
+                await danger_certificate_of(
+                    "127.0.0.1", port, server_name="clinic.example", seconds=0.2
+                )
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("leaf", "code", "fault"),
+    [
+        (LEAF, 18, "signed by itself"),
+        (forge(forge(authority=True), "clinic.example"), 20, "authority is unknown"),
+    ],
+)
+def test_a_refusal_carries_what_is_wrong_apart_from_its_message(tmp_path, leaf, code, fault):
+    async def main():
+        context = server_context(tmp_path, leaf)
+        async with await asyncio.start_server(silent, "127.0.0.1", 0, ssl=context) as server:
+            port = server.sockets[0].getsockname()[1]
+            with pytest.raises(CertificateError) as caught:
+                await tls.connect(
+                    "127.0.0.1", port, server_name="clinic.example", context=tls.client_context()
+                )
+            return caught.value
+
+    error = asyncio.run(main())
+    assert error.code == code
+    assert fault in error.fault
+    assert error.fault in str(error)
+    assert error.remedy in str(error)
