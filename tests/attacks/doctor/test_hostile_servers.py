@@ -175,7 +175,7 @@ def test_neither_password_nor_what_was_made_of_it_is_printed_even_if_the_server_
     assert sent  # the control: there was something to repeat
     for one in sent:
         for secret in (one["response"], one["cnonce"], one["nonce"]):
-            assert not re.search(rf"\b{re.escape(secret)}\b", text)
+            assert not re.search(rf"\b{re.escape(secret[:16])}", text)
     assert CANARY.decode() not in text
 
 

@@ -15,6 +15,7 @@ from tests.forge_certificate import DAY, forge, server_context
 from tests.registrar import silent
 
 LEAF = forge(None, "a.example", "b.example", until=-DAY, since=-2 * DAY)
+ROOT = forge(authority=True, common_name="root")
 
 
 async def look(port: int) -> None:
@@ -69,7 +70,7 @@ def test_where_no_certificate_is_shown_that_is_what_is_said():
     [
         (LEAF, 18, "signed by itself"),
         (
-            forge(forge(authority=True, common_name="root"), "clinic.example"),
+            forge(ROOT, "clinic.example"),
             20,
             "authority is unknown",
         ),
