@@ -171,6 +171,8 @@ def one_server(port: int) -> dict[tuple[str, str], Answer]:
 
 async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Takes a connection and says nothing, until the other end is gone."""
-    with contextlib.suppress(OSError):
-        _ = await reader.read()
-    writer.close()
+    try:
+        with contextlib.suppress(OSError):
+            _ = await reader.read()
+    finally:
+        writer.transport.abort()

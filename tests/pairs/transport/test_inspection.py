@@ -37,11 +37,13 @@ def test_a_refused_certificate_is_read_and_nothing_is_said_to_its_server(tmp_pat
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             data = bytearray()
-            with contextlib.suppress(OSError):
-                while more := await reader.read(100):
-                    data += more
+            try:
+                with contextlib.suppress(OSError):
+                    while more := await reader.read(100):
+                        data += more
+            finally:
+                writer.transport.abort()
             ends.put_nowait(bytes(data))
-            writer.close()
 
         context = server_context(tmp_path, LEAF)
         context.maximum_version = ssl.TLSVersion.TLSv1_2  # the server, too, ends its handshake
