@@ -56,6 +56,7 @@ class Registrar:
         more: Fields of every 200 to a REGISTER.
         says: Makes the answer to a request, None for the usual one; b"" is silence.
         heard: Every request.
+        answers: Every response.
         bytes: All that came.
     """
 
@@ -68,6 +69,7 @@ class Registrar:
     product: str = "test registrar 1.0"
     says: Callable[[Request], bytes | None] = lambda _: None
     heard: list[Request] = field(default_factory=list)
+    answers: list[Response] = field(default_factory=list)
     bytes: bytearray = field(default_factory=bytearray)
 
     async def serve(self, connection: TlsConnection) -> None:
@@ -75,7 +77,9 @@ class Registrar:
         while stream.failure is None and (data := await connection.receive()):
             self.bytes += data
             for message in stream.feed(data):
-                assert isinstance(message, Request)
+                if isinstance(message, Response):
+                    self.answers.append(message)
+                    continue
                 self.heard.append(message)
                 told = self.says(message)
                 connection.send(build_message(self.answer(message)) if told is None else told)

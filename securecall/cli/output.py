@@ -230,7 +230,10 @@ class PeopleOutput:
         self._say(str(f["text"]), "dim")
 
     def _on_looking(self, f: Fields) -> None:
-        self.terminal.show(self.terminal.paint(f"Looking at {f['at']} …", "dim"))
+        from securecall.cli.prescription import TITLES
+
+        at = TITLES.get(str(f["at"]), "")
+        self.terminal.show(self.terminal.paint(f"Looking at the account: {at} …", "dim"))
 
     def _on_diagnosis(self, f: Fields) -> None:
         from securecall.cli.prescription import show  # nothing else needs it

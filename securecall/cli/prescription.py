@@ -8,7 +8,7 @@ from typing import Final
 
 from securecall.cli.terminal import Terminal, safe
 
-_TITLES: Final = {
+TITLES: Final = {
     "machine": "This machine",
     "dns": "DNS",
     "connect": "Connection",
@@ -32,7 +32,7 @@ def show(terminal: Terminal, fields: Mapping[str, object]) -> None:
     terminal.say()
     shown = ""
     for row in findings:
-        title = _TITLES.get(row["step"], row["step"]) if row["step"] != shown else ""
+        title = TITLES.get(row["step"], row["step"]) if row["step"] != shown else ""
         shown = row["step"]
         _check(terminal, title, row)
     unseen = fields["not_looked_at"]
@@ -71,7 +71,7 @@ def _explain(terminal: Terminal, title: str, style: str, rows: Sequence[Row]) ->
     of: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         of.setdefault((row["why"], row["mend"]), []).append(
-            f"{_TITLES.get(row['step'], row['step'])}: {row['what']}"
+            f"{TITLES.get(row['step'], row['step'])}: {row['what']}"
         )
     terminal.say()
     terminal.say(terminal.paint(title, "bold", style))

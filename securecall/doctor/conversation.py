@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
 from typing import Final
 
-from securecall.errors import LoginRefused, ProtocolError
+from securecall.doctor.exchange import Exchange
+from securecall.errors import ProtocolError
 from securecall.sip.agent import Agent
 from securecall.sip.connections import Connection
 from securecall.sip.frames import MessageFrames
@@ -17,25 +17,6 @@ from securecall.transport.tls import TlsConnection
 
 FLOW: Final = 1
 _MOST_CHALLENGES: Final = 4
-
-
-@dataclass(slots=True)
-class Exchange:
-    """What came of one request.
-
-    Attributes:
-        challenges: The 401 and 407 it met, in order.
-        response: The final one.
-        refused: A challenge that was not answered, and why.
-        failure: Why there is no final response, in words.
-        broken: What came was no SIP.
-    """
-
-    challenges: list[Response] = field(default_factory=list)
-    response: Response | None = None
-    refused: LoginRefused | None = None
-    failure: str = ""
-    broken: bool = False
 
 
 class Conversation:

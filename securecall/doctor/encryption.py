@@ -12,6 +12,7 @@ from securecall.transport.server_identity import WRONG_NAME, is_address
 
 WARN_DAYS: Final = 14
 _DAY: Final = 86_400.0
+_SHOWN: Final = 3  # further names of a certificate
 _NOT_YET, _EXPIRED = 9, 10  # X509_V_ERR_*, as are those below
 _SELF_SIGNED: Final = 18
 _NO_AUTHORITY: Final = frozenset({2, 18, 19, 20, 21})
@@ -121,7 +122,11 @@ def _good(encryption: Encryption, wanted: Wanted, machine: Machine) -> Finding:
     days = int((certificate.until - machine.now) // _DAY)
     issuer = quoted(certificate.issuer)
     if days >= WARN_DAYS:
+        others = [value for _, value in certificate.names if value != wanted.name]
         what = f"it proves {name}; issued by {issuer}, valid for {days} days"
+        if others:
+            what += f"; it also names {', '.join(shown(o) for o in others[:_SHOWN])}"
+            what += f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
         return Finding(Step.CERTIFICATE, Verdict.OK, what)
     left = f"{days} days" if days > 1 else "a day" if days == 1 else "some hours"
     return Finding(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import errno
 import importlib.util
 import secrets
@@ -16,7 +15,8 @@ from typing import Final
 
 import securecall
 from securecall.account import SignIn
-from securecall.doctor.conversation import FLOW, Conversation, Exchange
+from securecall.doctor.conversation import FLOW, Conversation
+from securecall.doctor.exchange import Exchange, answer_of, registered_of
 from securecall.doctor.facts import (
     Answer,
     Encryption,
@@ -24,7 +24,6 @@ from securecall.doctor.facts import (
     Knock,
     Machine,
     Names,
-    Offer,
     Place,
     Registered,
     Wanted,
@@ -42,9 +41,8 @@ from securecall.errors import (
 from securecall.media import opus
 from securecall.sip.agent import Agent
 from securecall.sip.connections import connect_to
-from securecall.sip.digest import Authenticator, challenges_of
+from securecall.sip.digest import Authenticator
 from securecall.sip.headers import Headers
-from securecall.sip.message import Response
 from securecall.sip.registration import Registration
 from securecall.transport.certificate import ServerCertificate, parse_certificate
 from securecall.transport.inspection import danger_certificate_of
@@ -211,10 +209,7 @@ class _Examination:
         conversation = Conversation(connection, agent, seconds=self._patience)
         exchange = await conversation.ask(outputs)
         await connection.close(seconds=_GOODBYE_SECONDS)
-        response = exchange.response
-        if response is None:
-            return Answer(failure=exchange.failure, broken=exchange.broken)
-        return _answer(response)
+        return answer_of(exchange)
 
     async def _register(self, target: Target) -> Registered:
         login = self._how.login
@@ -262,7 +257,7 @@ class _Examination:
         if registration.granted is not None:
             goodbye = await told(registration.fields(remove=True))
             removed = goodbye.response is not None and goodbye.response.status < 300
-        return _registered_as(first, exchange, registration, removed=removed)
+        return registered_of(first, exchange, registration, removed=removed)
 
     def _agent(self, agent: Agent) -> Agent:
         if self._server.path:
@@ -273,57 +268,6 @@ class _Examination:
 def _take(registration: Registration, exchange: Exchange) -> None:
     if exchange.response is not None and exchange.refused is None:
         registration.receive(exchange.response, now=0.0, chance=0.5)
-
-
-def _registered_as(
-    first: Exchange, last: Exchange, registration: Registration, *, removed: bool | None
-) -> Registered:
-    """What may be told of it: nothing as text that a server said after it saw an answer of ours."""
-    challenge = first.challenges[0] if first.challenges else None
-    offers = challenges_of(challenge) if challenge is not None else []
-    response = last.response
-    return Registered(
-        challenged=challenge is not None,
-        offers=tuple(Offer(realm=c.realm, algorithm=c.algorithm, qop=c.qop) for c in offers),
-        answered=len(first.challenges) > 1 or response is not challenge,
-        weaker=last.refused is not None and _is_weaker(last.challenges),
-        status=response.status if response is not None else 0,
-        granted=registration.granted,
-        path=response is not None and "path" in response.headers,
-        others=max(0, len(response.contacts) - 1) if removed is not None and response else 0,
-        removed=removed,
-        failure=last.failure,
-    )
-
-
-def _is_weaker(challenges: list[Response]) -> bool:
-    """Whether MD5 alone came after something better."""
-    offered = [{c.algorithm for c in challenges_of(response)} for response in challenges]
-    return len(offered) > 1 and offered[-1] == {"MD5"} and bool(offered[0] - {"MD5"})
-
-
-def _answer(response: Response) -> Answer:
-    headers = response.headers
-    return Answer(
-        status=response.status,
-        phrase=response.reason,
-        product=headers.first("server") or headers.first("user-agent") or "",
-        allow=_tokens(headers.all("allow")),
-        supported=_tokens(headers.all("supported")),
-        date=_unix(headers.first("date") or ""),
-    )
-
-
-def _tokens(values: list[str]) -> tuple[str, ...]:
-    words = (word.strip() for value in values for word in value.split(","))
-    return tuple(dict.fromkeys(word for word in words if word))
-
-
-def _unix(date: str) -> float | None:
-    try:
-        return email.utils.parsedate_to_datetime(date).timestamp()
-    except (ValueError, TypeError, OverflowError):
-        return None
 
 
 def _no_connection(error: Exception, target: Target) -> Answer:

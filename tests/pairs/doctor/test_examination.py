@@ -17,7 +17,8 @@ from securecall.cli.output import JsonOutput, PeopleOutput
 from securecall.cli.terminal import Terminal
 from securecall.doctor.finding import Diagnosis, Finding, Kind, Step, Verdict
 from securecall.secret import Secret
-from securecall.sip.message import build_message
+from securecall.sip.headers import Headers
+from securecall.sip.message import Request, build_message
 from securecall.testing.authority import Authority
 from securecall.transport.websocket import listen_websocket
 from tests.registrar import DOMAIN, HOST, PASSWORD, Registrar, one_server, reply, silent, site
@@ -226,6 +227,21 @@ def test_a_registrar_that_wants_longer_registrations_gets_them(authority, right)
     diagnosis = seen(authority, right, registrar=Registrar(says=says))
     assert diagnosis.kind is None
     assert "registered, for 3600 seconds" in texts(diagnosis, Step.REGISTRATION)
+
+
+def test_a_call_that_comes_in_meanwhile_is_left_to_the_persons_own_devices(authority, right):
+    def says(request):
+        if request.method != "REGISTER" or request.headers.first("expires") != "600":
+            return None
+        fields = ("Via", "SIP/2.0/TLS x.invalid;branch=z9hG4bKx"), ("From", "<sip:b@x>;tag=1")
+        more = ("To", "<sip:alice@x>"), ("Call-ID", "c"), ("CSeq", "1 INVITE")
+        invite = Request("INVITE", request.contacts[0].uri.text, Headers((*fields, *more)))
+        return build_message(invite) + build_message(registrar.answer(request))
+
+    registrar = Registrar(says=says)
+    diagnosis = seen(authority, right, registrar=registrar)
+    assert diagnosis.kind is None
+    assert {answer.status for answer in registrar.answers} == {480}
 
 
 def test_a_web_server_is_no_sip_server(authority, right):

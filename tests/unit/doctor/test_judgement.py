@@ -229,6 +229,11 @@ CASES = {
             GOOD, certificate=dataclasses.replace(CERTIFICATE, until=NOW + 14 * DAY - 1))),)},
         (Step.CERTIFICATE, WARNING, None, "expires in 13 days", "renew"),
     ),
+    "further names": (
+        {"places": (place(encryption=dataclasses.replace(GOOD, certificate=dataclasses.replace(
+            CERTIFICATE, names=tuple(("DNS", f"{c}.example") for c in "abcde")))),)},
+        (Step.CERTIFICATE, OK, None, "it also names a.example, b.example, c.example and 2 more"),
+    ),
     "expired": (
         refused(10, until=NOW - 3 * DAY),
         (Step.CERTIFICATE, FAULT, S, "it expired 3 days ago", "2027-01-12", "renew"),
