@@ -44,7 +44,8 @@ def _unseen(facts: Facts) -> Iterator[str]:
     later = [] if facts.answer else ["SIP server"]
     later += [] if facts.registered or not facts.password else ["registration", "password"]
     if not any(place.encryption for place in places):
-        listed = ", ".join(["encryption", "certificate", *later])
+        before = [] if places else ["connection"]
+        listed = ", ".join([*before, "encryption", "certificate", *later])
         yield f"{listed}: the server was not reached"
     elif facts.wanted.websocket and "websocket" in facts.machine.missing:
         yield f"{', '.join(later)}: the extra websocket is missing"

@@ -272,6 +272,6 @@ async def challenges_for_ever(connection: TlsConnection) -> None:
 def test_a_server_cannot_keep_the_doctor_waiting(authority, right, serve):
     hostile = Registrar()
     hostile.serve = serve
-    diagnosis = examined(authority.pem, right, hostile, patience=1.0)
+    diagnosis = examined(authority.pem, right, hostile, patience=0.5)
     assert diagnosis.verdict is Verdict.FAULT
     require_harmless(printed(diagnosis))

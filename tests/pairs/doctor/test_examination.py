@@ -188,7 +188,7 @@ def test_something_that_takes_connections_and_says_nothing(authority, right):
         async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
             async with site(authority.pem, right, table=lambda _: one_server(port)) as there:
-                return await there.examine(patience=1.0)
+                return await there.examine(patience=0.5)
 
     fault = only_fault(asyncio.run(main()))
     assert (fault.step, fault.kind, fault.what) == (Step.TLS, Kind.NETWORK, "no TLS there")

@@ -393,7 +393,7 @@ def test_where_nothing_is_wrong_everything_is_fine_except_what_nobody_looked_at(
     ("changes", "unseen"),
     [
         (unreached(password=False), "registration: no password"),
-        (unnamed(), "encryption, certificate, SIP server, registration, password"),
+        (unnamed(), "connection, encryption, certificate, SIP server, registration, password"),
         (refused(62), "SIP server, registration, password: nothing is told"),
         ({"names": dataclasses.replace(NAMES, targets=(TARGET, SECOND))}, "1 more of the servers"),
         (
