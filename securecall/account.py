@@ -111,6 +111,19 @@ class SignIn:
         host, port, path = parse_server(self.server)
         return SipServer(host=host, port=port, name=name, path=path)
 
+    @property
+    def login(self) -> Login | None:
+        """What the server is shown where it asks for a password, None without one."""
+        if self.password is None:
+            return None
+        names = (self.realm,) if self.realm else (self.address.host, self.where.name)
+        return Login(
+            user=self.user or self.address.user,
+            password=self.password,
+            realms=tuple(name.lower() for name in names),
+            learns=not self.realm,
+        )
+
 
 async def open_account(
     how: SignIn,
@@ -137,7 +150,7 @@ async def open_account(
         listen_certificate=how.certificate,
         server=server,
         authorities=how.authorities,
-        login=_login(how),
+        login=how.login,
     )
     if how.register:
         try:
@@ -146,18 +159,6 @@ async def open_account(
             await signaling.close()
             raise
     return Account(how.address, signaling, server_host=server.host)
-
-
-def _login(how: SignIn) -> Login | None:
-    if how.password is None:
-        return None
-    names = (how.realm,) if how.realm else (how.address.host, how.where.name)
-    return Login(
-        user=how.user or how.address.user,
-        password=how.password,
-        realms=tuple(name.lower() for name in names),
-        learns=not how.realm,
-    )
 
 
 def parse_server(text: str) -> tuple[str, int, str]:

@@ -159,9 +159,22 @@ class TicketRefused(SecurityError):
 
 
 class CertificateError(SecurityError):
-    """A server's TLS certificate does not prove the name that was asked for."""
+    """A server's TLS certificate does not prove the name that was asked for.
+
+    Attributes:
+        code: What OpenSSL found wrong (X509_V_ERR_*), 62 where it is the name; 0 if not known.
+        fault: The same in words, without the rest of the message.
+        remedy: Who can do what about it.
+    """
 
     default = Reason.CERTIFICATE
+
+    def __init__(self, message: str, *, code: int = 0, fault: str = "", remedy: str = "") -> None:
+        """Say what is wrong with the certificate."""
+        super().__init__(message)
+        self.code = code
+        self.fault = fault
+        self.remedy = remedy
 
 
 class LoginRefused(SecurityError):

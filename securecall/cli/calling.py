@@ -10,10 +10,10 @@ from securecall.cli.commands import find, make_ticket, open_home
 from securecall.cli.conversation import Sound, Wishes, converse
 from securecall.cli.failures import fields
 from securecall.cli.output import Output
+from securecall.cli.passphrase import account_password
 from securecall.client import Client, IncomingCall
 from securecall.errors import LocalError, SecurecallError, UsageError
 from securecall.policy import Policy, SecurityLevel
-from securecall.secret import Secret
 from securecall.transport.tls import PemPair
 
 
@@ -116,7 +116,7 @@ async def _sign_in(client: Client, args: argparse.Namespace) -> None:
         certificate = PemPair(certificate=args.certificate, key=args.key)
     _ = await client.sign_in(
         args.account,
-        password=None if listen is not None else _password(args),
+        password=None if listen is not None else account_password(args),
         user=args.user,
         server=args.server,
         server_name=args.server_name,
@@ -124,19 +124,6 @@ async def _sign_in(client: Client, args: argparse.Namespace) -> None:
         listen=listen,
         certificate=certificate,
     )
-
-
-def _password(args: argparse.Namespace) -> Secret | None:
-    if args.password_file is not None:
-        return Secret.from_file(args.password_file)
-    if args.no_password:
-        return None
-    if not sys.stdin.isatty():
-        raise UsageError(
-            "there is no terminal to ask for the account's password; use --password-file FILE, or "
-            "--no-password where its server asks for none"
-        )
-    return Secret.prompt(f"Password of {args.account}: ")
 
 
 def _target(text: str) -> str:

@@ -17,7 +17,8 @@ from securecall.cli.output import JsonOutput, Output, PeopleOutput
 from securecall.cli.terminal import Terminal
 from securecall.hardening import forbid_core_dumps
 
-Command = Callable[[argparse.Namespace, Output], Awaitable[None]]
+# Returns the exit code where that is not 0 though nothing was raised.
+Command = Callable[[argparse.Namespace, Output], Awaitable[int | None]]
 
 _LEVELS = ("HOP_BY_HOP", "OPPORTUNISTIC", "E2EE", "VERIFIED")
 _EPILOGUE = """\
@@ -25,6 +26,7 @@ Begin with:  securecall demo        (one minute, no account, no microphone)
 Then:        securecall init        make your keys
              securecall ticket      invite a friend      securecall answer   wait for the call
 Your friend: securecall call @FILE  with your ticket
+In trouble:  securecall doctor ADDRESS   what is wrong with an account, and what to do
 Exit codes: 0 fine, 2 usage, 3 network, 4 protocol, 5 security, 6 call failed, 7 this machine."""
 
 
@@ -42,7 +44,7 @@ def run(arguments: Sequence[str]) -> int:
         _ = forbid_core_dumps()
     output: Output = JsonOutput() if args.json else PeopleOutput()
     try:
-        asyncio.run(_run(_command(args.command), args, output))
+        code = asyncio.run(_run(_command(args.command), args, output))
     except KeyboardInterrupt:
         return failures.INTERRUPTED
     except BrokenPipeError:  # whoever read us is gone
@@ -52,11 +54,11 @@ def run(arguments: Sequence[str]) -> int:
         if args.debug:
             raise
         return _explain(e, args, output)
-    return failures.OK
+    return code or failures.OK
 
 
-async def _run(command: Command, args: argparse.Namespace, output: Output) -> None:
-    await command(args, output)
+async def _run(command: Command, args: argparse.Namespace, output: Output) -> int | None:
+    return await command(args, output)
 
 
 def _explain(error: Exception, args: argparse.Namespace, output: Output) -> int:
@@ -84,6 +86,10 @@ def _command(name: str) -> Command:
         from securecall.cli.lab import lab
 
         return lab
+    if name == "doctor":
+        from securecall.cli.doctor import doctor
+
+        return doctor
     if name in ("call", "answer"):
         from securecall.cli import calling
 
@@ -145,6 +151,9 @@ def parser() -> argparse.ArgumentParser:
         help="they told you this address of theirs",
     )
     contacts.add_argument("--forget", metavar="CONTACT", help="drop this contact's key")
+    doctor = add("doctor", "find out why an account does not work")
+    doctor.add_argument("account", metavar="SIP", help="your SIP address, alice@clinic.example")
+    _add_server(doctor)
     demo = add("demo", "see what securecall does, in less than a minute")
     demo.add_argument("--fast", action="store_true", help="shorter calls and no pauses, for tests")
     demo.add_argument("--keep", type=Path, metavar="DIR", help="where to leave the recordings")
@@ -173,16 +182,20 @@ def _add_talk(command: argparse.ArgumentParser) -> None:
     )
     account = command.add_argument_group("with a SIP account")
     account.add_argument("--account", default="", metavar="SIP", help="your SIP address")
-    account.add_argument("--password-file", type=Path, metavar="FILE", help="its password is here")
-    account.add_argument("--no-password", action="store_true", help="its server asks for none")
-    account.add_argument("--user", default="", help="the name its server knows you by")
-    account.add_argument("--server", type=_server, metavar="HOST[:PORT]", help="its server")
-    account.add_argument("--server-name", default="", help="name the server must prove")
-    account.add_argument("--authorities", type=Path, metavar="PEM", help="trust these for it")
+    _add_server(account)
     account.add_argument(
         "--danger-plain-dtls", action="store_true",
         help="talk without proof of identity: the server can listen",
     )  # fmt: skip
+
+
+def _add_server(command: argparse._ActionsContainer) -> None:
+    command.add_argument("--password-file", type=Path, metavar="FILE", help="its password is here")
+    command.add_argument("--no-password", action="store_true", help="its server asks for none")
+    command.add_argument("--user", default="", help="the name its server knows you by")
+    command.add_argument("--server", type=_server, metavar="HOST[:PORT]", help="its server")
+    command.add_argument("--server-name", default="", help="name the server must prove")
+    command.add_argument("--authorities", type=Path, metavar="PEM", help="trust these for it")
 
 
 def _add_call(command: argparse.ArgumentParser) -> None:

@@ -236,6 +236,18 @@ class PeopleOutput:
     def _on_note(self, f: Fields) -> None:
         self._say(str(f["text"]), "dim")
 
+    def _on_looking(self, f: Fields) -> None:
+        from securecall.cli.prescription import TITLES
+
+        at = TITLES.get(str(f["at"]), "")
+        self.terminal.show(self.terminal.paint(f"Looking at the account: {at} …", "dim"))
+
+    def _on_diagnosis(self, f: Fields) -> None:
+        from securecall.cli.prescription import show  # nothing else needs it
+
+        self.terminal.clear()
+        show(self.terminal, f)
+
     def _on_error(self, f: Fields) -> None:
         self.terminal.clear()
 

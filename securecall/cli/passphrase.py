@@ -1,7 +1,8 @@
-"""Where the passphrase comes from: the terminal, a file, or the operating system's keyring."""
+"""Where passphrase and password come from: the terminal, a file, or the system's keyring."""
 
 from __future__ import annotations
 
+import argparse
 import secrets
 import sys
 from pathlib import Path
@@ -39,6 +40,25 @@ def obtain(*, file: Path | None, keyring: bool, home: Path, new: bool) -> Secret
     if new and first != Secret.prompt("The same again: "):
         raise UsageError("the two entries differ")
     return first
+
+
+def account_password(args: argparse.Namespace) -> Secret | None:
+    """Return the password of a SIP account, None where its server asks for none.
+
+    Raises:
+        UsageError: nobody can be asked.
+        LocalError: the file does not give it.
+    """
+    if args.password_file is not None:
+        return Secret.from_file(args.password_file)
+    if args.no_password:
+        return None
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "there is no terminal to ask for the account's password; use --password-file FILE, or "
+            "--no-password where its server asks for none"
+        )
+    return Secret.prompt(f"Password of {args.account}: ")
 
 
 def _from_keyring(name: str, *, new: bool) -> Secret:

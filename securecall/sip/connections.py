@@ -27,6 +27,7 @@ from securecall.transport.tls import (
 
 if TYPE_CHECKING:
     from securecall.transport.resolver import Resolver
+    from securecall.transport.srv import Target
     from securecall.transport.websocket import WebSocketConnection
 
 CLOSE_SECONDS: Final = 2.0
@@ -59,6 +60,29 @@ class SipServer:
     port: int
     name: str
     path: str = ""
+
+    @property
+    def named_port(self) -> int:
+        """The port to look up `host` with; 0 to ask DNS for that, too."""
+        return self.port or (_WEBSOCKET_PORT if self.path else 0)
+
+
+async def connect_to(target: Target, server: SipServer, context: NameProvingContext) -> Connection:
+    """Connect to one place where the server is said to be; it has to prove the server's name.
+
+    Raises:
+        ConnectFailed: nobody answers there, or does not speak what we do.
+        CertificateError: it does not prove the name.
+        ProtocolError, Unsupported: there can be no WebSocket.
+    """
+    where = target.host, target.port
+    if server.path:
+        from securecall.transport.websocket import connect_websocket
+
+        return await connect_websocket(
+            *where, server_name=server.name, context=context, path=server.path
+        )
+    return await connect(*where, server_name=server.name, context=context)
 
 
 class Flow:
@@ -216,24 +240,11 @@ class Connections:
     async def _connect(self, server: SipServer, context: NameProvingContext) -> Connection:
         # imports that direct calls do without
         from securecall.transport.resolver import Resolver, failing_over
-        from securecall.transport.srv import Target
 
         if self._resolver is None:
             self._resolver = Resolver()
-        port = server.port or (_WEBSOCKET_PORT if server.path else 0)
-        targets = await self._resolver.sip_targets(server.host, port=port)
-
-        async def connected(target: Target) -> Connection:
-            where = target.host, target.port
-            if server.path:
-                from securecall.transport.websocket import connect_websocket
-
-                return await connect_websocket(
-                    *where, server_name=server.name, context=context, path=server.path
-                )
-            return await connect(*where, server_name=server.name, context=context)
-
-        return await failing_over(targets, connected)
+        targets = await self._resolver.sip_targets(server.host, port=server.named_port)
+        return await failing_over(targets, lambda t: connect_to(t, server, context))
 
     async def keep_alive(self, flow: Flow, *, seconds: int, answered: bool) -> None:
         """Be heard by the server, and find out when it is gone (RFC 5626 4.4.1); until cancelled.

@@ -37,6 +37,7 @@ from securecall.transport.srv import (
     MOST_RECORDS,
     MOST_SERVERS,
     TLS_PORT,
+    Lookup,
     Naptr,
     Service,
     Srv,
@@ -57,10 +58,15 @@ MOST_KNOWN_SECONDS: Final = 3600.0  # whatever their time to live says
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Answers = TypeVar("Answers", bound=Sequence[object])
 
 
 class Resolver:
-    """Looks up SIP servers; keeps answers as long as they say, for an hour at most."""
+    """Looks up SIP servers; keeps answers as long as they say, for an hour at most.
+
+    Attributes:
+        watcher: Told of every question and its answer, kept ones among them; None for nobody.
+    """
 
     def __init__(
         self,
@@ -74,6 +80,7 @@ class Resolver:
             nameservers: IP address and port of those to ask in place of the system's.
             timeout: Seconds for one question; each server gets a third of it before the next.
         """
+        self.watcher: Callable[[Lookup], None] | None = None
         self._nameservers = nameservers
         self._timeout = timeout
         self._known: dict[tuple[str, str], tuple[float, tuple[dns.rdata.Rdata, ...]]] = {}
@@ -167,7 +174,7 @@ class Resolver:
 
     async def _addresses(self, host: str) -> tuple[str, ...]:
         if self._nameservers is None or host == "localhost":
-            found = await self._from_system(host)
+            found = await self._watched(host, "address", self._from_system(host))
         else:
             answers = await asyncio.gather(
                 _or_failure(self._ask(host, "AAAA")), _or_failure(self._ask(host, "A"))
@@ -180,6 +187,17 @@ class Resolver:
         if not found:
             raise NameNotFound(f"{host} has no IP address in DNS; check the spelling of the name")
         return alternate_families(found)
+
+    async def _watched(self, name: str, kind: str, work: Awaitable[Answers]) -> Answers:
+        try:
+            answers = await work
+        except ConnectFailed as e:
+            if self.watcher is not None:
+                self.watcher(Lookup(name, kind, failure=str(e)))
+            raise
+        if self.watcher is not None:
+            self.watcher(Lookup(name, kind, tuple(str(answer) for answer in answers)))
+        return answers
 
     async def _from_system(self, host: str) -> list[str]:
         loop = asyncio.get_running_loop()
@@ -229,6 +247,9 @@ class Resolver:
             NameNotFound: there is no such name.
             ConnectFailed: no name server gives a usable answer.
         """
+        return await self._watched(name, kind, self._known_or_asked(name, kind))
+
+    async def _known_or_asked(self, name: str, kind: str) -> tuple[dns.rdata.Rdata, ...]:
         now = time.monotonic()
         until, records = self._known.pop((name, kind), (0.0, ()))
         if until <= now:

@@ -14,6 +14,7 @@ from typing import Final
 
 from securecall.errors import CertificateError, NameNotFound
 
+WRONG_NAME: Final = 62  # X509_V_ERR_HOSTNAME_MISMATCH, though it is not OpenSSL that finds it
 _HOST: Final = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
 _SHOWN: Final = 4  # names of a certificate, in a message
 _SHOWN_CHARACTERS: Final = 64

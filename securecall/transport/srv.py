@@ -85,6 +85,23 @@ class Naptr:
 
 
 @dataclass(frozen=True, slots=True)
+class Lookup:
+    """One question to DNS, and what came of it.
+
+    Attributes:
+        name: What was asked for.
+        kind: "NAPTR", "SRV", "A", "AAAA", or "address" where the system was asked for addresses.
+        answers: The records as text; none where there are none.
+        failure: In words, "" where an answer came.
+    """
+
+    name: str
+    kind: str
+    answers: tuple[str, ...] = ()
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """Where SRV records are looked for, and what they are then for."""
 

@@ -35,6 +35,7 @@ from securecall.errors import (
 from securecall.transport.dtls_certificate import DtlsCertificate
 from securecall.transport.origin import origin_of
 from securecall.transport.server_identity import (
+    WRONG_NAME,
     canonical_host,
     explain_chain,
     explain_name,
@@ -181,6 +182,7 @@ class TlsConnection:
         direct: We asked for a direct connection, or listen for such.
         remote: "ip:port" of the other end.
         transport: e.g. "TLSv1.3 TLS_AES_256_GCM_SHA384".
+        group: The key exchange, e.g. "X25519"; "" before Python 3.15, which cannot tell.
     """
 
     def __init__(
@@ -196,8 +198,9 @@ class TlsConnection:
         self.direct = direct
         self.remote = _endpoint(writer.get_extra_info("peername"))
         cipher: tuple[str, str, int] = writer.get_extra_info("cipher")
-        version: str = writer.get_extra_info("ssl_object").version()
-        self.transport = f"{version} {cipher[0]}"
+        tls = writer.get_extra_info("ssl_object")
+        self.transport = f"{tls.version()} {cipher[0]}"
+        self.group: str = getattr(tls, "group", str)() or ""
         self._reader = reader
         self._writer = writer
 
@@ -214,6 +217,11 @@ class TlsConnection:
         """
         if not self.verified_name or self.verified_name != canonical_host(name):
             raise CertificateError(f"the connection {self!r} is not one to {name[:80]!r}")
+
+    @property
+    def peer_certificate(self) -> bytes:
+        """What the other end showed, DER; b"" if it showed none."""
+        return self._writer.get_extra_info("ssl_object").getpeercert(binary_form=True) or b""
 
     async def receive(self) -> bytes:
         """Return the next bytes, b"" once the other end is gone; never raises for that."""
@@ -307,10 +315,11 @@ async def _open(
                 limit=_READ_BYTES,
             )
     except _NotProved as e:
-        raise _refused(where, server_name or "", *explain_name(str(e.args[0]))) from e
+        fault = explain_name(str(e.args[0]))
+        raise _refused(where, server_name or "", WRONG_NAME, *fault) from e
     except ssl.SSLCertVerificationError as e:
         fault = explain_chain(e.verify_code, e.verify_message)
-        raise _refused(where, server_name or "", *fault) from e
+        raise _refused(where, server_name or "", e.verify_code, *fault) from e
     except ssl.SSLError as e:
         raise ConnectFailed(f"{where} {_NO_TLS.get(e.reason, _OTHER_TLS)} ({e.reason})") from e
     except (TimeoutError, ConnectionAbortedError) as e:  # the latter is asyncio's, in the handshake
@@ -337,10 +346,13 @@ _NO_TLS: Final = {
 }
 
 
-def _refused(where: str, name: str, fault: str, remedy: str) -> CertificateError:
+def _refused(where: str, name: str, code: int, fault: str, remedy: str) -> CertificateError:
     return CertificateError(
         f"the certificate shown by {where} does not prove the name {name!r}: {fault}. {remedy}. "
-        "Do not go on if it worked before: somebody may stand in between."
+        "Do not go on if it worked before: somebody may stand in between.",
+        code=code,
+        fault=fault,
+        remedy=remedy,
     )
 
 

@@ -12,7 +12,7 @@ from collections import Counter
 from tests.architecture.installed import base_distributions, size_of
 from tests.architecture.modules import Module, modules
 
-NOT_CORE = {"cli", "ehr", "pjsua", "testing", "transparency"}
+NOT_CORE = {"cli", "doctor", "ehr", "pjsua", "testing", "transparency"}
 _IMPORT = """
 import json, time
 t, c = time.perf_counter(), time.process_time()

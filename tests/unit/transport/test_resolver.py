@@ -14,7 +14,7 @@ import pytest
 from securecall.errors import CertificateError, ConnectFailed, NameNotFound
 from securecall.transport import resolver as module
 from securecall.transport.resolver import Resolver, failing_over
-from securecall.transport.srv import MOST_SERVERS, Target
+from securecall.transport.srv import MOST_SERVERS, Lookup, Target
 from tests.dns_server import Answer, NameServer, serving
 
 FOUR = {("one.example", "A"): ["192.0.2.1"], ("two.example", "A"): ["192.0.2.2"]}
@@ -454,3 +454,37 @@ def test_a_single_failure_is_told_as_it_is_and_no_server_is_one():
     assert caught.value is failure
     with pytest.raises(ConnectFailed, match="no server"):
         asyncio.run(failing_over((), connect))
+
+
+def test_who_watches_learns_every_question_and_its_answer_kept_ones_too():
+    async def main():
+        table = {("_sips._tcp.a.example", "SRV"): ["1 0 5061 one.example."]} | FOUR
+        async with serving(table) as server:
+            resolver = Resolver(nameservers=[server.address])
+            seen: list[Lookup] = []
+            resolver.watcher = seen.append
+            for _ in range(2):
+                _ = await resolver.sip_targets("a.example")
+            with pytest.raises(NameNotFound):
+                _ = await resolver.sip_targets("nobody.example")
+            return seen
+
+    seen = asyncio.run(main())
+    srv = Lookup("_sips._tcp.a.example", "SRV", ("1 0 5061 one.example.",))
+    assert seen.count(srv) == 2
+    assert seen.count(Lookup("one.example", "A", ("192.0.2.1",))) == 2
+    failed = [(x.name, x.kind) for x in seen if "no host named" in x.failure]
+    assert ("_sips._tcp.nobody.example", "SRV") in failed
+    assert ("nobody.example", "A") in failed
+
+
+def test_who_watches_learns_what_the_system_says_of_a_host():
+    async def main():
+        resolver, seen = Resolver(), []
+        resolver.watcher = seen.append
+        _ = await resolver.sip_targets("localhost", port=1)
+        return seen
+
+    (seen,) = asyncio.run(main())
+    assert (seen.name, seen.kind, seen.failure) == ("localhost", "address", "")
+    assert {"127.0.0.1", "::1"} & set(seen.answers)

@@ -1,0 +1,1 @@
+"""What keeps an account from working, looked for step by step and told with its remedy."""

@@ -1,0 +1,73 @@
+"""What a server's certificate says: whose it is, who made it, and from when to when it holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+from securecall.errors import ProtocolError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerCertificate:
+    """The facts of one certificate; claims, unless the connection it came by was verified.
+
+    Attributes:
+        names: The entries of subjectAltName: kind ("URI", "DNS", "IP Address") and value.
+        subject: Whose it is, for people; "" if it does not say.
+        issuer: Whose signature it carries, for people.
+        since: Unix seconds.
+        until: Unix seconds.
+        sent: How many certificates the server sent, itself among them; 0 if not known.
+    """
+
+    names: tuple[tuple[str, str], ...]
+    subject: str
+    issuer: str
+    since: float
+    until: float
+    sent: int = 0
+
+
+def parse_certificate(der: bytes, *, sent: int = 0) -> ServerCertificate:
+    """Read a certificate; nothing of it is verified.
+
+    Args:
+        der: As it was sent.
+        sent: How many came with it.
+
+    Raises:
+        ProtocolError: it cannot be read.
+    """
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        return ServerCertificate(
+            names=_names(certificate),
+            subject=_in_words(certificate.subject),
+            issuer=_in_words(certificate.issuer),
+            since=certificate.not_valid_before_utc.timestamp(),
+            until=certificate.not_valid_after_utc.timestamp(),
+            sent=sent,
+        )
+    except ValueError as e:
+        raise ProtocolError("the certificate cannot be read", rule="RFC 5280 4.1") from e
+
+
+def _names(certificate: x509.Certificate) -> tuple[tuple[str, str], ...]:
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, ValueError):  # names that are not even text are no names
+        return ()
+    return (
+        *(("URI", uri) for uri in found.get_values_for_type(x509.UniformResourceIdentifier)),
+        *(("DNS", name) for name in found.get_values_for_type(x509.DNSName)),
+        *(("IP Address", str(ip)) for ip in found.get_values_for_type(x509.IPAddress)),
+    )
+
+
+def _in_words(name: x509.Name) -> str:
+    oids = (NameOID.ORGANIZATION_NAME, NameOID.COMMON_NAME)
+    parts = [str(a.value) for oid in oids for a in name.get_attributes_for_oid(oid)[:1]]
+    return ", ".join(dict.fromkeys(parts)) or name.rfc4514_string()
