@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from securecall.errors import ListenFailed as ListenFailed
     from securecall.errors import LocalError as LocalError
     from securecall.errors import LoginRefused as LoginRefused
+    from securecall.errors import MessageFailed as MessageFailed
     from securecall.errors import NameNotFound as NameNotFound
     from securecall.errors import NetworkError as NetworkError
     from securecall.errors import NoAnswer as NoAnswer
@@ -81,9 +82,9 @@ _HOMES = {
     "errors": (
         "Busy CallFailed Cancelled CertificateError ConnectFailed Declined DeviceError "
         "DowngradeError EndReason IdentityChanged IdentityMismatch Incompatible ListenFailed "
-        "LocalError LoginRefused NameNotFound NetworkError NoAnswer PeerVanished PolicyRefused "
-        "ProtocolError Reason RegistrationFailed SecurecallError SecurityError StoreCorrupt "
-        "TicketRefused Unreachable Unsupported UsageError WrongPassphrase"
+        "LocalError LoginRefused MessageFailed NameNotFound NetworkError NoAnswer PeerVanished "
+        "PolicyRefused ProtocolError Reason RegistrationFailed SecurecallError SecurityError "
+        "StoreCorrupt TicketRefused Unreachable Unsupported UsageError WrongPassphrase"
     ),
     "media.conference": "Conference Level",
     "media.devices": "Microphone Speaker",

@@ -112,7 +112,24 @@ class Calling:
             return self._by_key(address, place, policy)
         if direct is not None:
             raise UsageError("only an address that is a key is called directly")
-        return self._by_account(address, self._account_for(address, account), policy)
+        return self._by_account(address, self.account_for(address, account), policy)
+
+    def account_for(self, address: Address, wanted: Account | None) -> Account:
+        """The account to reach an address through: the wanted one, one near it, or the first.
+
+        Raises:
+            UsageError: there is none, or the wanted one is not signed in.
+        """
+        accounts = self._accounts()
+        if wanted is not None and wanted not in accounts:
+            raise UsageError("that account is not signed in here")
+        if not accounts or address.scheme is not Scheme.SIP:
+            raise UsageError(
+                f"nothing here can reach {address.short}: sign in to a SIP account first, or call "
+                "with a ticket"
+            )
+        near = (a for a in accounts if a.address.host == address.host)
+        return wanted or next(near, accounts[0])
 
     def answering(self, leg: IncomingLeg, account: Account, policy: Policy) -> CallContext:
         """Compose what a call that came in has to know."""
@@ -183,18 +200,6 @@ class Calling:
             towards=account.towards,
         )
         return Plan(context=context, route=Route(address), account=account)
-
-    def _account_for(self, address: Address, wanted: Account | None) -> Account:
-        accounts = self._accounts()
-        if wanted is not None and wanted not in accounts:
-            raise UsageError("that account is not signed in here")
-        if not accounts or address.scheme is not Scheme.SIP:
-            raise UsageError(
-                f"nothing here can reach {address.short}: sign in to a SIP account first, or call "
-                "with a ticket"
-            )
-        near = (a for a in accounts if a.address.host == address.host)
-        return wanted or next(near, accounts[0])
 
     def _context(
         self,

@@ -17,10 +17,10 @@ from securecall.calling import Calling, Plan, address_of
 from securecall.calls.call import Call
 from securecall.calls.incoming import IncomingCall as IncomingCall
 from securecall.calls.machine import State
-from securecall.calls.signaling import Ended, IncomingLeg, Leg, Signaling
+from securecall.calls.signaling import Ended, IncomingLeg, Leg, Route, Signaling
 from securecall.contacts import Contact, Contacts
-from securecall.errors import EndReason, SecurecallError, UsageError
-from securecall.events import CallMissed, Event, RegistrationChanged
+from securecall.errors import DowngradeError, EndReason, SecurecallError, UsageError
+from securecall.events import CallMissed, Event, PlaintextReceived, RegistrationChanged
 from securecall.keys.ticket import Ticket, build_ticket
 from securecall.media.description import Description
 from securecall.media.endpoints import AudioSource
@@ -270,6 +270,11 @@ class Client:
         self.contacts.own_address(account.address)
         self._accounts.append(account)
         account.signaling.on_incoming(self._on_leg_of(account))
+        if self.policy.danger_plaintext_messages and isinstance(account.signaling, SipSignaling):
+            tell, own = self._open.announcer.tell, account.address
+            account.signaling.danger_on_text(
+                lambda sender, text: tell(PlaintextReceived(own, sender, text))
+            )
 
     @property
     def accounts(self) -> tuple[Account, ...]:
@@ -345,6 +350,32 @@ class Client:
     def calls(self) -> tuple[Call, ...]:
         """Every call from its beginning to its end, ringing ones among them."""
         return tuple(self._open.announcer.calls)
+
+    async def danger_send_plaintext(
+        self, to: str | Address | Contact, text: str, *, account: Account | None = None
+    ) -> None:
+        """Send a text message of SIP, which every server on the way can read and change.
+
+        Args:
+            to: An address, or a contact never yet reached end-to-end encrypted.
+            text: At most 8 KiB.
+            account: Ours to send from; as for `call`.
+
+        Raises:
+            DowngradeError: this contact gets nothing less than end-to-end encryption.
+            MessageFailed, ConnectFailed, LoginRefused, CertificateError: it was not taken.
+            UsageError: nothing of ours can reach that address.
+        """
+        address = to.address if isinstance(to, Contact) else address_of(to)
+        if self.contacts.has_floor(address):
+            raise DowngradeError(
+                f"{address.short} was reached end-to-end encrypted before; a text that servers can "
+                "read is not sent there"
+            )
+        through = self._open.calling.account_for(address, account)
+        if not isinstance(through.signaling, SipSignaling):
+            raise UsageError("text messages of SIP go through a SIP account")
+        await through.signaling.danger_send_text(Route(address), text)
 
     # -- calls that come in -----------------------------------------------------------------------
 

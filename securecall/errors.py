@@ -50,6 +50,19 @@ class RegistrationFailed(NetworkError):
         self.status = status
 
 
+class MessageFailed(NetworkError):
+    """A text message was not taken by the server, or by whom it was for.
+
+    Attributes:
+        status: What was answered (a SIP status), 408 for nothing.
+    """
+
+    def __init__(self, message: str, *, status: int) -> None:
+        """Say what was answered."""
+        super().__init__(message)
+        self.status = status
+
+
 class NameNotFound(ConnectFailed):
     """The host name does not exist, or its owner offers no such service there."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from securecall.address import Address
@@ -95,6 +95,21 @@ class RegistrationChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class PlaintextReceived:
+    """A text message of SIP came: any server on the way could read it, and could have written it.
+
+    Attributes:
+        account: The address of ours it came to.
+        sender: A claim, by nothing proved.
+        text: As it came, without control characters.
+    """
+
+    account: Address
+    sender: Address
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class GuessesWarning:
     """Many handshakes towards one address failed late: someone may be guessing call words."""
 
@@ -110,6 +125,7 @@ Event = (
     | CallEnded
     | CallMissed
     | GuessesWarning
+    | PlaintextReceived
     | RegistrationChanged
     | SoundFailed
 )

@@ -192,6 +192,8 @@ class Policy:
             OPPORTUNISTIC *with identity evidence* for anyone else.
         require_pq: Refuse key agreement a later quantum computer could break.
         danger_plain_dtls: Accept DTLS-SRTP without proof of identity where `minimum` is None.
+        danger_plaintext_messages: Take text messages of SIP, which every server on the way can
+            read, change and invent.
         ring_seconds: How long a call may ring.
         connect_seconds: From answer to media, everything included.
         verifying_seconds: How long people may take to compare the words.
@@ -203,6 +205,7 @@ class Policy:
     minimum: SecurityLevel | None = None
     require_pq: bool = False
     danger_plain_dtls: bool = False
+    danger_plaintext_messages: bool = False
     ring_seconds: float = 60.0
     connect_seconds: float = 15.0
     verifying_seconds: float = 120.0

@@ -78,6 +78,10 @@ class Agent:
         self._ledger = Ledger()
         self._uas = UserAgentServer(self, self._ledger, self._out)
 
+    def take_texts(self) -> None:
+        """Take text messages that come by the account's server, and say so."""
+        self._uas.takes_texts = True
+
     @property
     def deadline(self) -> float | None:
         """The earliest of all deadlines."""
@@ -113,7 +117,7 @@ class Agent:
         session = Session(self, request, flow=flow, direct=direct, session_id=number, now=now)
         headers = request.headers
         headers.add("Contact", session.contact)
-        headers.add("Allow", ALLOW)
+        headers.add("Allow", self._allow)
         for name, value in (*SESSION_FIELDS, *session.timer.first_fields()):
             headers.add(name, value)
         headers.add("Content-Type", SDP)
@@ -310,7 +314,7 @@ class Agent:
             for route in theirs.all("record-route"):
                 headers.add("Record-Route", route)
         if status in (200, 405):
-            headers.add("Allow", ALLOW)
+            headers.add("Allow", self._allow)
         if status in (406, 415) and (more is None or "accept" not in more):
             headers.add("Accept", ACCEPT)
         for name, value in more.items() if more is not None else ():
@@ -426,6 +430,10 @@ class Agent:
             call_id=self.token() + self.token(),
             cseq=self._number() % 2**16,
         )
+
+    @property
+    def _allow(self) -> str:
+        return f"{ALLOW}, MESSAGE" if self._uas.takes_texts else ALLOW
 
     def _number(self) -> int:
         return int(self.token()[:8], 16)

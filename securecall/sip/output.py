@@ -54,6 +54,14 @@ class Replied:
 
 
 @dataclass(frozen=True, slots=True)
+class Texted:
+    """A text message came; who wrote it is a claim, and servers on the way could read it."""
+
+    request: Request
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """Nothing of this session is left."""
 
@@ -74,4 +82,4 @@ class Overran:
     flow: int
 
 
-Output = Send | Told | Rang | Replied | Finished | Dropped | Overran
+Output = Send | Told | Rang | Replied | Texted | Finished | Dropped | Overran

@@ -20,7 +20,7 @@ from securecall.calls.signaling import (
     SignalingPath,
     SignalSink,
 )
-from securecall.errors import EndReason, ProtocolError, UsageError
+from securecall.errors import EndReason, MessageFailed, ProtocolError, UsageError
 from securecall.media.description import Description
 from securecall.sip.agent import Agent
 from securecall.sip.connections import (
@@ -34,10 +34,21 @@ from securecall.sip.digest import Authenticator, Login
 from securecall.sip.grammar import NameAddr
 from securecall.sip.headers import Headers
 from securecall.sip.message import Request, Response, build_message
-from securecall.sip.output import Dropped, Finished, Output, Overran, Rang, Replied, Send, Told
+from securecall.sip.output import (
+    Dropped,
+    Finished,
+    Output,
+    Overran,
+    Rang,
+    Replied,
+    Send,
+    Texted,
+    Told,
+)
 from securecall.sip.registering import Registering, Watcher
 from securecall.sip.registration import Granted, Registration, RegistrationState
 from securecall.sip.session import Session
+from securecall.sip.text import build_text, text_fields
 from securecall.transport.tls import (
     NameProvingContext,
     PemPair,
@@ -52,6 +63,8 @@ if TYPE_CHECKING:
 DIRECT_URI: Final = "sip:key@direct.invalid"
 
 log = logging.getLogger(__name__)
+
+TextSink = Callable[[Address, str], None]
 
 
 class SipLeg:
@@ -159,6 +172,7 @@ class SipSignaling:
         self._registration_name = self._agent.name()
         self._keep_alive: asyncio.Task[None] | None = None
         self._sink: Callable[[IncomingLeg], None] | None = None
+        self._text_sink: TextSink | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -257,6 +271,44 @@ class SipSignaling:
             return await asked
         finally:
             _ = self._asked.pop(id(request), None)
+
+    # -- texts ------------------------------------------------------------------------------------
+
+    async def danger_send_text(self, route: Route, text: str) -> None:
+        """Send a text that every server on the way can read and change (RFC 3428).
+
+        Raises:
+            ConnectFailed: the server cannot be reached.
+            CertificateError: the server could not prove its name.
+            LoginRefused: it does not let us in.
+            MessageFailed: it did not take the text.
+            UsageError: the text is empty or too long, or there is no server.
+        """
+        body = build_text(text)
+        flow, target = await self._next_hop(route)
+        if flow.connection.direct:
+            raise UsageError("texts go through a server; there is none on a direct connection")
+        request, outputs = self._agent.ask(
+            "MESSAGE",
+            target=target,
+            from_uri=_uri(self._local),
+            flow=flow.number,
+            now=self._now(),
+            more=text_fields(),
+            body=body,
+        )
+        replied = await self._reply_to(request, outputs)
+        if replied.refused is not None:
+            raise replied.refused
+        if not 200 <= replied.status < 300:
+            raise MessageFailed(
+                f"the server did not take the text: {replied.status}", status=replied.status
+            )
+
+    def danger_on_text(self, sink: TextSink) -> None:
+        """Take texts that come by the account's server, and deliver them to `sink`."""
+        self._text_sink = sink
+        self._agent.take_texts()
 
     # -- the registration -------------------------------------------------------------------------
 
@@ -417,6 +469,8 @@ class SipSignaling:
                     asked.set_result(output)
             elif isinstance(output, Dropped):
                 log.info("dropped: %s", output.why)
+            elif isinstance(output, Texted):
+                self._texted(output)
             else:
                 self._tell(output)
         self._arm()
@@ -430,6 +484,14 @@ class SipSignaling:
             leg = self._legs.get(id(output.session))
             if leg is not None:
                 leg.deliver(output.signal)
+
+    def _texted(self, output: Texted) -> None:
+        if self._text_sink is None:
+            return
+        try:
+            self._text_sink(claimed_address(output.request.from_), output.text)
+        except Exception:  # one text's handler must not end the calls
+            log.exception("handling a text failed")
 
     def _rang(self, session: Session) -> None:
         flow = self._connections.flow(session.flow or 0)

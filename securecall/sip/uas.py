@@ -11,10 +11,11 @@ from securecall.sip.desk import Desk
 from securecall.sip.grammar import SipError
 from securecall.sip.headers import Headers
 from securecall.sip.ledger import Ledger, Server, ServerKey
-from securecall.sip.limits import MOST_CALLS, MOST_TRANSACTIONS, Quota
+from securecall.sip.limits import MOST_CALLS, MOST_TRANSACTIONS, SERVER, Quota
 from securecall.sip.message import Request
-from securecall.sip.output import Dropped, Output, Overran, Rang, Send
+from securecall.sip.output import Dropped, Output, Overran, Rang, Send, Texted
 from securecall.sip.session import Session
+from securecall.sip.text import read_text
 from securecall.sip.transaction import ServerTransaction, State
 
 # known, but not done here: 405 where an unknown method gets 501
@@ -26,7 +27,11 @@ _WITHIN: Final = frozenset({"BYE", "INFO", "PRACK", "UPDATE"})
 
 
 class UserAgentServer:
-    """Answers requests, begins calls, and hands a call what belongs to it."""
+    """Answers requests, begins calls, and hands a call what belongs to it.
+
+    Attributes:
+        takes_texts: Text messages that come by the account's server are taken.
+    """
 
     def __init__(self, desk: Desk, ledger: Ledger, out: list[Output]) -> None:
         """Write responses at the agent's desk, and everything else to `out`.
@@ -36,6 +41,7 @@ class UserAgentServer:
             ledger: What is open.
             out: Where outputs gather.
         """
+        self.takes_texts = False
         self._desk = desk
         self._ledger = ledger
         self._out = out
@@ -106,6 +112,10 @@ class UserAgentServer:
             raise SipError("no such call", rule="RFC 3261 12.2.2", status=481)
         elif method == "REFER":
             raise SipError("transfers are never followed", status=603)
+        elif method == "MESSAGE" and self.takes_texts and quota is SERVER:
+            text = read_text(request)
+            self._answer(server, 200, now)
+            self._out.append(Texted(request, text))
         else:
             raise SipError(f"{method} is not allowed", status=405)
 

@@ -24,8 +24,8 @@ async def lab(folder, **options):
 
 
 @asynccontextmanager
-async def person(name, server, folder, *, password=None, **options):
-    async with sc.open(folder / name, passphrase=PASSPHRASE, create=True) as client:
+async def person(name, server, folder, *, password=None, policy=None, **options):
+    async with sc.open(folder / name, passphrase=PASSPHRASE, create=True, policy=policy) as client:
         await client.sign_in(
             f"{name}@{server.domain}",
             password=sc.Secret(password or PASSWORDS[name]),
