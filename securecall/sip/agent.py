@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 from securecall.calls.signaling import Signal
 from securecall.errors import LoginRefused
 from securecall.media.description import Description
 from securecall.sip import transaction
+from securecall.sip.body import SDP
+from securecall.sip.capabilities import ACCEPT, ALLOW, SESSION_FIELDS
 from securecall.sip.digest import Authenticator
 from securecall.sip.grammar import SipError
 from securecall.sip.headers import Headers
@@ -25,9 +26,6 @@ from securecall.sip.output import Dropped, Finished, Output, Replied, Send, Told
 from securecall.sip.session import Session
 from securecall.sip.transaction import ClientTransaction, ServerTransaction, State
 from securecall.sip.uas import STRANGER, Quota, UserAgentServer
-
-ALLOW: Final = "INVITE, ACK, CANCEL, BYE, OPTIONS"
-_SDP: Final = "application/sdp"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -112,8 +110,9 @@ class Agent:
         headers = request.headers
         headers.add("Contact", session.contact)
         headers.add("Allow", ALLOW)
-        headers.add("Accept", _SDP)
-        headers.add("Content-Type", _SDP)
+        for name, value in (*SESSION_FIELDS, *session.timer.first_fields()):
+            headers.add(name, value)
+        headers.add("Content-Type", SDP)
         request.body = session.body(offer)
         self._ledger.add_session(session)
         session.invited(self.start(session, request, now))
@@ -294,8 +293,8 @@ class Agent:
                 headers.add("Record-Route", route)
         if status in (200, 405):
             headers.add("Allow", ALLOW)
-        if status in (406, 415):
-            headers.add("Accept", _SDP)
+        if status in (406, 415) and (more is None or "accept" not in more):
+            headers.add("Accept", ACCEPT)
         for name, value in more.items() if more is not None else ():
             headers.add(name, value)
         return Response(status, PHRASES.get(status, "Refused"), headers)
@@ -353,7 +352,7 @@ class Agent:
             request, client.flow, session, now, asked=client.asked, answered=client.answered + 1
         )
         if session is not None:
-            session.repeated(before, fresh)
+            session.restarted(before, fresh)
         return True
 
     def _unanswered(self, client: Client, now: float) -> None:

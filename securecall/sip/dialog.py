@@ -52,7 +52,7 @@ class Dialog:
             remote_tag=response.to.tag,
             local_cseq=request.cseq.number,
             remote_cseq=-1,
-            target=_target(response) or request.target,
+            target=target_of(response) or request.target,
             routes=tuple(_route(a.uri.text) for a in reversed(response.addresses("record-route"))),
         )
 
@@ -63,7 +63,7 @@ class Dialog:
         Raises:
             SipError: the INVITE names no usable Contact.
         """
-        target = _target(request)
+        target = target_of(request)
         if target is None:
             raise SipError("Contact is missing", rule="RFC 3261 8.1.1.8")
         return cls(
@@ -124,8 +124,16 @@ class Dialog:
         self.remote_cseq = request.cseq.number
 
     def refresh(self, message: Message) -> None:
-        """Take the Contact of a re-INVITE or its 2xx as the new target (12.2)."""
-        self.target = _target(message) or self.target
+        """Take the Contact of a re-INVITE or UPDATE that got its 2xx, or of that 2xx (12.2).
+
+        Raises:
+            SipError: there are several Contacts, or it is none of SIP.
+        """
+        self.target = target_of(message) or self.target
+
+    def count(self, number: int) -> None:
+        """Know that a request of ours with this number left by another way."""
+        self.local_cseq = max(self.local_cseq, number)
 
 
 def build_cancel(invite: Request) -> Request:
@@ -139,7 +147,24 @@ def build_cancel(invite: Request) -> Request:
     return Request("CANCEL", invite.target, headers)
 
 
-def _target(message: Message) -> str | None:
+def repeat_request(
+    request: Request, *, via: str, fields: tuple[tuple[str, str], ...] = ()
+) -> Request:
+    """Write a request of ours once more, with the next number and other fields (8.1.3.5)."""
+    headers = request.headers.copy()
+    headers.replace("Via", via)
+    headers.replace("CSeq", f"{request.cseq.number % _LARGEST_CSEQ + 1} {request.method}")
+    for name, value in fields:
+        headers.replace(name, value)
+    return Request(request.method, request.target, headers, request.body)
+
+
+def target_of(message: Message) -> str | None:
+    """Where a message's sender wants to be reached, None if it does not say.
+
+    Raises:
+        SipError: there are several Contacts, or it is none of SIP.
+    """
     contacts = message.contacts
     if not contacts:
         return None

@@ -35,6 +35,8 @@ _PARAMS = (
 _PARAM: Final = re.compile(
     rf"[ \t]*+;[ \t]*+({_TOKEN}++)(?:[ \t]*+=[ \t]*+([A-Za-z0-9\-.!%*_+`'~\[\]:/]++|{_QUOTED}))?+"
 )
+# Content-Type, Content-Disposition, Session-Expires: a word with parameters
+_VALUE: Final = re.compile(rf"[ \t]*+({_TOKEN}++(?:[ \t]*+/[ \t]*+{_TOKEN}++)?+)({_PARAMS})[ \t]*+")
 _COMMA: Final = re.compile(r"[ \t]*+(?:,[ \t]*+|$)")
 # a display name ends where "<" begins
 _NAME_ADDR: Final = re.compile(
@@ -68,12 +70,21 @@ class SipError(ProtocolError):
 
     Attributes:
         status: What a request that does so is answered with.
+        fields: What that answer says besides.
     """
 
-    def __init__(self, message: str, *, rule: str = "", status: int = 400) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        rule: str = "",
+        status: int = 400,
+        fields: tuple[tuple[str, str], ...] = (),
+    ) -> None:
         """Say what was wrong, and how a server answers it."""
         super().__init__(message, rule=rule)
         self.status = status
+        self.fields = fields
 
 
 class Uri(NamedTuple):
@@ -257,6 +268,24 @@ def parse_cseq(text: str) -> CSeq:
         if number <= _LARGEST_CSEQ:
             return _made(CSeq, (number, method))
     raise SipError(f"CSeq is malformed: {text[:60]!r}", rule="RFC 3261 20.16")
+
+
+def parse_value(text: str, what: str) -> tuple[str, dict[str, str]]:
+    """Read a word with parameters, such as a media type, in lower case; quotes are taken off.
+
+    Raises:
+        SipError: it is malformed, or a parameter stands twice.
+    """
+    found = _VALUE.fullmatch(text)
+    if found is None:
+        raise SipError(f"{what} is malformed: {text[:60]!r}", rule="RFC 3261 25.1")
+    params: dict[str, str] = {}
+    for name, value in parse_params(found[2]):
+        if name in params:
+            raise SipError(f"{what} says {name[:20]!r} twice", rule="RFC 3261 7.3.1")
+        text = value or ""
+        params[name] = re.sub(r"\\(.)", r"\1", text[1:-1]) if text[:1] == '"' else text
+    return "".join(found[1].split()).lower(), params
 
 
 def split_tokens(text: str, what: str) -> list[str]:

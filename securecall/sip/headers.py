@@ -15,10 +15,10 @@ _COMPACT: Final = {
 }  # fmt: skip
 _KNOWN: Final = (
     *_COMPACT.values(), "Accept", "Allow", "Authorization", "Content-Disposition", "CSeq", "Date",
-    "Expires", "Max-Forwards", "MIME-Version", "Min-Expires", "Min-SE", "P-Asserted-Identity",
-    "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Require", "RAck", "Reason", "Record-Route",
-    "Replaces", "Require", "Retry-After", "Route", "RSeq", "Server", "Unsupported", "User-Agent",
-    "Warning", "WWW-Authenticate",
+    "Expires", "Info-Package", "Max-Forwards", "MIME-Version", "Min-Expires", "Min-SE",
+    "P-Asserted-Identity", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Require", "RAck",
+    "Reason", "Record-Route", "Recv-Info", "Replaces", "Require", "Retry-After", "Route", "RSeq",
+    "Server", "Unsupported", "User-Agent", "Warning", "WWW-Authenticate",
 )  # fmt: skip
 # every usual spelling -> (key, name); anything else goes the slow way
 _NAMES: Final = {

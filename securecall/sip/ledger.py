@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from securecall.sip.deadlines import Deadlines
+from securecall.sip.host import SessionState
 from securecall.sip.message import Request
-from securecall.sip.session import Session, SessionState
+from securecall.sip.session import Session
 from securecall.sip.transaction import ClientTransaction, ServerTransaction, State
 
 # connection, branch, sent-by, method (RFC 3261 17.2.3)
@@ -123,10 +124,8 @@ class Ledger:
     def session_of(self, request: Request, flow: int) -> Session | None:
         """The call whose dialog a request names; ours is the tag that finds it, we drew it."""
         session = self._by_tag.get(request.to.tag)
-        if session is None or session.dialog is None:
-            return None
-        dialog = session.dialog
-        if dialog.remote_tag != request.from_.tag or dialog.call_id != request.call_id:
+        dialog = None if session is None else session.dialog_of(request.from_.tag)
+        if session is None or dialog is None or dialog.call_id != request.call_id:
             return None
         return session if session.flow == flow or not session.direct else None
 

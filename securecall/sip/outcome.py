@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from securecall.errors import EndReason
+from securecall.sip.grammar import SipError, parse_value
 from securecall.sip.message import Request
 
 PHRASES: Final = {
     100: "Trying", 180: "Ringing", 183: "Session Progress", 200: "OK", 400: "Bad Request",
     405: "Method Not Allowed", 406: "Not Acceptable", 408: "Request Timeout",
+    413: "Request Entity Too Large",
     415: "Unsupported Media Type", 416: "Unsupported URI Scheme", 420: "Bad Extension",
+    422: "Session Interval Too Small", 469: "Bad Info Package",
     480: "Temporarily Unavailable", 481: "Call/Transaction Does Not Exist", 482: "Loop Detected",
     486: "Busy Here", 487: "Request Terminated", 488: "Not Acceptable Here",
     491: "Request Pending", 500: "Server Internal Error", 501: "Not Implemented",
-    503: "Service Unavailable", 505: "Version Not Supported", 513: "Message Too Large",
-    603: "Decline",
+    503: "Service Unavailable", 504: "Server Time-out", 505: "Version Not Supported",
+    513: "Message Too Large", 603: "Decline",
 }  # fmt: skip
 
 # What an incoming call is refused with. Nothing here tells the peer which check failed.
@@ -40,6 +44,7 @@ _REASONS: Final = {
     406: EndReason.INCOMPATIBLE,
     408: EndReason.NO_ANSWER,
     410: EndReason.NOT_FOUND,
+    413: EndReason.PROTOCOL,
     415: EndReason.INCOMPATIBLE,
     416: EndReason.NOT_FOUND,
     420: EndReason.INCOMPATIBLE,
@@ -60,6 +65,10 @@ _REASONS: Final = {
 }
 
 
+_STATUS: Final = re.compile(r"[1-6][0-9]{2}")
+_ELEMENT: Final = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*+")++')
+
+
 def reason_of(status: int) -> EndReason:
     """What a failure status means to the person who called; unknown ones by their class."""
     known = _REASONS.get(status)
@@ -71,9 +80,18 @@ def reason_of(status: int) -> EndReason:
 
 
 def cause_of(request: Request) -> int:
-    """The status a request gives as its reason, 0 where it names none (RFC 3326)."""
-    for part in (request.headers.first("reason") or "").lower().split(";"):
-        name, _, value = part.strip().partition("=")
-        if name.strip() == "cause" and value.strip().isascii() and value.strip().isdigit():
-            return int(value.strip()[:3])
+    """The SIP status a request gives as its reason, 0 where it names none (RFC 3326)."""
+    for text in request.headers.all("reason")[:4]:
+        for protocol, params in _reasons(text[:512]):
+            cause = params.get("cause", "")
+            if protocol == "sip" and _STATUS.fullmatch(cause):
+                return int(cause)
     return 0
+
+
+def _reasons(text: str) -> list[tuple[str, dict[str, str]]]:
+    """Each reason of one field; a comma may also stand inside quotes. Malformed ones are none."""
+    try:
+        return [parse_value(part, "Reason") for part in _ELEMENT.findall(text) if part.strip()]
+    except SipError:
+        return []

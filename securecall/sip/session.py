@@ -1,9 +1,10 @@
-"""One call over SIP: an INVITE, its dialogs, and what ends it (RFC 3261 9, 13, 14, 15)."""
+"""One call over SIP: an INVITE, its dialogs, and what ends it (RFC 3261 9, 13, 14, 15).
+
+The session holds the state and speaks to peer and call model; its parts know the rules: `Calling`
+and `Called` how a call begins, `Changes` what happens in its middle.
+"""
 
 from __future__ import annotations
-
-import enum
-from typing import Final, Protocol
 
 from securecall.calls.signaling import (
     Answered,
@@ -14,70 +15,28 @@ from securecall.calls.signaling import (
     Signal,
     TransferRequested,
 )
-from securecall.errors import EndReason, ProtocolError
+from securecall.errors import EndReason
 from securecall.media.description import Description
-from securecall.sip.dialog import Dialog, build_cancel
+from securecall.sip.acceptance import Acceptance
+from securecall.sip.body import SDP
+from securecall.sip.called import Called
+from securecall.sip.calling import Calling
+from securecall.sip.capabilities import SESSION_FIELDS
+from securecall.sip.changes import Changes
+from securecall.sip.descriptions import Descriptions
+from securecall.sip.desk import Desk
+from securecall.sip.dialog import Dialog
 from securecall.sip.grammar import SipError
 from securecall.sip.headers import Headers
-from securecall.sip.message import Request, Response
-from securecall.sip.outcome import REFUSALS, cause_of, reason_of
-from securecall.sip.sdp import build_description, parse_description
-from securecall.sip.transaction import NOBODY_ANSWERED, T1, ClientTransaction, ServerTransaction
-
-RINGING_SECONDS: Final = 180.0  # an outgoing call nobody answers ends
-ALERTING_SECONDS: Final = 200.0  # an incoming one, whose caller should have given up before
-MOST_FORKS: Final = 16
-_T2: Final = 4.0
-
-
-class SessionState(enum.Enum):
-    """Where a call stands."""
-
-    INVITING = "inviting"  # we called
-    CANCELLING = "cancelling"  # we called and gave up
-    ALERTING = "alerting"  # we are called
-    ANSWERED = "answered"  # we sent 2xx and wait for its ACK
-    CONFIRMED = "confirmed"
-    CLOSING = "closing"  # our BYE is on its way
-    OVER = "over"
-
-
-class Desk(Protocol):
-    """What a session asks of the agent that holds it."""
-
-    def token(self) -> str:
-        """A fresh unguessable token."""
-        ...
-
-    def via(self) -> str:
-        """A Via with a fresh branch."""
-        ...
-
-    def start(self, session: Session, request: Request, now: float) -> ClientTransaction:
-        """Send a request; its responses come back to `Session.receive_response`."""
-        ...
-
-    def respond(self, server: ServerTransaction, response: Response, now: float) -> None:
-        """Answer a request."""
-        ...
-
-    def send(self, session: Session, message: Request) -> None:
-        """Send an ACK, which has no transaction."""
-        ...
-
-    def signal(self, session: Session, signal: Signal) -> None:
-        """Tell the call model."""
-        ...
-
-    def reply(
-        self, request: Request, status: int, *, tag: str = "", more: Headers | None = None
-    ) -> Response:
-        """Write a response."""
-        ...
+from securecall.sip.host import Fields, Handler, SessionState
+from securecall.sip.message import Message, Request, Response
+from securecall.sip.outcome import REFUSALS, cause_of
+from securecall.sip.session_timer import SessionTimer, Terms
+from securecall.sip.transaction import ClientTransaction, ServerTransaction, State
 
 
 class Session:
-    """One call; made and driven by `agent.Agent`, used by one leg.
+    """One call; made and driven by `agent.Agent`, used by one leg. Satisfies `host.Host`.
 
     Attributes:
         invite: The INVITE that began it.
@@ -85,10 +44,10 @@ class Session:
         flow: The connection it lives on; None while that is being replaced.
         direct: It lives and dies with that connection.
         state: Where it stands.
-        deadline: When `expire` is due, None for never.
         offer: The first offer of an incoming call, None for an offerless one.
         dialog: Once it exists for certain.
         hops: Hosts named in Via and Record-Route besides the next hop.
+        descriptions, acceptance, timer: What its parts share.
     """
 
     def __init__(
@@ -103,7 +62,11 @@ class Session:
         session_id: int = 1,
         now: float,
     ) -> None:
-        """Begin a call: outgoing without `server`, incoming with it."""
+        """Begin a call: outgoing without `server`, incoming with it.
+
+        Raises:
+            SipError: an incoming INVITE is refused.
+        """
         self.invite = invite
         self.outgoing = server is None
         self.flow: int | None = flow
@@ -114,23 +77,24 @@ class Session:
         self.local_tag = invite.from_.tag if server is None else desk.token()
         self.contact = f"<sip:{desk.token()}@{desk.token()}.invalid;transport=tls>"
         self.state = SessionState.INVITING if server is None else SessionState.ALERTING
-        lasts = RINGING_SECONDS if server is None else ALERTING_SECONDS
-        self.deadline: float | None = now + lasts
+        self.descriptions = Descriptions(session_id)
+        self.acceptance = Acceptance()
+        self.timer = SessionTimer()
         self._desk = desk
-        self._server = server
-        self._client: ClientTransaction | None = None
-        self._reinvite: ClientTransaction | None = None  # ours
-        self._reinvited: ServerTransaction | None = None  # theirs
-        self._session_id = session_id
-        self._version = 0
+        self._changes = Changes(self)
+        self._calling: Calling | None = None
+        self._called: Called | None = None
+        # The one place that remembers our transactions, besides `Calling.client`.
+        self._asked: dict[ClientTransaction, Handler] = {}
         self._ended = False  # the call model heard or said it
-        self._acks: dict[str, Request] = {}  # of each fork's 2xx, by remote tag
-        self._answer: Response | None = None  # our 2xx, repeated until its ACK
-        self._repeat_after = T1
-        self._give_up = 0.0
-        self._answer_due = False  # the ACK carries the answer to our offer
-        self._bye_waits = False
-        self._cancel_sent = False
+        self._bye_waits: str | None = None  # the cause of a BYE that waits for an ACK
+        if server is None:
+            self._calling = Calling(self, now=now)
+        else:
+            self.dialog = Dialog.of_callee(invite, tag=self.local_tag)
+            self.hops = invite.hops
+            self._changes.learn(invite)
+            self._called = Called(self, server, offer, self.timer.terms(invite), now=now)
 
     def __repr__(self) -> str:
         way = "outgoing" if self.outgoing else "incoming"
@@ -141,14 +105,49 @@ class Session:
         """Nothing is left to send or to wait for."""
         return self.state is SessionState.OVER
 
+    @property
+    def deadline(self) -> float | None:
+        """When `expire` is due, None for never."""
+        if self.idle:
+            return None
+        times = (
+            self._calling.deadline if self._calling is not None else None,
+            self._called.deadline if self._called is not None else None,
+            self.acceptance.deadline,
+            self._changes.deadline,
+        )
+        return min((time for time in times if time is not None), default=None)
+
     def invited(self, client: ClientTransaction) -> None:
         """Take the transaction that carries our INVITE."""
-        self._client = client
+        if self._calling is not None:
+            self._calling.client = client
+            self._asked[client] = self._calling.receive
 
     def body(self, description: Description) -> bytes:
-        """Write a description as the next version of ours."""
-        self._version += 1
-        return build_description(description, session_id=self._session_id, version=self._version)
+        """Write our first offer."""
+        body = self.descriptions.write(description)
+        self.descriptions.keep(description, body, offer=True)
+        return body
+
+    def dialog_of(self, tag: str) -> Dialog | None:
+        """The dialog with the peer that goes by this tag, early ones among them."""
+        if self.dialog is not None:
+            return self.dialog if self.dialog.remote_tag == tag else None
+        return self._calling.dialog_of(tag) if self._calling is not None else None
+
+    def restarted(self, old: ClientTransaction, new: ClientTransaction) -> None:
+        """A request of ours was sent again by a new transaction, for instance with credentials."""
+        handler = self._asked.pop(old, None)
+        if handler is not None:
+            self._asked[new] = handler
+        if self._calling is not None and self._calling.client is old:
+            self._calling.restarted(new)
+            return
+        dialogs = self._calling.dialogs() if self._calling is not None else []
+        for dialog in (*dialogs, *((self.dialog,) if self.dialog is not None else ())):
+            if dialog.remote_tag == new.request.to.tag:
+                dialog.count(new.request.cseq.number)
 
     # -- what the call model says -----------------------------------------------------------------
 
@@ -164,358 +163,264 @@ class Session:
             self._ended = True
             self._end(signal, now=now)
         elif isinstance(signal, Ringing):
-            if self.state is SessionState.ALERTING and self._server is not None:
-                more = Headers((("Contact", self.contact),))
-                ringing = self._reply(self._server.request, 180, more=more)
-                self._desk.respond(self._server, ringing, now)
+            if self.state is SessionState.ALERTING and self._called is not None:
+                self._called.ring(now=now)
         elif isinstance(signal, (Answered, Offered)):
             self._describe(signal, now=now)
-        elif isinstance(signal, Refused) and self._reinvited is not None:
-            refused, self._reinvited = self._reinvited, None
-            status = signal.status if 400 <= signal.status <= 699 else 488
-            self._desk.respond(refused, self._reply(refused.request, status), now)
+        elif isinstance(signal, Refused):
+            self._changes.refused(signal.status, now=now)
 
     def _describe(self, signal: Answered | Offered, *, now: float) -> None:
-        if self.state is SessionState.ALERTING and self._server is not None:
-            if isinstance(signal, Offered) is not (self.offer is None):
-                return
-            self._answer_due = self.offer is None
-            self._accept(self._server, signal.description, now=now)
-            self.state = SessionState.ANSWERED
-        elif isinstance(signal, Answered) and self._reinvited is not None:
-            reinvited, self._reinvited = self._reinvited, None
-            self._accept(reinvited, signal.description, now=now)
-        elif isinstance(signal, Offered) and self.state is SessionState.CONFIRMED:
-            self._offer_again(signal.description, now=now)
-
-    def _accept(self, server: ServerTransaction, description: Description, *, now: float) -> None:
-        more = Headers((("Contact", self.contact), ("Content-Type", "application/sdp")))
-        answer = self._reply(server.request, 200, more=more)
-        answer.body = self.body(description)
-        self._answer = answer
-        self._server = server
-        self._repeat_after = T1
-        self._give_up = now + NOBODY_ANSWERED
-        self.deadline = now + T1
-        self._desk.respond(server, answer, now)
-
-    def _offer_again(self, description: Description, *, now: float) -> None:
-        if self.dialog is None or self._reinvite is not None or self._reinvited is not None:
-            self._desk.signal(self, Refused(491))  # RFC 3261 14.1
+        if self.state is SessionState.ALERTING and self._called is not None:
+            if isinstance(signal, Offered) is (self.offer is None):
+                self._called.accept(signal.description, now=now)
+        elif self.state is not SessionState.CONFIRMED:
             return
-        more = Headers((("Contact", self.contact), ("Content-Type", "application/sdp")))
-        request = self.dialog.request("INVITE", via=self._desk.via(), more=more)
-        request.body = self.body(description)
-        self._reinvite = self._desk.start(self, request, now)
+        elif isinstance(signal, Answered):
+            self._changes.answered(signal.description, now=now)
+        else:
+            self._changes.offer(signal.description, now=now)
 
     def _end(self, end: Ended, *, now: float) -> None:
-        if self.state is SessionState.INVITING:
-            self._cancel(now=now)
-        elif self.state is SessionState.ALERTING:
-            self._refuse(REFUSALS[end.reason], now=now)
-        elif self.state is SessionState.ANSWERED:
-            self._bye_waits = True  # not before the ACK (RFC 3261 15)
+        if self.state is SessionState.INVITING and self._calling is not None:
+            self._calling.cancel(now=now)
+        elif self.state is SessionState.ALERTING and self._called is not None:
+            self._called.refuse(REFUSALS[end.reason], now=now)
+        # the same for every failed check
+        refused = end.reason in (EndReason.SECURITY, EndReason.INCOMPATIBLE)
+        cause = "SIP;cause=488" if refused else ""
+        if self.state is SessionState.ANSWERED:
+            self._bye_waits = cause  # not before the ACK (RFC 3261 15)
         elif self.state is SessionState.CONFIRMED:
-            self._bye(now=now, reason=end.reason)
-
-    def _cancel(self, *, now: float) -> None:
-        self.state = SessionState.CANCELLING
-        if self._client is None or self._client.deadline is None:
-            self.deadline = now + NOBODY_ANSWERED
-        else:
-            self.deadline = self._client.deadline
-        if self._client is not None and self._client.provisional:
-            self._send_cancel(now=now)
-
-    def _send_cancel(self, *, now: float) -> None:
-        self._cancel_sent = True
-        self.deadline = now + NOBODY_ANSWERED  # RFC 3261 9.1: wait no longer for the 487
-        _ = self._desk.start(self, build_cancel(self.invite), now)
-
-    def _refuse(self, status: int, *, now: float) -> None:
-        if self._server is not None and not self._server.answered:
-            self._desk.respond(self._server, self._reply(self._server.request, status), now)
-        self._over()
-
-    def _bye(self, *, now: float, reason: EndReason = EndReason.HUNG_UP) -> None:
-        if self.dialog is None:
-            self._over()
-            return
-        self.state = SessionState.CLOSING
-        self.deadline = None  # timer F of the BYE
-        if self._reinvited is not None and not self._reinvited.answered:
-            self._desk.respond(self._reinvited, self._reply(self._reinvited.request, 487), now)
-        more = Headers()
-        if reason in (EndReason.SECURITY, EndReason.INCOMPATIBLE):
-            more.add("Reason", "SIP;cause=488")  # the same for every failed check
-        request = self.dialog.request("BYE", via=self._desk.via(), more=more)
-        _ = self._desk.start(self, request, now)
+            self.hang_up(now=now, cause=cause)
 
     # -- responses to what we sent ----------------------------------------------------------------
 
     def may_repeat(self, client: ClientTransaction) -> bool:
         """Whether a challenged request of ours is still worth sending again."""
-        return client is not self._client or self.state is SessionState.INVITING
-
-    def repeated(self, before: ClientTransaction, after: ClientTransaction) -> None:
-        """A request of ours was challenged and sent again with credentials."""
-        if before is self._client:
-            self._client = after
-            self.invite = after.request
-        elif before is self._reinvite:
-            self._reinvite = after
+        first = self._calling.client if self._calling is not None else None
+        return client is not first or self.state is SessionState.INVITING
 
     def receive_response(
         self, client: ClientTransaction, response: Response | None, *, now: float
     ) -> None:
         """Take a response, or None for nobody answered."""
-        method = client.request.method
-        if method == "BYE":
-            if response is None or response.status >= 200:
-                self._over()
-        elif method == "INVITE" and client is self._client:
-            self._invite_response(response, now=now)
-        elif method == "INVITE":
-            self._reinvite_response(client, response, now=now)
+        handler = self._asked.get(client)
+        if handler is not None:
+            handler(client, response, now)
 
-    def _invite_response(self, response: Response | None, *, now: float) -> None:
-        if response is None:
-            self._failed(Ended(EndReason.UNREACHABLE, 408))
-        elif response.status < 200:
-            self._provisional(response, now=now)
-        elif response.status < 300:
-            self._success(response, now=now)
-        else:
-            if 300 <= response.status < 400 and not self._ended:
-                for contact in response.contacts[:1]:
-                    self._desk.signal(self, TransferRequested(contact.uri.text))
-            reason = reason_of(response.status)
-            self._failed(Ended(reason, response.status, response.reason[:80]))
-
-    def _provisional(self, response: Response, *, now: float) -> None:
-        if self.state is SessionState.CANCELLING:
-            if self._client is not None and self._client.provisional and not self._cancel_sent:
-                self._send_cancel(now=now)
-            return
-        if self.state is not SessionState.INVITING:
-            return
-        if response.status == 180:
-            self._desk.signal(self, Ringing())
-        description = _description(response, lenient=True)
-        if description is not None:
-            self._desk.signal(self, Answered(description, final=False))
-
-    def _success(self, response: Response, *, now: float) -> None:
-        tag = response.to.tag
-        known = self._acks.get(tag)
-        if known is not None:
-            self._desk.send(self, known)  # its ACK was lost (13.2.2.4)
-            return
-        if len(self._acks) >= MOST_FORKS:
-            return
-        dialog = Dialog.of_caller(self.invite, response)
-        ack = dialog.request("ACK", via=self._desk.via(), cseq=self.invite.cseq.number)
-        self._acks[tag] = ack
-        self._desk.send(self, ack)
-        if self.state is SessionState.INVITING:
-            self.dialog = dialog
-            self.hops = response.hops
-            self.state = SessionState.CONFIRMED
-            self.deadline = None
-            self._answered(response, now=now)
-        elif self.state is SessionState.CANCELLING:
-            # the answer crossed our CANCEL
-            self.dialog = dialog
-            self._bye(now=now)
-        else:
-            # another fork answered, too: the first one wins
-            bye = dialog.request("BYE", via=self._desk.via())
-            _ = self._desk.start(self, bye, now)
-
-    def _answered(self, response: Response, *, now: float) -> None:
-        try:
-            description = _description(response)
-        except ProtocolError as e:
-            self._break_off(str(e), now=now)
-            return
-        if description is None:
-            self._break_off("the answer has no description", now=now)
-            return
-        self._desk.signal(self, Answered(description))
-
-    def _break_off(self, why: str, *, now: float) -> None:
-        self._tell_end(Ended(EndReason.PROTOCOL, 0, why))
-        self._bye(now=now)
-
-    def _reinvite_response(
-        self, client: ClientTransaction, response: Response | None, *, now: float
+    def _bye_response(
+        self, _client: ClientTransaction, response: Response | None, _now: float
     ) -> None:
-        if self.dialog is None or (response is not None and response.status < 200):
-            return
-        if response is not None and response.status < 300:
-            number = client.request.cseq.number
-            self._desk.send(self, self.dialog.request("ACK", via=self._desk.via(), cseq=number))
-        if client is not self._reinvite or self.state is not SessionState.CONFIRMED:
-            return
-        self._reinvite = None
-        if response is None or response.status in (408, 481):  # RFC 3261 12.2.1.2
-            self._tell_end(Ended(EndReason.PEER_VANISHED, 408 if response is None else 481))
-            self._bye(now=now)
-        elif response.status < 300:
-            self.dialog.refresh(response)
-            self._answered(response, now=now)
-        else:
-            self._desk.signal(self, Refused(response.status))
+        if response is None or response.status >= 200:
+            self.over()
 
     # -- requests of the peer ---------------------------------------------------------------------
 
     def receive_request(self, server: ServerTransaction, *, now: float) -> None:
-        """Take a request within our dialog, already found to be in order."""
-        request = server.request
-        if request.method == "BYE":
+        """Take a request within a dialog of ours, already found to be in order.
+
+        Raises:
+            SipError: it is refused.
+        """
+        method = server.request.method
+        if method == "BYE":
             self._receive_bye(server, now=now)
-        elif request.method == "INVITE":
-            self._receive_reinvite(server, now=now)
-        elif request.method == "REFER":
-            target = request.headers.first("refer-to")
-            self._desk.respond(server, self._reply(request, 603), now)
-            if target is not None and not self._ended:
-                self._desk.signal(self, TransferRequested(target[:256]))
+        elif self.state is SessionState.CLOSING:
+            raise SipError("the call is over", rule="RFC 3261 15.1.1", status=481)
+        elif method == "PRACK":
+            self._receive_prack(server, now=now)
+        elif method == "REFER":
+            self._receive_refer(server, now=now)
+        elif self.state is SessionState.CONFIRMED:
+            self._changes.receive(server, now=now)
+        elif self._calling is not None:
+            self._calling.receive_early(server, now=now)
+        elif self._called is not None:
+            self._called.receive_early(server, now=now)
+
+    def _receive_prack(self, server: ServerTransaction, *, now: float) -> None:
+        if self._called is None:
+            raise SipError("no response waits for a PRACK", rule="RFC 3262 3", status=481)
+        self._called.prack(server, now=now)
+
+    def _receive_refer(self, server: ServerTransaction, *, now: float) -> None:
+        target = server.request.headers.first("refer-to")
+        self.respond(server, 603, now=now)
+        if target is not None:
+            self.tell(TransferRequested(target[:256]))
 
     def _receive_bye(self, server: ServerTransaction, *, now: float) -> None:
-        self._desk.respond(server, self._reply(server.request, 200), now)
-        for pending in (self._server, self._reinvited):
-            if pending is not None and not pending.answered:
-                self._desk.respond(pending, self._reply(pending.request, 487), now)
+        self.respond(server, 200, now=now)
+        if self.dialog is None and self._calling is not None:
+            # only a caller may do so before the answer (15); who answers is still open
+            self._calling.leave(server.request.from_.tag)
+            return
+        self._terminate_pending(now=now)
         if self.state is SessionState.CLOSING:
             return  # ours crosses theirs; its answer ends the session
         reason = EndReason.CANCELLED if self.state is SessionState.ALERTING else EndReason.HUNG_UP
-        self._failed(Ended(reason, cause_of(server.request)))
-
-    def _receive_reinvite(self, server: ServerTransaction, *, now: float) -> None:
-        request = server.request
-        if self._reinvite is not None:
-            self._desk.respond(server, self._reply(request, 491), now)  # glare (14.2)
-        elif self._reinvited is not None or self.state is not SessionState.CONFIRMED:
-            more = Headers((("Retry-After", "2"),))
-            self._desk.respond(server, self._reply(request, 500, more=more), now)
-        elif not request.body or self._ended:
-            # A change we would have to propose is refused; the call goes on as it is.
-            self._desk.respond(server, self._reply(request, 488), now)
-        else:
-            try:
-                description = parse_description(request.body)
-            except SipError as e:
-                self._desk.respond(server, self._reply(request, e.status), now)
-                return
-            if self.dialog is not None:
-                self.dialog.refresh(request)
-            self._reinvited = server
-            self._desk.signal(self, Offered(description))
+        self.failed(Ended(reason, cause_of(server.request)))
 
     def receive_ack(self, request: Request, *, now: float) -> None:
         """Take the ACK of our 2xx."""
-        if self._answer is None or request.cseq.number != self._answer.cseq.number:
+        offered = self.acceptance.offers
+        if not self.acceptance.acknowledged(request):
             return
-        self._answer = None
-        self.deadline = None
+        if self.state is SessionState.CONFIRMED:
+            if offered:
+                self._changes.acknowledged(request, now=now)
+            return
         if self.state is not SessionState.ANSWERED:
-            return  # of a re-INVITE
+            return
         self.state = SessionState.CONFIRMED
-        if self._bye_waits:
-            self._bye(now=now)
-        elif self._answer_due:
-            self._answer_due = False
-            try:
-                description = parse_description(request.body)
-            except SipError as e:
-                self._break_off(str(e), now=now)
-                return
-            self._desk.signal(self, Answered(description))
+        if self._bye_waits is not None:
+            self.hang_up(now=now, cause=self._bye_waits)
+        elif offered and self._called is not None:
+            self._called.acknowledged(request, now=now)
 
     def receive_cancel(self, *, now: float) -> None:
         """Take the CANCEL of an INVITE; too late once it was answered."""
-        if self.state is SessionState.ALERTING:
-            self._tell_end(Ended(EndReason.CANCELLED, 487))
-            self._refuse(487, now=now)
+        if self.state is SessionState.ALERTING and self._called is not None:
+            self.tell(Ended(EndReason.CANCELLED, 487))
+            self._called.refuse(487, now=now)
 
     def cancel_reinvite(self, server: ServerTransaction, *, now: float) -> None:
         """Take the CANCEL of a re-INVITE: it is refused, the call goes on."""
-        if server is self._reinvited:
-            self._reinvited = None
-            self._desk.respond(server, self._reply(server.request, 487), now)
+        self._changes.cancelled(server, now=now)
 
     def unacknowledged(self, server: ServerTransaction) -> None:
         """Nobody acknowledged our failure; there is nothing more to do."""
-        if server is self._server:
-            self._over()
+        if self._called is not None and server is self._called.server:
+            self.over()
 
     # -- time and connections ---------------------------------------------------------------------
 
     def expire(self, *, now: float) -> None:
         """Perform what is due by now."""
-        if self.deadline is None or now < self.deadline:
-            return
-        self.deadline = None
-        if self.state is SessionState.INVITING:
-            self._tell_end(Ended(EndReason.NO_ANSWER, 408))
-            self._cancel(now=now)
-        elif self.state is SessionState.CANCELLING:
-            if self._client is not None:
-                self._client.terminate()
-            self._over()
-        elif self.state is SessionState.ALERTING:
-            self._tell_end(Ended(EndReason.NO_ANSWER, 480))
-            self._refuse(480, now=now)
-        elif self._answer is not None and self._server is not None:
-            self._repeat_answer(self._answer, self._server, now=now)
-
-    def _repeat_answer(self, answer: Response, server: ServerTransaction, *, now: float) -> None:
-        if now >= self._give_up:
-            self._answer = None
-            self._tell_end(Ended(EndReason.PEER_VANISHED, 408))
-            self.state = SessionState.CONFIRMED
-            self._bye(now=now)
-            return
-        # even over TLS: behind a proxy the path may be lossy (RFC 3261 13.3.1.4)
-        self._desk.respond(server, answer, now)
-        self._repeat_after = min(2 * self._repeat_after, _T2)
-        self.deadline = min(now + self._repeat_after, self._give_up)
+        if self._calling is not None:
+            self._calling.expire(now=now)
+        if self._called is not None:
+            self._called.expire(now=now)
+        if self.acceptance.deadline is not None and now >= self.acceptance.deadline:
+            again = self.acceptance.expire(now=now)
+            if again is not None:
+                self.send_response(*again, now=now)
+            elif self.state in (SessionState.ANSWERED, SessionState.CONFIRMED):
+                self.break_off(EndReason.PEER_VANISHED, 408, "", now=now)
+        self._changes.expire(now=now)
 
     def lost(self) -> None:
         """Its connection is gone for good."""
         reason = EndReason.PEER_VANISHED
-        if self.state is SessionState.INVITING and self._client is not None:
-            reason = reason if self._client.provisional else EndReason.UNREACHABLE
-        self._failed(Ended(reason))
+        client = self._calling.client if self._calling is not None else None
+        if self.state is SessionState.INVITING and client is not None:
+            reason = reason if client.provisional else EndReason.UNREACHABLE
+        self.failed(Ended(reason))
 
-    def _failed(self, end: Ended) -> None:
-        self._tell_end(end)
-        self._over()
+    # -- what the parts ask, see `host.Host` ------------------------------------------------------
 
-    def _tell_end(self, end: Ended) -> None:
+    def token(self) -> str:
+        """A fresh unguessable token."""
+        return self._desk.token()
+
+    def chance(self, most: int) -> int:
+        """A random number from 0 to `most`."""
+        return int(self._desk.token()[-12:], 16) % (most + 1)
+
+    def via(self) -> str:
+        """A Via with a fresh branch."""
+        return self._desk.via()
+
+    def ask(self, request: Request, then: Handler, *, now: float) -> ClientTransaction:
+        """Send a request; what answers it goes to `then`."""
+        for client in [c for c in self._asked if c.state is State.TERMINATED]:
+            del self._asked[client]
+        client = self._desk.start(self, request, now)
+        self._asked[client] = then
+        return client
+
+    def acknowledge(self, ack: Request) -> None:
+        """Send an ACK."""
+        self._desk.send(self, ack)
+
+    def response(self, request: Request, status: int, fields: Fields = ()) -> Response:
+        """Write a response."""
+        return self._desk.reply(request, status, tag=self.local_tag, more=Headers(fields))
+
+    def send_response(self, server: ServerTransaction, response: Response, *, now: float) -> None:
+        """Send a response that was written before."""
+        self._desk.respond(server, response, now)
+
+    def respond(
+        self, server: ServerTransaction, status: int, *, now: float, fields: Fields = ()
+    ) -> None:
+        """Answer a request."""
+        self._desk.respond(server, self.response(server.request, status, fields), now)
+
+    def accept(
+        self,
+        server: ServerTransaction,
+        terms: Terms,
+        *,
+        now: float,
+        body: bytes = b"",
+        offers: bool = False,
+    ) -> None:
+        """Answer an INVITE or UPDATE with 200; `offers` says that the ACK brings an answer."""
+        fields = (("Contact", self.contact), *SESSION_FIELDS, *terms.fields)
+        kind = (("Content-Type", SDP),) if body else ()
+        response = self.response(server.request, 200, (*fields, *kind))
+        response.body = body
+        self.send_response(server, response, now=now)
+        if server.request.method == "INVITE":
+            self.acceptance.begin(server, response, offers=offers, now=now)
+        self.timer.agreed(terms, now=now)
+
+    def learn(self, message: Message) -> None:
+        """Note what an INVITE or its 2xx says the peer can do."""
+        self._changes.learn(message)
+
+    def tell(self, signal: Signal) -> None:
+        """Tell the call model, unless the call is over for it."""
         if not self._ended:
-            self._ended = True
-            self._desk.signal(self, end)
+            self._ended = isinstance(signal, Ended)
+            self._desk.signal(self, signal)
 
-    def _over(self) -> None:
+    def break_off(
+        self, reason: EndReason, status: int, why: str, *, now: float, cause: str = ""
+    ) -> None:
+        """Tell the call model that the call is over, and hang up."""
+        self.tell(Ended(reason, status, why))
+        self.hang_up(now=now, cause=cause)
+
+    def hang_up(self, *, now: float, cause: str = "") -> None:
+        """Send BYE."""
+        if self.dialog is None:
+            self.over()
+            return
+        self.state = SessionState.CLOSING  # until timer F of the BYE
+        self.acceptance.stop()
+        self.timer.stop()
+        self._terminate_pending(now=now)
+        more = Headers((("Reason", cause),) if cause else ())
+        request = self.dialog.request("BYE", via=self.via(), more=more)
+        _ = self.ask(request, self._bye_response, now=now)
+
+    def failed(self, end: Ended) -> None:
+        """Tell the call model that the call is over; nothing is left to send."""
+        self.tell(end)
+        self.over()
+
+    def over(self) -> None:
+        """Nothing is left to send or to wait for."""
         self.state = SessionState.OVER
-        self.deadline = None
-        self._answer = None
+        self.acceptance.stop()
+        self.timer.stop()
 
-    def _reply(self, request: Request, status: int, *, more: Headers | None = None) -> Response:
-        return self._desk.reply(request, status, tag=self.local_tag, more=more)
-
-
-def _description(response: Response, *, lenient: bool = False) -> Description | None:
-    if not response.body:
-        return None
-    kind = response.headers.first("content-type") or ""
-    try:
-        if kind.partition(";")[0].strip().lower() != "application/sdp":
-            raise SipError("the body is not a session description", rule="RFC 3261 13.2.1")
-        return parse_description(response.body)
-    except SipError:
-        if lenient:
-            return None
-        raise
+    def _terminate_pending(self, *, now: float) -> None:
+        """Answer what the peer asked and nobody will judge any more (RFC 3261 15.1.2)."""
+        first = self._called.server if self._called is not None else None
+        for server in (first, self._changes.pending):
+            if server is not None and not server.answered:
+                self.respond(server, 487, now=now)

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from securecall.sip import transaction
-from securecall.sip.dialog import Dialog
-from securecall.sip.grammar import SipError, split_tokens
+from securecall.sip.body import SDP, read_description
+from securecall.sip.capabilities import SESSION_FIELDS, require_no_information, require_supported
+from securecall.sip.desk import Desk
+from securecall.sip.grammar import SipError
 from securecall.sip.headers import Headers
 from securecall.sip.ledger import Ledger, Server, ServerKey
 from securecall.sip.message import Request
 from securecall.sip.output import Dropped, Output, Overran, Rang, Send
-from securecall.sip.sdp import parse_description
-from securecall.sip.session import Desk, Session
+from securecall.sip.session import Session
 from securecall.sip.transaction import ServerTransaction, State
 
 MOST_CALLS: Final = 256  # of one account
@@ -22,7 +23,8 @@ MOST_TRANSACTIONS: Final = 4096
 _KNOWN: Final = frozenset(
     {"REGISTER", "INFO", "MESSAGE", "NOTIFY", "PRACK", "PUBLISH", "REFER", "SUBSCRIBE", "UPDATE"}
 )
-_SDP: Final = "application/sdp"
+# requests that belong to a call and to nothing else
+_WITHIN: Final = frozenset({"BYE", "INFO", "PRACK", "UPDATE"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,8 +103,7 @@ class UserAgentServer:
             self._dispatch(request, server, direct=direct, now=now, quota=quota)
         except SipError as e:
             if not server.transaction.answered:
-                more = _unsupported(request) if e.status == 420 else None
-                self._answer(server, e.status, now, more=more)
+                self._answer(server, e.status, now, more=Headers(e.fields))
             self._out.append(Dropped(str(e)))
 
     def _dispatch(
@@ -116,18 +117,16 @@ class UserAgentServer:
             raise SipError(f"{method[:20]} is not implemented", status=501)
         if request.uri.scheme not in ("sip", "sips"):
             raise SipError("only sip addresses are served here", status=416)
-        if _required(request):
-            raise SipError("a required extension is not supported", status=420)
+        require_supported(request)
         if request.to.tag:
             self._within(request, server, now=now)
         elif method == "INVITE":
             self._ring(request, server, direct=direct, now=now, quota=quota)
         elif method == "OPTIONS":
             _require_accept(request)
-            more = Headers((("Accept", _SDP),))
-            self._answer(server, 200, now, more=more)
-        elif method == "BYE":
-            raise SipError("no such call", rule="RFC 3261 15.1.2", status=481)
+            self._answer(server, 200, now, more=Headers(SESSION_FIELDS))
+        elif method in _WITHIN:
+            raise SipError("no such call", rule="RFC 3261 12.2.2", status=481)
         elif method == "REFER":
             raise SipError("transfers are never followed", status=603)
         else:
@@ -135,17 +134,17 @@ class UserAgentServer:
 
     def _within(self, request: Request, server: Server, *, now: float) -> None:
         session = self._ledger.session_of(request, server.flow)
-        if session is None or session.dialog is None or session.idle:
+        dialog = session.dialog_of(request.from_.tag) if session is not None else None
+        if session is None or dialog is None or session.idle:
             raise SipError("no such call", rule="RFC 3261 12.2.2", status=481)
         self._ledger.join(server, session)
-        session.dialog.require_order(request)
+        dialog.require_order(request)
         if request.method == "OPTIONS":
+            self._answer(server, 200, now, more=Headers(SESSION_FIELDS))
+        elif request.method == "INFO":
+            require_no_information(request)
             self._answer(server, 200, now)
-        elif request.method in ("BYE", "REFER"):
-            session.receive_request(server.transaction, now=now)
-        elif request.method == "INVITE":
-            if request.body:
-                _require_sdp(request)
+        elif request.method == "INVITE" or request.method == "REFER" or request.method in _WITHIN:
             session.receive_request(server.transaction, now=now)
         else:
             raise SipError(f"{request.method} is not allowed", status=405)
@@ -162,9 +161,7 @@ class UserAgentServer:
             raise SipError("too many calls", status=503)
         if self._ledger.unanswered_of(server.flow) >= quota.unanswered:
             raise SipError("too many calls of one connection ring", status=486)
-        if request.body:
-            _require_sdp(request)
-        offer = parse_description(request.body) if request.body else None
+        offer = read_description(request)
         session = Session(
             self._desk,
             request,
@@ -175,8 +172,6 @@ class UserAgentServer:
             session_id=int(self._desk.token()[:8], 16),
             now=now,
         )
-        session.dialog = Dialog.of_callee(request, tag=session.local_tag)
-        session.hops = request.hops
         self._ledger.add_session(session)
         self._ledger.join(server, session)
         self._answer(server, 100, now)
@@ -218,30 +213,13 @@ class UserAgentServer:
         self._desk.respond(server.transaction, response, now)
 
 
-def _require_sdp(request: Request) -> None:
-    kind = (request.headers.first("content-type") or "").partition(";")[0].strip().lower()
-    encoding = (request.headers.first("content-encoding") or "identity").strip().lower()
-    if kind != _SDP or encoding != "identity":
-        raise SipError("only plain application/sdp is understood", status=415)
-
-
 def _require_accept(request: Request) -> None:
     accepted = request.headers.all("accept")
     if not accepted:
         return
     kinds = {part.partition(";")[0].strip().lower() for a in accepted for part in a.split(",")}
-    if not kinds & {_SDP, "application/*", "*/*"}:
+    if not kinds & {SDP, "application/*", "*/*"}:
         raise SipError("only application/sdp could be answered", status=406)
-
-
-def _required(request: Request) -> list[str]:
-    # Proxy-Require is for proxies; we are none, and refuse what we cannot judge
-    fields = request.headers.all("require") + request.headers.all("proxy-require")
-    return [token for text in fields for token in split_tokens(text, "Require")]
-
-
-def _unsupported(request: Request) -> Headers:
-    return Headers((("Unsupported", ", ".join(_required(request))),))
 
 
 def _key(request: Request, flow: int) -> ServerKey:

@@ -14,13 +14,19 @@ from hypothesis import strategies as st
 
 from securecall.errors import ProtocolError
 from securecall.sip import grammar
+from securecall.sip.body import find_description
+from securecall.sip.headers import Headers
 from securecall.sip.message import (
     MOST_BODY_BYTES,
     MOST_HEADER_BYTES,
+    Request,
     build_message,
     parse_message,
 )
+from securecall.sip.multipart import split_parts
+from securecall.sip.reliable import parse_rack
 from securecall.sip.sdp import build_description, parse_description
+from securecall.sip.session_timer import parse_session_expires
 from securecall.sip.stream import MessageStream
 from tests.paths import vectors
 
@@ -139,6 +145,7 @@ def test_a_stream_is_read_byte_by_byte():
 
 
 FAMILIES = {
+    "tokens": lambda n: b"Require: " + b"a," * n + b"\r\n",
     "many Via": lambda n: b"Via: SIP/2.0/TLS a;branch=z9hG4bK1\r\n" * n,
     "one long Via": lambda n: b"Via: " + b"SIP/2.0/TLS a;b," * n + b"\r\n",
     "nested quotes": lambda n: b'Contact: "' + b'\\"' * n + b'" <sip:a@b>\r\n',
@@ -192,6 +199,49 @@ def test_messages_before_a_broken_one_are_kept():
     stream = MessageStream()
     assert len(stream.feed(INVITE + b"\x80\r\n\r\n")) == 1
     assert stream.failure is not None
+
+
+MULTIPART = (
+    b"--b\r\nContent-Type: application/sdp\r\n\r\nv=0\r\n\r\n--b\r\n"
+    b"Content-Type: multipart/mixed;boundary=bb\r\n\r\n--bb\r\nContent-Type: text/plain\r\n"
+    b"Content-Disposition: render;handling=optional\r\n\r\nhi\r\n--bb--\r\n--b--\r\n"
+)
+BOUNDARIES = ("b", "bb", "", '"b"', "b;boundary=c", "-", "b--")
+
+
+def body(data: bytes, boundary: str) -> Request:
+    headers = Headers((("Content-Type", f"multipart/mixed;boundary={boundary}"),))
+    return Request("INVITE", "sip:a@b", headers, data)
+
+
+def test_mutations_of_a_body_of_several_parts_are_read_or_refused():
+    verdicts = set()
+    for number, data in enumerate(mutated([MULTIPART], 4000, seed=3)):
+        try:
+            found = find_description(body(data, BOUNDARIES[number % len(BOUNDARIES)]))
+        except ProtocolError:
+            verdicts.add("refused")
+            continue
+        verdicts.add("found" if found is not None else "nothing")
+        assert found is None or found in data
+    assert verdicts == {"refused", "found", "nothing"}
+
+
+@given(
+    st.lists(st.sampled_from([b"--b", b"--bb", b"--", b"\r\n", b"\r", b"A: b", b"x"]), max_size=30)
+)
+def test_any_arrangement_of_boundaries_is_read_or_refused(pieces):
+    data = b"".join(pieces)
+    with contextlib.suppress(ProtocolError):
+        for part in split_parts("multipart/mixed;boundary=b", data):
+            assert part.body in data
+
+
+@given(st.text(alphabet='0129 ;=,refshuacINVT/"\t', max_size=40))
+def test_any_text_is_a_value_of_rack_session_expires_or_a_media_type_or_refused(text):
+    for parse in (parse_rack, parse_session_expires, lambda t: grammar.parse_value(t, "x")):
+        with contextlib.suppress(ProtocolError):
+            parse(text)
 
 
 def test_no_key_of_sdes_survives_reading():

@@ -313,7 +313,12 @@ def test_an_offerless_invitation_is_answered_with_an_offer():
         (incoming("OPTIONS", body=b""), 200),
         (incoming("OPTIONS", body=b"", more="Accept: text/plain\r\n"), 406),
         (incoming("OPTIONS", body=b"", uri="isbn:123"), 416),
-        (incoming("INVITE", more="Require: 100rel\r\n"), 420),
+        (incoming("INVITE", more="Require: 100rel, timer\r\n"), 100),
+        (incoming("INVITE", more="Require: 100rel, precondition\r\n"), 420),
+        (incoming("INVITE", more="Proxy-Require: 100rel\r\n"), 420),
+        (incoming("UPDATE", body=b""), 481),
+        (incoming("PRACK", body=b"", more="RAck: 1 7 INVITE\r\n"), 481),
+        (incoming("INFO", body=b""), 481),
         (incoming("INVITE", more="Replaces: x;to-tag=1;from-tag=2\r\n"), 603),
         (incoming("INVITE", more="Join: x;to-tag=1;from-tag=2\r\n"), 603),
         (incoming("INVITE", type="application/x", body=b"x"), 415),
@@ -360,14 +365,19 @@ def test_requests_within_a_call_come_in_order():
     assert statuses(give(a, old, 4.0)) == [500]
 
 
-def test_offers_that_cross_are_both_refused_with_491():
+def test_offers_that_cross_are_both_refused_with_491_and_ours_is_sent_again():
     a = agent()
     session, to = answered(a)
     (mine,) = sent(a.perform(session, Offered(OFFER), now=4.0))
     theirs = incoming("INVITE", to=to, cseq="8", branch="z9hG4bKre")
     assert statuses(give(a, theirs, 4.1)) == [491]
-    outputs = give(a, answer(mine, 491), 4.2)
-    assert methods(outputs) == ["ACK"]
+    for now in (5.0, 8.0, 11.0):
+        outputs = give(a, answer(mine, 491), now)
+        assert methods(outputs) == ["ACK"]
+        assert told(outputs) == []
+        (mine,) = sent(a.expire(now=now + 2.0))  # the peer made the Call-ID (RFC 3261 14.1)
+        assert mine.method == "INVITE"
+    outputs = give(a, answer(mine, 491), 14.0)
     assert told(outputs) == [Refused(491)]
 
 

@@ -1,0 +1,58 @@
+"""What this user agent can do, as every message that has to say so says it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from securecall.sip.body import ACCEPT as ACCEPT
+from securecall.sip.grammar import SipError, split_tokens
+from securecall.sip.message import Message, Request
+
+ALLOW: Final = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO"
+# what a peer may insist on; 199 only tells that we understand that status (RFC 6228 4)
+_REQUIRABLE: Final = ("100rel", "timer")
+SUPPORTED: Final = ", ".join((*_REQUIRABLE, "199"))
+# the packages of INFO that we take: none (RFC 6086 4.2.3)
+NO_PACKAGES: Final = ("Recv-Info", "")
+# of every message that begins or changes a session, and of every 2xx to one; Allow besides
+SESSION_FIELDS: Final = (("Supported", SUPPORTED), ("Accept", ACCEPT), NO_PACKAGES)
+
+
+def require_supported(message: Message) -> None:
+    """Refuse a request that needs an extension we do not have (RFC 3261 8.2.2.3).
+
+    Raises:
+        SipError: answered with 420 and the names of what is missing.
+    """
+    # Proxy-Require is for proxies; we are none, and refuse what we cannot judge
+    missing = [t for t in tokens(message, "require") if t.lower() not in _REQUIRABLE]
+    missing += tokens(message, "proxy-require")
+    if missing:
+        raise SipError(
+            "a required extension is not supported",
+            status=420,
+            fields=(("Unsupported", ", ".join(missing)),),
+        )
+
+
+def require_no_information(info: Request) -> None:
+    """Refuse an INFO that brings anything; an empty one asks whether the call is alive.
+
+    Raises:
+        SipError: answered with 469 for a package (RFC 6086 4.2.2), 415 for a bare body.
+    """
+    if "info-package" in info.headers:
+        raise SipError("no INFO package is known", status=469, fields=(NO_PACKAGES,))
+    if info.body:
+        raise SipError("nothing is understood in INFO", status=415, fields=(("Accept", ""),))
+
+
+def tokens(message: Message, key: str) -> list[str]:
+    """Every token of a list field such as "require", as it stands."""
+    return [token for text in message.headers.all(key) for token in split_tokens(text, key)]
+
+
+def supports(message: Message, option: str) -> bool:
+    """Whether the sender of a message knows an extension; what it requires it knows."""
+    names = tokens(message, "supported") + tokens(message, "require")
+    return option in (name.lower() for name in names)
