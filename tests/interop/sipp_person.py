@@ -71,6 +71,7 @@ class Plan:
         calls: They call, SIPp answers.
         rings: Their phone says that it rings.
         answer: 200 takes the call, a failure refuses it, 0 lets it ring.
+        hesitates: They let it ring before they answer.
         cues: What follows.
         codecs: What they can talk with.
     """
@@ -78,6 +79,7 @@ class Plan:
     calls: bool = False
     rings: bool = False
     answer: int = 0
+    hesitates: bool = False
     cues: tuple[Cue, ...] = ()
     codecs: tuple[str, ...] = ("opus", "pcmu", "pcma")
 
@@ -111,7 +113,8 @@ def plan(scenario: Scenario) -> Plan:
         elif step.kind == "recv" and step.method in ("BYE", "CANCEL"):
             act = Act.HANG_UP if step.method == "BYE" else Act.GIVE_UP
             cues.append(Cue(act, heard))
-    return Plan(calls, rings, answer, tuple(cues))
+    hesitates = any(step.kind == "send" and step.method == "PRACK" for step in steps)
+    return Plan(calls, rings, answer, hesitates, tuple(cues))
 
 
 @dataclass
@@ -160,6 +163,12 @@ class Person:
         if self.plan.rings:
             leg.send(Ringing())
         self._take(leg)
+        if self.plan.hesitates:
+            asyncio.get_running_loop().call_later(2 * SETTLE, self._answer, leg)
+        else:
+            self._answer(leg)
+
+    def _answer(self, leg: SipLeg) -> None:
         if self.plan.answer >= 300 and self.plan.answer != 488:
             leg.send(Ended(_REASONS.get(self.plan.answer, EndReason.DECLINED)))
         elif self.plan.answer:
@@ -239,13 +248,8 @@ class Person:
             if not same_association(self._agreement, offer):
                 self.leg.send(Refused(488))
                 return
-            self._ours = answer_unchanged(self._ours, offer)
+            self._ours = answer_unchanged(self._ours, offer, self._agreement.codec)
         except SecurecallError:
             self.leg.send(Refused(488))
         else:
             self.leg.send(Answered(self._ours))
-
-
-def with_codecs(what: Plan, *codecs: str) -> Plan:
-    """The same person with other codecs."""
-    return replace(what, codecs=codecs)

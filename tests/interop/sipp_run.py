@@ -61,7 +61,7 @@ async def play(
     (folder / "fields.csv").write_text("SEQUENTIAL\nalice;bob;carol;dave;5060\n", encoding="ascii")
     command = [need("sipp", "sip-tester"), "-sf", str(scene), "-i", "127.0.0.1", "-t", "t1"]
     command += ["-m", "1", "-nostdin", "-timeout", str(_SECONDS), "-timeout_error", "-s", "alice"]
-    command += ["-inf", "fields.csv", "-trace_err", "-error_file", "errors.log", *options]
+    command += ["-p", str(free_port()), "-inf", "fields.csv", "-trace_err", "-error_file", "errors.log", *options]
     first = scenario.first
     if first is not None and first.kind == "recv":
         code, error = await _called(scenario, command, folder, certificates, person)
@@ -96,8 +96,8 @@ async def _called(
     person: Person,
 ) -> tuple[int, SecurecallError | None]:
     """We begin: by a call, a registration, or a question."""
-    port = free_port()
-    running = asyncio.ensure_future(_sipp([*command, "-p", str(port), "127.0.0.1:5060"], folder))
+    port = int(command[command.index("-p") + 1])
+    running = asyncio.ensure_future(_sipp([*command, "127.0.0.1:5060"], folder))
     await _listens(port, running)
     error: SecurecallError | None = None
     async with relay.from_tls(port, certificates) as tls, _account(scenario, tls, certificates) as (
