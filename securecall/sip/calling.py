@@ -7,16 +7,14 @@ from typing import Final
 
 from securecall.calls.signaling import Answered, Ended, Ringing, TransferRequested
 from securecall.errors import EndReason
-from securecall.media.description import Description
 from securecall.sip.body import read_description
 from securecall.sip.descriptions import glare
 from securecall.sip.dialog import Dialog, build_cancel, repeat_request, target_of
 from securecall.sip.grammar import SipError
-from securecall.sip.headers import Headers
-from securecall.sip.host import Host, SessionState, read_answer
+from securecall.sip.host import Host, SessionState, ignore, read_answer
 from securecall.sip.message import Request, Response
 from securecall.sip.outcome import reason_of
-from securecall.sip.reliable import Receiver, reliable_number
+from securecall.sip.reliable import Receiver, build_prack, reliable_number
 from securecall.sip.session_timer import NO_TIMER
 from securecall.sip.transaction import NOBODY_ANSWERED, ClientTransaction, ServerTransaction
 
@@ -30,13 +28,11 @@ class _Fork:
     """An early dialog.
 
     Attributes:
-        answer: Of a reliable response, so that the 2xx need not repeat it.
         over: 199 or BYE ended it.
     """
 
     dialog: Dialog
     receiver: Receiver = field(default_factory=Receiver)
-    answer: Description | None = None
     over: bool = False
 
 
@@ -87,7 +83,7 @@ class Calling:
         if read_description(request) is None:
             fork.dialog.target = target or fork.dialog.target
             self._host.accept(server, NO_TIMER, now=now)
-        elif fork.answer is None:
+        elif fork.receiver.answer is None:
             raise glare()  # ours waits for its answer (RFC 3311 5.2)
         else:
             raise SipError("a change before the call is connected", status=488)
@@ -113,7 +109,7 @@ class Calling:
     def _send_cancel(self, *, now: float) -> None:
         self._cancel_sent = True
         self.deadline = now + NOBODY_ANSWERED  # RFC 3261 9.1: wait no longer for the 487
-        _ = self._host.ask(build_cancel(self._host.invite), _ignore, now=now)
+        _ = self._host.ask(build_cancel(self._host.invite), ignore, now=now)
 
     def expire(self, *, now: float) -> None:
         """Perform what is due by now."""
@@ -178,7 +174,9 @@ class Calling:
         if number is not None:
             if fork is None or not fork.receiver.take(number):
                 return  # repeated, out of order, or of no dialog (RFC 3262 4)
-            self._prack(fork, response, number, now=now)
+            prack = build_prack(fork.dialog, response, number, via=self._host.via())
+            # if nobody takes it, the INVITE fails as well, and that is what counts
+            _ = self._host.ask(prack, ignore, now=now)
         self._early(fork, response, reliable=number is not None)
 
     def _fork(self, response: Response) -> _Fork | None:
@@ -191,13 +189,6 @@ class Calling:
                 raise SipError("too many early dialogs", rule="RFC 3261 12.1")
             fork = self._forks[tag] = _Fork(Dialog.of_caller(self._host.invite, response))
         return fork
-
-    def _prack(self, fork: _Fork, response: Response, number: int, *, now: float) -> None:
-        cseq = response.cseq
-        more = Headers((("RAck", f"{number} {cseq.number} {cseq.method}"),))
-        request = fork.dialog.request("PRACK", via=self._host.via(), more=more)
-        # if nobody takes it, the INVITE fails as well, and that is what counts
-        _ = self._host.ask(request, _ignore, now=now)
 
     def _early(self, fork: _Fork | None, response: Response, *, reliable: bool) -> None:
         if response.status == 199:  # RFC 6228 4
@@ -212,8 +203,8 @@ class Calling:
             return  # the answer that counts is still to come
         if description is None:
             return
-        if fork is not None and reliable and fork.answer is None:
-            fork.answer = description
+        if fork is not None and reliable and fork.receiver.answer is None:
+            fork.receiver.answer = description
         self._host.tell(Answered(description, final=False))
 
     def _success(self, response: Response, *, now: float) -> None:
@@ -251,7 +242,7 @@ class Calling:
         else:
             # another fork answered, too: the first one wins
             bye = dialog.request("BYE", via=host.via())
-            _ = host.ask(bye, _ignore, now=now)
+            _ = host.ask(bye, ignore, now=now)
 
     def _confirmed(self, tag: str, response: Response) -> Dialog:
         """The dialog anew, as the 2xx makes it; only the counters go on (13.2.2.4)."""
@@ -265,12 +256,8 @@ class Calling:
     def _answered(self, tag: str, response: Response, *, now: float) -> None:
         fork = self._forks.get(tag)
         # the first reliable answer is the answer (RFC 3261 13.2.1)
-        early = fork.answer if fork is not None else None
+        early = fork.receiver.answer if fork is not None else None
         description = early or read_answer(response, self._host, now=now)
         if description is not None:
             self._host.descriptions.theirs = description
             self._host.tell(Answered(description))
-
-
-def _ignore(_client: ClientTransaction, _response: Response | None, _now: float) -> None:
-    pass

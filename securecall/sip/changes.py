@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
@@ -18,8 +18,9 @@ from securecall.sip.descriptions import glare, overlap
 from securecall.sip.dialog import target_of
 from securecall.sip.grammar import SipError
 from securecall.sip.headers import Headers
-from securecall.sip.host import Host, SessionState, read_answer
+from securecall.sip.host import Host, SessionState, ignore, read_answer
 from securecall.sip.message import Message, Request, Response
+from securecall.sip.reliable import Receiver, build_prack, reliable_number
 from securecall.sip.session_timer import NO_TIMER, Due, Terms
 from securecall.sip.transaction import ClientTransaction, ServerTransaction
 
@@ -48,6 +49,7 @@ class _Ours:
         refresh: It says nothing new; the call model does not know of it.
         tries: How often it was sent before.
         raised: A 422 was answered by asking for more.
+        receiver: Of reliable responses to the last try.
     """
 
     description: Description
@@ -55,6 +57,7 @@ class _Ours:
     refresh: bool = False
     tries: int = 0
     raised: bool = False
+    receiver: Receiver = field(default_factory=Receiver, compare=False)
 
 
 class Changes:
@@ -232,7 +235,10 @@ class Changes:
         self, ours: _Ours, client: ClientTransaction, response: Response | None, now: float
     ) -> None:
         host = self._host
-        if host.dialog is None or (response is not None and response.status < 200):
+        if host.dialog is None:
+            return
+        if response is not None and response.status < 200:
+            self._provisional(ours, response, now=now)
             return
         if response is not None and response.status < 300:
             self._refresh_target(response)
@@ -248,9 +254,19 @@ class Changes:
         else:
             self._not_changed(ours, response, now=now)
 
+    def _provisional(self, ours: _Ours, response: Response, *, now: float) -> None:
+        number, host = reliable_number(response), self._host
+        if number is None or host.dialog is None or host.state is not SessionState.CONFIRMED:
+            return
+        if ours.receiver.take(number):
+            prack = build_prack(host.dialog, response, number, via=host.via())
+            _ = host.ask(prack, ignore, now=now)
+            if ours.receiver.answer is None:
+                ours.receiver.answer = read_description(response)
+
     def _changed(self, ours: _Ours, response: Response, *, now: float) -> None:
         host = self._host
-        description = read_answer(response, host, now=now)
+        description = ours.receiver.answer or read_answer(response, host, now=now)
         if description is None:
             return
         self.learn(response)
@@ -264,6 +280,7 @@ class Changes:
 
     def _not_changed(self, ours: _Ours, response: Response, *, now: float) -> None:
         status, host = response.status, self._host
+        ours = replace(ours, receiver=Receiver())
         again = replace(ours, tries=ours.tries + 1)
         if status == 491 and again.tries < MOST_TRIES:
             # RFC 3261 14.1: whose Call-ID it is waits longer, so that both do not meet again

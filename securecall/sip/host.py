@@ -121,6 +121,10 @@ class Host(Protocol):
         ...
 
 
+def ignore(_client: ClientTransaction, _response: Response | None, _now: float) -> None:
+    """Take what answers a request of ours of which nothing follows; a `Handler`."""
+
+
 def read_answer(message: Message, host: Host, *, now: float) -> Description | None:
     """Read the answer to an offer of ours; without one the call ends, and None is returned."""
     try:

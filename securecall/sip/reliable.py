@@ -6,11 +6,15 @@ import re
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from securecall.media.description import Description
 from securecall.sip.capabilities import tokens
+from securecall.sip.dialog import Dialog
 from securecall.sip.grammar import SipError, parse_number
+from securecall.sip.headers import Headers
 from securecall.sip.message import Request, Response
 from securecall.sip.transaction import NOBODY_ANSWERED, T1
 
+MOST_TAKEN: Final = 32  # of one INVITE in one dialog; each costs a transaction
 _MOST: Final = 2**32 - 1
 _RACK: Final = re.compile(r"([0-9]{1,10})[ \t]++([0-9]{1,10})[ \t]++([!%'*+\-.0-9A-Z_`a-z~]++)")
 
@@ -52,20 +56,31 @@ def reliable_number(response: Response) -> int | None:
 
 @dataclass(slots=True)
 class Receiver:
-    """The caller's side of one early dialog: which reliable response comes next.
+    """The inviting side of one INVITE in one dialog: which reliable response comes next.
 
     Attributes:
         last: The RSeq acknowledged last, 0 before the first.
+        answer: Of a reliable response, so that the 2xx need not repeat it.
     """
 
     last: int = 0
+    answer: Description | None = None
+    _taken: int = 0
 
     def take(self, number: int) -> bool:
         """Count a response; one that is repeated or out of order is not to be looked at (4)."""
-        if not number or (self.last and number != self.last + 1):
+        if not number or (self.last and number != self.last + 1) or self._taken == MOST_TAKEN:
             return False
         self.last = number
+        self._taken += 1
         return True
+
+
+def build_prack(dialog: Dialog, response: Response, number: int, *, via: str) -> Request:
+    """Write the PRACK of a reliable response."""
+    cseq = response.cseq
+    more = Headers((("RAck", f"{number} {cseq.number} {cseq.method}"),))
+    return dialog.request("PRACK", via=via, more=more)
 
 
 class Sender:

@@ -142,8 +142,17 @@ class Proxy:
         to_callee: bool,
         body: bytes = b"",
         headers: tuple[tuple[str, str], ...] = (),
+        answer_in_ack: bytes = b"",
     ) -> Response:
         """Send a request of her own inside a call, as if the other person had.
+
+        Args:
+            dialogue: The call.
+            method: Of the request.
+            to_callee: Which of the two gets it.
+            body: A description to offer.
+            headers: Further fields.
+            answer_in_ack: A description to answer with, where the INVITE offers none.
 
         Returns:
             The final answer.
@@ -181,7 +190,10 @@ class Proxy:
         if method == "INVITE":
             fields = request.headers.copy()
             fields.replace("CSeq", f"{number} ACK")
-            self._send(dialogue, Request("ACK", target, fields), to_callee=to_callee)
+            if answer_in_ack:
+                fields.replace("Content-Type", "application/sdp")
+            ack = Request("ACK", target, fields, answer_in_ack)
+            self._send(dialogue, ack, to_callee=to_callee)
         return response
 
     # -- the inside -------------------------------------------------------------------------------

@@ -7,17 +7,23 @@ import asyncio
 import pytest
 
 from securecall.calls.machine import State
+from securecall.events import CallChangeRefused
 from securecall.policy import SecurityLevel
 from securecall.testing import attacks
 from securecall.testing.mallory import Mode
 from tests.attacks.calls.cast import stage
 
+
+def hold(sdp):
+    """What an honest provider may ask: other direction, same keys."""
+    assert "a=sendrecv" in sdp
+    return sdp.replace("a=sendrecv", "a=sendonly")
+
+
 CHANGES = {
     "new fingerprint": attacks.fingerprints(attacks.random_fingerprint()),
     "another fingerprint besides": attacks.add_fingerprints(attacks.random_fingerprint()),
-    "hold without encryption": lambda sdp: attacks.plain_rtp(
-        attacks.text_of([*attacks.lines_of(sdp), "a=sendonly"])
-    ),
+    "hold without encryption": lambda sdp: attacks.plain_rtp(hold(sdp)),
     "keys in signalling": attacks.sdes(bytes(30)),
     "no fingerprint": attacks.strip_fingerprint,
 }
@@ -33,18 +39,21 @@ def sent_sdp(s, *, to_callee):
     return first
 
 
-@pytest.mark.parametrize("to_callee", [True, False], ids=["to callee", "to caller"])
-@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+@pytest.mark.parametrize(
+    ("name", "method", "to_callee"),
+    [(name, "INVITE", to_callee) for name in CHANGES for to_callee in (True, False)]
+    + [("new fingerprint", "UPDATE", True)],
+)
 def test_a_change_of_keys_is_refused_and_the_authenticated_call_goes_on(
-    tmp_path, change, to_callee
+    tmp_path, name, method, to_callee
 ):
     async def run():
         async with stage(tmp_path, mode=Mode.TAP) as s:
 
             async def inject(call):
-                offer = change(sent_sdp(s, to_callee=to_callee))
+                offer = CHANGES[name](sent_sdp(s, to_callee=to_callee))
                 response = await s.mallory.proxy.inject(
-                    s.mallory.last_call, "INVITE", to_callee=to_callee, body=offer.encode()
+                    s.mallory.last_call, method, to_callee=to_callee, body=offer.encode()
                 )
                 assert response.status == 488
                 for end in (call, s.bob.calls[0]):
@@ -56,6 +65,62 @@ def test_a_change_of_keys_is_refused_and_the_authenticated_call_goes_on(
             assert s.error is None
             assert s.bob.errors == []
             s.assert_nothing_was_heard()
+
+    asyncio.run(run())
+
+
+async def answered_offerless(s, change):
+    """The provider asks Bob for an offer, and puts its own answer into the ACK."""
+    answer = change(sent_sdp(s, to_callee=True)).replace("actpass", "active")
+    response = await s.mallory.proxy.inject(
+        s.mallory.last_call, "INVITE", to_callee=True, answer_in_ack=answer.encode()
+    )
+    assert response.status == 200
+
+
+@pytest.mark.parametrize("name", ["new fingerprint", "hold without encryption"])
+def test_other_keys_in_an_answer_that_nobody_can_refuse_change_nothing(tmp_path, name):
+    async def run():
+        async with stage(tmp_path, mode=Mode.TAP) as s:
+
+            async def inject(call):
+                events = s.bob.client.events()
+                await answered_offerless(s, CHANGES[name])
+                async for event in events:
+                    if isinstance(event, CallChangeRefused):
+                        break
+                await events.aclose()
+                for end in (call, s.bob.calls[0]):
+                    assert end.state is State.ACTIVE
+                    assert end.security.level is SecurityLevel.E2EE
+                    await s.hear_more(end)
+
+            await s.dial(during=inject)
+            assert s.error is None
+            assert s.bob.errors == []
+            s.assert_nothing_was_heard()
+
+    asyncio.run(run())
+
+
+def test_control_the_same_answer_with_the_same_keys_takes_effect(tmp_path):
+    async def run():
+        async with stage(tmp_path, mode=Mode.TAP) as s:
+
+            async def inject(call):
+                await answered_offerless(s, hold)
+                await s.hear_more(s.bob.calls[0])
+                # Bob sends no more, so his answer to the next offer says that he only listens
+                offer = hold(sent_sdp(s, to_callee=True))
+                response = await s.mallory.proxy.inject(
+                    s.mallory.last_call, "INVITE", to_callee=True, body=offer.encode()
+                )
+                assert response.status == 200
+                assert b"a=recvonly" in response.body
+
+            # Alice would wait for sound in vain: she hangs up at once
+            await s.dial(seconds=0.0, during=inject)
+            assert s.error is None
 
     asyncio.run(run())
 

@@ -138,6 +138,20 @@ def test_our_acknowledgement_of_a_change_goes_where_the_answer_says_and_again_if
         assert told(outputs) == heard
 
 
+def test_a_reliable_response_to_a_change_is_acknowledged_and_its_answer_counts():
+    a = agent()
+    session, _ = answered(a)
+    (mine,) = sent(a.perform(session, Offered(OFFER), now=4.0))
+    response = answer(mine, 183, body=BODY)
+    response.headers.add("Require", "100rel")
+    response.headers.add("RSeq", "5")
+    (prack,) = sent(give(a, response, 4.1))
+    assert prack.headers.first("rack") == f"5 {mine.cseq.number} INVITE"
+    assert sent(give(a, response, 4.2)) == []
+    outputs = give(a, answer(mine, 200), 4.3)
+    assert (methods(outputs), told(outputs)) == (["ACK"], [Answered(OFFER)])
+
+
 def test_what_did_not_change_keeps_its_version_and_what_did_gets_the_next():
     a = agent()
     session, to = answered(a)

@@ -9,7 +9,7 @@ from securecall.errors import EndReason
 from securecall.sip.grammar import SipError
 from securecall.sip.message import Request, Response
 from securecall.sip.output import Output, Rang
-from securecall.sip.reliable import RAck, Receiver, parse_rack
+from securecall.sip.reliable import MOST_TAKEN, RAck, Receiver, parse_rack
 from tests.unit.sip.test_agent import (
     BODY,
     OFFER,
@@ -92,6 +92,13 @@ def test_what_is_repeated_out_of_order_or_malformed_is_neither_acknowledged_nor_
     assert (sent(outputs), told(outputs)) == ([], [])
     outputs = give(a, provisional(invite, 180, "11"))  # the control: the next one is
     assert (methods(outputs), told(outputs)) == (["PRACK"], [Ringing()])
+
+
+def test_a_peer_cannot_have_any_number_of_transactions_opened():
+    a = agent()
+    _, invite = calling(a)
+    outputs = [o for n in range(1, 200) for o in give(a, provisional(invite, 183, str(n)))]
+    assert methods(tuple(outputs)) == ["PRACK"] * MOST_TAKEN
 
 
 def test_100_is_never_reliable_and_a_response_without_a_dialog_neither():
