@@ -194,9 +194,16 @@ class Changes:
             self._host.dialog.refresh(server.request)
         self._host.accept(server, terms, body=body, offers=offers, now=now)
 
-    def acknowledged(self, ack: Request, *, now: float) -> None:
-        """Take the ACK of a re-INVITE that had no offer: it brings the answer to ours."""
-        description = read_answer(ack, self._host, now=now)
+    def acknowledged(self, ack: Request) -> None:
+        """Take the ACK of a re-INVITE that had no offer: it brings the answer to ours.
+
+        Ours said nothing new, so where the answer is missing, as from phones that resume a call,
+        or malformed, the call goes on as it was.
+        """
+        try:
+            description = read_description(ack)
+        except SipError:
+            return
         if description is not None:
             self._heard(description)
 

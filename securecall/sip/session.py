@@ -269,7 +269,7 @@ class Session:
             return
         if self.state is SessionState.CONFIRMED:
             if offered:
-                self._changes.acknowledged(request, now=now)
+                self._changes.acknowledged(request)
             return
         if self.state is not SessionState.ANSWERED:
             return
