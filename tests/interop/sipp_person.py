@@ -32,8 +32,8 @@ from securecall.calls.signaling import (
     Signal,
 )
 from securecall.errors import EndReason, SecurecallError
-from securecall.media.description import Description, Fingerprint
-from securecall.sip.outcome import REFUSALS
+from securecall.media.description import Description, Direction, Fingerprint
+from securecall.sip.outcome import REFUSALS, reason_of
 from securecall.sip.signaling import SipLeg
 from tests.interop.sipp_scenarios import Scenario
 
@@ -57,10 +57,15 @@ class Act(enum.Enum):
 
 @dataclass(frozen=True)
 class Cue:
-    """When to act: after so many offers and answers heard."""
+    """When to act: after so many offers and answers heard.
+
+    Attributes:
+        direction: Of the change, None to leave it.
+    """
 
     act: Act
     after: int
+    direction: Direction | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,8 @@ def plan(scenario: Scenario) -> Plan:
             asked, begun = not begun, True
         elif step.kind == "recv" and step.method == "INVITE":
             if begun and not challenged:
-                cues.append(Cue(Act.CHANGE, heard))
+                wanted = next((d for d in Direction if f"a={d.value}" in step.actions), None)
+                cues.append(Cue(Act.CHANGE, heard, wanted))
                 heard += 1
             begun, challenged = True, False
         elif step.kind == "recv" and step.status == 180 and asked:
@@ -115,6 +121,27 @@ def plan(scenario: Scenario) -> Plan:
             cues.append(Cue(act, heard))
     hesitates = any(step.kind == "send" and step.method == "PRACK" for step in steps)
     return Plan(calls, rings, answer, hesitates, tuple(cues))
+
+
+def expected_end(scenario: Scenario) -> EndReason | None:
+    """How a call ends for us by what SIPp does, None where it is not SIPp that ends it."""
+    confirmed, end = False, None
+    for step in scenario.steps:
+        if step.kind == "recv" and step.method in ("CANCEL", "BYE"):
+            return None
+        if step.kind == "recv" and step.status == 200:
+            confirmed = True
+        elif step.kind != "send":
+            continue
+        elif step.status == 200 and step.body:
+            confirmed = True
+        elif step.status >= 300 and step.status not in (401, 407) and not confirmed:
+            end = reason_of(step.status)
+        elif step.method == "CANCEL":
+            end = EndReason.CANCELLED
+        elif step.method == "BYE" and confirmed:
+            end = EndReason.HUNG_UP
+    return end
 
 
 @dataclass
@@ -138,6 +165,11 @@ class Person:
     _ours: Description | None = None
     _agreement: Agreement | None = None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    @property
+    def agreed(self) -> bool:
+        """Offer and answer were made and taken."""
+        return self._agreement is not None
 
     @property
     def local(self) -> LocalMedia:
@@ -209,6 +241,7 @@ class Person:
             await asyncio.sleep(SETTLE)
             if cue.act is Act.CHANGE:
                 if self._ours is not None:
+                    self._ours = _directed(self._ours, cue.direction)
                     leg.send(Offered(self._ours))
             else:
                 reason = EndReason.HUNG_UP if cue.act is Act.HANG_UP else EndReason.CANCELLED
@@ -253,3 +286,11 @@ class Person:
             self.leg.send(Refused(488))
         else:
             self.leg.send(Answered(self._ours))
+
+
+def _directed(ours: Description, direction: Direction | None) -> Description:
+    if direction is None:
+        return ours
+    audio = ours.audio
+    media = tuple(replace(m, direction=direction) if m is audio else m for m in ours.media)
+    return replace(ours, media=media)

@@ -22,10 +22,19 @@ from tests.interop import relay
 from tests.interop.authority import DOMAIN, Certificates
 from tests.interop.children import free_port, need
 from tests.interop.people import sip
-from tests.interop.sipp_person import Person, Plan, plan
+from tests.interop.sipp_cases import Case
+from tests.interop.sipp_person import Person, expected_end
 from tests.interop.sipp_scenarios import Scenario
 
 _SECONDS: Final = 12  # SIPp gives up
+# what test benches give on the command line
+_KEYS: Final = {
+    "custom_media_port": "6000",
+    "dest": "alice",
+    "exten": "alice",
+    "from_user": "bob",
+    "redir_target": "carol",
+}
 _GRACE: Final = 0.3  # for what it sent last to arrive
 
 
@@ -45,23 +54,60 @@ class Outcome:
     person: Person
     error: SecurecallError | None = None
 
+    def against(self, case: Case) -> str:
+        """What speaks against its having gone as expected, "" for nothing."""
+        if self.code:
+            return f"SIPp ended with {self.code}: {self.why}"
+        first = case.scenario.first
+        if first is None or first.method != "INVITE":
+            return ""
+        end, ended = expected_end(case.scenario), self.person.end
+        if end is not None and (ended is None or ended.reason is not end):
+            return f"the call ended with {ended!r}, not {end!r}"
+        if case.plan.answer == 200 and not self.person.agreed:
+            return f"the call was not agreed on: {self.person.error!r}"
+        return ""
+
+
+async def play_all(
+    cases: Sequence[Case], folder: Path, certificates: Certificates, *, at_once: int = 6
+) -> dict[str, str]:
+    """Play many side by side; returns by name what went otherwise than expected."""
+    room = asyncio.Semaphore(at_once)
+
+    async def one(number: int, case: Case) -> tuple[str, str]:
+        async with room:
+            place = folder / str(number)
+            place.mkdir()
+            return case.scenario.name, (await play(case, place, certificates)).against(case)
+
+    found = await asyncio.gather(*(one(number, case) for number, case in enumerate(cases)))
+    return {name: why for name, why in found if why}
+
 
 async def play(
-    scenario: Scenario,
-    folder: Path,
-    certificates: Certificates,
-    *,
-    what: Plan | None = None,
-    options: Sequence[str] = (),
+    case: Case, folder: Path, certificates: Certificates, *, options: Sequence[str] = ()
 ) -> Outcome:
-    """Let SIPp and a person of ours act a scenario that was prepared."""
-    person = Person(what or plan(scenario))
+    """Let SIPp and a person of ours act a scenario."""
+    scenario = case.scenario
+    person = Person(case.plan)
     scene = folder / "scene.xml"
     scene.write_text(scenario.written(), encoding="latin-1")
     (folder / "fields.csv").write_text("SEQUENTIAL\nalice;bob;carol;dave;5060\n", encoding="ascii")
     command = [need("sipp", "sip-tester"), "-sf", str(scene), "-i", "127.0.0.1", "-t", "t1"]
     command += ["-m", "1", "-nostdin", "-timeout", str(_SECONDS), "-timeout_error", "-s", "alice"]
-    command += ["-p", str(free_port()), "-inf", "fields.csv", "-trace_err", "-error_file", "errors.log", *options]
+    for name, value in _KEYS.items():
+        command += ["-key", name, value]
+    command += [
+        "-p",
+        str(free_port()),
+        "-inf",
+        "fields.csv",
+        "-trace_err",
+        "-error_file",
+        "errors.log",
+        *options,
+    ]
     first = scenario.first
     if first is not None and first.kind == "recv":
         code, error = await _called(scenario, command, folder, certificates, person)
@@ -100,11 +146,15 @@ async def _called(
     running = asyncio.ensure_future(_sipp([*command, "127.0.0.1:5060"], folder))
     await _listens(port, running)
     error: SecurecallError | None = None
-    async with relay.from_tls(port, certificates) as tls, _account(scenario, tls, certificates) as (
-        signaling
+    async with (
+        relay.from_tls(port, certificates) as tls,
+        _account(scenario, tls, certificates) as (signaling),
     ):
         method = scenario.first.method if scenario.first is not None else ""
         beginning = asyncio.ensure_future(_begin(method, signaling, person))
+        if method == "REGISTER":  # and take leave again, as some wait for
+            await asyncio.wait([beginning, running], return_when=asyncio.FIRST_COMPLETED)
+            await signaling.close()
         code = await running
         await asyncio.sleep(_GRACE)
         if not beginning.done():

@@ -6,7 +6,7 @@ nothing of what is said when:
 * Each m-line of audio or video without keys becomes DTLS-SRTP, with a fingerprint; a call with
   plain RTP is refused by us before the SIP of the scenario begins to matter.
 * A message without Content-Length gets one: it goes over a stream (RFC 3261 18.3).
-* A pause lasts a fifth of a second at most; sound is not played.
+* A pause lasts a fifth of a second at most, one at the end nothing; sound is not played.
 * A 100 may come before the first answer to an INVITE, as it always may (RFC 3261 17.2.1).
 * Variables that are set and not read are declared, so that SIPp loads the file.
 
@@ -32,9 +32,7 @@ _STEP: Final = re.compile(
 )
 _ATTRIBUTE: Final = re.compile(r"(\w+)\s*=\s*\"([^\"]*)\"")
 _CDATA: Final = re.compile(r"<!\[CDATA\[(.*?)\]\]>", re.S)
-_SOUND: Final = re.compile(
-    r"<exec\s+(?:play_pcap_audio|play_pcap_video|rtp_stream|rtp_echo|play_dtmf)[^>]*/>"
-)
+_SOUND: Final = re.compile(r"<exec\s+(?:play_pcap_\w+|rtp_stream|rtp_echo|play_dtmf)[^>]*/>")
 _MEDIA_LINE: Final = re.compile(r"m=(audio|video) (\S+) RTP/AVPF?( .*)")
 
 
@@ -69,6 +67,11 @@ class Step:
             return int(self.attributes.get("response", "0"))
         words = self.message[0].split(" ") if self.message else []
         return int(words[1]) if len(words) > 1 and words[0].startswith("SIP/") else 0
+
+    @property
+    def invites(self) -> bool:
+        """SIPp sends an INVITE."""
+        return self.kind == "send" and self.method == "INVITE"
 
     @property
     def optional(self) -> bool:
@@ -107,23 +110,16 @@ class Scenario:
         name: Its path in the archive.
         steps: In order.
         extras: Declarations of variables.
-        keys: Values for keywords that its test bench gave on the command line.
     """
 
     name: str
     steps: tuple[Step, ...]
     extras: str = ""
-    keys: tuple[str, ...] = ()
 
     @property
     def first(self) -> Step | None:
         """The first message."""
         return next((s for s in self.steps if s.kind in ("send", "recv")), None)
-
-    @property
-    def requests(self) -> set[str]:
-        """Methods it sends or waits for."""
-        return {s.method for s in self.steps if s.method}
 
     @property
     def realms(self) -> tuple[str, ...]:
@@ -142,24 +138,27 @@ class Scenario:
         """The same with other steps."""
         return replace(self, steps=tuple(steps))
 
-    def prepared(self) -> Scenario:
-        """Rewritten for DTLS-SRTP over a stream; see the module."""
+    def prepared(self, *, keyed: bool = True) -> Scenario:
+        """Rewritten for DTLS-SRTP over a stream, see the module; `keyed` False leaves it plain."""
         steps: list[Step] = []
-        offer_in_ack = _answers_in_ack(self.steps)
+        in_ack = _answers_in_ack(self.steps)
         for i, step in enumerate(self.steps):
-            if step.message:
-                answers = bool(step.status) or (step.method == "ACK" and i in offer_in_ack)
-                step = replace(step, message=_streamed(_keyed(step.message, answer=answers)))  # noqa: PLW2901 - each line below goes on with it
-            if step.kind == "pause":
-                given = step.attributes.get("milliseconds", "")
-                short = min(int(given), _LONGEST_PAUSE) if given.isdigit() else _LONGEST_PAUSE
-                kept = {k: v for k, v in step.attributes.items() if k in ("next", "test")}
-                step = replace(step, attributes=kept | {"milliseconds": str(short)})  # noqa: PLW2901 - as above
-            step = replace(step, actions=_SOUND.sub("", step.actions))  # noqa: PLW2901 - as above
-            if step.kind == "recv" and step.status and steps and steps[-1].method == "INVITE":
-                if steps[-1].kind == "send" and step.status != 100:
-                    steps.append(Step("recv", {"response": "100", "optional": "true"}))
-            steps.append(step)
+            before = steps[-1] if steps else None
+            if before is not None and before.invites and step.kind == "recv" and step.status > 100:
+                steps.append(Step("recv", {"response": "100", "optional": "true"}))
+            message = step.message
+            if message and keyed:
+                message = _keyed(message, answer=bool(step.status) or i in in_ack)
+            steps.append(
+                replace(
+                    step,
+                    message=_streamed(message) if message else (),
+                    attributes=_shortened(step),
+                    actions=_SOUND.sub("", step.actions),
+                )
+            )
+        while steps and steps[-1].kind == "pause":
+            steps.pop()
         return self.changed(steps)
 
     def written(self) -> str:
@@ -201,11 +200,20 @@ def _answers_in_ack(steps: tuple[Step, ...]) -> set[int]:
     """Places of the ACKs that answer an offer of ours: their INVITE had none."""
     found, offered = set(), True
     for i, step in enumerate(steps):
-        if step.kind == "send" and step.method == "INVITE":
+        if step.invites:
             offered = any(line.startswith("m=") for line in step.body)
         elif step.method == "ACK" and not offered:
             found.add(i)
     return found
+
+
+def _shortened(step: Step) -> dict[str, str]:
+    if step.kind != "pause":
+        return step.attributes
+    given = step.attributes.get("milliseconds", "")
+    short = min(int(given), _LONGEST_PAUSE) if given.isdigit() else _LONGEST_PAUSE
+    kept = {k: v for k, v in step.attributes.items() if k in ("next", "test")}
+    return kept | {"milliseconds": str(short)}
 
 
 def _keyed(lines: tuple[str, ...], *, answer: bool) -> tuple[str, ...]:
