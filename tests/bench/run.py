@@ -86,6 +86,7 @@ SETUP, SETUP_PLAIN, SETUP_KEYS = (
 )
 AIORTC_SETUP = Figure("peers.aiortc_call pcmu 0 0", "setup_cpu_ms")
 SIP = Figure("sip_parse", "us")
+LOAD = "sip_load {} {{seconds}}"
 
 CPU = "us CPU per frame heard"
 ROWS = (
@@ -103,6 +104,10 @@ ROWS = (
     Row("setup-identity-aiortc", "ms CPU, both ends", SETUP, AIORTC_SETUP, 1 / 3),
     Row("sip-aiosipua", "us per INVITE", SIP, Figure("peers.sip_parse aiosipua", "us"), 1 / 3),
     Row("sip-sipmessage", "us per INVITE", SIP, Figure("peers.sip_parse sipmessage", "us"), 1 / 4),
+    Row("load-calls", "ms INVITE to 200", Figure(LOAD.format("calls"), "p95_ms"), None, 20.0),
+    Row("load-calls-cpu", "ms CPU a call", Figure(LOAD.format("calls"), "cpu_ms"), None, 5.0),
+    Row("load-options", "ms to 200", Figure(LOAD.format("options"), "p95_ms"), None, 20.0),
+    Row("load-options-cpu", "ms CPU each", Figure(LOAD.format("options"), "cpu_ms"), None, 2.0),
     Row("import", "ms CPU", Figure("import_cost", "cpu_ms"), None, 150.0),
 )
 # Programs that print rows of their own.

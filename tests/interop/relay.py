@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -40,15 +41,49 @@ async def from_tls(port: int, certificates: Certificates) -> AsyncIterator[int]:
         await listener.close()
 
 
+@asynccontextmanager
+async def meeting(certificates: Certificates) -> AsyncIterator[tuple[int, int]]:
+    """Join who comes by TLS first with who comes plainly next; yields both ports, TLS first.
+
+    So a load reaches an account by the connection to its server, over which all its calls come.
+    """
+    first: asyncio.Queue[TlsConnection] = asyncio.Queue()
+
+    async def secure(near: TlsConnection) -> None:
+        first.put_nowait(near)
+        _ = await asyncio.Event().wait()
+
+    async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await _both_ways(await first.get(), reader, writer)
+
+    pair = PemPair(certificate=certificates.chain, key=certificates.key)
+    listener = await listen("127.0.0.1", 0, secure, certificate=pair)
+    server = await asyncio.start_server(plain, "127.0.0.1", 0)
+    try:
+        async with server:
+            yield listener.address[1], server.sockets[0].getsockname()[1]
+    finally:
+        await listener.close()
+
+
 async def _both_ways(
     secure: TlsConnection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
     back = asyncio.ensure_future(_back(secure, writer))
     with suppress(OSError):
+        _hurry(writer)
         while data := await reader.read(65536):
+            _hurry(writer)
             secure.send(data)
     await secure.close()
     await back
+
+
+def _hurry(writer: asyncio.StreamWriter) -> None:
+    """Acknowledge at once: SIPp holds what it has to say until its last words are acknowledged."""
+    if hasattr(socket, "TCP_QUICKACK"):  # Linux; it wears off
+        plain = writer.get_extra_info("socket")
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
 async def _back(secure: TlsConnection, writer: asyncio.StreamWriter) -> None:
