@@ -101,22 +101,7 @@ async def account(port: int, certificates: Certificates) -> AsyncIterator[SipSig
 
 async def press(scene: Scenario, port: int, folder: Path, *, rate: int, count: int) -> Load:
     """Let SIPp begin `count` of a scene, `rate` a second."""
-    folder.mkdir()
-    (folder / "scene.xml").write_text(scene.written(), encoding="ascii")
-    command = [need("sipp", "sip-tester"), "-sf", "scene.xml", "-i", "127.0.0.1", "-t", "t1"]
-    command += ["-p", str(free_port()), "-r", str(rate), "-m", str(count), "-l", "2000"]
-    command += [
-        "-nostdin",
-        "-timer_resol",
-        "1",
-        "-trace_rtt",
-        "-rtt_freq",
-        "1",
-        "-timeout",
-        "120",
-        "-timeout_error",
-    ]
-    command += ["-trace_err", "-error_file", "errors.log", f"127.0.0.1:{port}"]
+    command = _command(scene, port, folder, rate=rate, count=count)
     before = _cpu()
     process = await asyncio.create_subprocess_exec(
         *command,
@@ -127,8 +112,22 @@ async def press(scene: Scenario, port: int, folder: Path, *, rate: int, count: i
     )
     code = await process.wait()
     cpu = _cpu() - before
+    return Load(code, _waits(folder), cpu)
+
+
+def _command(scene: Scenario, port: int, folder: Path, *, rate: int, count: int) -> list[str]:
+    folder.mkdir()
+    (folder / "scene.xml").write_text(scene.written(), encoding="ascii")
+    command = [need("sipp", "sip-tester"), "-sf", "scene.xml", "-i", "127.0.0.1", "-t", "t1"]
+    command += ["-p", str(free_port()), "-r", str(rate), "-m", str(count), "-l", "2000"]
+    command += ["-nostdin", "-timer_resol", "1", "-trace_rtt", "-rtt_freq", "1"]
+    command += ["-timeout", "120", "-timeout_error", "-trace_err", "-error_file", "errors.log"]
+    return [*command, f"127.0.0.1:{port}"]
+
+
+def _waits(folder: Path) -> tuple[float, ...]:
     rows = (line for file in folder.glob("*_rtt.csv") for line in file.read_text().splitlines()[1:])
-    return Load(code, tuple(float(row.split(";")[1]) for row in rows), cpu)
+    return tuple(float(row.split(";")[1]) for row in rows)
 
 
 def _answer(leg: IncomingLeg) -> None:

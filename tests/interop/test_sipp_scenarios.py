@@ -55,7 +55,7 @@ def test_every_scenario_of_pjsip_goes_as_expected(tmp_path, certificates):
 
 def test_every_scenario_of_asterisk_about_a_user_agent_goes_as_expected(tmp_path, certificates):
     cases, others = asterisk()
-    assert (len(cases), len(others)) == (137, 52)
+    assert (len(cases), len(others)) == (142, 47)
     assert play_twice(cases, tmp_path, certificates) == {}
 
 
