@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from securecall.calls.signaling import Answered, Ended, Signal
-from securecall.errors import EndReason
+from securecall.errors import EndReason, ProtocolError
 from securecall.media.description import Description, Direction, Fingerprint
 from securecall.sip.agent import Agent
 from securecall.sip.message import Request, Response, build_message, parse_message
@@ -116,7 +116,10 @@ class Wire:
         """Hand one message to an end; False if none is on its way."""
         if not end.inbox:
             return False
-        message = parse_message(end.inbox.popleft())
+        try:
+            message = parse_message(end.inbox.popleft())
+        except ProtocolError:
+            return True  # as good as lost
         outputs = end.agent.receive(message, flow=FLOW, direct=True, now=self.now)
         self._carry_out(end, outputs)
         return True

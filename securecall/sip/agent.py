@@ -344,7 +344,7 @@ class Agent:
             return False
         number = before.request.cseq.number + 1
         if session is not None and session.dialog is not None:
-            number = session.dialog.next_cseq()
+            number = session.dialog.next_number()
         request = before.request.again(via=self.via(), cseq=number)
         request.headers.remove(answer[0].lower())
         request.headers.add(*answer)

@@ -12,7 +12,7 @@ from securecall.sip.capabilities import ALLOW, SUPPORTED, tokens
 from securecall.sip.descriptions import glare, overlap
 from securecall.sip.dialog import target_of
 from securecall.sip.grammar import SipError
-from securecall.sip.host import Host, SessionState, read_answer
+from securecall.sip.host import Host, SessionState, accept, read_answer
 from securecall.sip.message import Request
 from securecall.sip.reliable import Sender
 from securecall.sip.session_timer import NO_TIMER, Terms
@@ -101,7 +101,7 @@ class Called:
             terms = host.timer.terms(request) if answered else NO_TIMER
             if host.dialog is not None:
                 host.dialog.target = target or host.dialog.target
-            host.accept(server, terms, now=now)
+            accept(host, server, terms, now=now)
         elif answered and self.offer is None:
             raise glare()  # our offer waits for its answer, in the ACK
         elif request.method == "UPDATE" and self.offer is None:
@@ -119,11 +119,9 @@ class Called:
         body = host.descriptions.write(description)
         host.descriptions.keep(description, body, offer=self.offer is None)
         host.descriptions.theirs = self.offer
-        if self._ringing is not None:
-            # it carried no description, so the 2xx need not wait for its PRACK (RFC 3262 3)
-            self._ringing.stop()
+        # Our ringing carries no description, so the 2xx need not wait for its PRACK (RFC 3262 3).
         host.state = SessionState.ANSWERED
-        host.accept(self.server, self._terms, body=body, offers=self.offer is None, now=now)
+        accept(host, self.server, self._terms, body=body, offers=self.offer is None, now=now)
 
     def acknowledged(self, ack: Request, *, now: float) -> None:
         """Take the ACK of our 2xx that had the offer: it brings the answer."""

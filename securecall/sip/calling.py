@@ -11,7 +11,7 @@ from securecall.sip.body import read_description
 from securecall.sip.descriptions import glare
 from securecall.sip.dialog import Dialog, build_cancel, repeat_request, target_of
 from securecall.sip.grammar import SipError
-from securecall.sip.host import Host, SessionState, ignore, read_answer
+from securecall.sip.host import Host, SessionState, accept, ignore, read_answer
 from securecall.sip.message import Request, Response
 from securecall.sip.outcome import reason_of
 from securecall.sip.reliable import Receiver, build_prack, reliable_number
@@ -59,10 +59,6 @@ class Calling:
         fork = self._forks.get(tag)
         return None if fork is None or fork.over else fork.dialog
 
-    def dialogs(self) -> list[Dialog]:
-        """Every early dialog, over or not."""
-        return [fork.dialog for fork in self._forks.values()]
-
     def leave(self, tag: str) -> None:
         """One early dialog is over; the others, and the INVITE, go on."""
         fork = self._forks.get(tag)
@@ -82,7 +78,7 @@ class Calling:
             raise glare()
         if read_description(request) is None:
             fork.dialog.target = target or fork.dialog.target
-            self._host.accept(server, NO_TIMER, now=now)
+            accept(self._host, server, NO_TIMER, now=now)
         elif fork.receiver.answer is None:
             raise glare()  # ours waits for its answer (RFC 3311 5.2)
         else:
@@ -128,8 +124,6 @@ class Calling:
 
     def receive(self, client: ClientTransaction, response: Response | None, now: float) -> None:
         """Take a response to the INVITE, or None for nobody answered."""
-        if client is not self.client:
-            return  # of the INVITE before this one
         if response is None:
             self._host.failed(Ended(EndReason.UNREACHABLE, 408))
         elif response.status < 200:
@@ -255,9 +249,8 @@ class Calling:
 
     def _answered(self, tag: str, response: Response, *, now: float) -> None:
         fork = self._forks.get(tag)
-        # the first reliable answer is the answer (RFC 3261 13.2.1)
         early = fork.receiver.answer if fork is not None else None
-        description = early or read_answer(response, self._host, now=now)
+        description = read_answer(response, self._host, now=now, early=early)
         if description is not None:
             self._host.descriptions.theirs = description
             self._host.tell(Answered(description))

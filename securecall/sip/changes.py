@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
@@ -18,7 +19,7 @@ from securecall.sip.descriptions import glare, overlap
 from securecall.sip.dialog import target_of
 from securecall.sip.grammar import SipError
 from securecall.sip.headers import Headers
-from securecall.sip.host import Host, SessionState, ignore, read_answer
+from securecall.sip.host import Host, SessionState, accept, ignore, read_answer
 from securecall.sip.message import Message, Request, Response
 from securecall.sip.reliable import Receiver, build_prack, reliable_number
 from securecall.sip.session_timer import NO_TIMER, Due, Terms
@@ -82,6 +83,12 @@ class Changes:
         return self._theirs.server if self._theirs is not None else None
 
     @property
+    def _busy(self) -> bool:
+        """No INVITE of ours may begin: one is under way, in either direction (RFC 3261 14.1)."""
+        under_way = self._ours is not None or self._theirs is not None
+        return under_way or self._host.acceptance.waits
+
+    @property
     def deadline(self) -> float | None:
         """When `expire` is due, None for never."""
         if self._host.state is not SessionState.CONFIRMED:
@@ -107,7 +114,11 @@ class Changes:
         if self._ours is not None or self._theirs is not None or self._waiting is not None:
             self._host.tell(Refused(491))
             return
-        self._send(_Ours(description, self._host.descriptions.write(description)), now=now)
+        ours = _Ours(description, self._host.descriptions.write(description))
+        if self._busy:  # with the ACK of the peer's last INVITE
+            self._waiting = (now + _SOON, ours)
+        else:
+            self._send(ours, now=now)
 
     def answered(self, description: Description, *, now: float) -> None:
         """The call model takes the peer's offer.
@@ -192,20 +203,21 @@ class Changes:
     ) -> None:
         if self._host.dialog is not None:
             self._host.dialog.refresh(server.request)
-        self._host.accept(server, terms, body=body, offers=offers, now=now)
+        accept(self._host, server, terms, body=body, offers=offers, now=now)
 
-    def acknowledged(self, ack: Request) -> None:
-        """Take the ACK of a re-INVITE that had no offer: it brings the answer to ours.
+    def acknowledged(self, ack: Request, *, answers: bool, now: float) -> None:
+        """Take the ACK of a re-INVITE; if that had no offer, it brings the answer to ours.
 
         Ours said nothing new, so where the answer is missing, as from phones that resume a call,
         or malformed, the call goes on as it was.
         """
-        try:
-            description = read_description(ack)
-        except SipError:
-            return
-        if description is not None:
-            self._heard(description)
+        if answers:
+            with suppress(SipError):
+                description = read_description(ack)
+                if description is not None:
+                    self._heard(description)
+        elif self._waiting is not None and not self._waiting[1].tries:
+            self._try_again(now=now)
 
     def _heard(self, description: Description) -> None:
         """Have the call model judge an answer to what it did not ask.
@@ -273,7 +285,7 @@ class Changes:
 
     def _changed(self, ours: _Ours, response: Response, *, now: float) -> None:
         host = self._host
-        description = ours.receiver.answer or read_answer(response, host, now=now)
+        description = read_answer(response, host, now=now, early=ours.receiver.answer)
         if description is None:
             return
         self.learn(response)
@@ -326,12 +338,17 @@ class Changes:
         if due is Due.REFRESH:
             self._refresh(now=now)
         if self._waiting is not None and now >= self._waiting[0]:
-            ours = self._waiting[1]
-            self._waiting = None
-            if self._theirs is not None or self._ours is not None:
-                self._waiting = (now + _SOON, ours)
-            else:
-                self._send(ours, now=now)
+            self._try_again(now=now)
+
+    def _try_again(self, *, now: float) -> None:
+        if self._waiting is None:
+            return
+        ours = self._waiting[1]
+        self._waiting = None
+        if self._busy:
+            self._waiting = (now + _SOON, ours)
+        else:
+            self._send(ours, now=now)
 
     def _refresh(self, *, now: float, raised: bool = False) -> None:
         """Keep the session alive, changing nothing (RFC 4028 7.4)."""
@@ -341,7 +358,7 @@ class Changes:
             request = self._request("UPDATE")
             if request is not None:
                 _ = host.ask(request, partial(self._update_response, raised=raised), now=now)
-        elif description is None or self._ours or self._theirs or self._waiting:
+        elif description is None or self._busy or self._waiting is not None:
             host.timer.failed(now=now)  # what is on its way refreshes, too, if it succeeds
         else:
             body = host.descriptions.body

@@ -90,7 +90,7 @@ class Dialog:
             more: Further fields.
         """
         if cseq is None:
-            cseq = self.next_cseq()
+            cseq = self.next_number()
         target, routes = self.target, self.routes
         if routes and parse_uri(routes[0][1:-1]).param("lr") is None:
             # a strict router takes the Request-URI for itself
@@ -106,8 +106,8 @@ class Dialog:
             headers.add(name, value)
         return Request(method, target, headers)
 
-    def next_cseq(self) -> int:
-        """Count on."""
+    def next_number(self) -> int:
+        """The number of our next request; counts."""
         self.local_cseq = self.local_cseq % _LARGEST_CSEQ + 1
         return self.local_cseq
 
@@ -148,12 +148,20 @@ def build_cancel(invite: Request) -> Request:
 
 
 def repeat_request(
-    request: Request, *, via: str, fields: tuple[tuple[str, str], ...] = ()
+    request: Request, *, via: str, number: int = 0, fields: tuple[tuple[str, str], ...] = ()
 ) -> Request:
-    """Write a request of ours once more, with the next number and other fields (8.1.3.5)."""
+    """Write a request of ours once more (8.1.3.5).
+
+    Args:
+        request: As it was sent.
+        via: Our Via, with a fresh branch.
+        number: Of a request within a dialog, its next; else one more than before.
+        fields: To replace or add.
+    """
+    number = number or request.cseq.number % _LARGEST_CSEQ + 1
     headers = request.headers.copy()
     headers.replace("Via", via)
-    headers.replace("CSeq", f"{request.cseq.number % _LARGEST_CSEQ + 1} {request.method}")
+    headers.replace("CSeq", f"{number} {request.method}")
     for name, value in fields:
         headers.replace(name, value)
     return Request(request.method, request.target, headers, request.body)

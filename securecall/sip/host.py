@@ -10,7 +10,8 @@ from securecall.calls.signaling import Ended, Signal
 from securecall.errors import EndReason
 from securecall.media.description import Description
 from securecall.sip.acceptance import Acceptance
-from securecall.sip.body import read_description
+from securecall.sip.body import SDP, read_description
+from securecall.sip.capabilities import SESSION_FIELDS
 from securecall.sip.descriptions import Descriptions
 from securecall.sip.dialog import Dialog
 from securecall.sip.grammar import SipError
@@ -82,18 +83,6 @@ class Host(Protocol):
         """Send a response that was written before."""
         ...
 
-    def accept(
-        self,
-        server: ServerTransaction,
-        terms: Terms,
-        *,
-        now: float,
-        body: bytes = b"",
-        offers: bool = False,
-    ) -> None:
-        """Answer an INVITE or UPDATE with 200; `offers` says that the ACK brings an answer."""
-        ...
-
     def learn(self, message: Message) -> None:
         """Note what an INVITE or its 2xx says the peer can do."""
         ...
@@ -121,14 +110,44 @@ class Host(Protocol):
         ...
 
 
+def accept(
+    host: Host,
+    server: ServerTransaction,
+    terms: Terms,
+    *,
+    now: float,
+    body: bytes = b"",
+    offers: bool = False,
+) -> None:
+    """Answer an INVITE or UPDATE with 200; `offers` says that the ACK brings an answer."""
+    fields = (("Contact", host.contact), *SESSION_FIELDS, *terms.fields)
+    kind = (("Content-Type", SDP),) if body else ()
+    response = host.response(server.request, 200, (*fields, *kind))
+    response.body = body
+    host.send_response(server, response, now=now)
+    if server.request.method == "INVITE":
+        host.acceptance.begin(server, response, offers=offers, now=now)
+    host.timer.agreed(terms, now=now)
+
+
 def ignore(_client: ClientTransaction, _response: Response | None, _now: float) -> None:
     """Take what answers a request of ours of which nothing follows; a `Handler`."""
 
 
-def read_answer(message: Message, host: Host, *, now: float) -> Description | None:
-    """Read the answer to an offer of ours; without one the call ends, and None is returned."""
+def read_answer(
+    message: Message, host: Host, *, now: float, early: Description | None = None
+) -> Description | None:
+    """Read the answer to an offer of ours; without one the call ends, and None is returned.
+
+    Args:
+        message: A 2xx or an ACK.
+        host: Whose call it is.
+        now: Monotonic seconds.
+        early: What a reliable provisional response answered. A 2xx then needs no description;
+            one that has another, against RFC 3261 13.2.1, is believed, since nothing began early.
+    """
     try:
-        description = read_description(message)
+        description = read_description(message) or early
         if description is None:
             raise SipError("the answer has no description", rule="RFC 3261 13.2.1")
     except SipError as e:

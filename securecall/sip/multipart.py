@@ -13,7 +13,7 @@ MOST_PARTS: Final = 16  # of one message, at all depths together
 MOST_DEPTH: Final = 3
 # one to seventy of these, the last no space (RFC 2046 5.1.1)
 _BOUNDARY: Final = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
-_AFTER: Final = re.compile(rb"(--)?[ \t]*+(\r\n|\Z)")
+_AFTER: Final = re.compile(rb"(--)?[ \t]*+(?:\r\n|\Z)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def _cut(body: bytes, line: bytes) -> list[bytes]:
     at = body.find(line)
     while at >= 0:
         after = _AFTER.match(body, at + len(line))
-        if after is None or not (after[1] or after[2]):
+        if after is None:
             # other text behind it makes a longer line, such as the boundary of a nested body
             at = body.find(line, at + len(line))
             continue

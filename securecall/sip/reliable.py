@@ -121,10 +121,6 @@ class Sender:
         self._open = False
         self.deadline = None
 
-    def stop(self) -> None:
-        """Repeat no more: the final response is out."""
-        self.deadline = None
-
     def expire(self, *, now: float) -> bool:
         """Whether to repeat the response; False, with no deadline left, gives it up."""
         if now >= self._give_up:

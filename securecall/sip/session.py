@@ -18,20 +18,18 @@ from securecall.calls.signaling import (
 from securecall.errors import EndReason
 from securecall.media.description import Description
 from securecall.sip.acceptance import Acceptance
-from securecall.sip.body import SDP
 from securecall.sip.called import Called
 from securecall.sip.calling import Calling
-from securecall.sip.capabilities import SESSION_FIELDS
 from securecall.sip.changes import Changes
 from securecall.sip.descriptions import Descriptions
 from securecall.sip.desk import Desk
-from securecall.sip.dialog import Dialog
+from securecall.sip.dialog import Dialog, repeat_request
 from securecall.sip.grammar import SipError
 from securecall.sip.headers import Headers
-from securecall.sip.host import Fields, Handler, SessionState
+from securecall.sip.host import Fields, Handler, SessionState, ignore
 from securecall.sip.message import Message, Request, Response
 from securecall.sip.outcome import REFUSALS, cause_of
-from securecall.sip.session_timer import SessionTimer, Terms
+from securecall.sip.session_timer import SessionTimer
 from securecall.sip.transaction import ClientTransaction, ServerTransaction, State
 
 
@@ -105,6 +103,10 @@ class Session:
         """Nothing is left to send or to wait for."""
         return self.state is SessionState.OVER
 
+    def takes(self, method: str) -> bool:
+        """Whether a request of the peer's still finds the call; a BYE may cross ours."""
+        return not self.idle and (self.state is not SessionState.CLOSING or method == "BYE")
+
     @property
     def deadline(self) -> float | None:
         """When `expire` is due, None for never."""
@@ -136,18 +138,27 @@ class Session:
             return self.dialog if self.dialog.remote_tag == tag else None
         return self._calling.dialog_of(tag) if self._calling is not None else None
 
+    def repeat(self, client: ClientTransaction, fields: Fields) -> Request | None:
+        """Write a request of ours once more, for instance with credentials; `restarted` follows.
+
+        Returns:
+            The request with its next number, or None where nobody wants it any more.
+        """
+        request = client.request
+        first = self._calling is not None and self._calling.client is client
+        given_up = first and self.state is not SessionState.INVITING
+        if client not in self._asked or given_up or request.method == "CANCEL":
+            return None
+        # none for the BYE of a fork that came second; nothing else is counted there
+        dialog = self.dialog_of(request.to.tag) if request.to.tag else None
+        number = dialog.next_number() if dialog is not None else 0
+        return repeat_request(request, via=self.via(), number=number, fields=fields)
+
     def restarted(self, old: ClientTransaction, new: ClientTransaction) -> None:
-        """A request of ours was sent again by a new transaction, for instance with credentials."""
-        handler = self._asked.pop(old, None)
-        if handler is not None:
-            self._asked[new] = handler
+        """What `repeat` wrote is on its way: what answers it is taken as if it were the first."""
+        self._asked[new] = self._asked.pop(old, ignore)
         if self._calling is not None and self._calling.client is old:
             self._calling.restarted(new)
-            return
-        dialogs = self._calling.dialogs() if self._calling is not None else []
-        for dialog in (*dialogs, *((self.dialog,) if self.dialog is not None else ())):
-            if dialog.remote_tag == new.request.to.tag:
-                dialog.count(new.request.cseq.number)
 
     # -- what the call model says -----------------------------------------------------------------
 
@@ -226,8 +237,6 @@ class Session:
         method = server.request.method
         if method == "BYE":
             self._receive_bye(server, now=now)
-        elif self.state is SessionState.CLOSING:
-            raise SipError("the call is over", rule="RFC 3261 15.1.1", status=481)
         elif method == "PRACK":
             self._receive_prack(server, now=now)
         elif method == "REFER":
@@ -268,8 +277,7 @@ class Session:
         if not self.acceptance.acknowledged(request):
             return
         if self.state is SessionState.CONFIRMED:
-            if offered:
-                self._changes.acknowledged(request)
+            self._changes.acknowledged(request, answers=offered, now=now)
             return
         if self.state is not SessionState.ANSWERED:
             return
@@ -279,15 +287,13 @@ class Session:
         elif offered and self._called is not None:
             self._called.acknowledged(request, now=now)
 
-    def receive_cancel(self, *, now: float) -> None:
-        """Take the CANCEL of an INVITE; too late once it was answered."""
-        if self.state is SessionState.ALERTING and self._called is not None:
+    def receive_cancel(self, server: ServerTransaction, *, now: float) -> None:
+        """Take the CANCEL of an INVITE, too late once it was answered, or of a re-INVITE."""
+        if self._called is None or server is not self._called.server:
+            self._changes.cancelled(server, now=now)
+        elif self.state is SessionState.ALERTING:
             self.tell(Ended(EndReason.CANCELLED, 487))
             self._called.refuse(487, now=now)
-
-    def cancel_reinvite(self, server: ServerTransaction, *, now: float) -> None:
-        """Take the CANCEL of a re-INVITE: it is refused, the call goes on."""
-        self._changes.cancelled(server, now=now)
 
     def unacknowledged(self, server: ServerTransaction) -> None:
         """Nobody acknowledged our failure; there is nothing more to do."""
@@ -357,25 +363,6 @@ class Session:
     ) -> None:
         """Answer a request."""
         self._desk.respond(server, self.response(server.request, status, fields), now)
-
-    def accept(
-        self,
-        server: ServerTransaction,
-        terms: Terms,
-        *,
-        now: float,
-        body: bytes = b"",
-        offers: bool = False,
-    ) -> None:
-        """Answer an INVITE or UPDATE with 200; `offers` says that the ACK brings an answer."""
-        fields = (("Contact", self.contact), *SESSION_FIELDS, *terms.fields)
-        kind = (("Content-Type", SDP),) if body else ()
-        response = self.response(server.request, 200, (*fields, *kind))
-        response.body = body
-        self.send_response(server, response, now=now)
-        if server.request.method == "INVITE":
-            self.acceptance.begin(server, response, offers=offers, now=now)
-        self.timer.agreed(terms, now=now)
 
     def learn(self, message: Message) -> None:
         """Note what an INVITE or its 2xx says the peer can do."""

@@ -135,7 +135,7 @@ class UserAgentServer:
     def _within(self, request: Request, server: Server, *, now: float) -> None:
         session = self._ledger.session_of(request, server.flow)
         dialog = session.dialog_of(request.from_.tag) if session is not None else None
-        if session is None or dialog is None or session.idle:
+        if session is None or dialog is None or not session.takes(request.method):
             raise SipError("no such call", rule="RFC 3261 12.2.2", status=481)
         self._ledger.join(server, session)
         dialog.require_order(request)
@@ -187,10 +187,7 @@ class UserAgentServer:
         self._answer(server, 200, now, tag=session.local_tag if session is not None else "")
         if session is None or target.transaction.answered:
             return
-        if target.transaction.request is session.invite:
-            session.receive_cancel(now=now)
-        else:
-            session.cancel_reinvite(target.transaction, now=now)
+        session.receive_cancel(target.transaction, now=now)
 
     def _receive_ack(self, request: Request, *, flow: int, now: float) -> None:
         session = self._ledger.session_of(request, flow)

@@ -48,11 +48,13 @@ a=setup:passive
 a=rtcp-mux
 a=sendrecv
 """
+PEER = "[peer_tag_param]"
 _DIGEST = bytes(range(32)).hex(":").upper()
 
 
-def send(method, *, number=1, to="", body="", branch="[branch]"):
+def send(method, *, number=1, to="", body="", branch="[branch]", more=""):
     headers = _HEADERS.format(domain=DOMAIN, method=method, number=number, to=to, branch=branch)
+    headers += more
     if body:
         headers += "Content-Type: application/sdp\n"
     text = f"{method} sip:alice@{DOMAIN} SIP/2.0\n{headers}Content-Length: [len]\n\n{body}"
@@ -64,7 +66,7 @@ def expect(status, *, optional=False):
 
 
 def ack(*, branch="[branch]"):
-    return send("ACK", to="[peer_tag_param]", branch=branch)
+    return send("ACK", to=PEER, branch=branch)
 
 
 @dataclass
@@ -185,10 +187,71 @@ def test_a_ringing_call_can_be_cancelled(tmp_path, certificates):
     asyncio.run(main())
 
 
+def test_a_phone_that_insists_acknowledges_our_ringing(tmp_path, certificates):
+    async def main():
+        async with stage(tmp_path, certificates) as scene:
+            branch = "z9hG4bKreliable"
+            await scene.play(
+                send("INVITE", body=scene.offer(_DTLS), branch=branch, more="Require: 100rel\n"),
+                expect(100, optional=True),
+                '<recv response="180"><action><ereg regexp="[0-9]+" search_in="hdr" '
+                'header="RSeq:" check_it="true" assign_to="rseq"/></action></recv>',
+                send("PRACK", number=2, to=PEER, more="RAck: [$rseq] 1 INVITE\n"),
+                expect(200),
+                send("PRACK", number=3, to=PEER, more="RAck: [$rseq] 1 INVITE\n"),
+                expect(481),
+                send("UPDATE", number=4, to=PEER),
+                expect(200),
+                '<pause milliseconds="1000"/>',  # in which nothing is repeated
+                send("CANCEL", branch=branch),
+                expect(200),
+                expect(487),
+                ack(branch=branch),
+            )
+
+    asyncio.run(main())
+
+
+def test_what_exchanges_do_within_a_call_is_answered(tmp_path, certificates):
+    async def main():
+        async with stage(tmp_path, certificates) as scene:
+            timer = "Supported: timer\nSession-Expires: {}\n"
+            branch = "z9hG4bKreinvite"
+            playing = asyncio.ensure_future(
+                scene.play(
+                    send("INVITE", body=scene.offer(_DTLS), more=timer.format(600)),
+                    expect(100, optional=True),
+                    expect(180),
+                    '<recv response="200"><action><ereg regexp="600;refresher=uac" '
+                    'search_in="hdr" header="Session-Expires:" check_it="true" assign_to="x"/>'
+                    '<log message="[$x]"/></action></recv>',
+                    ack(),
+                    send("UPDATE", number=2, to=PEER, more=timer.format(600)),
+                    expect(200),
+                    send("UPDATE", number=3, to=PEER, more=timer.format(30)),
+                    expect(422),
+                    send("INFO", number=4, to=PEER, more="Info-Package: dtmf\n"),
+                    expect(469),
+                    send("INVITE", number=5, to=PEER, branch=branch),
+                    expect(200),
+                    send("ACK", number=5, to=PEER, body=scene.offer(_DTLS)),
+                    send("BYE", number=6, to=PEER),
+                    expect(200),
+                )
+            )
+            async with (await scene.alice.next_call()).accept(audio=sc.ToneSource(440)) as call:
+                with pytest.raises(sc.SecurityError):  # it went before there was any security
+                    await call.ended()
+            await playing
+            require_no_media(call)
+
+    asyncio.run(main())
+
+
 def test_a_second_goodbye_finds_no_call(tmp_path, certificates):
     async def main():
         async with stage(tmp_path, certificates) as scene:
-            goodbye = send("BYE", number=2, to="[peer_tag_param]", branch="z9hG4bKgoodbye")
+            goodbye = send("BYE", number=2, to=PEER, branch="z9hG4bKgoodbye")
             playing = asyncio.ensure_future(
                 scene.play(
                     send("INVITE", body=scene.offer(_DTLS)),

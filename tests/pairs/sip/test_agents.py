@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from securecall.calls.signaling import Answered, Ended, Offered, Refused, Ringing
@@ -9,7 +11,9 @@ from securecall.errors import EndReason
 from securecall.media.description import Direction
 from securecall.sip.body import read_description
 from securecall.sip.message import Request, Response
-from tests.sip_wire import ANSWER, OFFER, Wire, directed, edited, rekeyed, reliable
+from securecall.sip.output import Send
+from securecall.sip.transaction import ClientTransaction
+from tests.sip_wire import ANSWER, OFFER, End, Wire, directed, edited, rekeyed, reliable
 
 
 def offerless(message):
@@ -223,6 +227,37 @@ def test_an_offerless_reinvite_holds_the_call_and_takes_it_back():
     wire.hang_up()
 
 
+def offer_asked_of(wire: Wire, end: End) -> Direction:
+    """What an end offers in its answer to a re-INVITE without an offer."""
+    other = wire.other(end)
+    end.sent.clear()
+    wire.hand = offerless
+    wire.say(other, Offered(OFFER))
+    _ = wire.deliver(end)
+    (ok,) = (m for m in end.sent if isinstance(m, Response))
+    offer = read_description(ok)
+    assert offer is not None
+    body = other.session.descriptions.body
+    wire.hand = lambda m: with_answer(m, body)
+    wire.settle()
+    wire.hand = lambda m: m
+    return offer.media[0].direction
+
+
+@pytest.mark.parametrize(
+    ("who", "direction"), [("bob", Direction.SENDRECV), ("alice", Direction.SENDONLY)]
+)
+def test_who_was_held_offers_to_talk_again_and_who_holds_goes_on_holding(who, direction):
+    wire = Wire()
+    wire.connect()
+    wire.say(wire.alice, Offered(directed(OFFER, Direction.SENDONLY)))
+    wire.settle()
+    wire.say(wire.bob, Answered(directed(ANSWER, Direction.RECVONLY)))
+    wire.settle()
+    assert offer_asked_of(wire, getattr(wire, who)) is direction
+    wire.hang_up()
+
+
 def test_an_answer_with_other_keys_is_judged_and_refused_and_the_call_goes_on():
     other = rekeyed(OFFER)
     wire = answered_offerless(other)
@@ -298,7 +333,10 @@ def test_what_comes_after_our_goodbye_gets_481(method):
     assert dialog is not None
     late = dialog.request(method, via=wire.alice.agent.via())
     wire.say(wire.bob, Ended(EndReason.HUNG_UP))
-    _ = wire.bob.agent.receive(late, flow=1, direct=True, now=wire.now)
+    (refused, *_) = wire.bob.agent.receive(late, flow=1, direct=True, now=wire.now)
+    assert isinstance(refused, Send)
+    assert isinstance(refused.message, Response)
+    assert refused.message.status == 481
     wire.settle()
     wire.require_over()
     assert wire.bob.take() == []
@@ -370,6 +408,20 @@ def test_a_call_lives_as_long_as_it_is_refreshed_by_update():
     assert wire.alice.requests() == ["UPDATE"] * 12  # the caller, at half time
     assert wire.bob.requests() == []
     assert wire.alice.take() == wire.bob.take() == []
+    wire.hang_up()
+
+
+def test_a_long_call_holds_no_more_than_a_short_one():
+    def held() -> int:
+        _ = gc.collect()
+        return sum(isinstance(o, ClientTransaction) for o in gc.get_objects())
+
+    wire = Wire()
+    wire.connect()
+    wire.advance(1000.0)
+    after_one = held()
+    wire.advance(50 * 900.0)
+    assert held() <= after_one
     wire.hang_up()
 
 

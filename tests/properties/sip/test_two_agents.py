@@ -10,6 +10,7 @@ from securecall.calls.signaling import Answered, Ended, Offered, Refused, Ringin
 from securecall.errors import EndReason
 from securecall.media.description import Description, Direction
 from securecall.sip.message import Request, Response
+from tests.properties.sip.test_parsers import mutated
 from tests.sip_wire import ANSWER, OFFER, End, Wire, directed, edited, rekeyed
 
 DESCRIPTIONS = (
@@ -35,6 +36,21 @@ HANDS = {
     "knows no UPDATE": {"Allow": "INVITE, ACK, BYE, CANCEL"},
     "knows no timers": {"Session_Expires": None, "Supported": None, "Min_SE": None},
 }
+SWAPS = (
+    (b"INVITE", b"UPDATE"),
+    (b"UPDATE", b"INVITE"),
+    (b"BYE", b"INFO"),
+    (b"ACK", b"PRACK"),
+    (b"SIP/2.0 200 OK", b"SIP/2.0 183 Session Progress\r\nRequire: 100rel\r\nRSeq: 1"),
+    (b"SIP/2.0 200 OK", b"SIP/2.0 491 Request Pending"),
+    (b"SIP/2.0 200 OK", b"SIP/2.0 422 Small\r\nMin-SE: 5000"),
+    (b"SIP/2.0 180", b"SIP/2.0 200"),
+    (b"SIP/2.0 100 Trying", b"SIP/2.0 199 Gone"),
+    (b";tag=", b";tag=x"),
+    (b"Contact: <sip:", b"Contact: <sip:other@there>, <sip:"),
+    (b"Content-Type: application/sdp", b"Content-Type: multipart/mixed;boundary=b"),
+    (b"Session-Expires: ", b"Session-Expires: x"),
+)
 ENDS = st.sampled_from(["alice", "bob"])
 
 
@@ -134,6 +150,21 @@ class TwoAgents(RuleBasedStateMachine):
         inbox = self.end(name).inbox
         if inbox:
             inbox.append(inbox[0])
+
+    @rule(name=ENDS, seed=st.integers(0, 2**32))
+    def garble(self, name: str, seed: int) -> None:
+        """Somebody in between alters bytes."""
+        inbox = self.end(name).inbox
+        if inbox:
+            (inbox[-1],) = mutated([inbox[-1]], 1, seed)
+
+    @rule(name=ENDS, swaps=st.sampled_from(SWAPS), at=st.integers(0, 9))
+    def forge(self, name: str, swaps: tuple[bytes, bytes], at: int) -> None:
+        """Somebody in between makes another message of one."""
+        inbox = self.end(name).inbox
+        if inbox:
+            at %= len(inbox)
+            inbox[at] = inbox[at].replace(*swaps)
 
     @rule(die=st.integers(0, 5))
     def lose(self, die: int) -> None:

@@ -210,6 +210,7 @@ def test_silence_is_unreachable_and_endless_ringing_no_answer():
     outputs = b.expire(now=180.0)
     assert told(outputs) == [Ended(EndReason.NO_ANSWER, 408)]
     assert methods(outputs) == ["CANCEL"]
+    assert told(give(b, answer(invite, 487), 181.0)) == []  # it was told once
     assert any(isinstance(o, Finished) for o in b.expire(now=213.0))
 
 
@@ -237,10 +238,11 @@ def test_our_answer_is_repeated_until_it_is_acknowledged():
     a = agent()
     session = ringing(a)
     (ok,) = sent(a.perform(session, Answered(OFFER), now=2.0))
-    assert statuses(a.expire(now=2.5)) == [200]
-    assert statuses(a.expire(now=3.5)) == [200]
-    assert give(a, incoming("ACK", body=b"", to=ok.need("to"), branch="z9hG4bKa"), 4.0) == ()
-    assert a.expire(now=10.0) == ()
+    for now in (2.5, 3.5, 5.5, 9.5, 13.5, 17.5):  # T1, then twice as long each time, up to T2
+        assert statuses(a.expire(now=now - 0.01)) == []
+        assert statuses(a.expire(now=now)) == [200]
+    assert give(a, incoming("ACK", body=b"", to=ok.need("to"), branch="z9hG4bKa"), 18.0) == ()
+    assert a.expire(now=30.0) == ()
 
 
 def test_an_answer_nobody_acknowledges_is_hung_up():
@@ -261,6 +263,7 @@ def test_a_bye_of_ours_waits_for_the_ack():
     assert sent(a.perform(session, Ended(EndReason.SECURITY), now=2.1)) == []
     (bye,) = sent(give(a, incoming("ACK", body=b"", to=ok.need("to"), branch="z9hG4bKa"), 3.0))
     assert bye.method == "BYE"
+    assert bye.headers.first("reason") == "SIP;cause=488"
 
 
 def test_security_reasons_never_say_which_check_failed():

@@ -9,7 +9,6 @@ import pytest
 from securecall.calls.signaling import Answered, Ended, Offered, Refused
 from securecall.errors import EndReason
 from securecall.sip.agent import Agent
-from securecall.sip.dialog import repeat_request
 from securecall.sip.message import Request, Response
 from securecall.sip.sdp import parse_description
 from securecall.sip.session import Session
@@ -164,6 +163,35 @@ def test_a_reliable_response_to_a_change_is_acknowledged_and_its_answer_counts()
     assert (methods(outputs), told(outputs)) == (["ACK"], [Answered(OFFER)])
 
 
+def test_an_offer_of_ours_waits_for_the_ack_of_the_peer_s_last_one():
+    a = agent()
+    session, to = answered(a)
+    _ = give(a, reinvite(to), 4.0)
+    assert statuses(a.perform(session, Answered(OFFER), now=4.1)) == [200]
+    outputs = a.perform(session, Offered(parse_description(MOVED)), now=4.2)
+    assert (sent(outputs), told(outputs)) == ([], [])
+    ack = incoming("ACK", body=b"", to=to, cseq="8", branch="z9hG4bKack")
+    (mine,) = sent(give(a, ack, 4.3))
+    assert mine.method == "INVITE"
+    assert told(give(a, answer(mine, 200, body=BODY), 4.4)) == [Answered(OFFER)]
+
+
+@pytest.mark.parametrize("ack", ["lost", "late"])
+def test_an_offer_that_waits_for_a_late_ack_is_sent_and_for_a_lost_one_never(ack):
+    a = agent()
+    session, to = answered(a)
+    _ = give(a, reinvite(to, body=b""), 4.0)  # our offer is on its way
+    _ = a.perform(session, Offered(parse_description(MOVED)), now=4.2)
+    assert methods(a.expire(now=10.0)) == []
+    if ack == "lost":
+        outputs = [o for now in range(11, 40) for o in a.expire(now=float(now))]
+        assert methods(tuple(outputs)) == ["BYE"]
+        return
+    late = incoming("ACK", to=to, cseq="8", branch="z9hG4bKack")
+    assert told(give(a, late, 10.5)) == []
+    assert methods(a.expire(now=12.0)) == ["INVITE"]
+
+
 def test_what_did_not_change_keeps_its_version_and_what_did_gets_the_next():
     a = agent()
     session, to = answered(a)
@@ -191,7 +219,9 @@ class Recorder(Agent):
 
     def repeat(self, session: Session, now: float) -> Request:
         old = self.clients[-1]
-        again = repeat_request(old.request, via=self.via())
+        again = session.repeat(old, (("Authorization", "Digest x"),))
+        assert again is not None
+        assert again.headers.first("authorization") == "Digest x"
         session.restarted(old, self.start(session, again, now))
         return again
 
@@ -201,7 +231,9 @@ def test_an_invite_repeated_with_credentials_is_answered_or_cancelled_as_itself(
         a = Recorder()
         session, invite = calling(a)
         _ = give(a, answer(invite, 180, tag="before"))
+        assert session.dialog_of("before") is not None
         again = a.repeat(session, 0.5)
+        assert session.dialog_of("before") is None  # what the first began is over
         assert again.cseq.number == invite.cseq.number + 1
         _ = give(a, answer(again, 180))
         if end == "cancelled":
@@ -214,6 +246,28 @@ def test_an_invite_repeated_with_credentials_is_answered_or_cancelled_as_itself(
         assert sent(outputs)[0].cseq.number == again.cseq.number
         (bye,) = sent(a.perform(session, Ended(EndReason.HUNG_UP), now=5.0))
         assert bye.cseq.number == again.cseq.number + 1
+
+
+def test_an_invite_nobody_wants_any_more_is_not_repeated():
+    a = Recorder()
+    session, _ = calling(a)
+    _ = a.perform(session, Ended(EndReason.CANCELLED), now=1.0)
+    assert session.repeat(a.clients[-1], ()) is None
+
+
+def test_a_request_is_repeated_with_the_next_number_of_its_dialog():
+    a = Recorder()
+    session, invite = calling(a)
+    ok = answer(invite, 200, body=BODY)
+    ok.headers.add("Allow", "UPDATE")
+    ok.headers.add("Session-Expires", "600;refresher=uac")
+    _ = give(a, ok)
+    (mine,) = sent(a.perform(session, Offered(OFFER), now=300.0))
+    (refresh,) = sent(a.expire(now=301.5))
+    assert refresh.cseq == (mine.cseq.number + 1, "UPDATE")
+    again = session.repeat(a.clients[1], ())
+    assert again is not None
+    assert again.cseq == (mine.cseq.number + 2, "INVITE")
 
 
 def test_a_change_repeated_with_credentials_is_answered_and_the_dialog_counts_on():
@@ -233,7 +287,7 @@ def test_a_reason_in_quotes_or_of_another_protocol_is_no_status():
         ("SIP;cause=486", 486),
         ('Q.850;cause=16;text="a, b", SIP;cause=200', 200),
         ('SIP;text="x;cause=486"', 0),
-        ("Q.850;cause=16", 0),
+        ("Q.850;cause=102", 0),
         ("SIP;cause=99999", 0),
         ('SIP;cause=486;text="', 0),
     ):

@@ -115,6 +115,14 @@ def test_once_a_fork_has_answered_requests_of_the_others_get_481():
     assert statuses(give(a, within(invite, "UPDATE", "b"))) == [200]
 
 
+def test_the_peer_counts_on_from_its_early_dialog():
+    a, _, invite = early("b")
+    assert statuses(give(a, within(invite, "UPDATE", number=5))) == [200]
+    _ = give(a, answer(invite, 200, body=BODY))
+    assert statuses(give(a, within(invite, "INFO", number=5))) == [500]
+    assert statuses(give(a, within(invite, "INFO", number=6))) == [200]
+
+
 def test_forks_beyond_the_limit_are_dropped_and_the_known_ones_go_on():
     a = agent()
     _, invite = calling(a)
@@ -123,6 +131,15 @@ def test_forks_beyond_the_limit_are_dropped_and_the_known_ones_go_on():
     outputs = give(a, answer(invite, 180, tag="more"))
     assert [type(o) for o in outputs] == [Dropped]
     assert told(give(a, answer(invite, 200, tag="t3", body=BODY))) == [Answered(OFFER)]
+
+
+def test_answers_beyond_the_limit_are_not_acknowledged():
+    a = agent()
+    _, invite = calling(a)
+    for n in range(MOST_FORKS):
+        outputs = give(a, answer(invite, 200, tag=f"t{n}", body=BODY))
+        assert methods(outputs) == (["ACK", "BYE"] if n else ["ACK"])
+    assert give(a, answer(invite, 200, tag="more", body=BODY)) == ()
 
 
 def test_a_2xx_that_cannot_be_acknowledged_ends_the_call():
@@ -140,12 +157,13 @@ def test_hundreds_of_contacts_of_a_redirection_name_one_target():
     a = agent()
     _, invite = calling(a)
     response = answer(invite, 300)
-    contacts = ", ".join(f"<sip:{n}@192.0.2.1>" for n in range(400))
+    user = "u" * 300
+    contacts = ", ".join(f"<sip:{user}{n}@192.0.2.1>" for n in range(400))
     response.headers.replace("Contact", contacts)
     outputs = give(a, response)
     assert methods(outputs) == ["ACK"]  # and no INVITE
     transfer, end = told(outputs)
-    assert transfer == TransferRequested("sip:0@192.0.2.1")
+    assert transfer == TransferRequested(f"sip:{user}"[:256])
     assert isinstance(end, Ended)
     assert any(isinstance(o, Finished) for o in a.expire(now=40.0)) or a.deadline is None
 
@@ -197,6 +215,15 @@ def test_an_offer_between_our_answer_and_its_ack_is_refused(offer):
     assert told(outputs) == []
     ack = incoming("ACK", body=b"" if offer else BODY, to=ok.need("to"), branch="z9hG4bKa")
     assert told(give(a, ack, 2.2)) == ([] if offer else [Answered(OFFER)])
+
+
+def test_an_update_before_the_ack_leaves_the_session_timer_on():
+    a = agent()
+    timer = "Supported: timer\r\nSession-Expires: 600\r\n"
+    (rang,) = (o for o in give(a, incoming(more=timer)) if hasattr(o, "session"))
+    (ok,) = sent(a.perform(rang.session, Answered(OFFER), now=2.0))
+    (said,) = sent(give(a, update(ok.need("to"), more="Supported: timer\r\n"), 2.1))
+    assert said.headers.first("session-expires") == "600;refresher=uac"
 
 
 # -- INFO -----------------------------------------------------------------------------------------

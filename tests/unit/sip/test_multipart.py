@@ -103,6 +103,9 @@ REFUSED = {
     "no end": (b"--b\r\n" + SDP, kind(), 400),
     "the opening alone": (b"--b", kind(), 400),
     "delimiters that share a line break": (b"--b\r\n--b--", kind(), 400),
+    "delimiters that share one and could be a field": (
+        b"--a:b\r\n--a:b\r\n\r\nx\r\n--a:b--", kind(boundary='"a:b"'), 400,
+    ),
     "an inner body that ends only with the outer one": (
         joined(nested(b"--c\r\n" + SDP, boundary="c")), kind(), 400,
     ),
@@ -161,6 +164,12 @@ def test_a_call_begins_and_is_answered_with_several_parts():
     assert methods(outputs) == ["ACK"]
     refused = give(agent(), incoming(type=kind(), body=joined(NEEDED)))
     assert statuses(refused) == [415]
+
+
+def test_parts_are_counted_while_they_are_cut():
+    assert len(split_parts(kind(), joined(*[ISUP] * MOST_PARTS))) == MOST_PARTS
+    with pytest.raises(SipError):
+        split_parts(kind(), joined(*[ISUP] * (MOST_PARTS + 1)))
 
 
 def test_parts_are_cut_in_linear_work():

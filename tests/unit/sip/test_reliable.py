@@ -94,6 +94,14 @@ def test_what_is_repeated_out_of_order_or_malformed_is_neither_acknowledged_nor_
     assert (methods(outputs), told(outputs)) == (["PRACK"], [Ringing()])
 
 
+def test_a_response_of_two_numbers_has_none():
+    a = agent()
+    _, invite = calling(a)
+    response = provisional(invite, 180, "10")
+    response.headers.add("RSeq", "11")
+    assert sent(give(a, response)) == []
+
+
 def test_a_peer_cannot_have_any_number_of_transactions_opened():
     a = agent()
     _, invite = calling(a)

@@ -261,6 +261,26 @@ def test_what_we_agree_to_stands_in_the_answer():
     assert methods(a.expire(now=303.0 + (267.0 / 2))) == ["INVITE"]
 
 
+def test_a_peer_that_takes_update_later_is_refreshed_by_it_where_it_then_is():
+    a = agent()
+    session, invite = calling(a)
+    ok = answer(invite, 200, body=BODY)
+    ok.headers.add("Session-Expires", "600;refresher=uac")
+    _ = give(a, ok)
+    to = f"{invite.need('from')}"
+    more = "Allow: UPDATE\r\nSupported: timer\r\n"
+    change = incoming("UPDATE", body=b"", to=to, cseq="1", branch="z9hG4bKu", more=more)
+    change.headers.replace("Call-ID", invite.call_id)
+    assert statuses(give(a, change, 10.0)) == [200]
+    (refresh,) = sent(a.expire(now=311.0))
+    assert refresh.method == "UPDATE"
+    moved = answer(refresh, 200)
+    moved.headers.replace("Contact", "<sip:moved@192.0.2.9>")
+    assert told(give(a, moved, 312.0)) == []
+    (bye,) = sent(a.perform(session, Ended(EndReason.HUNG_UP), now=313.0))
+    assert bye.target == "sip:moved@192.0.2.9"
+
+
 def test_a_refresh_whose_answer_brings_other_keys_is_put_to_the_call_model():
     from securecall.calls.signaling import Offered, Refused
     from securecall.sip.sdp import parse_description
