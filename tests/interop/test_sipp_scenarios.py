@@ -59,6 +59,18 @@ def test_every_scenario_of_asterisk_about_a_user_agent_goes_as_expected(tmp_path
     assert play_twice(cases, tmp_path, certificates) == {}
 
 
+def test_every_difference_belongs_to_a_scenario_and_changes_it():
+    plain = {s.name: s.prepared() for s in read(vectors("sipp_pjsip", "pjsip_sipp_scenarios.zip"))}
+    plain |= {
+        s.name: s.prepared() for s in read(vectors("sipp_asterisk", "asterisk_sipp_scenarios.zip"))
+    }
+    played = [*pjsip(), *asterisk()[0]]
+    assert {*sipp_cases.PJSIP, *sipp_cases.ASTERISK} <= {c.scenario.name for c in played}
+    for case in played:
+        same = case.scenario == plain[case.scenario.name]
+        assert same is not bool(case.difference), case.scenario.name
+
+
 def test_without_keys_for_its_sound_no_scenario_of_pjsip_gets_a_call(tmp_path, certificates):
     need("sipp", "sip-tester")
     calls = [
