@@ -243,7 +243,7 @@ class CallMachine:
                 ChangeRefused("the peer's signalling asked to change the media keys or the peer"),
             )
         try:
-            answer = answer_unchanged(self._ours, offer)
+            answer = answer_unchanged(self._ours, offer, self._agreement.codec)
         except Incompatible as e:
             return (Send(Refused(488)), ChangeRefused(str(e)))
         self._ours = answer

@@ -216,17 +216,32 @@ def same_association(agreed: Agreement, description: Description) -> bool:
     return not agreed.ice or audio.ice_ufrag in ("", agreed.ice_ufrag)
 
 
-def answer_unchanged(ours: Description, offer: Description) -> Description:
-    """Answer a mid-call offer that changes nothing but direction, under the same association."""
+def answer_unchanged(ours: Description, offer: Description, codec: Codec) -> Description:
+    """Answer a mid-call offer that changes nothing but direction, under the same association.
+
+    Args:
+        ours: Our description so far.
+        offer: The peer's new one.
+        codec: What we send, under the peer's number.
+
+    Raises:
+        Incompatible: the offer has no audio, or not that codec under that number.
+    """
     ours_audio, theirs = ours.audio, offer.audio
     if ours_audio is None or theirs is None:
         raise Incompatible("there is no audio to keep")
+    if not any(c.payload_type == codec.payload_type and _same(c, codec) for c in theirs.codecs):
+        raise Incompatible("the offer drops the codec in use")
+    # an answer names nothing that the offer does not (RFC 3264 6.1)
+    codecs = tuple(c for c in ours_audio.codecs if _same_as_any(c, theirs.codecs))
     kept = replace(
         ours_audio,
         setup=Setup.PASSIVE if theirs.setup is Setup.ACTIVE else Setup.ACTIVE,
         direction=_mirrored(theirs.direction),
         mid=theirs.mid,
         protocol=theirs.protocol,
+        codecs=codecs,
+        formats=tuple(str(c.payload_type) for c in codecs),
     )
     media = tuple(kept if m is theirs else _refused(m) for m in offer.media)
     return replace(ours, media=media)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
@@ -205,11 +206,16 @@ class Changes:
         accept(self._host, server, terms, body=body, offers=offers, now=now)
 
     def acknowledged(self, ack: Request, *, answers: bool, now: float) -> None:
-        """Take the ACK of a re-INVITE; if that had no offer, it brings the answer to ours."""
+        """Take the ACK of a re-INVITE; if that had no offer, it brings the answer to ours.
+
+        Ours said nothing new, so where the answer is missing, as from phones that resume a call,
+        or malformed, the call goes on as it was.
+        """
         if answers:
-            description = read_answer(ack, self._host, now=now)
-            if description is not None:
-                self._heard(description)
+            with suppress(SipError):
+                description = read_description(ack)
+                if description is not None:
+                    self._heard(description)
         elif self._waiting is not None and not self._waiting[1].tries:
             self._try_again(now=now)
 

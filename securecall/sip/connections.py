@@ -95,6 +95,7 @@ class Flow:
         quota: What its peer may hold open.
         stream: Cuts what it hears into messages.
         flooded: Its peer went beyond the quota; it is read no further.
+        begun: When it was made, monotonic seconds.
         heard: When something came by it last, monotonic seconds.
         waiting: What is to be sent once another connection took its place.
     """
@@ -109,6 +110,7 @@ class Flow:
         cut = isinstance(connection, TlsConnection)
         self.stream: MessageStream | MessageFrames = MessageStream() if cut else MessageFrames()
         self.flooded = False
+        self.begun = asyncio.get_running_loop().time()
         self.heard = 0.0
         self.waiting: list[bytes] = []
 
@@ -182,6 +184,7 @@ class Connections:
         self._resolver = resolver
         self._server_flow: Flow | None = None
         self._server_lock = asyncio.Lock()
+        self._wait = 0.0  # before the next try to replace the connection to the server
         self._listener: Listener | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -370,10 +373,11 @@ class Connections:
         self._server_flow = None
         flow.connection.abort()
         self._calls.broken(flow.number)
-        wait = 0.0
+        if asyncio.get_running_loop().time() - flow.begun >= _LAST_WAIT:
+            self._wait = 0.0  # it held for a while; one that did not was one more try
         while self.wanted or self._calls.busy(flow.number):
-            await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, guards nothing
-            wait = min(2 * wait, _LAST_WAIT) or _FIRST_WAIT
+            await asyncio.sleep(self._wait * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, guards nothing
+            self._wait = min(2 * self._wait, _LAST_WAIT) or _FIRST_WAIT
             try:
                 fresh = await self.to_server()
             except NetworkError as e:

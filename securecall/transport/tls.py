@@ -432,6 +432,9 @@ class Listener:
         reader = asyncio.StreamReader(limit=_READ_BYTES)
         protocol = asyncio.StreamReaderProtocol(reader)
         try:
+            # asyncio does so for its own sockets alone; without it a response that follows
+            # another waits for the peer's acknowledgement, which may take it 40 ms
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             transport, _ = await loop.connect_accepted_socket(
                 lambda: protocol,
                 sock,

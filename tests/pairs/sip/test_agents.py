@@ -274,13 +274,15 @@ def test_an_answer_with_other_keys_is_judged_and_refused_and_the_call_goes_on():
     wire.hang_up()
 
 
-def test_an_offerless_reinvite_without_an_answer_ends_the_call():
+def test_an_offerless_reinvite_without_an_answer_leaves_the_call_as_it_was():
     wire = answered_offerless(None)
-    (end,) = wire.bob.take()
-    assert isinstance(end, Ended)
-    assert end.reason is EndReason.PROTOCOL
-    assert wire.bob.requests() == ["BYE"]
-    wire.require_over()
+    assert (wire.bob.take(), wire.bob.requests()) == ([], [])
+    assert wire.bob.session.descriptions.theirs == OFFER
+    wire.hand = lambda m: m
+    wire.say(wire.bob, Offered(ANSWER))  # and another change is possible
+    wire.settle()
+    assert wire.alice.take()[-1] == Offered(ANSWER)
+    wire.hang_up()
 
 
 def test_a_refused_reinvite_leaves_the_target_and_an_accepted_one_moves_it():

@@ -504,3 +504,18 @@ def test_a_call_ends_when_its_server_comes_back_under_another_name(tmp_path):
             assert isinstance(await ear.next(), Ended)
 
     asyncio.run(main())
+
+
+def test_a_server_that_hangs_up_at_once_is_not_stormed(tmp_path):
+    async def main() -> None:
+        async with called_through_a_server(tmp_path) as (_, listen, peers, _):
+            await listen("a.example")
+            came = []
+            async with asyncio.timeout(20):
+                for _ in range(4):
+                    (await peers.get()).connection.abort()
+                    came.append(asyncio.get_running_loop().time())
+            # the waits grow though every connection was made: half a second, then a whole one
+            assert came[3] - came[1] >= (0.5 + 1.0) / 2
+
+    asyncio.run(main())

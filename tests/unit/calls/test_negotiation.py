@@ -163,7 +163,26 @@ def test_a_hold_keeps_the_association_and_is_mirrored():
     ours, agreement = build_answer(offer(), local(BOB, 1))
     hold = with_audio(offer(), direction=Direction.SENDONLY)
     assert same_association(agreement, hold)
-    assert answer_unchanged(ours, hold).media[0].direction is Direction.RECVONLY
+    assert answer_unchanged(ours, hold, agreement.codec).media[0].direction is Direction.RECVONLY
+
+
+def test_an_unchanged_answer_names_only_what_the_new_offer_names():
+    ours, agreement = build_answer(offer(), local(BOB, 1))
+    fewer = with_audio(offer(), codecs=offer().media[0].codecs[:2], formats=("111", "0"))
+    audio = answer_unchanged(ours, fewer, agreement.codec).media[0]
+    assert [c.name for c in audio.codecs] == ["opus", "PCMU"]
+    assert audio.formats == ("111", "0")
+
+
+@pytest.mark.parametrize(
+    "codecs",
+    [(), (Codec(0, "PCMU", 8_000),), (Codec(96, "opus", 48_000, 2), Codec(0, "PCMU", 8_000))],
+    ids=["none", "another", "another number for it"],
+)
+def test_an_offer_without_the_codec_in_use_changes_something(codecs):
+    ours, agreement = build_answer(offer(), local(BOB, 1))
+    with pytest.raises(Incompatible, match="codec"):
+        answer_unchanged(ours, with_audio(offer(), codecs=codecs), agreement.codec)
 
 
 @pytest.mark.parametrize(

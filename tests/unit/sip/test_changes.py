@@ -103,6 +103,18 @@ def test_an_update_of_the_peer_meets_ours_and_waits():
     assert told(give(a, update(to, cseq="10", body=BODY), 4.4)) == [Offered(OFFER)]
 
 
+@pytest.mark.parametrize("answer", [b"", b"v=0\r\nnonsense"], ids=["none", "malformed"])
+def test_an_acknowledgement_that_owes_us_an_answer_changes_nothing(answer):
+    a = agent()
+    session, to = answered(a)
+    (ok,) = sent(give(a, reinvite(to, body=b""), 4.0))
+    assert isinstance(ok, Response)
+    assert (ok.status, bool(ok.body)) == (200, True)
+    outputs = give(a, incoming("ACK", body=answer, to=to, cseq="8", branch="z9hG4bKack"), 4.1)
+    assert (sent(outputs), told(outputs), session.idle) == ([], [], False)
+    assert told(give(a, reinvite(to, cseq="9", body=MOVED), 5.0)) != []
+
+
 def test_a_cancelled_change_is_over_and_the_next_one_is_taken():
     a = agent()
     session, to = answered(a)

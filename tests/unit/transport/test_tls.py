@@ -356,6 +356,37 @@ def test_a_peer_that_stops_reading_is_cut_off():
     asyncio.run(main())
 
 
+class _Remembering(socket.socket):
+    """A listening socket that knows what it handed out."""
+
+    taken: list[socket.socket]
+
+    def accept(self):
+        sock, address = super().accept()
+        self.taken.append(sock)
+        return sock, address
+
+
+def test_what_an_accepted_connection_says_goes_out_at_once():
+    async def main() -> None:
+        sock = _Remembering()
+        sock.taken = []
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        sock.setblocking(False)
+        listener = tls.Listener(sock, tls.direct_server_context(), echo, direct=True)
+        connection = await tls.connect_direct(*listener.address)
+        connection.send(b"x")
+        assert await connection.receive() == b"x"
+        (taken,) = sock.taken
+        # asyncio sees to it for the sockets it makes, not for those it is given
+        assert taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+        await connection.close()
+        await listener.close()
+
+    asyncio.run(main())
+
+
 def test_a_handler_that_fails_ends_its_own_connection_only():
     async def main() -> None:
         async def fragile(connection: TlsConnection) -> None:
