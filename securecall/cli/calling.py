@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from securecall.cli.commands import find, make_ticket, open_home
 from securecall.cli.conversation import Sound, Wishes, converse
-from securecall.cli.failures import fields
+from securecall.cli.failures import fields, what_happened
 from securecall.cli.output import Output
 from securecall.cli.passphrase import account_password
 from securecall.client import Client, IncomingCall
 from securecall.errors import LocalError, SecurecallError, UsageError
+from securecall.events import RegistrationChanged
 from securecall.policy import Policy, SecurityLevel
 from securecall.transport.tls import PemPair
 
@@ -59,22 +62,43 @@ async def call(args: argparse.Namespace, output: Output) -> None:
 
 async def answer(args: argparse.Namespace, output: Output) -> None:
     """Wait for calls and take them, one after the other."""
-    async with open_home(args, _policy(args)) as client:
+    # one terminal leads one conversation: who calls meanwhile hears that it is busy
+    async with open_home(args, replace(_policy(args), call_waiting=False)) as client:
         await _sign_in(client, args)
+        following = asyncio.create_task(_follow(client, output))
         if args.ticket:
             await make_ticket(client, args, output)
         elif not args.account:
             host, port = await client.listen(args.host or "0.0.0.0", args.port)  # noqa: S104 - see Client.listen
             output.tell("listening", host=host, port=port)
         output.tell("ready", account=args.account)
-        while True:
-            error = await _take(client, args, output)
-            if args.once:
-                if error is not None:
-                    raise error
-                return
+        try:
+            await _serve(client, args, output)
+        finally:
+            _ = following.cancel()
+
+
+async def _follow(client: Client, output: Output) -> None:
+    """Tell of the account: whether calls can reach us is what whoever waits wants to know."""
+    async for event in client.events():
+        if isinstance(event, RegistrationChanged):
+            output.tell(
+                "registration",
+                account=str(event.address),
+                state=event.state.value,
+                why=what_happened(event.error) if event.error is not None else "",
+            )
+
+
+async def _serve(client: Client, args: argparse.Namespace, output: Output) -> None:
+    while True:
+        error = await _take(client, args, output)
+        if args.once:
             if error is not None:
-                output.tell("failed", **fields(error))
+                raise error
+            return
+        if error is not None:
+            output.tell("failed", **fields(error))
 
 
 async def _take(client: Client, args: argparse.Namespace, output: Output) -> SecurecallError | None:

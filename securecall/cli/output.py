@@ -148,6 +148,19 @@ class PeopleOutput:
     def _on_listening(self, f: Fields) -> None:
         self._say(f"Waiting for calls on {f['host']}:{f['port']}. Ctrl-C ends it.")
 
+    def _on_ready(self, f: Fields) -> None:
+        if f["account"]:
+            self._say(f"Waiting for calls to {safe(str(f['account']))}. Ctrl-C ends it.")
+
+    def _on_registration(self, f: Fields) -> None:
+        account, why = safe(str(f["account"])), safe(str(f["why"]))
+        if f["state"] == "registered":
+            self._say(f"{account} can be called again.", "green")
+        elif f["state"] == "connecting":
+            self._say(f"The server of {account} is gone; calling back until it answers.", "yellow")
+        elif f["state"] == "refused":
+            self._say(f"{account} cannot be called any more: {why}", "red", "bold")
+
     def _on_incoming(self, f: Fields) -> None:
         if str(f["caller"]).endswith("@anonymous.invalid"):
             self._say("Somebody calls. Their key shows once you answer.", "bold")

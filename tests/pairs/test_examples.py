@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -29,10 +30,10 @@ def beginning(path, *, seconds):
     return path
 
 
-def start(name, *arguments):
+def start(name, *arguments, **env):
     return subprocess.Popen(
         [sys.executable, str(EXAMPLES / name), *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        env={**os.environ, "PYTHONPATH": str(PROJECT), **env},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -96,3 +97,46 @@ def test_three_people_talk_through_one_of_them(tmp_path):
     assert said.count("dBFS") == 2
     assert all("Signed by both ends." in text for text in (said, *answered))
     assert tone_seconds(heard, 440.0) > 1.5
+
+
+def test_two_people_call_each_other_through_the_lab(tmp_path):
+    passphrase = tmp_path / "passphrase"
+    passphrase.write_text("correct horse\n")
+    lab = subprocess.Popen(
+        [sys.executable, "-m", "securecall.cli", "lab", "--json"],
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    started = [lab]
+    try:
+        ready = json.loads(lab.stdout.readline())
+        alice, bob = ready["people"]
+        env = {
+            "SERVER": f"{ready['host']}:{ready['port']}",
+            "AUTHORITIES": ready["authorities"],
+        }
+
+        def call(person, *callee):
+            arguments = person["address"], person["password_file"], *callee
+            name = person["name"]
+            started.append(start("server_call.py", tmp_path / name, passphrase, *arguments, **env))
+            return started[-1]
+
+        answering = call(bob)
+        assert answering.stdout.readline() == "registered\n"
+        calling = call(alice, bob["address"])
+        said, heard = calling.communicate()[0], answering.communicate()[0]
+        assert calling.returncode == 0, said
+        assert answering.returncode == 0, heard
+        lab.terminate()
+        assert lab.wait() == 0
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+    words = [line for text in (said, heard) for line in text.splitlines() if "words:" in line]
+    assert len(words) == 2
+    assert words[0] == words[1]
+    assert "Signed by both ends." in said
