@@ -153,6 +153,8 @@ class Registering:
         if replied.refused is not None:
             registration.refuse()
         elif replied.response is None:
+            # nobody is at the other end any more, whatever the socket says
+            flow.connection.abort()
             registration.failed(now=_now(), chance=chance)
         else:
             registration.receive(replied.response, now=_now(), chance=chance)

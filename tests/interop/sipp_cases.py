@@ -404,7 +404,13 @@ def asterisk(scenario: Scenario) -> Case:
 
 def _usual_difference(scenario: Scenario) -> Difference | None:
     first = scenario.first
-    if any(_offers_fax(step) for step in scenario.steps):
+    fax = next((step for step in scenario.steps if _offers_fax(step)), None)
+    if fax is not None and not fax.body[0]:
+        return Difference(
+            "a description begins with v= (RFC 8866 5), not with an empty line: 400",
+            (refused_after(_offers_fax, 400),),
+        )
+    if fax is not None:
         return Difference("T.38 is refused: 488", (refused_after(_offers_fax, 488),))
     if any(_refers(step) for step in scenario.steps):
         return Difference("no transfer is followed: 603", (refused_after(_refers, 603),))
@@ -452,7 +458,7 @@ ASTERISK: Final = {
         "a call without sound is none: 488", (refused(488),)
     ),
     "channels/pjsip/transfers/blind_transfer/caller_refer_only/sipp/alice.xml": Difference(
-        "a payload type that is no number (RFC 8866 5): 488", (refused(488, at=1),)
+        "a payload type that is no number (RFC 8866 5): 400", (refused(400, at=1),)
     ),
     "channels/pjsip/transfers/blind_transfer/caller_with_hold_drop_options/sipp"
     "/alice.xml": Difference(

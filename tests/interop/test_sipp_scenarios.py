@@ -49,13 +49,14 @@ def play_twice(
 
 def test_every_scenario_of_pjsip_goes_as_expected(tmp_path, certificates):
     cases = pjsip()
-    assert len(cases) == 44
+    assert len(cases) >= 44
     assert play_twice(cases, tmp_path, certificates) == {}
 
 
 def test_every_scenario_of_asterisk_about_a_user_agent_goes_as_expected(tmp_path, certificates):
     cases, others = asterisk()
-    assert (len(cases), len(others)) == (142, 47)
+    assert len(cases) >= 142
+    assert len(others) < len(cases)
     assert play_twice(cases, tmp_path, certificates) == {}
 
 
