@@ -8,7 +8,6 @@ flow, so one connection can never touch a call of another.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from securecall.calls.signaling import Signal
 from securecall.errors import LoginRefused
@@ -16,7 +15,7 @@ from securecall.media.description import Description
 from securecall.sip import transaction
 from securecall.sip.body import SDP
 from securecall.sip.capabilities import ACCEPT, ALLOW, SESSION_FIELDS
-from securecall.sip.dialog import repeat_request
+from securecall.sip.dialog import CallName, repeat_request
 from securecall.sip.digest import Authenticator
 from securecall.sip.grammar import SipError
 from securecall.sip.headers import Headers
@@ -28,26 +27,6 @@ from securecall.sip.output import Dropped, Finished, Output, Replied, Send, Told
 from securecall.sip.session import Session
 from securecall.sip.transaction import ClientTransaction, ServerTransaction, State
 from securecall.sip.uas import UserAgentServer
-
-
-@dataclass(slots=True, kw_only=True)
-class CallName:
-    """What requests that belong together share, outside of calls (RFC 3261 10.2).
-
-    Attributes:
-        tag: Of From.
-        call_id: The Call-ID.
-        cseq: The number of the last request.
-    """
-
-    tag: str
-    call_id: str
-    cseq: int
-
-    def next_cseq(self) -> int:
-        """Count on."""
-        self.cseq += 1
-        return self.cseq
 
 
 class Agent:
@@ -151,8 +130,8 @@ class Agent:
             routed: By the way the account's server named.
         """
         request = self._fresh_request(method, target, from_uri, routed=routed)
-        for name, value in more.items():
-            request.headers.add(name, value)
+        for field, value in more.items():
+            request.headers.add(field, value)
         request.body = body
         self._begin(request, flow, None, now)
         return request, self._drain()
@@ -177,7 +156,7 @@ class Agent:
         if self._authenticator is not None:
             for field, value in self._authenticator.volunteer(request, cnonce=self.token()):
                 request.headers.add(field, value)
-        self._begin(request, flow, None, now)
+        self._begin(request, flow, None, now, name=name)
         return request, self._drain()
 
     def perform(self, session: Session, signal: Signal, *, now: float) -> tuple[Output, ...]:
@@ -367,14 +346,20 @@ class Agent:
         if session is not None:
             request = session.repeat(before, (answer,))
         else:
-            number = before.request.cseq.number + 1
+            number = client.name.next_cseq() if client.name is not None else 0
             request = repeat_request(
                 before.request, via=self.via(), number=number, fields=(answer,)
             )
         if request is None:
             return False
         fresh = self._begin(
-            request, client.flow, session, now, asked=client.asked, answered=client.answered + 1
+            request,
+            client.flow,
+            session,
+            now,
+            name=client.name,
+            asked=client.asked,
+            answered=client.answered + 1,
         )
         if session is not None:
             session.restarted(before, fresh)
@@ -395,12 +380,14 @@ class Agent:
         session: Session | None,
         now: float,
         *,
+        name: CallName | None = None,
         asked: Request | None = None,
         answered: int = 0,
     ) -> ClientTransaction:
         client = ClientTransaction(request, now=now)
         if flow is not None:
-            self._ledger.add_client(Client(client, flow, session, asked or request, answered))
+            held = Client(client, flow, session, asked or request, name, answered)
+            self._ledger.add_client(held)
             self._out.append(Send(flow, request))
         return client
 

@@ -136,6 +136,26 @@ class Dialog:
         self.local_cseq = max(self.local_cseq, number)
 
 
+@dataclass(slots=True, kw_only=True)
+class CallName:
+    """What requests that belong together share, outside of calls (RFC 3261 10.2).
+
+    Attributes:
+        tag: Of From.
+        call_id: The Call-ID.
+        cseq: The number of the last request.
+    """
+
+    tag: str
+    call_id: str
+    cseq: int
+
+    def next_cseq(self) -> int:
+        """Count on."""
+        self.cseq += 1
+        return self.cseq
+
+
 def build_cancel(invite: Request) -> Request:
     """Write the CANCEL of an INVITE of ours: same Via, same route, same number (RFC 3261 9.1)."""
     headers = Headers((("Via", invite.headers.all("via")[0]), ("Max-Forwards", "70")))

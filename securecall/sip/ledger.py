@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from securecall.sip.deadlines import Deadlines
+from securecall.sip.dialog import CallName
 from securecall.sip.host import SessionState
 from securecall.sip.message import Request
 from securecall.sip.session import Session
@@ -28,6 +29,7 @@ class Client:
         flow: The connection it went by.
         session: The call it belongs to, None for one outside of calls.
         asked: What was asked for first, before it was sent again with credentials.
+        name: What it shares with others outside of calls, None for one alone.
         answered: How many challenges were answered on the way.
     """
 
@@ -35,6 +37,7 @@ class Client:
     flow: int
     session: Session | None
     asked: Request
+    name: CallName | None = None
     answered: int = 0
 
 

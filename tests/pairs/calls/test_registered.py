@@ -101,6 +101,7 @@ def test_leaving_takes_the_binding_along(tmp_path):
                 assert len(server.bindings("alice")) == 1
                 assert server.bindings("alice")[0].instance.startswith("urn:uuid:")
             assert not server.bindings("alice")
+            assert (server.count("REGISTER", 200), server.count("REGISTER", 500)) == (2, 0)
 
     run(main)
 
@@ -125,7 +126,7 @@ def test_a_registration_is_refreshed_before_it_ends_and_unasked_credentials_save
             server.terms.usual = server.terms.least = server.terms.most = 2
             async with person("alice", server, tmp_path):
                 await server.until(lambda: server.count("REGISTER", 200) == 2)
-                assert server.count("REGISTER", 401) == 1
+                assert (server.count("REGISTER", 401), server.count("REGISTER", 500)) == (1, 0)
 
     run(main)
 

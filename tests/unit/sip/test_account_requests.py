@@ -170,3 +170,24 @@ def test_registrations_share_a_name_and_count_on():
     assert (second.call_id, second.from_.tag) == (first.call_id, first.from_.tag)
     assert second.cseq.number == first.cseq.number + 1
     assert first.headers.all("route") == []
+
+
+def test_a_registration_after_a_challenged_one_counts_on_from_the_one_with_credentials():
+    a = agent()
+    name = a.name()
+
+    def register():
+        request, _ = a.register(
+            domain="sip:a.example",
+            address="sip:alice@a.example",
+            name=name,
+            flow=1,
+            now=0.0,
+            more=Headers((("Contact", "<sip:x@y.invalid>"),)),
+        )
+        return request
+
+    first = register()
+    (again,) = sent(give(a, challenged(first, status=401)))
+    assert again.cseq.number == first.cseq.number + 1
+    assert register().cseq.number == again.cseq.number + 1
