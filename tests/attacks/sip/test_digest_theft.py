@@ -168,6 +168,21 @@ def test_a_realm_that_had_sha_256_is_not_answered_with_md5_again():
             _ = a.answer(request, asked(hidden), answered=0, cnonce="c")
 
 
+def test_no_other_realm_of_the_account_is_answered_with_md5_after_sha_256():
+    def asked(realm: str, algorithm: str) -> Response:
+        value = f'Digest realm="{realm}", nonce="n", qop="auth", algorithm={algorithm}'
+        return Response(407, "x", Headers((("Proxy-Authenticate", value),)))
+
+    a = Authenticator(login(realms=("a.example", "sip.a.example")))
+    request = Request("INVITE", "sip:b@a.example", Headers())
+    md5 = asked("sip.a.example", "MD5")
+    assert a.answer(request, md5, answered=0, cnonce="c") is not None  # control
+    strong = asked("a.example", "SHA-256")
+    assert a.answer(request, strong, answered=0, cnonce="c") is not None
+    with pytest.raises(LoginRefused):
+        _ = a.answer(request, md5, answered=0, cnonce="c")
+
+
 def test_an_invite_teaches_no_realm():
     a = Authenticator(login(learns=True))
     request = Request("INVITE", "sip:b@a.example", Headers())
