@@ -200,7 +200,8 @@ class Ledger:
         for client in held.clients:
             client.flow = new
         for server in held.servers:
-            del self._servers[server.key]
+            if self._servers.get(server.key) is server:  # not one that another way repeated
+                del self._servers[server.key]
             server.key = (new, *server.key[1:])
             self._servers[server.key] = server
         for session in held.sessions:
