@@ -185,7 +185,7 @@ def _error_of(replied: Replied, state: RegistrationState) -> SecurecallError | N
         return RegistrationFailed("the server does not answer our registration", status=status)
     said = replied.response.reason[:60]
     return RegistrationFailed(
-        f"the server answered our registration: {status} {said}", status=status
+        f"the server answered our registration: {status} {said!r}", status=status
     )
 
 
