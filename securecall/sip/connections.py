@@ -9,7 +9,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
-from securecall.errors import NetworkError, ProtocolError, SecurityError, UsageError
+from securecall.errors import NetworkError, ProtocolError, SecurecallError, UsageError
 from securecall.sip.frames import MessageFrames
 from securecall.sip.limits import SERVER, STRANGER, Quota
 from securecall.sip.message import Request, Response
@@ -380,10 +380,10 @@ class Connections:
             self._wait = min(2 * self._wait, _LAST_WAIT) or _FIRST_WAIT
             try:
                 fresh = await self.to_server()
-            except NetworkError as e:
+            except (NetworkError, ProtocolError) as e:  # the latter of a WebSocket that is none
                 log.info("the server of the account is not there: %s", e)
                 continue
-            except SecurityError as e:
+            except SecurecallError as e:
                 log.warning("the server of the account is not to be trusted: %s", e)
                 return False
             _ = self._flows.pop(flow.number, None)

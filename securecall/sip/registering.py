@@ -11,9 +11,9 @@ from typing import Final, Protocol
 from securecall.errors import (
     LoginRefused,
     NetworkError,
+    ProtocolError,
     RegistrationFailed,
     SecurecallError,
-    SecurityError,
 )
 from securecall.sip.connections import Flow
 from securecall.sip.headers import Headers
@@ -34,6 +34,7 @@ class Registrar(Protocol):
         Raises:
             ConnectFailed: it cannot be reached.
             CertificateError: it could not prove its name.
+            ProtocolError, Unsupported: there can be no WebSocket.
         """
         ...
 
@@ -85,8 +86,8 @@ class Registering:
         """Wait for the first try.
 
         Raises:
-            SecurecallError: of the kind that fits; it is tried again unless that is a
-                `SecurityError`.
+            SecurecallError: of the kind that fits; it is tried again after a `NetworkError` or
+                `ProtocolError`.
         """
         await asyncio.shield(self._settled)
         if self.error is not None:
@@ -142,12 +143,12 @@ class Registering:
         try:
             flow = await self._registrar.reach()
             replied = await self._registrar.register(flow, fields)
-        except SecurityError as e:
-            registration.refuse()
+        except (NetworkError, ProtocolError) as e:  # the latter of a WebSocket that is none
+            registration.failed(now=_now(), chance=chance)
             self.error = e
             return
-        except NetworkError as e:
-            registration.failed(now=_now(), chance=chance)
+        except SecurecallError as e:
+            registration.refuse()
             self.error = e
             return
         if replied.refused is not None:
