@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from securecall.errors import (
+    ConnectFailed,
     LoginRefused,
     NetworkError,
     ProtocolError,
@@ -161,6 +162,7 @@ class Registering:
         if registration.state is RegistrationState.REGISTERED:
             self._flow = flow
             if flow.connection.closing:
+                self.error = ConnectFailed("the server registered us and hung up at once")
                 registration.lost(now=_now())
             elif registration.granted is not None:
                 self._registrar.granted(flow, registration.granted)

@@ -19,7 +19,9 @@ from tests.registrar import DOMAIN, reply
 
 pytestmark = [pytest.mark.attack, pytest.mark.usefixtures("_websockets")]
 GUARD_SECONDS = 20.0
-WEB_SERVER = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+WEB_SERVER = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+)
 
 
 @pytest.fixture
