@@ -215,8 +215,11 @@ class Connections:
 
         Raises:
             ConnectFailed: nobody answers there, or does not speak TLS as we do.
+            UsageError: all was closed meanwhile.
         """
-        flow = self._add(await connect_direct(host, port), own=True, quota=STRANGER)
+        connection = await connect_direct(host, port)
+        self._require_open(connection)
+        flow = self._add(connection, own=True, quota=STRANGER)
         self.spawn(self._read(flow))
         return flow
 
@@ -226,7 +229,7 @@ class Connections:
         Raises:
             ConnectFailed: it cannot be reached.
             CertificateError: it could not prove its name.
-            UsageError: there is no server.
+            UsageError: there is no server, or all was closed meanwhile.
         """
         async with self._server_lock:
             flow = self._server_flow
@@ -236,6 +239,7 @@ class Connections:
             if server is None or self._context is None:
                 raise UsageError("this account has no server")
             connection = await self._connect(server, self._context)
+            self._require_open(connection)
             self._server_flow = self._add(connection, own=False, quota=SERVER)
             self.spawn(self._read(self._server_flow))
             return self._server_flow
@@ -311,6 +315,11 @@ class Connections:
         for task in tuple(self._tasks):
             task.cancel()
         _ = await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _require_open(self, connection: Connection) -> None:
+        if self._closed:
+            connection.abort()
+            raise UsageError("this account was closed")
 
     def _add(self, connection: Connection, *, own: bool, quota: Quota) -> Flow:
         self._last_flow += 1
