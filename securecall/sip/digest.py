@@ -87,6 +87,7 @@ class Authenticator:
         self._login = login
         self._realms = set(login.realms)
         self._learned = not login.learns
+        self._registers = False
         self._strongest = 0  # over all realms: the password is the same
         self._counts: dict[str, int] = {}  # of the last nonce of each realm
         self._known: dict[str, Challenge] = {}  # of registrations, to volunteer next time
@@ -155,7 +156,11 @@ class Authenticator:
                 f"{chosen.realm[:60]!r} asked for a weaker hash ({chosen.algorithm}) than before; "
                 "somebody on the way may want one that is easier to guess the password from"
             )
-        self._strongest = strength
+        # Others than our server can challenge a call, so once a registration was challenged they
+        # raise nothing: its next challenge would look weaker than what they pretended.
+        if method == "REGISTER" or not self._registers:
+            self._strongest = strength
+        self._registers |= method == "REGISTER"
         return chosen
 
     def _write(self, challenge: Challenge, request: Request, cnonce: str) -> str:

@@ -183,6 +183,24 @@ def test_no_other_realm_of_the_account_is_answered_with_md5_after_sha_256():
         _ = a.answer(request, md5, answered=0, cnonce="c")
 
 
+@pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"], ids=["control", "attack"])
+def test_a_callee_that_asks_for_a_better_hash_locks_nobody_out_of_a_server_without(algorithm):
+    a = Authenticator(login())
+    register, invite = (
+        Request(method, "sip:a.example", Headers()) for method in ("REGISTER", "INVITE")
+    )
+
+    def asked(status: int, name: str, algorithm: str) -> Response:
+        value = f'Digest realm="a.example", nonce="n", qop="auth", algorithm={algorithm}'
+        return Response(status, "x", Headers(((name, value),)))
+
+    ours = asked(401, "WWW-Authenticate", "MD5")
+    theirs = asked(407, "Proxy-Authenticate", algorithm)
+    assert a.answer(register, ours, answered=0, cnonce="c") is not None
+    assert a.answer(invite, theirs, answered=0, cnonce="c") is not None
+    assert a.answer(register, ours, answered=0, cnonce="c") is not None
+
+
 def test_an_invite_teaches_no_realm():
     a = Authenticator(login(learns=True))
     request = Request("INVITE", "sip:b@a.example", Headers())
