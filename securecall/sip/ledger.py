@@ -75,6 +75,7 @@ class Ledger:
         self._servers: dict[ServerKey, Server] = {}
         self._of: dict[ServerTransaction, Server] = {}
         self._sessions: dict[Session, None] = {}
+        self._live: set[Session] = set()
         self._by_tag: dict[str, Session] = {}
         self._by_invite: dict[tuple[str, str, int], Session] = {}
         self._held: dict[Session, set[Client | Server]] = {}
@@ -91,8 +92,8 @@ class Ledger:
 
     @property
     def calls(self) -> int:
-        """How many calls are open."""
-        return len(self._sessions)
+        """How many calls are open; one that was refused and waits for its ACK is not."""
+        return len(self._live)
 
     @property
     def requests(self) -> int:
@@ -156,6 +157,7 @@ class Ledger:
     def add_session(self, session: Session) -> None:
         """Open a call."""
         self._sessions[session] = None
+        self._live.add(session)
         self._by_tag[session.local_tag] = session
         if not session.outgoing:
             self._by_invite[_name(session.invite)] = session
@@ -240,6 +242,8 @@ class Ledger:
 
     def _review_session(self, session: Session) -> None:
         self._deadlines.set(session, session.deadline)
+        if session.idle:
+            self._live.discard(session)
         if session.flow is None:
             return
         unanswered = self._flow(session.flow).unanswered
@@ -273,6 +277,7 @@ class Ledger:
 
     def _forget_session(self, session: Session) -> None:
         del self._sessions[session]
+        self._live.discard(session)
         _ = self._by_tag.pop(session.local_tag, None)
         if not session.outgoing:
             _ = self._by_invite.pop(_name(session.invite), None)
