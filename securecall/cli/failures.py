@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from securecall.cli.terminal import safe
 from securecall.errors import (
     CallFailed,
     ConnectFailed,
@@ -21,7 +20,6 @@ from securecall.errors import (
 
 OK, USAGE, NETWORK, PROTOCOL, SECURITY, CALL_FAILED, LOCAL, INTERRUPTED = 0, 2, 3, 4, 5, 6, 7, 130
 
-_MOST = 2000  # characters of one line
 _CODES = (
     (UsageError, USAGE),
     (NetworkError, NETWORK),
@@ -86,7 +84,8 @@ def exit_code(error: BaseException) -> int:
 
 def what_happened(error: BaseException) -> str:
     """Return one line that cannot act on a terminal: servers may have put words into it."""
-    return safe(" ".join(str(error).split()), _MOST) or type(error).__name__
+    line = " ".join(str(error).split())
+    return "".join(c if c.isprintable() else "?" for c in line) or type(error).__name__
 
 
 def what_to_do(error: BaseException) -> str:
