@@ -227,6 +227,7 @@ class Client:
         Raises:
             ConnectFailed, RegistrationFailed: the server is not there, or cannot do it now.
             LoginRefused, CertificateError: the password or the server is not what it should be.
+            ProtocolError: what answers there speaks no SIP over WebSocket.
         """
         address, announcer = parse_address(sip), self._open.announcer
         account = await open_account(

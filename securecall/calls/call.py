@@ -21,7 +21,7 @@ from securecall.calls.link import LinkIdentity
 from securecall.calls.machine import CallMachine, State
 from securecall.calls.negotiation import Agreement
 from securecall.calls.report import Interval, ListenerReport, parties_of
-from securecall.calls.signaling import IncomingLeg, Leg, Signal
+from securecall.calls.signaling import Ended, IncomingLeg, Leg, Signal
 from securecall.errors import CallFailed, EndReason, SecurecallError, UsageError
 from securecall.keys.handshake import HandshakeResult
 from securecall.keys.verification import Sas, sas
@@ -353,6 +353,9 @@ class Call:
         except SecurecallError as e:
             self._perform(self._machine.media_failed(e))
             raise
+        if self._over.is_set():  # given up while it was being dialled
+            leg.send(Ended(EndReason.CANCELLED))
+            self._require_not_over()
         self._follow(leg)
 
     async def begin_incoming(self) -> None:

@@ -83,8 +83,9 @@ def exit_code(error: BaseException) -> int:
 
 
 def what_happened(error: BaseException) -> str:
-    """Return one line without a line break."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """Return one line that cannot act on a terminal: servers may have put words into it."""
+    line = " ".join(str(error).split())
+    return "".join(c if c.isprintable() else "?" for c in line) or type(error).__name__
 
 
 def what_to_do(error: BaseException) -> str:

@@ -334,8 +334,10 @@ class Agent:
             LoginRefused: the password is wrong, or asked for in a way we refuse.
         """
         session, before = client.session, client.transaction
-        direct = session is not None and session.direct
-        if self._authenticator is None or direct or response.status not in (401, 407):
+        # Whoever called us could answer our BYE in the name of our server's realm, and servers
+        # seldom ask within calls: there the caller's challenge would be the first one.
+        strange = session is not None and (session.direct or not session.outgoing)
+        if self._authenticator is None or strange or response.status not in (401, 407):
             return False
         answer = self._authenticator.answer(
             before.request, response, answered=client.answered, cnonce=self.token()

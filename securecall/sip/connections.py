@@ -9,7 +9,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
-from securecall.errors import NetworkError, ProtocolError, SecurityError, UsageError
+from securecall.errors import NetworkError, ProtocolError, SecurecallError, UsageError
 from securecall.sip.frames import MessageFrames
 from securecall.sip.limits import SERVER, STRANGER, Quota
 from securecall.sip.message import Request, Response
@@ -215,8 +215,11 @@ class Connections:
 
         Raises:
             ConnectFailed: nobody answers there, or does not speak TLS as we do.
+            UsageError: all was closed meanwhile.
         """
-        flow = self._add(await connect_direct(host, port), own=True, quota=STRANGER)
+        connection = await connect_direct(host, port)
+        self._require_open(connection)
+        flow = self._add(connection, own=True, quota=STRANGER)
         self.spawn(self._read(flow))
         return flow
 
@@ -226,7 +229,7 @@ class Connections:
         Raises:
             ConnectFailed: it cannot be reached.
             CertificateError: it could not prove its name.
-            UsageError: there is no server.
+            UsageError: there is no server, or all was closed meanwhile.
         """
         async with self._server_lock:
             flow = self._server_flow
@@ -236,6 +239,7 @@ class Connections:
             if server is None or self._context is None:
                 raise UsageError("this account has no server")
             connection = await self._connect(server, self._context)
+            self._require_open(connection)
             self._server_flow = self._add(connection, own=False, quota=SERVER)
             self.spawn(self._read(self._server_flow))
             return self._server_flow
@@ -312,6 +316,11 @@ class Connections:
             task.cancel()
         _ = await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def _require_open(self, connection: Connection) -> None:
+        if self._closed:
+            connection.abort()
+            raise UsageError("this account was closed")
+
     def _add(self, connection: Connection, *, own: bool, quota: Quota) -> Flow:
         self._last_flow += 1
         flow = Flow(self._last_flow, connection, own=own, quota=quota)
@@ -380,10 +389,10 @@ class Connections:
             self._wait = min(2 * self._wait, _LAST_WAIT) or _FIRST_WAIT
             try:
                 fresh = await self.to_server()
-            except NetworkError as e:
+            except (NetworkError, ProtocolError) as e:  # the latter of a WebSocket that is none
                 log.info("the server of the account is not there: %s", e)
                 continue
-            except SecurityError as e:
+            except SecurecallError as e:
                 log.warning("the server of the account is not to be trusted: %s", e)
                 return False
             _ = self._flows.pop(flow.number, None)

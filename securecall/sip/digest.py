@@ -2,7 +2,7 @@
 
 A password never leaves; what leaves is a hash over a nonce the challenger chose, and whoever has
 that can try passwords at leisure. So challenges are answered for the account's own realm alone,
-with the strongest hash offered, and never with a weaker one than the realm offered before.
+with the strongest hash offered, and never with a weaker one than was offered before.
 """
 
 from __future__ import annotations
@@ -87,7 +87,8 @@ class Authenticator:
         self._login = login
         self._realms = set(login.realms)
         self._learned = not login.learns
-        self._strongest: dict[str, int] = {}
+        self._registers = False
+        self._strongest = 0  # over all realms: the password is the same
         self._counts: dict[str, int] = {}  # of the last nonce of each realm
         self._known: dict[str, Challenge] = {}  # of registrations, to volunteer next time
 
@@ -149,13 +150,17 @@ class Authenticator:
         if not ours:
             return None
         chosen = max(ours, key=lambda c: _STRENGTH[c.algorithm])  # the first of equals (RFC 8760)
-        realm, strength = chosen.realm.lower(), _STRENGTH[chosen.algorithm]
-        if strength < self._strongest.get(realm, 0):
+        strength = _STRENGTH[chosen.algorithm]
+        if strength < self._strongest:
             raise LoginRefused(
                 f"{chosen.realm[:60]!r} asked for a weaker hash ({chosen.algorithm}) than before; "
                 "somebody on the way may want one that is easier to guess the password from"
             )
-        self._strongest[realm] = strength
+        # Others than our server can challenge a call, so once a registration was challenged they
+        # raise nothing: its next challenge would look weaker than what they pretended.
+        if method == "REGISTER" or not self._registers:
+            self._strongest = strength
+        self._registers |= method == "REGISTER"
         return chosen
 
     def _write(self, challenge: Challenge, request: Request, cnonce: str) -> str:

@@ -78,6 +78,7 @@ class Ledger:
         self._servers: dict[ServerKey, Server] = {}
         self._of: dict[ServerTransaction, Server] = {}
         self._sessions: dict[Session, None] = {}
+        self._live: set[Session] = set()
         self._by_tag: dict[str, Session] = {}
         self._by_invite: dict[tuple[str, str, int], Session] = {}
         self._held: dict[Session, set[Client | Server]] = {}
@@ -94,8 +95,8 @@ class Ledger:
 
     @property
     def calls(self) -> int:
-        """How many calls are open."""
-        return len(self._sessions)
+        """How many calls are open; one that was refused and waits for its ACK is not."""
+        return len(self._live)
 
     @property
     def requests(self) -> int:
@@ -159,6 +160,7 @@ class Ledger:
     def add_session(self, session: Session) -> None:
         """Open a call."""
         self._sessions[session] = None
+        self._live.add(session)
         self._by_tag[session.local_tag] = session
         if not session.outgoing:
             self._by_invite[_name(session.invite)] = session
@@ -203,7 +205,8 @@ class Ledger:
         for client in held.clients:
             client.flow = new
         for server in held.servers:
-            del self._servers[server.key]
+            if self._servers.get(server.key) is server:  # not one that another way repeated
+                del self._servers[server.key]
             server.key = (new, *server.key[1:])
             self._servers[server.key] = server
         for session in held.sessions:
@@ -242,6 +245,8 @@ class Ledger:
 
     def _review_session(self, session: Session) -> None:
         self._deadlines.set(session, session.deadline)
+        if session.idle:
+            self._live.discard(session)
         if session.flow is None:
             return
         unanswered = self._flow(session.flow).unanswered
@@ -275,6 +280,7 @@ class Ledger:
 
     def _forget_session(self, session: Session) -> None:
         del self._sessions[session]
+        self._live.discard(session)
         _ = self._by_tag.pop(session.local_tag, None)
         if not session.outgoing:
             _ = self._by_invite.pop(_name(session.invite), None)

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from securecall.errors import (
+    ConnectFailed,
     LoginRefused,
     NetworkError,
+    ProtocolError,
     RegistrationFailed,
     SecurecallError,
-    SecurityError,
 )
 from securecall.sip.connections import Flow
 from securecall.sip.headers import Headers
@@ -34,6 +35,7 @@ class Registrar(Protocol):
         Raises:
             ConnectFailed: it cannot be reached.
             CertificateError: it could not prove its name.
+            ProtocolError, Unsupported: there can be no WebSocket.
         """
         ...
 
@@ -85,8 +87,8 @@ class Registering:
         """Wait for the first try.
 
         Raises:
-            SecurecallError: of the kind that fits; it is tried again unless that is a
-                `SecurityError`.
+            SecurecallError: of the kind that fits; it is tried again after a `NetworkError` or
+                `ProtocolError`.
         """
         await asyncio.shield(self._settled)
         if self.error is not None:
@@ -142,12 +144,12 @@ class Registering:
         try:
             flow = await self._registrar.reach()
             replied = await self._registrar.register(flow, fields)
-        except SecurityError as e:
-            registration.refuse()
+        except (NetworkError, ProtocolError) as e:  # the latter of a WebSocket that is none
+            registration.failed(now=_now(), chance=chance)
             self.error = e
             return
-        except NetworkError as e:
-            registration.failed(now=_now(), chance=chance)
+        except SecurecallError as e:
+            registration.refuse()
             self.error = e
             return
         if replied.refused is not None:
@@ -162,6 +164,7 @@ class Registering:
         if registration.state is RegistrationState.REGISTERED:
             self._flow = flow
             if flow.connection.closing:
+                self.error = ConnectFailed("the server registered us and hung up at once")
                 registration.lost(now=_now())
             elif registration.granted is not None:
                 self._registrar.granted(flow, registration.granted)
@@ -187,7 +190,7 @@ def _error_of(replied: Replied, state: RegistrationState) -> SecurecallError | N
         return RegistrationFailed("the server does not answer our registration", status=status)
     said = replied.response.reason[:60]
     return RegistrationFailed(
-        f"the server answered our registration: {status} {said}", status=status
+        f"the server answered our registration: {status} {said!r}", status=status
     )
 
 

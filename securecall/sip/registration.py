@@ -20,6 +20,7 @@ _SHORTEST: Final = 2  # a server that grants less is asked as if it had granted 
 _MOST_MIN_EXPIRES: Final = 86_400  # a server that wants more (423) is not served
 _FIRST_RETRY: Final = 1.0  # seconds; doubled each time, to at most
 _LAST_RETRY: Final = 60.0
+_HELD: Final = 30.0  # a connection that broke sooner after it was registered was one more try
 _MOST_ROUTES: Final = 8
 # Nothing that time mends, at the first time.
 _FINAL: Final = frozenset({400, 401, 403, 404, 405, 407, 410, 416, 420, 501, 505, 604, 606})
@@ -80,6 +81,9 @@ class Registration:
         self._contact = contact
         self._instance = instance
         self._expires = EXPIRES
+        self._lengthened = False  # since the last success
+        self._registered_at = now - _HELD
+        self._short = 0  # connections in a row that did not hold
 
     def fields(self, *, remove: bool = False) -> Headers:
         """The fields of the next REGISTER besides those every request has; it is now out."""
@@ -110,8 +114,11 @@ class Registration:
                 return
             self.state = RegistrationState.REGISTERED
             self.failures = 0
+            self._lengthened = False
+            self._registered_at = now
             self.due = now + _refresh_after(self.granted.seconds, chance)
-        elif status == 423 and self._lengthen(response):
+        elif status == 423 and self._lengthen(response) and not self._lengthened:
+            self._lengthened = True
             self.due = now
         elif status not in _FINAL:
             self._try_again(now=now, chance=chance, after=_retry_after(response))
@@ -125,10 +132,12 @@ class Registration:
         self._try_again(now=now, chance=chance)
 
     def lost(self, *, now: float) -> None:
-        """The connection it stands for is gone: it is due at once."""
+        """The connection it stands for is gone: it is due at once, or later if none ever holds."""
         if self.state in (RegistrationState.CONNECTING, RegistrationState.REGISTERED):
             self.state = RegistrationState.CONNECTING
-            self.due = now
+            self._short = 0 if now - self._registered_at >= _HELD else self._short + 1
+            wait = _FIRST_RETRY * 2.0 ** min(self._short - 2, 10) if self._short > 1 else 0.0
+            self.due = now + min(_LAST_RETRY, wait)
 
     def refuse(self) -> None:
         """It cannot come to anything without a person."""

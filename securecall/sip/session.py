@@ -399,6 +399,11 @@ class Session:
         self.state = SessionState.OVER
         self.acceptance.stop()
         self.timer.stop()
+        # what is left waits for an ACK; the peer does not choose how much memory that takes
+        self.offer = None
+        self.invite.body = b""
+        if self._called is not None:
+            self._called.offer = None
 
     def _terminate_pending(self, *, now: float) -> None:
         """Answer what the peer asked and nobody will judge any more (RFC 3261 15.1.2)."""

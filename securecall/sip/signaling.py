@@ -413,13 +413,17 @@ class SipSignaling:
     async def _next_hop(self, route: Route) -> tuple[Flow, str]:
         if self._closed:
             raise UsageError("this account is closed")
+        server = self._connections.server
         if route.direct is not None:
             flow = await self._connections.to_peer(*route.direct)
-            return flow, DIRECT_URI if route.target.scheme is Scheme.KEY else _uri(route.target)
-        server = self._connections.server
-        if server is None:
+            uri = DIRECT_URI if route.target.scheme is Scheme.KEY else _uri(route.target)
+        elif server is not None:
+            flow, uri = await self._connections.to_server(), _uri(route.target, server.name)
+        else:
             raise UsageError("without a server only direct calls are possible; give host and port")
-        return await self._connections.to_server(), _uri(route.target, server.name)
+        if self._closed:  # while that was being made; what is closed sends nothing
+            raise UsageError("this account was closed")
+        return flow, uri
 
     # -- what the connections say -----------------------------------------------------------------
 

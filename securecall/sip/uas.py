@@ -87,6 +87,7 @@ class UserAgentServer:
         except SipError as e:
             if not server.transaction.answered:
                 self._answer(server, e.status, now, more=Headers(e.fields))
+                request.body = b""  # it may wait for its ACK, and nobody reads it any more
             self._out.append(Dropped(str(e)))
 
     def _dispatch(

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from securecall.errors import ProtocolError
+
+# There are none, or they are such that nobody could say which: not even text, listed twice, of a
+# kind that is not known.
+_NO_NAMES: Final = (
+    x509.ExtensionNotFound,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+    ValueError,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,14 +61,14 @@ def parse_certificate(der: bytes, *, sent: int = 0) -> ServerCertificate:
             until=certificate.not_valid_after_utc.timestamp(),
             sent=sent,
         )
-    except ValueError as e:
+    except (ValueError, x509.InvalidVersion) as e:
         raise ProtocolError("the certificate cannot be read", rule="RFC 5280 4.1") from e
 
 
 def _names(certificate: x509.Certificate) -> tuple[tuple[str, str], ...]:
     try:
         found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, ValueError):  # names that are not even text are no names
+    except _NO_NAMES:
         return ()
     return (
         *(("URI", uri) for uri in found.get_values_for_type(x509.UniformResourceIdentifier)),

@@ -6,14 +6,15 @@ import hashlib
 
 import pytest
 
-from securecall.errors import LoginRefused
+from securecall.calls.signaling import Answered, Ended
+from securecall.errors import EndReason, LoginRefused
 from securecall.secret import Secret
 from securecall.sip.agent import Agent
 from securecall.sip.digest import Authenticator, Login, parse_fields
 from securecall.sip.headers import Headers
 from securecall.sip.message import Request, Response
-from securecall.sip.output import Replied, Send
-from tests.unit.sip.test_agent import OFFER, answer, sent, told
+from securecall.sip.output import Rang, Replied, Send
+from tests.unit.sip.test_agent import BODY, OFFER, answer, incoming, sent, told
 
 pytestmark = pytest.mark.attack
 GUESSES = ("123456", "password", "zanzibar")
@@ -106,6 +107,45 @@ def test_a_callee_behind_the_server_that_asks_in_its_name_learns_nothing():
         assert reaction(a, challenged(again, realm="a.example", status=status)) == []
 
 
+def hanging_up(a: Agent, *, outgoing: bool) -> Request:
+    """Our BYE of a call through the server, in either direction."""
+    if outgoing:
+        session, outputs = a.invite(
+            target="sip:mallory@a.example",
+            from_uri="sip:alice@a.example",
+            offer=OFFER,
+            flow=1,
+            direct=False,
+            now=0.0,
+        )
+        (invite,) = sent(outputs)
+        assert isinstance(invite, Request)
+        _ = a.receive(answer(invite, 200, body=BODY), flow=1, direct=False, now=0.1)
+    else:
+        outputs = a.receive(incoming(), flow=1, direct=False, now=0.0)
+        (session,) = [o.session for o in outputs if isinstance(o, Rang)]
+        (ok,) = sent(a.perform(session, Answered(OFFER), now=0.1))
+        ack = incoming("ACK", to=ok.need("to"), branch="z9hG4bKack", body=b"")
+        _ = a.receive(ack, flow=1, direct=False, now=0.2)
+    (bye,) = sent(a.perform(session, Ended(EndReason.HUNG_UP), now=0.5))
+    assert isinstance(bye, Request)
+    return bye
+
+
+@pytest.mark.parametrize("status", [401, 407])
+def test_a_caller_who_asks_in_our_servers_name_when_we_hang_up_learns_nothing(status):
+    a = agent()
+    bye = hanging_up(a, outgoing=False)
+    assert reaction(a, challenged(bye, realm="a.example", status=status)) == []
+
+
+def test_control_within_a_call_of_ours_whoever_asks_in_our_servers_name_is_answered():
+    a = agent()
+    bye = hanging_up(a, outgoing=True)
+    (again,) = reaction(a, challenged(bye, realm="a.example"))
+    assert guess(again) == "zanzibar"
+
+
 def test_a_direct_peer_is_never_shown_the_accounts_password():
     a = agent()
     invite = inviting(a, direct=True)
@@ -126,6 +166,39 @@ def test_a_realm_that_had_sha_256_is_not_answered_with_md5_again():
     for hidden in (weak, weak.replace(", algorithm=MD5", "")):
         with pytest.raises(LoginRefused):
             _ = a.answer(request, asked(hidden), answered=0, cnonce="c")
+
+
+def test_no_other_realm_of_the_account_is_answered_with_md5_after_sha_256():
+    def asked(realm: str, algorithm: str) -> Response:
+        value = f'Digest realm="{realm}", nonce="n", qop="auth", algorithm={algorithm}'
+        return Response(407, "x", Headers((("Proxy-Authenticate", value),)))
+
+    a = Authenticator(login(realms=("a.example", "sip.a.example")))
+    request = Request("INVITE", "sip:b@a.example", Headers())
+    md5 = asked("sip.a.example", "MD5")
+    assert a.answer(request, md5, answered=0, cnonce="c") is not None  # control
+    strong = asked("a.example", "SHA-256")
+    assert a.answer(request, strong, answered=0, cnonce="c") is not None
+    with pytest.raises(LoginRefused):
+        _ = a.answer(request, md5, answered=0, cnonce="c")
+
+
+@pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"], ids=["control", "attack"])
+def test_a_callee_that_asks_for_a_better_hash_locks_nobody_out_of_a_server_without(algorithm):
+    a = Authenticator(login())
+    register, invite = (
+        Request(method, "sip:a.example", Headers()) for method in ("REGISTER", "INVITE")
+    )
+
+    def asked(status: int, name: str, algorithm: str) -> Response:
+        value = f'Digest realm="a.example", nonce="n", qop="auth", algorithm={algorithm}'
+        return Response(status, "x", Headers(((name, value),)))
+
+    ours = asked(401, "WWW-Authenticate", "MD5")
+    theirs = asked(407, "Proxy-Authenticate", algorithm)
+    assert a.answer(register, ours, answered=0, cnonce="c") is not None
+    assert a.answer(invite, theirs, answered=0, cnonce="c") is not None
+    assert a.answer(register, ours, answered=0, cnonce="c") is not None
 
 
 def test_an_invite_teaches_no_realm():

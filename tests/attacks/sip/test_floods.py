@@ -8,12 +8,14 @@ import pytest
 
 from securecall.address import parse_address
 from securecall.calls.signaling import Answered, Ended, Ringing, Route
+from securecall.errors import EndReason
 from securecall.sip import connections
 from securecall.sip.agent import Agent
 from securecall.sip.connections import SipServer
 from securecall.sip.limits import MOST_CALLS, MOST_TRANSACTIONS, SERVER, STRANGER, Quota
 from securecall.sip.message import Request, Response, build_message
 from securecall.sip.output import Finished, Output, Overran, Rang
+from securecall.sip.session import Session
 from securecall.sip.signaling import SipSignaling
 from securecall.transport import tls
 from securecall.transport.origin import origin_of
@@ -85,6 +87,36 @@ def test_all_connections_of_one_address_and_the_server_leave_room_for_others():
     for flow in range(10, 10 + tls.MOST_OF_ONE_ADDRESS):
         _ = flood(a, 100, STRANGER, flow=flow)
     assert rings(a.receive(call(1), flow=ALICE, direct=True, now=2.0)) == 1
+
+
+def busy(a: Agent, outputs: list[Output]) -> list[Session]:
+    """Refuse every call that rings, as a client does that is in another one."""
+    sessions = [o.session for o in outputs if isinstance(o, Rang)]
+    for session in sessions:
+        _ = a.perform(session, Ended(EndReason.BUSY), now=1.0)
+    return sessions
+
+
+@pytest.mark.parametrize("refused", [False, True], ids=["control", "refused"])
+def test_calls_that_were_refused_and_wait_for_their_ack_leave_room_for_others(refused):
+    a = agent()
+    for flow in range(10, 10 + MOST_CALLS // STRANGER.unanswered):  # all of the calls there may be
+        outputs = flood(a, STRANGER.unanswered, STRANGER, flow=flow)
+        assert rings(outputs) == STRANGER.unanswered
+        if refused:
+            _ = busy(a, outputs)
+    legit = a.receive(call(1), flow=ALICE, direct=True, now=2.0)
+    assert (rings(legit), statuses(legit)) == ((1, [100]) if refused else (0, [503]))
+
+
+def test_a_refused_call_holds_nothing_that_its_caller_could_make_large():
+    a = agent()
+    (session,) = busy(a, flood(a, 1, STRANGER))
+    malformed = call(7, body=b"v=1" + b"x" * 60_000)
+    large = len(malformed.body)
+    assert statuses(a.receive(malformed, flow=MALLORY, direct=True, now=1.0)) == [400]
+    assert large > 60_000  # control: it was there
+    assert (malformed.body, session.invite.body, session.offer) == (b"", b"", None)
 
 
 def test_what_is_done_does_not_count():

@@ -8,7 +8,9 @@ from securecall.calls.signaling import Answered, Offered, Refused
 from securecall.media.description import Direction
 from securecall.sip import session_timer
 from securecall.sip.changes import MOST_TRIES
+from securecall.sip.headers import Headers
 from securecall.sip.message import Request, Response
+from securecall.sip.registration import Registration, RegistrationState
 from tests.sip_wire import ANSWER, OFFER, Wire, directed, edited
 
 
@@ -75,3 +77,47 @@ def test_an_offer_that_always_meets_another_is_given_up():
         wire.advance(2.0)
     assert wire.alice.take() == [Refused(491)]
     assert wire.alice.requests().count("INVITE") == MOST_TRIES
+
+
+def registration() -> Registration:
+    return Registration(contact="sip:us@x.invalid", instance="", now=0.0)
+
+
+def said(status: int, *fields: tuple[str, str]) -> Response:
+    return Response(status, "x", Headers(fields))
+
+
+def test_a_registrar_that_always_wants_a_little_longer_is_asked_ever_less_often():
+    asking = registration()
+    now, tries = 0.0, 0
+    while now < 600.0 and tries < 1000:
+        fields = asking.fields()
+        tries += 1
+        longer = str(int(fields.first("expires") or "0") + 1)
+        asking.receive(said(423, ("Min-Expires", longer)), now=now, chance=0.5)
+        if tries == 1:
+            assert asking.due == now  # control: once it is told at once what it wants
+        now = asking.due or 0.0
+    assert tries <= 20
+
+
+def test_a_server_that_registers_us_and_hangs_up_is_asked_ever_less_often():
+    asking = registration()
+    now, tries = 0.0, 0
+    while now < 600.0 and tries < 1000:
+        _ = asking.fields()
+        tries += 1
+        asking.receive(said(200), now=now, chance=0.5)
+        asking.lost(now=now)
+        assert asking.state is RegistrationState.CONNECTING
+        now = asking.due or 0.0
+    assert tries <= 20
+
+
+def test_control_a_connection_that_held_is_replaced_at_once():
+    asking = registration()
+    for now in (0.0, 60.0, 120.0):
+        _ = asking.fields()
+        asking.receive(said(200), now=now, chance=0.5)
+        asking.lost(now=now + 59.0)
+        assert asking.due == now + 59.0
