@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from securecall.errors import NetworkError, ProtocolError, SecurecallError, UsageError
@@ -59,7 +59,7 @@ class SipServer:
     host: str
     port: int
     name: str
-    path: str = ""
+    path: str = field(default="", repr=False)  # some servers put a token into it
 
     @property
     def named_port(self) -> int:

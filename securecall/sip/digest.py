@@ -135,10 +135,6 @@ class Authenticator:
             for name, challenge in self._known.items()
         ]
 
-    def forget_nonces(self) -> None:
-        """Volunteer nothing until the next challenge: the connection is another."""
-        self._known.clear()
-
     def _choose(self, challenges: list[Challenge], method: str) -> Challenge | None:
         """The strongest challenge of a realm that is ours."""
         ours = [c for c in challenges if c.realm.lower() in self._realms]
