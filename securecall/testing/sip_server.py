@@ -129,7 +129,6 @@ class LabServer:
         names = dict.fromkeys((domain, "127.0.0.1", "::1", "localhost", host))
         self.authorities = authority.pem
         self.certificate = authority.issue(*names)
-        self._users = users
         self._on_seen = on_seen
         self._authenticator = Authenticator(
             domain,
