@@ -27,6 +27,7 @@ from securecall.doctor.facts import (
     Place,
     Registered,
     Wanted,
+    decisive,
 )
 from securecall.doctor.finding import Diagnosis, Step
 from securecall.doctor.judgement import diagnose
@@ -114,7 +115,8 @@ class _Examination:
         names = await self._names()
         places = await self._places(names.targets)
         machine = _machine()
-        target = _first_proved(places)
+        place = decisive(places)
+        target = place.target if place is not None and place.proved else None
         if wanted.websocket and "websocket" in machine.missing:
             target = None
         answer, registered = None, None
@@ -291,14 +293,6 @@ async def _knock(target: Target, seconds: float) -> Knock:
         return Knock.UNREACHABLE if e.errno in _NO_WAY else Knock.REFUSED
     writer.transport.abort()
     return Knock.ANSWERED
-
-
-def _first_proved(places: tuple[Place, ...]) -> Target | None:
-    """Where signing in would end up, None where it would end with an error."""
-    for place in places:
-        if place.encryption is not None and not place.encryption.failure:
-            return place.target if place.encryption.proved else None
-    return None
 
 
 def _read(der: bytes) -> ServerCertificate | None:
