@@ -194,7 +194,7 @@ class _Examination:
 
     async def _options(self, target: Target) -> Answer:
         # no login: whoever asks for a password here is not answered
-        agent = self._agent(Agent(random_token=_token))
+        agent = Agent(random_token=_token, transport=self._server.transport)
         _, outputs = agent.ask(
             "OPTIONS",
             target=f"sip:{self._how.address.host}",
@@ -215,8 +215,10 @@ class _Examination:
 
     async def _register(self, target: Target) -> Registered:
         login = self._how.login
-        agent = self._agent(
-            Agent(random_token=_token, authenticator=Authenticator(login) if login else None)
+        agent = Agent(
+            random_token=_token,
+            authenticator=Authenticator(login) if login else None,
+            transport=self._server.transport,
         )
         try:
             async with asyncio.timeout(2 * self._patience):
@@ -245,7 +247,7 @@ class _Examination:
 
         # of its own, so that no device's registration is replaced
         registration = Registration(
-            contact=f"sip:{_token()}@{_token()}.invalid;{agent.contact_params};ob",
+            contact=f"{agent.flow_uri()};ob",
             instance=uuid.uuid4().urn,
             now=0.0,
         )
@@ -260,11 +262,6 @@ class _Examination:
             goodbye = await told(registration.fields(remove=True))
             removed = goodbye.response is not None and goodbye.response.status < 300
         return registered_of(first, exchange, registration, removed=removed)
-
-    def _agent(self, agent: Agent) -> Agent:
-        if self._server.path:
-            agent.transport = "WSS"
-        return agent
 
 
 def _take(registration: Registration, exchange: Exchange) -> None:

@@ -61,15 +61,20 @@ class Agent:
     """
 
     def __init__(
-        self, *, random_token: Callable[[], str], authenticator: Authenticator | None = None
+        self,
+        *,
+        random_token: Callable[[], str],
+        authenticator: Authenticator | None = None,
+        transport: str = "TLS",
     ) -> None:
         """Draw branches, tags, Call-IDs and CSeq numbers from `random_token`.
 
         Args:
             random_token: Returns at least 16 unguessable hexadecimal digits.
             authenticator: Answers the challenges of the account's server.
+            transport: See the attribute.
         """
-        self.transport = "TLS"
+        self.transport = transport
         self.routes: tuple[str, ...] = ()
         self.gruu = ""
         self._random_token = random_token
@@ -247,11 +252,6 @@ class Agent:
                 self._out.append(Send(new, client.transaction.request))
         return self._drain()
 
-    @property
-    def contact_params(self) -> str:
-        """The transport as Contact names it: for a WebSocket "ws", secure or not (RFC 7118 5)."""
-        return "transport=ws" if self.transport == "WSS" else "transport=tls"
-
     # -- the desk of the sessions -----------------------------------------------------------------
 
     def token(self) -> str:
@@ -263,13 +263,17 @@ class Agent:
         return f"SIP/2.0/{self.transport} {self.token()}.invalid;branch=z9hG4bK{self.token()}"
 
     def contact(self, *, direct: bool) -> str:
-        """A Contact: what our registrar lets everybody reach us by, or one that names no machine.
+        """A Contact: what our registrar lets all reach us by, or one that names no machine."""
+        return f"<{self.gruu}>" if self.gruu and not direct else f"<{self.flow_uri()}>"
 
-        The second is found only by the connection it came by (RFC 5626 5, RFC 7118 5).
+    def flow_uri(self) -> str:
+        """A fresh URI of ours that names no machine.
+
+        It is found only by the connection it came by (RFC 5626 5). The transport of a WebSocket
+        is "ws" there, secure or not (RFC 7118 5).
         """
-        if self.gruu and not direct:
-            return f"<{self.gruu}>"
-        return f"<sip:{self.token()}@{self.token()}.invalid;{self.contact_params}>"
+        transport = "ws" if self.transport == "WSS" else "tls"
+        return f"sip:{self.token()}@{self.token()}.invalid;transport={transport}"
 
     def start(self, session: Session, request: Request, now: float) -> ClientTransaction:
         """Send a request; its responses go to the session."""

@@ -62,6 +62,11 @@ class SipServer:
     path: str = ""
 
     @property
+    def transport(self) -> str:
+        """How Via names the way to it: "TLS" or "WSS"."""
+        return "WSS" if self.path else "TLS"
+
+    @property
     def named_port(self) -> int:
         """The port to look up `host` with; 0 to ask DNS for that, too."""
         return self.port or (_WEBSOCKET_PORT if self.path else 0)

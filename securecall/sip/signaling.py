@@ -162,9 +162,8 @@ class SipSignaling:
         self._agent = Agent(
             random_token=lambda: secrets.token_hex(12),
             authenticator=Authenticator(login) if login is not None else None,
+            transport=server.transport if server is not None else "TLS",
         )
-        if server is not None and server.path:
-            self._agent.transport = "WSS"
         self._connections = Connections(self, server, context, resolver)
         self._legs: dict[int, SipLeg] = {}
         self._asked: dict[int, asyncio.Future[Replied]] = {}
@@ -327,8 +326,7 @@ class SipSignaling:
         if self._connections.server is None or self._registering is not None:
             raise UsageError("an account with a server signs in, once")
         self._connections.wanted = True
-        host = f"{secrets.token_hex(8)}.invalid"  # names no machine of ours (RFC 7118 5)
-        contact = f"sip:{secrets.token_hex(8)}@{host};{self._agent.contact_params};ob"
+        contact = f"{self._agent.flow_uri()};ob"
         registration = Registration(contact=contact, instance=instance, now=self._now())
         self._registering = Registering(self, registration, watcher=watcher)
         await self._registering.first()
