@@ -138,11 +138,10 @@ class Calling:
         return self._context(
             policy,
             Expectation(contacts, leg.remote, incoming=True, direct=account.direct),
-            contact=leg.remote,
+            peer=leg.remote,
             pinned=known or (account.direct and contacts.has_open_tickets()),
             direct=account.direct,
             own=contacts.own_key_address if account.direct else account.address,
-            expected=leg.remote,
             towards=leg.path.remote.rpartition(":")[0].strip("[]"),
         )
 
@@ -156,11 +155,10 @@ class Calling:
         context = self._context(
             policy,
             expectation,
-            contact=target,
+            peer=target,
             pinned=True,  # the ticket carried the key
             direct=True,
             own=contacts.own_key_address,
-            expected=target,
             towards=place[0],
             ticket=ticket,
         )
@@ -178,11 +176,10 @@ class Calling:
         context = self._context(
             policy,
             Expectation(contacts, key),
-            contact=key,
+            peer=key,
             pinned=contacts.is_pinned(key),
             direct=True,
             own=contacts.own_key_address,
-            expected=key,
             towards=place[0],
         )
         return Plan(context=context, route=Route(key, direct=place))
@@ -192,11 +189,10 @@ class Calling:
         context = self._context(
             policy,
             Expectation(contacts, address),
-            contact=address,
+            peer=address,
             pinned=contacts.is_pinned(address),
             direct=False,
             own=account.address,
-            expected=address,
             towards=account.towards,
         )
         return Plan(context=context, route=Route(address), account=account)
@@ -206,11 +202,10 @@ class Calling:
         policy: Policy,
         expectation: Expectation,
         *,
-        contact: Address,
+        peer: Address,
         pinned: bool,
         direct: bool,
         own: Address,
-        expected: Address,
         towards: str,
         ticket: Ticket | None = None,
     ) -> CallContext:
@@ -219,22 +214,21 @@ class Calling:
         Args:
             policy: Of the call.
             expectation: What its peer is held to.
-            contact: Whose floor applies.
+            peer: Who has to answer, and whose floor applies; ANONYMOUS leaves that to its key.
             pinned: A key is known for the peer, or a ticket stands for one.
             direct: No server in between.
             own: The address we claim.
-            expected: The address the peer has to have; ANONYMOUS leaves that to its key.
             towards: Host we face, to pick our own address.
             ticket: The one we call with.
         """
         contacts, observer = self._contacts, self._observer
-        anonymous = expected == ANONYMOUS
+        anonymous = peer == ANONYMOUS
         identity = LinkIdentity(
             statement=contacts.statement,
             device=contacts.device,
             root_fp=contacts.root_fp,
             own_address=str(own),
-            expected_peer="" if anonymous else str(expected),
+            expected_peer="" if anonymous else str(peer),
             judge=expectation.judge,
             ticket_secret=ticket.secret if ticket is not None else None,
         )
@@ -242,16 +236,16 @@ class Calling:
             policy=policy,
             floor=floor_for(
                 policy,
-                contact_floor=not anonymous and contacts.has_floor(contact),
+                contact_floor=not anonymous and contacts.has_floor(peer),
                 pinned=pinned,
                 direct=direct,
             ),
-            peer="a caller without an address" if anonymous else contact.short,
+            peer="a caller without an address" if anonymous else peer.short,
             identity=None if policy.danger_plain_dtls else identity,
             evidence=expectation.evidence,
             secured=expectation.secured,
             confirmed=expectation.confirmed,
-            guess_burned=lambda: observer.guess_burned(contact),
+            guess_burned=lambda: observer.guess_burned(peer),
             clock=self._clock,
             towards=towards,
             observe=lambda call, output: observer.observe(call, expectation, output),
