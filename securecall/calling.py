@@ -21,6 +21,7 @@ from securecall.keys.ticket import Ticket, parse_ticket
 from securecall.keys.trust import How
 from securecall.media.engine import Clock
 from securecall.policy import Policy, SecurityState, floor_for
+from securecall.transport.endpoint import host_of
 
 Callee = str | Address | Contact | Ticket
 
@@ -142,7 +143,7 @@ class Calling:
             pinned=known or (account.direct and contacts.has_open_tickets()),
             direct=account.direct,
             own=contacts.own_key_address if account.direct else account.address,
-            towards=leg.path.remote.rpartition(":")[0].strip("[]"),
+            towards=host_of(leg.path.remote),
         )
 
     def _by_ticket(self, ticket: Ticket, policy: Policy, *, how: str) -> Plan:

@@ -14,6 +14,7 @@ from securecall.sip.frames import MessageFrames
 from securecall.sip.limits import SERVER, STRANGER, Quota
 from securecall.sip.message import Request, Response
 from securecall.sip.stream import MessageStream
+from securecall.transport.endpoint import host_of
 from securecall.transport.tls import (
     Listener,
     NameProvingContext,
@@ -279,7 +280,7 @@ class Connections:
     def server_host(self) -> str:
         """Where the server is: its address if we are connected, else its name, "" without one."""
         if self._server_flow is not None:
-            return self._server_flow.connection.remote.rpartition(":")[0].strip("[]")
+            return host_of(self._server_flow.connection.remote)
         return self.server.host if self.server is not None else ""
 
     def release(self, number: int) -> None:

@@ -33,6 +33,7 @@ from securecall.errors import (
     UsageError,
 )
 from securecall.transport.dtls_certificate import DtlsCertificate
+from securecall.transport.endpoint import endpoint
 from securecall.transport.origin import origin_of
 from securecall.transport.server_identity import (
     WRONG_NAME,
@@ -196,7 +197,8 @@ class TlsConnection:
         """Made by `connect`, `connect_direct` and `Listener`."""
         self.verified_name = verified_name
         self.direct = direct
-        self.remote = _endpoint(writer.get_extra_info("peername"))
+        peer: tuple[str, int] | None = writer.get_extra_info("peername")
+        self.remote = endpoint(*peer[:2]) if peer is not None else ""
         cipher: tuple[str, str, int] = writer.get_extra_info("cipher")
         tls = writer.get_extra_info("ssl_object")
         self.transport = f"{tls.version()} {cipher[0]}"
@@ -303,7 +305,7 @@ async def connect_direct(host: str, port: int) -> TlsConnection:
 async def _open(
     host: str, port: int, *, context: ssl.SSLContext, server_name: str | None
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    where = _endpoint((host, port))
+    where = endpoint(host, port)
     try:
         async with asyncio.timeout(CONNECT_SECONDS + HANDSHAKE_SECONDS):
             return await asyncio.open_connection(
@@ -513,9 +515,3 @@ def _listen(
         raise ListenFailed(f"cannot listen on {host}:{port}: {_in_words(e)}") from e
     sock.setblocking(False)  # noqa: FBT003 - a positional of the socket module
     return Listener(sock, context, accept, direct=direct, origin=origin)
-
-
-def _endpoint(name: tuple[str, int] | None) -> str:
-    if name is None:
-        return ""
-    return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
