@@ -25,6 +25,7 @@ from securecall.sip.limits import STRANGER, Quota
 from securecall.sip.message import Request, Response
 from securecall.sip.outcome import PHRASES
 from securecall.sip.output import Dropped, Finished, Output, Replied, Send, Told
+from securecall.sip.reply import build_response
 from securecall.sip.session import Session
 from securecall.sip.transaction import ClientTransaction, ServerTransaction, State
 from securecall.sip.uas import UserAgentServer
@@ -303,27 +304,16 @@ class Agent:
         self, request: Request, status: int, *, tag: str = "", more: Headers | None = None
     ) -> Response:
         """Write a response (RFC 3261 8.2.6); works for requests that are not valid, too."""
-        theirs = request.headers
-        headers = Headers()
-        for via in theirs.all("via"):
-            headers.add("Via", via)
-        for name in ("from", "to", "call-id", "cseq"):
-            value = theirs.first(name)
-            if value is None:
-                continue
-            if name == "to" and status > 100 and not _tagged(request):
-                value = f"{value};tag={tag or self.token()}"
-            headers.add(name, value)
+        fields: list[tuple[str, str]] = []
         if request.method == "INVITE" and 100 < status < 300:
-            for route in theirs.all("record-route"):
-                headers.add("Record-Route", route)
+            fields += [("Record-Route", route) for route in request.headers.all("record-route")]
         if status in (200, 405):
-            headers.add("Allow", self._allow)
+            fields.append(("Allow", self._allow))
         if status in (406, 415) and (more is None or "accept" not in more):
-            headers.add("Accept", ACCEPT)
-        for name, value in more.items() if more is not None else ():
-            headers.add(name, value)
-        return Response(status, PHRASES.get(status, "Refused"), headers)
+            fields.append(("Accept", ACCEPT))
+        fields += more.items() if more is not None else ()
+        reason = PHRASES.get(status, "Refused")
+        return build_response(request, status, reason, tag=tag or self.token(), more=fields)
 
     # -- responses --------------------------------------------------------------------------------
 
@@ -467,10 +457,3 @@ class Agent:
         out = tuple(self._out)
         self._out.clear()
         return out
-
-
-def _tagged(request: Request) -> bool:
-    try:
-        return bool(request.to.tag)
-    except SipError:
-        return ";tag" in request.need("to").lower()  # as far as anybody can tell
