@@ -91,6 +91,11 @@ async def connect_to(target: Target, server: SipServer, context: NameProvingCont
     return await connect(*where, server_name=server.name, context=context)
 
 
+def reader_of(connection: Connection) -> MessageStream | MessageFrames:
+    """What cuts its bytes into messages: a WebSocket carries each in a frame of its own."""
+    return MessageStream() if isinstance(connection, TlsConnection) else MessageFrames()
+
+
 class Flow:
     """One connection and its number.
 
@@ -112,9 +117,7 @@ class Flow:
         self.connection = connection
         self.own = own
         self.quota = quota
-        # a WebSocket carries each message in a frame of its own
-        cut = isinstance(connection, TlsConnection)
-        self.stream: MessageStream | MessageFrames = MessageStream() if cut else MessageFrames()
+        self.stream = reader_of(connection)
         self.flooded = False
         self.begun = asyncio.get_running_loop().time()
         self.heard = 0.0
