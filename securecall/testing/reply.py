@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from securecall.sip.grammar import Fields
 from securecall.sip.message import Request, Response
 from securecall.sip.outcome import PHRASES
 from securecall.sip.reply import build_response
@@ -15,9 +16,7 @@ _MORE: Final = {
 }  # fmt: skip
 
 
-def build_reply(
-    request: Request, status: int, *, tag: str, more: tuple[tuple[str, str], ...] = ()
-) -> Response:
+def build_reply(request: Request, status: int, *, tag: str, more: Fields = ()) -> Response:
     """Write a response with its words; see `build_response`."""
     return build_response(request, status, phrase_of(status), tag=tag, more=more)
 
