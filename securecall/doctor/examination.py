@@ -41,7 +41,7 @@ from securecall.errors import (
 )
 from securecall.media import opus
 from securecall.sip.agent import Agent
-from securecall.sip.connections import connect_to
+from securecall.sip.connections import Connection, connect_to
 from securecall.sip.digest import Authenticator
 from securecall.sip.headers import Headers
 from securecall.sip.registration import Registration
@@ -192,6 +192,18 @@ class _Examination:
         except (NetworkError, ProtocolError):
             return None
 
+    async def _connect(self, target: Target) -> Connection | Answer:
+        """Connect for SIP where TLS was right a moment ago."""
+        try:
+            async with asyncio.timeout(2 * self._patience):
+                return await connect_to(target, self._server, self._context)
+        except TimeoutError:
+            return Answer(failure="did not take a connection in time")
+        except ProtocolError:
+            return Answer(failure="did not begin a WebSocket", broken=True)
+        except SecurecallError as e:
+            return Answer(failure=_without_place(str(e), target))
+
     async def _options(self, target: Target) -> Answer:
         # no login: whoever asks for a password here is not answered
         agent = Agent(random_token=_token, transport=self._server.transport)
@@ -203,11 +215,9 @@ class _Examination:
             now=_now(),
             more=Headers((("Accept", "application/sdp"),)),
         )
-        try:
-            async with asyncio.timeout(2 * self._patience):
-                connection = await connect_to(target, self._server, self._context)
-        except (SecurecallError, TimeoutError) as e:
-            return _no_connection(e, target)
+        connection = await self._connect(target)
+        if isinstance(connection, Answer):
+            return connection
         conversation = Conversation(connection, agent, seconds=self._patience)
         exchange = await conversation.ask(outputs)
         await connection.close(seconds=_GOODBYE_SECONDS)
@@ -220,11 +230,9 @@ class _Examination:
             authenticator=Authenticator(login) if login else None,
             transport=self._server.transport,
         )
-        try:
-            async with asyncio.timeout(2 * self._patience):
-                connection = await connect_to(target, self._server, self._context)
-        except (SecurecallError, TimeoutError) as e:
-            return Registered(failure=_no_connection(e, target).failure)
+        connection = await self._connect(target)
+        if isinstance(connection, Answer):
+            return Registered(failure=connection.failure)
         conversation = Conversation(connection, agent, seconds=self._patience)
         try:
             return await self._registered(agent, conversation)
@@ -267,15 +275,6 @@ class _Examination:
 def _take(registration: Registration, exchange: Exchange) -> None:
     if exchange.response is not None and exchange.refused is None:
         registration.receive(exchange.response, now=0.0, chance=0.5)
-
-
-def _no_connection(error: Exception, target: Target) -> Answer:
-    """What is said where TLS was right a moment ago."""
-    if isinstance(error, TimeoutError):
-        return Answer(failure="did not take a connection in time")
-    broken = isinstance(error, ProtocolError)
-    words = "did not begin a WebSocket" if broken else _without_place(str(error), target)
-    return Answer(failure=words, broken=broken)
 
 
 async def _knock(target: Target, seconds: float) -> Knock:
