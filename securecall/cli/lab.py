@@ -100,7 +100,7 @@ async def _daemons(
     """The other servers that were asked for."""
     async with contextlib.AsyncExitStack() as stack:
         running = []
-        for name in ("kamailio", "prosody"):
+        for name, start in _DAEMONS.items():
             if getattr(args, name):
                 site = Site(
                     server.authorities.parent / name,
@@ -109,7 +109,7 @@ async def _daemons(
                     server.certificate,
                     server.authorities,
                 )
-                running.append(await stack.enter_async_context(await _DAEMONS[name](site)))
+                running.append(await stack.enter_async_context(await start(site)))
         yield running
 
 
