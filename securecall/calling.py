@@ -103,7 +103,7 @@ class Calling:
             return self._by_ticket(who, policy, how="qr" if scanned else "link")
         if scanned:
             raise UsageError("only a ticket is scanned")
-        address = who.address if isinstance(who, Contact) else address_of(who)
+        address = address_of(who)
         if address.scheme is Scheme.KEY:
             if account is not None:
                 raise UsageError("a key is called directly, through no account")
@@ -132,10 +132,11 @@ class Calling:
         near = (a for a in accounts if a.address.host == address.host)
         return wanted or next(near, accounts[0])
 
-    def answering(self, leg: IncomingLeg, account: Account, policy: Policy) -> CallContext:
-        """Compose what a call that came in has to know."""
+    def answering(
+        self, leg: IncomingLeg, account: Account, policy: Policy, *, known: bool
+    ) -> CallContext:
+        """Compose what a call that came in has to know; `known`: a key is bound to its caller."""
         contacts = self._contacts
-        known = leg.remote != ANONYMOUS and contacts.is_pinned(leg.remote)
         return self._context(
             policy,
             Expectation(contacts, leg.remote, incoming=True, direct=account.direct),
@@ -254,13 +255,15 @@ class Calling:
         )
 
 
-def address_of(text: str | Address) -> Address:
-    """The address itself, or the one a text names.
+def address_of(who: str | Address | Contact) -> Address:
+    """The address of a contact, the address itself, or the one a text names.
 
     Raises:
         ProtocolError: the text names none.
     """
-    return text if isinstance(text, Address) else parse_address(text)
+    if isinstance(who, Contact):
+        return who.address
+    return who if isinstance(who, Address) else parse_address(who)
 
 
 def is_ticket(text: str) -> bool:

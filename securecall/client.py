@@ -367,7 +367,7 @@ class Client:
             MessageFailed, ConnectFailed, LoginRefused, CertificateError: it was not taken.
             UsageError: nothing of ours can reach that address.
         """
-        address = to.address if isinstance(to, Contact) else address_of(to)
+        address = address_of(to)
         if self.contacts.has_floor(address):
             raise DowngradeError(
                 f"{address.short} was reached end-to-end encrypted before; a text that servers can "
@@ -410,7 +410,7 @@ class Client:
             announcer.tell(CallMissed(leg.remote.short, why))
             return
         known = leg.remote != ANONYMOUS and self.contacts.is_pinned(leg.remote)
-        context = self._open.calling.answering(leg, account, self.policy)
+        context = self._open.calling.answering(leg, account, self.policy, known=known)
         waiting = bool(announcer.calls)
         call = Call(context, Call.begin_incoming, outgoing=False)
         announcer.calls.add(call)
