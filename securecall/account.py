@@ -32,7 +32,7 @@ class Account:
         address: Ours.
         signaling: What carries its calls; closed with the client.
         direct: No server stands in between; the address is our key.
-        server_host: Where the server is, "" where that is not known; see `towards`.
+        server_host: Where the server is, "" where the signalling knows; see `towards`.
     """
 
     address: Address
@@ -143,12 +143,11 @@ async def open_account(
         LoginRefused, CertificateError: a person has to act.
         LocalError: the listener's address, or a certificate, cannot be used.
     """
-    server = how.where
     signaling = await SipSignaling.open(
         local=how.address,
         listen=how.listen,
         listen_certificate=how.certificate,
-        server=server,
+        server=how.where,
         authorities=how.authorities,
         login=how.login,
     )
@@ -158,7 +157,7 @@ async def open_account(
         except BaseException:
             await signaling.close()
             raise
-    return Account(how.address, signaling, server_host=server.host)
+    return Account(how.address, signaling)
 
 
 def parse_server(text: str) -> tuple[str, int, str]:

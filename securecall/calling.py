@@ -21,6 +21,7 @@ from securecall.keys.ticket import Ticket, parse_ticket
 from securecall.keys.trust import How
 from securecall.media.engine import Clock
 from securecall.policy import Policy, SecurityState, floor_for
+from securecall.transport.endpoint import host_of
 
 Callee = str | Address | Contact | Ticket
 
@@ -102,7 +103,7 @@ class Calling:
             return self._by_ticket(who, policy, how="qr" if scanned else "link")
         if scanned:
             raise UsageError("only a ticket is scanned")
-        address = who.address if isinstance(who, Contact) else address_of(who)
+        address = address_of(who)
         if address.scheme is Scheme.KEY:
             if account is not None:
                 raise UsageError("a key is called directly, through no account")
@@ -131,19 +132,19 @@ class Calling:
         near = (a for a in accounts if a.address.host == address.host)
         return wanted or next(near, accounts[0])
 
-    def answering(self, leg: IncomingLeg, account: Account, policy: Policy) -> CallContext:
-        """Compose what a call that came in has to know."""
+    def answering(
+        self, leg: IncomingLeg, account: Account, policy: Policy, *, known: bool
+    ) -> CallContext:
+        """Compose what a call that came in has to know; `known`: a key is bound to its caller."""
         contacts = self._contacts
-        known = leg.remote != ANONYMOUS and contacts.is_pinned(leg.remote)
         return self._context(
             policy,
             Expectation(contacts, leg.remote, incoming=True, direct=account.direct),
-            contact=leg.remote,
+            peer=leg.remote,
             pinned=known or (account.direct and contacts.has_open_tickets()),
             direct=account.direct,
             own=contacts.own_key_address if account.direct else account.address,
-            expected=leg.remote,
-            towards=leg.path.remote.rpartition(":")[0].strip("[]"),
+            towards=host_of(leg.path.remote),
         )
 
     def _by_ticket(self, ticket: Ticket, policy: Policy, *, how: str) -> Plan:
@@ -156,11 +157,10 @@ class Calling:
         context = self._context(
             policy,
             expectation,
-            contact=target,
+            peer=target,
             pinned=True,  # the ticket carried the key
             direct=True,
             own=contacts.own_key_address,
-            expected=target,
             towards=place[0],
             ticket=ticket,
         )
@@ -178,11 +178,10 @@ class Calling:
         context = self._context(
             policy,
             Expectation(contacts, key),
-            contact=key,
+            peer=key,
             pinned=contacts.is_pinned(key),
             direct=True,
             own=contacts.own_key_address,
-            expected=key,
             towards=place[0],
         )
         return Plan(context=context, route=Route(key, direct=place))
@@ -192,11 +191,10 @@ class Calling:
         context = self._context(
             policy,
             Expectation(contacts, address),
-            contact=address,
+            peer=address,
             pinned=contacts.is_pinned(address),
             direct=False,
             own=account.address,
-            expected=address,
             towards=account.towards,
         )
         return Plan(context=context, route=Route(address), account=account)
@@ -206,11 +204,10 @@ class Calling:
         policy: Policy,
         expectation: Expectation,
         *,
-        contact: Address,
+        peer: Address,
         pinned: bool,
         direct: bool,
         own: Address,
-        expected: Address,
         towards: str,
         ticket: Ticket | None = None,
     ) -> CallContext:
@@ -219,22 +216,21 @@ class Calling:
         Args:
             policy: Of the call.
             expectation: What its peer is held to.
-            contact: Whose floor applies.
+            peer: Who has to answer, and whose floor applies; ANONYMOUS leaves that to its key.
             pinned: A key is known for the peer, or a ticket stands for one.
             direct: No server in between.
             own: The address we claim.
-            expected: The address the peer has to have; ANONYMOUS leaves that to its key.
             towards: Host we face, to pick our own address.
             ticket: The one we call with.
         """
         contacts, observer = self._contacts, self._observer
-        anonymous = expected == ANONYMOUS
+        anonymous = peer == ANONYMOUS
         identity = LinkIdentity(
             statement=contacts.statement,
             device=contacts.device,
             root_fp=contacts.root_fp,
             own_address=str(own),
-            expected_peer="" if anonymous else str(expected),
+            expected_peer="" if anonymous else str(peer),
             judge=expectation.judge,
             ticket_secret=ticket.secret if ticket is not None else None,
         )
@@ -242,16 +238,16 @@ class Calling:
             policy=policy,
             floor=floor_for(
                 policy,
-                contact_floor=not anonymous and contacts.has_floor(contact),
+                contact_floor=not anonymous and contacts.has_floor(peer),
                 pinned=pinned,
                 direct=direct,
             ),
-            peer="a caller without an address" if anonymous else contact.short,
+            peer="a caller without an address" if anonymous else peer.short,
             identity=None if policy.danger_plain_dtls else identity,
             evidence=expectation.evidence,
             secured=expectation.secured,
             confirmed=expectation.confirmed,
-            guess_burned=lambda: observer.guess_burned(contact),
+            guess_burned=lambda: observer.guess_burned(peer),
             clock=self._clock,
             towards=towards,
             observe=lambda call, output: observer.observe(call, expectation, output),
@@ -259,13 +255,15 @@ class Calling:
         )
 
 
-def address_of(text: str | Address) -> Address:
-    """The address itself, or the one a text names.
+def address_of(who: str | Address | Contact) -> Address:
+    """The address of a contact, the address itself, or the one a text names.
 
     Raises:
         ProtocolError: the text names none.
     """
-    return text if isinstance(text, Address) else parse_address(text)
+    if isinstance(who, Contact):
+        return who.address
+    return who if isinstance(who, Address) else parse_address(who)
 
 
 def is_ticket(text: str) -> bool:

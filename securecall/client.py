@@ -29,6 +29,7 @@ from securecall.policy import Policy, SecurityLevel
 from securecall.secret import Secret
 from securecall.sip.signaling import SipSignaling
 from securecall.store.sqlite import Store
+from securecall.transport.endpoint import endpoint
 from securecall.transport.route import is_loopback, own_host_towards
 from securecall.transport.tls import PemPair
 
@@ -188,7 +189,7 @@ class Client:
         bind = host if is_loopback(host) else "0.0.0.0"  # noqa: S104 - see `listen`
         _, bound = await self.listen(bind, port)
         ticket = self.contacts.issue_ticket(
-            uris=(f"tls:{_bracketed(reachable)}:{bound}",), valid_seconds=valid_seconds
+            uris=(f"tls:{endpoint(reachable, bound)}",), valid_seconds=valid_seconds
         )
         return build_ticket(ticket)
 
@@ -367,7 +368,7 @@ class Client:
             MessageFailed, ConnectFailed, LoginRefused, CertificateError: it was not taken.
             UsageError: nothing of ours can reach that address.
         """
-        address = to.address if isinstance(to, Contact) else address_of(to)
+        address = address_of(to)
         if self.contacts.has_floor(address):
             raise DowngradeError(
                 f"{address.short} was reached end-to-end encrypted before; a text that servers can "
@@ -410,7 +411,7 @@ class Client:
             announcer.tell(CallMissed(leg.remote.short, why))
             return
         known = leg.remote != ANONYMOUS and self.contacts.is_pinned(leg.remote)
-        context = self._open.calling.answering(leg, account, self.policy)
+        context = self._open.calling.answering(leg, account, self.policy, known=known)
         waiting = bool(announcer.calls)
         call = Call(context, Call.begin_incoming, outgoing=False)
         announcer.calls.add(call)
@@ -456,7 +457,3 @@ class Client:
         if self._opened is None:
             raise UsageError("open the client first: async with securecall.open(...) as client")
         return self._opened
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from securecall.errors import Incompatible, Reason, SecurityError
+from securecall.media.codecs import G722, OPUS, PCMA, PCMU
 from securecall.media.description import (
     Candidate,
     Codec,
@@ -23,20 +24,7 @@ IDENTITY_HINT = "1"
 MOST_MEDIA_LINES = 8
 MOST_FINGERPRINTS = 8  # of one m-line
 
-# Static numbers for G.711 and G.722 (RFC 3551 6), dynamic ones for the rest.
-_KNOWN = {
-    "opus": Codec(
-        111,
-        "opus",
-        48_000,
-        2,
-        # RFC 7587 6.1: what we like to receive; cbr because packet sizes tell words (RFC 6562)
-        (("minptime", "10"), ("useinbandfec", "1"), ("usedtx", "0"), ("cbr", "1"), ("stereo", "0")),
-    ),
-    "g722": Codec(9, "G722", 8_000),  # sampled at 16 kHz; the clock is RFC 3551 4.5.2's
-    "pcmu": Codec(0, "PCMU", 8_000),
-    "pcma": Codec(8, "PCMA", 8_000),
-}
+_KNOWN = {codec.name.lower(): codec for codec in (OPUS, G722, PCMU, PCMA)}
 # RFC 8122 5: what still counts as a fingerprint
 _STRONG = ("sha-512", "sha-384", "sha-256")
 _DIGEST_SIZE = {"sha-256": 32, "sha-384": 48, "sha-512": 64}

@@ -16,6 +16,7 @@ from securecall.calls.signaling import SignalingPath
 from securecall.errors import EndReason, ProtocolError
 from securecall.media.description import Keying
 from securecall.policy import SecurityLevel, SecurityState
+from securecall.transport.endpoint import host_of
 
 
 class Capability(enum.StrEnum):
@@ -175,7 +176,7 @@ def parties_of(
     ]
     if path is not None and not path.direct:
         capability, why = _server(security)
-        here = path.remote.rpartition(":")[0].strip("[]")  # by its address the next hop again
+        here = host_of(path.remote)  # by its address the next hop again
         hops = (hop.strip("[]") for hop in path.hops)
         names = dict.fromkeys(
             (path.verified_name or path.remote, *(hop for hop in hops if hop != here))

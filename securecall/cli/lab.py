@@ -21,6 +21,7 @@ from securecall.secret import Secret
 from securecall.testing.daemons import Daemon, Site, start_kamailio, start_prosody
 from securecall.testing.reply import phrase_of
 from securecall.testing.sip_server import LabServer, Seen
+from securecall.transport.endpoint import endpoint
 
 _DAEMONS: Final[Mapping[str, Callable[[Site], Awaitable[Daemon]]]] = {
     "kamailio": start_kamailio,
@@ -99,7 +100,7 @@ async def _daemons(
     """The other servers that were asked for."""
     async with contextlib.AsyncExitStack() as stack:
         running = []
-        for name in ("kamailio", "prosody"):
+        for name, start in _DAEMONS.items():
             if getattr(args, name):
                 site = Site(
                     server.authorities.parent / name,
@@ -108,7 +109,7 @@ async def _daemons(
                     server.certificate,
                     server.authorities,
                 )
-                running.append(await stack.enter_async_context(await _DAEMONS[name](site)))
+                running.append(await stack.enter_async_context(await start(site)))
         yield running
 
 
@@ -134,7 +135,6 @@ def _fields(
                 "password_file": str(path),
             }
         )
-    host = f"[{server.host}]" if ":" in server.host else server.host
     return {
         "host": server.host,
         "port": server.port,
@@ -146,23 +146,18 @@ def _fields(
         "people": people,
         "servers": {daemon.name: dict(daemon.ports) for daemon in daemons},
         "commands": {
-            "bob": _commands("bob", ["answer"], server, f"{host}:{server.port}", folder),
-            "alice": _commands(
-                "alice",
-                ["call", f"sip:bob@{server.domain}"],
-                server,
-                f"{host}:{server.port}",
-                folder,
-            ),
+            "bob": _commands("bob", ["answer"], server, folder),
+            "alice": _commands("alice", ["call", f"sip:bob@{server.domain}"], server, folder),
         },
     }
 
 
-def _commands(name: str, verb: list[str], server: LabServer, place: str, folder: Path) -> list[str]:
+def _commands(name: str, verb: list[str], server: LabServer, folder: Path) -> list[str]:
     """What this person types, in the folder of the lab."""
     address = f"sip:{name}@{server.domain}"
     program = _program()
     init = [program, "init", "--home", name, "--claim", address]
+    place = endpoint(server.host, server.port)
     talk = [program, *verb, "--home", name, "--account", address, "--server", place]
     talk += ["--authorities", server.authorities.name, "--password-file", f"{name}.password"]
     return [shlex.join(["cd", str(folder)]), shlex.join(init), shlex.join(talk)]

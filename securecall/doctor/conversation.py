@@ -8,12 +8,9 @@ from typing import Final
 from securecall.doctor.exchange import Exchange
 from securecall.errors import ProtocolError
 from securecall.sip.agent import Agent
-from securecall.sip.connections import Connection
-from securecall.sip.frames import MessageFrames
+from securecall.sip.connections import Connection, reader_of
 from securecall.sip.message import Request, Response, build_message
 from securecall.sip.output import Output, Replied, Send
-from securecall.sip.stream import MessageStream
-from securecall.transport.tls import TlsConnection
 
 FLOW: Final = 1
 _MOST_CHALLENGES: Final = 4
@@ -33,8 +30,7 @@ class Conversation:
         self._connection = connection
         self._agent = agent
         self._seconds = seconds
-        cut = isinstance(connection, TlsConnection)
-        self._stream: MessageStream | MessageFrames = MessageStream() if cut else MessageFrames()
+        self._stream = reader_of(connection)
 
     async def ask(self, outputs: tuple[Output, ...]) -> Exchange:
         """Send what the agent wrote, and wait for the final answer to it; never raises."""

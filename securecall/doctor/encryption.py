@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Final
 
 from securecall.doctor.facts import Encryption, Machine, Place, Wanted, decisive
@@ -26,17 +27,16 @@ def judge_encryption(
     """What TLS came to, places that are alike in one finding."""
     chosen = decisive(places)
     for judge in (_tls, _certificate):
-        for label, encryption, first in _alike(places):
+        for label, encryption in _alike(places):
             finding = judge(encryption, wanted, machine)
             if finding is None:
                 continue
-            if finding.verdict is Verdict.FAULT and chosen is not None and first != chosen:
-                of_chosen = places[chosen].encryption
-                finding = _lesser(finding, works=of_chosen is not None and of_chosen.proved)
+            if chosen and chosen.encryption != encryption and finding.verdict is Verdict.FAULT:
+                finding = _lesser(finding, works=chosen.proved)
             yield _labelled(finding, label)
 
 
-def _alike(places: tuple[Place, ...]) -> Iterator[tuple[str, Encryption, int]]:
+def _alike(places: tuple[Place, ...]) -> Iterator[tuple[str, Encryption]]:
     """Each different outcome with the numbers of its places, "" where all are alike."""
     of: dict[Encryption, list[int]] = {}
     for number, place in enumerate(places):
@@ -44,21 +44,11 @@ def _alike(places: tuple[Place, ...]) -> Iterator[tuple[str, Encryption, int]]:
             of.setdefault(place.encryption, []).append(number)
     several = len(places) > 1
     for encryption, numbers in of.items():
-        label = ", ".join(f"{n + 1}." for n in numbers) if several else ""
-        yield label, encryption, numbers[0]
+        yield ", ".join(f"{n + 1}." for n in numbers) if several else "", encryption
 
 
 def _labelled(finding: Finding, label: str) -> Finding:
-    if not label:
-        return finding
-    return Finding(
-        finding.step,
-        finding.verdict,
-        f"{label} {finding.what}",
-        finding.why,
-        finding.mend,
-        finding.kind,
-    )
+    return replace(finding, what=f"{label} {finding.what}") if label else finding
 
 
 def _lesser(finding: Finding, *, works: bool) -> Finding:
@@ -66,7 +56,7 @@ def _lesser(finding: Finding, *, works: bool) -> Finding:
     why = finding.why
     if works:
         why += " The account can work by another server, but would not if that one failed."
-    return Finding(finding.step, Verdict.WARNING, finding.what, why, finding.mend)
+    return replace(finding, verdict=Verdict.WARNING, why=why, kind=None)
 
 
 def _tls(encryption: Encryption, wanted: Wanted, _: Machine) -> Finding | None:

@@ -27,6 +27,7 @@ from securecall.doctor.facts import (
     Place,
     Registered,
     Wanted,
+    decisive,
 )
 from securecall.doctor.finding import Diagnosis, Step
 from securecall.doctor.judgement import diagnose
@@ -40,7 +41,7 @@ from securecall.errors import (
 )
 from securecall.media import opus
 from securecall.sip.agent import Agent
-from securecall.sip.connections import connect_to
+from securecall.sip.connections import Connection, connect_to
 from securecall.sip.digest import Authenticator
 from securecall.sip.headers import Headers
 from securecall.sip.registration import Registration
@@ -114,7 +115,8 @@ class _Examination:
         names = await self._names()
         places = await self._places(names.targets)
         machine = _machine()
-        target = _first_proved(places)
+        place = decisive(places)
+        target = place.target if place is not None and place.proved else None
         if wanted.websocket and "websocket" in machine.missing:
             target = None
         answer, registered = None, None
@@ -190,9 +192,21 @@ class _Examination:
         except (NetworkError, ProtocolError):
             return None
 
+    async def _connect(self, target: Target) -> Connection | Answer:
+        """Connect for SIP where TLS was right a moment ago."""
+        try:
+            async with asyncio.timeout(2 * self._patience):
+                return await connect_to(target, self._server, self._context)
+        except TimeoutError:
+            return Answer(failure="did not take a connection in time")
+        except ProtocolError:
+            return Answer(failure="did not begin a WebSocket", broken=True)
+        except SecurecallError as e:
+            return Answer(failure=_without_place(str(e), target))
+
     async def _options(self, target: Target) -> Answer:
         # no login: whoever asks for a password here is not answered
-        agent = self._agent(Agent(random_token=_token))
+        agent = Agent(random_token=_token, transport=self._server.transport)
         _, outputs = agent.ask(
             "OPTIONS",
             target=f"sip:{self._how.address.host}",
@@ -201,11 +215,9 @@ class _Examination:
             now=_now(),
             more=Headers((("Accept", "application/sdp"),)),
         )
-        try:
-            async with asyncio.timeout(2 * self._patience):
-                connection = await connect_to(target, self._server, self._context)
-        except (SecurecallError, TimeoutError) as e:
-            return _no_connection(e, target)
+        connection = await self._connect(target)
+        if isinstance(connection, Answer):
+            return connection
         conversation = Conversation(connection, agent, seconds=self._patience)
         exchange = await conversation.ask(outputs)
         await connection.close(seconds=_GOODBYE_SECONDS)
@@ -213,14 +225,14 @@ class _Examination:
 
     async def _register(self, target: Target) -> Registered:
         login = self._how.login
-        agent = self._agent(
-            Agent(random_token=_token, authenticator=Authenticator(login) if login else None)
+        agent = Agent(
+            random_token=_token,
+            authenticator=Authenticator(login) if login else None,
+            transport=self._server.transport,
         )
-        try:
-            async with asyncio.timeout(2 * self._patience):
-                connection = await connect_to(target, self._server, self._context)
-        except (SecurecallError, TimeoutError) as e:
-            return Registered(failure=_no_connection(e, target).failure)
+        connection = await self._connect(target)
+        if isinstance(connection, Answer):
+            return Registered(failure=connection.failure)
         conversation = Conversation(connection, agent, seconds=self._patience)
         try:
             return await self._registered(agent, conversation)
@@ -243,7 +255,7 @@ class _Examination:
 
         # of its own, so that no device's registration is replaced
         registration = Registration(
-            contact=f"sip:{_token()}@{_token()}.invalid;{agent.contact_params};ob",
+            contact=f"{agent.flow_uri()};ob",
             instance=uuid.uuid4().urn,
             now=0.0,
         )
@@ -259,24 +271,10 @@ class _Examination:
             removed = goodbye.response is not None and goodbye.response.status < 300
         return registered_of(first, exchange, registration, removed=removed)
 
-    def _agent(self, agent: Agent) -> Agent:
-        if self._server.path:
-            agent.transport = "WSS"
-        return agent
-
 
 def _take(registration: Registration, exchange: Exchange) -> None:
     if exchange.response is not None and exchange.refused is None:
         registration.receive(exchange.response, now=0.0, chance=0.5)
-
-
-def _no_connection(error: Exception, target: Target) -> Answer:
-    """What is said where TLS was right a moment ago."""
-    if isinstance(error, TimeoutError):
-        return Answer(failure="did not take a connection in time")
-    broken = isinstance(error, ProtocolError)
-    words = "did not begin a WebSocket" if broken else _without_place(str(error), target)
-    return Answer(failure=words, broken=broken)
 
 
 async def _knock(target: Target, seconds: float) -> Knock:
@@ -291,14 +289,6 @@ async def _knock(target: Target, seconds: float) -> Knock:
         return Knock.UNREACHABLE if e.errno in _NO_WAY else Knock.REFUSED
     writer.transport.abort()
     return Knock.ANSWERED
-
-
-def _first_proved(places: tuple[Place, ...]) -> Target | None:
-    """Where signing in would end up, None where it would end with an error."""
-    for place in places:
-        if place.encryption is not None and not place.encryption.failure:
-            return place.target if place.encryption.proved else None
-    return None
 
 
 def _read(der: bytes) -> ServerCertificate | None:

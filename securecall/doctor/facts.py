@@ -122,6 +122,11 @@ class Place:
     knock: Knock
     encryption: Encryption | None = None
 
+    @property
+    def proved(self) -> bool:
+        """The server there is who it should be."""
+        return self.encryption is not None and self.encryption.proved
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
@@ -209,9 +214,6 @@ class Facts:
     password: bool = False
 
 
-def decisive(places: tuple[Place, ...]) -> int | None:
+def decisive(places: tuple[Place, ...]) -> Place | None:
     """Which place an account ends up at: the first that speaks TLS, right or wrong."""
-    for number, place in enumerate(places):
-        if place.encryption is not None and not place.encryption.failure:
-            return number
-    return None
+    return next((p for p in places if p.encryption and not p.encryption.failure), None)

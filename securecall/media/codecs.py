@@ -15,8 +15,11 @@ OPUS: Final = Codec(
     name="opus",
     clock_rate=48000,
     channels=2,
-    parameters=(("cbr", "1"), ("maxplaybackrate", "48000"), ("stereo", "0"), ("useinbandfec", "1")),
-)
+    # RFC 7587 6.1: what we like to receive; cbr because packet sizes tell words (RFC 6562)
+    parameters=(
+        ("minptime", "10"), ("useinbandfec", "1"), ("usedtx", "0"), ("cbr", "1"), ("stereo", "0"),
+    ),
+)  # fmt: skip
 """Mono inside; the two channels and the clock are what RFC 7587 asks of every rtpmap."""
 
 G722: Final = Codec(payload_type=9, name="G722", clock_rate=8000)

@@ -24,6 +24,7 @@ from securecall.sip.limits import STRANGER, Quota
 from securecall.sip.message import Request, Response
 from securecall.sip.outcome import PHRASES
 from securecall.sip.output import Dropped, Finished, Output, Replied, Send, Told
+from securecall.sip.reply import build_response
 from securecall.sip.session import Session
 from securecall.sip.transaction import ClientTransaction, ServerTransaction, State
 from securecall.sip.uas import UserAgentServer
@@ -40,15 +41,20 @@ class Agent:
     """
 
     def __init__(
-        self, *, random_token: Callable[[], str], authenticator: Authenticator | None = None
+        self,
+        *,
+        random_token: Callable[[], str],
+        authenticator: Authenticator | None = None,
+        transport: str = "TLS",
     ) -> None:
         """Draw branches, tags, Call-IDs and CSeq numbers from `random_token`.
 
         Args:
             random_token: Returns at least 16 unguessable hexadecimal digits.
             authenticator: Answers the challenges of the account's server.
+            transport: See the attribute.
         """
-        self.transport = "TLS"
+        self.transport = transport
         self.routes: tuple[str, ...] = ()
         self.gruu = ""
         self._random_token = random_token
@@ -226,11 +232,6 @@ class Agent:
                 self._out.append(Send(new, client.transaction.request))
         return self._drain()
 
-    @property
-    def contact_params(self) -> str:
-        """The transport as Contact names it: for a WebSocket "ws", secure or not (RFC 7118 5)."""
-        return "transport=ws" if self.transport == "WSS" else "transport=tls"
-
     # -- the desk of the sessions -----------------------------------------------------------------
 
     def token(self) -> str:
@@ -242,13 +243,17 @@ class Agent:
         return f"SIP/2.0/{self.transport} {self.token()}.invalid;branch=z9hG4bK{self.token()}"
 
     def contact(self, *, direct: bool) -> str:
-        """A Contact: what our registrar lets everybody reach us by, or one that names no machine.
+        """A Contact: what our registrar lets all reach us by, or one that names no machine."""
+        return f"<{self.gruu}>" if self.gruu and not direct else f"<{self.flow_uri()}>"
 
-        The second is found only by the connection it came by (RFC 5626 5, RFC 7118 5).
+    def flow_uri(self) -> str:
+        """A fresh URI of ours that names no machine.
+
+        It is found only by the connection it came by (RFC 5626 5). The transport of a WebSocket
+        is "ws" there, secure or not (RFC 7118 5).
         """
-        if self.gruu and not direct:
-            return f"<{self.gruu}>"
-        return f"<sip:{self.token()}@{self.token()}.invalid;{self.contact_params}>"
+        transport = "ws" if self.transport == "WSS" else "tls"
+        return f"sip:{self.token()}@{self.token()}.invalid;transport={transport}"
 
     def start(self, session: Session, request: Request, now: float) -> ClientTransaction:
         """Send a request; its responses go to the session."""
@@ -278,27 +283,16 @@ class Agent:
         self, request: Request, status: int, *, tag: str = "", more: Headers | None = None
     ) -> Response:
         """Write a response (RFC 3261 8.2.6); works for requests that are not valid, too."""
-        theirs = request.headers
-        headers = Headers()
-        for via in theirs.all("via"):
-            headers.add("Via", via)
-        for name in ("from", "to", "call-id", "cseq"):
-            value = theirs.first(name)
-            if value is None:
-                continue
-            if name == "to" and status > 100 and not _tagged(request):
-                value = f"{value};tag={tag or self.token()}"
-            headers.add(name, value)
+        fields: list[tuple[str, str]] = []
         if request.method == "INVITE" and 100 < status < 300:
-            for route in theirs.all("record-route"):
-                headers.add("Record-Route", route)
+            fields += [("Record-Route", route) for route in request.headers.all("record-route")]
         if status in (200, 405):
-            headers.add("Allow", self._allow)
+            fields.append(("Allow", self._allow))
         if status in (406, 415) and (more is None or "accept" not in more):
-            headers.add("Accept", ACCEPT)
-        for name, value in more.items() if more is not None else ():
-            headers.add(name, value)
-        return Response(status, PHRASES.get(status, "Refused"), headers)
+            fields.append(("Accept", ACCEPT))
+        fields += more.items() if more is not None else ()
+        reason = PHRASES.get(status, "Refused")
+        return build_response(request, status, reason, tag=tag or self.token(), more=fields)
 
     # -- responses --------------------------------------------------------------------------------
 
@@ -452,10 +446,3 @@ class Agent:
         out = tuple(self._out)
         self._out.clear()
         return out
-
-
-def _tagged(request: Request) -> bool:
-    try:
-        return bool(request.to.tag)
-    except SipError:
-        return ";tag" in request.need("to").lower()  # as far as anybody can tell

@@ -14,6 +14,7 @@ from securecall.sip.frames import MessageFrames
 from securecall.sip.limits import SERVER, STRANGER, Quota
 from securecall.sip.message import Request, Response
 from securecall.sip.stream import MessageStream
+from securecall.transport.endpoint import host_of
 from securecall.transport.tls import (
     Listener,
     NameProvingContext,
@@ -62,6 +63,11 @@ class SipServer:
     path: str = field(default="", repr=False)  # some servers put a token into it
 
     @property
+    def transport(self) -> str:
+        """How Via names the way to it: "TLS" or "WSS"."""
+        return "WSS" if self.path else "TLS"
+
+    @property
     def named_port(self) -> int:
         """The port to look up `host` with; 0 to ask DNS for that, too."""
         return self.port or (_WEBSOCKET_PORT if self.path else 0)
@@ -85,6 +91,11 @@ async def connect_to(target: Target, server: SipServer, context: NameProvingCont
     return await connect(*where, server_name=server.name, context=context)
 
 
+def reader_of(connection: Connection) -> MessageStream | MessageFrames:
+    """What cuts its bytes into messages: a WebSocket carries each in a frame of its own."""
+    return MessageStream() if isinstance(connection, TlsConnection) else MessageFrames()
+
+
 class Flow:
     """One connection and its number.
 
@@ -106,9 +117,7 @@ class Flow:
         self.connection = connection
         self.own = own
         self.quota = quota
-        # a WebSocket carries each message in a frame of its own
-        cut = isinstance(connection, TlsConnection)
-        self.stream: MessageStream | MessageFrames = MessageStream() if cut else MessageFrames()
+        self.stream = reader_of(connection)
         self.flooded = False
         self.begun = asyncio.get_running_loop().time()
         self.heard = 0.0
@@ -278,7 +287,7 @@ class Connections:
     def server_host(self) -> str:
         """Where the server is: its address if we are connected, else its name, "" without one."""
         if self._server_flow is not None:
-            return self._server_flow.connection.remote.rpartition(":")[0].strip("[]")
+            return host_of(self._server_flow.connection.remote)
         return self.server.host if self.server is not None else ""
 
     def release(self, number: int) -> None:

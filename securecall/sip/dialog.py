@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from securecall.sip.grammar import SipError, parse_uri
+from securecall.sip.grammar import Fields, SipError, parse_uri
 from securecall.sip.headers import Headers
 from securecall.sip.message import Message, Request, Response
 
@@ -167,9 +167,7 @@ def build_cancel(invite: Request) -> Request:
     return Request("CANCEL", invite.target, headers)
 
 
-def repeat_request(
-    request: Request, *, via: str, number: int = 0, fields: tuple[tuple[str, str], ...] = ()
-) -> Request:
+def repeat_request(request: Request, *, via: str, number: int = 0, fields: Fields = ()) -> Request:
     """Write a request of ours once more (8.1.3.5).
 
     Args:

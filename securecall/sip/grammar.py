@@ -63,6 +63,7 @@ _LARGEST_CSEQ: Final = 2**31 - 1
 _made: Final = tuple.__new__
 
 Params = tuple[tuple[str, str | None], ...]
+Fields = tuple[tuple[str, str], ...]  # of a header: name and value
 
 
 class SipError(ProtocolError):
@@ -74,12 +75,7 @@ class SipError(ProtocolError):
     """
 
     def __init__(
-        self,
-        message: str,
-        *,
-        rule: str = "",
-        status: int = 400,
-        fields: tuple[tuple[str, str], ...] = (),
+        self, message: str, *, rule: str = "", status: int = 400, fields: Fields = ()
     ) -> None:
         """Say what was wrong, and how a server answers it."""
         super().__init__(message, rule=rule)

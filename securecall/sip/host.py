@@ -14,12 +14,11 @@ from securecall.sip.body import SDP, read_description
 from securecall.sip.capabilities import SESSION_FIELDS
 from securecall.sip.descriptions import Descriptions
 from securecall.sip.dialog import Dialog
-from securecall.sip.grammar import SipError
+from securecall.sip.grammar import Fields, SipError
 from securecall.sip.message import Message, Request, Response
 from securecall.sip.session_timer import SessionTimer, Terms
 from securecall.sip.transaction import ClientTransaction, ServerTransaction
 
-Fields = tuple[tuple[str, str], ...]
 # takes what answers a request of ours: a response, or None for nobody answered; and the time
 Handler = Callable[[ClientTransaction, Response | None, float], None]
 

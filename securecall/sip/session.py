@@ -24,9 +24,9 @@ from securecall.sip.changes import Changes
 from securecall.sip.descriptions import Descriptions
 from securecall.sip.desk import Desk
 from securecall.sip.dialog import Dialog, repeat_request
-from securecall.sip.grammar import SipError
+from securecall.sip.grammar import Fields, SipError
 from securecall.sip.headers import Headers
-from securecall.sip.host import Fields, Handler, SessionState, ignore
+from securecall.sip.host import Handler, SessionState, ignore
 from securecall.sip.message import Message, Request, Response
 from securecall.sip.outcome import REFUSALS, cause_of
 from securecall.sip.session_timer import SessionTimer

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from securecall.sip.capabilities import supports
-from securecall.sip.grammar import SipError, parse_number, parse_value
+from securecall.sip.grammar import Fields, SipError, parse_number, parse_value
 from securecall.sip.message import Message, Response
 
 INTERVAL: Final = 1800  # what we ask for, seconds
 LEAST: Final = 90  # nobody may ask for less (4)
 _MOST: Final = 2**32 - 1
 _SPARE: Final = 32  # how long before its end a session counts as over, at most (10)
-
-Fields = tuple[tuple[str, str], ...]
 
 
 class SessionExpires(NamedTuple):

@@ -1,4 +1,4 @@
-"""SIP over TLS as a signalling adapter: one timer, and the legs of calls."""
+"""SIP over TLS as a signalling adapter: one timer for all the calls of an account."""
 
 from __future__ import annotations
 
@@ -7,33 +7,30 @@ import logging
 import secrets
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
-from securecall.address import ANONYMOUS, Address, Scheme, parse_address
+from securecall.address import ANONYMOUS, Address, Scheme
 from securecall.calls.signaling import (
     Ended,
     IncomingLeg,
     Leg,
     Route,
     Signal,
-    SignalBuffer,
-    SignalingPath,
-    SignalSink,
 )
-from securecall.errors import EndReason, MessageFailed, ProtocolError, UsageError
+from securecall.errors import EndReason, MessageFailed, UsageError
 from securecall.media.description import Description
 from securecall.sip.agent import Agent
 from securecall.sip.connections import (
     CLOSE_SECONDS,
-    Connection,
     Connections,
     Flow,
     SipServer,
 )
 from securecall.sip.digest import Authenticator, Login
-from securecall.sip.grammar import NameAddr
 from securecall.sip.headers import Headers
+from securecall.sip.leg import SipLeg
 from securecall.sip.message import Request, Response, build_message
+from securecall.sip.naming import DIRECT_URI, claimed_address, uri_of
 from securecall.sip.output import (
     Dropped,
     Finished,
@@ -59,91 +56,9 @@ from securecall.transport.tls import (
 if TYPE_CHECKING:
     from securecall.transport.resolver import Resolver
 
-# To and Request-URI of a direct call: the connection already is the peer, so nothing is named.
-DIRECT_URI: Final = "sip:key@direct.invalid"
-
 log = logging.getLogger(__name__)
 
 TextSink = Callable[[Address, str], None]
-
-
-class SipLeg:
-    """One call over SIP; satisfies `Leg` and `IncomingLeg`.
-
-    Attributes:
-        call_id: The Call-ID.
-        outgoing: We began it.
-        local: Our address as signalled.
-        remote: The dialled address, or the From (a claim); ANONYMOUS where that is no address.
-    """
-
-    def __init__(
-        self,
-        signaling: SipSignaling,
-        session: Session,
-        connection: Connection,
-        *,
-        local: Address,
-        remote: Address,
-    ) -> None:
-        """Made by `SipSignaling`."""
-        self.call_id = session.invite.call_id
-        self.outgoing = session.outgoing
-        self.local = local
-        self.remote = remote
-        self._signaling = signaling
-        self._session = session
-        self._connection = connection
-        self._buffer = SignalBuffer()
-        self._closed = asyncio.Event()
-
-    def __repr__(self) -> str:
-        return f"<SipLeg {'to' if self.outgoing else 'from'} {self._connection.remote}>"
-
-    @property
-    def offer(self) -> Description | None:
-        """The first offer of an incoming call."""
-        return self._session.offer
-
-    @property
-    def path(self) -> SignalingPath:
-        """What is known so far of the way taken."""
-        connection = self._connection
-        return SignalingPath(
-            protocol="SIP",
-            transport=connection.transport,
-            direct=connection.direct,
-            verified_name=connection.verified_name,
-            hops=self._session.hops,
-            remote=connection.remote,
-        )
-
-    def listen(self, sink: SignalSink) -> None:
-        """Deliver signals to `sink` from now on; those that came before are delivered first."""
-        self._buffer.listen(sink)
-
-    def send(self, signal: Signal) -> None:
-        """Queue a signal for the peer."""
-        self._signaling.perform(self._session, signal)
-
-    async def closed(self) -> None:
-        """Return when nothing is left to send or to wait for."""
-        _ = await self._closed.wait()
-
-    def uses(self, flow: int) -> bool:
-        """Whether the call lives on the connection of that number."""
-        return self._session.flow == flow and not self._session.idle
-
-    def deliver(self, signal: Signal) -> None:
-        """Called by the adapter."""
-        try:
-            self._buffer.deliver(signal)
-        except Exception:  # a call that fails must not take its connection along
-            log.exception("the listener of %r failed", self)
-
-    def finish(self) -> None:
-        """Called by the adapter."""
-        self._closed.set()
 
 
 class SipSignaling:
@@ -162,9 +77,8 @@ class SipSignaling:
         self._agent = Agent(
             random_token=lambda: secrets.token_hex(12),
             authenticator=Authenticator(login) if login is not None else None,
+            transport=server.transport if server is not None else "TLS",
         )
-        if server is not None and server.path:
-            self._agent.transport = "WSS"
         self._connections = Connections(self, server, context, resolver)
         self._legs: dict[int, SipLeg] = {}
         self._asked: dict[int, asyncio.Future[Replied]] = {}
@@ -228,7 +142,7 @@ class SipSignaling:
         flow, target = await self._next_hop(route)
         session, outputs = self._agent.invite(
             target=target,
-            from_uri=_uri(self._local) if not flow.connection.direct else _uri(ANONYMOUS),
+            from_uri=uri_of(self._local) if not flow.connection.direct else uri_of(ANONYMOUS),
             offer=offer,
             flow=flow.number,
             direct=flow.connection.direct,
@@ -251,7 +165,7 @@ class SipSignaling:
         request, outputs = self._agent.ask(
             "OPTIONS",
             target=target,
-            from_uri=_uri(ANONYMOUS if flow.connection.direct else self._local),
+            from_uri=uri_of(ANONYMOUS if flow.connection.direct else self._local),
             flow=flow.number,
             now=self._now(),
             more=Headers((("Accept", "application/sdp"),)),
@@ -291,7 +205,7 @@ class SipSignaling:
         request, outputs = self._agent.ask(
             "MESSAGE",
             target=target,
-            from_uri=_uri(self._local),
+            from_uri=uri_of(self._local),
             flow=flow.number,
             now=self._now(),
             more=text_fields(),
@@ -327,8 +241,7 @@ class SipSignaling:
         if self._connections.server is None or self._registering is not None:
             raise UsageError("an account with a server signs in, once")
         self._connections.wanted = True
-        host = f"{secrets.token_hex(8)}.invalid"  # names no machine of ours (RFC 7118 5)
-        contact = f"sip:{secrets.token_hex(8)}@{host};{self._agent.contact_params};ob"
+        contact = f"{self._agent.flow_uri()};ob"
         registration = Registration(contact=contact, instance=instance, now=self._now())
         self._registering = Registering(self, registration, watcher=watcher)
         await self._registering.first()
@@ -351,7 +264,7 @@ class SipSignaling:
         """Called by the registration."""
         request, outputs = self._agent.register(
             domain=f"sip:{self._local.host}",
-            address=_uri(self._local),
+            address=uri_of(self._local),
             name=self._registration_name,
             flow=flow.number,
             now=self._now(),
@@ -416,9 +329,9 @@ class SipSignaling:
         server = self._connections.server
         if route.direct is not None:
             flow = await self._connections.to_peer(*route.direct)
-            uri = DIRECT_URI if route.target.scheme is Scheme.KEY else _uri(route.target)
+            uri = DIRECT_URI if route.target.scheme is Scheme.KEY else uri_of(route.target)
         elif server is not None:
-            flow, uri = await self._connections.to_server(), _uri(route.target, server.name)
+            flow, uri = await self._connections.to_server(), uri_of(route.target, server.name)
         else:
             raise UsageError("without a server only direct calls are possible; give host and port")
         if self._closed:  # while that was being made; what is closed sends nothing
@@ -538,24 +451,3 @@ class SipSignaling:
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
-
-
-def claimed_address(addr: NameAddr) -> Address:
-    """Read From as a person's address; IP hosts, ports and other schemes make ANONYMOUS."""
-    uri = addr.uri
-    if uri.scheme not in ("sip", "sips") or uri.port or not uri.user:
-        return ANONYMOUS
-    try:
-        return parse_address(f"sip:{uri.user}@{uri.host}")
-    except ProtocolError:
-        return ANONYMOUS
-
-
-def _uri(address: Address, server: str = "") -> str:
-    if address.scheme is Scheme.SIP:
-        return str(address)
-    if address.scheme is Scheme.TEL and server:
-        return f"sip:{address.user}@{server};user=phone"
-    if address.scheme is Scheme.KEY:
-        return DIRECT_URI
-    raise UsageError(f"{address.short} cannot be called over SIP")

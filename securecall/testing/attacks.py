@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 from securecall.keys.ticket import Ticket, build_ticket, parse_ticket
+from securecall.transport.endpoint import endpoint
 
 SdpEdit = Callable[[str], str]
 
@@ -158,10 +159,9 @@ def redirect_ticket(text: str, host: str, port: int) -> str:
     The attacker who can do this also reads the ticket's secret; the root fingerprint stays.
     """
     ticket = parse_ticket(text, unix=int(time.time()))
-    where = f"[{host}]" if ":" in host else host
     return build_ticket(
         Ticket(
-            uris=(f"tls:{where}:{port}",),
+            uris=(f"tls:{endpoint(host, port)}",),
             root_fp=ticket.root_fp,
             secret=ticket.secret,
             expiry=ticket.expiry,

@@ -161,7 +161,7 @@ async def start_kamailio(site: Site) -> Daemon:
     folder.mkdir(parents=True, exist_ok=True)
     _write_private(
         folder / "tls.cfg",
-        _KAMAILIO_TLS.format(
+        KAMAILIO_TLS.format(
             chain=site.certificate.certificate,
             key=site.certificate.key,
             authorities=site.authorities,
@@ -289,7 +289,7 @@ _KAMAILIO_MODULES: Final = (
     "tls kex corex tm tmx sl rr pv maxfwd textops siputils sanity usrloc registrar auth htable "
     "nathelper"
 )
-_KAMAILIO_TLS: Final = """
+KAMAILIO_TLS: Final = """
 [server:default]
 method = TLSv1.2+
 verify_certificate = no
@@ -301,7 +301,8 @@ method = TLSv1.2+
 verify_certificate = yes
 ca_list = {authorities}
 """
-_KAMAILIO: Final = """#!KAMAILIO
+# of every configuration on loopback; what it serves, and to whom, follows
+KAMAILIO_HEAD: Final = """#!KAMAILIO
 debug=2
 log_stderror=yes
 fork=yes
@@ -322,6 +323,10 @@ modparam("tm", "fr_timer", 5000)
 modparam("usrloc", "db_mode", 0)
 modparam("registrar", "received_avp", "$avp(received)")
 modparam("nathelper", "received_avp", "$avp(received)")
+"""
+_KAMAILIO: Final = (
+    KAMAILIO_HEAD
+    + """
 modparam("auth", "qop", "auth")
 modparam("auth", "algorithm", "SHA-256")
 modparam("htable", "htable", "passwords=>size=4;")
@@ -375,6 +380,7 @@ route[WHO] {{
 
 onreply_route[BACK] {{ add_contact_alias(); }}
 """
+)
 _PROSODY: Final = """
 pidfile = "{folder}/prosody.pid"
 data_path = "{folder}/data"

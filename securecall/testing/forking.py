@@ -8,7 +8,7 @@ from typing import Final
 
 from securecall.sip import transaction
 from securecall.sip.dialog import build_cancel
-from securecall.sip.grammar import Uri
+from securecall.sip.grammar import Fields, Uri
 from securecall.sip.message import Response
 from securecall.sip.output import Send
 from securecall.sip.transaction import NOBODY_ANSWERED, ClientTransaction, ServerTransaction, State
@@ -94,9 +94,7 @@ class Fork:
         self.branches: list[Branch] = []
         self._random_token = random_token
 
-    def answer(
-        self, status: int, *, now: float, more: tuple[tuple[str, str], ...] = ()
-    ) -> list[Send]:
+    def answer(self, status: int, *, now: float, more: Fields = ()) -> list[Send]:
         """Answer it ourselves."""
         tag = self._random_token()
         return self._respond(build_reply(self.server.request, status, tag=tag, more=more), now=now)

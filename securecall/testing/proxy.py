@@ -20,7 +20,7 @@ from securecall.testing.authentication import Authenticator, Unproven
 from securecall.testing.forking import Branch, Fork, Target
 from securecall.testing.hops import FlowTokens, forwarded_headers, loop_mark, with_source
 from securecall.testing.location import Binding
-from securecall.testing.registrar import EXTENSIONS, Refused, Registrar, require_extensions
+from securecall.testing.registrar import EXTENSIONS, Registrar, require_extensions
 from securecall.testing.reply import build_reply
 
 MOST_REQUESTS: Final = 256  # open at a time on one connection; one more is answered with 503
@@ -28,7 +28,6 @@ _ALLOW: Final = "REGISTER, INVITE, ACK, CANCEL, BYE, OPTIONS"
 _BEGIN_DIALOGS: Final = frozenset({"INVITE", "SUBSCRIBE", "REFER"})
 
 Key = tuple[int, str, str, str, int, str]
-Output = Send
 
 
 class Proxy:
@@ -82,7 +81,7 @@ class Proxy:
 
     def receive(
         self, message: Request | Response, *, flow: int, now: float, source: str = ""
-    ) -> list[Output]:
+    ) -> list[Send]:
         """Take one message.
 
         Args:
@@ -99,15 +98,14 @@ class Proxy:
         except SipError as e:
             if isinstance(message, Response) or message.method == "ACK":
                 return []
-            fields = e.fields if isinstance(e, Refused) else ()
-            return [Send(flow, self._reply(message, e.status, *fields))]
+            return [Send(flow, self._reply(message, e.status, *e.fields))]
 
-    def lost(self, flow: int, *, now: float) -> list[Output]:
+    def lost(self, flow: int, *, now: float) -> list[Send]:
         """A connection is gone: what was registered, asked or awaited on it ends."""
         self._flows.discard(flow)
         self._registrar.location.lost(flow)
         self._authenticator.forget_flow(flow)
-        out: list[Output] = []
+        out: list[Send] = []
         for fork in tuple(self._forks.values()):
             if fork.origin == flow:
                 fork.server.terminate()
@@ -118,9 +116,9 @@ class Proxy:
             self._settle(fork)
         return [send for send in out if send.flow in self._flows]
 
-    def expire(self, *, now: float) -> list[Output]:
+    def expire(self, *, now: float) -> list[Send]:
         """Perform everything due by now."""
-        out: list[Output] = []
+        out: list[Send] = []
         for fork in self._deadlines.pop_due(now):
             _ = fork.server.expire(now=now)
             for branch in tuple(fork.branches):
@@ -130,7 +128,7 @@ class Proxy:
 
     # -- requests ---------------------------------------------------------------------------------
 
-    def _request(self, request: Request, *, flow: int, now: float) -> list[Output]:
+    def _request(self, request: Request, *, flow: int, now: float) -> list[Send]:
         key = _key(request, flow)
         fork = self._forks.get(key)
         if request.method == "ACK":
@@ -151,7 +149,7 @@ class Proxy:
         self._settle(fork)
         return out
 
-    def _begin(self, request: Request, fork: Fork, *, now: float) -> list[Output]:
+    def _begin(self, request: Request, fork: Fork, *, now: float) -> list[Send]:
         """Find where a new request goes and send it there, or answer it."""
         try:
             self._require_forwardable(request)
@@ -169,7 +167,7 @@ class Proxy:
             more = tuple(("Proxy-Authenticate", challenge) for challenge in challenges)
             return fork.answer(407, now=now, more=more)
         except SipError as e:
-            return fork.answer(e.status, now=now, more=e.fields if isinstance(e, Refused) else ())
+            return fork.answer(e.status, now=now, more=e.fields)
         out = fork.answer(100, now=now) if request.method == "INVITE" else []
         begins = request.method in _BEGIN_DIALOGS and last is None
         for target in targets:
@@ -244,7 +242,7 @@ class Proxy:
 
     def _forward(
         self, fork: Fork, target: Target, routes: tuple[str, ...], *, record: bool, now: float
-    ) -> Output:
+    ) -> Send:
         request = fork.server.request
         name = f"z9hG4bK{self._random_token()}{loop_mark(request)}"
         records = (self._record(fork.origin), self._record(target.flow)) if record else ()
@@ -260,7 +258,7 @@ class Proxy:
         self._branches[name] = branch
         return Send(target.flow, copy)
 
-    def _acknowledge(self, request: Request, fork: Fork | None, *, now: float) -> list[Output]:
+    def _acknowledge(self, request: Request, fork: Fork | None, *, now: float) -> list[Send]:
         """The ACK of a failure ends here; the ACK of a 2xx goes on, without a transaction."""
         if fork is not None and fork.server.state is not State.ACCEPTED:
             _ = fork.server.receive(request, now=now)
@@ -275,7 +273,7 @@ class Proxy:
         headers = forwarded_headers(request, via=via, routes=routes, records=())
         return [Send(target.flow, Request("ACK", target.uri.text, headers, request.body))]
 
-    def _cancel(self, request: Request, flow: int, *, now: float) -> list[Output]:
+    def _cancel(self, request: Request, flow: int, *, now: float) -> list[Send]:
         fork = self._forks.get((*_key(request, flow)[:5], "INVITE"))
         if fork is None:
             raise SipError("nothing to cancel", rule="RFC 3261 16.10", status=481)
@@ -285,7 +283,7 @@ class Proxy:
 
     # -- responses --------------------------------------------------------------------------------
 
-    def _response(self, response: Response, *, flow: int, now: float) -> list[Output]:
+    def _response(self, response: Response, *, flow: int, now: float) -> list[Send]:
         branch = self._branches.get(response.via.branch)
         if branch is None or branch.target.flow != flow or len(response.vias) < 2:
             return []
@@ -303,7 +301,7 @@ class Proxy:
         self._settle(branch.fork)
         return out
 
-    def _flow_failed(self, branch: Branch, *, now: float) -> list[Output]:
+    def _flow_failed(self, branch: Branch, *, now: float) -> list[Send]:
         """Try the next flow of the same instance, if there is one (RFC 5626 5.3)."""
         fork = branch.fork
         alive = [other for other in branch.target.others if other.flow in self._flows]
@@ -319,7 +317,7 @@ class Proxy:
         begins = fork.server.request.method in _BEGIN_DIALOGS
         return [self._forward(fork, target, (), record=begins, now=now)]
 
-    def _expire_branch(self, branch: Branch, *, now: float) -> list[Output]:
+    def _expire_branch(self, branch: Branch, *, now: float) -> list[Send]:
         timed_out = any(isinstance(o, transaction.TimedOut) for o in branch.client.expire(now=now))
         if not timed_out and (branch.deadline is None or now < branch.deadline):
             return []

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from securecall.sip.grammar import NameAddr, SipError, parse_number, split_tokens
+from securecall.sip.capabilities import tokens
+from securecall.sip.grammar import NameAddr, SipError, parse_number
 from securecall.sip.message import Request, Response
 from securecall.testing.authentication import Authenticator, Unproven
 from securecall.testing.location import Binding, LocationService, comparable
@@ -36,15 +37,6 @@ class Terms:
     flow_timer: int = 120
     service_route: str = ""
     refuse: int = 0
-
-
-class Refused(SipError):
-    """A REGISTER or another request is answered with a failure that carries fields."""
-
-    def __init__(self, status: int, message: str, *fields: tuple[str, str]) -> None:
-        """Name the status and the fields of the response."""
-        super().__init__(message, status=status)
-        self.fields = fields
 
 
 class Registrar:
@@ -82,10 +74,8 @@ class Registrar:
                 for challenge in self._authenticator.challenges(stale=e.stale, now=now)
             )
             return self._reply(request, 401, *fields)
-        except Refused as e:
-            return self._reply(request, e.status, *e.fields)
         except SipError as e:
-            return self._reply(request, e.status)
+            return self._reply(request, e.status, *e.fields)
 
     def _accept(self, request: Request, *, flow: int, now: float) -> Response:
         if request.uri.host != self.domain or request.uri.user:
@@ -170,7 +160,8 @@ class Registrar:
         # a malformed one is taken for the usual (RFC 3261 20.10)
         asked = int(text) if text and text.isascii() and text.isdigit() else terms.usual
         if 0 < asked < terms.least:
-            raise Refused(423, "too brief", ("Min-Expires", str(terms.least)))
+            fields = (("Min-Expires", str(terms.least)),)
+            raise SipError("too brief", status=423, fields=fields)
         return min(asked, terms.most)
 
     def _granted(
@@ -206,17 +197,16 @@ class Registrar:
 
 def supported_by(request: Request) -> frozenset[str]:
     """The option tags of Supported, in lower case."""
-    texts = request.headers.all("supported")
-    return frozenset(tag.lower() for t in texts for tag in split_tokens(t, "Supported"))
+    return frozenset(tag.lower() for tag in tokens(request, "supported"))
 
 
 def require_extensions(request: Request, key: str) -> None:
     """Refuse option tags of "require" or "proxy-require" that are not known here.
 
     Raises:
-        Refused: with 420, naming them in Unsupported.
+        SipError: with 420, naming them in Unsupported.
     """
-    tags = [tag for text in request.headers.all(key) for tag in split_tokens(text, key)]
-    unknown = [tag for tag in tags if tag.lower() not in EXTENSIONS]
+    unknown = [tag for tag in tokens(request, key) if tag.lower() not in EXTENSIONS]
     if unknown:
-        raise Refused(420, "an extension nobody knows here", ("Unsupported", ", ".join(unknown)))
+        fields = (("Unsupported", ", ".join(unknown)),)
+        raise SipError("an extension nobody knows here", status=420, fields=fields)

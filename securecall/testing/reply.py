@@ -4,42 +4,21 @@ from __future__ import annotations
 
 from typing import Final
 
-from securecall.sip.headers import Headers
+from securecall.sip.grammar import Fields
 from securecall.sip.message import Request, Response
 from securecall.sip.outcome import PHRASES
+from securecall.sip.reply import build_response
 
 _MORE: Final = {
     401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
     407: "Proxy Authentication Required", 423: "Interval Too Brief", 430: "Flow Failed",
-    439: "First Hop Lacks Outbound Support", 483: "Too Many Hops",
+    439: "First Hop Lacks Outbound Support",
 }  # fmt: skip
-_COPIED: Final = ("from", "to", "call-id", "cseq")
 
 
-def build_reply(
-    request: Request, status: int, *, tag: str, more: tuple[tuple[str, str], ...] = ()
-) -> Response:
-    """Write a response; works for requests that are not valid, too.
-
-    Args:
-        request: Whose response it is.
-        status: 100..699.
-        tag: Put into To where it has none.
-        more: Further fields.
-    """
-    headers = Headers()
-    for via in request.headers.all("via"):
-        headers.add("Via", via)
-    for name in _COPIED:
-        value = request.headers.first(name)
-        if value is None:
-            continue
-        if name == "to" and status > 100 and ";tag" not in value.replace(" ", "").lower():
-            value = f"{value};tag={tag}"
-        headers.add(name, value)
-    for name, value in more:
-        headers.add(name, value)
-    return Response(status, phrase_of(status), headers)
+def build_reply(request: Request, status: int, *, tag: str, more: Fields = ()) -> Response:
+    """Write a response with its words; see `build_response`."""
+    return build_response(request, status, phrase_of(status), tag=tag, more=more)
 
 
 def phrase_of(status: int) -> str:

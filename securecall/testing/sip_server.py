@@ -32,6 +32,7 @@ from securecall.testing.authority import Authority
 from securecall.testing.location import Binding, LocationService
 from securecall.testing.proxy import Proxy
 from securecall.testing.registrar import Registrar, Terms
+from securecall.transport.endpoint import endpoint
 from securecall.transport.route import is_loopback
 from securecall.transport.tls import Listener, TlsConnection, listen
 
@@ -129,7 +130,6 @@ class LabServer:
         names = dict.fromkeys((domain, "127.0.0.1", "::1", "localhost", host))
         self.authorities = authority.pem
         self.certificate = authority.issue(*names)
-        self._users = users
         self._on_seen = on_seen
         self._authenticator = Authenticator(
             domain,
@@ -166,7 +166,7 @@ class LabServer:
         self._proxy = Proxy(
             registrar,
             self._authenticator,
-            here=f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}",
+            here=endpoint(self.host, self.port),
             random_token=_random_token,
         )
         return self

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import accumulate, zip_longest
 from typing import Final
 
+from securecall.transport.endpoint import endpoint
 from securecall.transport.server_identity import is_host
 
 TLS_PORT: Final = 5061  # RFC 3261 19.1.2
@@ -42,7 +43,7 @@ class Target:
     name: str
 
     def __str__(self) -> str:
-        where = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        where = endpoint(self.host, self.port)
         return f"{self.name} ({where})" if self.name else where
 
 

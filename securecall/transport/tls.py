@@ -14,33 +14,29 @@ import contextlib
 import functools
 import logging
 import os
-import secrets
 import socket
 import ssl
-import tempfile
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 
-from cryptography.hazmat.primitives import serialization
-
-from securecall.errors import (
-    CertificateError,
-    ConnectFailed,
-    ListenFailed,
-    LocalError,
-    UsageError,
-)
-from securecall.transport.dtls_certificate import DtlsCertificate
+from securecall.errors import CertificateError, ConnectFailed, ListenFailed
+from securecall.transport.endpoint import endpoint
 from securecall.transport.origin import origin_of
 from securecall.transport.server_identity import (
     WRONG_NAME,
     canonical_host,
     explain_chain,
     explain_name,
-    require_name,
 )
+from securecall.transport.tls_context import NameProvingContext as NameProvingContext
+from securecall.transport.tls_context import (
+    NotProved,
+    direct_client_context,
+    direct_server_context,
+    server_context,
+)
+from securecall.transport.tls_context import PemPair as PemPair
+from securecall.transport.tls_context import client_context as client_context
 
 CONNECT_SECONDS: Final = 10.0
 HANDSHAKE_SECONDS: Final = 10.0
@@ -48,130 +44,8 @@ MOST_CONNECTIONS: Final = 256  # of one listener, half-open ones among them
 MOST_OF_ONE_ADDRESS: Final = 16  # of these, from one IPv4 address or one IPv6 network of 64 bits
 MOST_UNSENT_BYTES: Final = 256 * 1024
 _READ_BYTES: Final = 64 * 1024
-# Forward secrecy and an AEAD, or no connection. TLS 1.3 has nothing else.
-_SUITES: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PemPair:
-    """A certificate chain and its key, as PEM files.
-
-    Attributes:
-        certificate: The chain, leaf first.
-        key: The private key; None where the chain's file holds it, too.
-    """
-
-    certificate: Path
-    key: Path | None = None
-
-
-class _NotProved(ssl.SSLCertVerificationError):
-    """The chain holds, but for another name."""
-
-
-class _NameProving(ssl.SSLObject):
-    """Its handshake is not done before the name is proved: nothing can be sent earlier."""
-
-    def do_handshake(self) -> None:
-        super().do_handshake()
-        try:
-            certificate = self.getpeercert() or {}
-            # The type of the values is that of the whole dictionary; these are pairs of text.
-            names = [(str(n[0]), str(n[1])) for n in certificate.get("subjectAltName", ())]
-            require_name(names, self.server_hostname or "")
-        except CertificateError as e:
-            raise _NotProved(str(e)) from e
-        except ValueError as e:  # a name that is not even text
-            raise _NotProved("it names something that cannot be read") from e
-
-
-class NameProvingContext(ssl.SSLContext):
-    """Verifies chain and SIP domain (RFC 5922 7) within the handshake; from `client_context`.
-
-    OpenSSL's own look at the name stays off: it takes wildcards, and knows nothing of SIP's URIs.
-    """
-
-    sslobject_class: type[ssl.SSLObject] = _NameProving
-
-    def wrap_socket(self, *_: object, **__: object) -> NoReturn:
-        """Refused: a plain SSLSocket would not look at the name."""
-        raise UsageError("connections that prove a name are made by connect()")
-
-
-def client_context(authorities: Path | None = None) -> NameProvingContext:
-    """Verify the server's name, always.
-
-    Args:
-        authorities: A PEM file of trusted roots in place of the system's.
-
-    Raises:
-        LocalError: the file cannot be read.
-    """
-    context = NameProvingContext(ssl.PROTOCOL_TLS_CLIENT)
-    _harden(context)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_REQUIRED
-    try:
-        if authorities is None:
-            context.load_default_certs(ssl.Purpose.SERVER_AUTH)
-        else:
-            context.load_verify_locations(cafile=authorities)
-    except (OSError, ssl.SSLError) as e:
-        raise LocalError(f"cannot read the trusted certificates in {authorities}") from e
-    return context
-
-
-def direct_client_context() -> ssl.SSLContext:
-    """Verify nothing: only for direct connections, where identity evidence is mandatory."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    _harden(context)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def server_context(certificate: PemPair) -> ssl.SSLContext:
-    """Show a certificate that proves our name.
-
-    Raises:
-        LocalError: the files cannot be read, or do not fit each other.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    _harden(context)
-    try:
-        context.load_cert_chain(certificate.certificate, certificate.key)
-    except (OSError, ssl.SSLError) as e:
-        raise LocalError(
-            f"cannot use the certificate {certificate.certificate}: {e.strerror}"
-        ) from e
-    return context
-
-
-def direct_server_context() -> ssl.SSLContext:
-    """Show a throw-away self-signed P-256 certificate, made now and kept nowhere."""
-    made = DtlsCertificate.generate()
-    # ssl reads keys from files alone: what touches the disk is encrypted, and gone at once.
-    password = secrets.token_bytes(32)
-    pem = made.certificate.public_bytes(serialization.Encoding.PEM) + made.key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.BestAvailableEncryption(password),
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    _harden(context)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "direct.pem")
-        _ = path.write_bytes(pem)
-        context.load_cert_chain(path, password=password)
-    return context
-
-
-def _harden(context: ssl.SSLContext) -> None:
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers(_SUITES)
-    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
 
 
 class TlsConnection:
@@ -196,7 +70,8 @@ class TlsConnection:
         """Made by `connect`, `connect_direct` and `Listener`."""
         self.verified_name = verified_name
         self.direct = direct
-        self.remote = _endpoint(writer.get_extra_info("peername"))
+        peer: tuple[str, int] | None = writer.get_extra_info("peername")
+        self.remote = endpoint(*peer[:2]) if peer is not None else ""
         cipher: tuple[str, str, int] = writer.get_extra_info("cipher")
         tls = writer.get_extra_info("ssl_object")
         self.transport = f"{tls.version()} {cipher[0]}"
@@ -303,7 +178,7 @@ async def connect_direct(host: str, port: int) -> TlsConnection:
 async def _open(
     host: str, port: int, *, context: ssl.SSLContext, server_name: str | None
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    where = _endpoint((host, port))
+    where = endpoint(host, port)
     try:
         async with asyncio.timeout(CONNECT_SECONDS + HANDSHAKE_SECONDS):
             return await asyncio.open_connection(
@@ -314,7 +189,7 @@ async def _open(
                 ssl_handshake_timeout=HANDSHAKE_SECONDS,
                 limit=_READ_BYTES,
             )
-    except _NotProved as e:
+    except NotProved as e:
         fault = explain_name(str(e.args[0]))
         raise _refused(where, server_name or "", WRONG_NAME, *fault) from e
     except ssl.SSLCertVerificationError as e:
@@ -513,9 +388,3 @@ def _listen(
         raise ListenFailed(f"cannot listen on {host}:{port}: {_in_words(e)}") from e
     sock.setblocking(False)  # noqa: FBT003 - a positional of the socket module
     return Listener(sock, context, accept, direct=direct, origin=origin)
-
-
-def _endpoint(name: tuple[str, int] | None) -> str:
-    if name is None:
-        return ""
-    return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"

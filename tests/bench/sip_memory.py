@@ -15,12 +15,11 @@ from pathlib import Path
 import psutil
 
 from securecall.address import parse_address
-from securecall.calls.signaling import Answered, Ended, Route, Signal
 from securecall.sip.connections import SipServer
 from securecall.sip.signaling import SipSignaling
 from tests.bench.measure import answer
 from tests.bench.serving import serving
-from tests.bench.sip_ops import BOB, OFFER
+from tests.bench.sip_ops import establish
 
 WARM = 20  # what the first ones make for all
 
@@ -34,19 +33,6 @@ async def open_account(number: int, port: int, authority: Path) -> SipSignaling:
     )
     await signaling.sign_in(instance="", watcher=lambda state, error: None)
     return signaling
-
-
-async def establish(signaling: SipSignaling) -> None:
-    """Set a call up and leave it."""
-    answered = asyncio.get_running_loop().create_future()
-    leg = await signaling.dial(Route(BOB), OFFER)
-
-    def hear(signal: Signal) -> None:
-        if isinstance(signal, (Answered, Ended)) and not answered.done():
-            answered.set_result(signal)
-
-    leg.listen(hear)
-    assert isinstance(await answered, Answered)
 
 
 def resident() -> int:
@@ -64,7 +50,7 @@ async def measure(what: str, count: int) -> None:
             if what == "registration":
                 open_ones.append(await open_account(number, port, authority))
             else:
-                await establish(open_ones[0])
+                _ = await establish(open_ones[0])
 
         for number in range(WARM):
             await more(number)

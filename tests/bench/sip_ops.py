@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from securecall.address import parse_address
-from securecall.calls.signaling import Answered, Ended, Route, Signal
+from securecall.calls.signaling import Answered, Ended, Leg, Route, Signal
 from securecall.errors import EndReason
 from securecall.media.description import Description
 from securecall.sip.connections import SipServer
@@ -35,8 +35,8 @@ OFFER: Description = parse_description(
 )
 
 
-async def call(signaling: SipSignaling) -> None:
-    """Set up and hang up."""
+async def establish(signaling: SipSignaling) -> Leg:
+    """Set a call up."""
     answered = asyncio.get_running_loop().create_future()
     leg = await signaling.dial(Route(BOB), OFFER)
 
@@ -46,6 +46,12 @@ async def call(signaling: SipSignaling) -> None:
 
     leg.listen(hear)
     assert isinstance(await answered, Answered)
+    return leg
+
+
+async def call(signaling: SipSignaling) -> None:
+    """Set up and hang up."""
+    leg = await establish(signaling)
     leg.send(Ended(EndReason.HUNG_UP))
     await leg.closed()
 

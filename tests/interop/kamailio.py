@@ -10,48 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from securecall.testing.daemons import KAMAILIO_HEAD, KAMAILIO_TLS
 from tests.interop.authority import DOMAIN, Certificates
 from tests.interop.children import Child, free_port, need
 
 PASSWORDS = {name: f"pw-{name}" for name in ("alice", "bob", "carol")}
 
-_TLS = """
-[server:default]
-method = TLSv1.2+
-verify_certificate = no
-require_certificate = no
-certificate = {chain}
-private_key = {key}
-[client:default]
-method = TLSv1.2+
-verify_certificate = yes
-ca_list = {authority}
-"""
-
-_CONFIG = """#!KAMAILIO
-debug=2
-log_stderror=yes
-fork=yes
-children=1
-tcp_children=2
-tcp_accept_no_cl=yes
-enable_tls=yes
-dns=no
-rev_dns=no
-auto_aliases=no
-alias="{domain}"
+_CONFIG = """tcp_accept_no_cl=yes
 listen=udp:127.0.0.1:{plain}
 listen=tcp:127.0.0.1:{plain}
-listen=tls:127.0.0.1:{tls}
-
-{modules}
-modparam("tls", "config", "{folder}/tls.cfg")
-modparam("rr", "enable_full_lr", 1)
-modparam("rr", "append_fromtag", 1)
-modparam("tm", "fr_timer", 5000)
-modparam("usrloc", "db_mode", 0)
-modparam("registrar", "received_avp", "$avp(received)")
-modparam("nathelper", "received_avp", "$avp(received)")
 modparam("auth", "qop", "auth")
 modparam("auth", "algorithm", "{digest}")
 modparam("htable", "htable", "passwords=>size=4;")
@@ -141,21 +108,10 @@ def running(folder: Path, certificates: Certificates, *, digest: str = "MD5") ->
     tls, plain = free_port(), free_port()
     passwords = [f'    $sht(passwords=>{n}) = "{p}";' for n, p in PASSWORDS.items()]
     config = _CONFIG.format(
-        domain=DOMAIN,
-        plain=plain,
-        tls=tls,
-        folder=folder,
-        digest=digest,
-        modules=load(_MODULES),
-        passwords="\n".join(passwords),
+        domain=DOMAIN, plain=plain, digest=digest, passwords="\n".join(passwords)
     )
-    with started(folder, certificates, config, port=tls) as child:
+    with started(folder, certificates, _MODULES, config, port=tls) as child:
         yield Kamailio(tls, plain, certificates, child)
-
-
-def load(modules: str) -> str:
-    """The lines of a configuration that load these modules, named with spaces between them."""
-    return "\n".join(f'loadmodule "{name}.so"' for name in modules.split())
 
 
 def need_module(name: str, package: str) -> None:
@@ -166,14 +122,26 @@ def need_module(name: str, package: str) -> None:
 
 
 @contextmanager
-def started(folder: Path, certificates: Certificates, config: str, *, port: int) -> Iterator[Child]:
-    """Start Kamailio with this configuration, wait for its TLS port; stop it at the end."""
+def started(
+    folder: Path, certificates: Certificates, modules: str, config: str, *, port: int
+) -> Iterator[Child]:
+    """Start Kamailio, wait for its TLS port; stop it at the end.
+
+    Args:
+        folder: For its files.
+        certificates: What it shows.
+        modules: Names with spaces between them.
+        config: What follows the usual head of its configuration.
+        port: Of its TLS.
+    """
     program = need("kamailio", "kamailio kamailio-tls-modules")
     path = folder / "kamailio.cfg"
-    path.write_text(config)
+    lines = "\n".join(f'loadmodule "{name}.so"' for name in modules.split())
+    head = KAMAILIO_HEAD.format(domain=DOMAIN, port=port, folder=folder, modules=lines)
+    path.write_text(head + config)
     (folder / "tls.cfg").write_text(
-        _TLS.format(
-            chain=certificates.chain, key=certificates.key, authority=certificates.authority
+        KAMAILIO_TLS.format(
+            chain=certificates.chain, key=certificates.key, authorities=certificates.authority
         )
     )
     command = [program, "-f", str(path), "-Y", str(folder)]

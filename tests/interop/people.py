@@ -7,7 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 import securecall as sc
+from securecall.events import CallEnded
 from securecall.transport.tls import PemPair
 from tests.interop.authority import DOMAIN
 from tests.interop.kamailio import PASSWORDS, Kamailio
@@ -59,6 +62,28 @@ async def subscriber(
             authorities=registrar.certificates.authority,
         )
         yield client
+
+
+async def require_refused(
+    alice: sc.Client, bob: sc.Client, how: str, error: type[sc.CallFailed]
+) -> None:
+    """Bob says no in one of his ways, and Alice hears which."""
+    async with alice.call(sip("bob")) as call:
+        await getattr(await bob.next_call(), how)()
+        with pytest.raises(error):
+            await call.connected()
+    require_no_media(call)
+
+
+async def require_given_up(alice: sc.Client, bob: sc.Client) -> None:
+    """Alice hangs up while it rings, and Bob's ringing ends."""
+    ended = asyncio.ensure_future(anext(e async for e in bob.events() if isinstance(e, CallEnded)))
+    async with alice.call(sip("bob")) as call:
+        ring = await bob.next_call()
+        await call.ringing()
+    assert (await asyncio.wait_for(ended, 10)).reason is sc.EndReason.CANCELLED
+    assert ring.over
+    require_no_media(call)
 
 
 async def hear(call: sc.Call, path: Path, *, seconds: float = HEARD_SECONDS) -> None:

@@ -33,8 +33,8 @@ from securecall.calls.signaling import (
 )
 from securecall.errors import EndReason, SecurecallError
 from securecall.media.description import Description, Direction, Fingerprint
+from securecall.sip.leg import SipLeg
 from securecall.sip.outcome import REFUSALS, reason_of
-from securecall.sip.signaling import SipLeg
 from tests.interop.sipp_scenarios import Scenario
 
 SETTLE: Final = 0.25  # seconds a person waits before the next act, so that an ACK arrives first

@@ -13,32 +13,11 @@ from pathlib import Path
 
 from tests.interop.authority import DOMAIN, Certificates
 from tests.interop.children import Child, free_port
-from tests.interop.kamailio import load, started
+from tests.interop.kamailio import started
 
 PEOPLE = ("alice", "bob", "carol")
 
-_CONFIG = """#!KAMAILIO
-debug=2
-log_stderror=yes
-fork=yes
-children=1
-tcp_children=2
-enable_tls=yes
-dns=no
-rev_dns=no
-auto_aliases=no
-alias="{domain}"
-listen=tls:127.0.0.1:{tls}
-
-{modules}
-modparam("tls", "config", "{folder}/tls.cfg")
-modparam("rr", "enable_full_lr", 1)
-modparam("rr", "append_fromtag", 1)
-modparam("tm", "fr_timer", 5000)
-modparam("usrloc", "db_mode", 0)
-modparam("registrar", "received_avp", "$avp(received)")
-modparam("nathelper", "received_avp", "$avp(received)")
-modparam("htable", "htable", "places=>size=4;")
+_CONFIG = """modparam("htable", "htable", "places=>size=4;")
 
 event_route[htable:mod-init] {{
 {places}
@@ -113,12 +92,6 @@ def running(folder: Path, certificates: Certificates) -> Iterator[Switch]:
         f'    $sht(places=>{name}) = "sip:127.0.0.1:{port};transport=tls";'
         for name, port in places.items()
     ]
-    config = _CONFIG.format(
-        domain=DOMAIN,
-        tls=tls,
-        folder=folder,
-        modules=load(_MODULES),
-        places="\n".join(table),
-    )
-    with started(folder, certificates, config, port=tls) as child:
+    config = _CONFIG.format(places="\n".join(table))
+    with started(folder, certificates, _MODULES, config, port=tls) as child:
         yield Switch(tls, certificates, child, places)

@@ -9,10 +9,16 @@ import pytest
 
 import securecall as sc
 from securecall.calls.report import Capability, require_countersigned
-from securecall.events import CallEnded
 from securecall.keys.trust import TrustState
 from tests.interop import authority, switch
-from tests.interop.people import PASSPHRASE, hear, require_no_media, signed_in, sip
+from tests.interop.people import (
+    PASSPHRASE,
+    hear,
+    require_given_up,
+    require_refused,
+    signed_in,
+    sip,
+)
 from tests.interop.sound import tone_seconds
 
 
@@ -102,11 +108,7 @@ def test_a_refusal_reaches_the_caller_as_what_it_is(proxy, tmp_path, how, error)
             signed_in("alice", proxy, tmp_path) as alice,
             signed_in("bob", proxy, tmp_path) as bob,
         ):
-            async with alice.call(sip("bob")) as call:
-                await getattr(await bob.next_call(), how)()
-                with pytest.raises(error):
-                    await call.connected()
-            require_no_media(call)
+            await require_refused(alice, bob, how, error)
 
     asyncio.run(main())
 
@@ -117,14 +119,7 @@ def test_a_caller_who_gives_up_stops_the_ringing(proxy, tmp_path):
             signed_in("alice", proxy, tmp_path) as alice,
             signed_in("bob", proxy, tmp_path) as bob,
         ):
-            events = bob.events()
-            told = asyncio.ensure_future(anext(e async for e in events if isinstance(e, CallEnded)))
-            async with alice.call(sip("bob")) as call:
-                ring = await bob.next_call()
-                await call.ringing()
-            assert (await asyncio.wait_for(told, 5)).reason is sc.EndReason.CANCELLED
-            assert ring.over
-            require_no_media(call)
+            await require_given_up(alice, bob)
 
     asyncio.run(main())
 

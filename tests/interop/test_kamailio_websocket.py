@@ -13,48 +13,30 @@ from securecall.transport.tls import client_context
 from securecall.transport.websocket import WebSocketConnection, connect_websocket
 from tests.interop.authority import DOMAIN
 from tests.interop.children import free_port
-from tests.interop.kamailio import load, need_module, started
+from tests.interop.kamailio import need_module, started
 
-_CONFIG = """#!KAMAILIO
-debug=2
-log_stderror=yes
-fork=yes
-children=1
-tcp_children=2
-tcp_accept_no_cl=yes
-enable_tls=yes
-dns=no
-rev_dns=no
-auto_aliases=no
-alias="{domain}"
-listen=tls:127.0.0.1:{tls}
+_CONFIG = """tcp_accept_no_cl=yes
 
-{modules}
-modparam("tls", "config", "{folder}/tls.cfg")
-modparam("usrloc", "db_mode", 0)
-modparam("registrar", "received_avp", "$avp(received)")
-modparam("nathelper", "received_avp", "$avp(received)")
-
-request_route {{
+request_route {
     xlog("L_NOTICE", "request $rm by $proto\\n");
-    if (!sanity_check("1511", "7")) {{ exit; }}
+    if (!sanity_check("1511", "7")) { exit; }
     force_rport();
-    if (is_method("OPTIONS")) {{ sl_send_reply("200", "OK"); exit; }}
-    if (is_method("REGISTER")) {{
+    if (is_method("OPTIONS")) { sl_send_reply("200", "OK"); exit; }
+    if (is_method("REGISTER")) {
         fix_nated_register();
-        if (!save("location")) {{ sl_reply_error(); }}
+        if (!save("location")) { sl_reply_error(); }
         exit;
-    }}
-    if (!lookup("location")) {{ sl_send_reply("404", "Not Found"); exit; }}
+    }
+    if (!lookup("location")) { sl_send_reply("404", "Not Found"); exit; }
     t_relay();
-}}
+}
 
-event_route[xhttp:request] {{
-    if ($hu == "/sip" && $hdr(Upgrade) =~ "websocket") {{
-        if (ws_handle_handshake()) {{ exit; }}
-    }}
+event_route[xhttp:request] {
+    if ($hu == "/sip" && $hdr(Upgrade) =~ "websocket") {
+        if (ws_handle_handshake()) { exit; }
+    }
     xhttp_reply("404", "Not Found", "", "");
-}}
+}
 """
 _MODULES = (
     "tls kex corex tm tmx sl rr pv maxfwd textops siputils sanity usrloc registrar nathelper "
@@ -66,8 +48,7 @@ _MODULES = (
 def port(tmp_path_factory, certificates):
     need_module("websocket", "kamailio-websocket-modules")
     tls, folder = free_port(), tmp_path_factory.mktemp("websocket")
-    config = _CONFIG.format(domain=DOMAIN, tls=tls, folder=folder, modules=load(_MODULES))
-    with started(folder, certificates, config, port=tls):
+    with started(folder, certificates, _MODULES, _CONFIG, port=tls):
         yield tls
 
 

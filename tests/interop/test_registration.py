@@ -8,9 +8,16 @@ from contextlib import suppress
 import pytest
 
 import securecall as sc
-from securecall.events import CallEnded, RegistrationChanged
+from securecall.events import RegistrationChanged
 from tests.interop import kamailio
-from tests.interop.people import PASSPHRASE, hear_tone, require_no_media, sip, subscriber
+from tests.interop.people import (
+    PASSPHRASE,
+    hear_tone,
+    require_given_up,
+    require_refused,
+    sip,
+    subscriber,
+)
 
 
 @pytest.fixture(scope="module", params=["MD5", "SHA-256"])
@@ -84,11 +91,7 @@ def test_a_refusal_reaches_the_caller_as_what_it_is(registrar, tmp_path, how, er
             subscriber("alice", registrar, tmp_path) as alice,
             subscriber("bob", registrar, tmp_path) as bob,
         ):
-            async with alice.call(sip("bob")) as call:
-                await getattr(await bob.next_call(), how)()
-                with pytest.raises(error):
-                    await call.connected()
-            require_no_media(call)
+            await require_refused(alice, bob, how, error)
 
     asyncio.run(main())
 
@@ -99,15 +102,7 @@ def test_a_caller_who_gives_up_stops_the_ringing(registrar, tmp_path):
             subscriber("alice", registrar, tmp_path) as alice,
             subscriber("bob", registrar, tmp_path) as bob,
         ):
-            ended = asyncio.ensure_future(
-                anext(e async for e in bob.events() if isinstance(e, CallEnded))
-            )
-            async with alice.call(sip("bob")) as call:
-                ring = await bob.next_call()
-                await call.ringing()
-            assert (await asyncio.wait_for(ended, 10)).reason is sc.EndReason.CANCELLED
-            assert ring.over
-            require_no_media(call)
+            await require_given_up(alice, bob)
 
     asyncio.run(main())
 

@@ -39,6 +39,14 @@ def sent_sdp(s, *, to_callee):
     return first
 
 
+async def require_unchanged(s, call):
+    """Both ends go on, as authenticated, and hear each other."""
+    for end in (call, s.bob.calls[0]):
+        assert end.state is State.ACTIVE
+        assert end.security.level is SecurityLevel.E2EE
+        await s.hear_more(end)
+
+
 @pytest.mark.parametrize(
     ("name", "method", "to_callee"),
     [(name, "INVITE", to_callee) for name in CHANGES for to_callee in (True, False)]
@@ -56,10 +64,7 @@ def test_a_change_of_keys_is_refused_and_the_authenticated_call_goes_on(
                     s.mallory.last_call, method, to_callee=to_callee, body=offer.encode()
                 )
                 assert response.status == 488
-                for end in (call, s.bob.calls[0]):
-                    assert end.state is State.ACTIVE
-                    assert end.security.level is SecurityLevel.E2EE
-                    await s.hear_more(end)
+                await require_unchanged(s, call)
 
             await s.dial(during=inject)
             assert s.error is None
@@ -90,10 +95,7 @@ def test_other_keys_in_an_answer_that_nobody_can_refuse_change_nothing(tmp_path,
                     if isinstance(event, CallChangeRefused):
                         break
                 await events.aclose()
-                for end in (call, s.bob.calls[0]):
-                    assert end.state is State.ACTIVE
-                    assert end.security.level is SecurityLevel.E2EE
-                    await s.hear_more(end)
+                await require_unchanged(s, call)
 
             await s.dial(during=inject)
             assert s.error is None

@@ -14,6 +14,7 @@ from securecall.sip.digest import Authenticator, Login, parse_fields
 from securecall.sip.headers import Headers
 from securecall.sip.message import Request, Response
 from securecall.sip.output import Rang, Replied, Send
+from tests.unit.sip import test_agent
 from tests.unit.sip.test_agent import BODY, OFFER, answer, incoming, sent, told
 
 pytestmark = pytest.mark.attack
@@ -26,11 +27,7 @@ def login(**options: object) -> Login:
 
 
 def agent() -> Agent:
-    count = iter(range(1, 10_000))
-    return Agent(
-        random_token=lambda: f"{next(count):024x}",
-        authenticator=Authenticator(login(learns=False)),
-    )
+    return test_agent.agent(Authenticator(login(learns=False)))
 
 
 def guess(request: Request) -> str | None:
@@ -62,17 +59,7 @@ def challenged(request: Request, *, realm: str, status: int = 407, algorithm: st
 
 
 def inviting(a: Agent, *, direct: bool = False) -> Request:
-    _, outputs = a.invite(
-        target="sip:mallory@a.example",
-        from_uri="sip:alice@a.example",
-        offer=OFFER,
-        flow=1,
-        direct=direct,
-        now=0.0,
-    )
-    (invite,) = sent(outputs)
-    assert isinstance(invite, Request)
-    return invite
+    return test_agent.calling(a, domain="a.example", direct=direct)[1]
 
 
 def reaction(a: Agent, response: Response, *, direct: bool = False) -> list[Request]:

@@ -29,7 +29,8 @@ from securecall.media.description import (
     MediaDescription,
     Setup,
 )
-from securecall.sip.signaling import SipLeg, SipSignaling
+from securecall.sip.leg import SipLeg
+from securecall.sip.signaling import SipSignaling
 
 BOB = Address(Scheme.KEY, "b0" * 64)
 PRINT = Fingerprint("sha-256", bytes(range(32)))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 
 from securecall.calls.signaling import Answered, Ended
@@ -14,30 +12,18 @@ from securecall.sip.digest import Authenticator, Login
 from securecall.sip.headers import Headers
 from securecall.sip.message import Request
 from securecall.sip.output import Replied, Send
+from securecall.sip.session import Session
+from tests.unit.sip import test_agent
 from tests.unit.sip.test_agent import BODY, OFFER, answer, methods, sent, told
 
 
 def agent(*, password: bool = True) -> Agent:
-    count = itertools.count(1)
     login = Login(user="alice", password=Secret("pw"), realms=("a.example",), learns=False)
-    return Agent(
-        random_token=lambda: f"{next(count):024x}",
-        authenticator=Authenticator(login) if password else None,
-    )
+    return test_agent.agent(Authenticator(login) if password else None)
 
 
-def calling(a: Agent, *, direct: bool = False):
-    session, outputs = a.invite(
-        target="sip:bob@a.example",
-        from_uri="sip:alice@a.example",
-        offer=OFFER,
-        flow=1,
-        direct=direct,
-        now=0.0,
-    )
-    (invite,) = sent(outputs)
-    assert isinstance(invite, Request)
-    return session, invite
+def calling(a: Agent, *, direct: bool = False) -> tuple[Session, Request]:
+    return test_agent.calling(a, domain="a.example", direct=direct)
 
 
 def challenged(request: Request, *, status: int = 407, tag: str = "proxy"):

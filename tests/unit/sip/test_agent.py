@@ -16,6 +16,7 @@ from securecall.calls.signaling import (
 )
 from securecall.errors import EndReason
 from securecall.sip.agent import Agent
+from securecall.sip.digest import Authenticator
 from securecall.sip.headers import Headers
 from securecall.sip.message import Request, Response, parse_message
 from securecall.sip.output import Dropped, Finished, Output, Rang, Send, Told
@@ -29,9 +30,9 @@ BODY = (
 OFFER = parse_description(BODY)
 
 
-def agent() -> Agent:
+def agent(authenticator: Authenticator | None = None) -> Agent:
     count = itertools.count(1)
-    return Agent(random_token=lambda: f"{next(count):024x}")
+    return Agent(random_token=lambda: f"{next(count):024x}", authenticator=authenticator)
 
 
 def sent(outputs: tuple[Output, ...]) -> list[Request | Response]:
@@ -50,13 +51,15 @@ def methods(outputs: tuple[Output, ...]) -> list[str]:
     return [m.method for m in sent(outputs) if isinstance(m, Request)]
 
 
-def calling(a: Agent) -> tuple[Session, Request]:
+def calling(
+    a: Agent, *, domain: str = "example.com", direct: bool = True
+) -> tuple[Session, Request]:
     session, outputs = a.invite(
-        target="sip:bob@example.com",
-        from_uri="sip:alice@example.com",
+        target=f"sip:bob@{domain}",
+        from_uri=f"sip:alice@{domain}",
         offer=OFFER,
         flow=1,
-        direct=True,
+        direct=direct,
         now=0.0,
     )
     (invite,) = sent(outputs)

@@ -108,6 +108,12 @@ def test_options_to_the_server_itself_are_answered():
     assert (response.status, "REGISTER" in response.need("allow")) == (200, True)
 
 
+def test_an_answer_has_our_tag_also_where_to_holds_one_in_a_name():
+    response = Core().ask(EVE, request("OPTIONS", "sip:lab.test", To='";tag=x" <sip:lab.test>'))
+    assert response.status == 200
+    assert response.to.tag
+
+
 def test_one_connection_has_a_most_of_open_requests():
     core, _, _ = ringing(BOB)
     for _ in range(MOST_REQUESTS - 2):  # the call and the challenge before it are open

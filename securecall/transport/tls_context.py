@@ -1,0 +1,139 @@
+"""What a TLS handshake demands and shows: a proved name, or nothing on a direct connection."""
+
+from __future__ import annotations
+
+import secrets
+import ssl
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NoReturn
+
+from cryptography.hazmat.primitives import serialization
+
+from securecall.errors import CertificateError, LocalError, UsageError
+from securecall.transport.dtls_certificate import DtlsCertificate
+from securecall.transport.server_identity import require_name
+
+# Forward secrecy and an AEAD, or no connection. TLS 1.3 has nothing else.
+_SUITES: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PemPair:
+    """A certificate chain and its key, as PEM files.
+
+    Attributes:
+        certificate: The chain, leaf first.
+        key: The private key; None where the chain's file holds it, too.
+    """
+
+    certificate: Path
+    key: Path | None = None
+
+
+class NotProved(ssl.SSLCertVerificationError):
+    """The chain holds, but for another name."""
+
+
+class _NameProving(ssl.SSLObject):
+    """Its handshake is not done before the name is proved: nothing can be sent earlier."""
+
+    def do_handshake(self) -> None:
+        super().do_handshake()
+        try:
+            certificate = self.getpeercert() or {}
+            # The type of the values is that of the whole dictionary; these are pairs of text.
+            names = [(str(n[0]), str(n[1])) for n in certificate.get("subjectAltName", ())]
+            require_name(names, self.server_hostname or "")
+        except CertificateError as e:
+            raise NotProved(str(e)) from e
+        except ValueError as e:  # a name that is not even text
+            raise NotProved("it names something that cannot be read") from e
+
+
+class NameProvingContext(ssl.SSLContext):
+    """Verifies chain and SIP domain (RFC 5922 7) within the handshake; from `client_context`.
+
+    OpenSSL's own look at the name stays off: it takes wildcards, and knows nothing of SIP's URIs.
+    """
+
+    sslobject_class: type[ssl.SSLObject] = _NameProving
+
+    def wrap_socket(self, *_: object, **__: object) -> NoReturn:
+        """Refused: a plain SSLSocket would not look at the name."""
+        raise UsageError("connections that prove a name are made by connect()")
+
+
+def client_context(authorities: Path | None = None) -> NameProvingContext:
+    """Verify the server's name, always.
+
+    Args:
+        authorities: A PEM file of trusted roots in place of the system's.
+
+    Raises:
+        LocalError: the file cannot be read.
+    """
+    context = NameProvingContext(ssl.PROTOCOL_TLS_CLIENT)
+    _harden(context)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_REQUIRED
+    try:
+        if authorities is None:
+            context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+        else:
+            context.load_verify_locations(cafile=authorities)
+    except (OSError, ssl.SSLError) as e:
+        raise LocalError(f"cannot read the trusted certificates in {authorities}") from e
+    return context
+
+
+def direct_client_context() -> ssl.SSLContext:
+    """Verify nothing: only for direct connections, where identity evidence is mandatory."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    _harden(context)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def server_context(certificate: PemPair) -> ssl.SSLContext:
+    """Show a certificate that proves our name.
+
+    Raises:
+        LocalError: the files cannot be read, or do not fit each other.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _harden(context)
+    try:
+        context.load_cert_chain(certificate.certificate, certificate.key)
+    except (OSError, ssl.SSLError) as e:
+        raise LocalError(
+            f"cannot use the certificate {certificate.certificate}: {e.strerror}"
+        ) from e
+    return context
+
+
+def direct_server_context() -> ssl.SSLContext:
+    """Show a throw-away self-signed P-256 certificate, made now and kept nowhere."""
+    made = DtlsCertificate.generate()
+    # ssl reads keys from files alone: what touches the disk is encrypted, and gone at once.
+    password = secrets.token_bytes(32)
+    pem = made.certificate.public_bytes(serialization.Encoding.PEM) + made.key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(password),
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _harden(context)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "direct.pem")
+        _ = path.write_bytes(pem)
+        context.load_cert_chain(path, password=password)
+    return context
+
+
+def _harden(context: ssl.SSLContext) -> None:
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(_SUITES)
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
