@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from weakref import WeakSet
 
 from securecall.account import Account, SignIn, open_account
 from securecall.address import ANONYMOUS, Address, parse_address
@@ -36,7 +37,7 @@ from securecall.transport.tls import PemPair
 log = logging.getLogger("securecall.client")
 
 TICKET_SECONDS = 7 * 86_400
-MOST_RINGING = 5  # calls of strangers at one time
+MOST_RINGING = 5  # calls of strangers at one time, and as many of people we know
 
 
 def open(  # noqa: A001 - `securecall.open` reads as it should
@@ -86,6 +87,7 @@ class Client:
         self._accounts: list[Account] = []
         self._listener: SipSignaling | None = None
         self._incoming: asyncio.Queue[IncomingCall] = asyncio.Queue()
+        self._known_callers: WeakSet[Call] = WeakSet()
 
     async def __aenter__(self) -> Self:
         """Open the store (a quarter of a second: Argon2id) and the identity in it."""
@@ -405,16 +407,18 @@ class Client:
 
     def _on_leg(self, account: Account, leg: IncomingLeg) -> None:
         announcer = self._open.announcer
-        why = self._why_busy()
+        known = leg.remote != ANONYMOUS and self.contacts.is_pinned(leg.remote)
+        why = self._why_busy(known=known)
         if why:
             leg.send(Ended(EndReason.BUSY))
             announcer.tell(CallMissed(leg.remote.short, why))
             return
-        known = leg.remote != ANONYMOUS and self.contacts.is_pinned(leg.remote)
         context = self._open.calling.answering(leg, account, self.policy, known=known)
         waiting = bool(announcer.calls)
         call = Call(context, Call.begin_incoming, outgoing=False)
         announcer.calls.add(call)
+        if known:
+            self._known_callers.add(call)
         call.attach(leg)
         if call.state is State.ALERTING:
             self._queue(
@@ -428,10 +432,11 @@ class Client:
                 )
             )
 
-    def _why_busy(self) -> str:
-        """Why nobody may ring now, "" if somebody may."""
+    def _why_busy(self, *, known: bool) -> str:
+        """Why nobody may ring now, "" if somebody may; strangers use up nobody else's room."""
         calls = self._open.announcer.calls
-        ringing = sum(1 for call in calls if call.state is State.ALERTING)
+        alike = (call for call in calls if (call in self._known_callers) is known)
+        ringing = sum(1 for call in alike if call.state is State.ALERTING)
         if self.do_not_disturb:
             return "do not disturb"
         if len(calls) >= self.policy.max_calls or ringing >= MOST_RINGING:

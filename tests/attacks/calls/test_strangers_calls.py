@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import pytest
 
+from securecall.address import parse_address
 from securecall.calls.machine import State
 from securecall.client import MOST_RINGING
+from securecall.errors import Busy
 from securecall.testing.bus import SignalBus
-from tests.attacks.calls.cast import GUARD_SECONDS
-from tests.attacks.calls.on_a_bus import BOB, people
+from tests.attacks.calls.cast import GUARD_SECONDS, stranger
+from tests.attacks.calls.on_a_bus import ALICE, BOB, people
 
 
 def test_calls_that_gave_up_are_not_kept_for_an_application_that_does_not_look(tmp_path):
@@ -72,5 +75,30 @@ def test_a_call_that_was_cancelled_while_dialling_frees_its_place(tmp_path):
             with pytest.raises(asyncio.CancelledError):
                 await dialling
             assert not alice.calls
+
+    asyncio.run(main())
+
+
+def test_strangers_who_let_it_ring_do_not_make_a_known_caller_hear_busy(tmp_path):
+    async def main():
+        bus = SignalBus()
+        async with (
+            asyncio.timeout(GUARD_SECONDS),
+            people(tmp_path, bus) as (alice, bob),
+            stranger(tmp_path, "mallory") as mallory,
+        ):
+            async with bob.call(ALICE) as call, (await alice.next_call()).accept():
+                await call.connected()  # Bob called Alice once: her key is known
+            mallory_at = parse_address("sip:mallory@example.com")
+            mallory.use(mallory_at, bus.endpoint(mallory_at))
+            async with AsyncExitStack() as ringing:
+                for _ in range(MOST_RINGING):
+                    await ringing.enter_async_context(mallory.call(BOB))
+                    assert not (await bob.next_call()).known
+                with pytest.raises(Busy):  # control: one stranger more is one too many
+                    async with mallory.call(BOB) as one_more:
+                        await one_more.connected()
+                async with alice.call(BOB):
+                    assert (await bob.next_call()).known
 
     asyncio.run(main())
