@@ -191,7 +191,8 @@ class Policy:
         minimum: Lowest level media may flow at. None: E2EE for a contact with a pin,
             OPPORTUNISTIC *with identity evidence* for anyone else.
         require_pq: Refuse key agreement a later quantum computer could break.
-        danger_plain_dtls: Accept DTLS-SRTP without proof of identity where `minimum` is None.
+        danger_plain_dtls: Accept DTLS-SRTP without proof of identity where `minimum` is None; then
+            also from phones that do not multiplex RTCP, which go without it.
         danger_plaintext_messages: Take text messages of SIP, which every server on the way can
             read, change and invent.
         ring_seconds: How long a call may ring.

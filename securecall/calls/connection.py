@@ -410,6 +410,7 @@ class MediaConnection:
             timestamp=secrets.randbits(31),
             cname=self._cname,
             mid=agreement.mid,
+            rtcp=agreement.rtcp_mux,
             sframe_send=send_frames,
             sframe_receive=receive_frames,
             on_alarm=self._on_alarm,

@@ -169,7 +169,7 @@ class CallMachine:
         if offer is None:
             return self._end(Incompatible("an invitation without an offer"), EndReason.INCOMPATIBLE)
         try:
-            require_acceptable_offer(offer)
+            require_acceptable_offer(offer, require_mux=self._floor.identity)
         except SecurecallError as e:
             return self._end(e)
         self._offer = offer
@@ -218,7 +218,7 @@ class CallMachine:
         if (self.state, Input.ANSWER) not in NEXT or self._offer is None:
             return (Discard(f"Answered in {self.state.name}"),)
         try:
-            agreement = read_answer(self._offer, answer)
+            agreement = read_answer(self._offer, answer, require_mux=self._floor.identity)
         except SecurecallError as e:
             return self._end(e)
         self._enter(Input.ANSWER)
@@ -243,7 +243,7 @@ class CallMachine:
                 ChangeRefused("the peer's signalling asked to change the media keys or the peer"),
             )
         try:
-            answer = answer_unchanged(self._ours, offer, self._agreement.codec)
+            answer = answer_unchanged(self._ours, offer, self._agreement)
         except Incompatible as e:
             return (Send(Refused(488)), ChangeRefused(str(e)))
         self._ours = answer
@@ -271,7 +271,7 @@ class CallMachine:
         if (self.state, Input.ACCEPT) not in NEXT or self._offer is None:
             raise UsageError(f"this call cannot be accepted: it is {self.state.value}")
         try:
-            answer, agreement = build_answer(self._offer, local)
+            answer, agreement = build_answer(self._offer, local, require_mux=self._floor.identity)
         except SecurecallError as e:
             return self._end(e)
         self._enter(Input.ACCEPT)

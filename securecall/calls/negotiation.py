@@ -68,6 +68,7 @@ class Agreement:
         ice: Both ends speak it.
         hint: The peer announced the identity handshake (only a hint).
         direction: Ours.
+        rtcp_mux: RTCP shares the port of RTP; otherwise there is none.
         warnings: Sentences for the report.
     """
 
@@ -87,6 +88,7 @@ class Agreement:
     ice_lite: bool = False
     hint: bool = False
     direction: Direction = Direction.SENDRECV
+    rtcp_mux: bool = True
     warnings: tuple[str, ...] = ()
 
 
@@ -102,8 +104,13 @@ def build_offer(local: LocalMedia) -> Description:
     return Description(media=(audio,), all_fingerprints=(local.fingerprint,), bundle=("0",))
 
 
-def require_acceptable_offer(offer: Description) -> MediaDescription:
+def require_acceptable_offer(offer: Description, *, require_mux: bool = True) -> MediaDescription:
     """Return the audio m-line an answer would be built on.
+
+    Args:
+        offer: The peer's.
+        require_mux: RTP and RTCP have to share a port, as always between two of us; a call where
+            they do not has no RTCP at all.
 
     Raises:
         SecurityError: the offer asks for media without keys made at the endpoints.
@@ -115,24 +122,31 @@ def require_acceptable_offer(offer: Description) -> MediaDescription:
     if audio is None:
         raise Incompatible("the offer has no audio")
     _require_keys(audio)
+    _require_mux(audio, required=require_mux)
     if not _common_codecs(audio):
         raise Incompatible("the peer offers no codec we have (opus, G722, PCMU or PCMA)")
     return audio
 
 
-def build_answer(offer: Description, local: LocalMedia) -> tuple[Description, Agreement]:
+def build_answer(
+    offer: Description, local: LocalMedia, *, require_mux: bool = True
+) -> tuple[Description, Agreement]:
     """Answer an offer: first common codec in *our* order, DTLS active unless the peer wants it.
+
+    RTP and RTCP share a port only if the offer wants that (RFC 8035); `require_mux` is that
+    of `require_acceptable_offer`.
 
     Raises:
         SecurityError: as `require_acceptable_offer`.
         Incompatible: as `require_acceptable_offer`.
     """
-    theirs = require_acceptable_offer(offer)
+    theirs = require_acceptable_offer(offer, require_mux=require_mux)
     common = _common_codecs(theirs, local.codecs)
     if not common:
         raise Incompatible("the peer offers no codec this call may use")
     setup = Setup.PASSIVE if theirs.setup is Setup.ACTIVE else Setup.ACTIVE
-    use_ice = bool(local.candidates and theirs.ice_ufrag)
+    # Whoever has RTCP on a port of its own wants that checked as well, and we have no such port.
+    use_ice = bool(local.candidates and theirs.ice_ufrag and theirs.rtcp_mux)
     audio = _describe(
         local if use_ice else replace(local, ice_ufrag="", ice_pwd="", candidates=()),
         mid=theirs.mid,
@@ -140,6 +154,7 @@ def build_answer(offer: Description, local: LocalMedia) -> tuple[Description, Ag
         setup=setup,
         protocol=theirs.protocol,
         direction=_mirrored(theirs.direction),
+        rtcp_mux=theirs.rtcp_mux,
     )
     answer = Description(
         media=tuple(audio if m is theirs else _refused(m) for m in offer.media),
@@ -159,8 +174,10 @@ def build_answer(offer: Description, local: LocalMedia) -> tuple[Description, Ag
     return answer, agreement
 
 
-def read_answer(offer: Description, answer: Description) -> Agreement:
+def read_answer(offer: Description, answer: Description, *, require_mux: bool = True) -> Agreement:
     """Read the answer to our own offer.
+
+    `require_mux` is that of `require_acceptable_offer`.
 
     Raises:
         SecurityError: the answer drops or weakens the keying, or hands our own fingerprint back.
@@ -172,6 +189,7 @@ def read_answer(offer: Description, answer: Description) -> Agreement:
     if theirs.port == 0 or theirs.kind is not Kind.AUDIO:
         raise Incompatible("the peer refused the audio")
     _require_keys(theirs)
+    _require_mux(theirs, required=require_mux)
     if set(theirs.fingerprints) & set(ours.fingerprints):
         raise SecurityError(
             "the answer carries our own fingerprint: the call was reflected",
@@ -204,20 +222,23 @@ def same_association(agreed: Agreement, description: Description) -> bool:
     return not agreed.ice or audio.ice_ufrag in ("", agreed.ice_ufrag)
 
 
-def answer_unchanged(ours: Description, offer: Description, codec: Codec) -> Description:
+def answer_unchanged(ours: Description, offer: Description, agreed: Agreement) -> Description:
     """Answer a mid-call offer that changes nothing but direction, under the same association.
 
     Args:
         ours: Our description so far.
         offer: The peer's new one.
-        codec: What we send, under the peer's number.
+        agreed: So far.
 
     Raises:
-        Incompatible: the offer has no audio, or not that codec under that number.
+        Incompatible: the offer has no audio, or not the codec we send under its number, or takes
+            RTCP off the port it shares.
     """
     ours_audio, theirs = ours.audio, offer.audio
     if ours_audio is None or theirs is None:
         raise Incompatible("there is no audio to keep")
+    _require_mux(theirs, required=agreed.rtcp_mux)
+    codec = agreed.codec
     if not any(c.payload_type == codec.payload_type and _same(c, codec) for c in theirs.codecs):
         raise Incompatible("the offer drops the codec in use")
     # an answer names nothing that the offer does not (RFC 3264 6.1)
@@ -228,6 +249,7 @@ def answer_unchanged(ours: Description, offer: Description, codec: Codec) -> Des
         direction=_mirrored(theirs.direction),
         mid=theirs.mid,
         protocol=theirs.protocol,
+        rtcp_mux=agreed.rtcp_mux,
         codecs=codecs,
         formats=tuple(str(c.payload_type) for c in codecs),
     )
@@ -243,6 +265,7 @@ def _describe(
     setup: Setup,
     protocol: str,
     direction: Direction = Direction.SENDRECV,
+    rtcp_mux: bool = True,
 ) -> MediaDescription:
     return MediaDescription(
         kind=Kind.AUDIO,
@@ -257,7 +280,7 @@ def _describe(
         keying=Keying.DTLS_SRTP,
         fingerprints=(local.fingerprint,),
         setup=setup,
-        rtcp_mux=True,
+        rtcp_mux=rtcp_mux,
         ice_ufrag=local.ice_ufrag,
         ice_pwd=local.ice_pwd,
         candidates=local.candidates,
@@ -298,7 +321,10 @@ def _require_keys(media: MediaDescription) -> None:
         raise SecurityError(
             "no certificate fingerprint stronger than SHA-1 was given", reason=Reason.WEAK_SUITE
         )
-    if not media.rtcp_mux:
+
+
+def _require_mux(media: MediaDescription, *, required: bool) -> None:
+    if required and not media.rtcp_mux:
         raise Incompatible("the peer does not multiplex RTP and RTCP (a=rtcp-mux)")
 
 
@@ -372,4 +398,5 @@ def _agreement(
         ice_lite=their_document.ice_lite,
         hint=bool(theirs.identity_hint),
         direction=direction,
+        rtcp_mux=theirs.rtcp_mux,
     )

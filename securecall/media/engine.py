@@ -61,6 +61,7 @@ class AudioSession:
         timestamp: int,
         cname: str,
         mid: str = "",
+        rtcp: bool = True,
         sframe_send: SframeSender | None = None,
         sframe_receive: SframeReceiver | None = None,
         on_alarm: Callable[[IntegrityAlarm], None] | None = None,
@@ -82,6 +83,8 @@ class AudioSession:
             timestamp: Our first, random, 32 bits.
             cname: Ours, random for each call (RFC 7022 4.2).
             mid: The m-line's a=mid, "" if it has none.
+            rtcp: RTCP was agreed for the path. Without it none is sent and none is heard: the loss
+                the peer sees and the round trip stay unknown, so Opus sends no redundancy.
             sframe_send: Our end-to-end layer; both directions have one, or neither.
             sframe_receive: The peer's.
             on_alarm: Told when media of the peer fails authentication too often.
@@ -109,6 +112,7 @@ class AudioSession:
         self._step = round(codec.clock_rate * TICK)
         self._ssrc, self._sequence, self._timestamp = ssrc, sequence, timestamp
         self._marker = True
+        self._exchanges_rtcp = rtcp
         self._rtcp = RtcpSession(
             ssrc=ssrc,
             cname=cname,
@@ -197,7 +201,7 @@ class AudioSession:
             return
         self._closed = True
         self._clock.remove(self)
-        if self._gate is not Gate.CLOSED:
+        if self._exchanges_rtcp and self._gate is not Gate.CLOSED:
             goodbye = self._rtcp.goodbye(now=self._clock.now(), unix=time.time())
             self._send(self._srtp.protect_rtcp(goodbye))
         self._gate = Gate.CLOSED
@@ -249,7 +253,7 @@ class AudioSession:
         self._playout.push(ssrc, sequence, timestamp, payload_type, payload, now)
 
     def _receive_rtcp(self, datagram: bytes) -> None:
-        if self._gate is Gate.CLOSED:
+        if not self._exchanges_rtcp or self._gate is Gate.CLOSED:
             self._gated += 1
             return
         try:
@@ -273,7 +277,7 @@ class AudioSession:
         if is_open:
             if self._plays:
                 self._play(now)
-            if now >= self._rtcp.deadline:
+            if self._exchanges_rtcp and now >= self._rtcp.deadline:
                 self._report(now)
         if not self._ticks % _TICKS_PER_SECOND:
             self._look_after(now)

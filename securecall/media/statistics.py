@@ -23,11 +23,12 @@ class AudioStatistics:
         forged: Datagrams refused as not authentic, by SRTP or SFrame.
         malformed: Authentic packets that were no RTP, RTCP or codec payload.
         unknown: Authentic packets of a payload type that was not agreed.
-        gated: Packets dropped since the gate was closed.
+        gated: Packets dropped since the gate was closed, or RTCP where none was agreed.
         jitter_ms: Interarrival jitter (RFC 3550 A.8), milliseconds.
         delay_ms: What the jitter buffer aims at, milliseconds.
-        rtt_ms: Round-trip time from RTCP, milliseconds; None before the first report.
-        loss_reported: Share of our packets that the peer misses, 0..1, smoothed.
+        rtt_ms: Round-trip time from RTCP, milliseconds; None before the first report, and in a call
+            without RTCP.
+        loss_reported: Share of our packets that the peer misses, 0..1, smoothed; 0 without RTCP.
         sent_seconds: Sound sent.
         received_seconds: Sound played, guesses included.
     """

@@ -144,6 +144,9 @@ def _media_lines(media: MediaDescription) -> list[str]:
     formats = media.formats or tuple(str(codec.payload_type) for codec in media.codecs) or ("0",)
     lines = [f"m={media.media} {media.port} {media.protocol} {' '.join(formats)}"]
     lines.append(f"c=IN {_ip(media.host)}")
+    if media.port and not media.rtcp_mux:
+        # RTCP has no port of its own with us: this is how one says that there is none (RFC 3556)
+        lines += ["b=RS:0", "b=RR:0"]
     if media.mid:
         lines.append(f"a=mid:{media.mid}")
     if not media.port:

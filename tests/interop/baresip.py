@@ -34,7 +34,7 @@ ausrc_format s16
 auplay_format s16
 auenc_format s16
 audec_format s16
-rtcp_mux yes
+rtcp_mux {mux}
 rtp_stats yes
 jitter_buffer_delay 1-20
 net_interface {interface}
@@ -140,6 +140,7 @@ def running(
     nat: str = "",
     interface: str = "127.0.0.1",
     codecs: str = "",
+    mux: str = "yes",
 ) -> Iterator[Baresip]:
     """Start a phone registered at `proxy` over TLS.
 
@@ -152,6 +153,7 @@ def running(
         interface: Address or name of the interface for its media. For ICE it must not be
             loopback: baresip offers no 127/8 candidates.
         codecs: Its audio codecs, e.g. "opus/48000/2"; "" for all it has.
+        mux: "yes" or "no": it multiplexes RTP and RTCP; left alone, it does not.
     """
     program = need("baresip", "baresip-core")
     control = free_port()
@@ -163,6 +165,7 @@ def running(
             authority=proxy.certificates.authority,
             user=user,
             interface=interface,
+            mux=mux,
             modules="\n".join(modules),
             control=control,
             folder=folder,

@@ -14,11 +14,13 @@ from contextlib import contextmanager
 import pytest
 
 import securecall as sc
+from securecall.calls import connection
 from securecall.media.description import Keying
 from tests.interop import authority, kamailio, linphone, own_network
 from tests.interop.people import hear_tone, require_no_media, sip, subscriber
 
 OUR_HERTZ = 620.0
+BOTH = pytest.mark.parametrize("bob", [True, False], indirect=True, ids=["rtcp-mux", "as it comes"])
 CODECS = pytest.mark.parametrize("codec", ["opus", "PCMU"])
 
 
@@ -29,9 +31,10 @@ def registrar(tmp_path_factory, certificates):
 
 
 @pytest.fixture(scope="module")
-def bob(tmp_path_factory, registrar):
+def bob(request, tmp_path_factory, registrar):
     """Bob's phone with DTLS-SRTP; each test leaves it without a call."""
-    with linphone.running(tmp_path_factory.mktemp("bob"), "bob", registrar) as phone:
+    mux = getattr(request, "param", True)
+    with linphone.running(tmp_path_factory.mktemp("bob"), "bob", registrar, mux=mux) as phone:
         phone.wait_registered()
         yield phone
 
@@ -69,6 +72,7 @@ async def talk(call, phone, folder):
         await asyncio.to_thread(linphone.wait_heard, folder / "theirs.pcm", OUR_HERTZ)
 
 
+@BOTH
 @CODECS
 def test_we_call_linphone_hear_each_other_and_hang_up(bob, registrar, tmp_path, codec):
     async def main():
@@ -83,6 +87,7 @@ def test_we_call_linphone_hear_each_other_and_hang_up(bob, registrar, tmp_path, 
     asyncio.run(main())
 
 
+@BOTH
 @CODECS
 def test_linphone_calls_we_hear_each_other_and_it_hangs_up(bob, registrar, tmp_path, codec):
     async def main():
@@ -121,6 +126,36 @@ def test_ice_with_linphone_both_ways(registrar, tmp_path):
         asyncio.run(main(carol))
 
 
+def test_ice_with_linphone_as_it_comes_both_ways(registrar, tmp_path, monkeypatch):
+    """It sends as if there were no ICE, so this shows what one address at each end allows."""
+
+    async def own_host(_towards):
+        return own_network.ADDRESS
+
+    async def main(carol):
+        async with subscriber("alice", registrar, tmp_path, policy=plain()) as alice:
+            async with alice.call(sip("carol"), audio=sc.ToneSource(OUR_HERTZ)) as call:
+                await until(carol, "IncomingReceived")
+                carol.command("answer")
+                await talk(call, carol, tmp_path / "there")
+                await call.hang_up()
+                await until(carol, "Released")
+            assert "ICE state is IceStateHostConnection" in carol.said()
+            carol.command(f"call {sip('alice')}")
+            ring = await asyncio.wait_for(alice.next_call(), 8)
+            async with ring.accept(audio=sc.ToneSource(OUR_HERTZ)) as call:
+                await talk(call, carol, tmp_path / "back")
+                await call.hang_up()
+                await until(carol, "Released")
+
+    monkeypatch.setattr(connection, "own_host_towards", own_host)
+    options = {"ice": True, "mux": False}
+    with own_network.default_route(), other_phone(tmp_path, registrar, **options) as carol:
+        carol.wait_registered()
+        asyncio.run(main(carol))
+
+
+@BOTH
 def test_linphone_holds_the_call_and_takes_it_up_again(bob, registrar, tmp_path):
     async def main():
         async with subscriber("alice", registrar, tmp_path, policy=plain()) as alice:
@@ -179,9 +214,8 @@ def test_the_default_policy_does_not_take_a_call_of_linphone(bob, registrar, tmp
     [
         ({"encryption": "srtp"}, "a=crypto:", "a=fingerprint:"),
         ({"encryption": "zrtp"}, "a=zrtp-hash:", "a=fingerprint:"),
-        ({"mux": False}, "a=fingerprint:", "a=rtcp-mux"),
     ],
-    ids=["keys in the signalling", "ZRTP", "no rtcp-mux"],
+    ids=["keys in the signalling", "ZRTP"],
 )
 def test_what_we_cannot_protect_does_not_even_ring(registrar, tmp_path, options, offered, missing):
     async def main(carol):
@@ -215,9 +249,14 @@ def test_linphone_refuses_our_offer_where_it_has_no_dtls(registrar, tmp_path, en
         asyncio.run(main())
 
 
-def test_an_answer_without_rtcp_mux_ends_the_call(registrar, tmp_path):
+def test_the_default_policy_refuses_linphone_as_it_comes_both_ways(registrar, tmp_path):
     async def main(carol):
-        async with subscriber("alice", registrar, tmp_path, policy=plain()) as alice:
+        async with subscriber("alice", registrar, tmp_path) as alice:
+            carol.command(f"call {sip('alice')}")
+            await until(carol, "Error")
+            assert "SIP/2.0 488" in carol.said()
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(alice.next_call(), 0.05)
             async with alice.call(sip("carol"), audio=sc.ToneSource(OUR_HERTZ)) as call:
                 await until(carol, "IncomingReceived")
                 carol.command("answer")

@@ -22,8 +22,14 @@ from tests.interop.sound import loudest, tone_seconds
 BARESIP_HERTZ = 440.0  # what it plays, see its configuration
 OUR_HERTZ = 620.0
 CODECS = pytest.mark.parametrize(
-    ("codec", "theirs"),
-    [("opus", "opus/48000/2"), ("G722", "G722/16000/1"), ("PCMU", "PCMU/8000/1")],
+    ("codec", "theirs", "mux"),
+    [
+        ("opus", "opus/48000/2", "yes"),
+        ("G722", "G722/16000/1", "yes"),
+        ("PCMU", "PCMU/8000/1", "yes"),
+        ("opus", "opus/48000/2", "no"),
+        ("PCMU", "PCMU/8000/1", "no"),
+    ],
 )
 
 
@@ -67,8 +73,8 @@ async def talk(call, phone, folder):
 
 
 @CODECS
-def test_we_call_baresip_and_hear_each_other(phone, proxy, tmp_path, codec, theirs):
-    bob = phone("bob", encryption="dtls_srtp", codecs=theirs)
+def test_we_call_baresip_and_hear_each_other(phone, proxy, tmp_path, codec, theirs, mux):
+    bob = phone("bob", encryption="dtls_srtp", codecs=theirs, mux=mux)
     bob.wait_registered()
 
     async def main():
@@ -80,8 +86,8 @@ def test_we_call_baresip_and_hear_each_other(phone, proxy, tmp_path, codec, thei
 
 
 @CODECS
-def test_baresip_calls_us_and_we_hear_each_other(phone, proxy, tmp_path, codec, theirs):
-    bob = phone("bob", encryption="dtls_srtp", codecs=theirs)
+def test_baresip_calls_us_and_we_hear_each_other(phone, proxy, tmp_path, codec, theirs, mux):
+    bob = phone("bob", encryption="dtls_srtp", codecs=theirs, mux=mux)
     bob.wait_registered()
 
     async def main():
@@ -95,8 +101,9 @@ def test_baresip_calls_us_and_we_hear_each_other(phone, proxy, tmp_path, codec, 
     asyncio.run(main())
 
 
-def test_baresip_holds_the_call_and_takes_it_up_again(phone, proxy, tmp_path):
-    bob = phone("bob", encryption="dtls_srtp")
+@pytest.mark.parametrize("mux", ["yes", "no"])
+def test_baresip_holds_the_call_and_takes_it_up_again(phone, proxy, tmp_path, mux):
+    bob = phone("bob", encryption="dtls_srtp", mux=mux)
     bob.wait_registered()
 
     async def main():
@@ -154,6 +161,22 @@ def test_the_default_policy_does_not_take_a_call_of_baresip(phone, proxy, tmp_pa
             await asyncio.to_thread(bob.wait_event, "CALL_CLOSED")
             require_no_media(call)
             assert loudest(recording(bob)) == 0
+
+    asyncio.run(main())
+
+
+def test_the_default_policy_does_not_even_ring_for_baresip_without_multiplexing(
+    phone, proxy, tmp_path
+):
+    bob = phone("bob", encryption="dtls_srtp", mux="no")
+    bob.wait_registered()
+
+    async def main():
+        async with signed_in("alice", proxy, tmp_path) as alice:
+            bob.command("dial", sip("alice"))
+            assert "488" in str(await asyncio.to_thread(bob.wait_event, "CALL_CLOSED"))
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(alice.next_call(), 0.05)
 
     asyncio.run(main())
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from securecall.errors import CallFailed, Reason, SecurityError
+from securecall.errors import CallFailed, Incompatible, Reason, SecurityError
 from securecall.policy import SecurityLevel
 from securecall.testing import attacks
 from securecall.testing.mallory import Mode
@@ -79,6 +79,49 @@ def test_d3_d4_a_description_that_asks_for_less_gets_nothing(
             s.assert_nothing_was_heard()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("towards_callee", [True, False], ids=["offer", "answer"])
+@pytest.mark.parametrize("policy", [None, PLAIN], ids=["default", "danger, with a floor"])
+def test_d4_a_call_that_demands_identity_cannot_be_made_one_without_multiplexing(
+    tmp_path, policy, towards_callee
+):
+    async def run():
+        async with stage(tmp_path, policy=policy, mode=Mode.TAP) as s:
+            s.mallory.tamper_sdp.append(_unmultiplexed(towards_callee))
+            await s.dial()
+            s.assert_refused()
+            assert isinstance(s.error, Incompatible)
+            s.assert_no_media_left_anybody()
+            refusals = [("INVITE", 488)] if towards_callee else []
+            assert s.mallory.last_call.refusals == refusals
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("towards_callee", [True, False], ids=["offer", "answer"])
+def test_d4_control_a_call_that_demands_no_identity_goes_on_without_rtcp(tmp_path, towards_callee):
+    async def run():
+        async with stage(tmp_path, policy=PLAIN, acquainted=False, mode=Mode.TAP) as s:
+            s.mallory.tamper_sdp.append(_unmultiplexed(towards_callee))
+            call = await s.dial(seconds=0.2)
+            assert s.error is None
+            for end in (call, s.bob.calls[0]):
+                assert end.statistics().received_seconds > 0
+                assert end.security.level is SecurityLevel.HOP_BY_HOP
+            s.assert_nothing_was_heard()
+
+    asyncio.run(run())
+
+
+def _unmultiplexed(towards_callee: bool):
+    edit = attacks.without("a=rtcp-mux")
+
+    def strip(sdp, to_callee):
+        assert "a=rtcp-mux" in sdp or to_callee != towards_callee
+        return edit(sdp) if to_callee == towards_callee else sdp
+
+    return strip
 
 
 def test_d3_the_refusal_of_keys_in_signalling_is_said_and_typed(tmp_path):

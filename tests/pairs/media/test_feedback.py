@@ -72,6 +72,33 @@ def test_leaving_is_told():
     assert is_rtcp(pair.sent["alice"][-1])
 
 
+def test_without_rtcp_none_is_sent_not_even_goodbye_and_sound_passes_all_the_same():
+    pair = Pair(OPUS, wire=lossy(0.08), rtcp={"alice": False, "bob": False})
+    pair.alice.source = ToneSource(300.0)
+    pair.clock.step(1500)
+    pair.alice.close()
+    assert not [d for sent in pair.sent.values() for d in sent if is_rtcp(d)]
+    alice, bob = pair.alice.statistics(), pair.bob.statistics()
+    assert (alice.loss_reported, alice.rtt_ms) == (0.0, None)  # nobody can tell
+    assert bob.lost == pytest.approx(120, abs=50)
+    assert bob.concealed + bob.recovered > 0.7 * bob.lost
+    assert bob.received_seconds > 29.0
+    assert bob.jitter_ms >= 0.0
+    assert not pair.bob.peer_left
+
+
+def test_rtcp_that_was_not_agreed_is_dropped_unheard():
+    pair = Pair(wire=lossy(0.2), rtcp={"alice": False})
+    pair.clock.step(1500)
+    pair.bob.close()
+    unheard = sum(map(is_rtcp, pair.sent["bob"]))
+    assert unheard >= 2
+    alice = pair.alice.statistics()
+    assert (alice.gated, alice.forged, alice.malformed) == (unheard, 0, 0)
+    assert (alice.loss_reported, alice.rtt_ms) == (0.0, None)
+    assert not pair.alice.peer_left
+
+
 def test_a_closed_gate_says_nothing_not_even_goodbye():
     pair = Pair(gate=Gate.CLOSED)
     pair.clock.step(500)

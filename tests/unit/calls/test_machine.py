@@ -25,6 +25,7 @@ from securecall.errors import (
     DowngradeError,
     EndReason,
     IdentityMismatch,
+    Incompatible,
     NoAnswer,
     PeerVanished,
     PolicyRefused,
@@ -153,6 +154,58 @@ def test_danger_mode_takes_plain_dtls_and_says_so():
     assert machine.state is State.ACTIVE
     assert machine.security.level is SecurityLevel.HOP_BY_HOP
     assert not machine.security.is_e2ee
+
+
+DANGER = Policy(danger_plain_dtls=True)
+FLOORS = {
+    "default": (FIRST_CONTACT, False),
+    "pinned": (floor_for(Policy(), contact_floor=True, pinned=True, direct=False), False),
+    "danger": (floor_for(DANGER, contact_floor=False, pinned=False, direct=False), True),
+    "danger, pinned": (floor_for(DANGER, contact_floor=False, pinned=True, direct=False), True),
+    "danger, floor": (floor_for(DANGER, contact_floor=True, pinned=True, direct=False), False),
+    "danger, direct": (floor_for(DANGER, contact_floor=False, pinned=False, direct=True), False),
+}
+
+
+@pytest.mark.parametrize(("floor", "taken"), FLOORS.values(), ids=FLOORS)
+def test_who_does_not_multiplex_calls_us_only_where_no_identity_is_demanded(floor, taken):
+    machine = CallMachine(Policy(), floor, outgoing=False)
+    outputs = machine.invited(with_audio(offer(), rtcp_mux=False), now=0.0)
+    if not taken:
+        assert isinstance(finish(outputs).error, Incompatible)
+        return
+    (sent, started) = machine.accept(local(BOB, 2), now=0.0)
+    assert not sent.signal.description.media[0].rtcp_mux
+    assert not started.agreement.rtcp_mux
+
+
+@pytest.mark.parametrize(("floor", "taken"), FLOORS.values(), ids=FLOORS)
+def test_who_does_not_multiplex_answers_us_only_where_no_identity_is_demanded(floor, taken):
+    machine = caller(floor)
+    outputs = machine.receive(Answered(with_audio(answer(), rtcp_mux=False)), now=1.0)
+    if taken:
+        (started,) = outputs
+        assert not started.agreement.rtcp_mux
+    else:
+        assert isinstance(finish(outputs).error, Incompatible)
+
+
+def test_who_does_not_multiplex_is_refused_once_the_call_demands_identity_after_all():
+    machine = CallMachine(Policy(), FLOORS["danger"][0], outgoing=False)
+    machine.invited(with_audio(offer(), rtcp_mux=False), now=0.0)
+    machine.raise_minimum(SecurityLevel.OPPORTUNISTIC)
+    outputs = machine.accept(local(BOB, 2), now=0.0)
+    assert isinstance(finish(outputs).error, Incompatible)
+    assert m.StartMedia not in kinds(outputs)
+
+
+def test_a_change_that_would_end_multiplexing_is_refused_and_the_call_goes_on():
+    machine = connected()
+    machine.secured(proven(), now=1.0)
+    outputs = machine.receive(Offered(with_audio(offer(), rtcp_mux=False)), now=2.0)
+    assert outputs[0] == m.Send(Refused(488))
+    assert kinds(outputs) == [m.Send, m.ChangeRefused]
+    assert machine.state is State.ACTIVE
 
 
 def test_danger_mode_is_refused_on_a_direct_connection():

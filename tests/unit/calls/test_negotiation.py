@@ -19,6 +19,7 @@ from securecall.calls.negotiation import (
 )
 from securecall.errors import Incompatible, Reason, SecurityError
 from securecall.media.description import (
+    Candidate,
     Codec,
     Description,
     Direction,
@@ -159,17 +160,96 @@ def test_an_answer_that_does_not_fit_is_incompatible(changes):
         read_answer(offer(), with_audio(answer, **changes))
 
 
+MUX = pytest.mark.parametrize("mux", [True, False], ids=["mux", "no mux"])
+REQUIRED = pytest.mark.parametrize("required", [True, False], ids=["required", "not required"])
+
+
+@MUX
+@REQUIRED
+def test_an_offer_is_answered_with_multiplexing_or_without_as_it_asks_where_both_are_taken(
+    mux, required
+):
+    asked = with_audio(offer(), rtcp_mux=mux)
+    if required and not mux:
+        for refuses in (
+            lambda: require_acceptable_offer(asked, require_mux=True),
+            lambda: build_answer(asked, local(BOB, 1), require_mux=True),
+        ):
+            with pytest.raises(Incompatible, match="rtcp-mux"):
+                refuses()
+        return
+    _ = require_acceptable_offer(asked, require_mux=required)
+    answer, agreement = build_answer(asked, local(BOB, 1), require_mux=required)
+    assert answer.media[0].rtcp_mux is agreement.rtcp_mux is mux  # RFC 8035: never of our own
+
+
+@MUX
+@REQUIRED
+def test_an_answer_to_our_offer_decides_on_multiplexing_where_both_are_taken(mux, required):
+    assert offer().media[0].rtcp_mux
+    answer, _ = build_answer(offer(), local(BOB, 1))
+    answer = with_audio(answer, rtcp_mux=mux)
+    if required and not mux:
+        with pytest.raises(Incompatible, match="rtcp-mux"):
+            read_answer(offer(), answer, require_mux=True)
+    else:
+        assert read_answer(offer(), answer, require_mux=required).rtcp_mux is mux
+
+
+def test_multiplexing_is_required_unless_said_otherwise():
+    asked = with_audio(offer(), rtcp_mux=False)
+    with pytest.raises(Incompatible):
+        require_acceptable_offer(asked)
+    with pytest.raises(Incompatible):
+        build_answer(asked, local(BOB, 1))
+
+
+@MUX
+def test_ice_is_answered_only_where_one_port_is_all_there_is(mux):
+    ours = replace(
+        local(BOB, 1),
+        ice_ufrag="abcd",
+        ice_pwd="secret",
+        candidates=(Candidate("1", 1, "udp", 7, "127.0.0.1", 1, "host"),),
+    )
+    asked = with_audio(offer(), rtcp_mux=mux, ice_ufrag="efgh", ice_pwd="secret too")
+    answer, agreement = build_answer(asked, ours, require_mux=False)
+    assert agreement.ice is bool(answer.media[0].ice_ufrag) is bool(answer.media[0].candidates)
+    assert agreement.ice is mux
+
+
+@MUX
+def test_no_change_brings_multiplexing_into_a_call_or_takes_it_away(mux):
+    first = with_audio(offer(), rtcp_mux=mux)
+    ours, agreement = build_answer(first, local(BOB, 1), require_mux=False)
+    assert answer_unchanged(ours, first, agreement).media[0].rtcp_mux is mux
+    other = with_audio(offer(), rtcp_mux=not mux)
+    if mux:
+        with pytest.raises(Incompatible, match="rtcp-mux"):
+            answer_unchanged(ours, other, agreement)
+    else:  # an offer may ask again (RFC 5761 5.1.1), and hears no again
+        assert not answer_unchanged(ours, other, agreement).media[0].rtcp_mux
+
+
+def test_after_an_answer_without_multiplexing_our_own_answers_do_not_claim_it():
+    ours = offer()
+    answer, _ = build_answer(ours, local(BOB, 1))
+    agreement = read_answer(ours, with_audio(answer, rtcp_mux=False), require_mux=False)
+    hold = with_audio(answer, rtcp_mux=False, direction=Direction.SENDONLY)
+    assert not answer_unchanged(ours, hold, agreement).media[0].rtcp_mux
+
+
 def test_a_hold_keeps_the_association_and_is_mirrored():
     ours, agreement = build_answer(offer(), local(BOB, 1))
     hold = with_audio(offer(), direction=Direction.SENDONLY)
     assert same_association(agreement, hold)
-    assert answer_unchanged(ours, hold, agreement.codec).media[0].direction is Direction.RECVONLY
+    assert answer_unchanged(ours, hold, agreement).media[0].direction is Direction.RECVONLY
 
 
 def test_an_unchanged_answer_names_only_what_the_new_offer_names():
     ours, agreement = build_answer(offer(), local(BOB, 1))
     fewer = with_audio(offer(), codecs=offer().media[0].codecs[:2], formats=("111", "0"))
-    audio = answer_unchanged(ours, fewer, agreement.codec).media[0]
+    audio = answer_unchanged(ours, fewer, agreement).media[0]
     assert [c.name for c in audio.codecs] == ["opus", "PCMU"]
     assert audio.formats == ("111", "0")
 
@@ -182,7 +262,7 @@ def test_an_unchanged_answer_names_only_what_the_new_offer_names():
 def test_an_offer_without_the_codec_in_use_changes_something(codecs):
     ours, agreement = build_answer(offer(), local(BOB, 1))
     with pytest.raises(Incompatible, match="codec"):
-        answer_unchanged(ours, with_audio(offer(), codecs=codecs), agreement.codec)
+        answer_unchanged(ours, with_audio(offer(), codecs=codecs), agreement)
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,17 @@ def test_a_description_is_written_and_read_back_alike():
     assert (again.media[1].kind, again.media[1].port) == (Kind.VIDEO, 0)
 
 
+@pytest.mark.parametrize("mux", [True, False])
+def test_without_a_port_shared_by_rtcp_we_say_that_there_is_no_rtcp(mux):
+    attribute = "a=rtcp-mux\r\n" if mux else ""
+    found = parsed(f"m=audio 9 RTP/AVP 0\r\na=mid:0\r\n{attribute}m=video 0 RTP/AVP 31\r\n")
+    assert found.media[0].rtcp_mux is mux
+    written = build_description(found, session_id=5, version=1).decode()
+    none = "\r\nc=IN IP4 0.0.0.0\r\nb=RS:0\r\nb=RR:0\r\na="  # their place: RFC 8866 5
+    assert written.count(none) == written.count("b=R") / 2 == (not mux)
+    assert ("a=rtcp-mux\r\n" in written) is mux
+
+
 def test_what_we_write_names_nobody():
     text = build_description(parsed("m=audio 9 RTP/AVP 0\r\n"), session_id=77, version=2).decode()
     assert text.startswith("v=0\r\no=- 77 2 IN IP4 0.0.0.0\r\ns=-\r\n")
