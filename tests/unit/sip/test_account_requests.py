@@ -134,23 +134,23 @@ def test_what_nobody_took_notice_of_is_sent_again_by_a_new_connection_and_nothin
     assert (replied.request, replied.status) == (asked, 200)
 
 
+def register(a: Agent, name) -> Request:
+    request, outputs = a.register(
+        domain="sip:a.example",
+        address="sip:alice@a.example",
+        name=name,
+        flow=1,
+        now=0.0,
+        more=Headers((("Contact", "<sip:x@y.invalid>"),)),
+    )
+    assert sent(outputs) == [request]
+    return request
+
+
 def test_registrations_share_a_name_and_count_on():
     a = agent()
     name = a.name()
-
-    def register():
-        request, outputs = a.register(
-            domain="sip:a.example",
-            address="sip:alice@a.example",
-            name=name,
-            flow=1,
-            now=0.0,
-            more=Headers((("Contact", "<sip:x@y.invalid>"),)),
-        )
-        assert sent(outputs) == [request]
-        return request
-
-    first, second = register(), register()
+    first, second = register(a, name), register(a, name)
     assert first.start_line() == "REGISTER sip:a.example SIP/2.0"
     assert first.headers.first("to") == "<sip:alice@a.example>"
     assert (second.call_id, second.from_.tag) == (first.call_id, first.from_.tag)
@@ -161,19 +161,7 @@ def test_registrations_share_a_name_and_count_on():
 def test_a_registration_after_a_challenged_one_counts_on_from_the_one_with_credentials():
     a = agent()
     name = a.name()
-
-    def register():
-        request, _ = a.register(
-            domain="sip:a.example",
-            address="sip:alice@a.example",
-            name=name,
-            flow=1,
-            now=0.0,
-            more=Headers((("Contact", "<sip:x@y.invalid>"),)),
-        )
-        return request
-
-    first = register()
+    first = register(a, name)
     (again,) = sent(give(a, challenged(first, status=401)))
     assert again.cseq.number == first.cseq.number + 1
-    assert register().cseq.number == again.cseq.number + 1
+    assert register(a, name).cseq.number == again.cseq.number + 1
