@@ -14,7 +14,7 @@ from securecall.sip.frames import MessageFrames
 from securecall.sip.limits import SERVER, STRANGER, Quota
 from securecall.sip.message import Request, Response
 from securecall.sip.stream import MessageStream
-from securecall.transport.endpoint import host_of
+from securecall.transport.endpoint import endpoint, host_of
 from securecall.transport.tls import (
     Listener,
     NameProvingContext,
@@ -37,6 +37,7 @@ IDLE_SECONDS: Final = 60.0  # a connection to us that has no call and says nothi
 _KEEP_ALIVE_SECONDS: Final = 120.0
 _PONG_SECONDS: Final = 10.0
 _WEBSOCKET_PORT: Final = 443
+_SHUN_SECONDS: Final = 300.0  # a server that was silent or busy is tried last for so long
 _MOST_WAITING: Final = 64  # messages kept while the server is being reached again
 _FIRST_WAIT: Final = 0.5  # seconds between tries to reach it again, doubled each time, to at most
 _LAST_WAIT: Final = 30.0
@@ -193,6 +194,8 @@ class Connections:
         self._resolver = resolver
         self._server_flow: Flow | None = None
         self._server_lock = asyncio.Lock()
+        self._places: tuple[str, ...] = ()  # where DNS said the server is, the last time
+        self._shunned: dict[str, float] = {}  # of these, until when they are tried last
         self._wait = 0.0  # before the next try to replace the connection to the server
         self._listener: Listener | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -260,7 +263,29 @@ class Connections:
         if self._resolver is None:
             self._resolver = Resolver()
         targets = await self._resolver.sip_targets(server.host, port=server.named_port)
-        return await failing_over(targets, lambda t: connect_to(t, server, context))
+        now = asyncio.get_running_loop().time()
+        self._shunned = {place: end for place, end in self._shunned.items() if end > now}
+        self._places = tuple(endpoint(target.host, target.port) for target in targets)
+        last = [place in self._shunned for place in self._places]
+        order = sorted(range(len(targets)), key=lambda i: last[i])
+        return await failing_over(
+            [targets[i] for i in order], lambda t: connect_to(t, server, context)
+        )
+
+    def shun(self, flow: Flow) -> bool:
+        """Try the server at the other end last for a while, and leave it if there is another.
+
+        Returns:
+            Whether there is one that was not found wanting before.
+        """
+        place = flow.connection.remote
+        again = place in self._shunned
+        self._shunned[place] = asyncio.get_running_loop().time() + _SHUN_SECONDS
+        if again or all(place in self._shunned for place in self._places):
+            return False
+        log.info("%r cannot serve us now; trying another server", flow.connection)
+        flow.connection.abort()
+        return True
 
     async def keep_alive(self, flow: Flow, *, seconds: int, answered: bool) -> None:
         """Be heard by the server, and find out when it is gone (RFC 5626 4.4.1); until cancelled.

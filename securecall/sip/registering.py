@@ -22,6 +22,7 @@ from securecall.sip.output import Replied
 from securecall.sip.registration import Granted, Registration, RegistrationState
 
 _GOODBYE_SECONDS: Final = 2.0
+_BUSY: Final = 503
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,10 @@ class Registrar(Protocol):
 
     async def register(self, flow: Flow, fields: Headers) -> Replied:
         """Send a REGISTER and wait for what comes of it."""
+        ...
+
+    def shun(self, flow: Flow) -> bool:
+        """Leave a server that cannot do it now for another; False if there is none to try."""
         ...
 
     def granted(self, flow: Flow, granted: Granted) -> None:
@@ -140,10 +145,8 @@ class Registering:
     async def _once(self) -> None:
         registration = self._registration
         chance = random.random()  # noqa: S311 - spreads load, guards nothing
-        fields = registration.fields()
         try:
-            flow = await self._registrar.reach()
-            replied = await self._registrar.register(flow, fields)
+            flow, replied = await self._ask()
         except (NetworkError, ProtocolError) as e:  # the latter of a WebSocket that is none
             registration.failed(now=_now(), chance=chance)
             self.error = e
@@ -168,6 +171,16 @@ class Registering:
                 registration.lost(now=_now())
             elif registration.granted is not None:
                 self._registrar.granted(flow, registration.granted)
+
+    async def _ask(self) -> tuple[Flow, Replied]:
+        """Ask one server after the other until one is neither silent nor busy (RFC 3263 4.3)."""
+        while True:
+            fields = self._registration.fields()
+            flow = await self._registrar.reach()
+            replied = await self._registrar.register(flow, fields)
+            answers = replied.response is not None and replied.status != _BUSY
+            if answers or replied.refused is not None or not self._registrar.shun(flow):
+                return flow, replied
 
     def _tell(self) -> None:
         state = self._registration.state

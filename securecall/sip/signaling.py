@@ -260,6 +260,10 @@ class SipSignaling:
         """Called by the registration."""
         return await self._connections.to_server()
 
+    def shun(self, flow: Flow) -> bool:
+        """Called by the registration."""
+        return self._connections.shun(flow)
+
     async def register(self, flow: Flow, fields: Headers) -> Replied:
         """Called by the registration."""
         request, outputs = self._agent.register(

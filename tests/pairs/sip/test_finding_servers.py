@@ -10,8 +10,9 @@ import pytest
 
 from securecall.address import parse_address
 from securecall.calls.signaling import Route
-from securecall.errors import CertificateError, ConnectFailed
+from securecall.errors import CertificateError, ConnectFailed, RegistrationFailed
 from securecall.sip.connections import SipServer
+from securecall.sip.registration import RegistrationState
 from securecall.sip.signaling import SipSignaling
 from securecall.transport import tls
 from securecall.transport.resolver import Resolver
@@ -19,6 +20,7 @@ from securecall.transport.tls import TlsConnection
 from tests.dns_server import serving
 from tests.pairs.sip.test_calls import description
 from tests.pairs.sip.test_hostile_peers import Peer
+from tests.unit.sip.test_agent import answer
 from tests.unit.transport.test_tls import Authority
 
 DOMAIN = "clinic.example"
@@ -106,5 +108,41 @@ def test_a_domain_that_offers_no_secure_service_is_not_called(tmp_path):
         async with alice(Authority(tmp_path), records("0 0 0 .")) as signaling:
             with pytest.raises(ConnectFailed):
                 await signaling.dial(BOB, description())
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("next_one", ["good", "dead"])
+def test_a_server_that_is_busy_is_left_for_the_next_unless_that_is_dead(tmp_path, next_one):
+    """Where the only other server is dead, that the first one is busy is what is told."""
+
+    async def main() -> None:
+        authority = Authority(tmp_path)
+        async with (
+            listening(authority, DOMAIN) as (busy, busy_peers),
+            listening(authority, DOMAIN) as (good, good_peers),
+        ):
+            other = good if next_one == "good" else closed_port()
+            table = records(f"10 0 {busy} one.host.example.", f"20 0 {other} two.host.example.")
+            async with alice(authority, table) as signaling:
+                states = []
+                signing_in = asyncio.ensure_future(
+                    signaling.sign_in(
+                        instance="", watcher=lambda state, error: states.append(state)
+                    )
+                )
+                first = await busy_peers.get()
+                first.send(answer(await first.next(), 503))
+                if next_one == "dead":
+                    # the dead one is tried, and what answers is the busy one again
+                    again = await busy_peers.get()
+                    again.send(answer(await again.next(), 503))
+                    with pytest.raises(RegistrationFailed):
+                        await signing_in
+                    return
+                second = await good_peers.get()
+                second.send(answer(await second.next(), 200))
+                await signing_in
+                assert signaling.registration is RegistrationState.REGISTERED
 
     asyncio.run(main())

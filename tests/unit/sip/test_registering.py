@@ -38,6 +38,8 @@ class Server:
         self.asked = []
         self.flows = []
         self.bound = []
+        self.shunned = []
+        self.servers = 1
         self.news = asyncio.Event()
 
     async def reach(self):
@@ -55,6 +57,13 @@ class Server:
         fields = (("Min-Expires", "900"),) if answer == 423 else ()
         return Replied(REQUEST, Response(answer, "x", Headers(fields)))
 
+    def shun(self, flow):
+        self.shunned.append(flow)
+        if len(self.shunned) < self.servers:
+            flow.connection.abort()
+            return True
+        return False
+
     def granted(self, flow, granted):
         self.bound.append(flow)
         self.news.set()
@@ -66,9 +75,10 @@ class Server:
             await self.news.wait()
 
 
-def run(scenario, *answers):
+def run(scenario, *answers, servers=1):
     async def main():
         server, told = Server(*answers), []
+        server.servers = servers
         loop = asyncio.get_running_loop()
         registration = Registration(contact="sip:t@x.invalid", instance="", now=loop.time())
         registering = Registering(
@@ -132,6 +142,25 @@ def test_a_server_that_stays_silent_is_reached_anew():
         assert [flow.connection.closing for flow in server.flows] == [True, False]
 
     run(scenario, None, 200)
+
+
+@pytest.mark.parametrize("answer", [503, None])
+def test_a_server_that_cannot_do_it_now_is_left_for_the_next(answer):
+    async def scenario(registering, server, told):
+        await registering.first()
+        assert registering.state is RegistrationState.REGISTERED
+        assert [flow.connection.closing for flow in server.flows] == [True, False]
+
+    run(scenario, answer, 200, servers=2)
+
+
+def test_where_none_can_do_it_now_that_is_told():
+    async def scenario(registering, server, told):
+        with pytest.raises(RegistrationFailed):
+            await registering.first()
+        assert len(server.asked) == 2
+
+    run(scenario, 503, 503, servers=2)
 
 
 def test_a_lost_connection_is_told_and_registered_again():
