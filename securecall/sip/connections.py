@@ -266,11 +266,8 @@ class Connections:
         now = asyncio.get_running_loop().time()
         self._shunned = {place: end for place, end in self._shunned.items() if end > now}
         self._places = tuple(endpoint(target.host, target.port) for target in targets)
-        last = [place in self._shunned for place in self._places]
-        order = sorted(range(len(targets)), key=lambda i: last[i])
-        return await failing_over(
-            [targets[i] for i in order], lambda t: connect_to(t, server, context)
-        )
+        order = sorted(targets, key=lambda t: endpoint(t.host, t.port) in self._shunned)
+        return await failing_over(order, lambda t: connect_to(t, server, context))
 
     def shun(self, flow: Flow) -> bool:
         """Try the server at the other end last for a while, and leave it if there is another.

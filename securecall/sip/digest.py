@@ -89,7 +89,7 @@ class Authenticator:
         self._learned = not login.learns
         self._registers = False
         self._strongest = 0  # over all realms: the password is the same
-        self._counts: dict[str, int] = {}  # of the last nonce of each realm
+        self._counts: dict[str, int] = {}  # how often each recent nonce was used
         self._known: dict[str, Challenge] = {}  # of registrations, to volunteer next time
 
     def answer(
@@ -116,7 +116,7 @@ class Authenticator:
         # one. So a second challenge says that the password is wrong, or it is not our server's:
         # that would not have passed the request on. A registration goes to nobody else, but may
         # meet a proxy and a registrar.
-        again = names[1].lower() in request.headers if request.method == "REGISTER" else True
+        again = request.method != "REGISTER" or names[1].lower() in request.headers
         if answered and again:
             raise LoginRefused(
                 f"the server does not take this user and password for {challenge.realm[:60]!r}"

@@ -196,8 +196,10 @@ def _refresh_after(seconds: int, chance: float) -> float:
 
 
 def _gruu(value: str | None) -> str:
-    uri = parse_uri((value or "").strip('"')) if value else None
-    return uri.text if uri is not None and uri.scheme in ("sip", "sips") else ""
+    if not value:
+        return ""
+    uri = parse_uri(value.strip('"'))
+    return uri.text if uri.scheme in ("sip", "sips") else ""
 
 
 def _seconds(text: str, *, most: int) -> int:
