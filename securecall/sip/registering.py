@@ -15,6 +15,7 @@ from securecall.errors import (
     ProtocolError,
     RegistrationFailed,
     SecurecallError,
+    UsageError,
 )
 from securecall.sip.connections import Flow
 from securecall.sip.headers import Headers
@@ -94,8 +95,13 @@ class Registering:
         Raises:
             SecurecallError: of the kind that fits; it is tried again after a `NetworkError` or
                 `ProtocolError`.
+            UsageError: the account was closed meanwhile.
         """
-        await asyncio.shield(self._settled)
+        _ = await asyncio.wait((self._settled, self._task), return_when=asyncio.FIRST_COMPLETED)
+        if not self._settled.done():
+            if self._task.cancelled():
+                raise UsageError("this account was closed while it signed in")
+            self._task.result()  # raises: what ended the loop is a bug of ours
         if self.error is not None:
             raise self.error
 

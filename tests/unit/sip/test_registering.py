@@ -7,7 +7,13 @@ from collections import deque
 
 import pytest
 
-from securecall.errors import CertificateError, ConnectFailed, LoginRefused, RegistrationFailed
+from securecall.errors import (
+    CertificateError,
+    ConnectFailed,
+    LoginRefused,
+    RegistrationFailed,
+    UsageError,
+)
 from securecall.sip.headers import Headers
 from securecall.sip.message import Request, Response
 from securecall.sip.output import Replied
@@ -52,6 +58,8 @@ class Server:
     async def register(self, flow, fields):
         self.asked.append(fields)
         answer = self.answers.popleft() if self.answers else 200
+        if isinstance(answer, asyncio.Event):  # silence, for ever
+            await answer.wait()
         if answer is None:
             return Replied(REQUEST, None)
         fields = (("Min-Expires", "900"),) if answer == 423 else ()
@@ -187,3 +195,22 @@ def test_nobody_who_was_refused_says_goodbye():
 
     server, _ = run(scenario, 403)
     assert len(server.asked) == 1
+
+
+def test_a_bug_of_ours_is_raised_and_leaves_nobody_waiting():
+    async def scenario(registering, server, told):
+        with pytest.raises(ZeroDivisionError):
+            await registering.first()
+
+    run(scenario, ZeroDivisionError())
+
+
+def test_whoever_waits_while_the_account_is_closed_is_told():
+    async def scenario(registering, server, told):
+        waiting = asyncio.ensure_future(registering.first())
+        await asyncio.sleep(0)
+        await registering.end()
+        with pytest.raises(UsageError):
+            await waiting
+
+    run(scenario, asyncio.Event())
