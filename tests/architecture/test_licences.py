@@ -23,6 +23,7 @@ from tests.architecture.installed import (
 )
 
 PERMISSIVE = {
+    "3-Clause BSD License",
     "Apache-2.0",
     "Apache-2.0 OR BSD-3-Clause",
     "BSD-2-Clause",

@@ -1,0 +1,1 @@
+"""What people write to each other, whatever protocol carries it."""

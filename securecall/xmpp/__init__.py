@@ -1,0 +1,1 @@
+"""XMPP: one stream to our server, and what is said over it."""
