@@ -65,6 +65,12 @@ class History(Protocol):
         """The last messages (before the number `before`, if given), oldest of them first."""
         ...
 
+    def after(
+        self, number: int, *, conversation: Address | None = None, count: int = 100
+    ) -> tuple[Message, ...]:
+        """The first messages behind a number, there or anywhere, oldest first."""
+        ...
+
     def search(
         self, words: str, *, conversation: Address | None = None, count: int = 50
     ) -> tuple[Message, ...]:
