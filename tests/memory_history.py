@@ -91,10 +91,13 @@ class MemoryHistory:
                 return message
         return None
 
-    def archived(self, conversation: Address, archive_id: str) -> bool:
-        return bool(archive_id) and any(
-            message.archive_id == archive_id for message in self._newest_first(conversation)
-        )
+    def find_archived(self, conversation: Address, archive_id: str) -> Message | None:
+        if not archive_id:
+            return None
+        for message in self._newest_first(conversation):
+            if message.archive_id == archive_id:
+                return message
+        return None
 
     def messages(
         self, conversation: Address, *, count: int = 50, before: int = 0
@@ -105,6 +108,16 @@ class MemoryHistory:
             if not before or message.number < before
         ]
         return tuple(reversed(found[: max(0, count)]))
+
+    def after(
+        self, number: int, *, conversation: Address | None = None, count: int = 100
+    ) -> tuple[Message, ...]:
+        found = [
+            message
+            for message in reversed(self._newest_first(conversation))
+            if message.number > number
+        ]
+        return tuple(found[: max(0, count)])
 
     def search(
         self, words: str, *, conversation: Address | None = None, count: int = 50
