@@ -83,7 +83,7 @@ class MemoryHistory:
         with self.transaction():
             self._messages.pop(number, None)
 
-    def find(self, conversation: Address, sender: Address, id: str) -> Message | None:
+    def find(self, conversation: Address, sender: Address, id: str) -> Message | None:  # noqa: A002 - the protocol's word
         if not id:
             return None
         for message in self._newest_first(conversation):
