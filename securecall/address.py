@@ -138,8 +138,8 @@ def _xmpp_user(text: str, user: str) -> str:
         raise _refused(text, "the local part has a character that no address carries")
     if user.isascii():
         return user.lower()
-    # UsernameCaseMapped of RFC 8265 3.3. Never `casefold`: it makes one of "ß" and "ss", of "ſ"
-    # and "s", which are two accounts where a server keeps to the profile.
+    # UsernameCaseMapped of RFC 8265 3.3. Never `casefold`: it makes one of "ß" and "ss",
+    # which are two accounts where a server keeps to the profile.
     user = "".join(map(_narrow, user))
     if any(not _in_identifier(c) for c in user):
         raise _refused(text, "the local part has a character that no address carries")
