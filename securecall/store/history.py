@@ -105,7 +105,7 @@ class ChatHistory:
                 raise UsageError("a message stays in its conversation")
             before = self._rows.shown(row)
             if words_of(before) != words_of(message):
-                self._file.drop("pages", page_of(message.number))
+                self._search.amend({message.number: message})
             if (before.text, before.file) != (message.text, message.file):
                 self._file.leave_nothing()  # of what was said before
             self._rows.write(message)
@@ -116,6 +116,7 @@ class ChatHistory:
             row = self._rows.row(number)
             if row is not None:
                 self._rows.remove(row)
+                self._search.amend({number: None})
 
     def find(self, conversation: Address, sender: Address, id: str) -> Message | None:  # noqa: A002 - the protocol's word
         """Return the message that `sender` named `id` there, the newest of several."""
@@ -206,7 +207,9 @@ class ChatHistory:
     def expire(self, unix: float) -> tuple[Message, ...]:
         """Delete what is past its time: its own, or its conversation's; returns what went."""
         with self.transaction():
-            return expiry.expire(self._rows, unix)
+            gone = expiry.expire(self._rows, unix)
+            self._search.amend(dict.fromkeys(message.number for message in gone))
+        return gone
 
     def retention(self, conversation: Address) -> int:
         """Return the seconds after which messages there are deleted, 0 for never."""

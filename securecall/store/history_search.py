@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from securecall.address import Address
 from securecall.chat.message import Message
 from securecall.errors import LocalError, StoreCorrupt
-from securecall.store.history_file import Row, whole
+from securecall.store.history_file import whole
 from securecall.store.message_rows import MOST, MessageRows
-from securecall.store.pages import SIZE, Line, build_page, page_of, scan
+from securecall.store.pages import SIZE, Line, amend_page, build_page, page_of, scan
 from securecall.store.words import holds, words, words_of
 
 
@@ -40,6 +40,19 @@ class Search:
     def keep_page(self, page: int) -> None:
         """Write a page whose numbers have passed, inside a transaction."""
         self._rows.file.put("pages", page, self._build(page))
+
+    def amend(self, changed: Mapping[int, Message | None]) -> None:
+        """Let pages know of messages that were changed or deleted, inside the same transaction."""
+        pages: dict[int, dict[int, Line | None]] = {}
+        for number, message in changed.items():
+            line = None if message is None else self._line_of(message)
+            pages.setdefault(page_of(number), {})[number] = line
+        for page, lines in pages.items():
+            data = self._page(page)
+            if data is None:  # not made yet, or damaged: the next search makes it anew
+                self._rows.file.drop("pages", page)
+            else:
+                self._rows.file.put("pages", page, amend_page(data, lines))
 
     def _candidates(
         self, wanted: list[str], conversation: int | None, made: dict[int, bytes]
@@ -76,10 +89,11 @@ class Search:
         rows = self._rows.select(
             "WHERE number>=? AND number<? ORDER BY number", first, first + SIZE
         )
-        return build_page(self._line(row) for row in rows)
+        return build_page(self._line_of(self._rows.shown(row)) for row in rows)
 
-    def _line(self, row: Row) -> Line:
-        return whole(row[0]), whole(row[2]), words_of(self._rows.shown(row))
+    def _line_of(self, message: Message) -> Line:
+        conversation = self._rows.conversation(message.conversation)
+        return message.number, conversation, words_of(message)
 
     def _keep(self, made: dict[int, bytes]) -> None:
         made.pop(page_of(self._rows.file.head.message), None)  # it still grows

@@ -11,7 +11,6 @@ from securecall.errors import StoreCorrupt, UsageError
 from securecall.store import history_records as records
 from securecall.store.history_file import HistoryFile, Row, whole
 from securecall.store.history_records import Person
-from securecall.store.pages import page_of
 
 DAMAGED: Final = "this message was damaged where it is kept"
 MOST: Final = 2**63 - 1  # what SQLite counts to
@@ -126,10 +125,8 @@ class MessageRows:
         self._put(data, number, self.file.head.counter, *places)
 
     def remove(self, row: Row) -> None:
-        """Delete a message, what search knows of it, and its conversation with the last."""
-        number = whole(row[0])
-        self.file.rows("DELETE FROM messages WHERE number=?", number)
-        self.file.drop("pages", page_of(number))
+        """Delete a message, and its conversation with the last."""
+        self.file.rows("DELETE FROM messages WHERE number=?", whole(row[0]))
         self.file.leave_nothing()
         self.forget_if_empty(whole(row[2]))
 

@@ -2,13 +2,13 @@
 
 A page holds the words of the messages whose numbers share all but their last nine bits, one line
 for each: number "," conversation TAB, then each word behind a space. It is made when its numbers
-have passed, dropped in the transaction that changes or deletes a message of it, and made again by
-the next search: it never knows anything that the messages do not.
+have passed, and amended in the transaction that changes or deletes a message of it: it never knows
+anything that the messages do not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 SIZE: Final = 512
@@ -23,12 +23,17 @@ def page_of(number: int) -> int:
 
 def build_page(lines: Iterable[Line]) -> bytes:
     """Write a page, of lines in the order of their numbers."""
-    written = (
-        f"{number},{conversation}\t " + " ".join(there)
-        for number, conversation, there in lines
-        if there
-    )
-    return "\n".join(written).encode()
+    return "\n".join(_write(line) for line in lines if line[2]).encode()
+
+
+def amend_page(page: bytes, changes: Mapping[int, Line | None]) -> bytes:
+    """Write other lines for some messages of a page, or none."""
+    lines = {int(line.partition(",")[0]): line for line in page.decode().split("\n") if line}
+    for number, line in changes.items():
+        lines.pop(number, None)
+        if line is not None and line[2]:
+            lines[number] = _write(line)
+    return "\n".join(lines[number] for number in sorted(lines)).encode()
 
 
 def scan(page: bytes, wanted: list[str], conversation: int | None) -> Iterator[int]:
@@ -41,3 +46,8 @@ def scan(page: bytes, wanted: list[str], conversation: int | None) -> Iterator[i
     for line in reversed(text.split("\n")):
         if all(begin in line for begin in begins) and (of is None or of in line):
             yield int(line.partition(",")[0])
+
+
+def _write(line: Line) -> str:
+    number, conversation, there = line
+    return f"{number},{conversation}\t " + " ".join(there)
