@@ -57,15 +57,17 @@ def unwrap(stanza: Element, around: Surroundings) -> Outcome:
         return Discarded(Why.MALFORMED, e.rule)
 
 
-def archive_result(stanza: Element) -> tuple[str, str] | None:
-    """The queryid and the archive id of a message that carries an archived one, else None.
+def asked_result(stanza: Element, around: Surroundings) -> str | None:
+    """The archive id of a message that an archive sends because we asked, else None.
 
-    Nothing was checked yet; `unwrap` does.
+    Says nothing about what is in it; `unwrap` does.
     """
     results = stanza.findall(_RESULT)
-    if len(results) != 1:
+    asked = around.queries.get(results[0].get("queryid", "")) if len(results) == 1 else None
+    if asked is None or not _is(stanza.get("from", around.own.bare), asked):
         return None
-    return results[0].get("queryid", ""), results[0].get("id", "")
+    archive_id = results[0].get("id", "")
+    return archive_id if 0 < len(archive_id) <= MOST_ID else None
 
 
 def _unwrap(stanza: Element, around: Surroundings) -> Outcome:
@@ -165,7 +167,7 @@ def _archived(result: Element, source: Jid, around: Surroundings) -> Outcome:
     if asked is None:
         raise _Discard(Why.RESULT_NOT_ASKED)
     if source != asked:
-        raise _Discard(Why.RESULT_OF_OTHERS, "from another archive than the one asked")
+        raise _Discard(Why.RESULT_NOT_ASKED, "from another archive than the one asked")
     archive_id = require_id(result.get("id", ""))
     if not archive_id:
         raise _Discard(Why.MALFORMED, "an archived message without its id")
