@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from securecall.address import Address
+from securecall.keys.omemo_trust import DeviceTrust as DeviceTrust
 from securecall.secret import Secret
 
 _NOTHING: Final[Mapping[Address, frozenset[str]]] = MappingProxyType({})
@@ -28,15 +29,6 @@ class Protection(enum.StrEnum):
     OMEMO = "urn:xmpp:omemo:2"
     OMEMO_LEGACY = "eu.siacs.conversations.axolotl"
     NONE = ""
-
-
-class DeviceTrust(enum.StrEnum):
-    """What one OMEMO device of somebody is to us."""
-
-    UNDECIDED = "undecided"  # receives nothing
-    TRUSTED = "trusted"  # was there when we first wrote, or is vouched for by a pinned root
-    VERIFIED = "verified"  # compared by people, or vouched for by a verified root
-    DISTRUSTED = "distrusted"
 
 
 class Delivery(enum.StrEnum):
