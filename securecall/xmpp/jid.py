@@ -1,26 +1,27 @@
-"""JIDs: who, at which server, on which connection (RFC 7622)."""
+"""JIDs as servers write them (RFC 7622), in one form that can be compared."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+import unicodedata
+from dataclasses import dataclass, replace
 
 from securecall.address import Address, Scheme, parse_address
 from securecall.errors import ProtocolError
 
-_RULE: Final = "RFC 7622 3"
-_MAX_PART: Final = 1023  # octets (RFC 7622 3.2 to 3.4)
-_NOT_LOCAL: Final = frozenset("\"&'/:<>@\x7f")  # RFC 7622 3.3.1
+_RULE = "RFC 7622 3.1"
+_MOST_BYTES = 1023  # of each part
 
 
 @dataclass(frozen=True, slots=True)
 class Jid:
-    """A JID in the form in which two can be compared.
+    """One prepared JID; equal parts mean the same entity.
+
+    `str()` is the form for the wire.
 
     Attributes:
-        local: Who, "" for a server or a service.
-        domain: At which server, lower case.
-        resource: On which connection, or under which nickname; "" for a bare JID.
+        local: Of the account, "" for a server.
+        domain: In A-labels, as in `Address`.
+        resource: Of the device, or the nickname in a room; "" for a bare JID.
     """
 
     local: str
@@ -32,39 +33,44 @@ class Jid:
 
     @property
     def bare(self) -> str:
-        """The JID without its resource."""
-        return f"{self.local}@{self.domain}" if self.local else self.domain
+        """The account or the room as text, without device or nickname."""
+        return f"{self.local}@{_readable(self.domain)}" if self.local else _readable(self.domain)
+
+    @property
+    def account(self) -> Jid:
+        """The account or the room, without device or nickname."""
+        return replace(self, resource="") if self.resource else self
 
     @property
     def address(self) -> Address:
-        """The person's address.
+        """Whose it is.
 
         Raises:
-            ProtocolError: this is nobody's address, but a server's or a machine's.
+            ProtocolError: a server's, nobody's.
         """
-        return parse_address(f"xmpp:{self.bare}")
+        if not self.local:
+            raise ProtocolError("a server is nobody's address", rule=_RULE)
+        return Address(Scheme.XMPP, self.local, self.domain)
 
 
 def parse_jid(text: str) -> Jid:
-    """Read a JID.
+    """Read a JID, prepared for comparison.
 
     Raises:
-        ProtocolError: the text is none.
+        ProtocolError: it is none, or one that has no single form.
     """
-    rest, slash, resource = text.partition("/")
-    local, at, domain = rest.rpartition("@") if "@" in rest else ("", "", rest)
-    local, domain = local.casefold(), domain.lower().removesuffix(".")
-    if (at and not local) or (slash and not resource) or not domain:
-        raise ProtocolError("a JID with an empty part", rule=_RULE)
-    if any(c <= " " or c in _NOT_LOCAL for c in local):
-        raise ProtocolError("a local part with a character that none carries", rule=_RULE)
-    if any(c <= " " or c in "@\"'&<>\x7f" for c in domain):
-        raise ProtocolError("a domain with a character that none carries", rule=_RULE)
-    if any(c < " " or c == "\x7f" for c in resource):
-        raise ProtocolError("a resource with a control character", rule=_RULE)
-    if any(len(part.encode(errors="replace")) > _MAX_PART for part in (local, domain, resource)):
-        raise ProtocolError("a JID longer than any", rule=_RULE)
-    return Jid(local, domain, resource)
+    if len(text) > 3 * _MOST_BYTES + 2:
+        raise ProtocolError("a JID is too long", rule=_RULE)
+    bare, slash, resource = text.partition("/")  # 3.2: first the resource is cut off
+    local, at, domain = bare.partition("@")
+    if not at:
+        local, domain = "", bare
+    elif not local:
+        raise ProtocolError("a JID has an empty local part", rule=_RULE)
+    # the address module decides what a person's address is; a server's name is read by the same
+    address = parse_address(f"xmpp:{local or 'x'}@{domain}")
+    named = _resource(resource) if slash else ""
+    return Jid(address.user if local else "", address.host, named)
 
 
 def jid_of(address: Address) -> Jid:
@@ -89,3 +95,24 @@ def sent_by(text: str | None, allowed: str) -> bool:
         return str(parse_jid(text)) == allowed
     except ProtocolError:
         return False
+
+
+def _resource(text: str) -> str:
+    # OpaqueString of RFC 8265 4.2: spaces become one kind, nothing else is mapped
+    mapped = "".join(" " if unicodedata.category(c) == "Zs" else c for c in text)
+    resource = unicodedata.normalize("NFC", mapped)
+    if not resource or any(unicodedata.category(c) in ("Cc", "Cs") for c in resource):
+        raise ProtocolError("a JID's resource is empty, or has control characters", rule=_RULE)
+    if len(resource.encode()) > _MOST_BYTES:
+        raise ProtocolError("a JID's resource is too long", rule=_RULE)
+    return resource
+
+
+def _readable(domain: str) -> str:
+    if "xn--" not in domain:
+        return domain
+    try:  # 3.2.1: U-labels on the wire
+        readable = domain.encode("ascii").decode("idna")
+        return readable if readable.encode("idna") == domain.encode("ascii") else domain
+    except UnicodeError:
+        return domain
