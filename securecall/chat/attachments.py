@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import IO, Final, Self
 
 from securecall.chat.message import SharedFile
-from securecall.chat.sealing import GCM_256, LARGEST, PIECE, NotIntact, Opener, Sealer
+from securecall.chat.sealing import GCM_256, LARGEST, PIECE, Opener, Sealer
 from securecall.errors import LocalError, UsageError
 from securecall.secret import Secret
 
@@ -140,7 +140,7 @@ def open_file(
         progress: Told the bytes of ciphertext done.
 
     Raises:
-        NotIntact: it is not what was described; nothing of it remains.
+        FileNotIntact: it is not what was described; nothing of it remains.
         ProtocolError: the description can open no file.
         LocalError: a file cannot be read or written, or `target` is there already.
     """
@@ -185,7 +185,7 @@ class Opening:
         """Decrypt the next piece of ciphertext.
 
         Raises:
-            NotIntact: it is too long.
+            FileNotIntact: it is too long.
             LocalError: the disk refuses.
         """
         plain = self._opener.update(sealed)
@@ -198,7 +198,7 @@ class Opening:
         """Prove the whole and put it in its place.
 
         Raises:
-            NotIntact: it is not what was described.
+            FileNotIntact: it is not what was described.
             LocalError: the disk refuses, or something is there by now.
         """
         last = self._opener.finish()

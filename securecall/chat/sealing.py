@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.modes import CBC, GCM
 from cryptography.hazmat.primitives.padding import PKCS7
 
 from securecall.chat.message import SharedFile
-from securecall.errors import ProtocolError, Reason, SecurityError, UsageError
+from securecall.errors import FileNotIntact, ProtocolError, UsageError
 from securecall.secret import Secret
 
 GCM_256: Final = "urn:xmpp:ciphers:aes-256-gcm-nopadding:0"
@@ -29,12 +29,6 @@ LARGEST: Final = 1 << 32
 PIECE: Final = 256 * 1024
 _SPARE: Final = 64 * 1024
 _BLOCK: Final = 16
-
-
-class NotIntact(SecurityError):
-    """A file is not, bit for bit, what its sender described; nothing of it was released."""
-
-    default = Reason.INTEGRITY
 
 
 def padded(size: int) -> int:
@@ -147,12 +141,12 @@ class Opener:
         """Decrypt the next piece; not proved yet.
 
         Raises:
-            NotIntact: it is longer than anything that could be sent.
+            FileNotIntact: it is longer than anything that could be sent.
         """
         self._sealed.update(sealed)
         self._taken += len(sealed)
         if self._taken > 2 * LARGEST + _SPARE:
-            raise NotIntact("the file is longer than any that is taken")
+            raise FileNotIntact("the file is longer than any that is taken")
         if not self._gcm:
             return self._cut(self._unpadder.update(self._cbc.update(sealed)))
         held = self._held + sealed
@@ -163,7 +157,7 @@ class Opener:
         """Return the last piece, and with it everything before it proved.
 
         Raises:
-            NotIntact: tag, size or hash do not fit.
+            FileNotIntact: tag, size or hash do not fit.
         """
         try:
             if self._gcm:
@@ -172,12 +166,12 @@ class Opener:
                 rest = self._unpadder.update(self._cbc.finalize())
                 last = rest + self._unpadder.finalize()
         except (InvalidTag, ValueError) as e:
-            raise NotIntact("the file was damaged, cut short or altered on its way") from e
+            raise FileNotIntact("the file was damaged, cut short or altered on its way") from e
         plain = self._cut(last)
         shared = self._shared
         _require_hash(shared.cipher_sha256, self._sealed.digest())
         if shared.size is not None and self._released != shared.size:
-            raise NotIntact("the file is shorter than its sender says")
+            raise FileNotIntact("the file is shorter than its sender says")
         _require_hash(shared.sha256, self._plain.digest())
         return plain
 
@@ -185,7 +179,7 @@ class Opener:
         """XEP-0448 4.2: bytes beyond the size are padding."""
         part = plain[: self._left]
         if self._shared.size is None and len(part) != len(plain):
-            raise NotIntact("the file is longer than any that is taken")
+            raise FileNotIntact("the file is longer than any that is taken")
         self._left -= len(part)
         self._released += len(part)
         self._plain.update(part)
@@ -214,4 +208,4 @@ def require_usable(shared: SharedFile) -> None:
 
 def _require_hash(said: bytes, found: bytes) -> None:
     if said and not hmac.compare_digest(said, found):
-        raise NotIntact("the file is not the one its sender described: its hash differs")
+        raise FileNotIntact("the file is not the one its sender described: its hash differs")
