@@ -173,6 +173,7 @@ class Opening:
         self._target = target
         self._opener = Opener(shared)
         self._file = _NewFile(target.parent)
+        self._released = False
 
     def __enter__(self) -> Self:
         try:
@@ -210,6 +211,7 @@ class Opening:
             raise LocalError(f"{self._target} is there already") from e
         except OSError as e:
             raise LocalError(f"cannot write the file: {e.strerror}") from e
+        self._released = True
         return self._target
 
     def __exit__(
@@ -219,6 +221,9 @@ class Opening:
         trace: TracebackType | None,
     ) -> None:
         self._file.__exit__(kind, error, trace)
+        if kind is not None and self._released:  # cancelled at the last moment: as if never begun
+            with contextlib.suppress(OSError):
+                self._target.unlink()
 
 
 class _NewFile:

@@ -2,7 +2,7 @@
 
 A peer chooses where we get a file from. So that nobody steers us into a private network (or to
 this machine), a host is resolved once, only its public addresses are tried, and of the ports only
-443 and those above 1023. Hosts that are our own provider's are exempt.
+443 and those above 1023. Servers that are our own provider's are exempt.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from securecall.errors import (
     TransferFailed,
 )
 from securecall.transport.http import Answer, build_request
-from securecall.transport.server_identity import canonical_host, is_address
+from securecall.transport.server_identity import is_address
 from securecall.transport.threads import in_thread
 from securecall.transport.tls import open_streams
 from securecall.transport.tls_context import web_context
@@ -62,7 +62,7 @@ class Https:
         self,
         *,
         authorities: Path | None = None,
-        own_hosts: Iterable[str] = (),
+        own: Iterable[WebAddress] = (),
         patience: Patience = Patience(),
         danger_private_addresses: bool = False,
     ) -> None:
@@ -70,7 +70,7 @@ class Https:
 
         Args:
             authorities: A PEM file of trusted roots in place of the system's.
-            own_hosts: Hosts of our provider, which may lie in a private network.
+            own: Servers of our provider, which may lie in a private network.
             patience: How long a server may take.
             danger_private_addresses: Let peers send us to machines of private networks, and to
                 services on this one.
@@ -79,13 +79,17 @@ class Https:
             LocalError: the file cannot be read.
         """
         self._context = web_context(authorities)
-        self._own = {canonical_host(host) for host in own_hosts}
+        self._own = {where.authority for where in own}
         self._patience = patience
         self._anywhere = danger_private_addresses
 
-    def trust_host(self, host: str) -> None:
-        """Count a host among our provider's."""
-        self._own.add(canonical_host(host))
+    def trust(self, where: WebAddress) -> None:
+        """Count this host, with this port, among our provider's servers."""
+        self._own.add(where.authority)
+
+    def trusts(self, where: WebAddress) -> bool:
+        """Whether this is one of our provider's servers."""
+        return where.authority in self._own
 
     async def put(
         self,
@@ -191,7 +195,7 @@ class Https:
 
     async def _addresses(self, where: WebAddress) -> list[str]:
         """Resolve once; who answered differently the next time would get around what is here."""
-        exempt = self._anywhere or where.host in self._own
+        exempt = self._anywhere or self.trusts(where)
         if not exempt and where.port != PORT and where.port < _LOWEST_PORT:
             raise PolicyRefused(f"the file lies behind port {where.port}, which is no web server's")
         found = [where.host] if is_address(where.host) else await _resolved(where.host)
@@ -199,8 +203,8 @@ class Https:
             found = [address for address in found if is_public(address)]
             if not found:
                 raise PolicyRefused(
-                    f"the file lies in a private network ({where.host}); if it is one you trust, "
-                    "name the host as your provider's"
+                    f"the file lies in a private network ({where.host}); if it is your provider's, "
+                    "say so with `own`"
                 )
         return found[:_MOST_ADDRESSES]
 

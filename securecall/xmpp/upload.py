@@ -30,6 +30,7 @@ _MOST_HEADERS: Final = 16
 _MOST_VALUE: Final = 4096
 _VALUE: Final = re.compile(r"[\t -~]*")
 _DIGITS: Final = re.compile("[0-9]{1,18}")
+_END: Final = 253402300799  # the last second of the year 9999
 _MOST_JID: Final = 3071
 
 
@@ -124,7 +125,7 @@ def build_slot_request(name: str, size: int, *, expires: int = 0) -> Element:
         {"filename": name, "size": str(size), "content-type": MEDIA_TYPE},
     )
     if expires:
-        stamp = datetime.datetime.fromtimestamp(expires, datetime.UTC).strftime(
+        stamp = datetime.datetime.fromtimestamp(min(expires, _END), datetime.UTC).strftime(
             "%Y-%m-%dT%H:%M:%SZ"
         )
         _ = SubElement(request, f"{{{_PURPOSE}}}ephemeral", {"expire-before": stamp})
