@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop import authority, baresip, kamailio
+from securecall.testing.daemons import start_ejabberd, start_prosody
+from tests.interop import authority, baresip, kamailio, xmpp_servers
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +25,26 @@ def proxy(
     """One Kamailio for all tests; they keep apart by the users they register."""
     with kamailio.running(tmp_path_factory.mktemp("kamailio"), certificates) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def prosody(
+    tmp_path_factory: pytest.TempPathFactory, certificates: authority.Certificates
+) -> Iterator[xmpp_servers.XmppServer]:
+    """One Prosody for all tests; they keep apart by whom they sign in as."""
+    folder = tmp_path_factory.mktemp("prosody")
+    with xmpp_servers.running(start_prosody, folder, certificates) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def ejabberd(
+    tmp_path_factory: pytest.TempPathFactory, certificates: authority.Certificates
+) -> Iterator[xmpp_servers.XmppServer]:
+    """One ejabberd for all tests; they keep apart by whom they sign in as."""
+    folder = tmp_path_factory.mktemp("ejabberd")
+    with xmpp_servers.running(start_ejabberd, folder, certificates) as server:
+        yield server
 
 
 @pytest.fixture
