@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from securecall.testing.daemons import start_ejabberd, start_prosody
+from securecall.secret import Secret
+from securecall.testing.daemons import Turn, XmppOptions, start_ejabberd, start_prosody
 from tests.interop import authority, baresip, kamailio, xmpp_servers
+
+# a relay that is told of; there is none
+RELAY = XmppOptions(turn=Turn("127.0.0.1", 3478, Secret("shared with the relay")))
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +37,7 @@ def prosody(
 ) -> Iterator[xmpp_servers.XmppServer]:
     """One Prosody for all tests; they keep apart by whom they sign in as."""
     folder = tmp_path_factory.mktemp("prosody")
-    with xmpp_servers.running(start_prosody, folder, certificates) as server:
+    with xmpp_servers.running(start_prosody, folder, certificates, RELAY) as server:
         yield server
 
 
@@ -43,7 +47,7 @@ def ejabberd(
 ) -> Iterator[xmpp_servers.XmppServer]:
     """One ejabberd for all tests; they keep apart by whom they sign in as."""
     folder = tmp_path_factory.mktemp("ejabberd")
-    with xmpp_servers.running(start_ejabberd, folder, certificates) as server:
+    with xmpp_servers.running(start_ejabberd, folder, certificates, RELAY) as server:
         yield server
 
 

@@ -18,6 +18,7 @@ from securecall.transport.tls import client_context, connect
 CLIENT = "jabber:client"
 SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
 BIND = "urn:ietf:params:xml:ns:xmpp-bind"
+MANAGEMENT = "urn:xmpp:sm:3"
 STREAMS = "http://etherx.jabber.org/streams"
 _HASHES = {"SCRAM-SHA-256": "sha256", "SCRAM-SHA-1": "sha1"}
 
@@ -37,8 +38,21 @@ class XmppPerson:
         self.others: list[ET.Element] = []
 
     @classmethod
-    async def sign_in(cls, port: int, name: str, password: str, *, domain: str, authorities: Path):
-        """Connect by direct TLS to a port of this machine, prove the password, come online."""
+    async def sign_in(
+        cls,
+        port: int,
+        name: str,
+        password: str,
+        *,
+        domain: str,
+        authorities: Path,
+        resume: str = "",
+    ):
+        """Connect by direct TLS to a port of this machine, prove the password, come online.
+
+        Args:
+            resume: The lost stream to go on with, nothing of which had arrived (XEP-0198 5).
+        """
         connection = await connect(
             "127.0.0.1", port, server_name=domain, context=client_context(authorities)
         )
@@ -46,6 +60,10 @@ class XmppPerson:
         try:
             await person._authenticate(name, password)
             await person._open_stream()
+            if resume:
+                person.send(ET.Element("resume", xmlns=MANAGEMENT, previd=resume, h="0"))
+                await person.wait(lambda e: e.tag == f"{{{MANAGEMENT}}}resumed")
+                return person
             bound = await person.ask(ET.Element(f"{{{BIND}}}bind"))
             person.jid = bound.findtext(f".//{{{BIND}}}jid", "")
             person.send(ET.Element("presence"))
@@ -126,6 +144,10 @@ class XmppPerson:
         while not wanted(element := await self.next()):
             self.others.append(element)
         return element
+
+    async def lose(self) -> None:
+        """Lose the connection without a goodbye."""
+        self._connection.abort()
 
     async def close(self) -> None:
         """Say goodbye."""

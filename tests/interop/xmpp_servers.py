@@ -42,7 +42,7 @@ def site(folder: Path, certificates: Certificates, people: tuple[str, ...] = PEO
         folder,
         DOMAIN,
         {name: Secret(password_of(name)) for name in people},
-        PemPair(certificates.chain, certificates.key),
+        PemPair(certificate=certificates.chain, key=certificates.key),
         certificates.authority,
     )
 
