@@ -58,6 +58,11 @@ async def said_and_heard(relay, data):
     return heard
 
 
+async def until(condition):
+    while not condition():  # noqa: ASYNC110 - it becomes true in callbacks of the loop
+        await asyncio.sleep(0)
+
+
 def run(main):
     async def guarded():
         async with asyncio.timeout(20):
@@ -100,8 +105,7 @@ def test_it_ends_to_the_byte_for_the_server(after):
     async def main():
         async with relayed(Fate(Break.CLOSE, after, Toward.SERVER), echo=echo) as relay:
             await said_and_heard(relay, b"x" * 100)
-            while not (echo.heard and echo.heard[0].endswith(b".")):
-                await asyncio.sleep(0)
+            await until(lambda: echo.heard and echo.heard[0].endswith(b"."))
             assert echo.heard[0] == b"x" * after + b"."
 
     run(main)
@@ -141,10 +145,8 @@ def test_half_closed_toward_the_client_the_server_still_hears_it():
             writer.write(b"12345")
             assert await reader.read(-1) == b"123"
             writer.write(b"678")
-            while bytes(echo.heard[0]) != b"12345678":
-                await asyncio.sleep(0)
-            while relay.counts.dropped < 5:
-                await asyncio.sleep(0)
+            await until(lambda: bytes(echo.heard[0]) == b"12345678")
+            await until(lambda: relay.counts.dropped == 5)
             assert relay.counts.broken[Break.HALF_CLOSE] == 1
             writer.close()
 
@@ -167,8 +169,7 @@ def test_a_stalled_connection_says_nothing_until_it_is_released(after):
         async with relayed(Fate(Break.STALL, after, Toward.SERVER)) as relay:
             reader, writer = await dial(relay)
             writer.write(b"12345")
-            while not relay.counts.broken[Break.STALL]:
-                await asyncio.sleep(0)
+            await until(lambda: relay.counts.broken[Break.STALL])
             assert relay.counts.to_server == after
             relay.release()
             assert await reader.readexactly(5) == b"12345"
