@@ -10,8 +10,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.interop.xmpp_person import CLIENT, Refused, XmppPerson
-from tests.interop.xmpp_servers import password_of
+from tests.interop.xmpp_person import CLIENT, Refused
+from tests.interop.xmpp_servers import sign_in
 
 MESSAGE = f"{{{CLIENT}}}message"
 SM = "urn:xmpp:sm:3"
@@ -37,17 +37,6 @@ def run(server, test, *names):
                 await person.close()
 
     asyncio.run(main())
-
-
-async def sign_in(server, name, password=None, **options):
-    return await XmppPerson.sign_in(
-        server.ports["xmpps"],
-        name,
-        password or password_of(name),
-        domain=server.domain,
-        authorities=server.authorities,
-        **options,
-    )
 
 
 def xml(text):

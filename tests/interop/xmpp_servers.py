@@ -16,6 +16,7 @@ from securecall.secret import Secret
 from securecall.testing.daemons import Daemon, Site, XmppOptions
 from securecall.transport.tls import PemPair
 from tests.interop.authority import DOMAIN, Certificates
+from tests.interop.xmpp_person import XmppPerson
 
 PEOPLE = ("alice", "bob", "carol", "dave", "erin", "frank")
 
@@ -34,6 +35,20 @@ class XmppServer:
     ports: Mapping[str, int]
     authorities: Path
     restart: Callable[[], None]
+
+
+async def sign_in(
+    server: XmppServer, name: str, password: str = "", *, resume: str = ""
+) -> XmppPerson:
+    """Somebody comes online, in this process."""
+    return await XmppPerson.sign_in(
+        server.ports["xmpps"],
+        name,
+        password or password_of(name),
+        domain=server.domain,
+        authorities=server.authorities,
+        resume=resume,
+    )
 
 
 def site(folder: Path, certificates: Certificates, people: tuple[str, ...] = PEOPLE) -> Site:
