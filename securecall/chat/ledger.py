@@ -354,11 +354,11 @@ class Ledger:
             LookupError: the message it corrects or reacts to is not here.
         """
         if isinstance(said, Reaction):
-            known = self._named(conversation, said.to)
+            known = self.named(conversation, said.to)
             _ = self._react(known, self._own, said.emojis)
-            return self._named(conversation, said.to)
+            return self.named(conversation, said.to)
         if said.corrects:
-            known = self._named(conversation, said.corrects)
+            known = self.named(conversation, said.corrects)
             after = replace(known, text=said.body, file=said.file, edited=unix)
             self._history.replace(after)
             return after
@@ -380,7 +380,12 @@ class Ledger:
             )
         )
 
-    def _named(self, conversation: Address, name: str) -> Message:
+    def named(self, conversation: Address, name: str) -> Message:
+        """The message of a conversation that was named so.
+
+        Raises:
+            LookupError: it is not here.
+        """
         found = (
             self._history.find(conversation, self._own, name)
             or self._history.find(conversation, conversation, name)

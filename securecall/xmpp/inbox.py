@@ -28,7 +28,7 @@ from securecall.keys.omemo import Omemo
 from securecall.keys.omemo_values import Device, Opened
 from securecall.xmpp.envelope import parse_envelope
 from securecall.xmpp.files import SHARING, is_link, parse_link, parse_sharing
-from securecall.xmpp.jid import Jid
+from securecall.xmpp.jid import jid_of
 from securecall.xmpp.omemo import parse_encrypted
 from securecall.xmpp.said import (
     ENCRYPTED,
@@ -38,7 +38,7 @@ from securecall.xmpp.said import (
     parse_said,
     sealed_payload,
 )
-from securecall.xmpp.unwrap import Unwrapped
+from securecall.xmpp.unwrapped import Unwrapped
 
 NOT_FOR_US: Final = "it was not encrypted for this device"
 
@@ -103,7 +103,7 @@ class Inbox:
         for element in elements:
             sealed = parse_encrypted(element)
             try:
-                opened = self._omemo.open_sealed(sealed, str(_bare(found)))
+                opened = self._omemo.open_sealed(sealed, _bare(found))
             except NotForUs as e:
                 missed = e
                 continue
@@ -123,8 +123,8 @@ def _payload(found: Unwrapped, opened: Opened, *, now: float) -> Sequence[Elemen
         return ()
     content = parse_envelope(
         opened.plaintext,
-        sender=str(_bare(found)),
-        to=str(Jid.of(found.conversation)) if found.room else "",
+        sender=_bare(found),
+        to=jid_of(found.conversation).bare if found.room else "",
         now=now,
     )
     return sealed_payload(content)
@@ -186,9 +186,9 @@ def _method(found: Unwrapped) -> _Decrypted:
     return _clear(())
 
 
-def _bare(found: Unwrapped) -> Jid:
+def _bare(found: Unwrapped) -> str:
     # invariant: nobody's messages were returned before
-    return Jid.of(found.sender or found.conversation)
+    return jid_of(found.sender or found.conversation).bare
 
 
 def _words(error: ProtocolError | SecurityError) -> str:

@@ -17,7 +17,7 @@ from securecall.keys.omemo import Omemo
 from securecall.keys.omemo_values import Recipients
 from securecall.xmpp.envelope import build_envelope
 from securecall.xmpp.files import build_link, build_sharing
-from securecall.xmpp.jid import Jid
+from securecall.xmpp.jid import jid_of
 from securecall.xmpp.omemo import build_encrypted
 from securecall.xmpp.saying import Answered, Written, build_said
 
@@ -39,10 +39,9 @@ def weakest(recipients: Recipients) -> Protection:
 class Outbox:
     """Writes the messages of one account."""
 
-    def __init__(self, omemo: Omemo, own: Jid) -> None:
-        """Encrypt with `omemo`; `own` is our full JID."""
+    def __init__(self, omemo: Omemo) -> None:
+        """Encrypt with `omemo`."""
         self._omemo = omemo
-        self._own = own
 
     def build(
         self,
@@ -84,8 +83,8 @@ class Outbox:
             )
             sealed[Protection.OMEMO] = build_envelope(
                 written.inside,
-                sender=str(self._own.bare),
-                to=str(Jid.of(to)),
+                sender=self._omemo.jid,
+                to=str(jid_of(to)),
                 now=now,
                 padding=padding,
             )
@@ -114,7 +113,7 @@ class Outbox:
     def _addressed(
         self, to: Address, elements: Iterable[Element], *, name: str, room: bool
     ) -> Element:
-        attributes = {"to": str(Jid.of(to)), "type": "groupchat" if room else "chat", "id": name}
+        attributes = {"to": str(jid_of(to)), "type": "groupchat" if room else "chat", "id": name}
         stanza = Element(MESSAGE, attributes)
         stanza.extend(elements)
         stanza.append(Element(_ORIGIN_ID, {"id": name}))
