@@ -80,6 +80,21 @@ class TransferFailed(NetworkError):
         self.status = status
 
 
+class XmppRefused(NetworkError):
+    """An XMPP server or contact answered a request with an error, or ended the stream with one.
+
+    Attributes:
+        condition: The defined condition (RFC 6120 8.3.3, 4.9.3), e.g. "item-not-found".
+        text: What it said beside that, as a stranger's words.
+    """
+
+    def __init__(self, condition: str, text: str = "") -> None:
+        """Say what was answered."""
+        super().__init__(f"refused: {condition}" + (f" ({text!r})" if text else ""))
+        self.condition = condition
+        self.text = text
+
+
 class NameNotFound(ConnectFailed):
     """The host name does not exist, or its owner offers no such service there."""
 
