@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import secrets
 import time
 import uuid
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 from xml.etree.ElementTree import Element
 
 from securecall.address import Address
 from securecall.chat.committer import Committer
-from securecall.chat.conversation import Progress, Recipient
+from securecall.chat.conversation import Recipient
 from securecall.chat.history import History, Parcel
 from securecall.chat.ledger import Ledger, News
 from securecall.chat.message import (
@@ -26,7 +24,6 @@ from securecall.chat.message import (
     Protection,
     Reaction,
     Said,
-    SharedFile,
     Text,
     Typing,
 )
@@ -35,13 +32,12 @@ from securecall.errors import UntrustedDevices, UsageError
 from securecall.keys.omemo import Omemo
 from securecall.keys.omemo_trust import Sighting
 from securecall.keys.omemo_values import Device, Recipients
+from securecall.xmpp.envelope import MAX_PADDING
 from securecall.xmpp.jid import jid_of
 from securecall.xmpp.outbox import Outbox, weakest
 from securecall.xmpp.saying import Answered
 from securecall.xmpp.session import Session
 from securecall.xmpp.xml import serialise
-
-MOST_PADDING: Final = 200  # bytes that hide the length of what was written (XEP-0420 4.4)
 
 log = logging.getLogger(__name__)
 
@@ -168,7 +164,7 @@ class Messaging:
             recipients,
             name=name,
             now=now,
-            padding=os.urandom(secrets.randbelow(MOST_PADDING)),
+            padding=secrets.token_urlsafe(MAX_PADDING)[: secrets.randbelow(MAX_PADDING)],
             room=self._members(to) is not None,
             answered=answered,
         )

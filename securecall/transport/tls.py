@@ -186,8 +186,6 @@ async def open_streams(
         ConnectFailed: nobody answers in time, or no TLS can be agreed upon.
         CertificateError: the certificate does not prove what the context asks for.
     """
-    where = endpoint(host, port)
-    try:
     with connecting(endpoint(host, port), server_name or ""):
         async with asyncio.timeout(CONNECT_SECONDS + HANDSHAKE_SECONDS):
             return await asyncio.open_connection(

@@ -28,7 +28,7 @@ from securecall.keys.omemo import Omemo
 from securecall.keys.omemo_values import Device, Opened
 from securecall.xmpp.envelope import parse_envelope
 from securecall.xmpp.files import SHARING, is_link, parse_link, parse_sharing
-from securecall.xmpp.jid import jid_of
+from securecall.xmpp.jid import jid_of, parse_jid
 from securecall.xmpp.omemo import parse_encrypted
 from securecall.xmpp.said import (
     ENCRYPTED,
@@ -73,7 +73,7 @@ class Inbox:
         if found.error:
             return (_arrival(found, parse_bounced(found.message, found.id), _clear(())),)
         try:
-            inside = self._decrypted(found, now=now)
+            inside = self._decrypted(found)
             heard = parse_said(inside.payload, now=now)
             said = [_attached(each, heard.rest, inside.protection) for each in heard.said]
         except AlreadyOpened:
@@ -88,7 +88,7 @@ class Inbox:
         # who wrote last week does not write now
         return tuple(a for a in arrivals if not (found.delayed and isinstance(a.said, Typing)))
 
-    def _decrypted(self, found: Unwrapped, *, now: float) -> _Decrypted:
+    def _decrypted(self, found: Unwrapped) -> _Decrypted:
         """The payload in the best encryption that was meant for us.
 
         Raises:
@@ -108,7 +108,7 @@ class Inbox:
                 missed = e
                 continue
             return _Decrypted(
-                payload=_payload(found, opened, now=now),
+                payload=_payload(found, opened, self_jid=self._omemo.jid),
                 protection=Protection(opened.device.namespace),
                 device=opened.device.id,
                 trust=self._trust(opened.device),
@@ -116,18 +116,20 @@ class Inbox:
         raise missed or NotForUs(NOT_FOR_US)
 
 
-def _payload(found: Unwrapped, opened: Opened, *, now: float) -> Sequence[Element]:
+def _payload(found: Unwrapped, opened: Opened, *, self_jid: str) -> Sequence[Element]:
     if opened.device.namespace == Protection.OMEMO_LEGACY:
         return legacy_payload(found.message, _text(opened.plaintext))
     if opened.plaintext is None:
         return ()
-    content = parse_envelope(
-        opened.plaintext,
-        sender=_bare(found),
-        to=jid_of(found.conversation).bare if found.room else "",
-        now=now,
+    envelope = parse_envelope(opened.plaintext)
+    own, conversation = parse_jid(self_jid), jid_of(found.conversation)
+    envelope.require(
+        sender=jid_of(found.sender or found.conversation),
+        to=conversation if found.room or found.own else own,
+        sent=found.sent,
+        room=found.room,
     )
-    return sealed_payload(content)
+    return sealed_payload(envelope.content)
 
 
 def _text(plaintext: bytes | None) -> str | None:

@@ -17,7 +17,7 @@ from securecall.keys.omemo import Omemo
 from securecall.keys.omemo_values import Recipients
 from securecall.xmpp.envelope import build_envelope
 from securecall.xmpp.files import build_link, build_sharing
-from securecall.xmpp.jid import jid_of
+from securecall.xmpp.jid import jid_of, parse_jid
 from securecall.xmpp.omemo import build_encrypted
 from securecall.xmpp.saying import Answered, Written, build_said
 
@@ -51,7 +51,7 @@ class Outbox:
         *,
         name: str,
         now: float,
-        padding: bytes,
+        padding: str,
         room: bool = False,
         answered: Answered | None = None,
     ) -> Element:
@@ -66,7 +66,7 @@ class Outbox:
             recipients: From `Omemo.prepare`.
             name: The message's id.
             now: Unix seconds.
-            padding: Random bytes that hide the length, drawn by the caller.
+            padding: Random characters that hide the length, drawn by the caller.
             room: `to` is one.
             answered: About the message that `Text.reply_to` names.
 
@@ -83,9 +83,9 @@ class Outbox:
             )
             sealed[Protection.OMEMO] = build_envelope(
                 written.inside,
-                sender=self._omemo.jid,
-                to=str(jid_of(to)),
-                now=now,
+                sender=parse_jid(self._omemo.jid),
+                to=jid_of(to),
+                unix=now,
                 padding=padding,
             )
             outside = written.outside

@@ -235,20 +235,20 @@ class Session:
         """The stream features of the server, by tag."""
         return frozenset(self._stream.features) if self._stream is not None else frozenset()
 
-    def send(self, stanza: Element, *, taken: Taken | None = None) -> None:
+    def send(self, stanza: Element | bytes, *, taken: Taken | None = None) -> None:
         """Send a stanza, after all before it; it is kept until the server has taken it.
 
         If the session cannot be resumed, what was not taken is dropped, and `on_fresh` told.
 
         Args:
-            stanza: message, presence or iq.
+            stanza: message, presence or iq; or one that `serialise` wrote before.
             taken: Called once the server has it.
 
         Raises:
             ConnectFailed: there is no session, or the server takes nothing.
             UsageError: the stanza cannot be written.
         """
-        self._send(serialise(stanza), taken)
+        self._send(stanza if isinstance(stanza, bytes) else serialise(stanza), taken)
 
     def _send(self, data: bytes, taken: Taken | None = None) -> None:
         live = self._stream
