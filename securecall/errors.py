@@ -276,6 +276,12 @@ class BundleInvalid(SecurityError):
     default = Reason.BUNDLE_INVALID
 
 
+class EnvelopeMismatch(SecurityError):
+    """A decrypted message was made for another sender, receiver or time than it came with."""
+
+    default = Reason.INTEGRITY
+
+
 class EndReason(enum.StrEnum):
     """How a call ended; stable names for programs."""
 
