@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
 import uuid
 from collections.abc import Callable
-from typing import Final
 from xml.etree.ElementTree import Element
 
 from securecall.address import Address
@@ -18,6 +18,7 @@ from securecall.chat.history import History, Parcel
 from securecall.chat.ledger import Ledger, News
 from securecall.chat.message import (
     Delivered,
+    Delivery,
     DeviceTrust,
     Displayed,
     Message,
@@ -28,7 +29,7 @@ from securecall.chat.message import (
     Typing,
 )
 from securecall.devices import Devices
-from securecall.errors import UntrustedDevices, UsageError
+from securecall.errors import NoDevices, UntrustedDevices, UsageError
 from securecall.keys.omemo import Omemo
 from securecall.keys.omemo_trust import Sighting
 from securecall.keys.omemo_values import Device, Recipients
@@ -136,7 +137,9 @@ class Messaging:
         """
         if not self._ready or self._members(to) is not None:
             return
-        recipients = await self._recipients(to)
+        recipients = await self._willing(to)
+        if recipients is None:
+            return
         name = str(uuid.uuid4())
 
         def work() -> Element:
@@ -145,6 +148,31 @@ class Messaging:
         stanza = await self._committer.commit(work)
         if self._ready:
             self._session.send(stanza)
+
+    async def acknowledge(self, to: Address, name: str) -> None:
+        """Tell somebody that we have a message of theirs; sent until the server has it.
+
+        Somebody none of whose devices is trusted is told nothing, not even that we are here.
+        """
+        recipients = await self._willing(to)
+        if recipients is None:
+            return
+
+        def work() -> Parcel:
+            said, own_name = Delivered(id=name), str(uuid.uuid4())
+            stanza = self._stanza(
+                to, said, recipients, name=own_name, now=time.time(), answered=None
+            )
+            return self._post(to, own_name, stanza)
+
+        self._ship(await self._committer.commit(work))
+
+    async def _willing(self, to: Address) -> Recipients | None:
+        """Whom to write to without our user having asked for it: nobody new is trusted by this."""
+        try:
+            return await self._omemo.prepare([jid_of(to).bare])
+        except (UntrustedDevices, NoDevices):
+            return None
 
     def _stanza(
         self,
@@ -187,7 +215,11 @@ class Messaging:
     def release(self) -> None:
         """The session is ready: send what waits, in the order it was written."""
         for parcel in self._history.parcels():
-            self._send(parcel)
+            known = self._history.find(parcel.conversation, self._own, parcel.id)
+            if known is not None and known.delivery is not Delivery.PENDING:
+                self._taken(parcel)  # the archive has it: only the word of that was lost
+            else:
+                self._send(parcel)
         self._ready = True
 
     def _ship(self, parcel: Parcel) -> None:
@@ -222,10 +254,8 @@ class Messaging:
     async def recipients(self, to: Address) -> tuple[Recipient, ...]:
         """The devices of the other side, as their server lists them now."""
         everybody = self._members(to) or (to,)
-        try:
+        with contextlib.suppress(UntrustedDevices):  # which those are is what was asked
             _ = await self._omemo.prepare([jid_of(each).bare for each in everybody])
-        except UntrustedDevices:
-            pass  # which those are is what was asked
         return tuple(
             self._recipient(each, device)
             for each in everybody
