@@ -7,9 +7,11 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
 from typing import Final, Self
 from xml.etree.ElementTree import Element
 
+from securecall.address import Address
 from securecall.chat.committer import Committer
 from securecall.chat.history import History
 from securecall.chat.ledger import Active, Changed, Ignored, Ledger, News, ReadElsewhere, Received
@@ -36,6 +38,7 @@ from securecall.keys.omemo_trust import DeviceTrust
 from securecall.keys.omemo_values import NAMESPACES, Device
 from securecall.keys.statement import OmemoKey
 from securecall.messaging import Messaging
+from securecall.transport.https import Https
 from securecall.xmpp.archive import Catchup
 from securecall.xmpp.archive import Progress as Reading
 from securecall.xmpp.capabilities import QUERY, OwnCapabilities, parse_info
@@ -48,6 +51,7 @@ from securecall.xmpp.presence import build_presence
 from securecall.xmpp.pubsub import Whose, parse_event
 from securecall.xmpp.reachability import IDENTITY
 from securecall.xmpp.session import Session, SessionState, XmppLogin
+from securecall.xmpp.sharing import Sharing
 from securecall.xmpp.unwrap import asked_result
 from securecall.xmpp.unwrapped import Notice, NoticeKind, Surroundings
 
@@ -103,9 +107,14 @@ class ChatAccount:
         login: XmppLogin,
         session: Session,
         omemo: Omemo,
+        sharing: Sharing,
+        *,
         history: History,
+        committer: Committer,
         contacts: Contacts,
         devices: Devices,
+        plaintext: Callable[[Address], bool],
+        folder: Path,
         tell: Callable[[Event], None],
     ) -> None:
         """Use `open`."""
@@ -120,7 +129,6 @@ class ChatAccount:
         self._names_messages: frozenset[Jid] = frozenset()
         self._setup: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        committer = Committer(history, undone=lambda: None)  # see the head of `keys.omemo`
         ledger = Ledger(history, self.address)
         self.messaging = Messaging(
             self.address,
@@ -128,8 +136,10 @@ class ChatAccount:
             history,
             omemo,
             devices,
+            sharing,
             committer=committer,
             ledger=ledger,
+            folder=folder,
             members=lambda _: None,
             tell=self._announce,
             first_used=lambda who, those: tell(DevicesTrusted(who, those)),
@@ -142,7 +152,7 @@ class ChatAccount:
             ledger,
             read=lambda found, now: inbox.read(found, now=now),
             surroundings=self._surroundings,
-            plaintext=lambda _: False,
+            plaintext=plaintext,
             handle=self._handle,
             disk_failed=lambda error: tell(KeepingFailed(error)),
         )
@@ -153,8 +163,11 @@ class ChatAccount:
         login: XmppLogin,
         *,
         history: History,
+        committer: Committer,
         contacts: Contacts,
         devices: Devices,
+        plaintext: Callable[[Address], bool],
+        folder: Path,
         tell: Callable[[Event], None],
     ) -> Self:
         """Log in, see to our keys, and begin to take in what is there for us.
@@ -162,8 +175,11 @@ class ChatAccount:
         Args:
             login: Whose account, and where.
             history: Where everything is kept.
+            committer: Of the history.
             contacts: Whom we know.
             devices: What their OMEMO devices are to us.
+            plaintext: Whether our user wishes to talk to somebody without encryption.
+            folder: A private one, for files on their way.
             tell: Told what happens.
 
         Raises:
@@ -190,7 +206,19 @@ class ChatAccount:
             )
             contacts.own_address(login.address)
             contacts.own_omemo([_vouched(device) for device in omemo.own.values()])
-            account = cls(login, session, omemo, history, contacts, devices, tell)
+            account = cls(
+                login,
+                session,
+                omemo,
+                Sharing(session, Https(authorities=login.authorities)),
+                history=history,
+                committer=committer,
+                contacts=contacts,
+                devices=devices,
+                plaintext=plaintext,
+                folder=folder,
+                tell=tell,
+            )
         except BaseException:
             await session.close()
             raise

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import mimetypes
 import secrets
 import time
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from securecall.address import Address
 from securecall.chat.committer import Committer
-from securecall.chat.conversation import Recipient
+from securecall.chat.conversation import Progress, Recipient
+from securecall.chat.file_name import shown_name
 from securecall.chat.history import History, Parcel
 from securecall.chat.ledger import Ledger, News
 from securecall.chat.message import (
@@ -25,6 +28,7 @@ from securecall.chat.message import (
     Protection,
     Reaction,
     Said,
+    SharedFile,
     Text,
     Typing,
 )
@@ -38,6 +42,7 @@ from securecall.xmpp.jid import jid_of
 from securecall.xmpp.outbox import Outbox, weakest
 from securecall.xmpp.saying import Answered
 from securecall.xmpp.session import Session
+from securecall.xmpp.sharing import Sharing
 from securecall.xmpp.xml import serialise
 
 log = logging.getLogger(__name__)
@@ -53,9 +58,11 @@ class Messaging:
         history: History,
         omemo: Omemo,
         devices: Devices,
+        sharing: Sharing,
         *,
         committer: Committer,
         ledger: Ledger,
+        folder: Path,
         members: Callable[[Address], tuple[Address, ...] | None],
         tell: Callable[[News], None],
         first_used: Callable[[Address, tuple[Recipient, ...]], None],
@@ -69,8 +76,10 @@ class Messaging:
             history: Where everything is kept first.
             omemo: Encrypts.
             devices: What the others' devices are to us.
+            sharing: Puts files on our server, and gets those of others.
             committer: Of the history.
             ledger: Enters what is written.
+            folder: A private one, for files on their way.
             members: Of a room, None for a person.
             tell: Told how messages fare.
             first_used: Told whose devices became trusted because we wrote to them first.
@@ -81,6 +90,8 @@ class Messaging:
         self._history = history
         self._omemo = omemo
         self._devices = devices
+        self._sharing = sharing
+        self._folder = folder
         self._committer = committer
         self._ledger = ledger
         self._outbox = Outbox(omemo)
@@ -206,6 +217,31 @@ class Messaging:
     def _post(self, to: Address, name: str, stanza: Element) -> Parcel:
         return self._history.post(Parcel(id=name, conversation=to, stanza=serialise(stanza)))
 
+    # -- files ------------------------------------------------------------------------------------
+
+    async def lay_up(
+        self, path: Path, *, name: str, media_type: str, seconds: float, progress: Progress
+    ) -> SharedFile:
+        """Encrypt a file and put it on our server."""
+        return await self._sharing.upload(
+            path,
+            self._folder,
+            name=name,
+            media_type=media_type or mimetypes.guess_type(name)[0] or "application/octet-stream",
+            seconds=seconds,
+            progress=progress,
+        )
+
+    async def fetch(self, file: SharedFile, folder: Path, *, progress: Progress) -> Path:
+        """Get a file and decrypt it into a folder, under a name that is safe there."""
+        return await self._sharing.download(
+            file, _free_path(folder, shown_name(file.name)), progress=progress
+        )
+
+    async def changed(self) -> None:
+        """Wait until something in the history changes."""
+        await self._committer.changed()
+
     # -- send -------------------------------------------------------------------------------------
 
     def hold(self) -> None:
@@ -319,3 +355,12 @@ class Messaging:
                 used = True
                 self._first_used(each, tuple(self._recipient(each, d) for d in devices))
         return used
+
+
+def _free_path(folder: Path, name: str) -> Path:
+    """A path in the folder where nothing is yet."""
+    path, number = folder / name, 1
+    while path.exists():
+        number += 1
+        path = folder / f"{Path(name).stem} ({number}){Path(name).suffix}"
+    return path
