@@ -7,6 +7,7 @@ legacy OMEMO encrypted with what stood in clear beside it (`legacy_payload`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -44,6 +45,8 @@ EXPIRY: Final = "{urn:securecall:expiry:0}expiry"
 ENCRYPTION: Final = "{urn:xmpp:eme:0}encryption"
 FALLBACK: Final = "{urn:xmpp:fallback:0}fallback"
 CHAT_STATES: Final = "http://jabber.org/protocol/chatstates"
+# XML 1.0 2.2; tab and line ends are characters
+NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 # Newest first: what a sender put in both ways is read in the better one.
 ENCRYPTED: Final = (
     "{urn:xmpp:omemo:2}encrypted",
@@ -119,7 +122,7 @@ def legacy_payload(message: Element, body: str | None) -> tuple[Element, ...]:
     if body is None:
         return beside
     decrypted = Element(BODY)
-    decrypted.text = body
+    decrypted.text = NOT_XML.sub("\ufffd", body)  # encrypted as bytes, which no parser has seen
     return (decrypted, *beside)
 
 
