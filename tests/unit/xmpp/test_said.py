@@ -138,6 +138,14 @@ def test_what_stands_in_for_an_extension_goes_where_the_extension_is():
     )
 
 
+def test_several_fallbacks_count_in_the_body_as_it_came():
+    both = fallback(4, 6, of="urn:xmpp:reactions:0") + fallback(0, 2) + fallback(1, 3)
+    said = heard(f"<body>abcdefg</body>{REPLY}{reactions('👋')}{both}").said
+    assert said[0] == Text(body="dg", reply_to="r1")
+    with pytest.raises(ProtocolError):
+        heard(f"<body>abc</body>{REPLY}{fallback(0, 1) * 17}")
+
+
 @pytest.mark.parametrize(("start", "end"), [(0, 99), (5, 2), (-1, 2), ("x", 2)])
 def test_a_fallback_that_ends_outside_its_body_is_refused(start, end):
     with pytest.raises(ProtocolError):
