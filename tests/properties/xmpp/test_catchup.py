@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,6 +28,7 @@ def test_no_gap_and_no_double(count, server_page, page, known, trouble):
     place = Place(f"id{known}", 1.0) if known >= 0 else None
     texts = [f"text {i}" for i in range(known + 1)]
     forgot = 0
+    names = itertools.count()
     for round_ in range(200):
         # a pass: after a cut, another one begins at the place that was kept
         catchup = Catchup(OWN.account, token=f"t{round_}", place=place, page=page)
@@ -36,7 +39,8 @@ def test_no_gap_and_no_double(count, server_page, page, known, trouble):
                 forgot = len(archive.messages) // 2
                 archive.messages = archive.messages[forgot:]
             if what == "grow":
-                archive.messages.append((f"new{round_}", f"more {round_}"))
+                new = f"more {next(names)}"
+                archive.messages.append((new, new))
             stanzas, fin = archive.answer(catchup.query())
             if stanzas is None:
                 catchup.refused("item-not-found")
