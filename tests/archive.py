@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from xml.etree.ElementTree import Element, SubElement
 
-from tests.stanzas import AROUND, stanza
+from tests.around import AROUND
+from tests.stanzas import stanza
 
 MAM = "{urn:xmpp:mam:2}"
 RSM = "{http://jabber.org/protocol/rsm}"

@@ -1,46 +1,14 @@
-"""Stanzas for tests: XML read as our stream reads it, and the people who send it."""
+"""Stanzas for tests, as an application's stream hands them on."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from xml.etree.ElementTree import Element, fromstring
 
-from securecall.xmpp.jid import parse_jid
-from securecall.xmpp.unwrapped import Room, Surroundings
-
-OWN = parse_jid("romeo@montague.example/home")
-COVEN = parse_jid("coven@chat.shakespeare.example")
-NOW = 1_000_000_000.0  # 2001-09-09T01:46:40Z
-AROUND = Surroundings(
-    own=OWN,
-    now=NOW,
-    queries={"f27": OWN.account, "c12": COVEN},
-    rooms={
-        COVEN: Room(
-            nick="romeo",
-            occupants={
-                "firstwitch": parse_jid("hag66@shakespeare.example"),
-                "secondwitch": parse_jid("wiccarocks@shakespeare.example"),
-            },
-        )
-    },
-    names_messages={OWN.account, COVEN},
-)
-NOBODY_NAMES = replace(AROUND, names_messages=())
+OWN = "alice@a.example"
 
 
 def stanza(text: str) -> Element:
-    """Read one stanza; the stream's namespace is the default, as on the wire."""
-    return fromstring(f"<stream xmlns='jabber:client'>{text}</stream>")[0]
-
-
-def message(inside: str = "", **attributes: str) -> Element:
-    """A message to us, by Juliet if nobody else is named."""
-    told = {
-        "from": "juliet@capulet.example/balcony",
-        "to": "romeo@montague.example/home",
-        "type": "chat",
-        **{name.rstrip("_"): value for name, value in attributes.items()},
-    }
-    written = " ".join(f"{name}='{value}'" for name, value in told.items() if value)
-    return stanza(f"<message {written}>{inside}</message>")
+    """The first element of a text, in the namespace of client streams where it names none."""
+    return fromstring(
+        f"<s xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>{text}</s>"
+    )[0]

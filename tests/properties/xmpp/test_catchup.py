@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from securecall.errors import ProtocolError
 from securecall.xmpp.archive import Catchup, Place, Progress
 from tests.archive import Archive, around, result
-from tests.stanzas import OWN
+from tests.around import OWN
 
 
 @given(

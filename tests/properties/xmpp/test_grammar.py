@@ -36,7 +36,7 @@ from securecall.xmpp.saying import build_said
 from securecall.xmpp.stamp import build_stamp, parse_stamp
 from securecall.xmpp.unwrap import MOST_ID, unwrap
 from securecall.xmpp.unwrapped import Discarded, Notice, Unwrapped
-from tests.stanzas import AROUND, NOW, OWN
+from tests.around import AROUND, NOW, OWN
 
 JIDS = st.sampled_from(
     [

@@ -11,7 +11,8 @@ from securecall.errors import ProtocolError, StoreCorrupt, UsageError
 from securecall.xmpp.archive import Catchup, Place, Progress, build_preferences
 from securecall.xmpp.unwrapped import Why
 from tests.archive import MAM, RSM, Archive, around, result
-from tests.stanzas import COVEN, OWN, stanza
+from tests.around import COVEN, OWN
+from tests.stanzas import stanza
 
 
 def turn(catchup, archive):

@@ -6,7 +6,7 @@ import pytest
 
 from securecall.address import parse_address
 from securecall.errors import ProtocolError
-from securecall.xmpp.jid import jid_of, parse_jid, sent_by
+from securecall.xmpp.jid import Jid, jid_of, parse_jid, sent_by
 
 SAME = {
     "Romeo@Montague.Example": "romeo@montague.example",
@@ -67,3 +67,24 @@ def test_only_our_own_account_speaks_for_it():
     assert sent_by("Romeo@montague.example", own)
     for other in ("romeo@montague.example/home", "montague.example", "tybalt@capulet.example", "@"):
         assert not sent_by(other, own)
+
+
+def test_a_jid_is_cut_at_the_first_slash_only():
+    found = parse_jid("Room@Chat.example/Nick/with@all.of/it")
+    assert found == Jid("room", "chat.example", "Nick/with@all.of/it")
+    assert (found.bare, str(found)) == (
+        "room@chat.example",
+        "room@chat.example/Nick/with@all.of/it",
+    )
+
+
+def test_a_server_has_a_jid_but_nobodys_address():
+    assert parse_jid("A.example.") == Jid("", "a.example")
+    with pytest.raises(ProtocolError):
+        _ = parse_jid("a.example").address
+
+
+def test_a_person_has_an_address_and_it_leads_back():
+    address = parse_jid("Bob@b.example/phone").address
+    assert address == parse_address("xmpp:bob@b.example")
+    assert str(jid_of(address)) == "bob@b.example"

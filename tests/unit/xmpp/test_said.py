@@ -23,7 +23,7 @@ from securecall.xmpp.said import (
     parse_said,
     sealed_payload,
 )
-from tests.stanzas import NOW, message
+from tests.around import NOW, message
 
 
 def heard(inside):

@@ -19,7 +19,8 @@ from securecall.errors import Unsupported, UsageError
 from securecall.xmpp.jid import parse_jid
 from securecall.xmpp.said import legacy_payload, parse_said, sealed_payload
 from securecall.xmpp.saying import Answered, build_said
-from tests.stanzas import NOW, message, stanza
+from tests.around import NOW, message
+from tests.stanzas import stanza
 
 TEXT = Text(
     body="We should bake a cake",

@@ -9,7 +9,8 @@ from securecall.chat.message import Via
 from securecall.xmpp.jid import parse_jid
 from securecall.xmpp.unwrap import asked_result, unwrap
 from securecall.xmpp.unwrapped import Discarded, Notice, NoticeKind, Unwrapped, Why
-from tests.stanzas import AROUND, COVEN, NOBODY_NAMES, NOW, message, stanza
+from tests.around import AROUND, COVEN, NOBODY_NAMES, NOW, message
+from tests.stanzas import stanza
 
 JULIET = parse_address("xmpp:juliet@capulet.example")
 ROMEO = parse_address("xmpp:romeo@montague.example")
