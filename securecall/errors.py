@@ -63,6 +63,10 @@ class MessageFailed(NetworkError):
         self.status = status
 
 
+class NoDevices(NetworkError):
+    """Somebody has published no OMEMO device, or none whose keys can be fetched."""
+
+
 class NameNotFound(ConnectFailed):
     """The host name does not exist, or its owner offers no such service there."""
 
@@ -78,6 +82,18 @@ class ProtocolError(SecurecallError):
         """Say what was wrong and which rule forbids it."""
         super().__init__(f"{message} [{rule}]" if rule else message)
         self.rule = rule
+
+
+class AlreadyOpened(ProtocolError):
+    """An encrypted message came a second time; it was opened before, and is not opened again."""
+
+
+class CannotOpen(ProtocolError):
+    """An encrypted message cannot be opened: no session, a broken one, a key long deleted."""
+
+
+class NotForUs(ProtocolError):
+    """An encrypted message holds no key for this device."""
 
 
 class Reason(enum.StrEnum):
@@ -106,6 +122,9 @@ class Reason(enum.StrEnum):
     INTEGRITY = "integrity"
     VERIFYING_TIMEOUT = "verifying-timeout"
     LOGIN = "login"
+    DEVICE_UNTRUSTED = "device-untrusted"
+    DEVICE_CHANGED = "device-changed"
+    BUNDLE_INVALID = "bundle-invalid"
 
 
 class SecurityError(SecurecallError):
@@ -194,6 +213,33 @@ class LoginRefused(SecurityError):
     """A server did not take our user and password, or asked for them in a way we refuse."""
 
     default = Reason.LOGIN
+
+
+class UntrustedDevices(SecurityError):
+    """Nothing can be sent to somebody none of whose devices is trusted.
+
+    Attributes:
+        devices: (bare JID, device id, fingerprint) of those somebody has to decide about.
+    """
+
+    default = Reason.DEVICE_UNTRUSTED
+
+    def __init__(self, message: str, *, devices: tuple[tuple[str, int, str], ...] = ()) -> None:
+        """Say whose devices they are."""
+        super().__init__(message)
+        self.devices = devices
+
+
+class DeviceKeyChanged(SecurityError):
+    """An OMEMO device answers with another identity key than the one it is known by."""
+
+    default = Reason.DEVICE_CHANGED
+
+
+class BundleInvalid(SecurityError):
+    """The published keys of an OMEMO device are not signed by its identity key."""
+
+    default = Reason.BUNDLE_INVALID
 
 
 class EndReason(enum.StrEnum):

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from securecall.address import Address
-from securecall.keys.omemo_trust import DeviceTrust as DeviceTrust
+from securecall.keys.omemo_values import DeviceTrust as DeviceTrust
 from securecall.secret import Secret
 
 _NOTHING: Final[Mapping[Address, frozenset[str]]] = MappingProxyType({})
