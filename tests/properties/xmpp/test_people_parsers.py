@@ -48,8 +48,8 @@ ATTRIBUTES = (
 WORDS = st.one_of(
     st.sampled_from(
         [OWN, "bob@b.example", "bob@b.example/x", "b.example", "@", "available", "error",
-         "headline", "subscribe", "both", "remove", "turn", "udp", "1", "sha-1", "open", "submit", "form",
-         "FORM_TYPE", "hidden", "QgayPKawpkPSDYmwT/WM94uAlu0=", "2025-11-25T12:00:00Z"]
+         "headline", "subscribe", "both", "remove", "turn", "udp", "1", "sha-1", "open", "submit",
+         "form", "FORM_TYPE", "hidden", "QgayPKawpkPSDYmwT/WM94uAlu0=", "2025-11-25T12:00:00Z"]
     ),
     st.text(max_size=24),
 )  # fmt: skip
