@@ -92,14 +92,25 @@ class Devices:
         return self._judge(self._person(address), key)
 
     def notice(
-        self, address: Address, namespace: str, identity_keys: Mapping[int, bytes]
-    ) -> Mapping[int, Sighting]:
-        """Note which devices are on somebody's list; KEY_CHANGED is worth a warning.
+        self, address: Address, namespace: str, number: int, identity_key: bytes
+    ) -> Sighting:
+        """Note that a device is on somebody's list; KEY_CHANGED is worth a warning.
 
         Args:
             address: Whose list.
             namespace: Which OMEMO.
-            identity_keys: Device id -> identity key, 32 bytes, Ed25519 form.
+            number: Its device id.
+            identity_key: Its identity key, 32 bytes, Ed25519 form.
+
+        Raises:
+            ProtocolError: the key is none.
+        """
+        return self.notice_all(address, namespace, {number: identity_key})[number]
+
+    def notice_all(
+        self, address: Address, namespace: str, identity_keys: Mapping[int, bytes]
+    ) -> Mapping[int, Sighting]:
+        """Note a whole list, device id -> identity key, and write it once.
 
         Raises:
             ProtocolError: a key is none; nothing was noted.

@@ -67,6 +67,34 @@ class NoDevices(NetworkError):
     """Somebody has published no OMEMO device, or none whose keys can be fetched."""
 
 
+class TransferFailed(NetworkError):
+    """A web server did not take or give a file.
+
+    Attributes:
+        status: What it answered (RFC 9110 15), 408 for nothing.
+    """
+
+    def __init__(self, message: str, *, status: int) -> None:
+        """Say what it answered."""
+        super().__init__(message)
+        self.status = status
+
+
+class XmppRefused(NetworkError):
+    """An XMPP server or contact answered a request with an error, or ended the stream with one.
+
+    Attributes:
+        condition: The defined condition (RFC 6120 8.3.3, 4.9.3), e.g. "item-not-found".
+        text: What it said beside that, as a stranger's words.
+    """
+
+    def __init__(self, condition: str, text: str = "") -> None:
+        """Say what was answered."""
+        super().__init__(f"refused: {condition}" + (f" ({text!r})" if text else ""))
+        self.condition = condition
+        self.text = text
+
+
 class NameNotFound(ConnectFailed):
     """The host name does not exist, or its owner offers no such service there."""
 
@@ -196,6 +224,12 @@ class TicketRefused(SecurityError):
     default = Reason.TICKET_REFUSED
 
 
+class FileNotIntact(SecurityError):
+    """A file is not, bit for bit, what its sender described; nothing of it was released."""
+
+    default = Reason.INTEGRITY
+
+
 class CertificateError(SecurityError):
     """A server's TLS certificate does not prove the name that was asked for.
 
@@ -246,6 +280,12 @@ class BundleInvalid(SecurityError):
     """The published keys of an OMEMO device are not signed by its identity key."""
 
     default = Reason.BUNDLE_INVALID
+
+
+class EnvelopeMismatch(SecurityError):
+    """A decrypted message was made for another sender, receiver or time than it came with."""
+
+    default = Reason.INTEGRITY
 
 
 class EndReason(enum.StrEnum):

@@ -147,13 +147,12 @@ def parse_raw(record: dict[str, object]) -> bytes:
 
 
 def build_parts(address: Address) -> list[object]:
-    """Write an address inside a record."""
-    # Not its text: what was dialled once must never depend on being read the same way later.
+    """Write an address; not as its text, which may come to be read differently some day."""
     return [address.scheme.value, address.user, address.host]
 
 
 def parse_parts(value: object) -> Address:
-    """Read what `build_parts` wrote."""
+    """Read what `build_parts` wrote, raise TypeError or ValueError else."""
     scheme, user, host = texts(value)
     return Address(Scheme(scheme), user, host)
 

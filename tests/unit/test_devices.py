@@ -36,8 +36,8 @@ def shown(key: bytes) -> str:
 
 def test_a_device_nobody_vouched_for_is_undecided(devices):
     assert devices.device_trust(BOB, ONE) is DeviceTrust.UNDECIDED
-    assert devices.notice(BOB, NS, {1: ONE})[1] is Sighting.NEW
-    assert devices.notice(BOB, NS, {1: ONE})[1] is Sighting.KNOWN
+    assert devices.notice(BOB, NS, 1, ONE) is Sighting.NEW
+    assert devices.notice(BOB, NS, 1, ONE) is Sighting.KNOWN
     assert devices.device_trust(BOB, ONE) is DeviceTrust.UNDECIDED
 
 
@@ -54,14 +54,14 @@ def test_writing_to_nobody_decides_nothing(devices):
 
 
 def test_what_we_distrust_is_not_trusted_for_being_there(devices):
-    devices.notice(BOB, NS, {1: ONE})
+    devices.notice(BOB, NS, 1, ONE)
     devices.distrust_device(BOB, ONE)
     assert devices.first_use(BOB, [ONE, TWO]) == (TWO,)
     assert devices.device_trust(BOB, ONE) is DeviceTrust.DISTRUSTED
 
 
 def test_comparing_a_fingerprint_verifies(devices):
-    devices.notice(BOB, NS, {1: ONE})
+    devices.notice(BOB, NS, 1, ONE)
     found = devices.verify_device(BOB, shown(ONE).upper())
     assert (found.trust, found.how, found.ids) == (DeviceTrust.VERIFIED, "digits", (1,))
     assert devices.device_trust(BOB, ONE) is DeviceTrust.VERIFIED
@@ -106,7 +106,7 @@ def test_an_identity_that_lists_no_devices_says_nothing_of_them(contacts, device
 def test_a_withdrawn_device_is_distrusted_though_people_compared_it(contacts, devices):
     directory = Directory(contacts)
     directory.learn(BOB, own_statement(omemo=(1,), device=7, age=100))
-    devices.notice(BOB, NS, {1: ONE})
+    devices.notice(BOB, NS, 1, ONE)
     devices.verify_device(BOB, ONE)
     assert devices.device_trust(BOB, ONE) is DeviceTrust.VERIFIED
     directory.notice(BOB, own_statement(omemo=(2,), device=8, revoked=("device-7",)))
@@ -130,22 +130,22 @@ def test_a_distrusted_identity_takes_its_devices_along(contacts, devices):
 
 
 def test_another_key_under_one_device_id_is_never_silent(devices):
-    devices.notice(BOB, NS, {1: ONE})
+    devices.notice(BOB, NS, 1, ONE)
     devices.first_use(BOB, [ONE])
-    assert devices.notice(BOB, NS, {1: TWO})[1] is Sighting.KEY_CHANGED
+    assert devices.notice(BOB, NS, 1, TWO) is Sighting.KEY_CHANGED
     assert devices.device_trust(BOB, TWO) is DeviceTrust.UNDECIDED
     assert [d.ids for d in devices.listing(BOB)] == [(), (1,)]
     assert [d.fingerprint for d in devices.undecided(BOB)] == [shown(TWO)]
 
 
 def test_one_device_in_two_versions_of_omemo_is_one_device(devices):
-    devices.notice(BOB, NS, {1: ONE})
-    assert devices.notice(BOB, OLD, {1: ONE})[1] is Sighting.KNOWN
+    devices.notice(BOB, NS, 1, ONE)
+    assert devices.notice(BOB, OLD, 1, ONE) is Sighting.KNOWN
     assert len(devices.listing(BOB)) == 1
 
 
 def test_only_restoring_leads_out_of_distrust(devices):
-    devices.notice(BOB, NS, {1: ONE})
+    devices.notice(BOB, NS, 1, ONE)
     devices.distrust_device(BOB, ONE)
     for act in (devices.trust_device, devices.verify_device):
         with pytest.raises(SecurityError) as refused:
@@ -158,11 +158,11 @@ def test_only_restoring_leads_out_of_distrust(devices):
 def test_a_code_verifies_all_of_its_devices_or_none(contacts, devices):
     bob = Devices(contacts)
     code = f"xmpp:bob@b.example?omemo-sid-1={curve25519_form(ONE).hex()}"
-    devices.notice(BOB, NS, {1: ONE})
+    devices.notice(BOB, NS, 1, ONE)
     (found,) = bob.verify_code(code)
     assert (found.trust, found.how) == (DeviceTrust.VERIFIED, "qr")
     more = f"{code};omemo-sid-2={curve25519_form(TWO).hex()}"
-    devices.notice(BOB, NS, {2: THREE})
+    devices.notice(BOB, NS, 2, THREE)
     with pytest.raises(IdentityMismatch):
         bob.verify_code(more)
     assert devices.device_trust(BOB, TWO) is DeviceTrust.UNDECIDED

@@ -90,16 +90,16 @@ def test_a_contacts_statement_vouches_for_their_own_address_only(contacts):
 
 def test_another_key_under_a_known_id_is_seen_and_reads_nothing(contacts):
     devices = Devices(contacts)
-    devices.notice(BOB, NS, {7: BOBS})
+    devices.notice(BOB, NS, 7, BOBS)
     assert written_to(devices, [BOBS]) == [BOBS]
-    assert devices.notice(BOB, NS, {7: SERVERS})[7] is Sighting.KEY_CHANGED
+    assert devices.notice(BOB, NS, 7, SERVERS) is Sighting.KEY_CHANGED
     assert written_to(devices, [SERVERS]) == []
     assert issubclass(DeviceKeyChanged, SecurityError)
 
 
 def test_a_code_scanned_from_bob_exposes_the_servers_key(contacts):
     devices = Devices(contacts)
-    devices.notice(BOB, NS, {7: SERVERS})
+    devices.notice(BOB, NS, 7, SERVERS)
     with pytest.raises(IdentityMismatch):
         devices.verify_code(f"xmpp:bob@b.example?omemo-sid-7={curve25519_form(BOBS).hex()}")
     assert devices.device_trust(BOB, SERVERS) is DeviceTrust.UNDECIDED
@@ -107,11 +107,11 @@ def test_a_code_scanned_from_bob_exposes_the_servers_key(contacts):
 
 def test_a_flood_of_devices_pushes_no_decision_out(contacts):
     devices = Devices(contacts)
-    devices.notice(BOB, NS, {1: BOBS})
+    devices.notice(BOB, NS, 1, BOBS)
     devices.first_use(BOB, [BOBS])
-    devices.notice(BOB, NS, {2: SERVERS})
+    devices.notice(BOB, NS, 2, SERVERS)
     devices.distrust_device(BOB, SERVERS)
-    devices.notice(BOB, NS, {number: identity_key(number) for number in range(3, 200)})
+    devices.notice_all(BOB, NS, {n: identity_key(n) for n in range(3, 200)})
     assert len(devices.listing(BOB)) == 64
     assert devices.device_trust(BOB, BOBS) is DeviceTrust.TRUSTED
     assert devices.device_trust(BOB, SERVERS) is DeviceTrust.DISTRUSTED
