@@ -18,6 +18,7 @@ from urllib.parse import urljoin
 
 from securecall.errors import (
     ConnectFailed,
+    LocalError,
     NameNotFound,
     NetworkError,
     PolicyRefused,
@@ -115,28 +116,22 @@ class Https:
             CertificateError: it did not prove its name.
             PolicyRefused: it lies in a private network, and is not our provider's.
             ProtocolError: its answer is none.
+            LocalError: `read` gave less than `size`.
         """
         async with _Exchange(await self._connect(where), self._patience) as exchange:
             head = build_request("PUT", where, fields, length=size)
+            # A server that refuses says so early, and may cut the connection right after.
+            answered = asyncio.create_task(exchange.head(patient=True))
             try:
-                await exchange.send(head)
-                done = 0
-                while done < size:
-                    piece = await in_thread(read, min(PIECE, size - done))
-                    if not piece:
-                        raise NetworkError("the file became shorter while it was sent")
-                    await exchange.send(piece)
-                    done += len(piece)
-                    if sent is not None:
-                        sent(done)
-            except _Broken:
-                # The server may have said why before it stopped to read.
-                await exchange.head()
-                raise TransferFailed(
-                    f"{where.host} did not take the whole file", status=exchange.status
-                ) from None
-            await exchange.head()
-            if exchange.status not in _TAKEN:
+                whole = await _send_all(exchange, head, size, read, sent, answered)
+                async with asyncio.timeout(self._patience.idle):
+                    await asyncio.shield(answered)
+            except TimeoutError as e:
+                raise NetworkError(f"{where.host} does not say whether it took the file") from e
+            finally:
+                _ = answered.cancel()
+                _ = await asyncio.gather(answered, return_exceptions=True)
+            if not whole or exchange.status not in _TAKEN:
                 raise TransferFailed(
                     f"{where.host} does not take the file: {exchange.status}",
                     status=exchange.status,
@@ -221,6 +216,31 @@ async def _resolved(host: str) -> list[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in entries))
 
 
+async def _send_all(
+    exchange: _Exchange,
+    head: bytes,
+    size: int,
+    read: Callable[[int], bytes],
+    sent: Callable[[int], None] | None,
+    answered: asyncio.Task[None],
+) -> bool:
+    """Send until all is sent or the server has answered; whether all was."""
+    done = 0
+    try:
+        await exchange.send(head)
+        while done < size and not answered.done():
+            piece = await in_thread(read, min(PIECE, size - done))
+            if not piece:
+                raise LocalError("the file became shorter while it was sent")
+            await exchange.send(piece)
+            done += len(piece)
+            if sent is not None:
+                sent(done)
+    except _Broken:
+        return False
+    return done == size
+
+
 def _followed(where: WebAddress, location: str) -> WebAddress:
     """Follow a redirection within the same server only: others must not learn who fetches what."""
     try:
@@ -272,9 +292,10 @@ class _Exchange:
             raise _Broken("the web server does not read on") from e
         self._keep_up(len(data))
 
-    async def head(self) -> None:
+    async def head(self, *, patient: bool = False) -> None:
+        """Wait for the answer's head; a patient one is timed by its caller."""
         while self._answer.head is None:
-            self._early += await self._receive()
+            self._early += await self._receive(None if patient else self._patience.idle)
 
     async def content(
         self, most: int, take: Callable[[bytes], None], got: Callable[[int, int], None] | None
@@ -293,11 +314,11 @@ class _Exchange:
                     got(count, total or 0)
             if self._answer.done:
                 return count
-            data = await self._receive()
+            data = await self._receive(self._patience.idle)
 
-    async def _receive(self) -> bytes:
+    async def _receive(self, seconds: float | None) -> bytes:
         try:
-            async with asyncio.timeout(self._patience.idle):
+            async with asyncio.timeout(seconds):
                 data = await self._reader.read(PIECE)
         except TimeoutError as e:
             raise NetworkError("the web server does not go on") from e

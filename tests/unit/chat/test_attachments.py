@@ -45,7 +45,10 @@ def test_a_file_goes_there_and_back(source, folder, link):
 def test_bytes_are_sealed_without_a_file(folder):
     sealed = seal_file(b"spoken", folder)
     target = folder / "got"
-    assert open_file(sealed.path, sealed.shared("https://u.example/1"), target).read_bytes() == b"spoken"
+    assert (
+        open_file(sealed.path, sealed.shared("https://u.example/1"), target).read_bytes()
+        == b"spoken"
+    )
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no modes there")
