@@ -44,6 +44,7 @@ SERVERS = {
     "prosody": "XMPP server, which the lab can start",
     "linphone-cli": "a SIP phone that verifies its server",
     "sip-tester": "SIPp, scripted SIP scenarios",
+    "opus-tools": "what plays and makes recordings in Opus",
     "openssl": "its command line, as TLS and DTLS peer",
     "iproute2": "a network of their own for some tests",
     "util-linux": "the same: unshare",
