@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import dataclasses
+import datetime
 import re
 from typing import Final
 from xml.etree.ElementTree import Element, SubElement
@@ -29,7 +30,7 @@ _ESFS: Final = "{urn:xmpp:esfs:0}"
 _HASHES: Final = "{urn:xmpp:hashes:2}"
 _URL_DATA: Final = "{http://jabber.org/protocol/url-data}url-data"
 # No standard has a time for a file to be deleted at; others pass over an element they do not know.
-_EXPIRES: Final = "{urn:securecall:expiry:0}expires"
+_EXPIRY: Final = "{urn:securecall:expiry:0}expiry"
 
 _GCM: Final = "urn:xmpp:ciphers:aes-256-gcm-nopadding:0"
 _CBC: Final = "urn:xmpp:ciphers:aes-256-cbc-pkcs7:0"
@@ -44,6 +45,11 @@ _MOST_SOURCES: Final = 16
 _MOST_SECONDS: Final = 7 * 86400
 _MOST_LINK: Final = 4096
 _MOST_THUMBNAIL: Final = 64 * 1024
+_END: Final = 253402300799
+_STAMP: Final = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?"
+    r"(Z|[+-][0-9]{2}:[0-9]{2})"
+)
 _DIGITS: Final = re.compile("[0-9]{1,15}")
 _MEDIA_TYPE: Final = re.compile(
     r"[\w!#$&^.+-]{1,63}/[\w!#$&^.+-]{1,63}(; ?[\x20-\x7e]*)?", re.ASCII
@@ -72,7 +78,7 @@ def build_sharing(shared: SharedFile) -> Element:
             SubElement(file, _META + name).text = text
     _add_hash(file, shared.sha256)
     if shared.expires:
-        SubElement(file, _EXPIRES).text = str(shared.expires)
+        _ = SubElement(file, _EXPIRY, {"at": build_stamp(shared.expires)})
     sources = SubElement(sharing, f"{_SFS}sources")
     encrypted = SubElement(sources, f"{_ESFS}encrypted", {"cipher": shared.cipher})
     SubElement(encrypted, f"{_ESFS}key").text = _base64(shared.key.reveal())
@@ -95,7 +101,7 @@ def parse_sharing(sharing: Element) -> SharedFile:
     file = sharing.find(f"{_META}file")
     if sharing.tag != SHARING or file is None:
         raise ProtocolError("no description of a file", rule="XEP-0447 3.1")
-    size, expires = _number(file, f"{_META}size", MOST_SIZE), _number(file, _EXPIRES, 1 << 40)
+    size, expiry = _number(file, f"{_META}size", MOST_SIZE), file.find(_EXPIRY)
     length = _number(file, f"{_META}length", _MOST_SECONDS * 1000)
     described = SharedFile(
         url="",
@@ -106,7 +112,7 @@ def parse_sharing(sharing: Element) -> SharedFile:
         size=size,
         sha256=_hash(file),
         seconds=(length or 0) / 1000,
-        expires=expires or 0,
+        expires=0 if expiry is None else max(1, _parse_stamp(expiry.get("at", ""))),
     )
     found = sharing.findall(f"{_SFS}sources/{_ESFS}encrypted")
     refused: ProtocolError | None = None
@@ -221,6 +227,23 @@ def _number(parent: Element, tag: str, most: int) -> int | None:
     if not _DIGITS.fullmatch(text) or int(text) > most:
         raise ProtocolError(f"an impossible <{tag.rpartition('}')[2]}/>", rule="XEP-0446 2")
     return int(text)
+
+
+def build_stamp(unix: int) -> str:
+    """Return a moment as XEP-0082 writes it, in UTC; at most the last second of the year 9999."""
+    moment = datetime.datetime.fromtimestamp(min(unix, _END), datetime.UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _parse_stamp(text: str) -> int:
+    try:
+        found = _STAMP.fullmatch(text)
+        moment = datetime.datetime.fromisoformat(text) if found else None
+    except ValueError as e:
+        raise ProtocolError("a moment that never was", rule="XEP-0082 3.2") from e
+    if moment is None:
+        raise ProtocolError("a moment in another form", rule="XEP-0082 3.2")
+    return int(moment.timestamp())
 
 
 def _media_type(text: str) -> str:

@@ -43,7 +43,7 @@ def test_an_element_says_what_was_put_into_it(shared):
 NAMES = st.sampled_from(
     ["{urn:xmpp:sfs:0}file-sharing", "{urn:xmpp:sfs:0}sources", "{urn:xmpp:file:metadata:0}file",
      "{urn:xmpp:file:metadata:0}size", "{urn:xmpp:esfs:0}encrypted", "{urn:xmpp:esfs:0}key",
-     "{urn:xmpp:esfs:0}iv", "{urn:xmpp:hashes:2}hash", "{urn:securecall:expiry:0}expires",
+     "{urn:xmpp:esfs:0}iv", "{urn:xmpp:hashes:2}hash", "{urn:securecall:expiry:0}expiry",
      "{http://jabber.org/protocol/url-data}url-data", "{urn:xmpp:http:upload:0}slot",
      "{urn:xmpp:http:upload:0}put", "{urn:xmpp:http:upload:0}get", "{urn:xmpp:http:upload:0}header",
      "{http://jabber.org/protocol/disco#items}query", "{http://jabber.org/protocol/disco#info}query",
@@ -53,10 +53,11 @@ VALUES = st.one_of(
     XML,
     st.sampled_from(
         ["", "0", "-1", "AAAA", "A" * 43 + "=", "A" * 16, "sha-256", GCM_256, "https://u.example/x",
-         "urn:xmpp:http:upload:0", "max-file-size", "FORM_TYPE", "Cookie"]
+         "urn:xmpp:http:upload:0", "max-file-size", "FORM_TYPE", "Cookie",
+         "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "2030-01-01T00:00:00Z"]
     ),
 )  # fmt: skip
-KEYS = st.sampled_from(["cipher", "algo", "target", "url", "name", "var", "jid", "node"])
+KEYS = st.sampled_from(["at", "cipher", "algo", "target", "url", "name", "var", "jid", "node"])
 
 
 @st.composite
