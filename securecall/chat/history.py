@@ -55,14 +55,20 @@ class History(Protocol):
         """The message that `sender` named `id` there; the newest, should there be several."""
         ...
 
-    def archived(self, conversation: Address, archive_id: str) -> bool:
-        """Whether a message with this name in the archive is kept already."""
+    def find_archived(self, conversation: Address, archive_id: str) -> Message | None:
+        """The message with this name in the archive."""
         ...
 
     def messages(
         self, conversation: Address, *, count: int = 50, before: int = 0
     ) -> tuple[Message, ...]:
         """The last messages (before the number `before`, if given), oldest of them first."""
+        ...
+
+    def after(
+        self, number: int, *, conversation: Address | None = None, count: int = 100
+    ) -> tuple[Message, ...]:
+        """The first messages behind a number, there or anywhere, oldest first."""
         ...
 
     def search(
