@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import binascii
 import dataclasses
-import datetime
 import re
 from typing import Final
 from xml.etree.ElementTree import Element, SubElement
@@ -17,6 +16,7 @@ from securecall.chat.message import SharedFile
 from securecall.errors import ProtocolError
 from securecall.secret import Secret
 from securecall.transport.web_address import parse_web_address
+from securecall.xmpp.stamp import build_stamp, parse_stamp
 
 SHARING: Final = "{urn:xmpp:sfs:0}file-sharing"
 """The element that shares a file, by its qualified name."""
@@ -45,11 +45,6 @@ _MOST_SOURCES: Final = 16
 _MOST_SECONDS: Final = 7 * 86400
 _MOST_LINK: Final = 4096
 _MOST_THUMBNAIL: Final = 64 * 1024
-_END: Final = 253402300799
-_STAMP: Final = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?"
-    r"(Z|[+-][0-9]{2}:[0-9]{2})"
-)
 _DIGITS: Final = re.compile("[0-9]{1,15}")
 _MEDIA_TYPE: Final = re.compile(
     r"[\w!#$&^.+-]{1,63}/[\w!#$&^.+-]{1,63}(; ?[\x20-\x7e]*)?", re.ASCII
@@ -112,7 +107,7 @@ def parse_sharing(sharing: Element) -> SharedFile:
         size=size,
         sha256=_hash(file),
         seconds=(length or 0) / 1000,
-        expires=0 if expiry is None else max(1, _parse_stamp(expiry.get("at", ""))),
+        expires=0 if expiry is None else max(1, int(parse_stamp(expiry.get("at", "")))),
     )
     found = sharing.findall(f"{_SFS}sources/{_ESFS}encrypted")
     refused: ProtocolError | None = None
@@ -227,23 +222,6 @@ def _number(parent: Element, tag: str, most: int) -> int | None:
     if not _DIGITS.fullmatch(text) or int(text) > most:
         raise ProtocolError(f"an impossible <{tag.rpartition('}')[2]}/>", rule="XEP-0446 2")
     return int(text)
-
-
-def build_stamp(unix: int) -> str:
-    """Return a moment as XEP-0082 writes it, in UTC; at most the last second of the year 9999."""
-    moment = datetime.datetime.fromtimestamp(min(unix, _END), datetime.UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _parse_stamp(text: str) -> int:
-    try:
-        found = _STAMP.fullmatch(text)
-        moment = datetime.datetime.fromisoformat(text) if found else None
-    except ValueError as e:
-        raise ProtocolError("a moment that never was", rule="XEP-0082 3.2") from e
-    if moment is None:
-        raise ProtocolError("a moment in another form", rule="XEP-0082 3.2")
-    return int(moment.timestamp())
 
 
 def _media_type(text: str) -> str:

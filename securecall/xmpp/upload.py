@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 from securecall.errors import ProtocolError
 from securecall.transport.web_address import WebAddress, parse_web_address
-from securecall.xmpp.files import build_stamp
+from securecall.xmpp.stamp import build_stamp
 
 NAMESPACE: Final = "urn:xmpp:http:upload:0"
 _PURPOSE: Final = "urn:xmpp:http:upload:purpose:0"

@@ -80,10 +80,10 @@ BROKEN = {
     "size of another script": ("3032449", "٣"),
     "size in hex": ("3032449", "0x10"),
     "long length": ("1500", "999999999999"),
-    "odd expiry": ("2030-03-17T17:46:40Z", "soon"),
+    "odd expiry": ("2030-03-17T17:46:40.000000Z", "soon"),
     "expiry that never was": ("2030-03-17", "2030-02-30"),
-    "expiry without a zone": ("17:46:40Z", "17:46:40"),
-    "expiry as a week": ("2030-03-17T17:46:40Z", "2030-W11"),
+    "expiry without a zone": ("17:46:40.000000Z", "17:46:40"),
+    "expiry as a week": ("2030-03-17T17:46:40.000000Z", "2030-W11"),
     "short hash": (r'algo="sha-256">[^<]*<', 'algo="sha-256">AAAA<'),
     "no sources": ("sources", "saucers"),
 }
