@@ -38,7 +38,11 @@ _MOST_ADDRESSES: Final = 4
 _TAKEN: Final = frozenset({200, 201, 204})
 _ELSEWHERE: Final = frozenset({301, 302, 303, 307, 308})
 _LOWEST_PORT: Final = 1024
+_STAGGER_SECONDS: Final = 0.25
 _RESOLVE_SECONDS: Final = 10.0
+
+
+_Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,18 +179,34 @@ class Https:
                 return await exchange.content(most, take, got)
         raise ProtocolError("an address that leads on and on", rule="RFC 9110 15.4")
 
-    async def _connect(
-        self, where: WebAddress
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _connect(self, where: WebAddress) -> _Streams:
+        """Try the addresses one after the other, the next a little later (RFC 8305 5)."""
+        waiting = await self._addresses(where)
+        trying: set[asyncio.Task[_Streams]] = set()
         failed: ConnectFailed | None = None
-        for address in await self._addresses(where):
-            try:
-                return await open_streams(
-                    address, where.port, context=self._context, server_name=where.host
+        try:
+            while waiting or trying:
+                if waiting:
+                    trying.add(asyncio.create_task(self._open(waiting.pop(0), where)))
+                done, _ = await asyncio.wait(
+                    trying,
+                    timeout=_STAGGER_SECONDS if waiting else None,
+                    return_when=asyncio.FIRST_COMPLETED,
                 )
-            except ConnectFailed as e:
-                failed = e
+                for task in done:
+                    trying.discard(task)
+                    try:
+                        return task.result()
+                    except ConnectFailed as e:
+                        failed = e
+        finally:
+            await _give_up(trying)
         raise failed or NameNotFound(f"{where.host} has no address")
+
+    async def _open(self, address: str, where: WebAddress) -> _Streams:
+        return await open_streams(
+            address, where.port, context=self._context, server_name=where.host
+        )
 
     async def _addresses(self, where: WebAddress) -> list[str]:
         """Resolve once; who answered differently the next time would get around what is here."""
@@ -202,6 +222,15 @@ class Https:
                     "say so with `own`"
                 )
         return found[:_MOST_ADDRESSES]
+
+
+async def _give_up(trying: set[asyncio.Task[_Streams]]) -> None:
+    """Close what came about too late."""
+    for task in trying:
+        _ = task.cancel()
+    for result in await asyncio.gather(*trying, return_exceptions=True):
+        if not isinstance(result, BaseException):
+            result[1].transport.abort()
 
 
 async def _resolved(host: str) -> list[str]:
@@ -259,9 +288,7 @@ class _Broken(NetworkError):
 class _Exchange:
     """One request and its answer on one connection."""
 
-    def __init__(
-        self, streams: tuple[asyncio.StreamReader, asyncio.StreamWriter], patience: Patience
-    ) -> None:
+    def __init__(self, streams: _Streams, patience: Patience) -> None:
         self._reader, self._writer = streams
         self._patience = patience
         self._answer = Answer()

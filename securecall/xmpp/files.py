@@ -10,6 +10,7 @@ import binascii
 import dataclasses
 import re
 from typing import Final
+from urllib.parse import unquote
 from xml.etree.ElementTree import Element, SubElement
 
 from securecall.chat.message import SharedFile
@@ -188,7 +189,7 @@ def parse_link(body: str) -> SharedFile:
         key=Secret(secret[-_KEY:]),
         iv=secret[:-_KEY],
         cipher="",
-        name=where.target.partition("?")[0].rpartition("/")[2][:MOST_NAME],
+        name=unquote(where.target.partition("?")[0].rpartition("/")[2])[:MOST_NAME],
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from securecall.chat import attachments
 from securecall.chat.sealing import padded
+from securecall.chat.voice import VoiceRecorder, VoiceSource
 from securecall.errors import (
     LocalError,
     NetworkError,
@@ -18,10 +19,12 @@ from securecall.errors import (
     Unsupported,
     UsageError,
 )
+from securecall.media import opus
+from securecall.media.endpoints import ToneSource
 from securecall.testing.authority import Authority
 from securecall.transport.https import Https, Patience
 from securecall.transport.web_address import parse_web_address
-from securecall.xmpp.files import build_link, build_sharing, parse_link, parse_sharing
+from securecall.xmpp.files import VOICE, build_link, build_sharing, parse_link, parse_sharing
 from securecall.xmpp.sharing import Sharing, discard
 from tests.pairs.xmpp.upload_server import Asked, UploadServer
 
@@ -70,6 +73,29 @@ def test_a_file_reaches_the_other_end(authority, pair, folder, link):
             assert path.read_bytes() == PLAIN
             assert os.listdir(folder) == ["got"]
             assert got[-1] == (size, size)
+
+    asyncio.run(main())
+
+
+@pytest.mark.skipif(not opus.is_available(), reason="libopus is not installed")
+def test_what_was_spoken_is_heard_at_the_other_end(authority, pair, folder):
+    recorder = VoiceRecorder(ToneSource(440))
+    for _ in range(30):
+        recorder.step()
+    spoken = recorder.finish()
+
+    async def main():
+        async with UploadServer(pair) as web:
+            sent = await Sharing(Asked(web), https(authority)).upload(
+                spoken.data, folder, media_type=VOICE, seconds=spoken.seconds
+            )
+            shared = parse_sharing(build_sharing(sent))
+            assert (shared.media_type, shared.seconds) == (VOICE, 0.6)
+            receiver = Sharing(Asked(web), https(authority))
+            got = await receiver.download(shared, folder / "got")
+            source = VoiceSource(got.read_bytes())
+            assert source.duration == 0.6
+            assert source.read(960, 48000)
 
     asyncio.run(main())
 

@@ -74,6 +74,6 @@ KEY = "68e9af38a97aaf82faa4063b4d0878a61261534410c8a84331eaac851759f587"
 @pytest.mark.parametrize("below", ["", "\ndata:image/jpeg,/9j/4AAQSkZJRgABAQEBLAEsAAD"])
 def test_a_link_is_read_and_written(below):
     shared = parse_link(f"aesgcm://{URL}#{IV}{KEY}{below}")
-    assert shared.url == f"https://{URL}"
+    assert (shared.url, shared.name) == (f"https://{URL}", "très cool.jpg")
     assert (shared.iv.hex(), shared.key.reveal().hex()) == (IV, KEY)
     assert build_link(shared) == f"aesgcm://{URL}#{IV}{KEY}"
