@@ -8,6 +8,7 @@
     python3 dev.py attack     only the attacks, also with Python's -O
     python3 dev.py servers    install the servers that interop talks to (Debian, Ubuntu)
     python3 dev.py interop    talk to those servers (--no-skip: a skipped test is a failure)
+    python3 dev.py soak       what takes long: thousands of cuts, kills and messages
     python3 dev.py bench      measure against other libraries, in an environment of its own
     python3 dev.py cov        run the tests and show which lines they miss
     python3 dev.py map        rewrite the module table of docs/architecture.md
@@ -222,6 +223,12 @@ def interop(arguments: list[str]) -> int:
     return run(python, "-m", "pytest", "-q", "-rs", "-m", "interop", "tests/interop", *arguments)
 
 
+def soak(arguments: list[str]) -> int:
+    """Run what takes long: thousands of cuts, kills and messages; up to 30 minutes a part."""
+    python = environment("dev", "interop")
+    return run(python, "-m", "pytest", "-q", "-rs", "-m", "soak", "--timeout=1800", *arguments)
+
+
 def check(arguments: list[str]) -> int:
     """Run every static check, then print sizes; fail if one check failed."""
     python = environment("dev", "interop")
@@ -323,6 +330,7 @@ TASKS: dict[str, Callable[[list[str]], int]] = {
     "attack": attack,
     "servers": servers,
     "interop": interop,
+    "soak": soak,
     "bench": bench,
     "cov": cov,
     "map": map_,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from securecall.address import Address
 from securecall.chat.history import History
@@ -97,11 +97,21 @@ class Conversation:
 
     Attributes:
         address: The person's, or the room's.
+        danger_plaintext_chat: Nothing here is encrypted: every server on the way can read and
+            change it. Set only by `Client.conversation`, for this one contact, never by itself.
     """
 
-    def __init__(self, address: Address, courier: Courier, history: History) -> None:
+    def __init__(
+        self,
+        address: Address,
+        courier: Courier,
+        history: History,
+        *,
+        danger_plaintext_chat: bool = False,
+    ) -> None:
         """Use `Client.conversation` or `Client.room`."""
         self.address = address
+        self.danger_plaintext_chat: Final = danger_plaintext_chat
         self._courier = courier
         self._history = history
 
@@ -117,7 +127,6 @@ class Conversation:
         reply_to: Message | None = None,
         file: SharedFile | None = None,
         expires: int = 0,
-        danger_plaintext: bool = False,
     ) -> Message:
         """Write a message; it is kept before it is sent, and sent again until the server has it.
 
@@ -126,13 +135,10 @@ class Conversation:
             reply_to: The message this answers.
             file: From `upload`.
             expires: Unix seconds after which both ends delete it, 0 for never.
-            danger_plaintext: Not encrypted: every server on the way can read and change it. Only
-                with somebody for whom the policy allows it, never by itself.
 
         Raises:
             UsageError: empty or too long.
             UntrustedDevices: a person has to decide about their devices first.
-            DowngradeError: plaintext is not sent to this contact.
             NetworkError: their keys have to be fetched, and cannot be now.
         """
         if not text and file is None:
@@ -146,7 +152,7 @@ class Conversation:
             wants_receipt=True,
             markable=True,
         )
-        return await self._courier.write(self.address, said, plain=danger_plaintext)
+        return await self._write(said)
 
     async def correct(self, message: Message, text: str) -> Message:
         """Put another text in the place of a message of ours.
@@ -160,12 +166,12 @@ class Conversation:
             raise UsageError("an empty message says nothing")
         _require_short(text)
         said = Text(body=text, corrects=message.id)
-        return await self._courier.write(self.address, said, plain=not message.protection)
+        return await self._write(said)
 
     async def react(self, message: Message, *emojis: str) -> Message:
         """Set our reactions to a message; none takes them back."""
         said = Reaction(to=message.id, emojis=frozenset(emojis))
-        return await self._courier.write(self.address, said, plain=not message.protection)
+        return await self._write(said)
 
     async def send_file(
         self,
@@ -237,6 +243,9 @@ class Conversation:
             self._history.mark_read(self.address, message.number)
         if tell and message.id and not message.own:
             await self._courier.tell(self.address, Displayed(id=message.id))
+
+    async def _write(self, said: Text | Reaction) -> Message:
+        return await self._courier.write(self.address, said, plain=self.danger_plaintext_chat)
 
     # -- read -------------------------------------------------------------------------------------
 

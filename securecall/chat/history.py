@@ -55,8 +55,8 @@ class History(Protocol):
         """The message that `sender` named `id` there; the newest, should there be several."""
         ...
 
-    def archived(self, conversation: Address, archive_id: str) -> bool:
-        """Whether a message with this name in the archive is kept already."""
+    def find_archived(self, conversation: Address, archive_id: str) -> Message | None:
+        """The message with this name in the archive."""
         ...
 
     def messages(

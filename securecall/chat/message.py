@@ -240,7 +240,7 @@ class Message:
     file: SharedFile | None = None
     reply_to: str = ""
     edited: float = 0.0
-    reactions: Mapping[Address, frozenset[str]] = field(default=_NOTHING)
+    reactions: Mapping[Address, frozenset[str]] = field(default_factory=lambda: _NOTHING)
     delivery: Delivery = Delivery.SENT
     unread: bool = False
     protection: Protection = Protection.OMEMO

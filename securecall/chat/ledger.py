@@ -1,0 +1,414 @@
+"""How what was said changes a conversation: doubles, corrections, receipts, and who may do what.
+
+Whatever order and however often the same things arrive in, the same conversation comes of it: they
+come live, as copies of other devices, out of the archive, and again after a lost connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from securecall.address import Address
+from securecall.chat.history import History
+from securecall.chat.message import (
+    Activity,
+    Arrival,
+    Bounced,
+    Delivered,
+    Delivery,
+    DeviceTrust,
+    Displayed,
+    Message,
+    Protection,
+    Reaction,
+    Text,
+    Typing,
+    Unreadable,
+)
+
+_MOST_EARLIER: Final = 1000  # messages of ours that one "seen up to here" can move
+_FAR: Final = (
+    Delivery.FAILED,
+    Delivery.PENDING,
+    Delivery.SENT,
+    Delivery.DELIVERED,
+    Delivery.DISPLAYED,
+)
+_STANDING: Final = (
+    DeviceTrust.DISTRUSTED,
+    DeviceTrust.UNDECIDED,
+    DeviceTrust.TRUSTED,
+    DeviceTrust.VERIFIED,
+)
+_STRENGTH: Final = (Protection.NONE, Protection.OMEMO_LEGACY, Protection.OMEMO)
+_PAGE: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message of somebody else's, or of another device of ours, is new here."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A message is not what it was: corrected, reacted to, or further on its way."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Active:
+    """Somebody writes, or stopped."""
+
+    conversation: Address
+    sender: Address
+    activity: Activity
+
+
+@dataclass(frozen=True, slots=True)
+class ReadElsewhere:
+    """Another device of ours showed this message; everything up to it is read."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """Something was said that must not, or cannot, change anything.
+
+    Attributes:
+        why: In plain words.
+    """
+
+    conversation: Address
+    sender: Address
+    why: str
+
+
+News = Received | Changed | Active | ReadElsewhere | Ignored
+
+
+class Ledger:
+    """Enters what was said into a history; to be used inside one of its transactions."""
+
+    def __init__(self, history: History, own: Address) -> None:
+        """Take the history and our own address, which receipts are for."""
+        self._history = history
+        self._own = own
+
+    # -- what others say, and other devices of ours -----------------------------------------------
+
+    def enter(self, arrival: Arrival, *, plaintext: bool = False) -> tuple[News, ...]:
+        """Enter one thing; nothing comes of what was entered before.
+
+        Args:
+            arrival: Checked as to who said it.
+            plaintext: The user wishes to talk to this contact without encryption.
+        """
+        said = arrival.said
+        if isinstance(said, Text | Reaction) and not arrival.protection and not plaintext:
+            return _ignored(arrival, "it was not encrypted")
+        match said:
+            case Text():
+                enter = self._correction if said.corrects else self._text
+                return enter(arrival, said)
+            case Unreadable():
+                return self._unreadable(arrival, said)
+            case Reaction():
+                return self._reaction(arrival, said)
+            case _:
+                return self._signal(arrival, said)
+
+    def _signal(
+        self, arrival: Arrival, said: Delivered | Displayed | Bounced | Typing
+    ) -> tuple[News, ...]:
+        """What says something about messages, or about people."""
+        match said:
+            case Delivered(id=name):
+                return self._receipt(arrival, name, Delivery.DELIVERED)
+            case Displayed(id=name):
+                if arrival.own:
+                    return self._read_elsewhere(arrival, name)
+                return self._receipt(arrival, name, Delivery.DISPLAYED)
+            case Bounced():
+                return self._bounce(arrival, said)
+            case Typing(activity=activity):
+                if arrival.own:
+                    return ()
+                return (Active(arrival.conversation, arrival.sender, activity),)
+
+    def _text(self, arrival: Arrival, said: Text) -> tuple[News, ...]:
+        known = self._known(arrival)
+        if known is not None and (_says(known, said) or known.edited):
+            return self._archived(arrival, known)
+        message = Message(
+            conversation=arrival.conversation,
+            sender=arrival.sender,
+            own=arrival.own,
+            id=arrival.id,
+            archive_id=arrival.archive_id,
+            sent=arrival.sent,
+            text=said.body,
+            file=said.file,
+            reply_to=said.reply_to,
+            unread=not arrival.own,
+            protection=arrival.protection,
+            device=arrival.device,
+            trust=arrival.trust,
+            expires=said.expires,
+        )
+        return (Received(self._history.add(message)),)
+
+    def _known(self, arrival: Arrival) -> Message | None:
+        """The message this is a double of, as far as names tell."""
+        if arrival.archive_id:
+            known = self._history.find_archived(arrival.conversation, arrival.archive_id)
+            if known is not None:
+                return known
+        if not arrival.id:
+            return None
+        return self._history.find(arrival.conversation, arrival.sender, arrival.id)
+
+    def _archived(self, arrival: Arrival, known: Message) -> tuple[News, ...]:
+        """Learn a double's name in the archive; what is there, the server has taken."""
+        delivery = known.delivery
+        if known.own and delivery is Delivery.PENDING:
+            delivery = Delivery.SENT
+        after = replace(known, delivery=delivery, archive_id=known.archive_id or arrival.archive_id)
+        if after == known:
+            return ()
+        self._history.replace(after)
+        return (Changed(after),) if delivery is not known.delivery else ()
+
+    def _correction(self, arrival: Arrival, said: Text) -> tuple[News, ...]:
+        known = self._history.find(arrival.conversation, arrival.sender, said.corrects)
+        if known is None or _weaker(arrival, known):
+            return self._stray_correction(arrival, said, known)
+        if known.edited > arrival.sent or (known.edited and _says(known, said)):
+            return ()
+        after = replace(known, text=said.body, file=said.file, edited=arrival.sent, unreadable="")
+        self._history.replace(after)
+        return (Changed(after),)
+
+    def _stray_correction(
+        self, arrival: Arrival, said: Text, known: Message | None
+    ) -> tuple[News, ...]:
+        """A correction of what is not here, or by a device worth less than the original's.
+
+        It is shown as a message of its own. In the first case it takes the original's name, so that
+        the original, should it come late, is a double of it.
+        """
+        if known is not None and arrival.protection is Protection.NONE and known.protection:
+            return _ignored(arrival, "an unencrypted correction of an encrypted message")
+        name = said.corrects if known is None else arrival.id
+        if known is not None and self._known(arrival) is not None:
+            return ()
+        if known is not None and not name:
+            return _ignored(arrival, "a correction by a device that is trusted less")
+        message = Message(
+            conversation=arrival.conversation,
+            sender=arrival.sender,
+            own=arrival.own,
+            id=name,
+            archive_id=arrival.archive_id,
+            sent=arrival.sent,
+            text=said.body,
+            file=said.file,
+            reply_to=said.reply_to,
+            edited=arrival.sent if known is None else 0.0,
+            unread=not arrival.own,
+            protection=arrival.protection,
+            device=arrival.device,
+            trust=arrival.trust,
+            expires=said.expires,
+        )
+        return (Received(self._history.add(message)),)
+
+    def _unreadable(self, arrival: Arrival, said: Unreadable) -> tuple[News, ...]:
+        known = self._known(arrival)
+        if known is not None:
+            return self._archived(arrival, known)
+        message = Message(
+            conversation=arrival.conversation,
+            sender=arrival.sender,
+            own=arrival.own,
+            id=arrival.id,
+            archive_id=arrival.archive_id,
+            sent=arrival.sent,
+            unread=not arrival.own,
+            protection=arrival.protection,
+            device=arrival.device,
+            trust=arrival.trust,
+            unreadable=said.why,
+        )
+        return (Received(self._history.add(message)),)
+
+    def _reaction(self, arrival: Arrival, said: Reaction) -> tuple[News, ...]:
+        known = self._spoken_of(arrival, said.to)
+        if known is None:
+            return _ignored(arrival, "a reaction to a message that is not here")
+        if known.protection and not arrival.protection:
+            return _ignored(arrival, "an unencrypted reaction to an encrypted message")
+        return self._react(known, arrival.sender, said.emojis)
+
+    def _react(self, known: Message, who: Address, emojis: frozenset[str]) -> tuple[News, ...]:
+        reactions = {**known.reactions, who: emojis}
+        if not emojis:
+            del reactions[who]
+        if reactions == dict(known.reactions):
+            return ()
+        after = replace(known, reactions=reactions)
+        self._history.replace(after)
+        return (Changed(after),)
+
+    def _spoken_of(self, arrival: Arrival, name: str) -> Message | None:
+        """The message somebody names: by its id, in rooms by its name in the archive."""
+        if arrival.room:
+            return self._history.find_archived(arrival.conversation, name)
+        return self._history.find(
+            arrival.conversation, arrival.conversation, name
+        ) or self._history.find(arrival.conversation, self._own, name)
+
+    def _receipt(self, arrival: Arrival, name: str, far: Delivery) -> tuple[News, ...]:
+        if arrival.own or arrival.room:
+            return ()
+        known = self._history.find(arrival.conversation, self._own, name)
+        if known is None or not known.own:
+            return _ignored(arrival, "a receipt for a message that was not sent there")
+        if known.protection is Protection.OMEMO and arrival.protection is not Protection.OMEMO:
+            # their devices would have encrypted it: a server could have written this one
+            return _ignored(arrival, "an unencrypted receipt for an encrypted message")
+        changes = list(self._advance(known, far))
+        if far is Delivery.DISPLAYED:
+            for earlier in self._earlier(known):
+                changes += self._advance(earlier, far)
+        return tuple(changes)
+
+    def _earlier(self, known: Message) -> Iterator[Message]:
+        """Messages of ours before this one that were not seen yet, newest first."""
+        number = known.number
+        for _ in range(_MOST_EARLIER // _PAGE):
+            page = self._history.messages(known.conversation, count=_PAGE, before=number)
+            for message in reversed(page):
+                if message.own and message.delivery is Delivery.DISPLAYED:
+                    return
+                if message.own and message.delivery in (Delivery.SENT, Delivery.DELIVERED):
+                    yield message
+            if len(page) < _PAGE:
+                return
+            number = page[0].number
+
+    def _advance(self, known: Message, far: Delivery) -> tuple[News, ...]:
+        if _FAR.index(known.delivery) >= _FAR.index(far):
+            return ()
+        after = replace(known, delivery=far)
+        self._history.replace(after)
+        return (Changed(after),)
+
+    def _read_elsewhere(self, arrival: Arrival, name: str) -> tuple[News, ...]:
+        known = self._spoken_of(arrival, name)
+        if known is None or known.own:
+            return ()
+        self._history.mark_read(arrival.conversation, known.number)
+        return (ReadElsewhere(known),)
+
+    def _bounce(self, arrival: Arrival, said: Bounced) -> tuple[News, ...]:
+        known = self._history.find(arrival.conversation, self._own, said.id)
+        if known is None or known.delivery not in (Delivery.PENDING, Delivery.SENT):
+            return _ignored(arrival, "an error about a message that is not on its way")
+        after = replace(known, delivery=Delivery.FAILED)
+        self._history.replace(after)
+        return (Changed(after),)
+
+    # -- what we say ------------------------------------------------------------------------------
+
+    def compose(
+        self,
+        conversation: Address,
+        said: Text | Reaction,
+        *,
+        name: str,
+        unix: float,
+        protection: Protection,
+        device: int,
+    ) -> Message:
+        """Enter what we are about to send; returns the message that it makes or changes.
+
+        Args:
+            conversation: Where.
+            said: What.
+            name: Its id.
+            unix: Now.
+            protection: The weakest that it is sent under.
+            device: Our OMEMO id.
+
+        Raises:
+            LookupError: the message it corrects or reacts to is not here.
+        """
+        if isinstance(said, Reaction):
+            known = self._named(conversation, said.to)
+            _ = self._react(known, self._own, said.emojis)
+            return self._named(conversation, said.to)
+        if said.corrects:
+            known = self._named(conversation, said.corrects)
+            after = replace(known, text=said.body, file=said.file, edited=unix)
+            self._history.replace(after)
+            return after
+        return self._history.add(
+            Message(
+                conversation=conversation,
+                sender=self._own,
+                own=True,
+                id=name,
+                sent=unix,
+                text=said.body,
+                file=said.file,
+                reply_to=said.reply_to,
+                delivery=Delivery.PENDING,
+                protection=protection,
+                device=device,
+                trust=DeviceTrust.TRUSTED,
+                expires=said.expires,
+            )
+        )
+
+    def _named(self, conversation: Address, name: str) -> Message:
+        found = (
+            self._history.find(conversation, self._own, name)
+            or self._history.find(conversation, conversation, name)
+            or self._history.find_archived(conversation, name)
+        )
+        if found is None:
+            raise LookupError("that message is not in this conversation")
+        return found
+
+    def taken(self, conversation: Address, name: str) -> tuple[News, ...]:
+        """Our server has a message of ours."""
+        known = self._history.find(conversation, self._own, name)
+        return () if known is None else self._advance(known, Delivery.SENT)
+
+
+def _ignored(arrival: Arrival, why: str) -> tuple[News, ...]:
+    return (Ignored(arrival.conversation, arrival.sender, why),)
+
+
+def _says(known: Message, said: Text) -> bool:
+    """Whether a message says just that: two under one name may be two (some clients count)."""
+    return (
+        known.text == said.body
+        and (known.file.url if known.file else "") == (said.file.url if said.file else "")
+        and not known.unreadable
+    )
+
+
+def _weaker(arrival: Arrival, known: Message) -> bool:
+    """What came is worth less than what it would change."""
+    if known.own is not arrival.own:
+        return True
+    return _STRENGTH.index(arrival.protection) < _STRENGTH.index(known.protection) or (
+        _STANDING.index(arrival.trust) < _STANDING.index(known.trust)
+    )
