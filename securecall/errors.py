@@ -63,6 +63,19 @@ class MessageFailed(NetworkError):
         self.status = status
 
 
+class TransferFailed(NetworkError):
+    """A web server did not take or give a file.
+
+    Attributes:
+        status: What it answered (RFC 9110 15), 408 for nothing.
+    """
+
+    def __init__(self, message: str, *, status: int) -> None:
+        """Say what it answered."""
+        super().__init__(message)
+        self.status = status
+
+
 class NameNotFound(ConnectFailed):
     """The host name does not exist, or its owner offers no such service there."""
 
@@ -169,6 +182,12 @@ class TicketRefused(SecurityError):
     """The ticket is unknown, used by someone else, or expired; one answer for all."""
 
     default = Reason.TICKET_REFUSED
+
+
+class FileNotIntact(SecurityError):
+    """A file is not, bit for bit, what its sender described; nothing of it was released."""
+
+    default = Reason.INTEGRITY
 
 
 class CertificateError(SecurityError):

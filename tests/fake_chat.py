@@ -6,8 +6,6 @@ A conversation of the real class over a history in memory; the courier keeps wha
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import itertools
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
@@ -27,82 +25,11 @@ from securecall.contacts import Contact
 from securecall.errors import LocalError
 from securecall.keys.trust import TrustState
 from securecall.secret import Secret
+from tests.memory_history import MemoryHistory
 
 ALICE = parse_address("xmpp:alice@clinic.example")
 BOB = parse_address("xmpp:bob@clinic.example")
 NOON = 1_764_072_000.0  # 2025-11-25 12:00 UTC
-
-
-class MemoryHistory:
-    """As much of a History as a conversation of one client needs."""
-
-    def __init__(self) -> None:
-        self.kept: dict[int, Message] = {}
-        self.retentions: dict[Address, int] = {}
-        self.numbers = itertools.count(1)
-
-    def transaction(self):
-        return contextlib.nullcontext()
-
-    def add(self, message):
-        message = replace(message, number=next(self.numbers))
-        self.kept[message.number] = message
-        return message
-
-    def replace(self, message):
-        self.kept[message.number] = message
-
-    def remove(self, number):
-        del self.kept[number]
-
-    def messages(self, conversation, *, count=50, before=0):
-        found = [
-            m
-            for n, m in sorted(self.kept.items())
-            if m.conversation == conversation and (not before or n < before)
-        ]
-        return tuple(found[-count:])
-
-    def after(self, number, *, conversation=None, count=100):
-        found = [
-            m
-            for n, m in sorted(self.kept.items())
-            if n > number and conversation in (None, m.conversation)
-        ]
-        return tuple(found[:count])
-
-    def find(self, conversation, sender, name):
-        for message in reversed(self.messages(conversation, count=9999)):
-            if (message.sender, message.id) == (sender, name):
-                return message
-        return None
-
-    def search(self, words, *, conversation=None, count=50):
-        wanted = words.lower().split()
-        found = [
-            m
-            for m in self.messages(conversation, count=9999)
-            if all(w in m.text.lower() for w in wanted)
-        ]
-        return tuple(found[::-1][:count])
-
-    def conversations(self):
-        newest = sorted(self.kept.items(), reverse=True)
-        return tuple(dict.fromkeys(m.conversation for _, m in newest))
-
-    def unread(self, conversation):
-        return sum(m.unread for m in self.kept.values() if m.conversation == conversation)
-
-    def mark_read(self, conversation, up_to):
-        for n, m in self.kept.items():
-            if n <= up_to and m.conversation == conversation:
-                self.kept[n] = replace(m, unread=False)
-
-    def retention(self, conversation):
-        return self.retentions.get(conversation, 0)
-
-    def retain(self, conversation, seconds):
-        self.retentions[conversation] = seconds
 
 
 @dataclass
@@ -274,7 +201,7 @@ class FakeChat:
     def say(self, text="", *, sender=BOB, **fields):
         """Let somebody write."""
         fields = {"conversation": sender, "sent": self.now(), "unread": True, **fields}
-        fields.setdefault("id", f"b{len(self.history.kept)}")
+        fields.setdefault("id", f"b{len(self.history.messages(sender, count=9999))}")
         fields.setdefault("trust", DeviceTrust.TRUSTED)
         message = self.history.add(Message(sender=sender, text=text, **fields))
         self.tell_all(MessageReceived(message))
@@ -282,10 +209,14 @@ class FakeChat:
 
     def change(self, message, **fields):
         """Let a message become another."""
-        message = replace(self.history.kept[message.number], **fields)
+        message = replace(self.kept(message.number), **fields)
         self.history.replace(message)
         self.tell_all(MessageChanged(message))
         return message
+
+    def kept(self, number):
+        """A message as it is now."""
+        return next(m for m in self.history.after(number - 1, count=1))
 
     @property
     def seen(self):

@@ -272,29 +272,28 @@ def protection_words(
         recipients: The devices of the other side.
         verified: The person's own key was compared.
         since: Since when the person's key is the same, None where it is not known.
-        plain: The last message came or went unencrypted.
+        plain: It was opened for plaintext.
     """
     if plain:
         return Part("NOT encrypted: every server on the way can read this", "bad")
     reached = [r for r in recipients if r.trust in (DeviceTrust.TRUSTED, DeviceTrust.VERIFIED)]
-    undecided = sum(r.trust is DeviceTrust.UNDECIDED for r in recipients)
     if not reached:
-        if undecided:
-            return Part(
-                "nothing can be sent before you decide about their devices: /devices", "warn"
-            )
+        if undecided_words(recipients).text:
+            return Part("nothing can be sent before you decide about their devices", "warn")
         return Part("end-to-end encrypted; their keys were not fetched yet", "dim")
     if verified or all(r.trust is DeviceTrust.VERIFIED for r in reached):
-        known = Part("end-to-end encrypted, verified", "good")
-    elif since is not None:
-        day = f"{since.day} {since:%B} {since.year}"
-        known = Part(f"end-to-end encrypted, not verified (same key since {day})", "warn")
-    else:
-        known = Part("end-to-end encrypted, not verified: /verify", "warn")
-    if undecided:
-        some = "a new device gets" if undecided == 1 else f"{undecided} new devices get"
-        return Part(f"{known.text}; {some} nothing: /devices", "warn")
-    return known
+        return Part("end-to-end encrypted, verified", "good")
+    if since is not None:
+        day = f"{since.day} {since:%b} {since.year}"
+        return Part(f"end-to-end encrypted, not verified (same key since {day})", "warn")
+    return Part("end-to-end encrypted, not verified: /verify", "warn")
+
+
+def undecided_words(recipients: Sequence[Recipient]) -> Part:
+    """That devices wait for a decision, "" where none does."""
+    count = sum(r.trust is DeviceTrust.UNDECIDED for r in recipients)
+    words = "1 new device" if count == 1 else f"{count} new devices"
+    return Part(words if count else "", "warn")
 
 
 _TRUST_WORDS: Final[Mapping[DeviceTrust, Part]] = {

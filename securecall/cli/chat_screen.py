@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,16 @@ from rich.text import Text
 from securecall.chat.conversation import Recipient
 from securecall.chat.message import Message
 from securecall.cli import failures
-from securecall.cli.chat_lines import Day, Entry, Part, entry, harmless, lines, size_words
+from securecall.cli.chat_lines import (
+    Day,
+    Entry,
+    Part,
+    entry,
+    harmless,
+    lines,
+    size_words,
+    undecided_words,
+)
 from securecall.cli.chat_plain import local
 from securecall.cli.chat_session import Chat, Rows, rows_of_devices
 from securecall.cli.keyboard import Keyboard
@@ -65,6 +75,8 @@ class ScreenFace:
         self._colour = colour
         self._loaded = _A_PAGE
         self._messages: tuple[Message, ...] = ()
+        self._unread = 0
+        self._protection = Part("")
         self._notices: list[Notice] = []
         self._back = 0  # rows scrolled up from the newest
         self._rows_shown, self._rows_in_all = 0, 0
@@ -130,7 +142,7 @@ class ScreenFace:
 
     def standing(self) -> None:
         """Draw the head again."""
-        self._again()
+        self._again(stale=True)
 
     def _again(self, *, stale: bool = False) -> None:
         self._stale |= stale
@@ -250,6 +262,8 @@ class ScreenFace:
             fresh = sum(m.number > newest for m in self._messages)
             if self._back and fresh and before:  # stay where somebody reads
                 self._loaded += fresh
+            self._unread = self._chat.conversation.unread
+            self._protection = self._chat.protection(local)
             self._stale = False
 
     def _log(self, width: int) -> list[str]:
@@ -282,9 +296,10 @@ class ScreenFace:
             right.append("● " if here else "○ ", "green" if here else "yellow")
             words = " · ".join(filter(None, (standing.presence, standing.status)))
             right.append(harmless(words, limit=40, lines=1))
-        safe = _text((self._chat.protection(local),))
-        unread = self._chat.conversation.unread
-        count = Text(f"{unread} unread" if unread else "", "bold cyan")
+        safe = _text((self._protection,))
+        count = _text((undecided_words(standing.recipients),))
+        if self._unread:
+            count.append(f"  {self._unread} unread", "bold cyan")
         rows = [*self._two(left, right, width), *self._two(safe, count, width)]
         return [*rows, *self._rendered(Rule(style="bright_black"), width)]
 
@@ -369,6 +384,7 @@ def _drawn(line: Day | Entry | Notice, width: int, colour: bool) -> list[str]:  
 
 def _render(what: RenderableType, width: int, colour: bool) -> list[str]:  # noqa: FBT001
     console = Console(
+        file=io.StringIO(),
         width=width,
         force_terminal=True,
         color_system="standard" if colour else None,

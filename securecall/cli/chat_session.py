@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from securecall.address import Address
 from securecall.chat.conversation import Conversation, Recipient
-from securecall.chat.message import Activity, Delivery, DeviceTrust, Message, Protection
+from securecall.chat.message import Activity, Delivery, DeviceTrust, Message
 from securecall.cli.chat_lines import (
     Part,
     device_rows,
@@ -34,8 +34,8 @@ from securecall.errors import LocalError, NetworkError, SecurecallError, UsageEr
 from securecall.keys.trust import How, TrustState
 
 Rows = Sequence[Sequence[Part]]
-Voice = Callable[[int, Path], Coroutine[object, object, tuple[Path, float]]]
-"""Records at most so many seconds into a folder; the file, and its length."""
+Voice = Callable[[int, asyncio.Event, Path], Coroutine[object, object, tuple[Path, float]]]
+"""Records at most so many seconds, or until told to stop, into a folder: the file, its length."""
 
 _ONLINE: Final = ("connected", "registered", "online")
 _LOOKED_THROUGH: Final = 200  # messages, for the last of ours or the last file
@@ -109,23 +109,24 @@ class Chat:
         conversation: With whom.
         standing: What is known of them.
         over: Set by /quit.
+        face: Where it is seen; given once, before anything else.
     """
+
+    face: Face
 
     def __init__(
         self,
         client: ChatClient,
         conversation: Conversation,
-        face: Callable[[Chat], Face],
         *,
         voice: Voice,
         folder: Path,
     ) -> None:
-        """Take the client's side, and make the other.
+        """Begin with nothing known of the other side.
 
         Args:
             client: Signed in.
             conversation: With whom.
-            face: Makes where it is seen.
             voice: Records voice messages.
             folder: For what is recorded; removed by whoever made it.
         """
@@ -139,7 +140,7 @@ class Chat:
         self._shown_root = b""
         self._working: set[asyncio.Task[None]] = set()
         self._moved = asyncio.Event()
-        self.face = face(self)
+        self._recording: asyncio.Event | None = None  # set to end it
 
     @property
     def address(self) -> Address:
@@ -149,12 +150,11 @@ class Chat:
     def protection(self, when: Callable[[float], datetime]) -> Part:
         """How what is written here is encrypted and how well they are known."""
         contact = self._client.contacts.find(self.address)
-        last = self.conversation.messages(count=1)
         return protection_words(
             self.standing.recipients,
             verified=contact.state is TrustState.VERIFIED,
             since=when(contact.since) if contact.since else None,
-            plain=bool(last) and last[-1].protection is Protection.NONE,
+            plain=self.conversation.danger_plaintext_chat,
         )
 
     # -- what happens -----------------------------------------------------------------------------
@@ -221,6 +221,7 @@ class Chat:
 
     async def _fetch_keys(self) -> None:
         self.standing.recipients = await self.conversation.recipients()
+        self._listed = self._listed or list(self.standing.recipients)
         self.face.standing()
 
     # -- what is entered --------------------------------------------------------------------------
@@ -299,10 +300,18 @@ class Chat:
         self.face.changed(await self.conversation.send_file(path, progress=progress))
 
     async def _record(self, order: Order) -> None:
-        self.begin(self._send_voice(order.number))
+        if self._recording is not None:  # the second one ends the first
+            self._recording.set()
+            return
+        self._recording = asyncio.Event()
+        self.begin(self._send_voice(order.number, self._recording))
+        self.face.notice(((Part("● recording; /voice again ends and sends it", "bad"),),))
 
-    async def _send_voice(self, seconds: int) -> None:
-        path, length = await self._voice(seconds, self._folder)
+    async def _send_voice(self, seconds: int, stop: asyncio.Event) -> None:
+        try:
+            path, length = await self._voice(seconds, stop, self._folder)
+        finally:
+            self._recording = None
         try:
 
             def progress(done: int, of: int) -> None:

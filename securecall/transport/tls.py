@@ -161,7 +161,7 @@ async def connect(
     if not server_name or not proving:
         raise CertificateError("a server's name is always verified; use client_context()")
     name = canonical_host(server_name)
-    reader, writer = await _open(host, port, context=context, server_name=name)
+    reader, writer = await open_streams(host, port, context=context, server_name=name)
     return TlsConnection(reader, writer, verified_name=name)
 
 
@@ -171,13 +171,21 @@ async def connect_direct(host: str, port: int) -> TlsConnection:
     Raises:
         ConnectFailed: nobody answers within 10 s, or no TLS can be agreed upon.
     """
-    reader, writer = await _open(host, port, context=direct_client_context(), server_name=None)
+    reader, writer = await open_streams(
+        host, port, context=direct_client_context(), server_name=None
+    )
     return TlsConnection(reader, writer, direct=True)
 
 
-async def _open(
+async def open_streams(
     host: str, port: int, *, context: ssl.SSLContext, server_name: str | None
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect and shake hands; what is proved by that is the context's matter.
+
+    Raises:
+        ConnectFailed: nobody answers in time, or no TLS can be agreed upon.
+        CertificateError: the certificate does not prove what the context asks for.
+    """
     where = endpoint(host, port)
     try:
         async with asyncio.timeout(CONNECT_SECONDS + HANDSHAKE_SECONDS):

@@ -78,6 +78,29 @@ def client_context(authorities: Path | None = None) -> NameProvingContext:
     _harden(context)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_REQUIRED
+    _trust(context, authorities)
+    return context
+
+
+def web_context(authorities: Path | None = None) -> ssl.SSLContext:
+    """Verify the server's name as the web does (RFC 9525): DNS names, with wildcards, or the IP.
+
+    Args:
+        authorities: A PEM file of trusted roots in place of the system's.
+
+    Raises:
+        LocalError: the file cannot be read.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    _harden(context)
+    context.hostname_checks_common_name = False
+    context.check_hostname = True
+    context.verify_mode = ssl.CERT_REQUIRED
+    _trust(context, authorities)
+    return context
+
+
+def _trust(context: ssl.SSLContext, authorities: Path | None) -> None:
     try:
         if authorities is None:
             context.load_default_certs(ssl.Purpose.SERVER_AUTH)
@@ -85,7 +108,6 @@ def client_context(authorities: Path | None = None) -> NameProvingContext:
             context.load_verify_locations(cafile=authorities)
     except (OSError, ssl.SSLError) as e:
         raise LocalError(f"cannot read the trusted certificates in {authorities}") from e
-    return context
 
 
 def direct_client_context() -> ssl.SSLContext:
