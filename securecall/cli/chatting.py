@@ -131,6 +131,8 @@ async def _show_unread(
 
 async def people(args: argparse.Namespace, output: Output) -> None:
     """List the contacts of an account, or do one thing with one of them."""
+    if not args.account:
+        raise UsageError("say of which account: --account alice@clinic.example")
     async with _signed_in(args) as client:
         if not await _act(client, args, output):
             await _quiet(client)
