@@ -63,6 +63,10 @@ class MessageFailed(NetworkError):
         self.status = status
 
 
+class NoDevices(NetworkError):
+    """Somebody has published no OMEMO device, or none whose keys can be fetched."""
+
+
 class TransferFailed(NetworkError):
     """A web server did not take or give a file.
 
@@ -93,6 +97,18 @@ class ProtocolError(SecurecallError):
         self.rule = rule
 
 
+class AlreadyOpened(ProtocolError):
+    """An encrypted message came a second time; it was opened before, and is not opened again."""
+
+
+class CannotOpen(ProtocolError):
+    """An encrypted message cannot be opened: no session, a broken one, a key long deleted."""
+
+
+class NotForUs(ProtocolError):
+    """An encrypted message holds no key for this device."""
+
+
 class Reason(enum.StrEnum):
     """Why a protection ended a call or refused an act; stable names for programs."""
 
@@ -119,6 +135,9 @@ class Reason(enum.StrEnum):
     INTEGRITY = "integrity"
     VERIFYING_TIMEOUT = "verifying-timeout"
     LOGIN = "login"
+    DEVICE_UNTRUSTED = "device-untrusted"
+    DEVICE_CHANGED = "device-changed"
+    BUNDLE_INVALID = "bundle-invalid"
 
 
 class SecurityError(SecurecallError):
@@ -213,6 +232,33 @@ class LoginRefused(SecurityError):
     """A server did not take our user and password, or asked for them in a way we refuse."""
 
     default = Reason.LOGIN
+
+
+class UntrustedDevices(SecurityError):
+    """Nothing can be sent to somebody none of whose devices is trusted.
+
+    Attributes:
+        devices: (bare JID, device id, fingerprint) of those somebody has to decide about.
+    """
+
+    default = Reason.DEVICE_UNTRUSTED
+
+    def __init__(self, message: str, *, devices: tuple[tuple[str, int, str], ...] = ()) -> None:
+        """Say whose devices they are."""
+        super().__init__(message)
+        self.devices = devices
+
+
+class DeviceKeyChanged(SecurityError):
+    """An OMEMO device answers with another identity key than the one it is known by."""
+
+    default = Reason.DEVICE_CHANGED
+
+
+class BundleInvalid(SecurityError):
+    """The published keys of an OMEMO device are not signed by its identity key."""
+
+    default = Reason.BUNDLE_INVALID
 
 
 class EndReason(enum.StrEnum):

@@ -14,6 +14,7 @@ from securecall.address import Address
 from securecall.chat.history import History
 from securecall.chat.message import (
     Activity,
+    Again,
     Arrival,
     Bounced,
     Delivered,
@@ -118,6 +119,9 @@ class Ledger:
                 return enter(arrival, said)
             case Unreadable():
                 return self._unreadable(arrival, said)
+            case Again():
+                known = self._known(arrival)
+                return () if known is None else self._archived(arrival, known)
             case Reaction():
                 return self._reaction(arrival, said)
             case _:

@@ -8,6 +8,7 @@ from typing import Final
 from xml.etree.ElementTree import Element, SubElement
 
 from securecall.chat.message import (
+    Again,
     Bounced,
     Delivered,
     Displayed,
@@ -127,7 +128,7 @@ def _elements(said: Said, now: float, answered: Answered | None) -> tuple[Elemen
             return (_naming(names.DISPLAYED, name),)
         case Typing(activity=activity):
             return (Element(f"{{{names.CHAT_STATES}}}{activity.value}"),)
-        case Bounced() | Unreadable():
+        case Bounced() | Unreadable() | Again():
             raise UsageError("that happens to messages; nobody says it")
 
 
