@@ -106,7 +106,7 @@ def entry(message: Message, when: When, *, answered: Message | None = None) -> E
     return Entry(
         number=message.number,
         clock=f"{when(message.sent):%H:%M}",
-        who="you" if message.own else name_of(message.sender),
+        who=_who(message),
         own=message.own,
         rows=_bounded(tuple(_rows(message, answered))),
         tick=_tick(message),
@@ -118,6 +118,15 @@ def _bounded(rows: tuple[tuple[Part, ...], ...]) -> tuple[tuple[Part, ...], ...]
     if left_out <= 0:
         return rows
     return (*rows[:_MOST_ROWS], (Part(f"… and {left_out} more lines", "dim"),))
+
+
+def _who(message: Message) -> str:
+    """Who wrote it; in a room the whole address, for two people there may share its first part."""
+    if message.own:
+        return "you"
+    if message.sender != message.conversation:
+        return harmless(message.sender.short, limit=80, lines=1)
+    return name_of(message.sender)
 
 
 def name_of(address: Address) -> str:
@@ -306,6 +315,8 @@ _TRUST_WORDS: Final[Mapping[DeviceTrust, Part]] = {
 
 def device_rows(recipients: Sequence[Recipient]) -> Iterator[tuple[Part, ...]]:
     """The devices with their fingerprints, and what to type about those that wait."""
+    if not recipients:
+        yield (Part("Their server lists no device that can read encrypted messages.", "warn"),)
     for place, each in enumerate(recipients, start=1):
         trust = _TRUST_WORDS[each.trust]
         yield (Part(f"{place}. "), Part(f"{harmless(each.address.short, limit=60)}: "), trust)

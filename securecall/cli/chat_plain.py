@@ -9,9 +9,18 @@ from datetime import datetime
 from securecall.chat.conversation import Recipient
 from securecall.chat.message import Delivery, Message
 from securecall.cli import failures
+from securecall.cli.chat_face import Rows
 from securecall.cli.chat_fields import device_fields, message_fields
-from securecall.cli.chat_lines import Entry, Part, day_words, entry, harmless, size_words
-from securecall.cli.chat_session import Chat, Rows, rows_of_devices
+from securecall.cli.chat_lines import (
+    Entry,
+    Part,
+    day_words,
+    device_rows,
+    entry,
+    harmless,
+    size_words,
+)
+from securecall.cli.chat_session import Chat
 from securecall.cli.orders import Order
 from securecall.cli.output import Lines, Output
 from securecall.cli.terminal import Terminal
@@ -99,7 +108,7 @@ class PlainFace:
 
     def devices(self, recipients: Sequence[Recipient]) -> None:
         """Print them."""
-        self.notice(rows_of_devices(recipients))
+        self.notice(tuple(device_rows(recipients)))
 
     def progress(self, what: str, done: int, of: int) -> None:
         """Draw a bar in the live line; a pipe sees nothing of it."""

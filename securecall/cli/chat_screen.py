@@ -3,62 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Final
-
-from rich.cells import cell_len
-from rich.console import Console, RenderableType
-from rich.padding import Padding
-from rich.progress_bar import ProgressBar
-from rich.rule import Rule
-from rich.table import Table
-from rich.text import Text
 
 from securecall.chat.conversation import Recipient
 from securecall.chat.message import Message
 from securecall.cli import failures
-from securecall.cli.chat_lines import (
-    Day,
-    Entry,
-    Part,
-    entry,
-    harmless,
-    lines,
-    size_words,
-    undecided_words,
-)
+from securecall.cli.chat_face import Rows
+from securecall.cli.chat_lines import Entry, Part, device_rows, entry, lines
+from securecall.cli.chat_paint import PROMPT, Notice, Painter, cells
 from securecall.cli.chat_plain import local
-from securecall.cli.chat_session import Chat, Rows, rows_of_devices
+from securecall.cli.chat_session import Chat
 from securecall.cli.keyboard import Keyboard
 from securecall.cli.keys import Key
-from securecall.cli.line_editor import LineEditor, View
+from securecall.cli.line_editor import LineEditor
 from securecall.cli.orders import Order, complete, parse_order
 from securecall.errors import SecurecallError, UsageError
 
-_STYLES: Final = {
-    "dim": "bright_black", "good": "green", "bad": "bold red", "warn": "yellow", "seen": "cyan",
-    "file": "cyan", "quote": "italic bright_black", "": "",
-}  # fmt: skip
-_PROMPT: Final = "> "
 _MOST_INPUT_ROWS: Final = 5
 _A_PAGE: Final = 60
 _MOST_NOTICES: Final = 40
-_NARROW: Final = 56  # columns; below that names stand above the text
-_MOST_NAME: Final = 10
 _SMALLEST: Final = (20, 6)
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """Something said that is no message, in its place between them."""
-
-    after: int
-    rows: tuple[tuple[Part, ...], ...]
 
 
 class ScreenFace:
@@ -72,7 +39,7 @@ class ScreenFace:
         """Take the chat it shows."""
         self.editor = LineEditor()
         self._chat = chat
-        self._colour = colour
+        self._painter = Painter(colour=colour)
         self._loaded = _A_PAGE
         self._messages: tuple[Message, ...] = ()
         self._unread = 0
@@ -80,7 +47,7 @@ class ScreenFace:
         self._notices: list[Notice] = []
         self._back = 0  # rows scrolled up from the newest
         self._rows_shown, self._rows_in_all = 0, 0
-        self._status: tuple[Part, ...] = ()
+        self._status = Part("")
         self._progress: tuple[str, int, int] | None = None
         self._focused = True
         self._stale = True
@@ -127,7 +94,7 @@ class ScreenFace:
 
     def devices(self, recipients: Sequence[Recipient]) -> None:
         """Show them as a notice."""
-        self.notice(rows_of_devices(recipients))
+        self.notice(tuple(device_rows(recipients)))
 
     def progress(self, what: str, done: int, of: int) -> None:
         """Draw a bar; it goes away at the end."""
@@ -152,7 +119,7 @@ class ScreenFace:
 
     def press(self, key: Key) -> str | None:
         """Do what a key means; returns a line that was entered."""
-        self._status = ()
+        self._status = Part("")
         self.moved.set()
         if key.name == "enter":
             self._back = 0
@@ -174,7 +141,7 @@ class ScreenFace:
 
     def _cancel(self) -> None:
         if not self.editor.text:
-            self._status = (Part("Ctrl-D or /quit leaves the chat", "dim"),)
+            self._status = Part("Ctrl-D or /quit leaves the chat", "dim")
         _ = self.editor.take()
         self._tell_typing()
 
@@ -192,7 +159,7 @@ class ScreenFace:
         grown, choices = complete(left, _paths)
         self.editor.set(grown, self.editor.text[len(left) :])
         if choices:
-            self._status = (Part("  ".join(choices[:30]), "dim"),)
+            self._status = Part("  ".join(choices[:30]), "dim")
 
     def _page_up(self) -> None:
         self._scroll(max(1, self._rows_shown - 2))
@@ -228,8 +195,9 @@ class ScreenFace:
         width, height = max(width, _SMALLEST[0]), max(height, _SMALLEST[1])
         self._load()
         roomy = height >= 12
-        head = self._head(width)[: 3 if roomy else 1]
-        written = self.editor.view(width - len(_PROMPT), _MOST_INPUT_ROWS if roomy else 1, cell_len)
+        head = self._painter.head(self._chat, self._protection, self._unread, width)
+        head = head[: 3 if roomy else 1]
+        written = self.editor.view(width - len(PROMPT), _MOST_INPUT_ROWS if roomy else 1, cells)
         shown = height - len(head) - len(written.rows) - 1
         rows = self._log(width)
         self._rows_in_all, self._rows_shown = len(rows), shown
@@ -237,11 +205,11 @@ class ScreenFace:
         end = len(rows) - self._back
         log = rows[max(0, end - shown) : end]
         log += [""] * (shown - len(log))
-        status = self._rendered(self._bottom_line(width), width)[:1]
+        status = self._painter.status(self._under_way(), width)
         return (
-            [*head, *log, *status, *self._written(written, width)],
+            [*head, *log, *status, *self._painter.written(written, self.editor.text, width)],
             height - len(written.rows) + written.row,
-            len(_PROMPT) + written.column,
+            len(PROMPT) + written.column,
         )
 
     def seen(self) -> Message | None:
@@ -274,70 +242,27 @@ class ScreenFace:
         for line in lines(self._messages, local, today=today):
             if isinstance(line, Entry):
                 while notices and notices[0].after < line.number:
-                    rows += _drawn(notices.pop(0), width, self._colour)
-            rows += _drawn(line, width, self._colour)
+                    rows += self._painter.line(notices.pop(0), width)
+            rows += self._painter.line(line, width)
         for notice in notices:
-            rows += _drawn(notice, width, self._colour)
+            rows += self._painter.line(notice, width)
         if not rows:
             hello = "Nothing was written here yet. Write a line; /help lists what else there is."
-            rows += _drawn(Notice(0, ((Part(hello, "dim"),),)), width, self._colour)
+            rows += self._painter.line(Notice(0, ((Part(hello, "dim"),),)), width)
         return rows
 
-    def _head(self, width: int) -> list[str]:
-        standing, address = self._chat.standing, self._chat.address
-        left = Text(harmless(standing.name or address.short, limit=40, lines=1), "bold")
-        if standing.name:
-            left.append(f"  {harmless(address.short, limit=80, lines=1)}", "bright_black")
-        right = Text(no_wrap=True)
-        if standing.offline:
-            right.append(f"not connected: {harmless(standing.offline, limit=40, lines=1)}", "red")
-        elif standing.presence:
-            here = standing.presence == "available"
-            right.append("● " if here else "○ ", "green" if here else "yellow")
-            words = " · ".join(filter(None, (standing.presence, standing.status)))
-            right.append(harmless(words, limit=40, lines=1))
-        safe = _text((self._protection,))
-        count = _text((undecided_words(standing.recipients),))
-        if self._unread:
-            count.append(f"  {self._unread} unread", "bold cyan")
-        rows = [*self._two(left, right, width), *self._two(safe, count, width)]
-        return [*rows, *self._rendered(Rule(style="bright_black"), width)]
-
-    def _two(self, left: Text, right: Text, width: int) -> list[str]:
-        grid = Table.grid(expand=True, padding=(0, 1))
-        grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
-        grid.add_column(justify="right", no_wrap=True, overflow="ellipsis")
-        grid.add_row(left, right)
-        return self._rendered(Padding(grid, (0, 0, 0, 1)), width)[:1]
-
-    def _bottom_line(self, width: int) -> RenderableType:
-        """What is under way, or worth a hint: one line."""
+    def _under_way(self) -> Part | tuple[str, int, int]:
+        """What is worth a hint just now, or the file that is under way."""
         if self._progress is not None:
-            what, done, of = self._progress
-            grid = Table.grid(padding=(0, 1))
-            amount = f"{size_words(done)} of {size_words(of)}"
-            bar = ProgressBar(total=max(1, of), completed=done, width=max(8, width // 4))
-            grid.add_row("", bar, Text(f"{harmless(what, limit=30, lines=1)}, {amount}"))
-            return grid
-        if self._status:
-            return _text((Part(" "), *self._status))
+            return self._progress
+        if self._status.text:
+            return self._status
         if self._back:
-            return Text(f" ↓ {self._back} more rows below: Page Down, or Ctrl-End", "cyan")
+            return Part(f"↓ {self._back} more rows below: Page Down, or Ctrl-End", "seen")
         if self._chat.standing.typing:
             name = self._chat.standing.name or self._chat.address.user
-            return Text(f" {harmless(name, limit=40, lines=1)} is writing …", "italic bright_black")
-        return Rule(style="bright_black")
-
-    def _written(self, view: View, width: int) -> list[str]:
-        rows = []
-        for place, row in enumerate(view.rows):
-            head = Text(_PROMPT if place == 0 else "  ", "bold cyan")
-            order = self.editor.text.startswith("/") and not self.editor.text.startswith("//")
-            rows.append(head + Text(harmless(row, lines=1), "cyan" if order else ""))
-        return [line for row in rows for line in self._rendered(row, width)[:1]]
-
-    def _rendered(self, what: RenderableType, width: int) -> list[str]:
-        return _render(what, width, self._colour)
+            return Part(f"{name} is writing …", "quote")
+        return Part("")
 
 
 _KEYS: Final[dict[str, Callable[[ScreenFace], None]]] = {
@@ -353,59 +278,6 @@ _KEYS: Final[dict[str, Callable[[ScreenFace], None]]] = {
     "blur": ScreenFace._blur,  # noqa: SLF001
     "redraw": ScreenFace._redraw,  # noqa: SLF001
 }
-
-
-@lru_cache(maxsize=2048)
-def _drawn(line: Day | Entry | Notice, width: int, colour: bool) -> list[str]:  # noqa: FBT001 - for the cache
-    """A message, a day or a notice as rows of the terminal; most are the same as a moment ago."""
-    if isinstance(line, Day):
-        return _render(Rule(Text(line.text, "bright_black"), style="bright_black"), width, colour)
-    if isinstance(line, Notice):
-        body = Text("\n").join(_text(row) for row in line.rows)
-        return _render(Padding(body, (0, 1, 0, 3)), width, colour)
-    who = Text(line.who, "bold cyan" if line.own else "bold magenta", no_wrap=True)
-    tick = Text(line.tick.text, _STYLES[line.tick.style], no_wrap=True)
-    number = Text(f"#{line.number}", "bright_black", no_wrap=True)
-    clock = Text(line.clock, "bright_black", no_wrap=True)
-    body = Text("\n").join(_text(row) for row in line.rows)
-    body.overflow = "fold"
-    if width < _NARROW:
-        head = Text(" ", no_wrap=True).join((who, clock, number, tick))
-        return [*_render(head, width, colour), *_render(Padding(body, (0, 0, 0, 2)), width, colour)]
-    grid = Table.grid(padding=(0, 1), expand=True)
-    grid.add_column(width=max(4, len(number.plain)), justify="right")
-    grid.add_column(width=5)
-    grid.add_column(width=_MOST_NAME, overflow="ellipsis")
-    grid.add_column(ratio=1, overflow="fold")
-    grid.add_column(width=3)
-    grid.add_row(number, clock, who, body, tick)
-    return _render(grid, width, colour)
-
-
-def _render(what: RenderableType, width: int, colour: bool) -> list[str]:  # noqa: FBT001
-    console = Console(
-        file=io.StringIO(),
-        width=width,
-        force_terminal=True,
-        color_system="standard" if colour else None,
-        no_color=not colour,
-        legacy_windows=False,
-        highlight=False,
-        markup=False,
-        emoji=False,
-        _environ={},
-    )
-    with console.capture() as captured:
-        console.print(what, soft_wrap=False)
-    return captured.get().removesuffix("\n").split("\n")
-
-
-def _text(row: Sequence[Part]) -> Text:
-    """A row in its styles; the one door to the screen, so nothing passes it unchecked."""
-    text = Text(overflow="fold")
-    for part in row:
-        text.append(harmless(part.text, lines=1), _STYLES[part.style])
-    return text
 
 
 def _paths(begun: str) -> Sequence[str]:

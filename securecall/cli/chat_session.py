@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from securecall.address import Address
 from securecall.chat.conversation import Conversation, Recipient
 from securecall.chat.message import Activity, Delivery, DeviceTrust, Message
+from securecall.cli.chat_face import Face, Standing
 from securecall.cli.chat_lines import (
     Part,
-    device_rows,
     file_words,
     new_device_rows,
     protection_words,
@@ -33,73 +32,11 @@ from securecall.cli.orders import FORMS, Order, duration_words, parse_duration
 from securecall.errors import LocalError, NetworkError, SecurecallError, UsageError
 from securecall.keys.trust import How, TrustState
 
-Rows = Sequence[Sequence[Part]]
 Voice = Callable[[int, asyncio.Event, Path], Coroutine[object, object, tuple[Path, float]]]
 """Records at most so many seconds, or until told to stop, into a folder: the file, its length."""
 
 _ONLINE: Final = ("connected", "registered", "online")
 _LOOKED_THROUGH: Final = 200  # messages, for the last of ours or the last file
-
-
-class Face(Protocol):
-    """Where a chat is seen: a screen, lines, or JSON."""
-
-    def arrived(self, message: Message) -> None:
-        """Somebody wrote."""
-        ...
-
-    def changed(self, message: Message | None) -> None:
-        """A message is not what it was; None for: look at all of them."""
-        ...
-
-    def notice(self, rows: Rows) -> None:
-        """Say something that is no message."""
-        ...
-
-    def found(self, messages: Sequence[Message]) -> None:
-        """Show what was searched for, oldest first."""
-        ...
-
-    def earlier(self, count: int) -> None:
-        """Show more of what was written before."""
-        ...
-
-    def devices(self, recipients: Sequence[Recipient]) -> None:
-        """Show devices, numbered from 1."""
-        ...
-
-    def progress(self, what: str, done: int, of: int) -> None:
-        """A file is under way; done when both are the same."""
-        ...
-
-    def failed(self, error: SecurecallError) -> None:
-        """What was asked for did not work; the chat goes on."""
-        ...
-
-    def standing(self) -> None:
-        """Presence, typing, connection or keys of the other side changed."""
-        ...
-
-
-@dataclass(slots=True)
-class Standing:
-    """What is known of the other side just now.
-
-    Attributes:
-        name: As we call them.
-        presence: available, away, … "" while nothing is known.
-        status: What they say about it.
-        typing: They write.
-        offline: Our own connection is gone: why, "" while it is there.
-        recipients: Their devices.
-    """
-
-    name: str = ""
-    presence: str = ""
-    status: str = ""
-    typing: bool = False
-    offline: str = ""
-    recipients: tuple[Recipient, ...] = ()
 
 
 class Chat:
@@ -241,6 +178,7 @@ class Chat:
         task = asyncio.create_task(self._guarded(work))
         self._working.add(task)
         task.add_done_callback(self._working.discard)
+        task.add_done_callback(lambda _: work.close())  # of what was given up before it began
 
     async def settle(self, seconds: float) -> None:
         """Wait until what was begun is done and the server took what was written.
@@ -460,11 +398,3 @@ _ORDERS: Final[dict[str, Callable[[Chat, Order], Coroutine[object, object, None]
 def _path(text: str) -> Path:
     """A path as people type or paste it."""
     return Path(text.strip().strip("'\"")).expanduser()
-
-
-def rows_of_devices(recipients: Sequence[Recipient]) -> Rows:
-    """Devices for people, or the sentence that there are none."""
-    rows = tuple(device_rows(recipients))
-    return rows or (
-        (Part("Their server lists no device that can read encrypted messages.", "warn"),),
-    )
