@@ -277,7 +277,7 @@ class Omemo:
             if sealed.payload:
                 payload = self._state.payload(material, sealed.iv, sealed.payload)
                 plaintext = scheme.open_payload(payload)
-        if established or session.unanswered >= self._state.heartbeat:
+        if message.exchange is not None or session.unanswered >= self._state.heartbeat:
             self._note(self._replies, place)
         namespace, jid, number = place
         device = self._state.book(jid).device(namespace, number)
