@@ -1,4 +1,4 @@
-"""Our OMEMO and python-omemo's backends, in another process: both ways, reordered, lost, repeated."""
+"""Our OMEMO and python-omemo's backends, in another process: both ways, reordered and lost."""
 
 from __future__ import annotations
 
