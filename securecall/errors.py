@@ -67,6 +67,34 @@ class NoDevices(NetworkError):
     """Somebody has published no OMEMO device, or none whose keys can be fetched."""
 
 
+class TransferFailed(NetworkError):
+    """A web server did not take or give a file.
+
+    Attributes:
+        status: What it answered (RFC 9110 15), 408 for nothing.
+    """
+
+    def __init__(self, message: str, *, status: int) -> None:
+        """Say what it answered."""
+        super().__init__(message)
+        self.status = status
+
+
+class XmppRefused(NetworkError):
+    """An XMPP server or contact answered a request with an error, or ended the stream with one.
+
+    Attributes:
+        condition: The defined condition (RFC 6120 8.3.3, 4.9.3), e.g. "item-not-found".
+        text: What it said beside that, as a stranger's words.
+    """
+
+    def __init__(self, condition: str, text: str = "") -> None:
+        """Say what was answered."""
+        super().__init__(f"refused: {condition}" + (f" ({text!r})" if text else ""))
+        self.condition = condition
+        self.text = text
+
+
 class NameNotFound(ConnectFailed):
     """The host name does not exist, or its owner offers no such service there."""
 
@@ -178,6 +206,12 @@ class AddressNotOwned(SecurityError):
     default = Reason.ADDRESS_NOT_OWNED
 
 
+class RoomNotPrivate(SecurityError):
+    """A chat room is not what a private room is: for members only, who see who is there."""
+
+    default = Reason.BELOW_POLICY
+
+
 class Revoked(SecurityError):
     """The device or the root key was withdrawn, or its time is over."""
 
@@ -188,6 +222,12 @@ class TicketRefused(SecurityError):
     """The ticket is unknown, used by someone else, or expired; one answer for all."""
 
     default = Reason.TICKET_REFUSED
+
+
+class FileNotIntact(SecurityError):
+    """A file is not, bit for bit, what its sender described; nothing of it was released."""
+
+    default = Reason.INTEGRITY
 
 
 class CertificateError(SecurityError):

@@ -83,7 +83,7 @@ class MemoryHistory:
         with self.transaction():
             self._messages.pop(number, None)
 
-    def find(self, conversation: Address, sender: Address, id: str) -> Message | None:  # noqa: A002 - the protocol's word
+    def find(self, conversation: Address, sender: Address, id: str) -> Message | None:  # noqa: A002 - the port's word
         if not id:
             return None
         for message in self._newest_first(conversation):
@@ -109,6 +109,10 @@ class MemoryHistory:
         ]
         return tuple(reversed(found[: max(0, count)]))
 
+    @property
+    def last_number(self) -> int:
+        return self._last_message
+
     def after(
         self, number: int, *, conversation: Address | None = None, count: int = 100
     ) -> tuple[Message, ...]:
@@ -125,11 +129,7 @@ class MemoryHistory:
         wanted = _words(words)
         if not wanted:
             return ()
-        found = [
-            message
-            for message in self._newest_first(conversation)
-            if not message.unreadable and holds(message, wanted)
-        ]
+        found = [message for message in self._newest_first(conversation) if holds(message, wanted)]
         return tuple(found[: max(0, count)])
 
     def conversations(self) -> tuple[Address, ...]:

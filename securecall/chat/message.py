@@ -156,7 +156,12 @@ class Unreadable:
     why: str
 
 
-Said = Text | Reaction | Delivered | Displayed | Typing | Bounced | Unreadable
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Again:
+    """A message that was opened before: nothing of it may be shown or kept a second time."""
+
+
+Said = Text | Reaction | Delivered | Displayed | Typing | Bounced | Unreadable | Again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ def read_record(data: bytes, parse: Callable[[dict[str, object]], _Value]) -> _V
         StoreCorrupt: the row holds something else; a version of ours with a bug wrote it.
     """
     try:
-        return parse(parse_json(data, max_size=_MAX, max_depth=3))
+        return parse(parse_json(data, max_size=_MAX, max_depth=5))
     except (ProtocolError, StatementInvalid, KeyError, ValueError, TypeError) as e:
         raise StoreCorrupt("a row of the key store cannot be read") from e
 
@@ -38,7 +38,7 @@ def build_binding(binding: Binding) -> bytes:
     """Write a binding."""
     return build_json(
         {
-            "address": _parts(binding.address),
+            "address": build_parts(binding.address),
             "root": build_base64url(binding.root_fp),
             "state": binding.state.value,
             "since": binding.since,
@@ -51,7 +51,7 @@ def build_binding(binding: Binding) -> bytes:
 def parse_binding(record: dict[str, object]) -> Binding:
     """Read what `build_binding` wrote."""
     return Binding(
-        address=_address(record["address"]),
+        address=parse_parts(record["address"]),
         root_fp=parse_base64url(text(record["root"])),
         state=TrustState(text(record["state"])),
         since=integer(record["since"]),
@@ -65,7 +65,7 @@ def build_contact(contact: Contact) -> bytes:
     return build_json(
         {
             "id": contact.id,
-            "addresses": [_parts(address) for address in contact.addresses],
+            "addresses": [build_parts(address) for address in contact.addresses],
             "floor": contact.floor.value,
         }
     )
@@ -75,7 +75,7 @@ def parse_contact(record: dict[str, object]) -> Contact:
     """Read what `build_contact` wrote."""
     return Contact(
         id=text(record["id"]),
-        addresses=tuple(_address(item) for item in items(record["addresses"])),
+        addresses=tuple(parse_parts(item) for item in items(record["addresses"])),
         floor=Floor(text(record["floor"])),
     )
 
@@ -146,12 +146,13 @@ def parse_raw(record: dict[str, object]) -> bytes:
     return parse_base64url(text(record["raw"]))
 
 
-def _parts(address: Address) -> list[object]:
-    # Not its text: what was dialled once must never depend on being read the same way later.
+def build_parts(address: Address) -> list[object]:
+    """Write an address; not as its text, which may come to be read differently some day."""
     return [address.scheme.value, address.user, address.host]
 
 
-def _address(value: object) -> Address:
+def parse_parts(value: object) -> Address:
+    """Read what `build_parts` wrote, raise TypeError or ValueError else."""
     scheme, user, host = texts(value)
     return Address(Scheme(scheme), user, host)
 

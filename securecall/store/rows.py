@@ -10,12 +10,13 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
 from securecall.errors import LocalError, SecurecallError, StoreCorrupt, UsageError
 from securecall.secret import Secret
+from securecall.store.disk import make_private, sync_folder, translated
 from securecall.store.vault import SCHEMA, Cost, Vault, row_digest
 
 _TABLES: Final = {
@@ -67,16 +68,14 @@ class Rows:
         Raises:
             LocalError: there is one already, or the disk refuses.
         """
-        with _translated(file):
-            # Before SQLite opens it, which would use the umask.
-            os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
+        make_private("the key store", file)
         connection = _connect(file)
         try:
-            with _translated(file):
+            with translated("the key store", file):
                 if connection.execute("SELECT count(*) FROM sqlite_master").fetchone() != (0,):
                     raise LocalError(f"there is a key store in {file.parent} already")
             vault, header = Vault.create(passphrase, cost)
-            with _translated(file):
+            with translated("the key store", file):
                 for statement in _TABLES.values():
                     connection.execute(statement)
                 connection.execute("INSERT INTO header VALUES (1, ?)", (header,))
@@ -84,7 +83,7 @@ class Rows:
                 connection.execute(f"PRAGMA user_version={SCHEMA}")
             rows = cls(connection, vault)
             rows.write(changes)  # ends the transaction begun by _connect
-            _sync_folder(file.parent)
+            sync_folder("the key store", file.parent)
         except BaseException:
             connection.close()
             raise
@@ -103,7 +102,7 @@ class Rows:
             raise LocalError(f"there is no key store in {file.parent}")
         connection = _connect(file)
         try:
-            with _translated(file):
+            with translated("the key store", file):
                 _require_schema(connection)
                 found: object = connection.execute("SELECT data FROM header").fetchone()
                 connection.execute("COMMIT")
@@ -119,7 +118,7 @@ class Rows:
             StoreCorrupt: the row was altered since the file was opened.
         """
         name = self._vault.row_name(table, key)
-        with self._lock, _translated():
+        with self._lock, translated("the key store"):
             self._require_open()
             found: object = self._connection.execute(
                 "SELECT version, value FROM sealed WHERE tbl=? AND name=?", (table, name)
@@ -139,7 +138,7 @@ class Rows:
         Raises:
             StoreCorrupt: a row was altered since the file was opened.
         """
-        with self._lock, _translated():
+        with self._lock, translated("the key store"):
             self._require_open()
             found: list[tuple[object, object, object]] = self._connection.execute(
                 "SELECT name, version, value FROM sealed WHERE tbl=?", (table,)
@@ -168,7 +167,7 @@ class Rows:
             counter = self.counter + 1
             digests = dict(self._digests)
             try:
-                with _translated():
+                with translated("the key store"):
                     if not self._connection.in_transaction:
                         self._connection.execute("BEGIN IMMEDIATE")
                     for table, key, data in changes:
@@ -191,13 +190,23 @@ class Rows:
         with self._lock:
             self._require_open()
             try:
-                with _translated():
+                with translated("the key store"):
                     self._connection.execute("BEGIN IMMEDIATE")
                     self._connection.execute("UPDATE header SET data=?", (header,))
                     self._connection.execute("COMMIT")
             except BaseException:
                 self._recover()
                 raise
+
+    def subkey(self, name: str) -> Secret:
+        """Return the key of another file that the same passphrase opens.
+
+        Raises:
+            LocalError: the key store is closed.
+        """
+        with self._lock:
+            self._require_open()
+            return self._vault.subkey(name)
 
     def close(self) -> None:
         """Release the file and wipe the keys; may be called again."""
@@ -241,7 +250,7 @@ class Rows:
         return plain[4 : 4 + size].decode(), plain[4 + size :]
 
     def _load(self) -> None:
-        with _translated():
+        with translated("the key store"):
             head: object = self._connection.execute("SELECT counter, mac FROM head").fetchone()
             found: list[tuple[object, object, object, object]] = self._connection.execute(
                 "SELECT tbl, name, version, value FROM sealed"
@@ -273,7 +282,7 @@ class Rows:
 
 def _connect(file: Path) -> sqlite3.Connection:
     """Open the file and take its lock."""
-    with _translated(file):
+    with translated("the key store", file):
         if os.name == "posix":
             file.chmod(0o600)
         connection = sqlite3.connect(
@@ -316,40 +325,3 @@ def _blob(found: object) -> bytes:
     if isinstance(found, tuple) and len(found) == 1 and isinstance(found[0], bytes):
         return found[0]
     raise StoreCorrupt("a row of the key store is of another form")
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return
-    with _translated(folder):
-        number = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(number)
-        finally:
-            os.close(number)
-
-
-_CORRUPT: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
-_MEANING: Final = {
-    sqlite3.SQLITE_BUSY: "another process has it open",
-    sqlite3.SQLITE_LOCKED: "another process has it open",
-    sqlite3.SQLITE_FULL: "the disk is full",
-    sqlite3.SQLITE_READONLY: "it is read-only",
-    sqlite3.SQLITE_IOERR: "the disk failed",
-    sqlite3.SQLITE_CANTOPEN: "it cannot be opened",
-    sqlite3.SQLITE_PERM: "it may not be opened",
-}
-
-
-@contextlib.contextmanager
-def _translated(file: Path | None = None) -> Iterator[None]:
-    where = f" {file}" if file is not None else ""
-    try:
-        yield
-    except sqlite3.Error as e:
-        code = getattr(e, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-        if code in _CORRUPT or code == sqlite3.SQLITE_ERROR:
-            raise StoreCorrupt(f"the key store{where} is damaged: {e}") from e
-        raise LocalError(f"the key store{where}: {_MEANING.get(code, str(e))}") from e
-    except OSError as e:
-        raise LocalError(f"the key store{where}: {e.strerror or e}") from e

@@ -6,6 +6,7 @@ quarter of a second of computation on purpose, so run those in a thread. Threads
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from collections.abc import Sequence
@@ -13,20 +14,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NoReturn, Self
 
+from securecall.address import Address
 from securecall.errors import LocalError, StoreCorrupt, UsageError
 from securecall.keys.device import DeviceKey
 from securecall.keys.encoding import build_json
 from securecall.keys.identity import RootKey
+from securecall.keys.omemo_trust import DeviceAudit, PersonDevices
 from securecall.keys.statement import Statement
 from securecall.keys.ticket_desk import OutstandingTicket
 from securecall.keys.trust import AuditEntry, TrustBook, TrustState
 from securecall.secret import Secret
-from securecall.store import records
+from securecall.store import device_records, history, records
+from securecall.store.disk import translated
+from securecall.store.history import ChatHistory
 from securecall.store.rows import Change, Rows
 from securecall.store.vault import DEFAULT_COST, Cost
 
 FILE: Final = "securecall.store"
 FAILURE_WINDOW: Final = 86_400  # seconds; security rule: warn from 32 in 24 hours
+_HISTORY: Final = "history-generation"
 _FAILURES_KEPT: Final = 64
 _FAILING_KEPT: Final = 512
 _BARRED: Final = {TrustState.REVOKED.value: TrustState.REVOKED}
@@ -54,9 +60,11 @@ class Store:
         device: This device's key.
     """
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, folder: Path, rows: Rows) -> None:
         """Use `create`, `open` or `open_or_create`."""
+        self._folder = folder
         self._rows = rows
+        self._history: ChatHistory | None = None
         self.root = RootKey.from_seed(self._secret("root-seed"))
         self.device = DeviceKey.from_seed(
             self._required("device-id").decode(), self._secret("device-seed")
@@ -103,7 +111,7 @@ class Store:
                 ("identity", "seq", b"0"),
             ),
         )
-        return cls(rows)
+        return cls(folder, rows)
 
     @classmethod
     def open(cls, folder: Path, passphrase: Secret) -> Self:
@@ -116,7 +124,7 @@ class Store:
         """
         rows = Rows.open(folder / FILE, passphrase)
         try:
-            return cls(rows)
+            return cls(folder, rows)
         except BaseException:
             rows.close()
             raise
@@ -133,7 +141,12 @@ class Store:
         self._rows.rewrap(passphrase, cost)
 
     def close(self) -> None:
-        """Release the file and wipe the keys; may be called again."""
+        """Release the files and wipe the keys; may be called again."""
+        if self._history is not None:
+            # Where the disk refuses, an older number stays, which is no less true.
+            with contextlib.suppress(LocalError):
+                self._save_history_generation(self._history)
+            self._history.close()
         self._rows.close()
         self.root.seed.wipe()
         self.device.seed.wipe()
@@ -151,6 +164,41 @@ class Store:
         """
         if self._rows.counter < least:
             raise StoreCorrupt("the key store was replaced by an older copy of itself")
+
+    # -- the history of conversations -------------------------------------------------------------
+
+    def open_history(self) -> ChatHistory:
+        """Open what is kept of conversations, or begin it; closed with this store.
+
+        Raises:
+            StoreCorrupt: damaged, altered, or replaced by an older copy.
+            LocalError: gone although there was one, in use by another process, or the disk refuses.
+        """
+        known = int(self.setting(_HISTORY) or 0)
+        if known and not (self._folder / history.FILE).exists():
+            raise LocalError("the history is gone: put it back, or forget it and begin a new one")
+        opened = ChatHistory.open(self._folder, self._rows.subkey("history"))
+        try:
+            opened.require_generation(known)
+            self._save_history_generation(opened)
+        except BaseException:
+            opened.close()
+            raise
+        self._history = opened
+        return opened
+
+    def forget_history(self) -> None:
+        """Delete everything kept of conversations, for good, so that a new history can begin."""
+        if self._history is not None:
+            self._history.close()
+            self._history = None
+        with translated("the history"):
+            for ending in ("", "-wal"):
+                (self._folder / f"{history.FILE}{ending}").unlink(missing_ok=True)
+        self.save_setting(_HISTORY, None)
+
+    def _save_history_generation(self, opened: ChatHistory) -> None:
+        self.save_setting(_HISTORY, str(opened.generation).encode())
 
     # -- our identity -----------------------------------------------------------------------------
 
@@ -227,6 +275,32 @@ class Store:
     def forked_statement(self, root_fp: bytes) -> bytes:
         """Return the evidence of a fork, b"" if there was none."""
         return self._rows.read("forks", root_fp.hex()) or b""
+
+    # -- OMEMO devices ----------------------------------------------------------------------------
+
+    def devices_of(self, address: Address) -> PersonDevices:
+        """Return what is known of a person's OMEMO devices."""
+        data = self._rows.read("omemo-devices", str(address))
+        if data is None:
+            return PersonDevices(address=address)
+        return records.read_record(data, device_records.parse_person)
+
+    def all_devices(self) -> tuple[PersonDevices, ...]:
+        """Everybody of whose OMEMO devices anything is known."""
+        return tuple(
+            records.read_record(data, device_records.parse_person)
+            for data in self._rows.read_all("omemo-devices").values()
+        )
+
+    def save_devices(self, person: PersonDevices, audits: Sequence[DeviceAudit] = ()) -> None:
+        """Write what is known of a person's devices, and what was decided, in one step."""
+        row = ("omemo-devices", str(person.address), device_records.build_person(person))
+        number = self._next("audit")
+        lines = [
+            ("audit", _log_key(place), device_records.build_device_audit(audit))
+            for place, audit in enumerate(audits, start=number)
+        ]
+        self._rows.write([row, *lines])
 
     # -- tickets ----------------------------------------------------------------------------------
 

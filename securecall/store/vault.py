@@ -181,6 +181,10 @@ class Vault:
         if not hmac.compare_digest(mac, self.head(counter, digests)):
             raise StoreCorrupt("rows of the key store were altered, removed or brought back")
 
+    def subkey(self, name: str) -> Secret:
+        """Return a key for another file beside this one; the name says which."""
+        return _subkey(self._dek, name)
+
     def wipe(self) -> None:
         """Overwrite the keys."""
         for key in (self._dek, self._row, self._head, self._name):

@@ -29,11 +29,15 @@ class Jid:
     resource: str = ""
 
     def __str__(self) -> str:
-        bare = f"{self.local}@{_readable(self.domain)}" if self.local else _readable(self.domain)
-        return f"{bare}/{self.resource}" if self.resource else bare
+        return f"{self.bare}/{self.resource}" if self.resource else self.bare
 
     @property
-    def bare(self) -> Jid:
+    def bare(self) -> str:
+        """The account or the room as text, without device or nickname."""
+        return f"{self.local}@{_readable(self.domain)}" if self.local else _readable(self.domain)
+
+    @property
+    def account(self) -> Jid:
         """The account or the room, without device or nickname."""
         return replace(self, resource="") if self.resource else self
 
@@ -47,17 +51,6 @@ class Jid:
         if not self.local:
             raise ProtocolError("a server is nobody's address", rule=_RULE)
         return Address(Scheme.XMPP, self.local, self.domain)
-
-    @classmethod
-    def of(cls, address: Address, resource: str = "") -> Jid:
-        """The JID that an xmpp address is.
-
-        Raises:
-            ProtocolError: an address of another network.
-        """
-        if address.scheme is not Scheme.XMPP:
-            raise ProtocolError(f"{address.scheme.value} has no JIDs", rule=_RULE)
-        return cls(address.user, address.host, resource)
 
 
 def parse_jid(text: str) -> Jid:
@@ -78,6 +71,30 @@ def parse_jid(text: str) -> Jid:
     address = parse_address(f"xmpp:{local or 'x'}@{domain}")
     named = _resource(resource) if slash else ""
     return Jid(address.user if local else "", address.host, named)
+
+
+def jid_of(address: Address) -> Jid:
+    """Return the bare JID of an `xmpp:` address.
+
+    Raises:
+        ProtocolError: it is an address of another network.
+    """
+    if address.scheme is not Scheme.XMPP:
+        raise ProtocolError(f"{address.short} is no XMPP address", rule=_RULE)
+    return Jid(address.user, address.host)
+
+
+def sent_by(text: str | None, allowed: str) -> bool:
+    """Say whether a `from` is the given bare JID itself, or is left out as our server may.
+
+    Only for what our own account says: its roster, its block list (RFC 6121 2.1.6).
+    """
+    if text is None:
+        return True
+    try:
+        return str(parse_jid(text)) == allowed
+    except ProtocolError:
+        return False
 
 
 def _resource(text: str) -> str:

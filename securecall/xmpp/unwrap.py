@@ -57,24 +57,28 @@ def unwrap(stanza: Element, around: Surroundings) -> Outcome:
         return Discarded(Why.MALFORMED, e.rule)
 
 
-def archive_result(stanza: Element) -> tuple[str, str] | None:
-    """The queryid and the archive id of a message that carries an archived one, else None.
+def asked_result(stanza: Element, around: Surroundings) -> str | None:
+    """The archive id of a message that an archive sends because we asked, else None.
 
-    Nothing was checked yet; `unwrap` does.
+    Says nothing about what is in it; `unwrap` does.
     """
     results = stanza.findall(_RESULT)
-    if len(results) != 1:
+    asked = around.queries.get(results[0].get("queryid", "")) if len(results) == 1 else None
+    if asked is None or not _is(stanza.get("from", around.own.bare), asked):
         return None
-    return results[0].get("queryid", ""), results[0].get("id", "")
+    archive_id = results[0].get("id", "")
+    return archive_id if 0 < len(archive_id) <= MOST_ID else None
 
 
 def _unwrap(stanza: Element, around: Surroundings) -> Outcome:
     _require_message(stanza)
     own = around.own
     # RFC 6120 8.1.2.1: without `from`, a stanza is from our own account
-    source = parse_jid(stanza.attrib["from"]) if "from" in stanza.attrib else own.bare
+    source = parse_jid(stanza.attrib["from"]) if "from" in stanza.attrib else own.account
     target = parse_jid(stanza.attrib["to"]) if "to" in stanza.attrib else own
-    if target.bare != own.bare:  # to a device that left, it comes to another (RFC 6121 8.5.3.2)
+    if (
+        target.account != own.account
+    ):  # to a device that left, it comes to another (RFC 6121 8.5.3.2)
         raise _Discard(Why.MISDIRECTED)
     copies = [child for child in stanza if child.tag in _CARBONS or child.tag == _RESULT]
     if len(copies) > 1:
@@ -91,11 +95,11 @@ def _unwrap(stanza: Element, around: Surroundings) -> Outcome:
 
 def _plain(stanza: Element, source: Jid, around: Surroundings) -> Outcome:
     kind = _type_of(stanza)
-    room = source.bare in around.rooms
+    room = source.account in around.rooms
     if stanza.find(_EVENT) is not None and kind not in ("error", "groupchat"):
         if room or source.resource:  # XEP-0163 4.3: accounts have nodes, devices have none
             raise _Discard(Why.NO_NODES)
-        own = source == around.own.bare
+        own = source == around.own.account
         return Notice(kind=NoticeKind.EVENT, source=source, message=stanza, own=own)
     if kind == "groupchat":
         return _in_room(stanza, source, around)
@@ -106,16 +110,16 @@ def _plain(stanza: Element, source: Jid, around: Surroundings) -> Outcome:
             raise _Discard(Why.PRIVATE_IN_ROOM, "an invitation that the room did not pass on")
         return Notice(kind=NoticeKind.INVITATION, source=source, message=stanza)
     if kind == "error" and room:
-        return _said(stanza, source, around, conversation=source.bare, room=True, own=False)
+        return _said(stanza, source, around, conversation=source.account, room=True, own=False)
     _require_no_room(stanza, source, around)
-    own = source.bare == around.own.bare
+    own = source.account == around.own.account
     if own and kind == "error":
         own = False  # our own server, in our account's name
-    return _said(stanza, source, around, conversation=source.bare, own=own)
+    return _said(stanza, source, around, conversation=source.account, own=own)
 
 
 def _in_room(stanza: Element, source: Jid, around: Surroundings) -> Outcome:
-    room = around.rooms.get(source.bare)
+    room = around.rooms.get(source.account)
     if room is None:
         raise _Discard(Why.STRANGE_ROOM)
     if stanza.find("{jabber:client}subject") is not None and (
@@ -126,15 +130,15 @@ def _in_room(stanza: Element, source: Jid, around: Surroundings) -> Outcome:
     if not source.resource:
         raise _Discard(Why.ROOM_ITSELF)
     own = source.resource == room.nick
-    real = around.own.bare if own else room.occupants.get(source.resource)
-    return _said(stanza, source, around, conversation=source.bare, room=True, own=own, real=real)
+    real = around.own.account if own else room.occupants.get(source.resource)
+    return _said(stanza, source, around, conversation=source.account, room=True, own=own, real=real)
 
 
 # -- copies ----------------------------------------------------------------------------------------
 
 
 def _carbon(copy: Element, source: Jid, around: Surroundings) -> Outcome:
-    own = around.own.bare
+    own = around.own.account
     if source != own:  # XEP-0280 11: exactly our bare JID, or it is a stranger's invention
         raise _Discard(Why.CARBON_NOT_OURS)
     message, sent = _forwarded(copy, around)
@@ -145,13 +149,13 @@ def _carbon(copy: Element, source: Jid, around: Surroundings) -> Outcome:
         raise _Discard(Why.NOT_LIVE)
     writer, reader = _ends(message)
     if copy.tag == _CARBONS[0]:
-        if writer.bare != own or kind == "error":
+        if writer.account != own or kind == "error":
             raise _Discard(Why.CARBON_OF_OTHERS)
-        conversation, ours = reader.bare, True
+        conversation, ours = reader.account, True
     else:
-        if reader.bare != own:
+        if reader.account != own:
             raise _Discard(Why.CARBON_OF_OTHERS)
-        conversation, ours = writer.bare, writer.bare == own and kind != "error"
+        conversation, ours = writer.account, writer.account == own and kind != "error"
     _require_no_room(message, writer if copy.tag == _CARBONS[1] else reader, around)
     return _said(
         message, writer, around, conversation=conversation, own=ours, via=Via.CARBON, sent=sent
@@ -163,7 +167,7 @@ def _archived(result: Element, source: Jid, around: Surroundings) -> Outcome:
     if asked is None:
         raise _Discard(Why.RESULT_NOT_ASKED)
     if source != asked:
-        raise _Discard(Why.RESULT_OF_OTHERS, "from another archive than the one asked")
+        raise _Discard(Why.RESULT_NOT_ASKED, "from another archive than the one asked")
     archive_id = require_id(result.get("id", ""))
     if not archive_id:
         raise _Discard(Why.MALFORMED, "an archived message without its id")
@@ -172,7 +176,7 @@ def _archived(result: Element, source: Jid, around: Surroundings) -> Outcome:
         raise _Discard(Why.NOT_LIVE, "deleted from the archive")
     if message.find(_EVENT) is not None or _type_of(message) == "headline":
         raise _Discard(Why.NOT_LIVE)
-    if asked != around.own.bare:
+    if asked != around.own.account:
         return _archived_in_room(message, asked, around, sent=sent, archive_id=archive_id)
     return _archived_of_ours(message, around, sent=sent, archive_id=archive_id)
 
@@ -180,21 +184,21 @@ def _archived(result: Element, source: Jid, around: Surroundings) -> Outcome:
 def _archived_of_ours(
     message: Element, around: Surroundings, *, sent: float | None, archive_id: str
 ) -> Outcome:
-    own, kind = around.own.bare, _type_of(message)
+    own, kind = around.own.account, _type_of(message)
     if kind == "groupchat":  # rooms have archives of their own, and know who wrote
         raise _Discard(Why.STRANGE_ROOM)
     writer = parse_jid(message.attrib["from"]) if "from" in message.attrib else own
     reader = parse_jid(message.attrib["to"]) if "to" in message.attrib else own
-    if own not in (writer.bare, reader.bare):
+    if own not in (writer.account, reader.account):
         raise _Discard(Why.RESULT_OF_OTHERS, "between others")
-    ours = writer.bare == own
+    ours = writer.account == own
     other = reader if ours else writer
     _require_no_room(message, other, around)
     return _said(
         message,
         writer,
         around,
-        conversation=other.bare,
+        conversation=other.account,
         own=ours and kind != "error",
         via=Via.ARCHIVE,
         sent=sent,
@@ -206,7 +210,7 @@ def _archived_in_room(
     message: Element, room: Jid, around: Surroundings, *, sent: float | None, archive_id: str
 ) -> Outcome:
     writer = parse_jid(message.get("from", ""))
-    if _type_of(message) != "groupchat" or writer.bare != room or not writer.resource:
+    if _type_of(message) != "groupchat" or writer.account != room or not writer.resource:
         raise _Discard(Why.RESULT_OF_OTHERS, "not said in the room whose archive it is")
     real = _item_of(message)
     return _said(
@@ -215,7 +219,7 @@ def _archived_in_room(
         around,
         conversation=room,
         room=True,
-        own=real == around.own.bare,
+        own=real == around.own.account,
         real=real,
         via=Via.ARCHIVE,
         sent=sent,
@@ -245,7 +249,7 @@ def _item_of(message: Element) -> Jid | None:
     items = [item for x in message.findall(_ROOM_USER) for item in x.findall(f"{_ROOM_NS}item")]
     if len(items) != 1 or "jid" not in items[0].attrib:
         return None
-    return parse_jid(items[0].attrib["jid"]).bare
+    return parse_jid(items[0].attrib["jid"]).account
 
 
 # -- what all have in common -----------------------------------------------------------------------
@@ -266,9 +270,9 @@ def _said(
 ) -> Unwrapped:
     if not conversation.local:
         raise _Discard(Why.SERVER)
-    keeper = conversation if room else around.own.bare
+    keeper = conversation if room else around.own.account
     delayed = _delay_of(message, around, keeper) if sent is None and via is Via.LIVE else sent
-    person = real if room else writer.bare
+    person = real if room else writer.account
     return Unwrapped(
         message=message,
         via=via,
@@ -339,7 +343,7 @@ def _ends(message: Element) -> tuple[Jid, Jid]:
 
 def _require_no_room(message: Element, other: Jid, around: Surroundings) -> None:
     # XEP-0045 7.5: the service marks private messages with the element; not all of them did
-    if message.find(_ROOM_USER) is not None or other.bare in around.rooms:
+    if message.find(_ROOM_USER) is not None or other.account in around.rooms:
         raise _Discard(Why.PRIVATE_IN_ROOM)
 
 

@@ -24,8 +24,8 @@ class Why(enum.StrEnum):
     CARBON_NOT_OURS = "carbon-not-ours"  # a copy that our own account did not make
     CARBON_OF_OTHERS = "carbon-of-others"  # a copy of what we neither sent nor got
     NESTED = "nested"  # a copy of a copy
-    RESULT_NOT_ASKED = "result-not-asked"  # an archived message nobody here asked for
-    RESULT_OF_OTHERS = "result-of-others"  # ... or from another archive, or between others
+    RESULT_NOT_ASKED = "result-not-asked"  # by nobody here, or not of this archive
+    RESULT_OF_OTHERS = "result-of-others"  # archived, but said between others
     STRANGE_ROOM = "strange-room"  # said in a room we are not in
     ROOM_ITSELF = "room-itself"  # a room that speaks like a person
     PRIVATE_IN_ROOM = "private-in-room"  # the room, not the person, says who wrote it

@@ -88,6 +88,7 @@ SETUP, SETUP_PLAIN, SETUP_KEYS = (
 )
 AIORTC_SETUP = Figure("peers.aiortc_call pcmu 0 0", "setup_cpu_ms")
 SIP = Figure("sip_parse", "us")
+FILE_SEAL, FILE_OPEN = Figure("files", "seal"), Figure("files", "open")
 LOAD = "sip_load {} {{seconds}}"
 # 300 messages a second, sealed and opened in one process
 OMEMO, OMEMO_LEGACY = Figure("omemo_ops two", "us"), Figure("omemo_ops legacy", "us")
@@ -138,6 +139,9 @@ ROWS = (
     Row("omemo-two-python-omemo", "us CPU per message", OMEMO, PYTHON_OMEMO, 1.0),
     Row("omemo-session", "us CPU per session", Figure(OMEMO.program, "session_us"), None, None),
     Row("omemo-import", "ms CPU", Figure(OMEMO.program, "import_ms"), None, None),
+    Row("file-seal", "ms CPU per MB", FILE_SEAL, Figure("files", "whole_seal"), None),
+    Row("file-open", "ms CPU per MB", FILE_OPEN, Figure("files", "whole_open"), None),
+    Row("file-memory", "kB for 200 MB", Figure("files", "grown_kb"), None, 8192.0),
     Row("import", "ms CPU", Figure("import_cost", "cpu_ms"), None, 150.0),
 )
 # Programs that print rows of their own.

@@ -1,0 +1,70 @@
+"""What SQLite and the disk complain of, in our words: a refusal, or damage."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from securecall.errors import LocalError, StoreCorrupt
+
+_CORRUPT: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
+_MEANING: Final = {
+    sqlite3.SQLITE_BUSY: "another process has it open",
+    sqlite3.SQLITE_LOCKED: "another process has it open",
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_READONLY: "it is read-only",
+    sqlite3.SQLITE_IOERR: "the disk failed",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened",
+    sqlite3.SQLITE_PERM: "it may not be opened",
+}
+
+
+@contextlib.contextmanager
+def translated(what: str, file: Path | None = None) -> Iterator[None]:
+    """Turn errors of SQLite and the system into ours.
+
+    Raises:
+        StoreCorrupt: the file is damaged.
+        LocalError: it could not be read or written.
+    """
+    where = f"{what} {file}" if file is not None else what
+    try:
+        yield
+    except sqlite3.Error as e:
+        code = getattr(e, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        if code in _CORRUPT or code == sqlite3.SQLITE_ERROR:
+            raise StoreCorrupt(f"{where} is damaged: {e}") from e
+        raise LocalError(f"{where}: {_MEANING.get(code, str(e))}") from e
+    except OSError as e:
+        raise LocalError(f"{where}: {e.strerror or e}") from e
+
+
+def make_private(what: str, file: Path) -> None:
+    """Make a file with mode 600 where there is none; SQLite would go by the umask.
+
+    Raises:
+        LocalError: the disk refused.
+    """
+    with translated(what, file), contextlib.suppress(FileExistsError):
+        # Never one that is there: closing it again would give up every lock this process has on it.
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+
+
+def sync_folder(what: str, folder: Path) -> None:
+    """Make a new file's name durable.
+
+    Raises:
+        LocalError: the disk refused.
+    """
+    if os.name != "posix":
+        return
+    with translated(what, folder):
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
