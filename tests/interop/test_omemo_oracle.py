@@ -15,7 +15,7 @@ import pytest
 
 from securecall.errors import AlreadyOpened, ProtocolError
 from securecall.keys.omemo_values import OMEMO, OMEMO_LEGACY, Sealed, montgomery
-from securecall.xmpp.fragment import build_fragment, parse_fragment
+from securecall.xmpp.fragment import parse_fragment
 from securecall.xmpp.omemo import (
     build_bundle,
     build_devices,
@@ -24,6 +24,7 @@ from securecall.xmpp.omemo import (
     parse_devices,
     parse_encrypted,
 )
+from securecall.xmpp.xml import serialise
 from tests.omemo_world import Person, World
 from tests.paths import PROJECT
 
@@ -70,7 +71,7 @@ def oracle(request: pytest.FixtureRequest) -> Iterator[Oracle]:
 
 
 def text(element: ElementTree.Element) -> str:
-    return build_fragment(element).decode()
+    return serialise(element, within="").decode()
 
 
 def read(stanza: object) -> Sealed:

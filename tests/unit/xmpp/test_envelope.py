@@ -8,8 +8,9 @@ import pytest
 
 from securecall.errors import EnvelopeMismatch, ProtocolError
 from securecall.xmpp.envelope import MOST_EARLIER, build_envelope, parse_envelope
-from securecall.xmpp.fragment import build_fragment, parse_fragment
+from securecall.xmpp.fragment import parse_fragment
 from securecall.xmpp.jid import parse_jid
+from securecall.xmpp.xml import serialise
 
 ALICE, BOB, ROOM = map(parse_jid, ("alice@a.example/x", "bob@b.example", "room@muc.example"))
 NOW = 1_800_000_000.0
@@ -29,7 +30,7 @@ def envelope(**changes: object):
 def test_what_is_put_in_comes_out():
     found = parse_envelope(envelope())
     assert [(e.tag, e.text) for e in found.content] == [("{jabber:client}body", "Grüße & <Küsse>")]
-    assert (found.sender, found.to, found.sent) == (ALICE.bare, BOB, NOW)
+    assert (str(found.sender), found.to, found.sent) == (ALICE.bare, BOB, NOW)
     found.require(sender=ALICE, to=BOB, sent=NOW, room=False)
     assert len(envelope(padding="x" * 50)) == len(envelope()) + 33
 
@@ -93,8 +94,8 @@ def test_fragments_keep_namespaces_text_and_tails():
     child.tail = "two ]]> "
     SubElement(child, "{urn:a}grandchild").text = "three"
     SubElement(root, "bare")
-    found = parse_fragment(build_fragment(root), most=1000)
-    assert build_fragment(found) == build_fragment(root)
+    found = parse_fragment(serialise(root, within=""), most=1000)
+    assert serialise(found, within="") == serialise(root, within="")
     assert (found.text, found[0].tail, found[0][0].tag) == (
         "one\r\n",
         "two ]]> ",
@@ -102,12 +103,6 @@ def test_fragments_keep_namespaces_text_and_tails():
     )
     assert found.attrib == root.attrib
     assert found[1].tag == "bare"
-
-
-@pytest.mark.parametrize("text", ["\x00", "\x0b", "\ud800", "\uffff"])
-def test_what_xml_cannot_hold_is_not_written(text):
-    with pytest.raises(ProtocolError):
-        build_fragment(body(text))
 
 
 @pytest.mark.parametrize(
