@@ -89,6 +89,7 @@ SETUP, SETUP_PLAIN, SETUP_KEYS = (
 AIORTC_SETUP = Figure("peers.aiortc_call pcmu 0 0", "setup_cpu_ms")
 SIP = Figure("sip_parse", "us")
 LOAD = "sip_load {} {{seconds}}"
+HISTORY = "history"
 PCMU_100, _ = _cpu("pcmu", 100)
 PCMU_100_LATE = Figure(PCMU_100.program, "late_ms_p99")
 # pjsua2 of an own build at 30 calls took 0.43 % of a core per endpoint, 50 frames a second; the
@@ -130,6 +131,9 @@ ROWS = (
     Row("load-calls-cpu", "ms CPU a call", Figure(LOAD.format("calls"), "cpu_ms"), None, 5.0),
     Row("load-options", "ms to 200", Figure(LOAD.format("options"), "p95_ms"), None, 20.0),
     Row("load-options-cpu", "ms CPU each", Figure(LOAD.format("options"), "cpu_ms"), None, 2.0),
+    Row("history-open", "ms, 100,000 messages", Figure(HISTORY, "open_ms"), None, 500.0),
+    Row("history-last-50", "ms, 100,000 messages", Figure(HISTORY, "last_ms"), None, 20.0),
+    Row("history-search", "ms, 100,000 messages", Figure(HISTORY, "search_ms"), None, 200.0),
     Row("import", "ms CPU", Figure("import_cost", "cpu_ms"), None, 150.0),
 )
 # Programs that print rows of their own.
