@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import ipaddress
 import re
+import unicodedata
 from dataclasses import dataclass
 from urllib.parse import quote, unquote_to_bytes
 
@@ -102,14 +103,24 @@ def _canonical_host(text: str, host: str) -> str:
     else:
         raise _refused(text, "an IP address is not a person's host")
     if not host.isascii():
-        try:
-            host = host.encode("idna").decode("ascii")
-        except UnicodeError as e:
-            raise _refused(text, "the host is not a domain name") from e
+        host = _ascii_host(text, host)
     host = host.lower().removesuffix(".")
     if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in host.split(".")):
         raise _refused(text, "the host is not a plain domain name (no port, no parameters)")
     return host
+
+
+def _ascii_host(text: str, host: str) -> str:
+    try:
+        encoded = host.encode("idna")
+        meant = encoded.decode("idna")
+    except UnicodeError as e:
+        raise _refused(text, "the host is not a domain name") from e
+    if meant != unicodedata.normalize("NFC", host.lower()):
+        # IDNA 2003 maps characters that make a domain of their own under IDNA 2008, "ß" to "ss":
+        # the owner of one domain would pass for somebody at the other
+        raise _refused(text, "the host has a character that is read in more than one way")
+    return encoded.decode("ascii")
 
 
 def _sip_user(text: str, user: str) -> str:
@@ -122,10 +133,35 @@ def _sip_user(text: str, user: str) -> str:
 
 
 def _xmpp_user(text: str, user: str) -> str:
-    # RFC 7622 3.3.1: these are excluded from a localpart; case is folded (UsernameCaseMapped)
-    if any(c <= " " or c in "\"&'/:<>@\x7f" for c in user) or len(user.encode()) > 1023:
+    # RFC 7622 3.3.1: these are excluded from a localpart
+    if any(c <= " " or c in "\"&'/:<>@\x7f" for c in user) or _length(user) > 1023:
         raise _refused(text, "the local part has a character that no address carries")
-    return user.casefold()
+    if user.isascii():
+        return user.lower()
+    # UsernameCaseMapped of RFC 8265 3.3. Never `casefold`: it makes one of "ß" and "ss",
+    # which are two accounts where a server keeps to the profile.
+    user = "".join(map(_narrow, user))
+    if any(not _in_identifier(c) for c in user):
+        raise _refused(text, "the local part has a character that no address carries")
+    return unicodedata.normalize("NFC", user.lower())
+
+
+def _length(user: str) -> int:
+    return len(user.encode("utf-8", "surrogatepass"))
+
+
+def _narrow(character: str) -> str:
+    wide = unicodedata.east_asian_width(character) in "FH"
+    return unicodedata.normalize("NFKC", character) if wide else character
+
+
+def _in_identifier(character: str) -> bool:
+    # IdentifierClass of RFC 8264 4.2: letters, digits and marks, and nothing that looks like
+    # another character under compatibility (9.17)
+    if character.isascii():
+        return True
+    known = unicodedata.category(character) in ("Ll", "Lu", "Lo", "Nd", "Lm", "Mn", "Mc")
+    return known and unicodedata.normalize("NFKC", character) == character
 
 
 def _refused(text: str, why: str) -> ProtocolError:

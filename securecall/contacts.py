@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from securecall.address import Address, Scheme, parse_address
+from securecall.chat.conversation import Conversation
+from securecall.chat.message import Message
 from securecall.errors import IdentityChanged, SecurityError, UsageError
 from securecall.keys.device import DeviceKey
-from securecall.keys.statement import build_statement, next_seq, parse_statement
+from securecall.keys.encoding import parse_json
+from securecall.keys.statement import OmemoKey, build_statement, next_seq, parse_statement
 from securecall.keys.ticket import Ticket
 from securecall.keys.ticket_desk import TicketDesk
 from securecall.keys.trust import (
@@ -32,6 +35,7 @@ _ADDRESSES = "own-addresses"
 _INSTANCE = "sip-instance"
 _LAST_PORT = "last-port"
 _PLACE = "place "
+_OMEMO = "own-omemo"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +50,8 @@ class Contact:
         since: Unix seconds since when it is pinned, 0 if it is not.
         how: What the state rests on.
         floor: True if calls never get less than end-to-end encryption.
+        conversation: What we write to each other, None where the contact came from elsewhere than
+            `Client.contact`.
     """
 
     address: Address
@@ -55,6 +61,30 @@ class Contact:
     since: int = 0
     how: str = ""
     floor: bool = False
+    conversation: Conversation | None = field(default=None, repr=False, compare=False)
+
+    async def send(self, text: str) -> Message:
+        """Write to this person, end-to-end encrypted; see `Conversation.send`."""
+        if self.conversation is None:
+            raise UsageError("this person has no XMPP address that we know; add one to their card")
+        return await self.conversation.send(text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conflict:
+    """Another key than the pinned one was found for an address; our user has to decide.
+
+    Attributes:
+        contact: Whose address, with the key that is pinned.
+        rival: Fingerprint of the other key.
+        since: Unix seconds since when.
+        how: Where it was found: "directory" or "outgoing-call".
+    """
+
+    contact: Contact
+    rival: bytes
+    since: int
+    how: str
 
 
 class Contacts:
@@ -103,6 +133,27 @@ class Contacts:
             self.store.save_setting(_ADDRESSES, names.encode())
             self._publish()
 
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Our own addresses, the one that is our key first."""
+        return tuple(self._own)
+
+    @property
+    def omemo(self) -> tuple[OmemoKey, ...]:
+        """The OMEMO identity keys of this device, as our statement lists them."""
+        kept = (self.store.setting(_OMEMO) or b"").decode().splitlines()
+        return tuple(
+            OmemoKey(namespace=namespace, id=int(number), identity_key=bytes.fromhex(key))
+            for number, key, namespace in (line.split(" ", 2) for line in kept)
+        )
+
+    def own_omemo(self, keys: Sequence[OmemoKey]) -> None:
+        """Vouch in the statement for the OMEMO identity keys of this device; one per namespace."""
+        if tuple(keys) != self.omemo:
+            lines = [f"{key.id} {key.identity_key.hex()} {key.namespace}" for key in keys]
+            self.store.save_setting(_OMEMO, "\n".join(lines).encode())
+            self._publish()
+
     def _own_addresses(self) -> tuple[Address, ...]:
         names = self.store.setting(_ADDRESSES) or b""
         return tuple(parse_address(name) for name in names.decode().split())
@@ -117,9 +168,9 @@ class Contacts:
         except SecurityError:  # a clock far from where it was: a new one is due
             return False
         device = self.store.device
-        same = kept.addresses == tuple(self._own) and [(d.id, d.public) for d in kept.devices] == [
-            (device.id, device.public)
-        ]
+        same = kept.addresses == tuple(self._own) and [
+            (d.id, d.public, d.omemo) for d in kept.devices
+        ] == [(device.id, device.public, self.omemo)]
         if not same or kept.exp - unix < STATEMENT_SECONDS // 2:
             return False
         self._statement, self._expires = raw, kept.exp
@@ -137,6 +188,7 @@ class Contacts:
             addresses=tuple(self._own),
             devices=(self.store.device,),
             require=(REQUIRED,),
+            omemo={self.store.device.id: self.omemo},
         )
         self.store.save_statement(self._statement, seq)
 
@@ -169,6 +221,44 @@ class Contacts:
     def all(self) -> tuple[Contact, ...]:
         """Every contact with a key, by address."""
         return tuple(self.find(address) for address in sorted(self.book.bindings, key=str))
+
+    def addresses_for(self, text: str) -> tuple[Address, ...]:
+        """Return whom a text can mean, the likeliest first; never empty.
+
+        `user@host` without a scheme is an address of SIP and of XMPP at once. Where we know one of
+        the two, that is meant; where we know both, both, and that they may be two people.
+
+        Raises:
+            ProtocolError: the text is no address.
+        """
+        if ":" in text or "@" not in text:
+            return (parse_address(text),)
+        both = (parse_address(f"sip:{text}"), parse_address(f"xmpp:{text}"))
+        book = self.book
+        known = tuple(a for a in both if book.lookup(a) is not None or book.contact(a) is not None)
+        return known or both
+
+    def conflicts(self) -> tuple[Conflict, ...]:
+        """Every address for which another key was found than the pinned one; oldest first."""
+        book = self.book
+        found = []
+        for address, binding in book.bindings.items():
+            if binding.state is TrustState.CHANGED:
+                since, how = self._conflict_began(address)
+                contact = self.find(address)
+                found.append(Conflict(contact=contact, rival=binding.rival, since=since, how=how))
+        return tuple(sorted(found, key=lambda conflict: conflict.since))
+
+    def _conflict_began(self, address: Address) -> tuple[int, str]:
+        since, how = 0, ""
+        for line in self.store.audit():
+            entry = parse_json(line.data, max_size=65536, max_depth=3)
+            if entry.get("act") == Act.CHANGE.value and entry.get("address") == str(address):
+                unix, by = entry["unix"], entry["how"]
+                fresh = entry.get("before") != TrustState.CHANGED.value
+                if fresh and isinstance(unix, int) and isinstance(by, str):
+                    since, how = unix, by
+        return since, how
 
     def safety_number(self, address: Address) -> str:
         """Return the 60 digits to compare with this person.

@@ -63,6 +63,38 @@ class MessageFailed(NetworkError):
         self.status = status
 
 
+class NoDevices(NetworkError):
+    """Somebody has published no OMEMO device, or none whose keys can be fetched."""
+
+
+class TransferFailed(NetworkError):
+    """A web server did not take or give a file.
+
+    Attributes:
+        status: What it answered (RFC 9110 15), 408 for nothing.
+    """
+
+    def __init__(self, message: str, *, status: int) -> None:
+        """Say what it answered."""
+        super().__init__(message)
+        self.status = status
+
+
+class XmppRefused(NetworkError):
+    """An XMPP server or contact answered a request with an error, or ended the stream with one.
+
+    Attributes:
+        condition: The defined condition (RFC 6120 8.3.3, 4.9.3), e.g. "item-not-found".
+        text: What it said beside that, as a stranger's words.
+    """
+
+    def __init__(self, condition: str, text: str = "") -> None:
+        """Say what was answered."""
+        super().__init__(f"refused: {condition}" + (f" ({text!r})" if text else ""))
+        self.condition = condition
+        self.text = text
+
+
 class NameNotFound(ConnectFailed):
     """The host name does not exist, or its owner offers no such service there."""
 
@@ -78,6 +110,18 @@ class ProtocolError(SecurecallError):
         """Say what was wrong and which rule forbids it."""
         super().__init__(f"{message} [{rule}]" if rule else message)
         self.rule = rule
+
+
+class AlreadyOpened(ProtocolError):
+    """An encrypted message came a second time; it was opened before, and is not opened again."""
+
+
+class CannotOpen(ProtocolError):
+    """An encrypted message cannot be opened: no session, a broken one, a key long deleted."""
+
+
+class NotForUs(ProtocolError):
+    """An encrypted message holds no key for this device."""
 
 
 class Reason(enum.StrEnum):
@@ -106,6 +150,9 @@ class Reason(enum.StrEnum):
     INTEGRITY = "integrity"
     VERIFYING_TIMEOUT = "verifying-timeout"
     LOGIN = "login"
+    DEVICE_UNTRUSTED = "device-untrusted"
+    DEVICE_CHANGED = "device-changed"
+    BUNDLE_INVALID = "bundle-invalid"
 
 
 class SecurityError(SecurecallError):
@@ -159,6 +206,12 @@ class AddressNotOwned(SecurityError):
     default = Reason.ADDRESS_NOT_OWNED
 
 
+class RoomNotPrivate(SecurityError):
+    """A chat room is not what a private room is: for members only, who see who is there."""
+
+    default = Reason.BELOW_POLICY
+
+
 class Revoked(SecurityError):
     """The device or the root key was withdrawn, or its time is over."""
 
@@ -169,6 +222,12 @@ class TicketRefused(SecurityError):
     """The ticket is unknown, used by someone else, or expired; one answer for all."""
 
     default = Reason.TICKET_REFUSED
+
+
+class FileNotIntact(SecurityError):
+    """A file is not, bit for bit, what its sender described; nothing of it was released."""
+
+    default = Reason.INTEGRITY
 
 
 class CertificateError(SecurityError):
@@ -194,6 +253,48 @@ class LoginRefused(SecurityError):
     """A server did not take our user and password, or asked for them in a way we refuse."""
 
     default = Reason.LOGIN
+
+
+class UntrustedDevices(SecurityError):
+    """Nothing can be sent to somebody none of whose devices is trusted.
+
+    Attributes:
+        devices: (bare JID, device id, fingerprint) of those somebody has to decide about.
+    """
+
+    default = Reason.DEVICE_UNTRUSTED
+
+    def __init__(self, message: str, *, devices: tuple[tuple[str, int, str], ...] = ()) -> None:
+        """Say whose devices they are."""
+        super().__init__(message)
+        self.devices = devices
+
+
+class DeviceKeyChanged(SecurityError):
+    """An OMEMO device answers with another identity key than the one it is known by.
+
+    Attributes:
+        identity_key: The one it shows.
+    """
+
+    default = Reason.DEVICE_CHANGED
+
+    def __init__(self, message: str, *, identity_key: bytes) -> None:
+        """Say whose device it is."""
+        super().__init__(message)
+        self.identity_key = identity_key
+
+
+class BundleInvalid(SecurityError):
+    """The published keys of an OMEMO device are not signed by its identity key."""
+
+    default = Reason.BUNDLE_INVALID
+
+
+class EnvelopeMismatch(SecurityError):
+    """A decrypted message was made for another sender, receiver or time than it came with."""
+
+    default = Reason.INTEGRITY
 
 
 class EndReason(enum.StrEnum):

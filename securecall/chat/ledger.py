@@ -14,6 +14,7 @@ from securecall.address import Address
 from securecall.chat.history import History
 from securecall.chat.message import (
     Activity,
+    Again,
     Arrival,
     Bounced,
     Delivered,
@@ -118,6 +119,9 @@ class Ledger:
                 return enter(arrival, said)
             case Unreadable():
                 return self._unreadable(arrival, said)
+            case Again():
+                known = self._known(arrival)
+                return () if known is None else self._archived(arrival, known)
             case Reaction():
                 return self._reaction(arrival, said)
             case _:
@@ -350,11 +354,11 @@ class Ledger:
             LookupError: the message it corrects or reacts to is not here.
         """
         if isinstance(said, Reaction):
-            known = self._named(conversation, said.to)
+            known = self.named(conversation, said.to)
             _ = self._react(known, self._own, said.emojis)
-            return self._named(conversation, said.to)
+            return self.named(conversation, said.to)
         if said.corrects:
-            known = self._named(conversation, said.corrects)
+            known = self.named(conversation, said.corrects)
             after = replace(known, text=said.body, file=said.file, edited=unix)
             self._history.replace(after)
             return after
@@ -376,7 +380,12 @@ class Ledger:
             )
         )
 
-    def _named(self, conversation: Address, name: str) -> Message:
+    def named(self, conversation: Address, name: str) -> Message:
+        """The message of a conversation that was named so.
+
+        Raises:
+            LookupError: it is not here.
+        """
         found = (
             self._history.find(conversation, self._own, name)
             or self._history.find(conversation, conversation, name)

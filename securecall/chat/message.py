@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from securecall.address import Address
+from securecall.keys.omemo_values import DeviceTrust as DeviceTrust
 from securecall.secret import Secret
 
 _NOTHING: Final[Mapping[Address, frozenset[str]]] = MappingProxyType({})
@@ -28,15 +29,6 @@ class Protection(enum.StrEnum):
     OMEMO = "urn:xmpp:omemo:2"
     OMEMO_LEGACY = "eu.siacs.conversations.axolotl"
     NONE = ""
-
-
-class DeviceTrust(enum.StrEnum):
-    """What one OMEMO device of somebody is to us."""
-
-    UNDECIDED = "undecided"  # receives nothing
-    TRUSTED = "trusted"  # was there when we first wrote, or is vouched for by a pinned root
-    VERIFIED = "verified"  # compared by people, or vouched for by a verified root
-    DISTRUSTED = "distrusted"
 
 
 class Delivery(enum.StrEnum):
@@ -164,7 +156,12 @@ class Unreadable:
     why: str
 
 
-Said = Text | Reaction | Delivered | Displayed | Typing | Bounced | Unreadable
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Again:
+    """A message that was opened before: nothing of it may be shown or kept a second time."""
+
+
+Said = Text | Reaction | Delivered | Displayed | Typing | Bounced | Unreadable | Again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import Final, NoReturn
 from securecall.errors import UsageError
 from securecall.keys.encoding import build_base64url, build_json, label, sha512
 from securecall.keys.signing import Signer, ed25519_public, ed25519_sign, generate_seed
+from securecall.keys.statement_content import OmemoKey
 from securecall.secret import Secret
 
 __all__ = ["DEVICE_ID", "DeviceKey", "Signer", "device_proof_input"]
@@ -60,21 +61,26 @@ class DeviceKey:
         """Return the signature of the data, 64 bytes."""
         return ed25519_sign(self.seed, data)
 
-    def entry(self, caps: Sequence[str], not_after: int) -> bytes:
+    def entry(self, caps: Sequence[str], not_after: int, omemo: Sequence[OmemoKey] = ()) -> bytes:
         """Return this device's entry for an identity statement, JSON bytes.
 
         Args:
             caps: What the device can do, for diagnostics.
             not_after: Unix seconds after which nobody accepts the device.
+            omemo: Its OMEMO identity keys, which the root vouches for by this entry.
         """
-        return build_json(
-            {
-                "id": self.id,
-                "ed25519": build_base64url(self.public),
-                "caps": list(caps),
-                "not_after": not_after,
-            }
-        )
+        members: dict[str, object] = {
+            "id": self.id,
+            "ed25519": build_base64url(self.public),
+            "caps": list(caps),
+            "not_after": not_after,
+        }
+        if omemo:
+            members["omemo"] = [
+                {"ns": key.namespace, "id": key.id, "ik": build_base64url(key.identity_key)}
+                for key in omemo
+            ]
+        return build_json(members)
 
     def proof(self, root_fp: bytes, entry: bytes) -> bytes:
         """Return the proof of possession for an entry under a root, 64 bytes."""

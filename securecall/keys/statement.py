@@ -7,8 +7,9 @@ weighed against what was seen of the same root before.
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from securecall.address import ANONYMOUS, Address
@@ -125,6 +126,7 @@ def build_statement(
     revoked: Sequence[str] = (),
     caps: Sequence[str] = ("id1", "sframe5"),
     not_after: int | None = None,
+    omemo: Mapping[str, Sequence[OmemoKey]] = MappingProxyType({}),
 ) -> bytes:
     """Sign a statement.
 
@@ -139,6 +141,7 @@ def build_statement(
         revoked: Ids withdrawn for ever.
         caps: What the devices can do, for diagnostics.
         not_after: Unix seconds after which the devices are not accepted; a year after `iat`.
+        omemo: Device id -> the OMEMO identity keys of that device.
 
     Raises:
         UsageError: a limit is broken that every receiver would refuse.
@@ -154,7 +157,7 @@ def build_statement(
     until = iat + DEVICE_LIFETIME if not_after is None else not_after
     listed: list[object] = []
     for device in devices:
-        entry = device.entry(caps, until)
+        entry = device.entry(caps, until, omemo.get(device.id, ()))
         proof = build_base64url(device.proof(root.fingerprint, entry))
         listed.append({"entry": build_base64url(entry), "pop": {"ed25519": proof}})
     payload = build_json(

@@ -29,7 +29,7 @@ def read_record(data: bytes, parse: Callable[[dict[str, object]], _Value]) -> _V
         StoreCorrupt: the row holds something else; a version of ours with a bug wrote it.
     """
     try:
-        return parse(parse_json(data, max_size=_MAX, max_depth=3))
+        return parse(parse_json(data, max_size=_MAX, max_depth=5))
     except (ProtocolError, StatementInvalid, KeyError, ValueError, TypeError) as e:
         raise StoreCorrupt("a row of the key store cannot be read") from e
 

@@ -14,15 +14,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NoReturn, Self
 
+from securecall.address import Address
 from securecall.errors import LocalError, StoreCorrupt, UsageError
 from securecall.keys.device import DeviceKey
 from securecall.keys.encoding import build_json
 from securecall.keys.identity import RootKey
+from securecall.keys.omemo_trust import DeviceAudit, PersonDevices
 from securecall.keys.statement import Statement
 from securecall.keys.ticket_desk import OutstandingTicket
 from securecall.keys.trust import AuditEntry, TrustBook, TrustState
 from securecall.secret import Secret
-from securecall.store import history, records
+from securecall.store import device_records, history, records
 from securecall.store.disk import translated
 from securecall.store.history import ChatHistory
 from securecall.store.rows import Change, Rows
@@ -273,6 +275,32 @@ class Store:
     def forked_statement(self, root_fp: bytes) -> bytes:
         """Return the evidence of a fork, b"" if there was none."""
         return self._rows.read("forks", root_fp.hex()) or b""
+
+    # -- OMEMO devices ----------------------------------------------------------------------------
+
+    def devices_of(self, address: Address) -> PersonDevices:
+        """Return what is known of a person's OMEMO devices."""
+        data = self._rows.read("omemo-devices", str(address))
+        if data is None:
+            return PersonDevices(address=address)
+        return records.read_record(data, device_records.parse_person)
+
+    def all_devices(self) -> tuple[PersonDevices, ...]:
+        """Everybody of whose OMEMO devices anything is known."""
+        return tuple(
+            records.read_record(data, device_records.parse_person)
+            for data in self._rows.read_all("omemo-devices").values()
+        )
+
+    def save_devices(self, person: PersonDevices, audits: Sequence[DeviceAudit] = ()) -> None:
+        """Write what is known of a person's devices, and what was decided, in one step."""
+        row = ("omemo-devices", str(person.address), device_records.build_person(person))
+        number = self._next("audit")
+        lines = [
+            ("audit", _log_key(place), device_records.build_device_audit(audit))
+            for place, audit in enumerate(audits, start=number)
+        ]
+        self._rows.write([row, *lines])
 
     # -- tickets ----------------------------------------------------------------------------------
 

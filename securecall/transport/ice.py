@@ -16,7 +16,8 @@ from securecall.transport.candidate import (
     Candidate,
     is_usable,
 )
-from securecall.transport.ice_agent import IceAgent, TurnServer
+from securecall.transport.ice_agent import IceAgent
+from securecall.transport.turn import TurnServer
 from securecall.transport.udp import Address, Deliverer, Listener, PathCounters
 
 __all__ = ["CONSENT_INTERVAL", "CONSENT_SECONDS", "IcePath", "TurnServer"]

@@ -10,7 +10,6 @@ import ipaddress
 import logging
 import secrets
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 import aioice
@@ -18,7 +17,6 @@ from aioice import ice as aioice_ice
 from aioice import stun as aioice_stun
 
 from securecall.errors import ConnectFailed, UsageError
-from securecall.secret import Secret
 from securecall.transport.candidate import (
     MAX_CANDIDATES,
     Candidate,
@@ -28,6 +26,7 @@ from securecall.transport.candidate import (
     hidden_related,
 )
 from securecall.transport.ice_socket import DrainedTransport, IceOwner, SocketProtocol, sender_over
+from securecall.transport.turn import TurnServer
 from securecall.transport.udp import Address, bound_socket
 
 _GATHER_SECONDS: Final = 5.0
@@ -35,27 +34,6 @@ _GATHER_SECONDS: Final = 5.0
 # At INFO and below aioice logs candidates, user names and every packet.
 if logging.getLogger("aioice").level == logging.NOTSET:
     logging.getLogger("aioice").setLevel(logging.WARNING)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TurnServer:
-    """A relay and what it asks for.
-
-    Attributes:
-        host: Name or address of the server.
-        port: Its port.
-        username: The user the relay knows.
-        password: The user's password.
-        transport: "udp" or "tcp".
-        tls: Whether to speak TLS to it, with "tcp".
-    """
-
-    host: str
-    port: int
-    username: str
-    password: Secret = field(repr=False)
-    transport: str = "udp"
-    tls: bool = False
 
 
 class IceAgent(aioice.Connection):

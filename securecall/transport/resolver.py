@@ -1,4 +1,4 @@
-"""Finds the servers of a SIP domain in DNS (RFC 3263), the door of dnspython.
+"""Finds the servers of a SIP or XMPP domain in DNS, the door of dnspython.
 
 NAPTR and SRV records come through dnspython: the system's resolver does not give them out. The
 addresses of hosts come from the system (getaddrinfo): it knows its hosts file and `localhost`,
@@ -37,6 +37,8 @@ from securecall.transport.srv import (
     MOST_RECORDS,
     MOST_SERVERS,
     TLS_PORT,
+    XMPP_DIRECT_PORTS,
+    XMPP_PORT,
     Lookup,
     Naptr,
     Service,
@@ -48,6 +50,7 @@ from securecall.transport.srv import (
     not_offered,
     order_servers,
     select_services,
+    xmpp_services,
 )
 
 LOOKUP_SECONDS: Final = 6.0
@@ -62,7 +65,7 @@ Answers = TypeVar("Answers", bound=Sequence[object])
 
 
 class Resolver:
-    """Looks up SIP servers; keeps answers as long as they say, for an hour at most.
+    """Looks up servers; keeps answers as long as they say, for an hour at most.
 
     Attributes:
         watcher: Told of every question and its answer, kept ones among them; None for nobody.
@@ -124,6 +127,48 @@ class Resolver:
             return await self._at(itself)
         except NameNotFound:
             raise servers from None
+
+    async def xmpp_targets(self, host: str, *, port: int = 0) -> tuple[Target, ...]:
+        """The places where an XMPP domain takes clients, in the order to try them.
+
+        TLS from the first byte (XEP-0368, which lets us prefer it) comes before STARTTLS; within
+        each, SRV records decide. A domain without any is its own server at port 5222 (RFC 6120
+        3.2.2). A port that was given is taken as it is, 5223 and 443 as those of direct TLS.
+
+        Args:
+            host: A domain, a host name or an IP address.
+            port: TCP port, 0 if none was given.
+
+        Returns:
+            At least one target, at most 32; their transport is "tls" or "starttls".
+
+        Raises:
+            NameNotFound: the name does not exist, has no address, or offers no XMPP to clients.
+            ConnectFailed: no name server gives a usable answer.
+        """
+        domain = canonical_host(host)
+        named = "tls" if port in XMPP_DIRECT_PORTS else "starttls"
+        itself = [(Srv(0, 0, port or XMPP_PORT, domain), named)]
+        if is_address(domain):
+            return (Target(host=domain, port=port or XMPP_PORT, transport=named, name=""),)
+        if port or domain == "localhost":  # no DNS knows localhost (RFC 6761 6.3)
+            return await self._at(itself)
+        services = xmpp_services(domain)
+        answers = await asyncio.gather(*(_or_failure(self._srv(s)) for s in services))
+        found: list[tuple[Srv, str]] = []
+        for service, records in zip(services, answers, strict=True):
+            if not isinstance(records, ConnectFailed):
+                found += [(server, service.transport) for server in _in_order(records)]
+        if found:
+            return await self._at(found)
+        failed = [a for a in answers if isinstance(a, ConnectFailed)]
+        usual = answers[-1]
+        if not isinstance(usual, ConnectFailed) and not_offered(usual):
+            raise NameNotFound(f"{domain} says in DNS that it offers no XMPP to clients")
+        try:
+            return await self._at(itself)
+        except NameNotFound:
+            raise failed[0] if failed else NameNotFound(_UNKNOWN.format(domain)) from None
 
     async def _servers(self, domain: str, *, websocket: bool) -> list[tuple[Srv, str]]:
         """The servers that SRV records name, with their transports; none without such records.

@@ -1,4 +1,4 @@
-"""Which servers a SIP domain names, and in what order to try them (RFC 3263, RFC 2782, RFC 7984).
+"""Which servers a domain names, and in what order to try them (RFC 3263, RFC 2782, XEP-0368).
 
 Only TLS is ever chosen. A domain that offers UDP or plain TCP, too, is read as if it did not: what
 DNS says is not signed, so it may choose the place and never the protection. The certificate is
@@ -17,6 +17,8 @@ from securecall.transport.endpoint import endpoint
 from securecall.transport.server_identity import is_host
 
 TLS_PORT: Final = 5061  # RFC 3261 19.1.2
+XMPP_PORT: Final = 5222  # RFC 6120 14.7
+XMPP_DIRECT_PORTS: Final = frozenset({5223, 443})  # where people expect TLS at once
 MOST_RECORDS: Final = 32  # SRV or NAPTR records of one answer
 MOST_ADDRESSES: Final = 8  # of one host
 MOST_SERVICES: Final = 4  # NAPTR records that are followed
@@ -33,7 +35,7 @@ class Target:
     Attributes:
         host: An IP address.
         port: TCP port.
-        transport: "tls" or "wss".
+        transport: "tls" or "wss"; for XMPP "tls" or "starttls".
         name: The host name the address came from, "" if none did.
     """
 
@@ -124,6 +126,14 @@ def select_services(records: Iterable[Naptr]) -> tuple[Service, ...]:
 def default_service(domain: str) -> Service:
     """Where to look when no NAPTR record says (RFC 3263 4.1)."""
     return Service(f"_sips._tcp.{domain}", "tls")
+
+
+def xmpp_services(domain: str) -> tuple[Service, ...]:
+    """Where an XMPP domain says who serves its clients, the preferred way first (XEP-0368 3)."""
+    return (
+        Service(f"_xmpps-client._tcp.{domain}", "tls"),
+        Service(f"_xmpp-client._tcp.{domain}", "starttls"),
+    )
 
 
 def not_offered(records: Sequence[Srv]) -> bool:

@@ -16,7 +16,7 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
 from securecall.errors import CertificateError, ConnectFailed, ListenFailed
@@ -175,11 +175,24 @@ async def connect_direct(host: str, port: int) -> TlsConnection:
     return TlsConnection(reader, writer, direct=True)
 
 
+async def open_streams(
+    host: str, port: int, *, context: ssl.SSLContext, server_name: str
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect with a context that verifies the name by itself, as `web_context` does.
+
+    Raises:
+        ConnectFailed: nobody answers in time, or no TLS can be agreed upon.
+        CertificateError: the certificate does not prove `server_name`.
+    """
+    if not server_name or not context.check_hostname:
+        raise CertificateError("a server's name is always verified; use web_context()")
+    return await _open(host, port, context=context, server_name=server_name)
+
+
 async def _open(
     host: str, port: int, *, context: ssl.SSLContext, server_name: str | None
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    where = endpoint(host, port)
-    try:
+    with connecting(endpoint(host, port), server_name or ""):
         async with asyncio.timeout(CONNECT_SECONDS + HANDSHAKE_SECONDS):
             return await asyncio.open_connection(
                 host,
@@ -189,12 +202,28 @@ async def _open(
                 ssl_handshake_timeout=HANDSHAKE_SECONDS,
                 limit=_READ_BYTES,
             )
+
+
+@contextlib.contextmanager
+def connecting(where: str, name: str) -> Iterator[None]:
+    """Say in our words why no connection came about.
+
+    Args:
+        where: The address, for people.
+        name: What the certificate must prove, "" for nothing.
+
+    Raises:
+        ConnectFailed: nobody answers, or no TLS can be agreed upon.
+        CertificateError: the certificate does not prove the name.
+    """
+    try:
+        yield
     except NotProved as e:
         fault = explain_name(str(e.args[0]))
-        raise _refused(where, server_name or "", WRONG_NAME, *fault) from e
+        raise _refused(where, name, WRONG_NAME, *fault) from e
     except ssl.SSLCertVerificationError as e:
         fault = explain_chain(e.verify_code, e.verify_message)
-        raise _refused(where, server_name or "", e.verify_code, *fault) from e
+        raise _refused(where, name, e.verify_code, *fault) from e
     except ssl.SSLError as e:
         raise ConnectFailed(f"{where} {_NO_TLS.get(e.reason, _OTHER_TLS)} ({e.reason})") from e
     except (TimeoutError, ConnectionAbortedError) as e:  # the latter is asyncio's, in the handshake

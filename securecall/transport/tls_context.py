@@ -78,6 +78,11 @@ def client_context(authorities: Path | None = None) -> NameProvingContext:
     _harden(context)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_REQUIRED
+    _trust(context, authorities)
+    return context
+
+
+def _trust(context: ssl.SSLContext, authorities: Path | None) -> None:
     try:
         if authorities is None:
             context.load_default_certs(ssl.Purpose.SERVER_AUTH)
@@ -85,6 +90,27 @@ def client_context(authorities: Path | None = None) -> NameProvingContext:
             context.load_verify_locations(cafile=authorities)
     except (OSError, ssl.SSLError) as e:
         raise LocalError(f"cannot read the trusted certificates in {authorities}") from e
+
+
+def xmpp_context(authorities: Path | None = None, *, alpn: bool = False) -> ssl.SSLContext:
+    """Verify an XMPP domain (RFC 6120 13.7.2, RFC 7590 3.4): by dNSName, wildcards among them.
+
+    A wildcard stands for one whole label, the first; a common name does not count. What Python's
+    `ssl` cannot show (SRV-ID, id-on-xmppAddr) proves nothing here.
+
+    Args:
+        authorities: A PEM file of trusted roots in place of the system's.
+        alpn: Say that it is XMPP: TLS comes first, not STARTTLS (XEP-0368 3).
+
+    Raises:
+        LocalError: the file cannot be read.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    _harden(context)
+    context.hostname_checks_common_name = False
+    _trust(context, authorities)
+    if alpn:
+        context.set_alpn_protocols(["xmpp-client"])
     return context
 
 
@@ -94,6 +120,22 @@ def direct_client_context() -> ssl.SSLContext:
     _harden(context)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def web_context(authorities: Path | None = None) -> ssl.SSLContext:
+    """Verify a web server's name (RFC 9525): a DNS name, wildcards among them, or its IP address.
+
+    Args:
+        authorities: A PEM file of trusted roots in place of the system's.
+
+    Raises:
+        LocalError: the file cannot be read.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    _harden(context)
+    context.hostname_checks_common_name = False
+    _trust(context, authorities)
     return context
 
 

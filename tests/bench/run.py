@@ -88,6 +88,7 @@ SETUP, SETUP_PLAIN, SETUP_KEYS = (
 )
 AIORTC_SETUP = Figure("peers.aiortc_call pcmu 0 0", "setup_cpu_ms")
 SIP = Figure("sip_parse", "us")
+FILE_SEAL, FILE_OPEN = Figure("files", "seal"), Figure("files", "open")
 LOAD = "sip_load {} {{seconds}}"
 HISTORY = "history"
 PCMU_100, _ = _cpu("pcmu", 100)
@@ -134,6 +135,9 @@ ROWS = (
     Row("history-open", "ms, 100,000 messages", Figure(HISTORY, "open_ms"), None, 500.0),
     Row("history-last-50", "ms, 100,000 messages", Figure(HISTORY, "last_ms"), None, 20.0),
     Row("history-search", "ms, 100,000 messages", Figure(HISTORY, "search_ms"), None, 200.0),
+    Row("file-seal", "ms CPU per MB", FILE_SEAL, Figure("files", "whole_seal"), None),
+    Row("file-open", "ms CPU per MB", FILE_OPEN, Figure("files", "whole_open"), None),
+    Row("file-memory", "kB for 200 MB", Figure("files", "grown_kb"), None, 8192.0),
     Row("import", "ms CPU", Figure("import_cost", "cpu_ms"), None, 150.0),
 )
 # Programs that print rows of their own.

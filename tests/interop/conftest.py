@@ -8,7 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop import authority, baresip, kamailio
+from securecall.secret import Secret
+from securecall.testing.daemons import Turn, XmppOptions, start_ejabberd, start_prosody
+from tests.interop import authority, baresip, kamailio, xmpp_servers
+
+# a relay that is told of; there is none
+RELAY = XmppOptions(turn=Turn("127.0.0.1", 3478, Secret("shared with the relay")))
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +29,26 @@ def proxy(
     """One Kamailio for all tests; they keep apart by the users they register."""
     with kamailio.running(tmp_path_factory.mktemp("kamailio"), certificates) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def prosody(
+    tmp_path_factory: pytest.TempPathFactory, certificates: authority.Certificates
+) -> Iterator[xmpp_servers.XmppServer]:
+    """One Prosody for all tests; they keep apart by whom they sign in as."""
+    folder = tmp_path_factory.mktemp("prosody")
+    with xmpp_servers.running(start_prosody, folder, certificates, RELAY) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def ejabberd(
+    tmp_path_factory: pytest.TempPathFactory, certificates: authority.Certificates
+) -> Iterator[xmpp_servers.XmppServer]:
+    """One ejabberd for all tests; they keep apart by whom they sign in as."""
+    folder = tmp_path_factory.mktemp("ejabberd")
+    with xmpp_servers.running(start_ejabberd, folder, certificates, RELAY) as server:
+        yield server
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from securecall.testing.daemons import KAMAILIO_HEAD, KAMAILIO_TLS
+from securecall.testing.kamailio import KAMAILIO_HEAD, KAMAILIO_TLS
 from tests.interop.authority import DOMAIN, Certificates
 from tests.interop.children import Child, free_port, need
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import os
 import subprocess
@@ -14,10 +13,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from securecall.transport.tls import client_context, connect
-from tests.interop import baresip
+from tests.interop import baresip, xmpp_person
 from tests.interop.children import need
 from tests.interop.kamailio import PASSWORDS
+from tests.interop.xmpp_person import XmppPerson
 from tests.pairs.testing.phone import Phone, close_all
 from tests.paths import PROJECT
 from tests.sip_scripts import answer, invite, within
@@ -89,35 +88,14 @@ def test_prosody_proves_its_name_and_takes_a_password(tmp_path):
     need("prosody", "prosody")
 
     async def main(ready):
-        connection = await connect(
-            "127.0.0.1",
-            ready.servers["prosody"]["xmpps"],
-            server_name=ready.domain,
-            context=client_context(Path(ready.authorities)),
-        )
-        heard = b""
-
-        async def until(text):
-            nonlocal heard
-            async with asyncio.timeout(10):
-                while text not in heard:
-                    data = await connection.receive()
-                    assert data, heard
-                    heard += data
-
-        opening = (
-            f"<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'"
-            f" to='{ready.domain}' version='1.0'>"
-        )
-        connection.send(opening.encode())
-        await until(b"</stream:features>")
-        assert b"SCRAM-SHA-256" in heard
-        for password, verdict in (("wrong", b"<failure"), (PASSWORDS["alice"], b"<success")):
-            proof = base64.b64encode(f"\0alice\0{password}".encode()).decode()
-            sasl = "xmlns='urn:ietf:params:xml:ns:xmpp-sasl'"
-            connection.send(f"<auth {sasl} mechanism='PLAIN'>{proof}</auth>".encode())
-            await until(verdict)
-        await connection.close()
+        port, authorities = ready.servers["prosody"]["xmpps"], Path(ready.authorities)
+        at = {"domain": ready.domain, "authorities": authorities}
+        with pytest.raises(xmpp_person.Refused, match="not-authorized"):
+            await XmppPerson.sign_in(port, "alice", "wrong", **at)
+        alice = await XmppPerson.sign_in(port, "alice", PASSWORDS["alice"], **at)
+        assert alice.mechanisms == ["SCRAM-SHA-256"]
+        assert alice.jid.startswith(f"alice@{ready.domain}/")
+        await alice.close()
 
     with lab("--prosody") as ready:
         asyncio.run(main(ready))

@@ -23,6 +23,11 @@ CANONICAL = {
     "sip:jörg@example.com": "sip:j%C3%B6rg@example.com",
     "sip:alice@bücher.example": "sip:alice@xn--bcher-kva.example",
     "xmpp:Alice@Example.com": "xmpp:alice@example.com",
+    "xmpp:JÖRG@example.com": "xmpp:jörg@example.com",
+    "xmpp:jo\u0308rg@example.com": "xmpp:jörg@example.com",
+    "xmpp:管野@BÜCHER.example": "xmpp:管野@xn--bcher-kva.example",
+    "xmpp:groß@example.com": "xmpp:groß@example.com",
+    "xmpp:\uff21lice@example.com": "xmpp:alice@example.com",
     "tel:+44 (1632) 960-000": "tel:+441632960000",
     f"key:{ROOT}": f"key:{ROOT}",
 }
@@ -51,6 +56,13 @@ REFUSED = [
     "sip:alice@-example.com",
     "sip:%ff@example.com",
     "xmpp:alice/phone@example.com",
+    "xmpp:ju\u017ftin@example.com",  # the long s
+    "xmpp:al\u200bice@example.com",
+    "xmpp:al\u202eice@example.com",
+    "xmpp:\u212aevin@example.com",  # the Kelvin sign
+    "xmpp:alice@straße.example",  # IDNA 2003 says strasse.example, IDNA 2008 does not
+    "xmpp:alice@ex\u200dample.com",
+    "xmpp:alice@example\u3002com",
     "tel:112",
     "tel:+0123",
     "key:abc",

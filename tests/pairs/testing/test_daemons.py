@@ -12,9 +12,16 @@ import pytest
 
 from securecall.errors import LocalError
 from securecall.secret import Secret
-from securecall.testing import daemons
+from securecall.testing import daemon
 from securecall.testing.authority import Authority
-from securecall.testing.daemons import Daemon, Site, start_kamailio, start_prosody
+from securecall.testing.daemons import (
+    Daemon,
+    Launch,
+    Site,
+    start_ejabberd,
+    start_kamailio,
+    start_prosody,
+)
 
 LISTENER = (
     "import signal, socket, sys\n"
@@ -34,13 +41,14 @@ def port():
 
 async def start(folder, port, code):
     command = [sys.executable, "-c", code, str(port)]
-    return await Daemon.start("daemon", command, folder=folder, ports={"any": port})
+    launch = Launch(command=command, folder=folder, ports={"any": port})
+    return await Daemon.start("daemon", launch)
 
 
 @pytest.mark.parametrize("trait", ["", STUBBORN])
 def test_a_daemon_listens_once_started_and_is_gone_once_stopped(tmp_path, port, trait, monkeypatch):
     if trait:
-        monkeypatch.setattr(daemons, "STOP_SECONDS", 0.2)
+        monkeypatch.setattr(daemon, "STOP_SECONDS", 0.2)
 
     async def main():
         async with await start(tmp_path, port, LISTENER.format(trait)):
@@ -80,7 +88,7 @@ def test_a_daemon_that_ends_by_itself_is_quoted(tmp_path, port):
 
 
 def test_a_daemon_that_never_listens_is_ended(tmp_path, port, monkeypatch):
-    monkeypatch.setattr(daemons, "READY_SECONDS", 0.2)
+    monkeypatch.setattr(daemon, "READY_SECONDS", 0.2)
     code = "import os, sys, time\nprint('pid', os.getpid(), flush=True)\ntime.sleep(600)"
     with pytest.raises(LocalError, match="does not listen"):
         asyncio.run(start(tmp_path, port, code))
@@ -98,27 +106,31 @@ def site(folder, password="easy to type"):
 
 @pytest.mark.parametrize(
     ("begin", "package"),
-    [(start_kamailio, "kamailio kamailio-tls-modules"), (start_prosody, "prosody")],
+    [
+        (start_kamailio, "kamailio kamailio-tls-modules"),
+        (start_prosody, "prosody prosody-modules lua-unbound"),
+        (start_ejabberd, "ejabberd"),
+    ],
 )
 def test_a_server_that_is_not_installed_is_named(tmp_path, monkeypatch, begin, package):
-    monkeypatch.setattr(daemons.shutil, "which", lambda *_, **__: None)
+    monkeypatch.setattr(daemon.shutil, "which", lambda *_, **__: None)
     with pytest.raises(LocalError, match=f"apt install {package}$"):
         asyncio.run(begin(site(tmp_path)))
 
 
-@pytest.mark.parametrize("begin", [start_kamailio, start_prosody])
+@pytest.mark.parametrize("begin", [start_kamailio, start_prosody, start_ejabberd])
 @pytest.mark.parametrize("password", ['a"b', "a\\b", "$(x)", "a\nb"])
 def test_no_password_ends_its_place_in_a_configuration(tmp_path, monkeypatch, begin, password):
-    monkeypatch.setattr(daemons.shutil, "which", lambda *_, **__: sys.executable)
+    monkeypatch.setattr(daemon.shutil, "which", lambda *_, **__: sys.executable)
     with pytest.raises(LocalError, match="cannot hold"):
         asyncio.run(begin(site(tmp_path, password)))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX")
-@pytest.mark.parametrize("begin", [start_kamailio, start_prosody])
+@pytest.mark.parametrize("begin", [start_kamailio, start_prosody, start_ejabberd])
 def test_passwords_are_written_for_their_owner_alone(tmp_path, monkeypatch, begin):
-    monkeypatch.setattr(daemons.shutil, "which", lambda *_, **__: "/bin/false")
-    monkeypatch.setattr(daemons.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(daemon.shutil, "which", lambda *_, **__: "/bin/false")
+    monkeypatch.setattr(daemon.os, "geteuid", lambda: 1000)
     with pytest.raises(LocalError, match="ended by itself"):
         asyncio.run(begin(site(tmp_path)))
     holding = [

@@ -1,0 +1,182 @@
+"""What comes in for one XMPP account: kept in order, and acknowledged only once it is kept.
+
+While an archive is read, what comes live waits behind it, so that conversations grow in the order
+in which things were said. Where the disk refuses, nothing is acknowledged: the server keeps it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+from xml.etree.ElementTree import Element
+
+from securecall.address import Address
+from securecall.chat.committer import Committer
+from securecall.chat.history import History
+from securecall.chat.ledger import Ledger, News
+from securecall.chat.message import Arrival
+from securecall.errors import LocalError
+from securecall.xmpp.archive import Place
+from securecall.xmpp.unwrap import unwrap
+from securecall.xmpp.unwrapped import Discarded, Notice, Outcome, Surroundings, Unwrapped
+
+MOST_AT_ONCE: Final = 64  # stanzas in one transaction
+RETRY_SECONDS: Final = (1.0, 2.0, 5.0, 15.0, 30.0)  # after the disk refused; the last one for ever
+ARCHIVE: Final = "archive "  # names of the places in archives, by the JID of their keeper
+
+log = logging.getLogger(__name__)
+
+Done = Callable[[], None]
+
+
+@dataclass(slots=True)
+class Taken:
+    """What one transaction brought.
+
+    Attributes:
+        news: What is different in the conversations.
+        arrivals: What was said, in order, for whoever answers it.
+        notices: What other parts have to see to.
+    """
+
+    news: list[News] = field(default_factory=list)
+    arrivals: list[Arrival] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
+
+
+class Intake:
+    """Takes what the session delivers through unwrapping, decryption and ledger, in order.
+
+    Attributes:
+        discarded: How many messages were not what they claimed to be, by reason.
+    """
+
+    def __init__(
+        self,
+        history: History,
+        committer: Committer,
+        ledger: Ledger,
+        *,
+        read: Callable[[Unwrapped, float], tuple[Arrival, ...]],
+        surroundings: Callable[[], Surroundings],
+        plaintext: Callable[[Address], bool],
+        handle: Callable[[Taken], None],
+        disk_failed: Callable[[LocalError], None],
+    ) -> None:
+        """Prepare; `run` works.
+
+        Args:
+            history: Where it is kept.
+            committer: By whom.
+            ledger: Enters.
+            read: Decrypts and reads; given the time.
+            surroundings: What has to be known to tell what a message is, as it stands now.
+            plaintext: Whether our user wishes to talk to somebody without encryption.
+            handle: Given what each transaction brought.
+            disk_failed: Told when something could not be kept; it is tried again.
+        """
+        self.discarded: Counter[str] = Counter()
+        self._history = history
+        self._committer = committer
+        self._read = read
+        self._ledger = ledger
+        self._surroundings = surroundings
+        self._plaintext = plaintext
+        self._handle = handle
+        self._disk_failed = disk_failed
+        self._live: deque[tuple[Element, Done]] = deque()
+        self._wake = asyncio.Event()
+        self._open = asyncio.Event()
+
+    def put(self, stanza: Element, done: Done) -> None:
+        """Take a message that came live; `done` is called once it is kept."""
+        self._live.append((stanza, done))
+        self._wake.set()
+
+    def hold(self) -> None:
+        """Let what comes live wait, for an archive is read first."""
+        self._open.clear()
+
+    def release(self) -> None:
+        """The archive was read: go on with what came live meanwhile."""
+        self._open.set()
+
+    async def run(self) -> None:
+        """Keep what comes, for ever."""
+        while True:
+            _ = await self._wake.wait()
+            _ = await self._open.wait()
+            batch = [self._live.popleft() for _ in range(min(MOST_AT_ONCE, len(self._live)))]
+            if not self._live:
+                self._wake.clear()
+            await self._keep_live([stanza for stanza, _ in batch])
+            for _, done in batch:
+                done()
+
+    async def _keep_live(self, stanzas: Sequence[Element]) -> None:
+        around = self._surroundings()
+        outcomes = [unwrap(stanza, around) for stanza in stanzas]
+        await self._persist(lambda: self._take(outcomes, around, live=True))
+
+    async def keep(self, outcomes: Sequence[Outcome], place: Place | None, keeper: str) -> None:
+        """Keep a page of an archive together with how far it was read."""
+        around = self._surroundings()
+
+        def work() -> Taken:
+            taken = self._take(outcomes, around, live=False)
+            if place is not None:
+                self._history.set_value(f"{ARCHIVE}{keeper}", bytes(place))
+            return taken
+
+        await self._persist(work)
+
+    def place(self, keeper: str) -> Place | None:
+        """How far the archive of somebody was read, None where it never was."""
+        kept = self._history.value(f"{ARCHIVE}{keeper}")
+        return None if kept is None else Place.parse(kept)
+
+    async def _persist(self, work: Callable[[], Taken]) -> None:
+        """Do it until the disk takes it; nothing behind it is done before."""
+        tries = 0
+        while True:
+            try:
+                taken = await self._committer.commit(work)
+            except LocalError as e:
+                self._disk_failed(e)
+                await asyncio.sleep(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)])
+                tries += 1
+            else:
+                self._handle(taken)
+                return
+
+    def _take(self, outcomes: Sequence[Outcome], around: Surroundings, *, live: bool) -> Taken:
+        """Inside a transaction: decrypt and enter, one after the other."""
+        taken = Taken()
+        for outcome in outcomes:
+            match outcome:
+                case Discarded(why=why, detail=detail):
+                    self.discarded[why] += 1
+                    log.info("a message was discarded: %s %s", why.value, detail)
+                case Notice():
+                    taken.notices.append(outcome)
+                case Unwrapped():
+                    self._enter(outcome, taken, around.now)
+                    if live and outcome.archive_id:
+                        self._move_place(outcome, around)
+        return taken
+
+    def _enter(self, found: Unwrapped, taken: Taken, now: float) -> None:
+        arrivals = self._read(found, now)
+        taken.arrivals += arrivals
+        for arrival in arrivals:
+            plaintext = self._plaintext(arrival.conversation)
+            taken.news += self._ledger.enter(arrival, plaintext=plaintext)
+
+    def _move_place(self, found: Unwrapped, around: Surroundings) -> None:
+        """What came live need not be fetched from the archive again."""
+        keeper = found.conversation.short if found.room else around.own.bare
+        self._history.set_value(f"{ARCHIVE}{keeper}", bytes(Place(found.archive_id, found.sent)))

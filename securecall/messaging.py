@@ -1,0 +1,366 @@
+"""Writing for one XMPP account: kept before it is sent, and sent again until the server has it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import mimetypes
+import secrets
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree.ElementTree import Element
+
+from securecall.address import Address
+from securecall.chat.committer import Committer
+from securecall.chat.conversation import Progress, Recipient
+from securecall.chat.file_name import shown_name
+from securecall.chat.history import History, Parcel
+from securecall.chat.ledger import Ledger, News
+from securecall.chat.message import (
+    Delivered,
+    Delivery,
+    DeviceTrust,
+    Displayed,
+    Message,
+    Protection,
+    Reaction,
+    Said,
+    SharedFile,
+    Text,
+    Typing,
+)
+from securecall.devices import Devices
+from securecall.errors import NoDevices, UntrustedDevices, UsageError
+from securecall.keys.omemo import Omemo
+from securecall.keys.omemo_trust import Sighting
+from securecall.keys.omemo_values import Device, Recipients
+from securecall.xmpp.envelope import MAX_PADDING
+from securecall.xmpp.jid import jid_of
+from securecall.xmpp.outbox import Outbox, weakest
+from securecall.xmpp.saying import Answered
+from securecall.xmpp.session import Session
+from securecall.xmpp.sharing import Sharing
+from securecall.xmpp.xml import serialise
+
+log = logging.getLogger(__name__)
+
+
+class Messaging:
+    """What carries the conversations of one account; fits `chat.conversation.Courier`."""
+
+    def __init__(
+        self,
+        own: Address,
+        session: Session,
+        history: History,
+        omemo: Omemo,
+        devices: Devices,
+        sharing: Sharing,
+        *,
+        committer: Committer,
+        ledger: Ledger,
+        folder: Path,
+        members: Callable[[Address], tuple[Address, ...] | None],
+        tell: Callable[[News], None],
+        first_used: Callable[[Address, tuple[Recipient, ...]], None],
+        new_device: Callable[[Recipient], None],
+    ) -> None:
+        """Prepare.
+
+        Args:
+            own: Our address.
+            session: To our server.
+            history: Where everything is kept first.
+            omemo: Encrypts.
+            devices: What the others' devices are to us.
+            sharing: Puts files on our server, and gets those of others.
+            committer: Of the history.
+            ledger: Enters what is written.
+            folder: A private one, for files on their way.
+            members: Of a room, None for a person.
+            tell: Told how messages fare.
+            first_used: Told whose devices became trusted because we wrote to them first.
+            new_device: Told of a device that gets nothing before a person decided.
+        """
+        self._own = own
+        self._session = session
+        self._history = history
+        self._omemo = omemo
+        self._devices = devices
+        self._sharing = sharing
+        self._folder = folder
+        self._committer = committer
+        self._ledger = ledger
+        self._outbox = Outbox(omemo)
+        self._members = members
+        self._tell = tell
+        self._first_used = first_used
+        self._new_device = new_device
+        self._noticed: set[tuple[str, str, int, bytes]] = set()
+        self._ready = False
+
+    @property
+    def own(self) -> Address:
+        """Our address there."""
+        return self._own
+
+    # -- write ------------------------------------------------------------------------------------
+
+    async def write(self, to: Address, said: Text | Reaction, *, plain: bool) -> Message:
+        """Keep, encrypt and send; returns the message as kept.
+
+        Raises:
+            UntrustedDevices: nobody there can be written to before a person decided.
+            NoDevices: they have no device that OMEMO reaches.
+            UsageError: it corrects or answers what is not here.
+            NetworkError: their keys have to be fetched, and cannot be now.
+            LocalError: the disk refused; nothing was sent.
+        """
+        recipients = None if plain else await self._recipients(to)
+        name = str(uuid.uuid4())
+
+        def work() -> tuple[Message, Parcel]:
+            now = time.time()
+            protection = Protection.NONE if recipients is None else weakest(recipients)
+            device = 0 if recipients is None else next(iter(self._omemo.own.values())).id
+            try:
+                answered = self._answered(to, said)
+                message = self._ledger.compose(
+                    to, said, name=name, unix=now, protection=protection, device=device
+                )
+            except LookupError as e:
+                raise UsageError(str(e)) from e
+            stanza = self._stanza(to, said, recipients, name=name, now=now, answered=answered)
+            return message, self._post(to, name, stanza)
+
+        message, parcel = await self._committer.commit(work)
+        self._ship(parcel)
+        return message
+
+    async def tell(self, to: Address, said: Typing | Displayed | Delivered) -> None:
+        """Send what is not kept; without a connection it is not sent at all.
+
+        What may be read by servers on the way goes unencrypted only to those whose OMEMO cannot
+        hide it; see `Outbox.build`.
+        """
+        if not self._ready or self._members(to) is not None:
+            return
+        recipients = await self._willing(to)
+        if recipients is None:
+            return
+        name = str(uuid.uuid4())
+
+        def work() -> Element:
+            return self._stanza(to, said, recipients, name=name, now=time.time(), answered=None)
+
+        stanza = await self._committer.commit(work)
+        if self._ready:
+            self._session.send(stanza)
+
+    async def acknowledge(self, to: Address, name: str) -> None:
+        """Tell somebody that we have a message of theirs; sent until the server has it.
+
+        Somebody none of whose devices is trusted is told nothing, not even that we are here.
+        """
+        recipients = await self._willing(to)
+        if recipients is None:
+            return
+
+        def work() -> Parcel:
+            said, own_name = Delivered(id=name), str(uuid.uuid4())
+            stanza = self._stanza(
+                to, said, recipients, name=own_name, now=time.time(), answered=None
+            )
+            return self._post(to, own_name, stanza)
+
+        self._ship(await self._committer.commit(work))
+
+    async def _willing(self, to: Address) -> Recipients | None:
+        """Whom to write to without our user having asked for it: nobody new is trusted by this."""
+        try:
+            return await self._omemo.prepare([jid_of(to).bare])
+        except (UntrustedDevices, NoDevices):
+            return None
+
+    def _stanza(
+        self,
+        to: Address,
+        said: Said,
+        recipients: Recipients | None,
+        *,
+        name: str,
+        now: float,
+        answered: Answered | None,
+    ) -> Element:
+        if recipients is None:
+            return self._outbox.danger_build_plain(to, said, name=name, now=now, answered=answered)
+        return self._outbox.build(
+            to,
+            said,
+            recipients,
+            name=name,
+            now=now,
+            padding=secrets.token_urlsafe(MAX_PADDING)[: secrets.randbelow(MAX_PADDING)],
+            room=self._members(to) is not None,
+            answered=answered,
+        )
+
+    def _answered(self, to: Address, said: Text | Reaction) -> Answered | None:
+        if isinstance(said, Reaction) or not said.reply_to:
+            return None
+        known = self._ledger.named(to, said.reply_to)
+        return Answered(author=jid_of(known.sender), quote=known.text)
+
+    def _post(self, to: Address, name: str, stanza: Element) -> Parcel:
+        return self._history.post(Parcel(id=name, conversation=to, stanza=serialise(stanza)))
+
+    # -- files ------------------------------------------------------------------------------------
+
+    async def lay_up(
+        self, path: Path, *, name: str, media_type: str, seconds: float, progress: Progress
+    ) -> SharedFile:
+        """Encrypt a file and put it on our server."""
+        return await self._sharing.upload(
+            path,
+            self._folder,
+            name=name,
+            media_type=media_type or mimetypes.guess_type(name)[0] or "application/octet-stream",
+            seconds=seconds,
+            progress=progress,
+        )
+
+    async def fetch(self, file: SharedFile, folder: Path, *, progress: Progress) -> Path:
+        """Get a file and decrypt it into a folder, under a name that is safe there."""
+        return await self._sharing.download(
+            file, _free_path(folder, shown_name(file.name)), progress=progress
+        )
+
+    async def changed(self) -> None:
+        """Wait until something in the history changes."""
+        await self._committer.changed()
+
+    # -- send -------------------------------------------------------------------------------------
+
+    def hold(self) -> None:
+        """A session begins anew: what is written waits until it is ready."""
+        self._ready = False
+
+    def release(self) -> None:
+        """The session is ready: send what waits, in the order it was written."""
+        for parcel in self._history.parcels():
+            known = self._history.find(parcel.conversation, self._own, parcel.id)
+            if known is not None and known.delivery is not Delivery.PENDING:
+                self._taken(parcel)  # the archive has it: only the word of that was lost
+            else:
+                self._send(parcel)
+        self._ready = True
+
+    def _ship(self, parcel: Parcel) -> None:
+        if self._ready:
+            self._send(parcel)
+
+    def _send(self, parcel: Parcel) -> None:
+        self._session.send(parcel.stanza, taken=lambda: self._taken(parcel))
+
+    def _taken(self, parcel: Parcel) -> None:
+        """The server has it; should we forget that by a crash, it gets it twice, under one name."""
+
+        def work() -> tuple[News, ...]:
+            self._history.taken(parcel.number)
+            return self._ledger.taken(parcel.conversation, parcel.id)
+
+        task = asyncio.ensure_future(self._committer.commit(work))
+        task.add_done_callback(self._noted)
+
+    def _noted(self, task: asyncio.Future[tuple[News, ...]]) -> None:
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None:  # it will be sent again; the name tells that it is the same
+            log.warning("that the server has a message could not be noted: %s", error)
+            return
+        for news in task.result():
+            self._tell(news)
+
+    # -- for whom ---------------------------------------------------------------------------------
+
+    async def recipients(self, to: Address) -> tuple[Recipient, ...]:
+        """The devices of the other side, as their server lists them now."""
+        everybody = self._members(to) or (to,)
+        with contextlib.suppress(UntrustedDevices):  # which those are is what was asked
+            _ = await self._omemo.prepare([jid_of(each).bare for each in everybody])
+        return tuple(
+            self._recipient(each, device)
+            for each in everybody
+            for device in self._omemo.devices(jid_of(each).bare)
+        )
+
+    def _recipient(self, address: Address, device: Device) -> Recipient:
+        return Recipient(
+            address=address,
+            id=device.id,
+            identity_key=device.identity_key,
+            trust=self._devices.device_trust(address, device.identity_key),
+            fingerprint=device.fingerprint,
+        )
+
+    async def _recipients(self, to: Address) -> Recipients:
+        """Whom a message of ours goes to; the first one to somebody trusts who is there.
+
+        Later devices are told about and get nothing until a person decided.
+        """
+        everybody = tuple(each for each in self._members(to) or (to,) if each != self._own)
+        jids = [jid_of(each).bare for each in everybody]
+        try:
+            found = await self._omemo.prepare(jids)
+        except UntrustedDevices:
+            fresh = self._notice(everybody)
+            if not self._use_first(everybody):
+                self._tell_of(fresh)
+                raise
+            found = await self._omemo.prepare(jids)
+        self._tell_of(self._notice(everybody))
+        return found
+
+    def _notice(self, everybody: tuple[Address, ...]) -> list[Recipient]:
+        """Write down which devices there are; returns those that were not there before."""
+        fresh = []
+        for each in (*everybody, self._own):
+            for device in self._omemo.devices(jid_of(each).bare):
+                seen = (device.jid, device.namespace, device.id, device.identity_key)
+                if seen in self._noticed:
+                    continue
+                self._noticed.add(seen)
+                sighting = self._devices.notice(
+                    each, device.namespace, device.id, device.identity_key
+                )
+                if sighting is not Sighting.KNOWN:
+                    fresh.append(self._recipient(each, device))
+        return fresh
+
+    def _tell_of(self, fresh: list[Recipient]) -> None:
+        for recipient in fresh:
+            if recipient.trust is DeviceTrust.UNDECIDED:
+                self._new_device(recipient)
+
+    def _use_first(self, everybody: tuple[Address, ...]) -> bool:
+        used = False
+        for each in everybody:
+            devices = self._omemo.devices(jid_of(each).bare)
+            pinned = self._devices.first_use(each, [device.identity_key for device in devices])
+            if pinned:
+                used = True
+                self._first_used(each, tuple(self._recipient(each, d) for d in devices))
+        return used
+
+
+def _free_path(folder: Path, name: str) -> Path:
+    """A path in the folder where nothing is yet."""
+    path, number = folder / name, 1
+    while path.exists():
+        number += 1
+        path = folder / f"{Path(name).stem} ({number}){Path(name).suffix}"
+    return path

@@ -1,0 +1,198 @@
+"""From a message that was taken out of its wrapping to what it says: decrypted, judged, attached.
+
+Local work alone, to be done inside the transaction that keeps the outcome: the ratchet moves on
+only together with the message it opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+from xml.etree.ElementTree import Element
+
+from securecall.chat.message import (
+    Again,
+    Arrival,
+    DeviceTrust,
+    Protection,
+    Said,
+    SharedFile,
+    Text,
+    Typing,
+    Unreadable,
+    Via,
+)
+from securecall.errors import AlreadyOpened, NotForUs, ProtocolError, SecurityError
+from securecall.keys.omemo import Omemo
+from securecall.keys.omemo_values import Device, Opened
+from securecall.xmpp.envelope import parse_envelope
+from securecall.xmpp.files import SHARING, is_link, parse_link, parse_sharing
+from securecall.xmpp.jid import jid_of, parse_jid
+from securecall.xmpp.omemo import parse_encrypted
+from securecall.xmpp.said import (
+    ENCRYPTED,
+    clear_payload,
+    legacy_payload,
+    parse_bounced,
+    parse_said,
+    sealed_payload,
+)
+from securecall.xmpp.unwrapped import Unwrapped
+
+NOT_FOR_US: Final = "it was not encrypted for this device"
+
+
+@dataclass(frozen=True, slots=True)
+class _Decrypted:
+    """What was inside, and who put it there."""
+
+    payload: Sequence[Element]
+    protection: Protection
+    device: int = 0
+    trust: DeviceTrust = DeviceTrust.UNDECIDED
+
+
+class Inbox:
+    """Reads the messages of one account."""
+
+    def __init__(self, omemo: Omemo, trust: Callable[[Device], DeviceTrust]) -> None:
+        """Decrypt with `omemo`; `trust` says what a device is to us."""
+        self._omemo = omemo
+        self._trust = trust
+
+    def read(self, found: Unwrapped, *, now: float) -> tuple[Arrival, ...]:
+        """Tell what a message says; a broken one says that it is broken.
+
+        Args:
+            found: What `unwrap` made of the stanza.
+            now: Unix seconds.
+        """
+        if found.sender is None and not found.error:
+            return ()
+        if found.error:
+            return (_arrival(found, parse_bounced(found.message, found.id), _clear(())),)
+        try:
+            inside = self._decrypted(found)
+            heard = parse_said(inside.payload, now=now)
+            said = [_attached(each, heard.rest, inside.protection) for each in heard.said]
+        except AlreadyOpened:
+            return (_arrival(found, Again(), _clear(())),)
+        except NotForUs:
+            if found.via is Via.ARCHIVE:  # from before this device was there
+                return ()
+            return (_arrival(found, Unreadable(why=NOT_FOR_US), _method(found)),)
+        except (ProtocolError, SecurityError) as e:
+            return (_arrival(found, Unreadable(why=_words(e)), _method(found)),)
+        arrivals = (_arrival(found, each, inside) for each in said)
+        # who wrote last week does not write now
+        return tuple(a for a in arrivals if not (found.delayed and isinstance(a.said, Typing)))
+
+    def _decrypted(self, found: Unwrapped) -> _Decrypted:
+        """The payload in the best encryption that was meant for us.
+
+        Raises:
+            AlreadyOpened: it was read before.
+            NotForUs: it is encrypted, and not for this device.
+            ProtocolError, SecurityError: it cannot be opened.
+        """
+        elements = [e for tag in ENCRYPTED for e in found.message.findall(tag)]
+        if not elements:
+            return _clear(clear_payload(found.message))
+        missed: NotForUs | None = None
+        for element in elements:
+            sealed = parse_encrypted(element)
+            try:
+                opened = self._omemo.open_sealed(sealed, _bare(found))
+            except NotForUs as e:
+                missed = e
+                continue
+            return _Decrypted(
+                payload=_payload(found, opened, self_jid=self._omemo.jid),
+                protection=Protection(opened.device.namespace),
+                device=opened.device.id,
+                trust=self._trust(opened.device),
+            )
+        raise missed or NotForUs(NOT_FOR_US)
+
+
+def _payload(found: Unwrapped, opened: Opened, *, self_jid: str) -> Sequence[Element]:
+    if opened.device.namespace == Protection.OMEMO_LEGACY:
+        return legacy_payload(found.message, _text(opened.plaintext))
+    if opened.plaintext is None:
+        return ()
+    envelope = parse_envelope(opened.plaintext)
+    own, conversation = parse_jid(self_jid), jid_of(found.conversation)
+    envelope.require(
+        sender=jid_of(found.sender or found.conversation),
+        to=conversation if found.room or found.own else own,
+        sent=found.sent,
+        room=found.room,
+    )
+    return sealed_payload(envelope.content)
+
+
+def _text(plaintext: bytes | None) -> str | None:
+    if plaintext is None:
+        return None
+    try:
+        return plaintext.decode()
+    except UnicodeDecodeError as e:
+        raise ProtocolError("the text is not UTF-8", rule="XEP-0384 0.3") from e
+
+
+def _attached(said: Said, rest: Sequence[Element], protection: Protection) -> Said:
+    """A text with the file that was shared with it, or that its body links to."""
+    if not isinstance(said, Text):
+        return said
+    sharings = [element for element in rest if element.tag == SHARING]
+    if len(sharings) > 1:
+        raise ProtocolError("one message shares one file", rule="securecall limits")
+    if sharings:
+        return replace(said, file=parse_sharing(sharings[0]))
+    if protection and is_link(said.body):
+        file: SharedFile = parse_link(said.body)
+        return replace(said, body="", file=file)
+    return said
+
+
+def _arrival(found: Unwrapped, said: Said, inside: _Decrypted) -> Arrival:
+    # invariant: `read` returned before for a message that nobody wrote, unless it is an error,
+    # which comes from the conversation itself
+    sender = found.sender or found.conversation
+    return Arrival(
+        conversation=found.conversation,
+        sender=sender,
+        own=found.own,
+        id=found.id or found.origin_id,
+        archive_id=found.archive_id,
+        sent=found.sent,
+        via=found.via,
+        room=found.room,
+        protection=inside.protection,
+        device=inside.device,
+        trust=inside.trust,
+        said=said,
+    )
+
+
+def _clear(payload: Sequence[Element]) -> _Decrypted:
+    return _Decrypted(payload=payload, protection=Protection.NONE)
+
+
+def _method(found: Unwrapped) -> _Decrypted:
+    """By its looks: nothing was proved, or it could be read."""
+    for tag in ENCRYPTED:
+        if found.message.find(tag) is not None:
+            return _Decrypted(payload=(), protection=Protection(tag[1:].partition("}")[0]))
+    return _clear(())
+
+
+def _bare(found: Unwrapped) -> str:
+    # invariant: nobody's messages were returned before
+    return jid_of(found.sender or found.conversation).bare
+
+
+def _words(error: ProtocolError | SecurityError) -> str:
+    """What a person is told; nothing of the message stands in these."""
+    return str(error)[:200]

@@ -1,0 +1,163 @@
+"""Stream management (XEP-0198): what the server took of ours, and what we took of its.
+
+A stanza of the server's counts as taken when whoever handles it says that it is done with it, and
+so are all before it: then it is on disk, and the server may forget it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from securecall.errors import ConnectFailed, ProtocolError
+
+NAMESPACE: Final = "urn:xmpp:sm:3"
+MOST_UNACKED: Final = 10_000  # stanzas of ours
+MOST_UNACKED_BYTES: Final = 16 * 1024 * 1024
+_WRAP: Final = 2**32  # XEP-0198 4
+
+Taken = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A stanza of ours that the server has not taken yet.
+
+    Attributes:
+        data: As it goes out.
+        taken: To be called when the server has taken it.
+    """
+
+    data: bytes
+    taken: Taken | None
+
+
+class Management:
+    """Both counters of one session, over all the connections it lives on.
+
+    Attributes:
+        resume_id: The server's name of the session, "" if it cannot be resumed.
+        asked: A request for the server's counter is unanswered.
+    """
+
+    def __init__(self, *, resume_id: str = "") -> None:
+        """Begin with the server's <enabled/>."""
+        self.resume_id = resume_id
+        self.asked = False
+        self._unacked: deque[Sent] = deque()
+        self._unacked_bytes = 0
+        self._acked = 0  # of ours, taken by the server
+        self._arrived = 0
+        self._handled = 0
+        self._done: set[int] = set()
+        self._undone: dict[int, str] = {}
+        self._told = 0
+
+    @property
+    def unacked(self) -> tuple[Sent, ...]:
+        """What the server has not taken, in order."""
+        return tuple(self._unacked)
+
+    @property
+    def waiting(self) -> int:
+        """How many stanzas of ours the server has not taken."""
+        return len(self._unacked)
+
+    @property
+    def undone(self) -> int:
+        """How many stanzas of the server's are not done with."""
+        return len(self._undone)
+
+    @property
+    def handled(self) -> int:
+        """The `h` to tell."""
+        return self._handled % _WRAP
+
+    @property
+    def owed(self) -> bool:
+        """More has been handled than the server was told."""
+        return self._handled > self._told
+
+    def told(self) -> int:
+        """The `h` that is told now."""
+        self._told = self._handled
+        return self.handled
+
+    def sending(self, data: bytes, taken: Taken | None) -> None:
+        """Keep a stanza until the server has taken it.
+
+        Raises:
+            ConnectFailed: too much waits already.
+        """
+        full = self._unacked_bytes + len(data) > MOST_UNACKED_BYTES
+        if full or len(self._unacked) >= MOST_UNACKED:
+            raise ConnectFailed("the server takes nothing: too much waits to be sent")
+        self._unacked.append(Sent(data, taken))
+        self._unacked_bytes += len(data)
+
+    def receive_ack(self, h: str | None) -> tuple[Taken, ...]:
+        """Take the server's counter.
+
+        Returns:
+            What is to be called, in the order the stanzas were sent.
+
+        Raises:
+            ProtocolError: it is no counter, or counts what was never sent.
+        """
+        count = (_number(h) - self._acked) % _WRAP
+        if count > len(self._unacked):
+            raise ProtocolError(
+                f"the server acknowledges {count} stanzas; {len(self._unacked)} wait for it",
+                rule="XEP-0198 4",
+            )
+        taken = [self._unacked.popleft() for _ in range(count)]
+        self._unacked_bytes -= sum(len(sent.data) for sent in taken)
+        self._acked += count
+        return tuple(sent.taken for sent in taken if sent.taken is not None)
+
+    def arrived(self, mark: str) -> tuple[int, bool]:
+        """A stanza came.
+
+        Args:
+            mark: The same for the same stanza, should the server send it again.
+
+        Returns:
+            Its number, for `done`; and whether it is new. What came again after a resumption is
+            not: it was handed on before, and will be done, or is already.
+        """
+        self._arrived += 1
+        number = self._arrived
+        if number <= self._handled or self._undone.get(number) == mark:
+            return number, False
+        self._undone[number] = mark
+        return number, True
+
+    def done(self, number: int) -> None:
+        """A stanza is dealt with; counted as soon as all before it are."""
+        if number <= self._handled:
+            return
+        self._done.add(number)
+        while self._handled + 1 in self._done:
+            self._handled += 1
+            self._done.discard(self._handled)
+            _ = self._undone.pop(self._handled, None)
+
+    def resuming(self) -> int:
+        """A resumption begins with the `h` to ask it with.
+
+        The server sends again, in order, what came after it; `arrived` knows it.
+        """
+        self._arrived = self._handled
+        self.asked = False
+        return self.told()
+
+
+def _number(text: str | None) -> int:
+    if text is None or not (text.isascii() and text.isdigit()) or len(text) > 10:
+        raise ProtocolError("an acknowledgement without a number", rule="XEP-0198 4")
+    number = int(text)
+    if number >= _WRAP:
+        raise ProtocolError("an acknowledgement beyond 32 bits", rule="XEP-0198 4")
+    return number
