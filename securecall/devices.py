@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from securecall.address import Address
+from securecall.address import Address, parse_address
 from securecall.contacts import Contacts
 from securecall.errors import IdentityMismatch, UsageError
 from securecall.keys.omemo_fingerprint import (
@@ -23,7 +24,6 @@ from securecall.keys.omemo_trust import (
     DeviceEvent,
     DeviceHow,
     DeviceRecord,
-    DeviceTrust,
     PersonDevices,
     Sighting,
     Vouching,
@@ -34,10 +34,11 @@ from securecall.keys.omemo_trust import (
     sight,
     transition_device,
 )
+from securecall.keys.omemo_values import Device, DeviceTrust
 from securecall.keys.statement import parse_statement
 from securecall.keys.trust import TrustState
 
-_MAX_CACHED: Final = 256
+_MAX_KEPT: Final = 1024  # people
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +71,12 @@ class Devices:
         """Judge by what these contacts' store holds."""
         self._contacts = contacts
         self._store = contacts.store
-        # a statement's signatures are not checked again for each device of each message
-        self._vouchings: dict[Address, tuple[int, int, Vouching | None]] = {}
+        # asked for each device of each message: rows and signatures are not checked again each time
+        self._kept: dict[Address, tuple[tuple[int, int], PersonDevices, Vouching | None]] = {}
+
+    def trust_of(self, device: Device) -> DeviceTrust:
+        """Say what a device is to us now: what `Omemo.open` asks for."""
+        return self.device_trust(_address(device.jid), device.identity_key)
 
     def device_trust(self, address: Address, identity_key: bytes) -> DeviceTrust:
         """Say what a device is to us now.
@@ -84,7 +89,7 @@ class Devices:
             ProtocolError: the key is none.
         """
         key = curve25519_form(identity_key)
-        return self._judge(self._store.devices_of(address), key)
+        return self._judge(self._person(address), key)
 
     def notice(
         self, address: Address, namespace: str, number: int, identity_key: bytes
@@ -100,11 +105,24 @@ class Devices:
         Raises:
             ProtocolError: the key is none.
         """
-        key, unix = curve25519_form(identity_key), _now()
-        person = self._store.devices_of(address)
-        after, sighting = sight(person, namespace, number, key, unix=unix)
-        self._save(person, after)
-        return sighting
+        return self.notice_all(address, namespace, {number: identity_key})[number]
+
+    def notice_all(
+        self, address: Address, namespace: str, identity_keys: Mapping[int, bytes]
+    ) -> Mapping[int, Sighting]:
+        """Note a whole list, device id -> identity key, and write it once.
+
+        Raises:
+            ProtocolError: a key is none; nothing was noted.
+        """
+        unix = _now()
+        before = after = self._person(address)
+        sightings: dict[int, Sighting] = {}
+        for number, identity_key in identity_keys.items():
+            key = curve25519_form(identity_key)
+            after, sightings[number] = sight(after, namespace, number, key, unix=unix)
+        self._save(before, after)
+        return sightings
 
     def first_use(self, address: Address, identity_keys: Iterable[bytes]) -> tuple[bytes, ...]:
         """Our user writes to somebody: where it is the first time, trust the devices there are.
@@ -115,7 +133,7 @@ class Devices:
             The identity keys that became trusted by this.
         """
         unix = _now()
-        person = self._store.devices_of(address)
+        person = self._person(address)
         keys = {curve25519_form(key): key for key in identity_keys}
         vouching = self._vouching(address)
         events = first_write(person, keys, vouching, unix=unix)
@@ -152,7 +170,7 @@ class Devices:
         address, scanned = parse_code(text)
         if not scanned:
             raise UsageError("the code names no device")
-        person = self._store.devices_of(address)
+        person = self._person(address)
         for number, key in scanned.items():
             holders = {d.key for d in person.devices.values() for n in d.names if n[1] == number}
             if holders and key not in holders:
@@ -182,7 +200,7 @@ class Devices:
 
     def listing(self, address: Address) -> tuple[KnownDevice, ...]:
         """Every device of somebody that was ever seen, the first seen first."""
-        person = self._store.devices_of(address)
+        person = self._person(address)
         return tuple(self._show(person, record) for record in person.devices.values())
 
     def undecided(self, address: Address) -> tuple[KnownDevice, ...]:
@@ -201,7 +219,7 @@ class Devices:
             key = parse_fingerprint(compared)
         else:
             key = curve25519_form(compared)
-        person = self._store.devices_of(address)
+        person = self._person(address)
         if key not in person.devices:
             raise UsageError(f"{address.short} has no such device, as far as we know")
         event = DeviceEvent(act=act, address=address, key=key, how=how, unix=_now())
@@ -232,15 +250,21 @@ class Devices:
         vouching = self._vouching(person.address)
         return judge_device(person, key, vouching, unix=_now())
 
+    def _person(self, address: Address) -> PersonDevices:
+        return self._read(address)[1]
+
     def _vouching(self, address: Address) -> Vouching | None:
-        state = (self._store.generation, _now() // 60)
-        kept = self._vouchings.get(address)
-        if kept is None or kept[:2] != state:
-            if len(self._vouchings) >= _MAX_CACHED:
-                self._vouchings.clear()
-            kept = (*state, self._read_vouching(address))
-            self._vouchings[address] = kept
-        return kept[2]
+        return self._read(address)[2]
+
+    def _read(self, address: Address) -> tuple[tuple[int, int], PersonDevices, Vouching | None]:
+        as_of = (self._store.generation, _now() // 60)
+        kept = self._kept.get(address)
+        if kept is None or kept[0] != as_of:
+            if len(self._kept) >= _MAX_KEPT:
+                self._kept.clear()
+            kept = (as_of, self._store.devices_of(address), self._read_vouching(address))
+            self._kept[address] = kept
+        return kept
 
     def _read_vouching(self, address: Address) -> Vouching | None:
         contacts, unix = self._contacts, _now()
@@ -267,6 +291,11 @@ class Devices:
             seen=record.seen,
             ids=tuple(sorted({number for _, number in record.names})),
         )
+
+
+@functools.lru_cache(maxsize=1024)
+def _address(jid: str) -> Address:
+    return parse_address(f"xmpp:{jid}")
 
 
 def _now() -> int:

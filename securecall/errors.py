@@ -206,6 +206,12 @@ class AddressNotOwned(SecurityError):
     default = Reason.ADDRESS_NOT_OWNED
 
 
+class RoomNotPrivate(SecurityError):
+    """A chat room is not what a private room is: for members only, who see who is there."""
+
+    default = Reason.BELOW_POLICY
+
+
 class Revoked(SecurityError):
     """The device or the root key was withdrawn, or its time is over."""
 

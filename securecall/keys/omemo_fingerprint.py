@@ -9,6 +9,7 @@ from urllib.parse import quote, unquote
 
 from securecall.address import Address, Scheme, parse_address
 from securecall.errors import ProtocolError
+from securecall.keys.omemo_values import montgomery
 
 _P: Final = 2**255 - 19
 _SIGN: Final = 1 << 255
@@ -33,8 +34,7 @@ def curve25519_form(identity_key: bytes) -> bytes:
     y = int.from_bytes(identity_key, "little") & ~_SIGN
     if y >= _P or y in (0, 1, _P - 1):  # not canonical, or of small order
         raise ProtocolError("a value that no identity key has", rule=_RULE)
-    u = (1 + y) * pow(1 - y, -1, _P) % _P  # RFC 7748 4.1
-    return u.to_bytes(32, "little")
+    return montgomery(identity_key)
 
 
 def fingerprint(curve_key: bytes) -> str:

@@ -8,6 +8,7 @@ anybody's list, decides nothing: a device nobody vouched for is UNDECIDED and re
 
 from __future__ import annotations
 
+import contextlib
 import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -15,9 +16,9 @@ from types import MappingProxyType
 from typing import Final
 
 from securecall.address import Address, Scheme
-from securecall.errors import Reason, SecurityError, UsageError
-from securecall.keys.omemo_fingerprint import curve25519_form, fingerprint
-from securecall.keys.omemo_values import DeviceTrust as DeviceTrust
+from securecall.errors import ProtocolError, Reason, SecurityError, UsageError
+from securecall.keys.omemo_fingerprint import curve25519_form
+from securecall.keys.omemo_values import DeviceTrust
 from securecall.keys.statement_content import Statement
 from securecall.keys.trust_record import TrustState
 
@@ -265,12 +266,11 @@ def note_statement(person: PersonDevices, vouching: Vouching | None) -> PersonDe
     """
     if vouching is None or vouching.statement is None:
         return person
-    listed = {
-        curve25519_form(omemo.identity_key): entry.id
-        for entry in vouching.statement.devices
-        for omemo in entry.omemo
-        if _is_key(omemo.identity_key)
-    }
+    listed: dict[bytes, str] = {}
+    for entry in vouching.statement.devices:
+        for omemo in entry.omemo:
+            with contextlib.suppress(ProtocolError):
+                listed[curve25519_form(omemo.identity_key)] = entry.id
     devices = {
         key: replace(record, entry=listed.get(key, record.entry))
         for key, record in person.devices.items()
@@ -314,11 +314,6 @@ def judge_device(
     return DeviceTrust.UNDECIDED
 
 
-def human(key: bytes) -> str:
-    """A device's fingerprint as people compare it."""
-    return fingerprint(key)
-
-
 def _inherited(vouching: Vouching) -> DeviceTrust:
     # An expired statement may hide that a device was withdrawn since.
     fresh = vouching.statement is not None and not vouching.statement.stale
@@ -328,22 +323,19 @@ def _inherited(vouching: Vouching) -> DeviceTrust:
 
 
 def _lists(statement: Statement | None, key: bytes, *, unix: int) -> bool:
-    return statement is not None and any(
-        curve25519_form(omemo.identity_key) == key
-        for entry in statement.devices
-        if entry.id not in statement.revoked and unix <= entry.not_after
-        for omemo in entry.omemo
-        if _is_key(omemo.identity_key)
-    )
+    if statement is None:
+        return False
+    for entry in statement.devices:
+        if entry.id not in statement.revoked and unix <= entry.not_after:
+            for omemo in entry.omemo:
+                with contextlib.suppress(ProtocolError):  # what is no key vouches for nothing
+                    if curve25519_form(omemo.identity_key) == key:
+                        return True
+    return False
 
 
 def _withdrawn(statement: Statement | None, entry: str) -> bool:
     return statement is not None and entry in statement.revoked
-
-
-def _is_key(identity_key: bytes) -> bool:
-    y = int.from_bytes(identity_key, "little") & ~(1 << 255)
-    return 1 < y < 2**255 - 20
 
 
 def _vouches(vouching: Vouching) -> bool:

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 from securecall.keys.encoding import build_base64url, build_json, parse_base64url
-from securecall.keys.omemo_trust import (
-    DeviceAudit,
-    DeviceHow,
-    DeviceRecord,
-    DeviceTrust,
-    PersonDevices,
-)
+from securecall.keys.omemo_trust import DeviceAudit, DeviceHow, DeviceRecord, PersonDevices
+from securecall.keys.omemo_values import DeviceTrust
 from securecall.store.records import build_parts, integer, items, parse_parts, text
 
 

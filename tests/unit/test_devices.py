@@ -7,7 +7,8 @@ from securecall.devices import Devices
 from securecall.directory import Directory
 from securecall.errors import IdentityMismatch, ProtocolError, Reason, SecurityError, UsageError
 from securecall.keys.omemo_fingerprint import curve25519_form, fingerprint
-from securecall.keys.omemo_trust import DeviceHow, DeviceTrust, Sighting
+from securecall.keys.omemo_trust import DeviceHow, Sighting
+from securecall.keys.omemo_values import DeviceTrust
 from securecall.keys.statement import OmemoKey, parse_statement
 from securecall.keys.trust import Act, How
 from tests.forge_devices import BOB, NS, contacts_at, identity_key, own_statement

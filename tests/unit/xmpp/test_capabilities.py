@@ -18,7 +18,7 @@ from securecall.xmpp.capabilities import (
     parse_info,
 )
 from securecall.xmpp.forms import Form
-from tests.stanzas import stanza
+from tests.people_stanzas import stanza
 
 PC = Identity("client", "pc")
 
@@ -109,7 +109,8 @@ def test_words_that_could_be_cut_otherwise_have_no_hash(what):
 
 @pytest.mark.parametrize(
     "c",
-    ["", f"<c xmlns='{CAPS}' node='n' ver='0.9'/>", f"<c xmlns='{CAPS}' hash='md5' node='n' ver='x'/>",
+    ["", f"<c xmlns='{CAPS}' node='n' ver='0.9'/>",
+     f"<c xmlns='{CAPS}' hash='md5' node='n' ver='x'/>",
      f"<c xmlns='{CAPS}' hash='sha-1' node='' ver='QgayPKawpkPSDYmwT/WM94uAlu0='/>"],
 )  # fmt: skip
 def test_caps_that_prove_nothing_are_none(c):

@@ -11,7 +11,7 @@ from securecall.xmpp.external_services import (
     stun_servers,
     turn_servers,
 )
-from tests.stanzas import stanza
+from tests.people_stanzas import stanza
 
 NOON = 1_764_072_000.0  # 2025-11-25T12:00:00Z
 
@@ -21,7 +21,10 @@ def services(*inside: str) -> tuple[Service, ...]:
     return parse_services(stanza(f"<services xmlns='urn:xmpp:extdisco:2'>{text}</services>"))
 
 
-TURN = "type='turn' host='turn.a.example' port='3479' transport='udp' username='u' password='watchword-of-turn'"
+TURN = (
+    "type='turn' host='turn.a.example' port='3479' transport='udp' username='u' "
+    "password='watchword-of-turn'"
+)
 
 
 def test_relays_become_what_a_call_takes():
@@ -69,7 +72,8 @@ def test_other_services_and_removals_are_left_out():
 
 @pytest.mark.parametrize(
     "attributes",
-    ["type='turn'", "type='turn' host='a b'", "type='turn' host='-x'", "type='turn' host='t' port='0'",
+    ["type='turn'", "type='turn' host='a b'", "type='turn' host='-x'",
+     "type='turn' host='t' port='0'",
      "type='turn' host='t' port='65536'", "type='turn' host='t' port='²'",
      "type='turn' host='t' transport='carrier-pigeon'", "type='turn' host='t' expires='soon'",
      f"type='turn' host='t' username='{'u' * 513}'"],

@@ -14,7 +14,7 @@ from securecall.xmpp.roster import (
     build_roster_set,
     parse_roster,
 )
-from tests.stanzas import OWN, stanza
+from tests.people_stanzas import OWN, stanza
 
 BOB = RosterItem(jid="bob@b.example", name="Bob", subscription=Subscription.BOTH)
 

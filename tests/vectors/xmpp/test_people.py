@@ -1,0 +1,105 @@
+"""Roster, presence, capabilities, PEP and services as the XEPs' own examples write them."""
+
+from __future__ import annotations
+
+from securecall.xmpp.blocking import Blocklist
+from securecall.xmpp.capabilities import QUERY, build_hash, parse_caps, parse_info
+from securecall.xmpp.external_services import parse_services, stun_servers, turn_servers
+from securecall.xmpp.jid import parse_jid
+from securecall.xmpp.pubsub import Whose, parse_event
+from securecall.xmpp.roster import Roster, parse_roster
+from tests.vectors.xmpp.xep_examples import stanzas
+
+
+def test_the_simple_and_the_complex_hash_of_xep_0115():
+    """5.2 and 5.3: Exodus, and Psi with two languages and a form."""
+    checked = set()
+    for _, iq in stanzas("0115"):
+        query = iq.find(QUERY)
+        node = query.get("node", "") if query is not None else ""
+        if query is not None and len(query) and "#" in node and iq.get("id") == "disco1":
+            info = parse_info(query)
+            if build_hash(info) == node.partition("#")[2]:
+                checked.add(node)
+    # Example 5 (disco#info response) leaves a feature out by mistake and has no such hash.
+    assert checked == {
+        "http://code.google.com/p/exodus#QgayPKawpkPSDYmwT/WM94uAlu0=",
+        "http://psi-im.org#q07IKJEyjvHSyhy//CH0CxmKi8w=",
+    }
+
+
+def test_the_caps_of_xep_0115_are_read():
+    read = [parse_caps(p) for _, p in stanzas("0115") if p.tag.endswith("presence")]
+    assert len(read) >= 5
+    assert all(caps is not None and "#" not in caps.node for caps in read)
+
+
+def test_the_pushes_of_xep_0237_change_a_roster():
+    roster = Roster("romeo@montague.lit")
+    pushes = [iq for _, iq in stanzas("0237") if iq.get("type") == "set" and len(iq)]
+    assert len(pushes) >= 4
+    for iq in pushes:
+        roster.accept_push(iq[0], sender=iq.get("from"))
+    assert {"bill@shakespeare.lit", "nurse@shakespeare.lit"} <= set(roster.items)
+
+
+def test_the_block_list_of_xep_0191():
+    blocked = Blocklist("juliet@capulet.com")
+    sizes = []
+    for caption, iq in stanzas("0191"):
+        if caption == "Server returns blocklist with items":
+            blocked.accept_result(iq[0])
+        elif 'push"' in caption and iq.get("type") == "set":
+            blocked.accept_push(iq[0], sender=iq.get("from"))
+        else:
+            continue
+        sizes.append(len(blocked.jids))
+    # two, one of them pushed again for each of two clients, taken away twice, all taken away
+    assert sizes == [2, 2, 2, 1, 1, 0, 0]
+
+
+def test_the_events_of_xep_0163_belong_to_who_published():
+    tune = "http://jabber.org/protocol/tune"
+    events = [
+        parse_event(m, own="romeo@montague.lit", nodes={tune: Whose.ANYBODYS})
+        for _, m in stanzas("0163")
+        if m.tag.endswith("message")
+    ]
+    assert len(events) >= 3
+    assert {event and event.owner for event in events} == {"juliet@capulet.lit"}
+    assert all(event and event.items[0].payload is not None for event in events)
+
+
+def test_the_services_of_xep_0215_are_read():
+    hosts, relays = set(), set()
+    for _, iq in stanzas("0215"):
+        if iq.get("type") == "result" and len(iq) and len(iq[0]):
+            if not iq[0].tag.startswith("{urn:xmpp:extdisco:2}"):
+                continue
+            if iq[0][0].get("host") is None:
+                continue  # a placeholder
+            found = parse_services(iq[0])
+            hosts |= {server[0] for server in stun_servers(found, unix=0)}
+            relays |= {server.host for server in turn_servers(found, unix=0)}
+    assert hosts == {"stun.shakespeare.lit", "192.0.2.1"}
+    assert relays == {"relay.shakespeare.lit", "turn.shakespeare.lit", "192.0.2.1"}
+
+
+def test_every_address_in_these_xeps_is_one():
+    for xep in ("0115", "0163", "0191", "0215", "0237"):
+        for _, example in stanzas(xep):
+            for name in ("from", "to"):
+                if example.get(name):
+                    parse_jid(example.get(name, ""))
+
+
+def test_the_roster_of_rfc_6121_is_read():
+    from tests.people_stanzas import stanza
+
+    _, items = parse_roster(
+        stanza(
+            "<query xmlns='jabber:iq:roster' ver='ver7'>"
+            "<item jid='nurse@example.com'/><item jid='romeo@example.net'/></query>"
+        )
+    )
+    assert [item.jid for item in items] == ["nurse@example.com", "romeo@example.net"]
