@@ -8,7 +8,6 @@ import secrets
 import time
 import uuid
 from collections.abc import Callable
-from typing import Final
 from xml.etree.ElementTree import Element
 
 from securecall.address import Address
