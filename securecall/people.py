@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -234,11 +235,18 @@ class People:
         """Hear nothing of somebody any more, and let them see nothing."""
         bare = jid_of(address).bare
         _ = self.asks.pop(bare, None)
+        # Not every server says so on our behalf (XEP-0191 3.2), and after the block we cannot.
+        self._session.send(build_unavailable(bare))
         await self._set(blocking.build_block([bare]))
 
     async def unblock(self, address: Address) -> None:
         """Hear of somebody again."""
-        await self._set(blocking.build_unblock([jid_of(address).bare]))
+        bare = jid_of(address).bare
+        await self._set(blocking.build_unblock([bare]))
+        if self._presence is not None and self._roster.sees_us(bare):
+            again = copy.deepcopy(self._presence)
+            again.set("to", bare)
+            self._session.send(again)
 
     def announce(self, show: Show = Show.AVAILABLE, status: str = "", priority: int = 0) -> None:
         """Tell those who may see us that we are there; again at every change."""

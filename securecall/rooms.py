@@ -266,7 +266,12 @@ class Rooms:
         if room is None:
             return False
         try:
-            self._news(room, room.accept(grammar.parse_occupant(stanza)))
+            presence = grammar.parse_occupant(stanza)
+        except ProtocolError as e:  # of the room itself: ejabberd sends one with its picture
+            log.debug("passed over: %s", e)
+            return True
+        try:
+            self._news(room, room.accept(presence))
         except (RoomNotPrivate, ProtocolError) as e:
             self._give_up(room, e)
         return True

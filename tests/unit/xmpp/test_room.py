@@ -229,7 +229,6 @@ def test_a_room_we_make_is_ours_alone_until_it_is_configured():
     "element",
     [
         of("alice", f"{OWN}/here", 110),  # does not say that real JIDs are shown
-        of("alice", f"{OWN}/here", 100, 110, 170),
         of("alice", f"{OWN}/here", 100, 110, 173),
         of("bob"),
     ],
@@ -242,7 +241,16 @@ def test_a_room_that_is_not_private_is_not_entered(element):
     assert room.state is RoomState.JOINING
 
 
-@pytest.mark.parametrize("code", [170, 173, 174])
+def test_a_room_that_is_logged_says_so():
+    room = entered()
+    assert not room.logged
+    notice(room, 170)
+    assert room.logged
+    notice(room, 171)
+    assert not room.logged
+
+
+@pytest.mark.parametrize("code", [173, 174])
 def test_a_room_that_becomes_public_or_anonymous_is_refused(code):
     with pytest.raises(RoomNotPrivate):
         notice(entered(), 104, code)
@@ -327,9 +335,9 @@ def test_invitations_say_whose_word_it_is():
 
 
 FIELDS = {
-    f"{MUC}#roomconfig_{name}": ("0",)
+    f"muc#roomconfig_{name}": ("0",)
     for name in ("membersonly", "publicroom", "persistentroom", "enablelogging", "roomname")
-} | {f"{MUC}#roomconfig_whois": ("moderators",), "muc#other": ("x",)}
+} | {"muc#roomconfig_whois": ("moderators",), "muc#other": ("x",)}
 
 
 def test_a_form_is_filled_in_with_what_makes_a_room_private():
