@@ -56,6 +56,7 @@ SERVERS = {
     "imagemagick": "pictures of it",
     "linphone-cli": "a SIP phone that verifies its server",
     "sip-tester": "SIPp, scripted SIP scenarios",
+    "opus-tools": "what plays and makes recordings in Opus",
     "openssl": "its command line, as TLS and DTLS peer",
     "iproute2": "a network of their own for some tests",
     "util-linux": "the same: unshare",

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self, overload
 from weakref import WeakSet
 
 from securecall.account import Account, SignIn, open_account
@@ -19,7 +19,11 @@ from securecall.calls.call import Call
 from securecall.calls.incoming import IncomingCall as IncomingCall
 from securecall.calls.machine import State
 from securecall.calls.signaling import Ended, IncomingLeg, Leg, Route, Signaling
+from securecall.chat.conversation import Conversation
+from securecall.chat.message import Message
+from securecall.chatting import Chatting
 from securecall.contacts import Contact, Contacts
+from securecall.devices import Devices
 from securecall.errors import DowngradeError, EndReason, SecurecallError, UsageError
 from securecall.events import CallMissed, Event, PlaintextReceived, RegistrationChanged
 from securecall.keys.ticket import Ticket, build_ticket
@@ -33,6 +37,9 @@ from securecall.store.sqlite import Store
 from securecall.transport.endpoint import endpoint
 from securecall.transport.route import is_loopback, own_host_towards
 from securecall.transport.tls import PemPair
+
+if TYPE_CHECKING:
+    from securecall.chat_account import ChatAccount
 
 log = logging.getLogger("securecall.client")
 
@@ -66,6 +73,7 @@ class _Open:
     contacts: Contacts
     announcer: Announcer
     calling: Calling
+    chatting: Chatting
 
 
 class Client:
@@ -97,10 +105,11 @@ class Client:
             contacts = Contacts(store)
             announcer = Announcer(contacts)
             calling = Calling(contacts, Clock.running(), lambda: self.accounts, announcer)
+            chatting = Chatting(contacts, announcer.tell, self._path)
         except BaseException:
             store.close()
             raise
-        self._opened = _Open(store, contacts, announcer, calling)
+        self._opened = _Open(store, contacts, announcer, calling, chatting)
         return self
 
     async def __aexit__(
@@ -117,6 +126,7 @@ class Client:
             await asyncio.gather(*(call.hang_up() for call in tuple(opened.announcer.calls)))
             for account in self._accounts:
                 await account.signaling.close()
+            await opened.chatting.close()
         finally:  # whatever else goes wrong, the keys do not stay open
             self._accounts.clear()
             self._listener = None
@@ -140,8 +150,19 @@ class Client:
         return self._open.contacts
 
     async def contact(self, address: str | Address) -> Contact:
-        """The contact behind an address; unknown addresses make a contact without a key."""
-        return self.contacts.find(address_of(address))
+        """The contact behind an address; unknown addresses make a contact without a key.
+
+        "user@host" is one person on both networks, if we know nothing better: `Client.call` rings
+        them at their SIP address, `Contact.send` writes to their XMPP address.
+        """
+        named = address if isinstance(address, Address) else None
+        found = self.contacts.find(named or self.contacts.addresses_for(str(address))[0])
+        chatting = self._open.chatting
+        try:
+            known = chatting.conversation(found if isinstance(address, Address) else address)
+        except UsageError:  # somebody with a telephone or a key alone
+            return found
+        return replace(found, conversation=known)
 
     # -- where we can be reached ------------------------------------------------------------------
 
@@ -195,10 +216,12 @@ class Client:
         )
         return build_ticket(ticket)
 
+    @overload
     async def sign_in(
         self,
         sip: str,
         *,
+        xmpp: str = "",
         password: Secret | None = None,
         user: str = "",
         realm: str = "",
@@ -208,14 +231,43 @@ class Client:
         listen: tuple[str, int] | None = None,
         certificate: PemPair | None = None,
         register: bool | None = None,
-    ) -> Account:
-        """Use a SIP address through its server, over TLS verified by name.
+    ) -> Account: ...
 
-        With a password this registers, so that calls come in by the same connection, and stays
-        registered through restarts of the server until `sign_out` or the end of the client.
+    @overload
+    async def sign_in(
+        self,
+        *,
+        xmpp: str,
+        password: Secret,
+        server: tuple[str, int] | str | None = None,
+        server_name: str = "",
+        authorities: Path | None = None,
+    ) -> ChatAccount: ...
+
+    async def sign_in(
+        self,
+        sip: str = "",
+        *,
+        xmpp: str = "",
+        password: Secret | None = None,
+        user: str = "",
+        realm: str = "",
+        server: tuple[str, int] | str | None = None,
+        server_name: str = "",
+        authorities: Path | None = None,
+        listen: tuple[str, int] | None = None,
+        certificate: PemPair | None = None,
+        register: bool | None = None,
+    ) -> Account | ChatAccount:
+        """Use an address through its server, over TLS verified by name: SIP, XMPP, or both.
+
+        SIP with a password registers, so that calls come in by the same connection, and stays
+        registered through restarts of the server until `sign_out` or the end of the client. XMPP
+        stays connected likewise; what was missed is fetched, and what was written is sent.
 
         Args:
-            sip: Our address, e.g. "alice@clinic.example".
+            sip: Our address for calls, e.g. "alice@clinic.example".
+            xmpp: Our address for chat, e.g. "alice@clinic.example".
             password: For the server alone; only a hash of it leaves this machine.
             user: As the server knows us; default: the address's user part.
             realm: The one realm the password is for; default: the server's own.
@@ -227,11 +279,29 @@ class Client:
             certificate: Our listener's certificate, with `listen`.
             register: Register; default: if there is a password.
 
+        Returns:
+            The account for calls; the one for chat, if `xmpp` alone was given.
+
         Raises:
             ConnectFailed, RegistrationFailed: the server is not there, or cannot do it now.
             LoginRefused, CertificateError: the password or the server is not what it should be.
-            ProtocolError: what answers there speaks no SIP over WebSocket.
+            ProtocolError: what answers there does not keep to the protocol.
+            UsageError: an address or a server that cannot be meant.
         """
+        if xmpp and sip and server is not None:
+            raise UsageError("sign in twice to name the server of each network")
+        if xmpp:
+            if password is None:
+                raise UsageError("an XMPP account needs its password")
+            chat = await self._open.chatting.sign_in(
+                parse_address(xmpp if ":" in xmpp else f"xmpp:{xmpp}"),
+                password,
+                server=server,
+                server_name=server_name,
+                authorities=authorities,
+            )
+            if not sip:
+                return chat
         address, announcer = parse_address(sip), self._open.announcer
         account = await open_account(
             SignIn(
@@ -284,6 +354,52 @@ class Client:
     def accounts(self) -> tuple[Account, ...]:
         """The addresses we are signed in under."""
         return tuple(account for account in self._accounts if not account.direct)
+
+    # -- conversations ----------------------------------------------------------------------------
+
+    @property
+    def chat_accounts(self) -> tuple[ChatAccount, ...]:
+        """The XMPP addresses we are signed in under."""
+        return tuple(self._open.chatting.accounts)
+
+    @property
+    def devices(self) -> Devices:
+        """What the OMEMO devices of others are to us, and what we decide about them."""
+        return self._open.chatting.devices
+
+    def conversation(
+        self, who: str | Address | Contact, *, danger_plaintext_chat: bool = False
+    ) -> Conversation:
+        """What we and somebody write to each other; readable without a connection.
+
+        Args:
+            who: An XMPP address ("bob@clinic.example"), or a contact that has one.
+            danger_plaintext_chat: Nothing is encrypted, and what comes in unencrypted is shown:
+                every server on the way can read and change it. For this one contact, until it is
+                asked for without.
+
+        Raises:
+            ProtocolError, UsageError: it is nobody's XMPP address.
+            DowngradeError: plaintext, with somebody reached end-to-end encrypted before.
+        """
+        return self._open.chatting.conversation(who, danger_plaintext_chat=danger_plaintext_chat)
+
+    def conversations(self) -> tuple[Conversation, ...]:
+        """Every conversation that has messages, the one with the newest first."""
+        return self._open.chatting.conversations()
+
+    def messages(self, *, after: int | None = None) -> AsyncIterator[Message]:
+        """Yield what others write, in every conversation, for ever; none is left out.
+
+        Args:
+            after: Begin behind this number, that of the last message which was dealt with: so a
+                program that was restarted goes on where it was. Default: what comes from now on.
+        """
+        return self._open.chatting.messages(after=after)
+
+    def search(self, words: str, *, count: int = 50) -> tuple[Message, ...]:
+        """Messages of all conversations that hold all these words; newest first."""
+        return self._open.chatting.search(words, count=count)
 
     # -- calls ------------------------------------------------------------------------------------
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from securecall.address import Address, Scheme, parse_address
+from securecall.chat.conversation import Conversation
+from securecall.chat.message import Message
 from securecall.errors import IdentityChanged, SecurityError, UsageError
 from securecall.keys.device import DeviceKey
 from securecall.keys.encoding import parse_json
@@ -48,6 +50,8 @@ class Contact:
         since: Unix seconds since when it is pinned, 0 if it is not.
         how: What the state rests on.
         floor: True if calls never get less than end-to-end encryption.
+        conversation: What we write to each other, None where the contact came from elsewhere than
+            `Client.contact`.
     """
 
     address: Address
@@ -57,6 +61,13 @@ class Contact:
     since: int = 0
     how: str = ""
     floor: bool = False
+    conversation: Conversation | None = field(default=None, repr=False, compare=False)
+
+    async def send(self, text: str) -> Message:
+        """Write to this person, end-to-end encrypted; see `Conversation.send`."""
+        if self.conversation is None:
+            raise UsageError("this person has no XMPP address that we know; add one to their card")
+        return await self.conversation.send(text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -271,9 +271,18 @@ class UntrustedDevices(SecurityError):
 
 
 class DeviceKeyChanged(SecurityError):
-    """An OMEMO device answers with another identity key than the one it is known by."""
+    """An OMEMO device answers with another identity key than the one it is known by.
+
+    Attributes:
+        identity_key: The one it shows.
+    """
 
     default = Reason.DEVICE_CHANGED
+
+    def __init__(self, message: str, *, identity_key: bytes) -> None:
+        """Say whose device it is."""
+        super().__init__(message)
+        self.identity_key = identity_key
 
 
 class BundleInvalid(SecurityError):

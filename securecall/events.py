@@ -1,4 +1,4 @@
-"""Everything an application can be told about calls, as frozen values."""
+"""Everything an application can be told about calls and conversations, as frozen values."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from securecall.address import Address
-from securecall.errors import EndReason, SecurecallError
+from securecall.chat.conversation import Recipient
+from securecall.chat.message import Activity, Message
+from securecall.errors import EndReason, LocalError, SecurecallError
 from securecall.policy import SecurityState
 from securecall.sip.registration import RegistrationState
 
 if TYPE_CHECKING:
     from securecall.calls.call import Call
+    from securecall.xmpp.session import SessionState
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,90 @@ class GuessesWarning:
     failures: int
 
 
+@dataclass(frozen=True, slots=True)
+class MessageReceived:
+    """A message is new here: somebody wrote it, or another device of ours did."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class MessageChanged:
+    """A message was corrected or reacted to, or one of ours got further on its way."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class MessageIgnored:
+    """Something was said that must not change anything; the conversation shows nothing of it.
+
+    Attributes:
+        conversation: Where.
+        why: In plain words.
+    """
+
+    conversation: Address
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationRead:
+    """Another device of ours showed everything up to this message."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class TypingChanged:
+    """Somebody writes, or stopped."""
+
+    conversation: Address
+    sender: Address
+    activity: Activity
+
+
+@dataclass(frozen=True, slots=True)
+class DevicesTrusted:
+    """We wrote to somebody for the first time: the devices they had are trusted from now on.
+
+    Nobody compared anything yet; later devices get nothing before a person decided.
+    """
+
+    address: Address
+    devices: tuple[Recipient, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NewDevice:
+    """Somebody has a device that was not there before; it receives nothing until you decide."""
+
+    address: Address
+    device: Recipient
+
+
+@dataclass(frozen=True, slots=True)
+class ChatStateChanged:
+    """Where the connection of an XMPP account stands.
+
+    Attributes:
+        account: Our address there.
+        state: CONNECTING is tried again by itself; REFUSED waits for a person.
+        error: Why it is not online, None while it is.
+    """
+
+    account: Address
+    state: SessionState
+    error: Exception | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeepingFailed:
+    """What came in could not be kept; it is tried again, and nothing is acknowledged meanwhile."""
+
+    error: LocalError
+
+
 Event = (
     CallRinging
     | CallSecured
@@ -128,4 +215,13 @@ Event = (
     | PlaintextReceived
     | RegistrationChanged
     | SoundFailed
+    | MessageReceived
+    | MessageChanged
+    | MessageIgnored
+    | ConversationRead
+    | TypingChanged
+    | DevicesTrusted
+    | NewDevice
+    | ChatStateChanged
+    | KeepingFailed
 )

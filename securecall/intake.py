@@ -21,7 +21,6 @@ from securecall.chat.ledger import Ledger, News
 from securecall.chat.message import Arrival
 from securecall.errors import LocalError
 from securecall.xmpp.archive import Place
-from securecall.xmpp.inbox import Inbox
 from securecall.xmpp.unwrap import unwrap
 from securecall.xmpp.unwrapped import Discarded, Notice, Outcome, Surroundings, Unwrapped
 
@@ -60,9 +59,9 @@ class Intake:
         self,
         history: History,
         committer: Committer,
-        inbox: Inbox,
         ledger: Ledger,
         *,
+        read: Callable[[Unwrapped, float], tuple[Arrival, ...]],
         surroundings: Callable[[], Surroundings],
         plaintext: Callable[[Address], bool],
         handle: Callable[[Taken], None],
@@ -73,8 +72,8 @@ class Intake:
         Args:
             history: Where it is kept.
             committer: By whom.
-            inbox: Decrypts.
             ledger: Enters.
+            read: Decrypts and reads; given the time.
             surroundings: What has to be known to tell what a message is, as it stands now.
             plaintext: Whether our user wishes to talk to somebody without encryption.
             handle: Given what each transaction brought.
@@ -83,7 +82,7 @@ class Intake:
         self.discarded: Counter[str] = Counter()
         self._history = history
         self._committer = committer
-        self._inbox = inbox
+        self._read = read
         self._ledger = ledger
         self._surroundings = surroundings
         self._plaintext = plaintext
@@ -171,7 +170,7 @@ class Intake:
         return taken
 
     def _enter(self, found: Unwrapped, taken: Taken, now: float) -> None:
-        arrivals = self._inbox.read(found, now=now)
+        arrivals = self._read(found, now)
         taken.arrivals += arrivals
         for arrival in arrivals:
             plaintext = self._plaintext(arrival.conversation)

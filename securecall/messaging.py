@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import mimetypes
 import secrets
 import time
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from securecall.address import Address
 from securecall.chat.committer import Committer
-from securecall.chat.conversation import Recipient
+from securecall.chat.conversation import Progress, Recipient
+from securecall.chat.file_name import shown_name
 from securecall.chat.history import History, Parcel
 from securecall.chat.ledger import Ledger, News
 from securecall.chat.message import (
     Delivered,
+    Delivery,
     DeviceTrust,
     Displayed,
     Message,
     Protection,
     Reaction,
     Said,
+    SharedFile,
     Text,
     Typing,
 )
 from securecall.devices import Devices
-from securecall.errors import UntrustedDevices, UsageError
+from securecall.errors import NoDevices, UntrustedDevices, UsageError
 from securecall.keys.omemo import Omemo
 from securecall.keys.omemo_trust import Sighting
 from securecall.keys.omemo_values import Device, Recipients
@@ -36,6 +42,7 @@ from securecall.xmpp.jid import jid_of
 from securecall.xmpp.outbox import Outbox, weakest
 from securecall.xmpp.saying import Answered
 from securecall.xmpp.session import Session
+from securecall.xmpp.sharing import Sharing
 from securecall.xmpp.xml import serialise
 
 log = logging.getLogger(__name__)
@@ -51,9 +58,11 @@ class Messaging:
         history: History,
         omemo: Omemo,
         devices: Devices,
+        sharing: Sharing,
         *,
         committer: Committer,
         ledger: Ledger,
+        folder: Path,
         members: Callable[[Address], tuple[Address, ...] | None],
         tell: Callable[[News], None],
         first_used: Callable[[Address, tuple[Recipient, ...]], None],
@@ -67,8 +76,10 @@ class Messaging:
             history: Where everything is kept first.
             omemo: Encrypts.
             devices: What the others' devices are to us.
+            sharing: Puts files on our server, and gets those of others.
             committer: Of the history.
             ledger: Enters what is written.
+            folder: A private one, for files on their way.
             members: Of a room, None for a person.
             tell: Told how messages fare.
             first_used: Told whose devices became trusted because we wrote to them first.
@@ -79,6 +90,8 @@ class Messaging:
         self._history = history
         self._omemo = omemo
         self._devices = devices
+        self._sharing = sharing
+        self._folder = folder
         self._committer = committer
         self._ledger = ledger
         self._outbox = Outbox(omemo)
@@ -135,7 +148,9 @@ class Messaging:
         """
         if not self._ready or self._members(to) is not None:
             return
-        recipients = await self._recipients(to)
+        recipients = await self._willing(to)
+        if recipients is None:
+            return
         name = str(uuid.uuid4())
 
         def work() -> Element:
@@ -144,6 +159,31 @@ class Messaging:
         stanza = await self._committer.commit(work)
         if self._ready:
             self._session.send(stanza)
+
+    async def acknowledge(self, to: Address, name: str) -> None:
+        """Tell somebody that we have a message of theirs; sent until the server has it.
+
+        Somebody none of whose devices is trusted is told nothing, not even that we are here.
+        """
+        recipients = await self._willing(to)
+        if recipients is None:
+            return
+
+        def work() -> Parcel:
+            said, own_name = Delivered(id=name), str(uuid.uuid4())
+            stanza = self._stanza(
+                to, said, recipients, name=own_name, now=time.time(), answered=None
+            )
+            return self._post(to, own_name, stanza)
+
+        self._ship(await self._committer.commit(work))
+
+    async def _willing(self, to: Address) -> Recipients | None:
+        """Whom to write to without our user having asked for it: nobody new is trusted by this."""
+        try:
+            return await self._omemo.prepare([jid_of(to).bare])
+        except (UntrustedDevices, NoDevices):
+            return None
 
     def _stanza(
         self,
@@ -177,6 +217,31 @@ class Messaging:
     def _post(self, to: Address, name: str, stanza: Element) -> Parcel:
         return self._history.post(Parcel(id=name, conversation=to, stanza=serialise(stanza)))
 
+    # -- files ------------------------------------------------------------------------------------
+
+    async def lay_up(
+        self, path: Path, *, name: str, media_type: str, seconds: float, progress: Progress
+    ) -> SharedFile:
+        """Encrypt a file and put it on our server."""
+        return await self._sharing.upload(
+            path,
+            self._folder,
+            name=name,
+            media_type=media_type or mimetypes.guess_type(name)[0] or "application/octet-stream",
+            seconds=seconds,
+            progress=progress,
+        )
+
+    async def fetch(self, file: SharedFile, folder: Path, *, progress: Progress) -> Path:
+        """Get a file and decrypt it into a folder, under a name that is safe there."""
+        return await self._sharing.download(
+            file, _free_path(folder, shown_name(file.name)), progress=progress
+        )
+
+    async def changed(self) -> None:
+        """Wait until something in the history changes."""
+        await self._committer.changed()
+
     # -- send -------------------------------------------------------------------------------------
 
     def hold(self) -> None:
@@ -186,7 +251,11 @@ class Messaging:
     def release(self) -> None:
         """The session is ready: send what waits, in the order it was written."""
         for parcel in self._history.parcels():
-            self._send(parcel)
+            known = self._history.find(parcel.conversation, self._own, parcel.id)
+            if known is not None and known.delivery is not Delivery.PENDING:
+                self._taken(parcel)  # the archive has it: only the word of that was lost
+            else:
+                self._send(parcel)
         self._ready = True
 
     def _ship(self, parcel: Parcel) -> None:
@@ -221,10 +290,8 @@ class Messaging:
     async def recipients(self, to: Address) -> tuple[Recipient, ...]:
         """The devices of the other side, as their server lists them now."""
         everybody = self._members(to) or (to,)
-        try:
+        with contextlib.suppress(UntrustedDevices):  # which those are is what was asked
             _ = await self._omemo.prepare([jid_of(each).bare for each in everybody])
-        except UntrustedDevices:
-            pass  # which those are is what was asked
         return tuple(
             self._recipient(each, device)
             for each in everybody
@@ -288,3 +355,12 @@ class Messaging:
                 used = True
                 self._first_used(each, tuple(self._recipient(each, d) for d in devices))
         return used
+
+
+def _free_path(folder: Path, name: str) -> Path:
+    """A path in the folder where nothing is yet."""
+    path, number = folder / name, 1
+    while path.exists():
+        number += 1
+        path = folder / f"{Path(name).stem} ({number}){Path(name).suffix}"
+    return path

@@ -109,6 +109,10 @@ class MemoryHistory:
         ]
         return tuple(reversed(found[: max(0, count)]))
 
+    @property
+    def last_number(self) -> int:
+        return self._last_message
+
     def after(
         self, number: int, *, conversation: Address | None = None, count: int = 100
     ) -> tuple[Message, ...]:

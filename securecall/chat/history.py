@@ -65,6 +65,11 @@ class History(Protocol):
         """The last messages (before the number `before`, if given), oldest of them first."""
         ...
 
+    @property
+    def last_number(self) -> int:
+        """The number that the newest message of all got, 0 before the first."""
+        ...
+
     def after(
         self, number: int, *, conversation: Address | None = None, count: int = 100
     ) -> tuple[Message, ...]:

@@ -21,8 +21,13 @@ from securecall.hardening import forbid_core_dumps
 Command = Callable[[argparse.Namespace, Output], Awaitable[int | None]]
 
 _LEVELS = ("HOP_BY_HOP", "OPPORTUNISTIC", "E2EE", "VERIFIED")
+_PEOPLE = (
+    "invite", "accept", "decline", "remove", "block", "unblock", "devices", "trust", "distrust",
+)  # fmt: skip
+_CHATTING = ("chat", "send-file", "voice-message", "inbox")
 _EPILOGUE = """\
 Begin with:  securecall demo        (one minute, no account, no microphone)
+Write:       securecall chat bob@clinic.example --account alice@clinic.example
 Then:        securecall init        make your keys
              securecall ticket      invite a friend      securecall answer   wait for the call
 Your friend: securecall call @FILE  with your ticket
@@ -44,7 +49,7 @@ def run(arguments: Sequence[str]) -> int:
         _ = forbid_core_dumps()
     output: Output = JsonOutput() if args.json else PeopleOutput()
     try:
-        code = asyncio.run(_run(_command(args.command), args, output))
+        code = asyncio.run(_run(_command(args), args, output))
     except KeyboardInterrupt:
         return failures.INTERRUPTED
     except BrokenPipeError:  # whoever read us is gone
@@ -76,8 +81,9 @@ def _print_error(error: BaseException) -> None:
     screen.say(f"            {failures.what_to_do(error)}")
 
 
-def _command(name: str) -> Command:
+def _command(args: argparse.Namespace) -> Command:
     """Return the command; each is imported when it is used, so that --help is quick."""
+    name: str = args.command
     if name == "demo":
         from securecall.cli.demo import demo
 
@@ -94,6 +100,16 @@ def _command(name: str) -> Command:
         from securecall.cli import calling
 
         return calling.call if name == "call" else calling.answer
+    if name in _CHATTING or (name == "contacts" and _is_about_people(args)):
+        from securecall.cli import chatting
+
+        return {
+            "chat": chatting.chat,
+            "send-file": chatting.send_file,
+            "voice-message": chatting.voice_message,
+            "inbox": chatting.inbox,
+            "contacts": chatting.people,
+        }[name]
     from securecall.cli import commands
 
     return {
@@ -104,11 +120,15 @@ def _command(name: str) -> Command:
     }[name]
 
 
+def _is_about_people(args: argparse.Namespace) -> bool:
+    return bool(args.account) or any(getattr(args, name) is not None for name in _PEOPLE)
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
     top = argparse.ArgumentParser(
         prog="securecall",
-        description="Calls nobody in between can listen to.",
+        description="Calls and messages nobody in between can listen to or read.",
         epilog=_EPILOGUE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,  # --passphrase must not pass for --passphrase-file
@@ -151,6 +171,11 @@ def parser() -> argparse.ArgumentParser:
         help="they told you this address of theirs",
     )
     contacts.add_argument("--forget", metavar="CONTACT", help="drop this contact's key")
+    _add_people(contacts)
+    _add_chat(add("chat", "write with somebody", home))
+    _add_sending(add("send-file", "send a file, encrypted", home), voice=False)
+    _add_sending(add("voice-message", "send a spoken message, encrypted", home), voice=True)
+    _add_inbox(add("inbox", "show what nobody read yet", home))
     doctor = add("doctor", "find out why an account does not work")
     doctor.add_argument("account", metavar="SIP", help="your SIP address, alice@clinic.example")
     _add_server(doctor)
@@ -217,6 +242,62 @@ def _add_answer(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--certificate", type=Path, metavar="PEM", help="for --listen")
     command.add_argument("--key", type=Path, metavar="PEM", help="for --listen")
+
+
+def _add_account(command: argparse._ActionsContainer, *, required: bool = True) -> None:
+    """An account of XMPP, as `_add_server` is one of SIP."""
+    command.add_argument(
+        "--account", default="", required=required, metavar="XMPP", help="your XMPP address"
+    )
+    command.add_argument("--password-file", type=Path, metavar="FILE", help="its password is here")
+    command.add_argument("--server", type=_server, metavar="HOST[:PORT]", help="its server")
+    command.add_argument("--server-name", default="", help="name the server must prove")
+    command.add_argument("--authorities", type=Path, metavar="PEM", help="trust these for it")
+    command.set_defaults(no_password=False)
+
+
+def _add_people(command: argparse.ArgumentParser) -> None:
+    account = command.add_argument_group("people you write with (needs --account)")
+    _add_account(account, required=False)
+    one = account.add_mutually_exclusive_group()
+    for name, does in (
+        ("invite", "ask this person to be a contact"),
+        ("accept", "say yes to somebody who asks"),
+        ("decline", "say no"),
+        ("remove", "drop this contact"),
+        ("block", "hear nothing from there"),
+        ("unblock", "hear from there again"),
+        ("devices", "list the devices that messages to this person are encrypted for"),
+    ):
+        one.add_argument(f"--{name}", metavar="ADDRESS", help=does)
+    for name, does in (("trust", "encrypt for this device"), ("distrust", "never encrypt for it")):
+        one.add_argument(f"--{name}", nargs=2, metavar=("ADDRESS", "DIGITS"), help=does)
+    account.add_argument("--compared", action="store_true", help="you compared the fingerprint")
+
+
+def _add_chat(command: argparse.ArgumentParser) -> None:
+    command.add_argument("target", metavar="ADDRESS", help="with whom: bob@clinic.example")
+    command.add_argument("--plain", action="store_true", help="lines instead of the whole screen")
+    _add_account(command)
+
+
+def _add_sending(command: argparse.ArgumentParser, *, voice: bool) -> None:
+    command.add_argument("target", metavar="ADDRESS", help="to whom: bob@clinic.example")
+    if voice:
+        how = command.add_mutually_exclusive_group()
+        how.add_argument("--seconds", type=int, default=60, help="record so long (%(default)s)")
+        how.add_argument("--file", type=Path, metavar="WAV", help="send this instead")
+    else:
+        command.add_argument("file", type=Path, metavar="FILE")
+        command.add_argument("--text", default="", help="said with it")
+    command.add_argument("--expires", metavar="TIME", help="deleted on both sides after 7d, 12h, …")
+    _add_account(command)
+
+
+def _add_inbox(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--save", type=Path, metavar="FOLDER", help="save the files in here")
+    command.add_argument("--keep-unread", action="store_true", help="do not mark it as read")
+    _add_account(command)
 
 
 def _add_lab(command: argparse.ArgumentParser) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Final, Protocol, TextIO
 
 from securecall.cli.lab_screen import show_lab, show_served
+from securecall.cli.people_screen import show_devices, show_message, show_person, show_sent
 from securecall.cli.terminal import Terminal, safe
 from securecall.policy import SecurityLevel, SecurityState
 
@@ -245,6 +246,21 @@ class PeopleOutput:
 
     def _on_served(self, f: Fields) -> None:
         show_served(self.terminal, f)
+
+    def _on_person(self, f: Fields) -> None:
+        show_person(self.terminal, f)
+
+    def _on_devices(self, f: Fields) -> None:
+        show_devices(self.terminal, f)
+
+    def _on_message(self, f: Fields) -> None:
+        show_message(self.terminal, f)
+
+    def _on_sent(self, f: Fields) -> None:
+        show_sent(self.terminal, f)
+
+    def _on_saved(self, f: Fields) -> None:
+        self._say(f"    saved: {safe(str(f['path']))}", "green")
 
     def _on_note(self, f: Fields) -> None:
         self._say(str(f["text"]), "dim")

@@ -85,6 +85,7 @@ class Omemo:
         self._fetched: set[tuple[str, str]] = set()  # lists known to be current
         self._replies: dict[Place, None] = {}  # who waits for an empty message; ordered
         self._broken: dict[Place, None] = {}  # with whom a new session is needed
+        self._changed: dict[tuple[str, int], Device] = {}
         self._readded: deque[float] = deque(maxlen=_READDED[0])
         self._catching_up = False
 
@@ -148,6 +149,13 @@ class Omemo:
     def devices(self, jid: str) -> tuple[Device, ...]:
         """The devices of somebody (of ours too, but this one) whose keys we have seen."""
         return tuple(d for d in self._state.book(jid).devices() if not self._is_own(jid, d.id))
+
+    def changed(self, jid: str) -> tuple[Device, ...]:
+        """Devices of somebody that showed another identity key since this was opened: the new one.
+
+        They get nothing, and nothing of them is opened, until a person accepts that key.
+        """
+        return tuple(device for device in self._changed.values() if device.jid == jid)
 
     # -- before writing ---------------------------------------------------------------------------
 
@@ -251,6 +259,9 @@ class Omemo:
         for number, key in enumerate(candidates, start=1):
             try:
                 return self._open_key(sealed, key, place)
+            except DeviceKeyChanged as e:
+                self._note_changed(_device(place, e.identity_key))
+                raise
             except CannotOpen:
                 if number == len(candidates):
                     self._note(self._broken, place)
@@ -269,10 +280,12 @@ class Omemo:
         if established or session.unanswered >= self._state.heartbeat:
             self._note(self._replies, place)
         namespace, jid, number = place
-        device = self._state.book(jid).device(namespace, number) or Device(
-            namespace=namespace, jid=jid, id=number, identity_key=session.theirs
+        device = self._state.book(jid).device(namespace, number)
+        return Opened(
+            plaintext=plaintext,
+            device=device or _device(place, session.theirs),
+            established=established,
         )
-        return Opened(plaintext=plaintext, device=device, established=established)
 
     # -- what arrives beside messages -------------------------------------------------------------
 
@@ -328,13 +341,11 @@ class Omemo:
                 await self._repair(next(iter(self._broken)))
 
     def accept(self, device: Device) -> None:
-        """A person accepted the new identity key of a device (see `Recipients.changed`)."""
+        """A person accepted the new identity key of a device (see `changed`)."""
         with self._state.change() as change:
             self._drop(change, device.jid, device.id)
-            book = change.book(device.jid)
-            book.forget(device.id)
-            book.learn(device)
-        self._fetched -= {(name, device.jid) for name in self._state.namespaces}
+            change.book(device.jid).accept(device)
+        self._changed.pop((device.jid, device.id), None)
 
     def revoke(self, jid: str, device_id: int) -> None:
         """Delete the sessions with a revoked device; its identity key stays known."""
@@ -364,6 +375,10 @@ class Omemo:
     def _note(self, waiting: dict[Place, None], place: Place) -> None:
         if len(waiting) < _MAX_PENDING:
             waiting[place] = None
+
+    def _note_changed(self, device: Device) -> None:
+        if len(self._changed) < _MAX_PENDING:
+            self._changed[device.jid, device.id] = device
 
     def _keys_for_us(self, sealed: Sealed) -> tuple[KeyFor, ...]:
         if sealed.namespace not in self._state.namespaces:
@@ -456,6 +471,7 @@ class Omemo:
         try:
             device = self._learn(shown)
         except DeviceKeyChanged as e:
+            self._note_changed(shown)
             return LookedUp(why=str(e), final=True, changed=shown)
         return LookedUp(device=device, bundle=bundle)
 
@@ -516,3 +532,8 @@ class Omemo:
             return  # it stays broken; `prepare` names the device and the reason
         key = KeyFor(jid=jid, id=number, data=data, kex=True)
         await self._directory.send(self._sealed(namespace, (key,), payload), jid)
+
+
+def _device(place: Place, identity_key: bytes) -> Device:
+    namespace, jid, number = place
+    return Device(namespace=namespace, jid=jid, id=number, identity_key=identity_key)

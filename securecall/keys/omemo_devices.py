@@ -97,7 +97,8 @@ class DeviceBook:
         if known is not None and known.key and known.key != key:
             raise DeviceKeyChanged(
                 f"device {device.id} of {self.jid} shows another identity key than before; "
-                "compare it with its owner, then accept it or do not"
+                "compare it with its owner, then accept it or do not",
+                identity_key=device.identity_key,
             )
         if known is not None and known.forms.get(device.namespace) == device.identity_key:
             return False
@@ -108,9 +109,12 @@ class DeviceBook:
         # The sign bit may differ between two lists of the same device; the first one stays.
         return known.forms.setdefault(device.namespace, device.identity_key) == device.identity_key
 
-    def forget(self, number: int) -> bool:
-        """Forget a device and the key it is known by."""
-        return self._known.pop(number, None) is not None
+    def accept(self, device: Device) -> None:
+        """Let a device be known by another identity key from now on."""
+        known = self._known.setdefault(device.id, _Known())
+        known.key = montgomery(device.identity_key)
+        known.forms = {device.namespace: device.identity_key}
+        known.repaired = 0
 
     def repair(self, number: int, *, unix: float, pause: float) -> bool:
         """Whether a broken session may be repaired now; if so, not again for `pause` seconds."""

@@ -283,9 +283,9 @@ class Change:
         if exchange is None:
             raise CannotOpen("this message opens no session", rule="XEP-0384")
         device = Device(namespace=namespace, jid=jid, id=number, identity_key=exchange.identity_key)
-        self.book(jid).learn(device)
         own = self.own(namespace)
         session, material = Session.accept(self._state.scheme(namespace), own, key)
+        self.book(jid).learn(device)  # only now has it proved that it has this key
         own.use_up(exchange.prekey_id, hide=hide)
         self._lead(place, session)
         return material, session

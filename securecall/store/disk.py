@@ -43,6 +43,17 @@ def translated(what: str, file: Path | None = None) -> Iterator[None]:
         raise LocalError(f"{where}: {e.strerror or e}") from e
 
 
+def make_private(what: str, file: Path) -> None:
+    """Make a file with mode 600 where there is none; SQLite would go by the umask.
+
+    Raises:
+        LocalError: the disk refused.
+    """
+    with translated(what, file), contextlib.suppress(FileExistsError):
+        # Never one that is there: closing it again would give up every lock this process has on it.
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+
+
 def sync_folder(what: str, folder: Path) -> None:
     """Make a new file's name durable.
 

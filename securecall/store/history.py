@@ -155,6 +155,11 @@ class ChatHistory:
         )
         return tuple(self._rows.shown(row, conversation) for row in reversed(rows))
 
+    @property
+    def last_number(self) -> int:
+        """The number that the newest message of all got, 0 before the first."""
+        return self._file.head.message
+
     def after(
         self, number: int, *, conversation: Address | None = None, count: int = 100
     ) -> tuple[Message, ...]:

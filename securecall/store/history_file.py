@@ -91,6 +91,8 @@ class HistoryFile:
                     self._create()
                 else:
                     require_schema(connection)
+                # What is no text at all must not keep the rows beside it from being read.
+                connection.text_factory = bytes
             self._load()
         except BaseException:
             self._closed = True
@@ -246,7 +248,8 @@ class HistoryFile:
             self.head = replace(before, counter=before.counter + 1)
             yield
             self._require_sound()
-            if self._connection.total_changes == changes:
+            unchanged = replace(self.head, counter=before.counter) == before
+            if unchanged and self._connection.total_changes == changes:
                 self.head = before
             else:
                 self._write_head()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from securecall.errors import LocalError, StoreCorrupt
-from securecall.store.disk import translated
+from securecall.store.disk import make_private, translated
 
 SCHEMA: Final = 1
 # Statements that lead from one schema to the next; run in the transaction that opens the file.
@@ -52,9 +52,8 @@ _PRAGMAS: Final = (
 
 def connect(file: Path) -> sqlite3.Connection:
     """Open the file and take its lock."""
+    make_private(WHAT, file)
     with translated(WHAT, file):
-        # Before SQLite opens it, which would use the umask.
-        os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
         if os.name == "posix":
             file.chmod(0o600)
         connection = sqlite3.connect(file, timeout=0, isolation_level=None, check_same_thread=False)

@@ -9,7 +9,7 @@ from securecall.chat.message import Message
 from securecall.errors import LocalError, StoreCorrupt
 from securecall.store.history_file import whole
 from securecall.store.message_rows import MOST, MessageRows
-from securecall.store.pages import SIZE, Line, amend_page, build_page, page_of, scan
+from securecall.store.pages import Line, amend_page, build_page, numbers_of, page_of, scan
 from securecall.store.words import holds, words, words_of
 
 
@@ -63,7 +63,7 @@ class Search:
             if data is None:
                 data = made[page] = self._build(page)
             yield from scan(data, wanted, conversation)
-            below = page * SIZE
+            below = numbers_of(page).start
 
     def _checked(self, number: int, wanted: list[str]) -> list[Message]:
         # A page put back from an earlier time must not show what was taken out since.
@@ -85,10 +85,8 @@ class Search:
             return None  # it held nothing that is not in the messages
 
     def _build(self, page: int) -> bytes:
-        first = page * SIZE
-        rows = self._rows.select(
-            "WHERE number>=? AND number<? ORDER BY number", first, first + SIZE
-        )
+        of = numbers_of(page)
+        rows = self._rows.select("WHERE number>=? AND number<? ORDER BY number", of.start, of.stop)
         return build_page(self._line_of(self._rows.shown(row)) for row in rows)
 
     def _line_of(self, message: Message) -> Line:

@@ -15,7 +15,7 @@ from securecall.store.history_records import Person
 DAMAGED: Final = "this message was damaged where it is kept"
 MOST: Final = 2**63 - 1  # what SQLite counts to
 _DAY: Final = 86_400
-_UNREAD: Final = 4
+_UNREAD: Final = 3  # its place behind number and version
 _SELECT: Final = (
     "SELECT number, version, conversation, name, archive, unread, due, day, value FROM messages "
 )
@@ -65,7 +65,7 @@ class MessageRows:
         try:
             return self.unsealed(row)
         except StoreCorrupt:
-            where = conversation or self._address(whole(row[2])) or ANONYMOUS
+            where = conversation or self._address(row[2]) or ANONYMOUS
             return Message(
                 number=whole(row[0]),
                 conversation=where,
@@ -114,14 +114,14 @@ class MessageRows:
 
     def write_read(self, row: Row) -> None:
         """Write that a message was read."""
-        number, _, *places = _place(row)
-        places[_UNREAD - 1] = 0
         try:
-            data = self.file.unseal("messages", _place(row), row[8])
+            number, version, *places = _place(row)
+            data = self.file.unseal("messages", (number, version, *places), row[8])
         except StoreCorrupt:
             # It stays what it is, damaged, and is not counted for ever.
-            self.file.rows("UPDATE messages SET unread=0 WHERE number=?", number)
+            self.file.rows("UPDATE messages SET unread=0 WHERE number=?", whole(row[0]))
             return
+        places[_UNREAD] = 0
         self._put(data, number, self.file.head.counter, *places)
 
     def remove(self, row: Row) -> None:
@@ -173,7 +173,9 @@ class MessageRows:
             "INSERT OR REPLACE INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", *place, sealed
         )
 
-    def _address(self, conversation: int) -> Address | None:
+    def _address(self, conversation: object) -> Address | None:
+        if not isinstance(conversation, int):
+            return None
         data = self.file.get("people", conversation)
         return None if data is None else records.parse_person(data).address
 

@@ -1,9 +1,9 @@
 """Pages of folded words, so that a search unseals hundreds of rows and not every message.
 
-A page holds the words of the messages whose numbers share all but their last nine bits, one line
-for each: number "," conversation TAB, then each word behind a space. It is made when its numbers
-have passed, and amended in the transaction that changes or deletes a message of it: it never knows
-anything that the messages do not.
+A page holds the words of the messages of 512 numbers, one line for each: number, comma,
+conversation, tab, then each word behind a space. It is made when its numbers have passed, and
+amended in the transaction that changes or deletes a message of it: it never knows what the messages
+do not.
 """
 
 from __future__ import annotations
@@ -19,6 +19,11 @@ Line = tuple[int, int, list[str]]  # number, conversation, words
 def page_of(number: int) -> int:
     """Return the page a message is in."""
     return number // SIZE
+
+
+def numbers_of(page: int) -> range:
+    """Return the numbers a page is for."""
+    return range(page * SIZE, (page + 1) * SIZE)
 
 
 def build_page(lines: Iterable[Line]) -> bytes:

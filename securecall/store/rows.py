@@ -16,7 +16,7 @@ from typing import Final, NoReturn
 
 from securecall.errors import LocalError, SecurecallError, StoreCorrupt, UsageError
 from securecall.secret import Secret
-from securecall.store.disk import sync_folder, translated
+from securecall.store.disk import make_private, sync_folder, translated
 from securecall.store.vault import SCHEMA, Cost, Vault, row_digest
 
 _TABLES: Final = {
@@ -68,9 +68,7 @@ class Rows:
         Raises:
             LocalError: there is one already, or the disk refuses.
         """
-        with translated("the key store", file):
-            # Before SQLite opens it, which would use the umask.
-            os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
+        make_private("the key store", file)
         connection = _connect(file)
         try:
             with translated("the key store", file):

@@ -11,7 +11,7 @@ import os
 import shutil
 import signal
 import socket
-import tempfile
+import stat
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -237,26 +237,37 @@ def copied(certificate: PemPair, folder: Path) -> PemPair:
 
 
 async def given_to(user: str, folder: Path) -> str | None:
-    """Make the folder the property of the user a server's package made, where we are root.
+    """Make the folder the property of the user a server's package made, if we can.
 
     Returns:
-        Whom to run it as: such servers refuse to run as root, or should not.
+        Whom to run it as: that user, where we are root and it can get there; None for ourselves.
     """
-    if os.name != "posix" or os.geteuid() != 0:
+    if os.name != "posix" or os.geteuid() != 0 or _no_other_user() or not _open_to_all(folder):
         return None
     await asyncio.to_thread(_give, folder, user)
     return user
+
+
+def _no_other_user() -> bool:
+    """Tell whether we are in a user namespace where root is all there is."""
+    try:
+        mapped = Path("/proc/self/uid_map").read_text(encoding="ascii").split()
+    except OSError:
+        return False
+    return mapped[2:] == ["1"]
+
+
+def _open_to_all(folder: Path) -> bool:
+    # Not opened by us: others close such folders again, pytest its own whenever one starts.
+    _, *above = folder.resolve().parents
+    return all(parent.stat().st_mode & stat.S_IXOTH for parent in above)
 
 
 def _give(folder: Path, user: str) -> None:
     """Make a folder another user's, and let that user come by."""
     for path in (folder, *folder.rglob("*")):
         shutil.chown(path, user, user)
-    temporary = Path(tempfile.gettempdir()).resolve()
-    for parent in folder.resolve().parents:
-        if parent != folder.parent.resolve() and temporary not in parent.parents:
-            break  # somebody's home stays as closed as it is
-        parent.chmod(parent.stat().st_mode | 0o111)
+    folder.parent.chmod(folder.parent.stat().st_mode | 0o111)
 
 
 def escaped(password: Secret) -> str:

@@ -23,7 +23,11 @@ from securecall.testing.xmpp_server import XmppOptions, greets
 _ORDINARY: Final = XmppOptions()
 _PACKAGE: Final = "ejabberd"
 _REGISTERED: Final = "everyone is registered"
-_SCRAM: Final = {"SHA-256": "sha256", "SHA-1": "sha"}
+_AUTHENTICATION: Final = {
+    "SHA-256": {"auth_password_format": "scram", "auth_scram_hash": "sha256"},
+    "SHA-1": {"auth_password_format": "scram", "auth_scram_hash": "sha"},
+    "both": {"auth_password_format": "plain"},
+}
 
 
 async def start_ejabberd(site: Site, options: XmppOptions = _ORDINARY) -> Daemon:
@@ -115,8 +119,7 @@ def _configuration(
             "log_rotate_count": 0,
             "certfiles": certificates,
             "auth_method": "internal",
-            "auth_password_format": "scram",
-            "auth_scram_hash": _SCRAM[options.scram],
+            **_AUTHENTICATION[options.scram],
             "disable_sasl_mechanisms": ["PLAIN", "DIGEST-MD5", "X-OAUTH2"],
             "default_db": "mnesia",
             "new_sql_schema": False,

@@ -17,6 +17,12 @@ from securecall.testing.daemon import (
 from securecall.testing.xmpp_server import XmppOptions, greets
 
 _ORDINARY: Final = XmppOptions()
+_HASHED: Final = 'authentication = "internal_hashed"\npassword_hash = '
+_AUTHENTICATION: Final = {
+    "SHA-256": _HASHED + '"SHA-256"',
+    "SHA-1": _HASHED + '"SHA-1"',
+    "both": 'authentication = "internal_plain"',
+}
 
 
 async def start_prosody(site: Site, options: XmppOptions = _ORDINARY) -> Daemon:
@@ -47,7 +53,7 @@ async def start_prosody(site: Site, options: XmppOptions = _ORDINARY) -> Daemon:
             chain=own.certificate,
             key=own.key,
             **ports,
-            scram=options.scram,
+            authentication=_AUTHENTICATION[options.scram],
             resumption=options.resumption_seconds,
             upload=options.upload_bytes,
             web_host=options.web_host,
@@ -95,6 +101,7 @@ def _extras(options: XmppOptions) -> tuple[list[str], list[str]]:
 # Two things its documentation does not say: `prosody --version` starts a server, and HTTPS is
 # refused for a name (SNI) that is none of its hosts, so an address of a file has the number.
 _CONFIGURATION: Final = """
+run_as_root = true  -- it is only root where nobody else could reach its files
 pidfile = "{folder}/prosody.pid"
 data_path = "{folder}/data"
 log = {{ {{ levels = {{ min = "info" }}, to = "console" }} }}
@@ -110,8 +117,7 @@ ssl = {{ certificate = "{chain}", key = "{key}", protocol = "tlsv1_2+" }}
 c2s_direct_tls_ssl = {{ certificate = "{chain}", key = "{key}", protocol = "tlsv1_2+" }}
 https_ssl = {{ certificate = "{chain}", key = "{key}", protocol = "tlsv1_2+" }}
 c2s_require_encryption = true
-authentication = "internal_hashed"
-password_hash = "{scram}"
+{authentication}
 disable_sasl_mechanisms = {{ "PLAIN", "OAUTHBEARER" }}
 allow_registration = false
 storage = "internal"

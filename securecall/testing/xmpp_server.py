@@ -32,7 +32,8 @@ class XmppOptions:
     Attributes:
         ports: By purpose: "xmpp" (STARTTLS), "xmpps" (direct TLS), "https" (files). One that is
             not named is any free port.
-        scram: The family that is offered. Some clients know only the weaker one.
+        scram: What is offered to prove a password by. Some clients know SHA-1 only; for "both" the
+            server keeps passwords as they are.
         resumption_seconds: How long a lost stream can be resumed (XEP-0198); 0: at once no more.
         turn: Told to who asks; None for no such service.
         bytes_per_second: A client that sends faster is slowed down; 0 for no limit.
@@ -41,7 +42,7 @@ class XmppOptions:
     """
 
     ports: Mapping[str, int] = field(default_factory=dict)
-    scram: Literal["SHA-256", "SHA-1"] = "SHA-256"
+    scram: Literal["SHA-256", "SHA-1", "both"] = "SHA-256"
     resumption_seconds: int = 300
     turn: Turn | None = None
     bytes_per_second: int = 0

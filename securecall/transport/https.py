@@ -18,6 +18,7 @@ from urllib.parse import urljoin
 
 from securecall.errors import (
     ConnectFailed,
+    LocalError,
     NameNotFound,
     NetworkError,
     PolicyRefused,
@@ -37,7 +38,11 @@ _MOST_ADDRESSES: Final = 4
 _TAKEN: Final = frozenset({200, 201, 204})
 _ELSEWHERE: Final = frozenset({301, 302, 303, 307, 308})
 _LOWEST_PORT: Final = 1024
+_STAGGER_SECONDS: Final = 0.25
 _RESOLVE_SECONDS: Final = 10.0
+
+
+_Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,28 +120,22 @@ class Https:
             CertificateError: it did not prove its name.
             PolicyRefused: it lies in a private network, and is not our provider's.
             ProtocolError: its answer is none.
+            LocalError: `read` gave less than `size`.
         """
         async with _Exchange(await self._connect(where), self._patience) as exchange:
             head = build_request("PUT", where, fields, length=size)
+            # A server that refuses says so early, and may cut the connection right after.
+            answered = asyncio.create_task(exchange.head(patient=True))
             try:
-                await exchange.send(head)
-                done = 0
-                while done < size:
-                    piece = await in_thread(read, min(PIECE, size - done))
-                    if not piece:
-                        raise NetworkError("the file became shorter while it was sent")
-                    await exchange.send(piece)
-                    done += len(piece)
-                    if sent is not None:
-                        sent(done)
-            except _Broken:
-                # The server may have said why before it stopped to read.
-                await exchange.head()
-                raise TransferFailed(
-                    f"{where.host} did not take the whole file", status=exchange.status
-                ) from None
-            await exchange.head()
-            if exchange.status not in _TAKEN:
+                whole = await _send_all(exchange, head, size, read, sent, answered)
+                async with asyncio.timeout(self._patience.idle):
+                    await asyncio.shield(answered)
+            except TimeoutError as e:
+                raise NetworkError(f"{where.host} does not say whether it took the file") from e
+            finally:
+                _ = answered.cancel()
+                _ = await asyncio.gather(answered, return_exceptions=True)
+            if not whole or exchange.status not in _TAKEN:
                 raise TransferFailed(
                     f"{where.host} does not take the file: {exchange.status}",
                     status=exchange.status,
@@ -180,18 +179,34 @@ class Https:
                 return await exchange.content(most, take, got)
         raise ProtocolError("an address that leads on and on", rule="RFC 9110 15.4")
 
-    async def _connect(
-        self, where: WebAddress
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _connect(self, where: WebAddress) -> _Streams:
+        """Try the addresses one after the other, the next a little later (RFC 8305 5)."""
+        waiting = await self._addresses(where)
+        trying: set[asyncio.Task[_Streams]] = set()
         failed: ConnectFailed | None = None
-        for address in await self._addresses(where):
-            try:
-                return await open_streams(
-                    address, where.port, context=self._context, server_name=where.host
+        try:
+            while waiting or trying:
+                if waiting:
+                    trying.add(asyncio.create_task(self._open(waiting.pop(0), where)))
+                done, _ = await asyncio.wait(
+                    trying,
+                    timeout=_STAGGER_SECONDS if waiting else None,
+                    return_when=asyncio.FIRST_COMPLETED,
                 )
-            except ConnectFailed as e:
-                failed = e
+                for task in done:
+                    trying.discard(task)
+                    try:
+                        return task.result()
+                    except ConnectFailed as e:
+                        failed = e
+        finally:
+            await _give_up(trying)
         raise failed or NameNotFound(f"{where.host} has no address")
+
+    async def _open(self, address: str, where: WebAddress) -> _Streams:
+        return await open_streams(
+            address, where.port, context=self._context, server_name=where.host
+        )
 
     async def _addresses(self, where: WebAddress) -> list[str]:
         """Resolve once; who answered differently the next time would get around what is here."""
@@ -209,6 +224,15 @@ class Https:
         return found[:_MOST_ADDRESSES]
 
 
+async def _give_up(trying: set[asyncio.Task[_Streams]]) -> None:
+    """Close what came about too late."""
+    for task in trying:
+        _ = task.cancel()
+    for result in await asyncio.gather(*trying, return_exceptions=True):
+        if not isinstance(result, BaseException):
+            result[1].transport.abort()
+
+
 async def _resolved(host: str) -> list[str]:
     loop = asyncio.get_running_loop()
     try:
@@ -219,6 +243,31 @@ async def _resolved(host: str) -> list[str]:
     except (OSError, UnicodeError) as e:
         raise NameNotFound(f"{host} is not known") from e
     return list(dict.fromkeys(str(entry[4][0]) for entry in entries))
+
+
+async def _send_all(
+    exchange: _Exchange,
+    head: bytes,
+    size: int,
+    read: Callable[[int], bytes],
+    sent: Callable[[int], None] | None,
+    answered: asyncio.Task[None],
+) -> bool:
+    """Send until all is sent or the server has answered; whether all was."""
+    done = 0
+    try:
+        await exchange.send(head)
+        while done < size and not answered.done():
+            piece = await in_thread(read, min(PIECE, size - done))
+            if not piece:
+                raise LocalError("the file became shorter while it was sent")
+            await exchange.send(piece)
+            done += len(piece)
+            if sent is not None:
+                sent(done)
+    except _Broken:
+        return False
+    return done == size
 
 
 def _followed(where: WebAddress, location: str) -> WebAddress:
@@ -239,9 +288,7 @@ class _Broken(NetworkError):
 class _Exchange:
     """One request and its answer on one connection."""
 
-    def __init__(
-        self, streams: tuple[asyncio.StreamReader, asyncio.StreamWriter], patience: Patience
-    ) -> None:
+    def __init__(self, streams: _Streams, patience: Patience) -> None:
         self._reader, self._writer = streams
         self._patience = patience
         self._answer = Answer()
@@ -272,9 +319,10 @@ class _Exchange:
             raise _Broken("the web server does not read on") from e
         self._keep_up(len(data))
 
-    async def head(self) -> None:
+    async def head(self, *, patient: bool = False) -> None:
+        """Wait for the answer's head; a patient one is timed by its caller."""
         while self._answer.head is None:
-            self._early += await self._receive()
+            self._early += await self._receive(None if patient else self._patience.idle)
 
     async def content(
         self, most: int, take: Callable[[bytes], None], got: Callable[[int, int], None] | None
@@ -293,11 +341,11 @@ class _Exchange:
                     got(count, total or 0)
             if self._answer.done:
                 return count
-            data = await self._receive()
+            data = await self._receive(self._patience.idle)
 
-    async def _receive(self) -> bytes:
+    async def _receive(self, seconds: float | None) -> bytes:
         try:
-            async with asyncio.timeout(self._patience.idle):
+            async with asyncio.timeout(seconds):
                 data = await self._reader.read(PIECE)
         except TimeoutError as e:
             raise NetworkError("the web server does not go on") from e

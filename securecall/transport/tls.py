@@ -161,7 +161,7 @@ async def connect(
     if not server_name or not proving:
         raise CertificateError("a server's name is always verified; use client_context()")
     name = canonical_host(server_name)
-    reader, writer = await open_streams(host, port, context=context, server_name=name)
+    reader, writer = await _open(host, port, context=context, server_name=name)
     return TlsConnection(reader, writer, verified_name=name)
 
 
@@ -171,21 +171,27 @@ async def connect_direct(host: str, port: int) -> TlsConnection:
     Raises:
         ConnectFailed: nobody answers within 10 s, or no TLS can be agreed upon.
     """
-    reader, writer = await open_streams(
-        host, port, context=direct_client_context(), server_name=None
-    )
+    reader, writer = await _open(host, port, context=direct_client_context(), server_name=None)
     return TlsConnection(reader, writer, direct=True)
 
 
 async def open_streams(
-    host: str, port: int, *, context: ssl.SSLContext, server_name: str | None
+    host: str, port: int, *, context: ssl.SSLContext, server_name: str
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Connect and shake hands; what is proved by that is the context's matter.
+    """Connect with a context that verifies the name by itself, as `web_context` does.
 
     Raises:
         ConnectFailed: nobody answers in time, or no TLS can be agreed upon.
-        CertificateError: the certificate does not prove what the context asks for.
+        CertificateError: the certificate does not prove `server_name`.
     """
+    if not server_name or not context.check_hostname:
+        raise CertificateError("a server's name is always verified; use web_context()")
+    return await _open(host, port, context=context, server_name=server_name)
+
+
+async def _open(
+    host: str, port: int, *, context: ssl.SSLContext, server_name: str | None
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     with connecting(endpoint(host, port), server_name or ""):
         async with asyncio.timeout(CONNECT_SECONDS + HANDSHAKE_SECONDS):
             return await asyncio.open_connection(

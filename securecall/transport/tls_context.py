@@ -82,24 +82,6 @@ def client_context(authorities: Path | None = None) -> NameProvingContext:
     return context
 
 
-def web_context(authorities: Path | None = None) -> ssl.SSLContext:
-    """Verify the server's name as the web does (RFC 9525): DNS names, with wildcards, or the IP.
-
-    Args:
-        authorities: A PEM file of trusted roots in place of the system's.
-
-    Raises:
-        LocalError: the file cannot be read.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    _harden(context)
-    context.hostname_checks_common_name = False
-    context.check_hostname = True
-    context.verify_mode = ssl.CERT_REQUIRED
-    _trust(context, authorities)
-    return context
-
-
 def _trust(context: ssl.SSLContext, authorities: Path | None) -> None:
     try:
         if authorities is None:
@@ -138,6 +120,22 @@ def direct_client_context() -> ssl.SSLContext:
     _harden(context)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def web_context(authorities: Path | None = None) -> ssl.SSLContext:
+    """Verify a web server's name (RFC 9525): a DNS name, wildcards among them, or its IP address.
+
+    Args:
+        authorities: A PEM file of trusted roots in place of the system's.
+
+    Raises:
+        LocalError: the file cannot be read.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    _harden(context)
+    context.hostname_checks_common_name = False
+    _trust(context, authorities)
     return context
 
 

@@ -22,6 +22,7 @@ _AUTHORITY: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:@]+)(?::([0-9]{1,5})
 _TARGET: Final = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*)?")
 _NUMBER: Final = re.compile("[0-9]+|0x[0-9a-f]*")
 _ASCII: Final = "".join(map(chr, range(128)))
+_UNICAST: Final = ipaddress.ip_network("2000::/3")  # RFC 4291 2.4
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -109,4 +110,6 @@ def is_public(address: str) -> bool:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
         if inner is not None:
             return is_public(str(inner))
+        if ip not in _UNICAST:
+            return False  # outside, there are older ways to hold an IPv4 address
     return ip.is_global and not ip.is_multicast

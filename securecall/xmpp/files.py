@@ -10,12 +10,14 @@ import binascii
 import dataclasses
 import re
 from typing import Final
+from urllib.parse import unquote
 from xml.etree.ElementTree import Element, SubElement
 
 from securecall.chat.message import SharedFile
 from securecall.errors import ProtocolError
 from securecall.secret import Secret
 from securecall.transport.web_address import parse_web_address
+from securecall.xmpp.stamp import build_stamp, parse_stamp
 
 SHARING: Final = "{urn:xmpp:sfs:0}file-sharing"
 """The element that shares a file, by its qualified name."""
@@ -29,7 +31,7 @@ _ESFS: Final = "{urn:xmpp:esfs:0}"
 _HASHES: Final = "{urn:xmpp:hashes:2}"
 _URL_DATA: Final = "{http://jabber.org/protocol/url-data}url-data"
 # No standard has a time for a file to be deleted at; others pass over an element they do not know.
-_EXPIRES: Final = "{urn:securecall:expiry:0}expires"
+_EXPIRY: Final = "{urn:securecall:expiry:0}expiry"
 
 _GCM: Final = "urn:xmpp:ciphers:aes-256-gcm-nopadding:0"
 _CBC: Final = "urn:xmpp:ciphers:aes-256-cbc-pkcs7:0"
@@ -72,7 +74,7 @@ def build_sharing(shared: SharedFile) -> Element:
             SubElement(file, _META + name).text = text
     _add_hash(file, shared.sha256)
     if shared.expires:
-        SubElement(file, _EXPIRES).text = str(shared.expires)
+        _ = SubElement(file, _EXPIRY, {"at": build_stamp(shared.expires)})
     sources = SubElement(sharing, f"{_SFS}sources")
     encrypted = SubElement(sources, f"{_ESFS}encrypted", {"cipher": shared.cipher})
     SubElement(encrypted, f"{_ESFS}key").text = _base64(shared.key.reveal())
@@ -95,7 +97,7 @@ def parse_sharing(sharing: Element) -> SharedFile:
     file = sharing.find(f"{_META}file")
     if sharing.tag != SHARING or file is None:
         raise ProtocolError("no description of a file", rule="XEP-0447 3.1")
-    size, expires = _number(file, f"{_META}size", MOST_SIZE), _number(file, _EXPIRES, 1 << 40)
+    size, expiry = _number(file, f"{_META}size", MOST_SIZE), file.find(_EXPIRY)
     length = _number(file, f"{_META}length", _MOST_SECONDS * 1000)
     described = SharedFile(
         url="",
@@ -106,7 +108,7 @@ def parse_sharing(sharing: Element) -> SharedFile:
         size=size,
         sha256=_hash(file),
         seconds=(length or 0) / 1000,
-        expires=expires or 0,
+        expires=0 if expiry is None else max(1, int(parse_stamp(expiry.get("at", "")))),
     )
     found = sharing.findall(f"{_SFS}sources/{_ESFS}encrypted")
     refused: ProtocolError | None = None
@@ -187,7 +189,7 @@ def parse_link(body: str) -> SharedFile:
         key=Secret(secret[-_KEY:]),
         iv=secret[:-_KEY],
         cipher="",
-        name=where.target.partition("?")[0].rpartition("/")[2][:MOST_NAME],
+        name=unquote(where.target.partition("?")[0].rpartition("/")[2])[:MOST_NAME],
     )
 
 

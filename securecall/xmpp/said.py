@@ -7,6 +7,7 @@ legacy OMEMO encrypted with what stood in clear beside it (`legacy_payload`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -29,6 +30,7 @@ from securecall.xmpp.stamp import parse_stamp
 from securecall.xmpp.unwrap import MOST_CHILDREN, require_id
 
 MOST_BODY: Final = 256 * 1024  # characters; our own messages stop at 64 KiB
+_MOST_REGIONS: Final = 16  # of one body that stand in for something else
 
 BODY: Final = "{jabber:client}body"
 REQUEST: Final = "{urn:xmpp:receipts}request"
@@ -44,6 +46,8 @@ EXPIRY: Final = "{urn:securecall:expiry:0}expiry"
 ENCRYPTION: Final = "{urn:xmpp:eme:0}encryption"
 FALLBACK: Final = "{urn:xmpp:fallback:0}fallback"
 CHAT_STATES: Final = "http://jabber.org/protocol/chatstates"
+# XML 1.0 2.2; tab and line ends are characters
+NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 # Newest first: what a sender put in both ways is read in the better one.
 ENCRYPTED: Final = (
     "{urn:xmpp:omemo:2}encrypted",
@@ -102,7 +106,7 @@ def encrypted(message: Element) -> Element | None:
 
 def clear_payload(message: Element) -> tuple[Element, ...]:
     """What counts of a message that is not encrypted; nothing, if it is."""
-    return () if encrypted(message) is not None else tuple(message)
+    return () if any(child.tag in ENCRYPTED for child in message) else tuple(message)
 
 
 def sealed_payload(content: Iterable[Element]) -> tuple[Element, ...]:
@@ -119,7 +123,7 @@ def legacy_payload(message: Element, body: str | None) -> tuple[Element, ...]:
     if body is None:
         return beside
     decrypted = Element(BODY)
-    decrypted.text = body
+    decrypted.text = NOT_XML.sub("\ufffd", body)  # encrypted as bytes, which no parser has seen
     return (decrypted, *beside)
 
 
@@ -203,29 +207,32 @@ def _body(payload: Sequence[Element]) -> str:
     text = "".join(chosen.itertext())
     if len(text) > MOST_BODY:
         raise ProtocolError("a body is too long", rule="securecall limits")
+    kept: list[str] = []
+    place = 0
+    for start, end in sorted(_regions(payload, len(text))):
+        kept.append(text[place:start])
+        place = max(place, end)
+    return "".join((*kept, text[place:]))
+
+
+def _regions(payload: Sequence[Element], length: int) -> list[tuple[int, int]]:
+    """Which parts of the body stand in for an extension that is there (XEP-0428 2.2)."""
     understood = {_namespace(element) for element in payload if element.tag in _OURS}
-    if any(_namespace(element) == _FILES for element in payload):
-        understood.add(_FILES)
+    understood.update(_FILES for element in payload if _namespace(element) == _FILES)
+    regions: list[tuple[int, int]] = []
     for fallback in payload:
-        # XEP-0428 2.2: what stands in for an extension goes, where the extension is there
-        if fallback.tag in (FALLBACK, _OLD_FALLBACK) and fallback.get("for") in understood:
-            text = _without(text, fallback)
-    return text
-
-
-def _without(text: str, fallback: Element) -> str:
-    space = fallback.tag[: fallback.tag.index("}") + 1]
-    regions = fallback.findall(f"{space}body")
-    if not len(fallback):
-        return ""
-    gone = [False] * len(text)
-    for region in regions:
-        start = _count(region.get("start", "0"))
-        end = _count(region.get("end", str(len(text))))
-        if not start <= end <= len(text):
-            raise ProtocolError("a fallback ends outside its body", rule="XEP-0428 2.2")
-        gone[start:end] = [True] * (end - start)
-    return "".join(c for c, is_gone in zip(text, gone, strict=True) if not is_gone)
+        if fallback.tag not in (FALLBACK, _OLD_FALLBACK) or fallback.get("for") not in understood:
+            continue
+        if not len(fallback):
+            return [(0, length)]
+        space = fallback.tag[: fallback.tag.index("}") + 1]
+        for region in fallback.findall(f"{space}body"):
+            start = _count(region.get("start", "0"))
+            end = _count(region.get("end", str(length)))
+            if not start <= end <= length or len(regions) >= _MOST_REGIONS:
+                raise ProtocolError("a fallback ends outside its body", rule="XEP-0428 2.2")
+            regions.append((start, end))
+    return regions
 
 
 def _reaction(element: Element) -> Reaction:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 from xml.etree.ElementTree import Element, SubElement
 
@@ -19,7 +19,7 @@ from securecall.chat.message import (
     Typing,
     Unreadable,
 )
-from securecall.errors import Unsupported, UsageError
+from securecall.errors import ProtocolError, Unsupported, UsageError
 from securecall.xmpp import said as names
 from securecall.xmpp.emoji import MOST_REACTIONS, parse_emoji
 from securecall.xmpp.jid import Jid
@@ -78,9 +78,11 @@ def build_said(
 
     Raises:
         UsageError: nobody says that, or a file would be left out or shown.
+            Or its text has characters that XML cannot carry.
         Unsupported: a reaction under legacy OMEMO: everybody on the way would see it.
     """
     if isinstance(said, Text):
+        said = replace(said, body=_on_the_wire(said.body))
         _require_attached(said, attached, protection)
     hint = Element(NO_STORE if isinstance(said, Typing) else STORE)
     match protection:
@@ -91,6 +93,12 @@ def build_said(
             return _legacy(said, now, hint)
         case Protection.NONE:
             return Written(outside=(*_elements(said, now, answered), *attached, hint))
+
+
+def _on_the_wire(text: str) -> str:
+    if names.NOT_XML.search(text):
+        raise UsageError("a text with control characters cannot be sent")
+    return text.replace("\r\n", "\n").replace("\r", "\n")  # as the other side's parser would
 
 
 def _require_attached(said: Text, attached: tuple[Element, ...], protection: Protection) -> None:
@@ -170,8 +178,15 @@ def _of_reaction(name: str, emojis: frozenset[str]) -> Element:
         raise UsageError(f"at most {MOST_REACTIONS} emojis to one message")
     element = _naming(names.REACTIONS, name)
     for emoji in sorted(emojis):
-        SubElement(element, names.REACTION).text = parse_emoji(emoji)
+        SubElement(element, names.REACTION).text = _emoji(emoji)
     return element
+
+
+def _emoji(text: str) -> str:
+    try:
+        return parse_emoji(text)
+    except ProtocolError as e:
+        raise UsageError("a reaction is one emoji") from e
 
 
 def _naming(tag: str, name: str) -> Element:

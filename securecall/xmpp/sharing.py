@@ -14,6 +14,7 @@ from securecall.chat.attachments import Opening, Progress, SealedFile, seal_file
 from securecall.chat.message import SharedFile
 from securecall.chat.sealing import most_sealed
 from securecall.errors import (
+    ConnectFailed,
     LocalError,
     NetworkError,
     PolicyRefused,
@@ -90,6 +91,8 @@ class Sharing:
             try:
                 answer = await self._session.request(build_info_query(), to=jid)
                 found = parse_service(jid, answer)
+            except ConnectFailed:
+                raise
             except (NetworkError, ProtocolError):
                 continue  # one service that is broken must not hide the others
             if found is not None:

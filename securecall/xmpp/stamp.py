@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
-from securecall.errors import ProtocolError
+from securecall.errors import ProtocolError, UsageError
 
 _RULE = "XEP-0082 3.2"
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,20}))?(Z|[+-]\d\d:\d\d)", re.ASCII)
@@ -36,10 +36,10 @@ def build_stamp(unix: float) -> str:
     """Write Unix seconds as a DateTime, to the microsecond.
 
     Raises:
-        ProtocolError: beyond the year 9999.
+        UsageError: beyond the year 9999.
     """
     try:
         when = _EPOCH + timedelta(seconds=unix)
     except OverflowError as e:
-        raise ProtocolError("that is no moment a time stamp can name", rule=_RULE) from e
+        raise UsageError("that is no moment a time stamp can name") from e
     return when.isoformat(timespec="microseconds").replace("+00:00", "Z")

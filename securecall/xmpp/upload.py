@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import re
 from dataclasses import dataclass, field
 from typing import Final
@@ -10,6 +9,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 from securecall.errors import ProtocolError
 from securecall.transport.web_address import WebAddress, parse_web_address
+from securecall.xmpp.stamp import build_stamp
 
 NAMESPACE: Final = "urn:xmpp:http:upload:0"
 _PURPOSE: Final = "urn:xmpp:http:upload:purpose:0"
@@ -30,7 +30,6 @@ _MOST_HEADERS: Final = 16
 _MOST_VALUE: Final = 4096
 _VALUE: Final = re.compile(r"[\t -~]*")
 _DIGITS: Final = re.compile("[0-9]{1,18}")
-_END: Final = 253402300799  # the last second of the year 9999
 _MOST_JID: Final = 3071
 
 
@@ -125,9 +124,7 @@ def build_slot_request(name: str, size: int, *, expires: int = 0) -> Element:
         {"filename": name, "size": str(size), "content-type": MEDIA_TYPE},
     )
     if expires:
-        stamp = datetime.datetime.fromtimestamp(min(expires, _END), datetime.UTC).strftime(
-            "%Y-%m-%dT%H:%M:%SZ"
-        )
+        stamp = build_stamp(expires)
         _ = SubElement(request, f"{{{_PURPOSE}}}ephemeral", {"expire-before": stamp})
     return request
 

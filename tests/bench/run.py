@@ -88,6 +88,7 @@ SETUP, SETUP_PLAIN, SETUP_KEYS = (
 )
 AIORTC_SETUP = Figure("peers.aiortc_call pcmu 0 0", "setup_cpu_ms")
 SIP = Figure("sip_parse", "us")
+FILE_SEAL, FILE_OPEN = Figure("files", "seal"), Figure("files", "open")
 LOAD = "sip_load {} {{seconds}}"
 PCMU_100, _ = _cpu("pcmu", 100)
 PCMU_100_LATE = Figure(PCMU_100.program, "late_ms_p99")
@@ -130,6 +131,9 @@ ROWS = (
     Row("load-calls-cpu", "ms CPU a call", Figure(LOAD.format("calls"), "cpu_ms"), None, 5.0),
     Row("load-options", "ms to 200", Figure(LOAD.format("options"), "p95_ms"), None, 20.0),
     Row("load-options-cpu", "ms CPU each", Figure(LOAD.format("options"), "cpu_ms"), None, 2.0),
+    Row("file-seal", "ms CPU per MB", FILE_SEAL, Figure("files", "whole_seal"), None),
+    Row("file-open", "ms CPU per MB", FILE_OPEN, Figure("files", "whole_open"), None),
+    Row("file-memory", "kB for 200 MB", Figure("files", "grown_kb"), None, 8192.0),
     Row("import", "ms CPU", Figure("import_cost", "cpu_ms"), None, 150.0),
 )
 # Programs that print rows of their own.

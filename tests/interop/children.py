@@ -42,7 +42,7 @@ class Child:
         self.log = log
         self._name = Path(command[0]).name
         self._command = command
-        self._env = {**os.environ, **(env or {})}
+        self.env = {**os.environ, **(env or {})}
         log.write_bytes(b"")
         self._process = self._start()
 
@@ -54,7 +54,7 @@ class Child:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=self.log.parent,
-                env=self._env,
+                env=self.env,
                 # Ctrl-C at the terminal is for pytest; the fixture stops the child.
                 start_new_session=True,
             )
@@ -69,7 +69,8 @@ class Child:
         """Everything it printed so far."""
         return self.log.read_text(encoding="utf-8", errors="replace")
 
-    def _require_alive(self, waiting_for: str) -> None:
+    def require_alive(self, waiting_for: str) -> None:
+        """Fail with what it said last, if it ended."""
         if self._process.poll() is not None:
             raise AssertionError(
                 f"{self._name} ended with {self._process.returncode} before {waiting_for}:\n"
@@ -83,9 +84,9 @@ class Child:
         """
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            self._require_alive(f"listening on port {port}")
+            self.require_alive(f"listening on port {port}")
             with suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.5):
-                self._require_alive(f"listening on port {port}")
+                self.require_alive(f"listening on port {port}")
                 return
             time.sleep(0.05)
         raise AssertionError(f"{self._name} does not listen on {port}:\n{self.said()[-2000:]}")
@@ -94,7 +95,7 @@ class Child:
         """Wait until it printed a text."""
         end = time.monotonic() + seconds
         while text not in self.said():
-            self._require_alive(f"saying {text!r}")
+            self.require_alive(f"saying {text!r}")
             if time.monotonic() > end:
                 raise AssertionError(f"{self._name} never said {text!r}:\n{self.said()[-2000:]}")
             time.sleep(0.05)
@@ -103,7 +104,7 @@ class Child:
         """Wait until it made a file or a socket."""
         end = time.monotonic() + seconds
         while not path.exists():
-            self._require_alive(f"making {path.name}")
+            self.require_alive(f"making {path.name}")
             if time.monotonic() > end:
                 raise AssertionError(f"{self._name} made no {path.name}:\n{self.said()[-2000:]}")
             time.sleep(0.05)

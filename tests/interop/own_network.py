@@ -20,16 +20,18 @@ from tests.paths import PROJECT
 ADDRESS = "192.0.2.77"  # of TEST-NET-1: it exists in these namespaces only
 
 
-def run(tests: str | None, folder: Path, *, seconds: float) -> None:
+def run(tests: str | None, folder: Path, *, seconds: float, mounts: bool = False) -> None:
     """Run a file of tests by a pytest inside; skip where nobody may make a namespace.
 
     Args:
         tests: The `__file__` of the module.
         folder: For its temporary files.
         seconds: A generous guard against hanging.
+        mounts: The tests may `lay_over` files of this machine, which nobody else sees.
     """
     unshare, ip = need("unshare", "util-linux"), need("ip", "iproute2")
     alone = [unshare, "--net"] if os.geteuid() == 0 else [unshare, "--map-root-user", "--net"]
+    alone += ["--mount"] if mounts else []
     if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
         pytest.skip("this machine lets nobody make a network namespace")
     ready = f'{ip} link set lo up && {ip} address add {ADDRESS}/32 dev lo && exec "$@"'
@@ -58,3 +60,11 @@ def default_route() -> Iterator[None]:
         yield
     finally:
         subprocess.run([need("ip", "iproute2"), "route", "del", "default"], check=True)
+
+
+def lay_over(path: str, text: str, folder: Path) -> None:
+    """Inside, where there may be mounts: have another text in a file until the namespace ends."""
+    kept = folder / Path(path).name
+    kept.write_text(text)
+    kept.chmod(0o644)
+    subprocess.run([need("mount", "mount"), "--bind", kept, path], check=True)

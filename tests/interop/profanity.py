@@ -264,9 +264,8 @@ def running(
         "SSL_CERT_FILE": server.authorities,  # a directory in its preferences is not enough
     }
     settings = [f"{key}={value}" for key, value in environment.items()]
-    short = Path(tempfile.mkdtemp(prefix="tmux-"))  # the name of a socket is short
-    try:
-        tmux = _Tmux(short)
+    with tempfile.TemporaryDirectory(prefix="tmux-") as short:  # the name of a socket is short
+        tmux = _Tmux(Path(short))
         try:
             command = ["env", *settings, program, "-l", "DEBUG", "-f", str(folder / "all.log")]
             tmux.run("new-session", "-d", "-x", "200", "-y", "50", *command)
@@ -276,8 +275,6 @@ def running(
             profanity.quit()
         finally:
             tmux.stop()
-    finally:
-        shutil.rmtree(short)
 
 
 def befriend(server: XmppServer, *names: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import tracemalloc
 
 import pytest
 
@@ -185,3 +186,19 @@ def test_a_full_disk_leaves_nothing(source, folder, monkeypatch):
     with pytest.raises(LocalError, match="No space"):
         seal_file(source, folder)
     assert os.listdir(folder) == []
+
+
+def test_a_large_file_is_never_in_memory(folder):
+    size = 24 << 20
+    source = folder / "large"
+    with source.open("wb") as file:
+        file.truncate(size)
+    tracemalloc.start()
+    try:
+        sealed = seal_file(source, folder)
+        open_file(sealed.path, sealed.shared("https://u.example/1"), folder / "got")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (folder / "got").stat().st_size == size
+    assert peak < 8 << 20

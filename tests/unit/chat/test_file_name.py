@@ -67,7 +67,8 @@ def test_a_name_is_made_fit_to_be_shown(name, shown):
 
 @pytest.mark.parametrize(
     "name",
-    ["a" * 5000, "a" * 5000 + ".txt", "é" * 500 + ".pdf", "𝕏" * 300 + ".jpeg", "." * 5000 + "x",
+    ["a" * 5000, "a" * 5000 + ".txt", "é" * 500 + ".pdf", "\U0001d54f" * 300 + ".jpeg",
+     "." * 5000 + "x",
      "a." + "b" * 5000, "a/" * 5000 + "end.txt"],
 )  # fmt: skip
 def test_a_long_name_is_cut_and_keeps_its_kind(name):

@@ -62,7 +62,7 @@ def test_padding_is_that_of_the_paper():
 
 def test_padding_costs_at_most_12_percent_and_leaves_few_lengths():
     grown = {padded(s) for s in range(1_000_000, 1_100_000)}
-    assert len(grown) <= 4
+    assert len(grown) <= 5
     assert max(padded(s) / s for s in range(2, 100_000)) <= 1.12
 
 

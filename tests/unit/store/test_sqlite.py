@@ -226,6 +226,9 @@ def test_a_store_in_use_is_not_opened_twice(folder):
     store = make_store(folder)
     with pytest.raises(LocalError, match="another process"):
         reopen(folder)
+    # Whatever is tried here must not give up the lock that keeps the others out.
+    with pytest.raises(LocalError, match="another process"):
+        Store.create(folder, passphrase(), cost=MINIMUM_COST)
     code = (
         "import sys; from pathlib import Path\n"
         "from securecall.secret import Secret; from securecall.store.sqlite import Store\n"

@@ -1,0 +1,413 @@
+"""One XMPP account, composed: session, encryption, history, people; owns their tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Final, Self
+from xml.etree.ElementTree import Element
+
+from securecall.address import Address
+from securecall.chat.committer import Committer
+from securecall.chat.history import History
+from securecall.chat.ledger import Active, Changed, Ignored, Ledger, News, ReadElsewhere, Received
+from securecall.chat.message import Text
+from securecall.contacts import Contacts
+from securecall.devices import Devices
+from securecall.directory import Directory
+from securecall.errors import NetworkError, ProtocolError, SecurecallError, XmppRefused
+from securecall.events import (
+    ChatStateChanged,
+    ConversationRead,
+    DevicesTrusted,
+    Event,
+    KeepingFailed,
+    MessageChanged,
+    MessageIgnored,
+    MessageReceived,
+    NewDevice,
+    TypingChanged,
+)
+from securecall.intake import Intake, Taken
+from securecall.keys.omemo import Omemo
+from securecall.keys.omemo_values import NAMESPACES, Device, DeviceTrust
+from securecall.keys.statement import OmemoKey
+from securecall.messaging import Messaging
+from securecall.transport.https import Https
+from securecall.xmpp.archive import Catchup
+from securecall.xmpp.archive import Progress as Reading
+from securecall.xmpp.capabilities import QUERY, OwnCapabilities, parse_info
+from securecall.xmpp.inbox import Inbox
+from securecall.xmpp.jid import Jid, parse_jid
+from securecall.xmpp.nodes import Nodes
+from securecall.xmpp.omemo import devices_node, parse_devices
+from securecall.xmpp.omemo_directory import OmemoDirectory
+from securecall.xmpp.presence import build_presence
+from securecall.xmpp.pubsub import Whose, parse_event
+from securecall.xmpp.reachability import IDENTITY
+from securecall.xmpp.session import Session, SessionState, XmppLogin
+from securecall.xmpp.sharing import Sharing
+from securecall.xmpp.unwrap import asked_result
+from securecall.xmpp.unwrapped import Notice, NoticeKind, Surroundings
+
+CARBONS: Final = "urn:xmpp:carbons:2"
+STANZA_IDS: Final = "urn:xmpp:sid:0"
+RETRY_SECONDS: Final = 3.0
+_FIRST: Final = 50  # messages that a device fetches of the time before it
+_RATCHETS: Final = "omemo "  # names of OMEMO's values, before our JID
+_NODES: Final[Mapping[str, Whose]] = {
+    **{devices_node(namespace): Whose.ANYBODYS for namespace in NAMESPACES},
+    IDENTITY: Whose.ANYBODYS,
+}
+_FEATURES: Final = (
+    "urn:xmpp:receipts",
+    "urn:xmpp:chat-markers:0",
+    "urn:xmpp:message-correct:0",
+    "urn:xmpp:reply:0",
+    "urn:xmpp:reactions:0",
+    "http://jabber.org/protocol/chatstates",
+    *(f"{node}+notify" for node in _NODES),
+)
+
+log = logging.getLogger(__name__)
+
+
+class _Ratchets:
+    """OMEMO's keys among the named values of the history."""
+
+    def __init__(self, history: History, jid: str) -> None:
+        self._history = history
+        self._prefix = f"{_RATCHETS}{jid} "
+
+    def load(self, key: str) -> bytes | None:
+        return self._history.value(self._prefix + key)
+
+    def save(self, changes: Mapping[str, bytes | None]) -> None:
+        with self._history.transaction():
+            for key, data in changes.items():
+                self._history.set_value(self._prefix + key, data)
+
+
+class ChatAccount:
+    """An XMPP address under which we chat.
+
+    Attributes:
+        address: Ours.
+        messaging: What carries its conversations.
+        devices: What the OMEMO devices of others are to us.
+    """
+
+    def __init__(
+        self,
+        login: XmppLogin,
+        session: Session,
+        omemo: Omemo,
+        sharing: Sharing,
+        *,
+        history: History,
+        committer: Committer,
+        contacts: Contacts,
+        devices: Devices,
+        plaintext: Callable[[Address], bool],
+        folder: Path,
+        tell: Callable[[Event], None],
+    ) -> None:
+        """Use `open`."""
+        self.address = login.address
+        self.devices = devices
+        self._session = session
+        self._omemo = omemo
+        self._tell = tell
+        self._directory = Directory(contacts)
+        self._capabilities = OwnCapabilities(_FEATURES)
+        self._catchup: Catchup | None = None
+        self._names_messages: frozenset[Jid] = frozenset()
+        self._setup: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        ledger = Ledger(history, self.address)
+        self.messaging = Messaging(
+            self.address,
+            session,
+            history,
+            omemo,
+            devices,
+            sharing,
+            committer=committer,
+            ledger=ledger,
+            folder=folder,
+            members=lambda _: None,
+            tell=self._announce,
+            first_used=lambda who, those: tell(DevicesTrusted(who, those)),
+            new_device=lambda one: tell(NewDevice(one.address, one)),
+        )
+        inbox = Inbox(omemo, self._trust)
+        self._intake = Intake(
+            history,
+            committer,
+            ledger,
+            read=lambda found, now: inbox.read(found, now=now),
+            surroundings=self._surroundings,
+            plaintext=plaintext,
+            handle=self._handle,
+            disk_failed=lambda error: tell(KeepingFailed(error)),
+        )
+
+    @classmethod
+    async def open(
+        cls,
+        login: XmppLogin,
+        *,
+        history: History,
+        committer: Committer,
+        contacts: Contacts,
+        devices: Devices,
+        plaintext: Callable[[Address], bool],
+        folder: Path,
+        tell: Callable[[Event], None],
+    ) -> Self:
+        """Log in, see to our keys, and begin to take in what is there for us.
+
+        Args:
+            login: Whose account, and where.
+            history: Where everything is kept.
+            committer: Of the history.
+            contacts: Whom we know.
+            devices: What their OMEMO devices are to us.
+            plaintext: Whether our user wishes to talk to somebody without encryption.
+            folder: A private one, for files on their way.
+            tell: Told what happens.
+
+        Raises:
+            ConnectFailed: the server cannot be reached.
+            LoginRefused, CertificateError: a person has to act.
+            ProtocolError, XmppRefused: the server does not keep to the rules, or to ours.
+        """
+        early: list[tuple[Element, Callable[[], None]]] = []
+        session = await Session.open(
+            login,
+            prepare=lambda fresh: fresh.on_message(
+                lambda stanza, done: early.append((stanza, done))
+            ),
+        )
+        try:
+            ratchets = _Ratchets(history, session.bare)
+            directory = OmemoDirectory(session, Nodes(session))
+            omemo = await Omemo.open(
+                ratchets,
+                directory,
+                jid=session.bare,
+                trust=lambda device: _trust(devices, device),
+                unix=time.time,
+            )
+            contacts.own_address(login.address)
+            contacts.own_omemo([_vouched(device) for device in omemo.own.values()])
+            account = cls(
+                login,
+                session,
+                omemo,
+                Sharing(session, Https(authorities=login.authorities)),
+                history=history,
+                committer=committer,
+                contacts=contacts,
+                devices=devices,
+                plaintext=plaintext,
+                folder=folder,
+                tell=tell,
+            )
+        except BaseException:
+            await session.close()
+            raise
+        account._begin(early)
+        return account
+
+    def _begin(self, early: list[tuple[Element, Callable[[], None]]]) -> None:
+        session = self._session
+        session.on_message(self._arrived)
+        session.on_fresh(self._fresh)
+        session.on_resumed(self._resumed)
+        session.on_state(lambda state, why: self._tell(ChatStateChanged(self.address, state, why)))
+        session.on_request("get", QUERY, self._asked)
+        for stanza, done in early:
+            self._arrived(stanza, done)
+        self._spawn(self._intake.run())
+        self._set_up()
+
+    async def close(self) -> None:
+        """Leave the server; what was written and not yet taken is sent the next time."""
+        for task in (*self._tasks, *((self._setup,) if self._setup else ())):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._session.close()
+
+    @property
+    def state(self) -> SessionState:
+        """Where the connection stands."""
+        return self._session.state
+
+    # -- a session begins -------------------------------------------------------------------------
+
+    async def _fresh(self) -> None:
+        self._set_up()
+
+    async def _resumed(self) -> None:
+        if self._setup is not None and self._setup.done() and self._setup.exception() is not None:
+            self._set_up()
+
+    def _set_up(self) -> None:
+        if self._setup is not None:
+            self._setup.cancel()
+        self.messaging.hold()
+        self._intake.hold()
+        self._setup = asyncio.create_task(self._prepare())
+
+    async def _prepare(self) -> None:
+        """Until it is done; a connection that breaks meanwhile begins this anew."""
+        while True:
+            try:
+                await self._announce_ourselves()
+                await self._catch_up()
+                self._intake.release()
+                await self._omemo.after_history()
+                self.messaging.release()
+            except NetworkError as e:
+                log.info("preparing the session: %s", e)
+                if self._session.state is not SessionState.ONLINE:
+                    return
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                return
+
+    async def _announce_ourselves(self) -> None:
+        own = self._session.bare
+        info = await self._session.request(Element(QUERY), to=own)
+        features = parse_info(info).features if info is not None else frozenset()
+        self._names_messages = (
+            frozenset({parse_jid(own)}) if STANZA_IDS in features else frozenset()
+        )
+        try:
+            _ = await self._session.request(Element(f"{{{CARBONS}}}enable"), kind="set")
+        except XmppRefused as e:
+            log.info("no copies between our devices: %s", e)
+        self._session.send(build_presence(caps=self._capabilities.caps))
+
+    async def _catch_up(self) -> None:
+        """Read what the archive has since the last time, before anything that comes live."""
+        own = parse_jid(self._session.bare)
+        self._omemo.before_history()
+        self._catchup = catchup = Catchup(
+            own, token=secrets.token_hex(8), place=self._intake.place(own.bare), last=_FIRST
+        )
+        try:
+            while catchup.progress is Reading.UNDER_WAY:
+                query = catchup.query()
+                try:
+                    fin = await self._session.request(query, kind="set")
+                except XmppRefused as e:
+                    catchup.refused(e.condition)
+                    continue
+                page = catchup.finish(fin)
+                await self._intake.keep((*page.items, *page.discarded), page.place, own.bare)
+        except ProtocolError as e:
+            log.warning("the archive cannot be read: %s", e)
+        finally:
+            self._catchup = None
+
+    # -- what comes -------------------------------------------------------------------------------
+
+    def _arrived(self, stanza: Element, done: Callable[[], None]) -> None:
+        catchup = self._catchup
+        if catchup is not None:
+            around = self._surroundings()
+            if asked_result(stanza, around) is not None:
+                _ = catchup.collect(stanza, around)
+                done()
+                return
+        self._intake.put(stanza, done)
+
+    def _surroundings(self) -> Surroundings:
+        catchup = self._catchup
+        queries = {catchup.queryid: catchup.archive} if catchup and catchup.queryid else {}
+        return Surroundings(
+            own=parse_jid(self._session.jid),
+            now=time.time(),
+            queries=queries,
+            names_messages=self._names_messages,
+        )
+
+    def _handle(self, taken: Taken) -> None:
+        """After a transaction: tell, answer, and see to keys."""
+        for news in taken.news:
+            self._announce(news)
+        fresh = {n.message.id: n.message for n in taken.news if isinstance(n, Received)}
+        for arrival in taken.arrivals:
+            said = arrival.said
+            if not isinstance(said, Text) or not said.wants_receipt or arrival.own or arrival.room:
+                continue
+            if arrival.id and arrival.id in fresh:
+                self._spawn(self.messaging.acknowledge(arrival.conversation, arrival.id))
+        for notice in taken.notices:
+            if notice.kind is NoticeKind.EVENT:
+                self._spawn(self._event(notice))
+        if taken.arrivals and self._catchup is None:
+            self._spawn(self._omemo.maintain())
+
+    def _announce(self, news: News) -> None:
+        match news:
+            case Received(message):
+                self._tell(MessageReceived(message))
+            case Changed(message):
+                self._tell(MessageChanged(message))
+            case Active(conversation, sender, activity):
+                self._tell(TypingChanged(conversation, sender, activity))
+            case ReadElsewhere(message):
+                self._tell(ConversationRead(message))
+            case Ignored(conversation, _, why):
+                self._tell(MessageIgnored(conversation, why))
+
+    async def _event(self, notice: Notice) -> None:
+        event = parse_event(notice.message, own=self._session.bare, nodes=_NODES)
+        if event is None or not event.items:
+            return
+        payload = event.items[-1].payload
+        if payload is None:
+            return
+        for namespace in NAMESPACES:
+            if event.node == devices_node(namespace):
+                devices = parse_devices(payload)
+                await self._omemo.devices_changed(namespace, event.owner, devices)
+
+    def _asked(self, iq: Element) -> Element | None:
+        """Answer what we can do to those who may see us."""
+        query = iq[0]
+        answer = self._capabilities.answer(query)
+        if answer is None:
+            raise XmppRefused("item-not-found")
+        return answer
+
+    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+        """Do it beside; what fails is logged, for nobody waits for it."""
+
+        async def guarded() -> None:
+            try:
+                await work
+            except SecurecallError as e:
+                log.info("%s", e)
+
+        task = asyncio.create_task(guarded())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _trust(self, device: Device) -> DeviceTrust:
+        return _trust(self.devices, device)
+
+
+def _trust(devices: Devices, device: Device) -> DeviceTrust:
+    return devices.device_trust(parse_jid(device.jid).address, device.identity_key)
+
+
+def _vouched(device: Device) -> OmemoKey:
+    return OmemoKey(namespace=device.namespace, id=device.id, identity_key=device.identity_key)

@@ -1,0 +1,195 @@
+"""All conversations of one person: which account carries each, and what is kept of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from securecall.address import Address, Scheme, parse_address
+from securecall.chat.committer import Committer
+from securecall.chat.conversation import Conversation, Courier, Progress, Recipient, incoming
+from securecall.chat.message import Displayed, Message, Reaction, SharedFile, Text, Typing
+from securecall.contacts import Contact, Contacts
+from securecall.devices import Devices
+from securecall.errors import DowngradeError, UsageError
+from securecall.events import Event
+from securecall.secret import Secret
+
+if TYPE_CHECKING:  # XMPP and OMEMO are imported by whoever signs in
+    from securecall.chat_account import ChatAccount
+    from securecall.store.history import ChatHistory
+
+_NOBODY: Final = "sign in to an XMPP account first: await client.sign_in(xmpp=...)"
+
+
+class Chatting:
+    """The conversations of one person, over all their XMPP accounts.
+
+    Attributes:
+        accounts: Those that are signed in.
+        devices: What the OMEMO devices of others are to us.
+    """
+
+    def __init__(self, contacts: Contacts, tell: Callable[[Event], None], folder: Path) -> None:
+        """Begin without an account; the history is opened when it is first needed.
+
+        Args:
+            contacts: Whom we know.
+            tell: Told what happens.
+            folder: A private one, for files on their way.
+        """
+        self.accounts: list[ChatAccount] = []
+        self.devices = Devices(contacts)
+        self._contacts = contacts
+        self._tell = tell
+        self._folder = folder
+        self._kept: tuple[ChatHistory, Committer] | None = None
+        self._plain: set[Address] = set()
+
+    async def sign_in(
+        self,
+        address: Address,
+        password: Secret,
+        *,
+        server: tuple[str, int] | str | None,
+        server_name: str,
+        authorities: Path | None,
+    ) -> ChatAccount:
+        """Use an XMPP address; see `Client.sign_in`."""
+        from securecall.chat_account import ChatAccount
+        from securecall.xmpp.session import XmppLogin
+
+        if any(account.address == address for account in self.accounts):
+            raise UsageError(f"{address.short} is signed in already")
+        history, committer = self._open
+        account = await ChatAccount.open(
+            XmppLogin(
+                address=address,
+                password=password,
+                server=server,
+                server_name=server_name,
+                authorities=authorities,
+            ),
+            history=history,
+            committer=committer,
+            contacts=self._contacts,
+            devices=self.devices,
+            plaintext=self._plain.__contains__,
+            folder=self._folder,
+            tell=self._tell,
+        )
+        self.accounts.append(account)
+        return account
+
+    async def close(self) -> None:
+        """Leave every server."""
+        for account in self.accounts:
+            await account.close()
+        self.accounts.clear()
+
+    @property
+    def _open(self) -> tuple[ChatHistory, Committer]:
+        if self._kept is None:
+            history = self._contacts.store.open_history()
+            # OMEMO reads again what a lost transaction changed; see the head of `keys.omemo`
+            self._kept = history, Committer(history, undone=lambda: None)
+        return self._kept
+
+    # -- conversations ----------------------------------------------------------------------------
+
+    def conversation(
+        self, who: str | Address | Contact, *, danger_plaintext_chat: bool = False
+    ) -> Conversation:
+        """See `Client.conversation`."""
+        address = self.address_of(who)
+        history, committer = self._open
+        courier: Courier = self._courier_of(address) or _Nobody(committer)
+        if danger_plaintext_chat:
+            self._require_no_floor(address)
+            self._plain.add(address)
+        else:
+            self._plain.discard(address)
+        return Conversation(address, courier, history, danger_plaintext_chat=danger_plaintext_chat)
+
+    def _require_no_floor(self, address: Address) -> None:
+        if self._contacts.has_floor(address) or any(
+            message.protection for message in self._open[0].messages(address, count=1)
+        ):
+            raise DowngradeError(
+                f"{address.short} was reached end-to-end encrypted before; what servers can read "
+                "is not sent there"
+            )
+
+    def conversations(self) -> tuple[Conversation, ...]:
+        """Every conversation that has messages, the one with the newest first."""
+        return tuple(self.conversation(address) for address in self._open[0].conversations())
+
+    async def messages(self, *, after: int | None = None) -> AsyncIterator[Message]:
+        """See `Client.messages`."""
+        history, committer = self._open
+        place = history.last_number if after is None else after
+        async for message in incoming(history, committer.changed, after=place):
+            yield message
+
+    def search(self, words: str, *, count: int) -> tuple[Message, ...]:
+        """Messages of all conversations that hold all these words; newest first."""
+        return self._open[0].search(words, count=count)
+
+    def address_of(self, who: str | Address | Contact) -> Address:
+        """The XMPP address of somebody.
+
+        Raises:
+            ProtocolError: the text names nobody.
+            UsageError: they have none.
+        """
+        if isinstance(who, Contact):
+            candidates = (who.address, *who.addresses)
+        else:
+            address = who if isinstance(who, Address) else parse_address(_with_scheme(who))
+            candidates = (address, *self._contacts.find(address).addresses)
+        for address in candidates:
+            if address.scheme is Scheme.XMPP:
+                return address
+        raise UsageError(f"{candidates[0].short} has no XMPP address that we know")
+
+    def _courier_of(self, address: Address) -> Courier | None:
+        """An account at their own server, else the first."""
+        alike = (a for a in self.accounts if a.address.host == address.host)
+        account = next(alike, self.accounts[0] if self.accounts else None)
+        return None if account is None else account.messaging
+
+
+class _Nobody:
+    """Stands for the courier while there is no account: conversations can be read."""
+
+    def __init__(self, committer: Committer) -> None:
+        self._committer = committer
+
+    @property
+    def own(self) -> Address:
+        raise UsageError(_NOBODY)
+
+    async def write(self, to: Address, said: Text | Reaction, *, plain: bool) -> Message:
+        raise UsageError(_NOBODY)
+
+    async def tell(self, to: Address, said: Typing | Displayed) -> None:
+        return None
+
+    async def lay_up(
+        self, path: Path, *, name: str, media_type: str, seconds: float, progress: Progress
+    ) -> SharedFile:
+        raise UsageError(_NOBODY)
+
+    async def fetch(self, file: SharedFile, folder: Path, *, progress: Progress) -> Path:
+        raise UsageError(_NOBODY)
+
+    async def recipients(self, to: Address) -> tuple[Recipient, ...]:
+        raise UsageError(_NOBODY)
+
+    async def changed(self) -> None:
+        await self._committer.changed()
+
+
+def _with_scheme(text: str) -> str:
+    return text if ":" in text else f"xmpp:{text}"

@@ -1,0 +1,306 @@
+"""The commands that write: chat, send-file, voice-message, inbox, and contacts of an account."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+
+from securecall.address import Address, Scheme, parse_address
+from securecall.chat.conversation import Conversation, Recipient
+from securecall.chat.message import Message
+from securecall.cli import voice
+from securecall.cli.chat_fields import device_fields, message_fields, parse_json_order
+from securecall.cli.chat_lines import file_words
+from securecall.cli.chat_plain import (
+    SETTLE_SECONDS,
+    JsonFace,
+    PlainFace,
+    chat_in_lines,
+    show_progress,
+)
+from securecall.cli.chat_port import ChatClient, require_chat
+from securecall.cli.chat_session import Chat
+from securecall.cli.commands import open_home
+from securecall.cli.orders import parse_duration, parse_order
+from securecall.cli.output import Lines, Output, PeopleOutput
+from securecall.cli.passphrase import account_password
+from securecall.cli.terminal import Terminal
+from securecall.errors import UsageError
+
+QUIET_SECONDS = 0.4  # in which nothing more comes: what the server had for us is here
+_PATIENCE_SECONDS: Final = 5.0
+_ENOUGH_OF_A_KEY: Final = 8  # hex digits that name a device
+
+
+async def chat(args: argparse.Namespace, output: Output) -> None:
+    """Write with somebody: on the whole terminal, in lines, or in JSON."""
+    async with _signed_in(args) as client, _chat(client, args.target) as told:
+        if args.json:
+            json_face = told.face = JsonFace(told, output)
+            await chat_in_lines(told, json_face, Lines(), parse_json_order)
+        elif not _has_screen(args) or not await _on_screen(told, output):
+            person, seen = sys.stdin.isatty(), sys.stdout.isatty()
+            face = told.face = PlainFace(told, Terminal(), person=person, seen=seen)
+            await chat_in_lines(told, face, Lines(), parse_order)
+
+
+def _has_screen(args: argparse.Namespace) -> bool:
+    terminals = sys.stdin.isatty() and sys.stdout.isatty()
+    return terminals and not args.plain and not args.debug and os.environ.get("TERM") != "dumb"
+
+
+async def _on_screen(told: Chat, output: Output) -> bool:
+    """Chat on the whole terminal; False without the package that draws it."""
+    try:
+        from securecall.cli.chat_screen import ScreenFace, chat_on_screen
+    except ImportError:
+        output.tell(
+            "note",
+            text="For the whole screen: pip install 'securecall[cli]'. Lines go without it.",
+        )
+        return False
+    from securecall.cli.keyboard import Keyboard
+
+    face = told.face = ScreenFace(told, colour=not os.environ.get("NO_COLOR"))
+    await chat_on_screen(told, face, Keyboard())
+    return True
+
+
+async def send_file(args: argparse.Namespace, output: Output) -> None:
+    """Send one file, and wait until the server took the message."""
+    expires = _expiry(args.expires)
+    async with _signed_in(args) as client, _sending(client, args.target) as told:
+        progress = _Progress(output, args.file.name)
+        message = await told.conversation.send_file(
+            args.file, text=args.text, expires=expires, progress=progress.tell
+        )
+        await _tell_sent(told, message, output)
+
+
+async def voice_message(args: argparse.Namespace, output: Output) -> None:
+    """Send a voice message from the microphone, or made of a WAV file."""
+    expires = _expiry(args.expires)
+    async with _signed_in(args) as client, _sending(client, args.target) as told:
+        with tempfile.TemporaryDirectory(prefix="securecall-voice-") as made:
+            if args.file is not None:
+                path, seconds = await voice.from_file(args.file, Path(made))
+            else:
+                output.tell("note", text="Recording. Ctrl-C gives it up.")
+                stop = asyncio.Event()
+                path, seconds = await voice.record(args.seconds, stop, Path(made))
+            progress = _Progress(output, "voice message")
+            message = await told.conversation.send_voice(
+                path, seconds=seconds, expires=expires, progress=progress.tell
+            )
+        await _tell_sent(told, message, output)
+
+
+async def inbox(args: argparse.Namespace, output: Output) -> None:
+    """Show what nobody read yet, save its files if asked to, and mark it as read."""
+    async with _signed_in(args) as client:
+        await _quiet(client)
+        count = 0
+        for conversation in client.conversations():
+            unread = [m for m in conversation.messages(count=conversation.unread) if m.unread]
+            for message in unread:
+                await _show_unread(conversation, message, args, output)
+            if unread and not args.keep_unread:
+                await conversation.mark_read(unread[-1], tell=sys.stdout.isatty())
+            count += len(unread)
+        if not count and not args.json:
+            output.tell("note", text="Nothing unread.")
+
+
+async def _show_unread(
+    conversation: Conversation, message: Message, args: argparse.Namespace, output: Output
+) -> None:
+    output.tell("message", **message_fields(message))
+    if args.save is not None and message.file is not None:
+        progress = _Progress(output, file_words(message.file))
+        path = await conversation.save_file(message, args.save, progress=progress.tell)
+        output.tell("saved", number=message.number, path=str(path))
+
+
+async def people(args: argparse.Namespace, output: Output) -> None:
+    """List the contacts of an account, or do one thing with one of them."""
+    if not args.account:
+        raise UsageError("say of which account: --account alice@clinic.example")
+    async with _signed_in(args) as client:
+        if not await _act(client, args, output):
+            await _quiet(client)
+            for person in client.people():
+                output.tell(
+                    "person",
+                    address=str(person.address),
+                    name=person.name,
+                    subscription=person.subscription,
+                    presence=person.presence,
+                    status=person.status,
+                    requests=person.requests,
+                )
+            if not client.people():
+                output.tell("note", text="Nobody yet. Ask somebody: --invite ADDRESS")
+
+
+async def _act(client: ChatClient, args: argparse.Namespace, output: Output) -> bool:
+    """Do what was asked for; False if it was to list everybody."""
+    acts = {
+        "invite": (client.add_contact, "asked to be a contact"),
+        "accept": (client.accept_contact, "sees when you are there"),
+        "decline": (client.decline_contact, "declined"),
+        "remove": (client.remove_contact, "removed"),
+        "block": (client.block, "blocked: you hear nothing from there"),
+        "unblock": (client.unblock, "not blocked any more"),
+    }
+    for name, (act, done) in acts.items():
+        if (text := getattr(args, name)) is not None:
+            address = chat_address(text)
+            await act(address)
+            output.tell("note", text=f"{address.short}: {done}.")
+            return True
+    if args.devices is not None:
+        await _tell_devices(client.conversation(chat_address(args.devices)), output)
+        return True
+    if args.trust is not None:
+        address, digits = args.trust
+        device = await _device(client.conversation(chat_address(address)), digits)
+        client.trust_device(device.address, device.identity_key, verified=args.compared)
+    elif args.distrust is not None:
+        address, digits = args.distrust
+        device = await _device(client.conversation(chat_address(address)), digits)
+        client.distrust_device(device.address, device.identity_key)
+    else:
+        return False
+    await _tell_devices(client.conversation(chat_address(address)), output)
+    return True
+
+
+async def _tell_devices(conversation: Conversation, output: Output) -> None:
+    devices = device_fields(await conversation.recipients())
+    output.tell("devices", address=str(conversation.address), devices=devices)
+
+
+async def _device(conversation: Conversation, digits: str) -> Recipient:
+    """The one device whose fingerprint begins with these digits.
+
+    Raises:
+        UsageError: too few digits, or not exactly one device.
+    """
+    wanted = "".join(digits.split()).lower()
+    if len(wanted) < _ENOUGH_OF_A_KEY:
+        raise UsageError(f"give the first {_ENOUGH_OF_A_KEY} digits of the fingerprint, or more")
+    found = [
+        each
+        for each in await conversation.recipients()
+        if each.fingerprint.replace(" ", "").lower().startswith(wanted)
+    ]
+    if len(found) != 1:
+        raise UsageError(f"{len(found)} devices have a fingerprint that begins so; see --devices")
+    return found[0]
+
+
+def chat_address(text: str) -> Address:
+    """An address of a chat; without a scheme it is one of XMPP.
+
+    Raises:
+        ProtocolError: it is no address.
+        UsageError: it belongs to another network.
+    """
+    address = parse_address(text if ":" in text else f"xmpp:{text}")
+    if address.scheme is not Scheme.XMPP:
+        raise UsageError(f"chats go by XMPP; {address.short} is an address of {address.scheme}")
+    return address
+
+
+def _expiry(text: str | None) -> int:
+    seconds = parse_duration(text) if text else 0
+    return int(time.time()) + seconds if seconds else 0
+
+
+@contextlib.asynccontextmanager
+async def _signed_in(args: argparse.Namespace) -> AsyncIterator[ChatClient]:
+    """The client of the home, connected with its account."""
+    account = chat_address(args.account)
+    async with open_home(args) as opened:
+        client = require_chat(opened)
+        _ = await client.sign_in(
+            xmpp=str(account),
+            password=account_password(args),
+            server=args.server,
+            server_name=args.server_name,
+            authorities=args.authorities,
+        )
+        yield client
+
+
+@contextlib.asynccontextmanager
+async def _chat(client: ChatClient, target: str) -> AsyncIterator[Chat]:
+    conversation = client.conversation(chat_address(target))
+    with tempfile.TemporaryDirectory(prefix="securecall-chat-") as folder:
+        yield Chat(client, conversation, voice=voice.record, folder=Path(folder))
+
+
+@contextlib.asynccontextmanager
+async def _sending(client: ChatClient, target: str) -> AsyncIterator[Chat]:
+    """A chat in which one thing is sent; leaving waits until the server took it."""
+    async with _chat(client, target) as told:
+        told.face = JsonFace(told, _Deaf())
+        following = asyncio.create_task(told.follow())
+        try:
+            yield told
+        finally:
+            _ = following.cancel()
+            await told.leave()
+
+
+class _Deaf:
+    """Where nothing is told and nobody answers: what matters is told at the end."""
+
+    def tell(self, kind: str, /, **fields: object) -> None:
+        """Say nothing."""
+
+    async def ask(self, question: str, yes: str, no: str) -> bool | None:
+        """Know no answer."""
+        return None
+
+
+async def _tell_sent(told: Chat, message: Message, output: Output) -> None:
+    await told.settle(SETTLE_SECONDS)
+    (now,) = told.conversation.messages(count=1, before=message.number + 1)
+    output.tell("sent", **message_fields(now))
+
+
+class _Progress:
+    """Tells how far a file is: a live line for people, an object for each tenth for programs."""
+
+    def __init__(self, output: Output, what: str) -> None:
+        self._output = output
+        self._what = what
+        self._tenth = -1
+
+    def tell(self, done: int, of: int) -> None:
+        """Be told of bytes done, and of bytes in all."""
+        if isinstance(self._output, PeopleOutput):
+            show_progress(self._output.terminal, self._what, done, of)
+            return
+        tenth = 10 * done // of if of else 10
+        if tenth != self._tenth:
+            self._tenth = tenth
+            self._output.tell("progress", what=self._what, done=done, of=of)
+
+
+async def _quiet(client: ChatClient) -> None:
+    """Wait until the server has nothing more for us: presences, messages of the time between."""
+    events = client.events()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            while True:
+                _ = await asyncio.wait_for(anext(events), QUIET_SECONDS)

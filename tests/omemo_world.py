@@ -1,0 +1,175 @@
+"""OMEMO without a server: stores that can fail, a directory in memory, people with devices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from securecall.errors import LocalError, NetworkError, ProtocolError
+from securecall.keys.omemo import Omemo
+from securecall.keys.omemo_values import (
+    NAMESPACES,
+    OMEMO,
+    OMEMO_LEGACY,
+    Bundle,
+    Device,
+    DeviceTrust,
+    Sealed,
+)
+
+BOTH = NAMESPACES
+ONLY_TWO = (OMEMO,)
+ONLY_LEGACY = (OMEMO_LEGACY,)
+START = 1_800_000_000.0
+
+
+class MemoryStore:
+    """A store with transactions, that counts what it is asked for and fails when told to."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+        self.saves = 0
+        self.failing = False
+
+    def load(self, key: str) -> bytes | None:
+        return self.kept.get(key)
+
+    def save(self, changes: Mapping[str, bytes | None]) -> None:
+        if self.failing:
+            raise LocalError("the disk is full")
+        self.saves += 1
+        for key, data in changes.items():
+            if data is None:
+                self.kept.pop(key, None)
+            else:
+                self.kept[key] = data
+
+    @contextmanager
+    def rolled_back(self) -> Iterator[None]:
+        """A transaction that does not come to be."""
+        before = dict(self.kept)
+        yield
+        self.kept = before
+
+
+@dataclass
+class Server:
+    """PEP nodes and mailboxes of everybody."""
+
+    lists: dict[tuple[str, str], dict[int, str]] = field(default_factory=dict)
+    bundles: dict[tuple[str, str, int], Bundle] = field(default_factory=dict)
+    sent: list[tuple[str, Sealed, str]] = field(default_factory=list)
+    published: list[object] = field(default_factory=list)
+    fetched: list[object] = field(default_factory=list)
+    down: bool = False
+
+
+class ServerDirectory:
+    """The server as one account sees it."""
+
+    def __init__(self, server: Server, jid: str) -> None:
+        self.server = server
+        self.jid = jid
+
+    def _require_up(self) -> None:
+        if self.server.down:
+            raise NetworkError("the server is gone")
+
+    async def fetch_devices(self, namespace: str, jid: str) -> Mapping[int, str]:
+        self._require_up()
+        self.server.fetched.append((namespace, jid))
+        return dict(self.server.lists.get((namespace, jid), {}))
+
+    async def fetch_bundle(self, namespace: str, jid: str, device_id: int) -> Bundle:
+        self._require_up()
+        self.server.fetched.append((namespace, jid, device_id))
+        bundle = self.server.bundles.get((namespace, jid, device_id))
+        if bundle is None:
+            raise ProtocolError("item-not-found")
+        return bundle
+
+    async def publish_devices(self, namespace: str, devices: Mapping[int, str]) -> None:
+        self._require_up()
+        self.server.published.append((namespace, dict(devices)))
+        self.server.lists[namespace, self.jid] = dict(devices)
+
+    async def publish_bundle(self, bundle: Bundle) -> None:
+        self._require_up()
+        self.server.published.append(bundle)
+        self.server.bundles[bundle.namespace, self.jid, bundle.id] = bundle
+
+    async def send(self, sealed: Sealed, jid: str) -> None:
+        self._require_up()
+        self.server.sent.append((self.jid, sealed, jid))
+
+
+class Trust:
+    """Decides by fingerprint; TRUSTED unless told otherwise."""
+
+    def __init__(self) -> None:
+        self.otherwise = DeviceTrust.TRUSTED
+        self.by_fingerprint: dict[str, DeviceTrust] = {}
+
+    def __call__(self, device: Device) -> DeviceTrust:
+        return self.by_fingerprint.get(device.fingerprint, self.otherwise)
+
+
+@dataclass
+class Person:
+    """One device of somebody."""
+
+    jid: str
+    omemo: Omemo
+    store: MemoryStore
+    trust: Trust
+    server: Server
+    clock: Callable[[], float]
+
+    @property
+    def id(self) -> int:
+        return next(iter(self.omemo.own.values())).id
+
+    async def write(self, text: bytes, *jids: str) -> tuple[Sealed, ...]:
+        recipients = await self.omemo.prepare(jids)
+        return self.omemo.seal(dict.fromkeys(BOTH, text), recipients)
+
+
+class World:
+    """A server, a clock that is set by hand, and who has devices there."""
+
+    def __init__(self) -> None:
+        self.server = Server()
+        self.now = START
+
+    async def person(
+        self,
+        jid: str,
+        *,
+        namespaces: tuple[str, ...] = BOTH,
+        store: MemoryStore | None = None,
+        label: str = "",
+    ) -> Person:
+        store = store if store is not None else MemoryStore()
+        trust = Trust()
+        omemo = await Omemo.open(
+            store,
+            ServerDirectory(self.server, jid),
+            jid=jid,
+            trust=trust,
+            unix=lambda: self.now,
+            namespaces=namespaces,
+            label=label,
+        )
+        return Person(jid, omemo, store, trust, self.server, lambda: self.now)
+
+    def deliver(self, *people: Person) -> int:
+        """Hand out the empty messages that wait; returns how many were opened."""
+        opened = 0
+        waiting, self.server.sent = self.server.sent, []
+        for sender, sealed, jid in waiting:
+            for person in people:
+                if person.jid == jid and any(key.id == person.id for key in sealed.keys):
+                    assert person.omemo.open_sealed(sealed, sender).plaintext is None
+                    opened += 1
+        return opened
