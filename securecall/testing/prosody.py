@@ -71,7 +71,8 @@ async def run_prosody(site: Site, configuration: str, ports: Mapping[str, int]) 
         text = f'return {{ ["password"] = "{escaped(password)}"; }};\n'
         write_private(accounts / f"{_encoded(name)}.dat", text)
     _ = copied(site.certificate, folder)
-    write_private(folder / "prosody.cfg.lua", configuration)
+    # it is root only where its own user could not reach its files
+    write_private(folder / "prosody.cfg.lua", f"run_as_root = true\n{configuration}")
     return await Daemon.start(
         "prosody",
         Launch(
@@ -112,7 +113,6 @@ def _extras(options: XmppOptions) -> tuple[list[str], list[str]]:
 # Two things its documentation does not say: `prosody --version` starts a server, and HTTPS is
 # refused for a name (SNI) that is none of its hosts, so an address of a file has the number.
 _CONFIGURATION: Final = """
-run_as_root = true  -- it is only root where nobody else could reach its files
 pidfile = "{folder}/prosody.pid"
 data_path = "{folder}/data"
 log = {{ {{ levels = {{ min = "info" }}, to = "console" }} }}
