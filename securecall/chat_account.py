@@ -6,7 +6,8 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final, Self
 from xml.etree.ElementTree import Element
@@ -34,8 +35,7 @@ from securecall.events import (
 )
 from securecall.intake import Intake, Taken
 from securecall.keys.omemo import Omemo
-from securecall.keys.omemo_trust import DeviceTrust
-from securecall.keys.omemo_values import NAMESPACES, Device
+from securecall.keys.omemo_values import NAMESPACES, Device, DeviceTrust
 from securecall.keys.statement import OmemoKey
 from securecall.messaging import Messaging
 from securecall.transport.https import Https
@@ -58,6 +58,7 @@ from securecall.xmpp.unwrapped import Notice, NoticeKind, Surroundings
 CARBONS: Final = "urn:xmpp:carbons:2"
 STANZA_IDS: Final = "urn:xmpp:sid:0"
 RETRY_SECONDS: Final = 3.0
+CLOSE_SECONDS: Final = 2.0  # for what is being said when we leave
 _FIRST: Final = 50  # messages that a device fetches of the time before it
 _RATCHETS: Final = "omemo "  # names of OMEMO's values, before our JID
 _NODES: Final[Mapping[str, Whose]] = {
@@ -128,6 +129,7 @@ class ChatAccount:
         self._catchup: Catchup | None = None
         self._names_messages: frozenset[Jid] = frozenset()
         self._setup: asyncio.Task[None] | None = None
+        self._taking: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         ledger = Ledger(history, self.address)
         self.messaging = Messaging(
@@ -234,14 +236,17 @@ class ChatAccount:
         session.on_request("get", QUERY, self._asked)
         for stanza, done in early:
             self._arrived(stanza, done)
-        self._spawn(self._intake.run())
+        self._taking = asyncio.create_task(self._intake.run())
         self._set_up()
 
     async def close(self) -> None:
         """Leave the server; what was written and not yet taken is sent the next time."""
-        for task in (*self._tasks, *((self._setup,) if self._setup else ())):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks and self._session.state is SessionState.ONLINE:
+            _ = await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)  # receipts, for one
+        ending = [task for task in (self._setup, self._taking, *self._tasks) if task is not None]
+        for task in ending:
+            _ = task.cancel()
+        _ = await asyncio.gather(*ending, return_exceptions=True)
         await self._session.close()
 
     @property
@@ -349,12 +354,12 @@ class ChatAccount:
             if not isinstance(said, Text) or not said.wants_receipt or arrival.own or arrival.room:
                 continue
             if arrival.id and arrival.id in fresh:
-                self._spawn(self.messaging.acknowledge(arrival.conversation, arrival.id))
+                self._beside(partial(self.messaging.acknowledge, arrival.conversation, arrival.id))
         for notice in taken.notices:
             if notice.kind is NoticeKind.EVENT:
-                self._spawn(self._event(notice))
+                self._beside(partial(self._event, notice))
         if taken.arrivals and self._catchup is None:
-            self._spawn(self._omemo.maintain())
+            self._beside(self._omemo.maintain)
 
     def _announce(self, news: News) -> None:
         match news:
@@ -389,12 +394,12 @@ class ChatAccount:
             raise XmppRefused("item-not-found")
         return answer
 
-    def _spawn(self, work: Coroutine[object, object, None]) -> None:
-        """Do it beside; what fails is logged, for nobody waits for it."""
+    def _beside(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do it in its own time; what fails is logged, for nobody waits for it."""
 
         async def guarded() -> None:
             try:
-                await work
+                await work()
             except SecurecallError as e:
                 log.info("%s", e)
 

@@ -177,7 +177,15 @@ class _Nobody:
         return None
 
     async def lay_up(
-        self, path: Path, *, name: str, media_type: str, seconds: float, progress: Progress
+        self,
+        to: Address,
+        path: Path,
+        *,
+        name: str,
+        media_type: str,
+        seconds: float,
+        expires: int,
+        progress: Progress,
     ) -> SharedFile:
         raise UsageError(_NOBODY)
 

@@ -39,7 +39,7 @@ from securecall.keys.omemo_trust import Sighting
 from securecall.keys.omemo_values import Device, Recipients
 from securecall.xmpp.envelope import MAX_PADDING
 from securecall.xmpp.jid import jid_of
-from securecall.xmpp.outbox import Outbox, weakest
+from securecall.xmpp.outbox import Outbox, protections, weakest
 from securecall.xmpp.saying import Answered
 from securecall.xmpp.session import Session
 from securecall.xmpp.sharing import Sharing
@@ -220,15 +220,29 @@ class Messaging:
     # -- files ------------------------------------------------------------------------------------
 
     async def lay_up(
-        self, path: Path, *, name: str, media_type: str, seconds: float, progress: Progress
+        self,
+        to: Address,
+        path: Path,
+        *,
+        name: str,
+        media_type: str,
+        seconds: float,
+        expires: int,
+        progress: Progress,
     ) -> SharedFile:
-        """Encrypt a file and put it on our server."""
+        """Encrypt a file and put it on our server, in a form that they can read.
+
+        A bare link has no room for the true size, so for who reads only those nothing is padded.
+        """
+        link = Protection.OMEMO_LEGACY in protections(await self._recipients(to))
         return await self._sharing.upload(
             path,
             self._folder,
             name=name,
             media_type=media_type or mimetypes.guess_type(name)[0] or "application/octet-stream",
             seconds=seconds,
+            expires=expires,
+            link=link,
             progress=progress,
         )
 

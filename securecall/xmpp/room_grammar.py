@@ -333,9 +333,7 @@ def build_list_request(affiliation: Affiliation) -> Element:
 def build_invitation(room: str, jid: str, *, reason: str = "") -> Element:
     """Return the message that invites somebody by way of the room, who may be a stranger to us."""
     stanza = Element(f"{{{CLIENT}}}message", {"to": room})
-    invite = SubElement(
-        SubElement(stanza, _X), f"{{{USER}}}invite", {"to": parse_jid(jid).bare}
-    )
+    invite = SubElement(SubElement(stanza, _X), f"{{{USER}}}invite", {"to": parse_jid(jid).bare})
     if reason:
         SubElement(invite, f"{{{USER}}}reason").text = reason
     return stanza

@@ -26,7 +26,7 @@ from securecall.errors import (
     XmppRefused,
 )
 from securecall.secret import Secret
-from securecall.transport.srv import Target
+from securecall.transport.srv import XMPP_DIRECT_PORTS, XMPP_PORT, Target
 from securecall.transport.tls_context import xmpp_context
 from securecall.xmpp import management, stream
 from securecall.xmpp.management import Management, Taken
@@ -64,7 +64,8 @@ class XmppLogin:
         address: xmpp:user@domain.
         password: Leaves this machine in no form but SCRAM's.
         server: "host:port" or (host, port) in place of what DNS says of the domain.
-        direct: Whether `server` speaks TLS at once; None if its port says so (5223, 443).
+        direct: Whether `server` speaks TLS at once; None if its port says so (5222, 5223, 443), or
+            both are to be tried.
         server_name: What the certificate must prove, "" for the domain.
         authorities: A PEM file of trusted roots in place of the system's.
         resource: Names this connection to others, "" for a random one.
@@ -371,10 +372,12 @@ class Session:
             return await self._resolver.xmpp_targets(self.domain)
         host, port = _host_and_port(named)
         targets = await self._resolver.xmpp_targets(host, port=port)
-        if self._login.direct is None:
+        ways: tuple[str, ...] = ("tls", "starttls")
+        if self._login.direct is not None:
+            ways = ("tls",) if self._login.direct else ("starttls",)
+        elif port in (0, XMPP_PORT, *XMPP_DIRECT_PORTS):
             return targets
-        transport = "tls" if self._login.direct else "starttls"
-        return tuple(replace(target, transport=transport) for target in targets)
+        return tuple(replace(target, transport=way) for way in ways for target in targets)
 
     async def _resume(self, found: Stream) -> str:
         kept = self._management
