@@ -19,7 +19,7 @@ from securecall.xmpp.session import XmppLogin
 from securecall.xmpp.xml import Read, StreamEnd, StreamHeader, StreamParser
 from tests.forge_certificate import Forged, forge, server_context
 
-DOMAIN = "chat.example"
+DOMAIN = "chat.clinic.example"
 PASSWORD = "pencil of alice"
 SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
 TLS = "urn:ietf:params:xml:ns:xmpp-tls"
@@ -165,7 +165,8 @@ class Peer:
         resource = iq.findtext(f"{{{BIND}}}bind/{{{BIND}}}resource")
         jid = self.manners.jid or f"{self.user}@{DOMAIN}/{resource}"
         self.send(
-            f"<iq type='result' id='{iq.get('id')}'><bind xmlns='{BIND}'><jid>{jid}</jid></bind></iq>"
+            f"<iq type='result' id='{iq.get('id')}'>"
+            f"<bind xmlns='{BIND}'><jid>{jid}</jid></bind></iq>"
         )
         if SM not in self.manners.features:
             return ""
@@ -231,9 +232,9 @@ async def serving(
         except Exception as e:
             server.failures.append(e)
         finally:
-            writer.close()
             with contextlib.suppress(OSError, ssl.SSLError):
-                await writer.wait_closed()
+                await writer.drain()
+            writer.close()
 
     listener = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context if direct else None)
     port = listener.sockets[0].getsockname()[1]

@@ -291,7 +291,8 @@ class Stream(asyncio.Protocol):
         if answer.tag != f"{{{TLS}}}proceed":
             self.abort()
             raise ConnectFailed(f"{where} refuses encryption")
-        if self._read or self._parser is None or not self._parser.idle:
+        parser = self._parser  # not even white space may follow
+        if self._read or parser is None or not parser.idle or parser.trailing:
             raise self._broken("the server spoke before TLS", "RFC 6120 5.4.3.3")
         self._deaf = True
         transport = self._transport

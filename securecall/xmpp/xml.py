@@ -70,7 +70,7 @@ class StreamParser:
     """One stream in one direction, from its header to its end; a restarted stream needs a new one.
 
     Attributes:
-        idle: Whether everything that was fed has been read: no stanza is unfinished.
+        trailing: White space came after the last stanza.
     """
 
     def __init__(self, limits: XmlLimits | None = None) -> None:
@@ -89,6 +89,7 @@ class StreamParser:
         self._builder: TreeBuilder | None = None
         self._found: list[Read] = []
         self._ended = False
+        self.trailing = False
         self._utf8 = codecs.getincrementaldecoder("utf-8")("strict")
         self._parser = self._made()
 
@@ -221,6 +222,7 @@ class StreamParser:
             self._found.append(self._builder.close())
             self._builder = None
             self._rescanned = 0
+            self.trailing = False
         elif self._depth == 0:
             self._ended = True
             self._found.append(StreamEnd())
@@ -230,6 +232,8 @@ class StreamParser:
             self._builder.data(text)
         elif not text.isspace():
             raise ProtocolError("text stands between stanzas", rule="RFC 6120 4.9.3.1")
+        else:
+            self.trailing = True
 
     def _qualified(self, name: str) -> str:
         known = self._tags.get(name)
