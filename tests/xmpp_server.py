@@ -85,15 +85,16 @@ class Peer:
         self.said.append(read.tag.rpartition("}")[2])
         return read
 
-    async def begin(self, features: str) -> None:
+    async def begin(self, features: str | None) -> None:
         self.parser, self.waiting = StreamParser(), []
         header = await self.read()
         assert isinstance(header, StreamHeader)
         self.send(
             f"{self.manners.opening}<stream:stream xmlns='jabber:client' id='1' version='1.0' "
             f"xmlns:stream='http://etherx.jabber.org/streams' from='{DOMAIN}'>"
-            f"<stream:features>{features}</stream:features>"
         )
+        if features is not None:
+            self.send(f"<stream:features>{features}</stream:features>")
 
     async def start_tls(self, context: ssl.SSLContext) -> None:
         first = self.manners.first_features
@@ -137,7 +138,7 @@ class Peer:
         signature = hmac.digest(hashlib.new(name, key).digest(), said, name)
         right = bytes(a ^ b for a, b in zip(key, signature, strict=True))
         plus = auth.get("mechanism", "").endswith("-PLUS")
-        offers_plus = any(m.endswith("-PLUS") for m in manners.mechanisms)
+        offers_plus = any(m.endswith("-PLUS") for m in self.manners.mechanisms)
         same = not plus or bound == self._binding(header.removeprefix("p="))
         if base64.b64decode(proof) != right or not same or (header == "y" and offers_plus):
             self.send(f"<failure xmlns='{SASL}'><not-authorized/></failure>")

@@ -273,6 +273,8 @@ class Stream(asyncio.Protocol):
         if features.tag != f"{{{STREAMS}}}features":
             raise self._broken("the stream begins without features", "RFC 6120 4.3.2")
         self.features = {child.tag: child for child in features}
+        if self._failure is not None:
+            raise self._failure
 
     async def start_tls(self, context: ssl.SSLContext, server_name: str, where: str) -> None:
         """Encrypt, or end.
