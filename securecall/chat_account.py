@@ -275,8 +275,8 @@ class ChatAccount:
         while True:
             try:
                 await self._announce_ourselves()
-                await self._catch_up()
-                self._intake.release()
+                whole = await self._catch_up()
+                self._intake.release(whole=whole)
                 await self._omemo.after_history()
                 self.messaging.release()
             except NetworkError as e:
@@ -300,27 +300,37 @@ class ChatAccount:
             log.info("no copies between our devices: %s", e)
         self._session.send(build_presence(caps=self._capabilities.caps))
 
-    async def _catch_up(self) -> None:
-        """Read what the archive has since the last time, before anything that comes live."""
-        own = parse_jid(self._session.bare)
+    async def _catch_up(self) -> bool:
+        """Read what the archive has since the last time, before anything that comes live.
+
+        Returns whether it was read to its end.
+        """
         self._omemo.before_history()
-        self._catchup = catchup = Catchup(
-            own, token=secrets.token_hex(8), place=self._intake.place(own.bare), last=_FIRST
-        )
         try:
-            while catchup.progress is Reading.UNDER_WAY:
-                query = catchup.query()
-                try:
-                    fin = await self._session.request(query, kind="set")
-                except XmppRefused as e:
-                    catchup.refused(e.condition)
-                    continue
-                page = catchup.finish(fin)
-                await self._intake.keep((*page.items, *page.discarded), page.place, own.bare)
+            while await self._read_archive(parse_jid(self._session.bare)) is Reading.ENOUGH:
+                log.info("the archive has more")
         except ProtocolError as e:
             log.warning("the archive cannot be read: %s", e)
+            return False
         finally:
             self._catchup = None
+        return True
+
+    async def _read_archive(self, keeper: Jid) -> Reading:
+        """One pass, from the place that was kept."""
+        place = self._intake.place(keeper.bare)
+        token = secrets.token_hex(8)
+        self._catchup = catchup = Catchup(keeper, token=token, place=place, last=_FIRST)
+        while catchup.progress is Reading.UNDER_WAY:
+            query = catchup.query()
+            try:
+                fin = await self._session.request(query, kind="set")
+            except XmppRefused as e:
+                catchup.refused(e.condition)
+                continue
+            page = catchup.finish(fin)
+            await self._intake.keep((*page.items, *page.discarded), page.place, keeper.bare)
+        return catchup.progress
 
     # -- what comes -------------------------------------------------------------------------------
 

@@ -91,6 +91,7 @@ class Intake:
         self._live: deque[tuple[Element, Done]] = deque()
         self._wake = asyncio.Event()
         self._open = asyncio.Event()
+        self._whole = True
 
     def put(self, stanza: Element, done: Done) -> None:
         """Take a message that came live; `done` is called once it is kept."""
@@ -101,8 +102,14 @@ class Intake:
         """Let what comes live wait, for an archive is read first."""
         self._open.clear()
 
-    def release(self) -> None:
-        """The archive was read: go on with what came live meanwhile."""
+    def release(self, *, whole: bool = True) -> None:
+        """The archive was read: go on with what came live meanwhile.
+
+        Args:
+            whole: To its end. Otherwise the place stays where it is, whatever comes live: what lies
+                between would never be asked for again.
+        """
+        self._whole = whole
         self._open.set()
 
     async def run(self) -> None:
@@ -165,7 +172,7 @@ class Intake:
                     taken.notices.append(outcome)
                 case Unwrapped():
                     self._enter(outcome, taken, around.now)
-                    if live and outcome.archive_id:
+                    if live and outcome.archive_id and self._whole:
                         self._move_place(outcome, around)
         return taken
 
