@@ -113,18 +113,24 @@ class Omemo:
             label: What this device is called in public; visible to everybody.
 
         Raises:
-            NetworkError: the server did not answer; what was made is kept, opening again goes on.
+            NetworkError: the server did not answer, and we were never here before.
             StoreCorrupt: what is kept cannot be read.
         """
         from securecall.keys.omemo_state import State
 
         state = State(store, jid, namespaces)
-        lists = {name: await directory.fetch_devices(name, jid) for name in namespaces}
-        state.begin(taken={number for one in lists.values() for number in one}, unix=unix())
+        taken: set[int] = set()
+        if first := not state.exists():
+            for namespace in namespaces:
+                taken |= set(await directory.fetch_devices(namespace, jid))
+        state.begin(taken=taken, unix=unix())
         omemo = cls(state, directory, trust=trust, unix=unix, label=label)
-        for namespace, devices in lists.items():
-            await omemo.devices_changed(namespace, jid, devices)
-        await omemo.maintain()
+        try:
+            await omemo.maintain()
+        except NetworkError:
+            if first:
+                raise
+            # Who was here before can read, and write to whom it knows; `maintain` is called again.
         return omemo
 
     @property
@@ -277,7 +283,7 @@ class Omemo:
             if sealed.payload:
                 payload = self._state.payload(material, sealed.iv, sealed.payload)
                 plaintext = scheme.open_payload(payload)
-        if established or session.unanswered >= self._state.heartbeat:
+        if message.exchange is not None or session.unanswered >= self._state.heartbeat:
             self._note(self._replies, place)
         namespace, jid, number = place
         device = self._state.book(jid).device(namespace, number)
@@ -323,9 +329,9 @@ class Omemo:
     async def maintain(self) -> None:
         """Do what is due; call it after messages arrived, and once a day.
 
-        Renews the signed prekey after a week, fills up prekeys, publishes changed bundles, answers
-        new sessions and long monologues with empty messages, opens new sessions where the old one
-        broke. Nothing while an archive is read.
+        Puts us on our device lists, renews the signed prekey after a week, fills up prekeys,
+        publishes changed bundles, answers new sessions and long monologues with empty messages,
+        opens new sessions where the old one broke. Nothing while an archive is read.
 
         Raises:
             NetworkError: the server did not answer; what was left undone is done next time.
@@ -334,6 +340,7 @@ class Omemo:
             if self._catching_up:
                 return
             for namespace in self._state.namespaces:
+                await self._require_list(namespace, self.jid)
                 await self._keep_bundle(namespace)
             while self._replies:
                 await self._reply(next(iter(self._replies)))

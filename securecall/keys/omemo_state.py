@@ -52,6 +52,10 @@ class State:
         self._own: dict[str, tuple[bytes, OwnKeys]] = {}
         self._books: dict[str, tuple[bytes, DeviceBook]] = {}
 
+    def exists(self) -> bool:
+        """Whether this device has keys already."""
+        return self._store.load("omemo/identity") is not None
+
     def begin(self, *, taken: set[int], unix: float) -> None:
         """Load this device's keys, or make them, under an id that no other device of ours has."""
         data = self._store.load("omemo/identity")

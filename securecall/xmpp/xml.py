@@ -23,6 +23,8 @@ XML: Final = "http://www.w3.org/XML/1998/namespace"
 _RESTRICTED: Final = "RFC 6120 11.1"
 _MOST_NAME: Final = 1024
 _MOST_NAME_BYTES: Final = 1024 * 1024  # expat keeps every name it ever saw, for good
+_PIECE: Final = 16 * 1024  # expat makes lists of a whole tag before we are asked
+_MOST_TAG: Final = 32 * 1024  # bytes; what is long is text
 _MOST_RESCANNED: Final = 64 * 1024 * 1024  # bytes of one stanza's unfinished tags, looked at anew
 
 
@@ -96,8 +98,13 @@ class StreamParser:
         Raises:
             ProtocolError: this is not the XML of a stream. Nothing further can be read.
         """
-        if self._ended:
-            return []
+        for at in range(0, len(data), _PIECE):
+            if not self._ended:
+                self._feed(data[at : at + _PIECE])
+        found, self._found = self._found, []
+        return found
+
+    def _feed(self, data: bytes) -> None:
         try:
             _ = self._utf8.decode(data)  # expat lets some of what is no UTF-8 pass
             self._fed += len(data)
@@ -113,11 +120,10 @@ class StreamParser:
                     rule="RFC 6120 11.3",
                 ) from e
         except ProtocolError:
-            self._fail()
-            raise
+            if not self._ended:
+                self._fail()
+                raise
         self._bound()
-        found, self._found = self._found, []
-        return found
 
     @property
     def idle(self) -> bool:
@@ -161,7 +167,7 @@ class StreamParser:
         unread = self._unread()
         self._rescanned += unread
         begun = self._fed - self._stanza_at if self._depth != 1 else unread
-        if begun > self._limits.stanza_bytes:
+        if begun > self._limits.stanza_bytes or unread > _MOST_TAG:
             self._fail()
             raise _too_large(self._limits.stanza_bytes)
         if self._rescanned > _MOST_RESCANNED:

@@ -129,3 +129,26 @@ def test_ten_thousand_messages(namespace, monkeypatch):
     used.watch(monkeypatch, namespace)
     asyncio.run(play(namespace, 10_000, 7))
     assert set(used.keys.values()) == {1}
+
+
+@pytest.mark.parametrize("namespace", [OMEMO, OMEMO_LEGACY])
+def test_control_what_leaves_before_its_transaction_commits_uses_a_key_twice(
+    namespace, monkeypatch
+):
+    # Why the head of keys/omemo.py forbids it, and proof that the counting above would see it.
+    used = Used()
+    used.watch(monkeypatch, namespace)
+
+    async def body():
+        world = World()
+        alice = await world.person(ALICE, namespaces=(namespace,))
+        bob = await world.person(BOB, namespaces=(namespace,))
+        for sealed in await alice.write(b"hello", BOB):
+            bob.omemo.open_sealed(sealed, ALICE)
+        with alice.store.rolled_back():
+            (leaked,) = await alice.write(b"left too early", BOB)
+        (sealed,) = await alice.write(b"after a restart", BOB)
+        assert leaked != sealed
+
+    asyncio.run(body())
+    assert max(used.keys.values()) == 2
