@@ -292,9 +292,9 @@ class ChatAccount:
         while not self._prepared:
             try:
                 await self._greet()
+                own = parse_jid(self._session.bare)
                 self._omemo.before_history()
-                await self._catch_up(parse_jid(self._session.bare))
-                self._intake.release()
+                self._intake.release(own.bare, whole=await self._catch_up(own))
                 await self._omemo.after_history()
                 self.messaging.release()
                 await self._enter_rooms()
@@ -326,35 +326,41 @@ class ChatAccount:
     async def _enter_rooms(self) -> None:
         await self.rooms.fresh()
         for address in self.rooms.all():
-            room = jid_of(address)
+            room, whole = jid_of(address), False
             try:
-                if await self._learn_abilities(room):
-                    await self._catch_up(room)
+                whole = await self._learn_abilities(room) and await self._catch_up(room)
             except XmppRefused as e:
                 log.info("the archive of a room cannot be read: %s", e)
+            finally:
+                self._intake.release(room.bare, whole=whole, room=True)
 
-    async def _catch_up(self, keeper: Jid) -> None:
-        """Read what an archive has since the last time, before anything that comes live."""
-        self._catchup = catchup = Catchup(
-            keeper, token=secrets.token_hex(8), place=self._intake.place(keeper.bare), last=_FIRST
-        )
-        own = keeper.bare == self._session.bare
+    async def _catch_up(self, keeper: Jid) -> bool:
+        """Read what an archive has since the last time; returns whether to its end."""
         try:
-            while catchup.progress is Reading.UNDER_WAY:
-                query = catchup.query()
-                try:
-                    fin = await self._session.request(
-                        query, to="" if own else keeper.bare, kind="set"
-                    )
-                except XmppRefused as e:
-                    catchup.refused(e.condition)
-                    continue
-                page = catchup.finish(fin)
-                await self._intake.keep((*page.items, *page.discarded), page.place, keeper.bare)
+            while await self._read_archive(keeper) is Reading.ENOUGH:
+                log.info("the archive has more")
         except ProtocolError as e:
             log.warning("an archive cannot be read: %s", e)
+            return False
         finally:
             self._catchup = None
+        return True
+
+    async def _read_archive(self, keeper: Jid) -> Reading:
+        """One pass, from the place that was kept."""
+        place, token = self._intake.place(keeper.bare), secrets.token_hex(8)
+        self._catchup = catchup = Catchup(keeper, token=token, place=place, last=_FIRST)
+        to = "" if keeper.bare == self._session.bare else keeper.bare
+        while catchup.progress is Reading.UNDER_WAY:
+            query = catchup.query()
+            try:
+                fin = await self._session.request(query, to=to, kind="set")
+            except XmppRefused as e:
+                catchup.refused(e.condition)
+                continue
+            page = catchup.finish(fin)
+            await self._intake.keep((*page.items, *page.discarded), page.place, keeper.bare)
+        return catchup.progress
 
     # -- what comes -------------------------------------------------------------------------------
 
@@ -368,7 +374,13 @@ class ChatAccount:
                 return
         if stanza.find(ROOM_USER) is not None:
             self.rooms.on_message(stanza)
-        self._intake.put(stanza, done)
+        self._intake.put(stanza, done, room=self._room_of(stanza))
+
+    def _room_of(self, stanza: Element) -> str:
+        if stanza.get("type") != "groupchat":
+            return ""
+        bare = stanza.get("from", "").partition("/")[0]
+        return bare if any(jid_of(room).bare == bare for room in self.rooms.all()) else ""
 
     def _there(self, stanza: Element, done: Callable[[], None]) -> None:
         if self.rooms.on_presence(stanza):
