@@ -251,14 +251,12 @@ class Rooms:
         """A session begins anew: enter every room again; who does not let us in is told."""
         for room in self._rooms.values():
             room.lost()
-        for room in tuple(self._rooms.values()):
-            await self._come_back(room)
+        _ = await asyncio.gather(*(self._come_back(room) for room in self._rooms.values()))
 
     async def resumed(self) -> None:
         """The session went on: rooms may have lost us meanwhile without a word (XEP-0410)."""
-        for room in tuple(self._rooms.values()):
-            if room.state is RoomState.INSIDE:
-                await self._check(room)
+        inside = [room for room in self._rooms.values() if room.state is RoomState.INSIDE]
+        _ = await asyncio.gather(*(self._check(room) for room in inside))
 
     def on_presence(self, stanza: Element) -> bool:
         """Take a presence that came from a room of ours; False for any other."""
