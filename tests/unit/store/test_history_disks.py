@@ -15,7 +15,7 @@ from tests.forge_history import JULIET, message, open_history, parcel
 from tests.interop.children import need
 from tests.paths import PROJECT
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX only")
+pytestmark = [pytest.mark.soak, pytest.mark.skipif(os.name != "posix", reason="POSIX only")]
 
 # Writes until it is told not to, and says what was acknowledged and how it ended. Whatever was
 # refused must have changed nothing, and the object must still answer, or say that it is closed.
@@ -72,7 +72,6 @@ def require_whole(folder, said: str) -> None:
     history.close()
 
 
-@pytest.mark.soak
 @pytest.mark.parametrize("call", ["pwrite64", "fdatasync", "fsync", "ftruncate"])
 @pytest.mark.parametrize("error", ["ENOSPC", "EIO"])
 def test_a_kernel_that_refuses_the_nth_call_for_every_n(tmp_path, call, error):
@@ -114,7 +113,6 @@ def require_mounts(folder) -> None:
         pytest.skip("only root may mount")
 
 
-@pytest.mark.interop
 @pytest.mark.parametrize("size", [64, 128, 192, 256, 512])
 def test_a_small_disk_fills_up_and_everything_acknowledged_stays(tmp_path, size):
     folder, kept = tmp_path / "small", tmp_path / "kept"
@@ -130,7 +128,6 @@ def test_a_small_disk_fills_up_and_everything_acknowledged_stays(tmp_path, size)
         require_whole(kept, said)
 
 
-@pytest.mark.interop
 def test_a_read_only_disk_is_a_local_error(tmp_path):
     folder = tmp_path / "alice"
     folder.mkdir()
@@ -146,7 +143,6 @@ def test_a_read_only_disk_is_a_local_error(tmp_path):
     history.close()
 
 
-@pytest.mark.interop
 def test_a_folder_that_is_none_is_a_local_error(tmp_path):
     with pytest.raises(LocalError):
         open_history(tmp_path / "nowhere")
