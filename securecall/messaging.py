@@ -39,7 +39,7 @@ from securecall.keys.omemo_trust import Sighting
 from securecall.keys.omemo_values import Device, Recipients
 from securecall.xmpp.envelope import MAX_PADDING
 from securecall.xmpp.jid import jid_of
-from securecall.xmpp.outbox import Outbox, weakest
+from securecall.xmpp.outbox import Outbox, protections, weakest
 from securecall.xmpp.saying import Answered
 from securecall.xmpp.session import Session
 from securecall.xmpp.sharing import Sharing
@@ -220,15 +220,29 @@ class Messaging:
     # -- files ------------------------------------------------------------------------------------
 
     async def lay_up(
-        self, path: Path, *, name: str, media_type: str, seconds: float, progress: Progress
+        self,
+        to: Address,
+        path: Path,
+        *,
+        name: str,
+        media_type: str,
+        seconds: float,
+        expires: int,
+        progress: Progress,
     ) -> SharedFile:
-        """Encrypt a file and put it on our server."""
+        """Encrypt a file and put it on our server, in a form that they can read.
+
+        A bare link has no room for the true size, so for who reads only those nothing is padded.
+        """
+        link = Protection.OMEMO_LEGACY in protections(await self._recipients(to))
         return await self._sharing.upload(
             path,
             self._folder,
             name=name,
             media_type=media_type or mimetypes.guess_type(name)[0] or "application/octet-stream",
             seconds=seconds,
+            expires=expires,
+            link=link,
             progress=progress,
         )
 
@@ -318,14 +332,15 @@ class Messaging:
             found = await self._omemo.prepare(jids)
         except UntrustedDevices:
             fresh = self._notice(everybody)
-            if not self._use_first(everybody):
-                self._tell_of(fresh)
+            used = self._use_first(everybody)
+            self._tell_of(fresh)
+            if not used:
                 raise
             found = await self._omemo.prepare(jids)
         self._tell_of(self._notice(everybody))
         return found
 
-    def _notice(self, everybody: tuple[Address, ...]) -> list[Recipient]:
+    def _notice(self, everybody: tuple[Address, ...]) -> list[tuple[Address, Device]]:
         """Write down which devices there are; returns those that were not there before."""
         fresh = []
         for each in (*everybody, self._own):
@@ -338,11 +353,12 @@ class Messaging:
                     each, device.namespace, device.id, device.identity_key
                 )
                 if sighting is not Sighting.KNOWN:
-                    fresh.append(self._recipient(each, device))
+                    fresh.append((each, device))
         return fresh
 
-    def _tell_of(self, fresh: list[Recipient]) -> None:
-        for recipient in fresh:
+    def _tell_of(self, fresh: list[tuple[Address, Device]]) -> None:
+        for address, device in fresh:
+            recipient = self._recipient(address, device)
             if recipient.trust is DeviceTrust.UNDECIDED:
                 self._new_device(recipient)
 

@@ -20,9 +20,9 @@ from securecall.chat.message import (
     SharedFile,
     Text,
 )
-from securecall.cli.chat_port import MessageChanged, MessageReceived
 from securecall.contacts import Contact
 from securecall.errors import LocalError
+from securecall.events import MessageChanged, MessageReceived
 from securecall.keys.trust import TrustState
 from securecall.secret import Secret
 from tests.memory_history import MemoryHistory
@@ -54,7 +54,7 @@ class FakeChat:
         self.told: list[object] = []
         self.written: list[object] = []
         self.acts: list[tuple[object, ...]] = []
-        self.devices: list[Recipient] = [device(1)]
+        self.published: list[Recipient] = [device(1)]
         self.everybody = [FakePerson(BOB, "Bob")]
         self.contact = Contact(address=BOB, addresses=(BOB,))
         self.now = clock or (lambda: NOON)
@@ -94,18 +94,26 @@ class FakeChat:
     def people(self):
         return tuple(self.everybody)
 
-    def trust_device(self, address, identity_key, *, verified=False):
-        self.acts.append(("trust", address, identity_key, verified))
-        trust = DeviceTrust.VERIFIED if verified else DeviceTrust.TRUSTED
-        self._decide(identity_key, trust)
+    @property
+    def devices(self):
+        """Where decisions about devices go."""
+        return self
+
+    def trust_device(self, address, identity_key):
+        self.acts.append(("trust", address, identity_key))
+        self._decide(identity_key, DeviceTrust.TRUSTED)
+
+    def verify_device(self, address, identity_key):
+        self.acts.append(("verify device", address, identity_key))
+        self._decide(identity_key, DeviceTrust.VERIFIED)
 
     def distrust_device(self, address, identity_key):
         self.acts.append(("distrust", address, identity_key))
         self._decide(identity_key, DeviceTrust.DISTRUSTED)
 
     def _decide(self, key, trust):
-        self.devices = [
-            replace(d, trust=trust) if d.identity_key == key else d for d in self.devices
+        self.published = [
+            replace(d, trust=trust) if d.identity_key == key else d for d in self.published
         ]
 
     async def add_contact(self, address, name=""):
@@ -191,7 +199,7 @@ class FakeChat:
         return path
 
     async def recipients(self, to):
-        return tuple(self.devices)
+        return tuple(self.published)
 
     async def changed(self):
         await asyncio.Event().wait()

@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import secrets
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,10 @@ from securecall.secret import Secret
 Progress = Callable[[int, int], None]
 """Bytes done, and of how many; 0 where that is not known."""
 
+SEALING: Final = ".sealing"
+"""How the names of folders end that hold ciphertext on its way."""
+
+_PART: Final = ".part"
 _NEW: Final = (
     os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 )
@@ -158,6 +163,21 @@ def open_file(
         return opening.release()
 
 
+def sweep(folder: Path) -> None:
+    """Delete what a crash left of files on their way; while none is on its way there.
+
+    Raises:
+        LocalError: something of it cannot be deleted.
+    """
+    try:
+        for left in folder.glob("[0-9a-f]" * 32 + _PART):
+            left.unlink()
+        for left in folder.glob(f"*{SEALING}"):
+            shutil.rmtree(left)
+    except OSError as e:
+        raise LocalError(f"cannot tidy up {folder}: {e.strerror}") from e
+
+
 class Opening:
     """A file that is being decrypted beside its future place; gone if it is never released."""
 
@@ -230,7 +250,7 @@ class _NewFile:
     """A file under a random name, for its owner alone, which goes away unless it is kept."""
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / f"{secrets.token_hex(16)}.part"
+        self.path = folder / f"{secrets.token_hex(16)}{_PART}"
         self._file: IO[bytes] | None = None
         self._kept = False
 

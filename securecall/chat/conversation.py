@@ -74,9 +74,17 @@ class Courier(Protocol):
         ...
 
     async def lay_up(
-        self, path: Path, *, name: str, media_type: str, seconds: float, progress: Progress
+        self,
+        to: Address,
+        path: Path,
+        *,
+        name: str,
+        media_type: str,
+        seconds: float,
+        expires: int,
+        progress: Progress,
     ) -> SharedFile:
-        """Encrypt a file and put it on our server."""
+        """Encrypt a file and put it on our server, in a form that they can read."""
         ...
 
     async def fetch(self, file: SharedFile, folder: Path, *, progress: Progress) -> Path:
@@ -125,7 +133,6 @@ class Conversation:
         text: str,
         *,
         reply_to: Message | None = None,
-        file: SharedFile | None = None,
         expires: int = 0,
     ) -> Message:
         """Write a message; it is kept before it is sent, and sent again until the server has it.
@@ -133,7 +140,6 @@ class Conversation:
         Args:
             text: At most 64 KiB.
             reply_to: The message this answers.
-            file: From `upload`.
             expires: Unix seconds after which both ends delete it, 0 for never.
 
         Raises:
@@ -141,13 +147,12 @@ class Conversation:
             UntrustedDevices: a person has to decide about their devices first.
             NetworkError: their keys have to be fetched, and cannot be now.
         """
-        if not text and file is None:
+        if not text:
             raise UsageError("an empty message says nothing")
         _require_short(text)
         said = Text(
             body=text,
             reply_to=reply_to.id if reply_to else "",
-            file=file,
             expires=expires,
             wants_receipt=True,
             markable=True,
@@ -177,7 +182,6 @@ class Conversation:
         self,
         path: Path,
         *,
-        text: str = "",
         name: str = "",
         media_type: str = "",
         expires: int = 0,
@@ -187,29 +191,60 @@ class Conversation:
 
         Args:
             path: Of the file; at most 4 GiB and what our server takes.
-            text: Said with it.
             name: Shown to the other side, inside the encryption; default: the file's own.
             media_type: Default: by the name.
             expires: Unix seconds after which both ends delete it, 0 for never.
             progress: Told of bytes done and bytes in all.
         """
-        file = await self._courier.lay_up(
-            path, name=name or path.name, media_type=media_type, seconds=0.0, progress=progress
+        return await self._share(
+            path,
+            name=name or path.name,
+            media_type=media_type,
+            seconds=0.0,
+            expires=expires,
+            progress=progress,
         )
-        return await self.send(text, file=file, expires=expires)
 
     async def send_voice(
         self, path: Path, *, seconds: float, expires: int = 0, progress: Progress = untold
     ) -> Message:
         """Send a voice message made by `securecall.chat.voice`."""
-        file = await self._courier.lay_up(
+        return await self._share(
             path,
             name="voice message.ogg",
             media_type="audio/ogg; codecs=opus",
             seconds=seconds,
+            expires=expires,
             progress=progress,
         )
-        return await self.send("", file=file, expires=expires)
+
+    async def _share(
+        self,
+        path: Path,
+        *,
+        name: str,
+        media_type: str,
+        seconds: float,
+        expires: int,
+        progress: Progress,
+    ) -> Message:
+        if self.danger_plaintext_chat:
+            raise UsageError("the key of a file would be sent unencrypted; share it another way")
+        file = await self._courier.lay_up(
+            self.address,
+            path,
+            name=name,
+            media_type=media_type,
+            seconds=seconds,
+            expires=expires,
+            progress=progress,
+        )
+        said = Text(body="", file=file, expires=expires, wants_receipt=True, markable=True)
+        try:
+            return await self._write(said)
+        except BaseException:
+            file.key.wipe()  # what lies on the server is noise from now on
+            raise
 
     async def save_file(
         self, message: Message, folder: Path, *, progress: Progress = untold

@@ -320,15 +320,22 @@ def device_rows(recipients: Sequence[Recipient]) -> Iterator[tuple[Part, ...]]:
     for place, each in enumerate(recipients, start=1):
         trust = _TRUST_WORDS[each.trust]
         yield (Part(f"{place}. "), Part(f"{harmless(each.address.short, limit=60)}: "), trust)
-        groups = each.fingerprint.split()
-        for row in range(0, len(groups), 4):
-            yield (Part("   " + " ".join(groups[row : row + 4]), "dim"),)
+        for row in fingerprint_rows(each.fingerprint):
+            yield (Part(f"   {row}", "dim"),)
         if each.trust is DeviceTrust.UNDECIDED:
             yield (
                 Part(
                     f"   is it theirs? /trust {place}    compared? /trust {place} verified", "dim"
                 ),
             )
+
+
+def fingerprint_rows(fingerprint: str) -> Iterator[str]:
+    """A fingerprint in groups of eight digits, four of them in a row: to be read aloud."""
+    digits = "".join(fingerprint.split())
+    groups = [digits[n : n + 8] for n in range(0, len(digits), 8)]
+    for row in range(0, len(groups), 4):
+        yield " ".join(groups[row : row + 4])
 
 
 def new_device_rows(place: int, device: Recipient) -> Iterator[tuple[Part, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
@@ -57,6 +58,8 @@ class PlainFace:
         """
         self._chat = chat
         self._terminal = terminal
+        # in a pipe, standard output is for messages alone
+        self._notes = terminal if person else Terminal(sys.stderr)
         self._person = person
         self._seen = seen
         self._day = ""
@@ -92,7 +95,7 @@ class PlainFace:
     def notice(self, rows: Rows) -> None:
         """Print them."""
         for row in rows:
-            self._terminal.say(self._painted(row))
+            self._notes.say(self._painted(row))
 
     def found(self, messages: Sequence[Message]) -> None:
         """Print them, or that there are none."""
@@ -159,7 +162,7 @@ class PlainFace:
         return "".join(paint(harmless(p.text, lines=1), *_STYLES.get(p.style, ())) for p in row)
 
     def _say(self, text: str, *styles: str) -> None:
-        self._terminal.say(self._terminal.paint(harmless(text, lines=1), *(styles or ("dim",))))
+        self._notes.say(self._notes.paint(harmless(text, lines=1), *(styles or ("dim",))))
 
 
 class JsonFace:

@@ -1,41 +1,13 @@
-"""What the commands of chat need of a client, and the values it tells them."""
+"""What the commands need of a client about the people of an account."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from securecall.address import Address
-from securecall.chat.conversation import Conversation, Recipient
-from securecall.chat.message import Activity, Message
-from securecall.contacts import Contacts
 from securecall.errors import Unsupported
-from securecall.secret import Secret
-
-
-@dataclass(frozen=True, slots=True)
-class MessageReceived:
-    """Somebody wrote."""
-
-    message: Message
-
-
-@dataclass(frozen=True, slots=True)
-class MessageChanged:
-    """A message got further, was edited, or reacted to."""
-
-    message: Message
-
-
-@dataclass(frozen=True, slots=True)
-class TypingChanged:
-    """Somebody writes, or stopped."""
-
-    conversation: Address
-    sender: Address
-    activity: Activity
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,34 +23,6 @@ class ContactRequested:
 
     address: Address
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class NewDevice:
-    """Somebody has a device that was not there before."""
-
-    address: Address
-    recipient: Recipient
-
-
-@dataclass(frozen=True, slots=True)
-class ChatStateChanged:
-    """The connection of an account came, went, or was refused."""
-
-    address: Address
-    state: str
-    error: Exception | None
-
-
-ChatEvent = (
-    MessageReceived
-    | MessageChanged
-    | TypingChanged
-    | PresenceChanged
-    | ContactRequested
-    | NewDevice
-    | ChatStateChanged
-)
 
 
 class Person(Protocol):
@@ -116,84 +60,49 @@ class Person(Protocol):
 
 
 @runtime_checkable
-class ChatClient(Protocol):
-    """A client that is signed in for chat."""
-
-    @property
-    def contacts(self) -> Contacts:
-        """Keys of people."""
-        ...
-
-    async def sign_in(
-        self,
-        sip: str = "",
-        *,
-        xmpp: str = "",
-        password: Secret | None = None,
-        server: tuple[str, int] | str | None = None,
-        server_name: str = "",
-        authorities: Path | None = None,
-    ) -> object:
-        """Connect an account."""
-        ...
-
-    def conversation(self, address: str | Address) -> Conversation:
-        """What is written with one person or in one room."""
-        ...
-
-    def conversations(self) -> tuple[Conversation, ...]:
-        """Every one, newest first."""
-        ...
+class People(Protocol):
+    """A client with a list of contacts."""
 
     def people(self) -> Sequence[Person]:
-        """The account's contacts, and who asks to be one."""
+        """The contacts, and who asks to be one."""
         ...
 
-    async def add_contact(self, address: str | Address, name: str = "") -> None:
+    async def add_contact(self, address: Address, name: str = "") -> None:
         """Ask somebody to be a contact."""
         ...
 
-    async def accept_contact(self, address: str | Address) -> None:
+    async def accept_contact(self, address: Address) -> None:
         """Let somebody who asked see our presence."""
         ...
 
-    async def decline_contact(self, address: str | Address) -> None:
+    async def decline_contact(self, address: Address) -> None:
         """Say no to somebody who asked."""
         ...
 
-    async def remove_contact(self, address: str | Address) -> None:
+    async def remove_contact(self, address: Address) -> None:
         """Drop a contact."""
         ...
 
-    async def block(self, address: str | Address) -> None:
+    async def block(self, address: Address) -> None:
         """Hear nothing from somebody any more."""
         ...
 
-    async def unblock(self, address: str | Address) -> None:
+    async def unblock(self, address: Address) -> None:
         """Hear from them again."""
         ...
 
-    def trust_device(
-        self, address: str | Address, identity_key: bytes, *, verified: bool = False
-    ) -> None:
-        """Encrypt for a device from now on."""
-        ...
 
-    def distrust_device(self, address: str | Address, identity_key: bytes) -> None:
-        """Encrypt for it no more."""
-        ...
-
-    def events(self) -> AsyncIterator[object]:
-        """Everything that happens from now on."""
-        ...
+def people_of(client: object) -> Sequence[Person]:
+    """Everybody on the list, nobody where there is none."""
+    return client.people() if isinstance(client, People) else ()
 
 
-def require_chat(client: object) -> ChatClient:
-    """The client, if it can chat.
+def require_people(client: object) -> People:
+    """The client, if it has a list of contacts.
 
     Raises:
-        Unsupported: it cannot.
+        Unsupported: it has none.
     """
-    if not isinstance(client, ChatClient):
-        raise Unsupported("this build of securecall has calls only, no chat yet")
+    if not isinstance(client, People):
+        raise Unsupported("this build of securecall keeps no list of contacts with the server yet")
     return client

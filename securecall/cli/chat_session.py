@@ -18,24 +18,24 @@ from securecall.cli.chat_lines import (
     new_device_rows,
     protection_words,
 )
-from securecall.cli.chat_port import (
-    ChatClient,
+from securecall.cli.chat_port import ContactRequested, PresenceChanged, people_of
+from securecall.cli.orders import FORMS, Order, duration_words, parse_duration
+from securecall.client import Client
+from securecall.errors import LocalError, NetworkError, SecurecallError, UsageError
+from securecall.events import (
     ChatStateChanged,
-    ContactRequested,
+    DevicesTrusted,
     MessageChanged,
     MessageReceived,
     NewDevice,
-    PresenceChanged,
     TypingChanged,
 )
-from securecall.cli.orders import FORMS, Order, duration_words, parse_duration
-from securecall.errors import LocalError, NetworkError, SecurecallError, UsageError
 from securecall.keys.trust import How, TrustState
+from securecall.xmpp.session import SessionState
 
 Voice = Callable[[int, asyncio.Event, Path], Coroutine[object, object, tuple[Path, float]]]
 """Records at most so many seconds, or until told to stop, into a folder: the file, its length."""
 
-_ONLINE: Final = ("connected", "registered", "online")
 _LOOKED_THROUGH: Final = 200  # messages, for the last of ours or the last file
 
 
@@ -53,7 +53,7 @@ class Chat:
 
     def __init__(
         self,
-        client: ChatClient,
+        client: Client,
         conversation: Conversation,
         *,
         voice: Voice,
@@ -100,7 +100,7 @@ class Chat:
         """Tell the face what happens, for ever."""
         events = self._client.events()
         self._look()
-        self.begin(self._fetch_keys())
+        self.begin(self._first_keys())
         async for event in events:
             self._on(event)
             self._moved.set()
@@ -111,30 +111,39 @@ class Chat:
                 if not message.own:
                     self.standing.typing = False
                 self.face.arrived(message)
+            case MessageReceived(message) if not message.own:
+                self._say(f"{message.conversation.short} wrote to you", "dim")
             case MessageChanged(message) if message.conversation == self.address:
                 self.face.changed(message)
-            case MessageReceived(message) if not message.own:
-                rows = ((Part(f"{message.conversation.short} wrote to you", "dim"),),)
-                self.face.notice(rows)
+            case ChatStateChanged(_, state, error):
+                online = state is SessionState.ONLINE
+                self.standing.offline = "" if online else str(error or state)
+                self.face.standing()
+            case ContactRequested(address):
+                self._say(f"{address.short} asks to be your contact: securecall contacts", "warn")
+            case _:
+                self._on_other_side(event)
+
+    def _on_other_side(self, event: object) -> None:
+        match event:
             case TypingChanged(conversation, _, activity) if conversation == self.address:
                 self.standing.typing = activity is Activity.COMPOSING
                 self.face.standing()
             case PresenceChanged(address) if address == self.address:
                 self._look()
-            case NewDevice(address, recipient) if address == self.address:
-                self._meet(recipient)
-            case ContactRequested(address):
-                text = f"{address.short} asks to be your contact: securecall contacts --accept"
-                self.face.notice(((Part(text, "warn"),),))
-            case ChatStateChanged(_, state, error):
-                self.standing.offline = "" if state in _ONLINE else str(error or state)
-                self.face.standing()
+            case NewDevice(address, device) if address == self.address:
+                self._meet(device)
+            case DevicesTrusted(address, devices) if address == self.address:
+                self._trusted(devices)
             case _:
                 pass
 
+    def _say(self, text: str, style: str = "") -> None:
+        self.face.notice(((Part(text, style),),))
+
     def _look(self) -> None:
         """Read presence and name again."""
-        for person in self._client.people():
+        for person in people_of(self._client):
             if person.address == self.address:
                 self.standing.name = person.name
                 self.standing.presence, self.standing.status = person.presence, person.status
@@ -155,6 +164,22 @@ class Chat:
                 return place
         self._listed.append(device)
         return len(self._listed)
+
+    def _trusted(self, devices: tuple[Recipient, ...]) -> None:
+        known = {d.identity_key: d for d in (*self.standing.recipients, *devices)}
+        self.standing.recipients = tuple(known.values())
+        words = (
+            "You wrote here for the first time: their devices are trusted, but not compared yet."
+        )
+        self._say(words, "dim")
+        self.face.standing()
+
+    async def _first_keys(self) -> None:
+        """Fetch them to say how safe it is; who only reads does not need them."""
+        try:
+            await self._fetch_keys()
+        except NetworkError as e:
+            self._say(f"their keys could not be fetched: {e}", "warn")
 
     async def _fetch_keys(self) -> None:
         self.standing.recipients = await self.conversation.recipients()
@@ -209,7 +234,7 @@ class Chat:
         if self._working:
             _ = await asyncio.wait(self._working)
 
-    async def _say(self, order: Order) -> None:
+    async def _send(self, order: Order) -> None:
         if order.text.strip():
             self.face.changed(await self.conversation.send(order.text))
 
@@ -243,7 +268,7 @@ class Chat:
             return
         self._recording = asyncio.Event()
         self.begin(self._send_voice(order.number, self._recording))
-        self.face.notice(((Part("● recording; /voice again ends and sends it", "bad"),),))
+        self._say("● recording; /voice again ends and sends it", "bad")
 
     async def _send_voice(self, seconds: int, stop: asyncio.Event) -> None:
         try:
@@ -277,7 +302,7 @@ class Chat:
             self.face.progress(what, done, of)
 
         saved = await self.conversation.save_file(message, folder, progress=progress)
-        self.face.notice(((Part(f"saved: {saved}", "good"),),))
+        self._say(f"saved: {saved}", "good")
 
     async def _search(self, order: Order) -> None:
         self.face.found(self.conversation.search(order.text)[::-1])
@@ -291,18 +316,19 @@ class Chat:
         if order.text not in ("", "verified"):
             raise UsageError("write: /trust N, or /trust N verified once you compared the key")
         device = self._device(order.number)
-        self._client.trust_device(
-            device.address, device.identity_key, verified=order.text == "verified"
-        )
+        if order.text:
+            _ = self._client.devices.verify_device(device.address, device.identity_key)
+        else:
+            _ = self._client.devices.trust_device(device.address, device.identity_key)
         await self._decided(device, "is trusted from now on")
 
     async def _distrust(self, order: Order) -> None:
         device = self._device(order.number)
-        self._client.distrust_device(device.address, device.identity_key)
+        _ = self._client.devices.distrust_device(device.address, device.identity_key)
         await self._decided(device, "receives nothing any more")
 
     async def _decided(self, device: Recipient, what: str) -> None:
-        self.face.notice(((Part(f"The device {device.fingerprint[:17]}… {what}."),),))
+        self._say(f"The device {device.fingerprint[:17]}… {what}.")
         await self._fetch_keys()
 
     async def _verify(self, order: Order) -> None:
@@ -314,7 +340,7 @@ class Chat:
             )
         if order.text == "same" and self._shown_root == contact.root_fp:
             _ = self._client.contacts.verify(self.address, How.DIGITS, root_fp=contact.root_fp)
-            self.face.notice(((Part(f"{self.address.short} is verified.", "good"),),))
+            self._say(f"{self.address.short} is verified.", "good")
             self.face.standing()
             return
         if order.text not in ("", "same"):
@@ -332,12 +358,12 @@ class Chat:
         text = (
             f"deleted here after {duration_words(kept)}" if kept else "kept until you delete them"
         )
-        self.face.notice(((Part(f"Messages are {text}."),),))
+        self._say(f"Messages are {text}.")
 
     async def _delete(self, order: Order) -> None:
         self.conversation.delete(self._message(order.number))
         self.face.changed(None)
-        self.face.notice(((Part("Deleted here; the other side keeps theirs.", "dim"),),))
+        self._say("Deleted here; the other side keeps theirs.", "dim")
 
     async def _read(self, order: Order) -> None:
         await self.conversation.mark_read(self._message(order.number))
@@ -374,7 +400,7 @@ class Chat:
 
 
 _ORDERS: Final[dict[str, Callable[[Chat, Order], Coroutine[object, object, None]]]] = {
-    "say": Chat._say,  # noqa: SLF001 - the table of its own orders
+    "say": Chat._send,  # noqa: SLF001 - the table of its own orders
     "help": Chat._help,  # noqa: SLF001
     "file": Chat._file,  # noqa: SLF001
     "voice": Chat._record,  # noqa: SLF001

@@ -9,7 +9,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -26,13 +26,14 @@ from securecall.cli.chat_plain import (
     chat_in_lines,
     show_progress,
 )
-from securecall.cli.chat_port import ChatClient, require_chat
+from securecall.cli.chat_port import People, require_people
 from securecall.cli.chat_session import Chat
 from securecall.cli.commands import open_home
 from securecall.cli.orders import parse_duration, parse_order
 from securecall.cli.output import Lines, Output, PeopleOutput
 from securecall.cli.passphrase import account_password
 from securecall.cli.terminal import Terminal
+from securecall.client import Client
 from securecall.errors import UsageError
 
 QUIET_SECONDS = 0.4  # in which nothing more comes: what the server had for us is here
@@ -80,8 +81,10 @@ async def send_file(args: argparse.Namespace, output: Output) -> None:
     async with _signed_in(args) as client, _sending(client, args.target) as told:
         progress = _Progress(output, args.file.name)
         message = await told.conversation.send_file(
-            args.file, text=args.text, expires=expires, progress=progress.tell
+            args.file, expires=expires, progress=progress.tell
         )
+        if args.text:
+            message = await told.conversation.send(args.text, expires=expires)
         await _tell_sent(told, message, output)
 
 
@@ -136,7 +139,8 @@ async def people(args: argparse.Namespace, output: Output) -> None:
     async with _signed_in(args) as client:
         if not await _act(client, args, output):
             await _quiet(client)
-            for person in client.people():
+            everybody = require_people(client).people()
+            for person in everybody:
                 output.tell(
                     "person",
                     address=str(person.address),
@@ -146,24 +150,16 @@ async def people(args: argparse.Namespace, output: Output) -> None:
                     status=person.status,
                     requests=person.requests,
                 )
-            if not client.people():
+            if not everybody:
                 output.tell("note", text="Nobody yet. Ask somebody: --invite ADDRESS")
 
 
-async def _act(client: ChatClient, args: argparse.Namespace, output: Output) -> bool:
+async def _act(client: Client, args: argparse.Namespace, output: Output) -> bool:
     """Do what was asked for; False if it was to list everybody."""
-    acts = {
-        "invite": (client.add_contact, "asked to be a contact"),
-        "accept": (client.accept_contact, "sees when you are there"),
-        "decline": (client.decline_contact, "declined"),
-        "remove": (client.remove_contact, "removed"),
-        "block": (client.block, "blocked: you hear nothing from there"),
-        "unblock": (client.unblock, "not blocked any more"),
-    }
-    for name, (act, done) in acts.items():
+    for name, done in _DONE.items():
         if (text := getattr(args, name)) is not None:
             address = chat_address(text)
-            await act(address)
+            await _ACTS[name](require_people(client), address)
             output.tell("note", text=f"{address.short}: {done}.")
             return True
     if args.devices is not None:
@@ -172,15 +168,34 @@ async def _act(client: ChatClient, args: argparse.Namespace, output: Output) -> 
     if args.trust is not None:
         address, digits = args.trust
         device = await _device(client.conversation(chat_address(address)), digits)
-        client.trust_device(device.address, device.identity_key, verified=args.compared)
+        decide = client.devices.verify_device if args.compared else client.devices.trust_device
+        _ = decide(device.address, device.identity_key)
     elif args.distrust is not None:
         address, digits = args.distrust
         device = await _device(client.conversation(chat_address(address)), digits)
-        client.distrust_device(device.address, device.identity_key)
+        _ = client.devices.distrust_device(device.address, device.identity_key)
     else:
         return False
     await _tell_devices(client.conversation(chat_address(address)), output)
     return True
+
+
+_DONE: Final = {
+    "invite": "asked to be a contact",
+    "accept": "sees when you are there",
+    "decline": "declined",
+    "remove": "removed",
+    "block": "blocked: you hear nothing from there",
+    "unblock": "not blocked any more",
+}
+_ACTS: Final[Mapping[str, Callable[[People, Address], Awaitable[None]]]] = {
+    "invite": lambda people, who: people.add_contact(who),
+    "accept": lambda people, who: people.accept_contact(who),
+    "decline": lambda people, who: people.decline_contact(who),
+    "remove": lambda people, who: people.remove_contact(who),
+    "block": lambda people, who: people.block(who),
+    "unblock": lambda people, who: people.unblock(who),
+}
 
 
 async def _tell_devices(conversation: Conversation, output: Output) -> None:
@@ -226,14 +241,16 @@ def _expiry(text: str | None) -> int:
 
 
 @contextlib.asynccontextmanager
-async def _signed_in(args: argparse.Namespace) -> AsyncIterator[ChatClient]:
+async def _signed_in(args: argparse.Namespace) -> AsyncIterator[Client]:
     """The client of the home, connected with its account."""
     account = chat_address(args.account)
-    async with open_home(args) as opened:
-        client = require_chat(opened)
+    secret = account_password(args)
+    if secret is None:  # invariant: there is no --no-password here
+        raise UsageError("an XMPP account needs its password")
+    async with open_home(args) as client:
         _ = await client.sign_in(
             xmpp=str(account),
-            password=account_password(args),
+            password=secret,
             server=args.server,
             server_name=args.server_name,
             authorities=args.authorities,
@@ -242,14 +259,14 @@ async def _signed_in(args: argparse.Namespace) -> AsyncIterator[ChatClient]:
 
 
 @contextlib.asynccontextmanager
-async def _chat(client: ChatClient, target: str) -> AsyncIterator[Chat]:
+async def _chat(client: Client, target: str) -> AsyncIterator[Chat]:
     conversation = client.conversation(chat_address(target))
     with tempfile.TemporaryDirectory(prefix="securecall-chat-") as folder:
         yield Chat(client, conversation, voice=voice.record, folder=Path(folder))
 
 
 @contextlib.asynccontextmanager
-async def _sending(client: ChatClient, target: str) -> AsyncIterator[Chat]:
+async def _sending(client: Client, target: str) -> AsyncIterator[Chat]:
     """A chat in which one thing is sent; leaving waits until the server took it."""
     async with _chat(client, target) as told:
         told.face = JsonFace(told, _Deaf())
@@ -297,7 +314,7 @@ class _Progress:
             self._output.tell("progress", what=self._what, done=done, of=of)
 
 
-async def _quiet(client: ChatClient) -> None:
+async def _quiet(client: Client) -> None:
     """Wait until the server has nothing more for us: presences, messages of the time between."""
     events = client.events()
     with contextlib.suppress(TimeoutError):

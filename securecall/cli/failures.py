@@ -10,6 +10,7 @@ from securecall.errors import (
     ListenFailed,
     LocalError,
     NetworkError,
+    NoDevices,
     ProtocolError,
     Reason,
     SecurityError,
@@ -40,6 +41,9 @@ _SECURITY_HINTS = {
     Reason.BELOW_POLICY: "Compare the words of a call once, or ask for less with --require.",
     Reason.CERTIFICATE: "Check --server-name and --authorities; somebody may be pretending.",
     Reason.LOGIN: "Check --account, --user and the password; too many tries may lock the account.",
+    Reason.DEVICE_UNTRUSTED: (
+        "Ask them, another way, which devices are theirs; then: securecall contacts --trust"
+    ),
     Reason.VERIFYING_TIMEOUT: "Call again and compare the words while you talk.",
 }
 _END_HINTS = {
@@ -61,6 +65,7 @@ _RULE_HINTS = {
     "canonical address": "Write an address such as sip:bob@clinic.example, or use a ticket.",
 }
 _HINTS = (
+    (NoDevices, "Ask them to start their chat program once, with OMEMO encryption on."),
     (ConnectFailed, "Check that the other side is listening: host, port, firewall."),
     (NetworkError, "Check the network and try again."),
     (WrongPassphrase, "Try again; without the passphrase nobody can open the keys."),

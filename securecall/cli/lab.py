@@ -1,4 +1,4 @@
-"""The lab: a SIP server on this computer, with people, passwords, and commands to paste."""
+"""The lab: servers for calls and chat on this computer, people, passwords, commands to paste."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import shlex
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from securecall.cli.output import Output
 from securecall.errors import LocalError
 from securecall.secret import Secret
-from securecall.testing.daemons import Daemon, Site, start_kamailio, start_prosody
+from securecall.testing.daemons import Daemon, Site, is_installed, start_kamailio, start_prosody
 from securecall.testing.reply import phrase_of
 from securecall.testing.sip_server import LabServer, Seen
 from securecall.transport.endpoint import endpoint
@@ -71,7 +71,7 @@ async def _serve(args: argparse.Namespace, output: Output) -> None:
             algorithms=args.digest or ("SHA-256", "MD5"),
             on_seen=None if args.json else lambda seen: _tell_seen(seen, output),
         )
-        async with server, _daemons(args, server, users) as daemons:
+        async with server, _daemons(_wanted(args), server, users) as daemons:
             output.tell("lab", **_fields(args, server, folder, users, daemons))
             _ = await asyncio.Event().wait()
 
@@ -93,23 +93,27 @@ def _folder(keep: Path | None, stack: contextlib.ExitStack) -> Path:
     return keep.resolve()
 
 
+def _wanted(args: argparse.Namespace) -> list[str]:
+    """The other servers: what was asked for, and for chat what is installed."""
+    chat = args.prosody if args.prosody is not None else is_installed("prosody")
+    return ["kamailio"] * bool(args.kamailio) + ["prosody"] * bool(chat)
+
+
 @contextlib.asynccontextmanager
 async def _daemons(
-    args: argparse.Namespace, server: LabServer, users: Mapping[str, Secret]
+    names: Sequence[str], server: LabServer, users: Mapping[str, Secret]
 ) -> AsyncIterator[list[Daemon]]:
-    """The other servers that were asked for."""
     async with contextlib.AsyncExitStack() as stack:
         running = []
-        for name, start in _DAEMONS.items():
-            if getattr(args, name):
-                site = Site(
-                    server.authorities.parent / name,
-                    server.domain,
-                    users,
-                    server.certificate,
-                    server.authorities,
-                )
-                running.append(await stack.enter_async_context(await start(site)))
+        for name in names:
+            site = Site(
+                server.authorities.parent / name,
+                server.domain,
+                users,
+                server.certificate,
+                server.authorities,
+            )
+            running.append(await stack.enter_async_context(await _DAEMONS[name](site)))
         yield running
 
 
@@ -131,6 +135,7 @@ def _fields(
             {
                 "name": name,
                 "address": f"sip:{name}@{server.domain}",
+                "xmpp": f"xmpp:{name}@{server.domain}",
                 "password": password,
                 "password_file": str(path),
             }
@@ -148,6 +153,12 @@ def _fields(
         "commands": {
             "bob": _commands("bob", ["answer"], server, folder),
             "alice": _commands("alice", ["call", f"sip:bob@{server.domain}"], server, folder),
+            **{
+                f"{name}-chat": _chat_commands(name, other, daemon, server, folder)
+                for daemon in daemons
+                if "xmpp" in daemon.ports
+                for name, other in (("bob", "alice"), ("alice", "bob"))
+            },
         },
     }
 
@@ -155,12 +166,30 @@ def _fields(
 def _commands(name: str, verb: list[str], server: LabServer, folder: Path) -> list[str]:
     """What this person types, in the folder of the lab."""
     address = f"sip:{name}@{server.domain}"
-    program = _program()
-    init = [program, "init", "--home", name, "--claim", address]
+    init = ["init", "--home", name, "--claim", address]
     place = endpoint(server.host, server.port)
-    talk = [program, *verb, "--home", name, "--account", address, "--server", place]
-    talk += ["--authorities", server.authorities.name, "--password-file", f"{name}.password"]
-    return [shlex.join(["cd", str(folder)]), shlex.join(init), shlex.join(talk)]
+    talk = [*verb, "--home", name, "--account", address, "--server", place]
+    return _lines(folder, init, [*talk, *_proofs(name, server)])
+
+
+def _chat_commands(
+    name: str, other: str, daemon: Daemon, server: LabServer, folder: Path
+) -> list[str]:
+    """What this person types to write to the other."""
+    init = ["init", "--home", name]
+    place = endpoint("127.0.0.1", daemon.ports["xmpp"])
+    chat = ["chat", f"{other}@{server.domain}", "--home", name]
+    chat += ["--account", f"{name}@{server.domain}", "--server", place]
+    return _lines(folder, init, [*chat, *_proofs(name, server)])
+
+
+def _proofs(name: str, server: LabServer) -> list[str]:
+    return ["--authorities", server.authorities.name, "--password-file", f"{name}.password"]
+
+
+def _lines(folder: Path, *commands: Sequence[str]) -> list[str]:
+    program = _program()
+    return [shlex.join(["cd", str(folder)]), *(shlex.join([program, *c]) for c in commands)]
 
 
 def _program() -> str:

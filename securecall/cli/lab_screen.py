@@ -10,16 +10,24 @@ from typing import Final
 from securecall.cli.terminal import Terminal, safe
 
 _WIDTH: Final = 78
-_TITLES: Final = {"bob": "Terminal 1: Bob waits", "alice": "Terminal 2: Alice calls"}
+_TITLES: Final = {
+    "bob": "Terminal 1: Bob waits",
+    "alice": "Terminal 2: Alice calls",
+    "bob-chat": "Or they write. Terminal 1: Bob",
+    "alice-chat": "Terminal 2: Alice",
+}
 
 
 def show_lab(terminal: Terminal, f: Mapping[str, object]) -> None:
     """Show the whole page once the lab is ready."""
     paint, say = terminal.paint, terminal.say
-    title, what = "securecall lab", "a SIP server on this computer"
+    title, what = "securecall lab", "servers on this computer"
     say(f" {paint(title, 'bold', 'cyan')}{what.rjust(_WIDTH - len(title) - 1)}")
-    say("   It is a real registrar and proxy over TLS, for tutorials and tests.")
-    say("   It is not for production: throw-away keys, nothing stored, nobody to trust.")
+    say("   Calls: a real registrar and proxy over TLS, for tutorials and tests.")
+    chat = isinstance(f["servers"], dict) and "prosody" in f["servers"]
+    here = "Prosody, with the same people, passwords and authority."
+    say(f"   Chat:  {here if chat else 'Prosody is not installed here (apt install prosody).'}")
+    say("   Not for production: throw-away keys, nothing stored, nobody to trust.")
     if f["lan"]:
         say(paint("   Other machines can reach it (--danger-lan).", "red", "bold"))
     say()
@@ -27,7 +35,7 @@ def show_lab(terminal: Terminal, f: Mapping[str, object]) -> None:
     servers = f["servers"]
     for name, ports in servers.items() if isinstance(servers, dict) else ():
         places = ", ".join(f"{kind} 127.0.0.1:{port}" for kind, port in ports.items())
-        _row(terminal, name, f"{places}, with the same people")
+        _row(terminal, name, places)
     _row(terminal, "folder", f"{f['folder']}{'' if f['kept'] else ' (removed at the end)'}")
     people = f["people"]
     for person in people if isinstance(people, list) else ():

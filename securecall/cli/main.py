@@ -182,7 +182,7 @@ def parser() -> argparse.ArgumentParser:
     demo = add("demo", "see what securecall does, in less than a minute")
     demo.add_argument("--fast", action="store_true", help="shorter calls and no pauses, for tests")
     demo.add_argument("--keep", type=Path, metavar="DIR", help="where to leave the recordings")
-    _add_lab(add("lab", "run a SIP server on this computer to play and test with"))
+    _add_lab(add("lab", "run servers for calls and chat on this computer to play and test with"))
     return top
 
 
@@ -314,7 +314,10 @@ def _add_lab(command: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     command.add_argument("--keep", type=Path, metavar="DIR", help="work here and leave it")
     command.add_argument("--kamailio", action="store_true", help="start Kamailio, too")
-    command.add_argument("--prosody", action="store_true", help="start Prosody (XMPP), too")
+    command.add_argument(
+        "--prosody", action=argparse.BooleanOptionalAction,
+        help="serve chat, too, with Prosody (default: where it is installed)",
+    )  # fmt: skip
     command.add_argument(
         "--danger-lan", action="store_true", help="let other machines reach this server"
     )

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-from securecall.cli.chat_lines import clock_words, harmless, size_words
+from securecall.cli.chat_lines import clock_words, fingerprint_rows, harmless, size_words
 from securecall.cli.terminal import Terminal, safe
 
 Fields = Mapping[str, object]
@@ -45,10 +45,9 @@ def show_devices(terminal: Terminal, f: Fields) -> None:
     terminal.say(terminal.paint(f"Devices of {address}:", "bold"))
     for each in devices:
         words, style = _TRUST_WORDS.get(str(each["trust"]), (str(each["trust"]), "dim"))
-        groups = str(each["fingerprint"]).split()
         terminal.say(f"  {terminal.paint(safe(words), style)}")
-        for row in range(0, len(groups), 4):
-            terminal.say("    " + safe(" ".join(groups[row : row + 4])))
+        for row in fingerprint_rows(str(each["fingerprint"])):
+            terminal.say(f"    {safe(row)}")
     terminal.say(
         terminal.paint(f"--trust {address} DIGITS   (and --compared if you compared them)", "dim")
     )

@@ -201,17 +201,26 @@ async def _accepts(port: int) -> bool:
     return True
 
 
+def is_installed(name: str) -> bool:
+    """Whether a program is there, where `program` looks."""
+    return _path(name) is not None
+
+
 def program(name: str, packages: str) -> str:
     """Find the path of a program.
 
     Raises:
         LocalError: it is not installed; names the packages that have it.
     """
-    # Debian keeps daemons where only root's PATH looks
-    path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+    path = _path(name)
     if path is None:
         raise LocalError(f"{name} is not installed here. On Debian: apt install {packages}")
     return path
+
+
+def _path(name: str) -> str | None:
+    # Debian keeps daemons where only root's PATH looks
+    return shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
 
 
 def free_port() -> int:

@@ -25,10 +25,12 @@ from securecall.errors import (
     ProtocolError,
     TransferFailed,
 )
+from securecall.transport import socks
+from securecall.transport.endpoint import endpoint
 from securecall.transport.http import Answer, build_request
 from securecall.transport.server_identity import is_address
 from securecall.transport.threads import in_thread
-from securecall.transport.tls import open_streams
+from securecall.transport.tls import CONNECT_SECONDS, HANDSHAKE_SECONDS, connecting, open_streams
 from securecall.transport.tls_context import web_context
 from securecall.transport.web_address import PORT, WebAddress, is_public, parse_web_address
 
@@ -61,7 +63,7 @@ class Patience:
 
 
 class Https:
-    """Gets and puts files; one connection each, no cookies, no proxy, no name of this program."""
+    """Gets and puts files; one connection each, no cookies, no name of this program."""
 
     def __init__(
         self,
@@ -69,6 +71,7 @@ class Https:
         authorities: Path | None = None,
         own: Iterable[WebAddress] = (),
         patience: Patience = Patience(),
+        proxy: tuple[str, int] | None = None,
         danger_private_addresses: bool = False,
     ) -> None:
         """Read the trusted certificates.
@@ -77,6 +80,9 @@ class Https:
             authorities: A PEM file of trusted roots in place of the system's.
             own: Servers of our provider, which may lie in a private network.
             patience: How long a server may take.
+            proxy: Host and port of a SOCKS5 proxy that makes every connection and looks up every
+                name, so that servers see its address in place of ours; on this machine, or one
+                that is trusted. Names that lead into its own networks are its matter.
             danger_private_addresses: Let peers send us to machines of private networks, and to
                 services on this one.
 
@@ -86,6 +92,7 @@ class Https:
         self._context = web_context(authorities)
         self._own = {where.authority for where in own}
         self._patience = patience
+        self._proxy = proxy
         self._anywhere = danger_private_addresses
 
     def trust(self, where: WebAddress) -> None:
@@ -204,6 +211,8 @@ class Https:
         raise failed or NameNotFound(f"{where.host} has no address")
 
     async def _open(self, address: str, where: WebAddress) -> _Streams:
+        if self._proxy is not None:
+            return await _open_through(self._proxy, where, self._context)
         return await open_streams(
             address, where.port, context=self._context, server_name=where.host
         )
@@ -213,7 +222,10 @@ class Https:
         exempt = self._anywhere or self.trusts(where)
         if not exempt and where.port != PORT and where.port < _LOWEST_PORT:
             raise PolicyRefused(f"the file lies behind port {where.port}, which is no web server's")
-        found = [where.host] if is_address(where.host) else await _resolved(where.host)
+        literal = is_address(where.host)
+        if self._proxy is not None and not literal:
+            return [where.host]
+        found = [where.host] if literal else await _resolved(where.host)
         if not exempt:
             found = [address for address in found if is_public(address)]
             if not found:
@@ -222,6 +234,30 @@ class Https:
                     "say so with `own`"
                 )
         return found[:_MOST_ADDRESSES]
+
+
+async def _open_through(
+    proxy: tuple[str, int], where: WebAddress, context: ssl.SSLContext
+) -> _Streams:
+    with connecting(endpoint(*proxy), where.host):
+        async with asyncio.timeout(CONNECT_SECONDS + HANDSHAKE_SECONDS):
+            reader, writer = await asyncio.open_connection(*proxy)
+            try:
+                writer.write(socks.GREETING)
+                socks.require_greeted(await reader.readexactly(socks.GREETED))
+                writer.write(socks.build_connect(where.host, where.port))
+                more = socks.parse_reply(await reader.readexactly(socks.REPLY))
+                _ = await reader.readexactly(more)
+                await writer.start_tls(
+                    context, server_hostname=where.host, ssl_handshake_timeout=HANDSHAKE_SECONDS
+                )
+            except asyncio.IncompleteReadError as e:
+                writer.transport.abort()
+                raise ConnectFailed("the proxy ended the connection") from e
+            except BaseException:
+                writer.transport.abort()
+                raise
+            return reader, writer
 
 
 async def _give_up(trying: set[asyncio.Task[_Streams]]) -> None:

@@ -57,10 +57,13 @@ _THUMBNAIL: Final = re.compile(r"data:image/jpe?g[;,][A-Za-z0-9+/=;,]*")
 def build_sharing(shared: SharedFile) -> Element:
     """Return the element that shares an encrypted file (XEP-0448 4.1).
 
+    What was sealed for a link can be shared so, too: for people with both kinds of devices.
+
     Raises:
         ProtocolError: something XEP-0448 requires is not there.
     """
-    if shared.size is None or not shared.sha256 or shared.cipher not in _IVS:
+    cipher = shared.cipher or _GCM
+    if shared.size is None or not shared.sha256 or cipher not in _IVS:
         raise ProtocolError("no size, hash or cipher to send", rule="XEP-0448 4.1")
     sharing = Element(SHARING, {"disposition": "inline" if shared.seconds else "attachment"})
     file = SubElement(sharing, f"{_META}file")
@@ -76,7 +79,7 @@ def build_sharing(shared: SharedFile) -> Element:
     if shared.expires:
         _ = SubElement(file, _EXPIRY, {"at": build_stamp(shared.expires)})
     sources = SubElement(sharing, f"{_SFS}sources")
-    encrypted = SubElement(sources, f"{_ESFS}encrypted", {"cipher": shared.cipher})
+    encrypted = SubElement(sources, f"{_ESFS}encrypted", {"cipher": cipher})
     SubElement(encrypted, f"{_ESFS}key").text = _base64(shared.key.reveal())
     SubElement(encrypted, f"{_ESFS}iv").text = _base64(shared.iv)
     if shared.cipher_sha256:

@@ -54,11 +54,17 @@ class NodeOptions:
     max_items: int = 1
     send_last: bool = True
 
-    def fields(self) -> Mapping[str, tuple[str, ...]]:
-        """The fields of a form that asks for it."""
+    def conditions(self) -> Mapping[str, tuple[str, ...]]:
+        """What every publication is on condition of; ejabberd knows no more than these two."""
         return {
             "pubsub#persist_items": ("true",),
             "pubsub#access_model": (self.access.value,),
+        }
+
+    def fields(self) -> Mapping[str, tuple[str, ...]]:
+        """The fields of a form that asks for it."""
+        return {
+            **self.conditions(),
             "pubsub#max_items": (str(self.max_items) if self.max_items else "max",),
             "pubsub#send_last_published_item": (
                 "on_sub_and_presence" if self.send_last else "never",
@@ -171,7 +177,7 @@ def build_publish(node: str, item_id: str, payload: Element, options: NodeOption
     SubElement(publish, f"{{{PUBSUB}}}item", {"id": item_id}).append(payload)
     wrapped = SubElement(pubsub, f"{{{PUBSUB}}}publish-options")
     wrapped.append(
-        build_form(Form(kind="submit", form_type=PUBLISH_OPTIONS, fields=options.fields()))
+        build_form(Form(kind="submit", form_type=PUBLISH_OPTIONS, fields=options.conditions()))
     )
     return pubsub
 

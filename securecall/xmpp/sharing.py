@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, Literal, Protocol
 from xml.etree.ElementTree import Element
 
-from securecall.chat.attachments import Opening, Progress, SealedFile, seal_file
+from securecall.chat.attachments import SEALING, Opening, Progress, SealedFile, seal_file
 from securecall.chat.message import SharedFile
-from securecall.chat.sealing import most_sealed
+from securecall.chat.sealing import Opener, most_sealed
 from securecall.errors import (
     ConnectFailed,
     LocalError,
@@ -41,6 +41,9 @@ from securecall.xmpp.upload import (
 
 MOST_DOWNLOAD: Final = 100 * 1024 * 1024
 """Bytes of a file that are fetched unless the caller allows more."""
+
+MOST_FETCH: Final = 16 * 1024 * 1024
+"""Likewise, into memory."""
 
 
 class Requests(Protocol):
@@ -201,18 +204,42 @@ class Sharing:
             SecurityError: the server did not prove its name, or lies in a private network.
             LocalError: `target` is there already, or the disk refuses.
         """
+        with Opening(shared, target) as opening:
+            await self._get(shared, most, opening.write, progress)
+            return await in_thread(opening.release)
+
+    async def fetch(
+        self,
+        shared: SharedFile,
+        *,
+        most: int = MOST_FETCH,
+        progress: Progress | None = None,
+    ) -> bytes:
+        """Get a file into memory, proved, without a trace on the disk: for voice messages.
+
+        Raises: as `download`, but for the disk.
+        """
+        opener, plain = Opener(shared), bytearray()
+        await self._get(shared, most, lambda sealed: plain.extend(opener.update(sealed)), progress)
+        plain += opener.finish()
+        return bytes(plain)
+
+    async def _get(
+        self,
+        shared: SharedFile,
+        most: int,
+        take: Callable[[bytes], None],
+        progress: Progress | None,
+    ) -> None:
         if shared.size is not None and shared.size > most:
             raise ProtocolError(f"a file of {shared.size} bytes, where {most} were allowed")
-        where = parse_web_address(shared.url)
-        with Opening(shared, target) as opening:
-            limit = most_sealed(shared, most)
-            try:
-                _ = await self._https.get(where, most=limit, take=opening.write, got=progress)
-            except PolicyRefused:  # before anything was sent
-                if not await self._is_own(where):
-                    raise
-                _ = await self._https.get(where, most=limit, take=opening.write, got=progress)
-            return await in_thread(opening.release)
+        where, limit = parse_web_address(shared.url), most_sealed(shared, most)
+        try:
+            _ = await self._https.get(where, most=limit, take=take, got=progress)
+        except PolicyRefused:  # before anything was sent
+            if not await self._is_own(where):
+                raise
+            _ = await self._https.get(where, most=limit, take=take, got=progress)
 
     async def _is_own(self, where: WebAddress) -> bool:
         """Whether a private place is our own server's: it shows us by where it would put a file."""
@@ -228,7 +255,7 @@ class Sharing:
 @contextlib.contextmanager
 def _private(folder: Path) -> Iterator[str]:
     try:
-        inner = tempfile.TemporaryDirectory(dir=folder)
+        inner = tempfile.TemporaryDirectory(dir=folder, suffix=SEALING)
     except OSError as e:
         raise LocalError(f"cannot write to {folder}: {e.strerror}") from e
     with inner as path:

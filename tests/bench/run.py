@@ -93,6 +93,7 @@ LOAD = "sip_load {} {{seconds}}"
 # 300 messages a second, sealed and opened in one process
 OMEMO, OMEMO_LEGACY = Figure("omemo_ops two", "us"), Figure("omemo_ops legacy", "us")
 PYTHON_OMEMO = Figure("peers.omemo_manager", "us")
+HISTORY = "history"
 PCMU_100, _ = _cpu("pcmu", 100)
 PCMU_100_LATE = Figure(PCMU_100.program, "late_ms_p99")
 # pjsua2 of an own build at 30 calls took 0.43 % of a core per endpoint, 50 frames a second; the
@@ -139,6 +140,9 @@ ROWS = (
     Row("omemo-two-python-omemo", "us CPU per message", OMEMO, PYTHON_OMEMO, 1.0),
     Row("omemo-session", "us CPU per session", Figure(OMEMO.program, "session_us"), None, None),
     Row("omemo-import", "ms CPU", Figure(OMEMO.program, "import_ms"), None, None),
+    Row("history-open", "ms, 100,000 messages", Figure(HISTORY, "open_ms"), None, 500.0),
+    Row("history-last-50", "ms, 100,000 messages", Figure(HISTORY, "last_ms"), None, 20.0),
+    Row("history-search", "ms, 100,000 messages", Figure(HISTORY, "search_ms"), None, 200.0),
     Row("file-seal", "ms CPU per MB", FILE_SEAL, Figure("files", "whole_seal"), None),
     Row("file-open", "ms CPU per MB", FILE_OPEN, Figure("files", "whole_open"), None),
     Row("file-memory", "kB for 200 MB", Figure("files", "grown_kb"), None, 8192.0),

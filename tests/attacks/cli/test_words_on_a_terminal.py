@@ -51,7 +51,7 @@ def test_control_a_naive_chat_would_obey(words):
 def evil(words: str) -> FakeChat:
     fake = FakeChat()
     fake.everybody = [FakePerson(BOB, words, "both", words, words)]
-    fake.devices = [device(1), device(2, DeviceTrust.UNDECIDED)]
+    fake.published = [device(1), device(2, DeviceTrust.UNDECIDED)]
     first = fake.say(words, reactions={BOB: frozenset([words]), ALICE: frozenset([words])})
     fake.say(words, file=shared(name=words, size=3), reply_to=first.id)
     fake.say(unreadable=words)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import os
 import socket
 import ssl
@@ -17,6 +18,7 @@ from securecall.errors import (
     NetworkError,
     PolicyRefused,
     ProtocolError,
+    SecurityError,
 )
 from securecall.testing.authority import Authority
 from securecall.transport import https as https_module
@@ -106,8 +108,12 @@ async def attempt(authority, pair, folder, answer, *, hold=False, path="/1.bin",
             web.hold = asyncio.Event()
         client = https(authority, web.url(), **patience)
         sharing = Sharing(Asked(web), client)
+        shared = describe(sealer, url=web.url(path))
         try:
-            await sharing.download(describe(sealer, url=web.url(path)), folder / "got")
+            with contextlib.suppress(SecurityError, ProtocolError, NetworkError):
+                await sharing.fetch(shared)
+                raise AssertionError("it was taken into memory")
+            await sharing.download(shared, folder / "got")
         finally:
             if hold:
                 web.hold.set()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import http.server
 import io
+import socket
 import threading
 
 import pytest
 
-from securecall.errors import ConnectFailed, NetworkError, TransferFailed
+from securecall.errors import ConnectFailed, LocalError, NameNotFound, NetworkError, TransferFailed
 from securecall.testing.authority import Authority
 from securecall.transport.https import Https, Patience
 from securecall.transport.tls_context import server_context
@@ -25,6 +26,9 @@ class Keeper(http.server.BaseHTTPRequestHandler):
         if self.path == "/refused":
             self.send_error(413)
             self.close_connection = True
+            return
+        if self.path == "/silent":
+            self.server.silent.wait(30)
             return
         self.server.files[self.path] = self.rfile.read(int(self.headers["Content-Length"]))
         self.send_response(201)
@@ -132,3 +136,34 @@ def test_nobody_there(server):
     https = Https(authorities=server.authority.pem, danger_private_addresses=True)
     with pytest.raises(ConnectFailed):
         asyncio.run(https.get(where, most=1, take=print))
+
+
+def test_a_file_that_becomes_shorter_is_the_operators_matter(server):
+    with pytest.raises(LocalError, match="shorter"):
+        asyncio.run(put(server, "/short", DATA, size=len(DATA) + 1))
+
+
+def test_a_server_that_takes_a_file_and_says_nothing_does_not_hold_us(server):
+    https = Https(
+        authorities=server.authority.pem,
+        own=[place(server, "/")],
+        patience=Patience(idle=0.2),
+    )
+    go_on = server.silent = threading.Event()
+    try:
+        with pytest.raises(NetworkError, match="does not say"):
+            asyncio.run(
+                https.put(place(server, "/silent"), size=1, read=io.BytesIO(b"x").read, fields={})
+            )
+    finally:
+        go_on.set()
+
+
+@pytest.mark.parametrize("error", [OSError(-2, "not known"), UnicodeError("too long")])
+def test_a_name_that_is_not_known(server, monkeypatch, error):
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    with pytest.raises(NameNotFound):
+        asyncio.run(client(server).get(WebAddress(host="nowhere.example"), most=1, take=print))

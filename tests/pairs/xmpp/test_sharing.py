@@ -92,8 +92,8 @@ def test_what_was_spoken_is_heard_at_the_other_end(authority, pair, folder):
             shared = parse_sharing(build_sharing(sent))
             assert (shared.media_type, shared.seconds) == (VOICE, 0.6)
             receiver = Sharing(Asked(web), https(authority))
-            got = await receiver.download(shared, folder / "got")
-            source = VoiceSource(got.read_bytes())
+            source = VoiceSource(await receiver.fetch(shared))
+            assert os.listdir(folder) == []
             assert source.duration == 0.6
             assert source.read(960, 48000)
 
@@ -243,6 +243,8 @@ def test_what_is_too_large_is_not_even_asked_for(authority, pair, folder):
             shared = await sharing.upload(PLAIN, folder)
             with pytest.raises(ProtocolError, match="allowed"):
                 await sharing.download(shared, folder / "got", most=1000)
+            with pytest.raises(ProtocolError, match="allowed"):
+                await sharing.fetch(shared, most=1000)
             assert web.connections == 1
 
     asyncio.run(main())

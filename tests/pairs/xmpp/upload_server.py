@@ -42,6 +42,7 @@ class UploadServer:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # aborted transports close in the next turn
 
     def url(self, path="/1.bin"):
         return f"https://{self.name}:{self.port}{path}"

@@ -9,7 +9,7 @@ import tracemalloc
 
 import pytest
 
-from securecall.chat.attachments import Opening, open_file, seal_file
+from securecall.chat.attachments import SEALING, Opening, open_file, seal_file, sweep
 from securecall.chat.sealing import PIECE
 from securecall.errors import FileNotIntact, LocalError, UsageError
 
@@ -202,3 +202,16 @@ def test_a_large_file_is_never_in_memory(folder):
         tracemalloc.stop()
     assert (folder / "got").stat().st_size == size
     assert peak < 8 << 20
+
+
+def test_what_a_crash_left_is_swept_away_and_nothing_else(source, folder):
+    sealed = seal_file(source, folder)
+    (folder / f"x{SEALING}").mkdir()
+    (folder / f"x{SEALING}" / "inner").write_bytes(b"x")
+    (folder / "mine.part").write_bytes(b"x")
+    assert sealed.path.suffix == ".part"
+    sweep(folder)
+    assert os.listdir(folder) == ["mine.part"]
+    (folder / f"{'0' * 32}.part").mkdir()
+    with pytest.raises(LocalError):
+        sweep(folder)

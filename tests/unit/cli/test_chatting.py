@@ -184,16 +184,16 @@ def test_json_never_tells_the_key_of_a_file(fake, command):
 
 def test_a_number_means_the_device_that_was_shown_under_it(fake, command):
     first, second = device(1, DeviceTrust.UNDECIDED), device(2, DeviceTrust.UNDECIDED)
-    fake.devices = [first, second]
+    fake.published = [first, second]
 
     def swap():
-        fake.devices = [device(9, DeviceTrust.UNDECIDED), second, first]
+        fake.published = [device(9, DeviceTrust.UNDECIDED), second, first]
 
     code, _, _ = command(
         "chat", "bob@clinic.example", *ACCOUNT, typed=["/devices", swap, "/trust 1 verified"]
     )
     assert code == 0
-    assert fake.acts == [("trust", BOB, first.identity_key, True)]
+    assert fake.acts == [("verify device", BOB, first.identity_key)]
 
 
 def test_a_safety_number_counts_only_for_the_key_it_was_shown_for(fake, command):
@@ -298,13 +298,13 @@ def test_one_thing_is_done_with_one_contact(fake, command, option, act):
 
 
 def test_devices_are_trusted_by_the_digits_of_their_fingerprints(fake, command):
-    fake.devices = [device(1), device(2, DeviceTrust.UNDECIDED)]
+    fake.published = [device(1), device(2, DeviceTrust.UNDECIDED)]
     code, lines, _ = command("contacts", "--devices", "bob@clinic.example", *ACCOUNT)
     assert code == 0
     assert "new, receives nothing" in "\n".join(lines)
     trust = ("contacts", "--trust", "bob@clinic.example")
     assert command(*trust, "02020202 02", "--compared", *ACCOUNT)[0] == 0
-    assert fake.acts == [("trust", BOB, bytes([2]) * 32, True)]
+    assert fake.acts == [("verify device", BOB, bytes([2]) * 32)]
     assert command(*trust, "0202", *ACCOUNT)[0] == 2
     assert command(*trust, "ffffffff", *ACCOUNT)[0] == 2
     assert len(fake.acts) == 1

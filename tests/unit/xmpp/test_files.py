@@ -52,10 +52,16 @@ def test_an_element_says_what_was_put_into_it(shared):
     assert parse_sharing(fromstring(tostring(build_sharing(shared)))) == shared
 
 
-@pytest.mark.parametrize("change", [{"size": None}, {"sha256": b""}, {"cipher": ""}])
+@pytest.mark.parametrize("change", [{"size": None}, {"sha256": b""}, {"cipher": "urn:x"}])
 def test_what_the_standard_requires_is_required_of_us(change):
     with pytest.raises(ProtocolError):
         build_sharing(dataclasses.replace(SHARED, **change))
+
+
+def test_what_was_sealed_for_a_link_is_shared_by_both_ways():
+    unpadded = dataclasses.replace(SHARED, cipher="")
+    assert parse_sharing(build_sharing(unpadded)) == SHARED
+    assert parse_link(build_link(unpadded)).key == SHARED.key
 
 
 def changed(pattern, replacement):

@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import base64
-import gzip
-import json
-from functools import cache
-from xml.etree.ElementTree import fromstring
 
 import pytest
 
 from securecall.errors import ProtocolError
 from securecall.xmpp.files import SHARING, build_link, parse_link, parse_sharing
 from securecall.xmpp.upload import UploadService, parse_items, parse_service, parse_slot
-from tests.paths import vectors
-
-
-@cache
-def examples():
-    path = vectors("xmpp_xep_examples", "xep_examples.jsonl.gz")
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines]
-    return {(r["xep"], r["caption"]): r["xml"] for r in rows if r["kind"] == "example"}
+from tests.vectors.xmpp.xep_examples import stanzas
 
 
 def example(xep, caption):
-    return fromstring(examples()[xep, caption])
+    return next(found for said, found in stanzas(xep) if said == caption)
 
 
 def test_a_service_is_found():

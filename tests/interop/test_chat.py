@@ -1,0 +1,196 @@
+"""Our chat through other people's servers: encrypted, in order, once, and over restarts."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+import securecall as sc
+from securecall.chat.message import Delivery, DeviceTrust, Protection
+from securecall.errors import LoginRefused
+from securecall.events import DevicesTrusted, NewDevice, TypingChanged
+from tests.interop.chatting import person, texts, until
+
+
+@pytest.fixture(params=["prosody", "ejabberd"])
+def server(request):
+    return request.getfixturevalue(request.param)
+
+
+def at(server, name):
+    return f"{name}@{server.domain}"
+
+
+def test_a_message_each_way_is_encrypted_kept_and_acknowledged(server, tmp_path):
+    async def main():
+        async with (
+            person(server, tmp_path, "alice") as alice,
+            person(server, tmp_path, "bob") as bob,
+        ):
+            to_bob = alice.conversation(at(server, "bob"))
+            to_alice = bob.conversation(at(server, "alice"))
+            sent = await to_bob.send("Ready when you are.")
+            assert sent.delivery is Delivery.PENDING
+            (got,) = await until(lambda: to_alice.messages())
+            assert (got.text, got.protection, got.own) == (
+                "Ready when you are.",
+                Protection.OMEMO,
+                False,
+            )
+            _ = await to_alice.send("I am.", reply_to=got)
+            await until(lambda: len(to_bob.messages()) == 2)
+            answer = to_bob.messages()[-1]
+            assert (answer.text, answer.reply_to) == ("I am.", sent.id)
+            # bob wrote, so alice's devices are trusted there, and receipts are sent
+            _ = await to_bob.send("Good.")
+            await until(lambda: to_bob.messages()[-1].delivery is Delivery.DELIVERED)
+            await to_alice.mark_read(to_alice.messages()[-1])
+            await until(lambda: to_bob.messages()[-1].delivery is Delivery.DISPLAYED)
+            assert to_alice.unread == 0
+
+    asyncio.run(main())
+
+
+def test_corrections_reactions_and_typing_reach_the_other_side(server, tmp_path):
+    async def main():
+        async with (
+            person(server, tmp_path, "carol") as carol,
+            person(server, tmp_path, "dave") as dave,
+        ):
+            to_dave = carol.conversation(at(server, "dave"))
+            to_carol = dave.conversation(at(server, "carol"))
+            seen = []
+
+            async def watch():
+                async for event in dave.events():
+                    seen.append(event)
+
+            watching = asyncio.create_task(watch())
+            sent = await to_dave.send("5 mg")
+            await until(lambda: texts(dave, server, "carol") == ["5 mg"])
+            _ = await to_carol.send("sure?")
+            await until(lambda: len(to_dave.messages()) == 2)
+            _ = await to_dave.correct(sent, "0.5 mg")
+            await until(lambda: texts(dave, server, "carol")[0] == "0.5 mg")
+            _ = await to_carol.react(to_carol.messages()[0], "👍")
+            await until(lambda: to_dave.messages()[0].reactions)
+            assert set(to_dave.messages()[0].reactions.values()) == {frozenset("👍")}
+            await to_dave.typing()
+            await until(lambda: any(isinstance(event, TypingChanged) for event in seen))
+            watching.cancel()
+
+    asyncio.run(main())
+
+
+def test_what_was_written_while_away_is_there_in_order_and_once(server, tmp_path):
+    async def main():
+        async with person(server, tmp_path, "erin") as erin:
+            async with person(server, tmp_path, "frank"):
+                pass  # his keys are published
+            to_frank = erin.conversation(at(server, "frank"))
+            wanted = [f"while you were away {number}" for number in range(30)]
+            for text in wanted:
+                _ = await to_frank.send(text)
+            await until(lambda: to_frank.messages(count=100)[-1].delivery is not Delivery.PENDING)
+        async with person(server, tmp_path, "frank") as frank:
+            await until(lambda: len(texts(frank, server, "erin")) >= 30)
+            assert texts(frank, server, "erin") == wanted
+        async with person(server, tmp_path, "frank") as frank:
+            async with person(server, tmp_path, "erin") as erin:
+                _ = await erin.conversation(at(server, "frank")).send("and now")
+                await until(lambda: texts(frank, server, "erin")[-1] == "and now")
+            assert texts(frank, server, "erin") == [*wanted, "and now"]
+
+    asyncio.run(main())
+
+
+def test_another_device_of_ours_reads_along_once_it_is_trusted(server, tmp_path):
+    async def main():
+        async with (
+            person(server, tmp_path, "alice", device="desk") as desk,
+            person(server, tmp_path, "bob", device="b") as bob,
+            person(server, tmp_path, "alice", device="phone") as phone,
+        ):
+            to_bob = desk.conversation(at(server, "bob"))
+            news = []
+
+            async def watch():
+                async for event in desk.events():
+                    news.append(event)
+
+            watching = asyncio.create_task(watch())
+            _ = await to_bob.send("not for the phone yet")
+            await until(lambda: texts(bob, server, "alice"))
+            (unreadable,) = await until(lambda: phone.conversation(at(server, "bob")).messages())
+            assert "not encrypted for this device" in unreadable.unreadable
+            assert any(isinstance(event, DevicesTrusted) for event in news)
+            (own,) = [e.device for e in news if isinstance(e, NewDevice)]
+            assert own.trust is DeviceTrust.UNDECIDED
+            _ = desk.devices.trust_device(own.address, own.identity_key)
+            _ = await to_bob.send("for both")
+            await until(lambda: "for both" in texts(phone, server, "bob"))
+            watching.cancel()
+
+    asyncio.run(main())
+
+
+def test_a_restart_of_the_server_loses_nothing(server, tmp_path):
+    async def main():
+        async with (
+            person(server, tmp_path, "carol", device="r") as carol,
+            person(server, tmp_path, "dave", device="r") as dave,
+        ):
+            to_dave = carol.conversation(at(server, "dave"))
+            wanted = [f"r{number}" for number in range(60)]
+            for number, text in enumerate(wanted):
+                if number == 20:
+                    restarting = asyncio.create_task(asyncio.to_thread(server.restart))
+                _ = await to_dave.send(text)
+                await asyncio.sleep(0)
+            await restarting
+            await until(lambda: len(texts(dave, server, "carol")) >= len(wanted))
+            assert texts(dave, server, "carol") == wanted
+            await until(
+                lambda: all(m.delivery is not Delivery.PENDING for m in to_dave.messages(count=100))
+            )
+
+    asyncio.run(main())
+
+
+def test_files_reach_the_other_side_and_the_server_sees_noise(server, tmp_path):
+    async def main():
+        async with (
+            person(server, tmp_path, "erin", device="f") as erin,
+            person(server, tmp_path, "frank", device="f") as frank,
+        ):
+            source = tmp_path / "x-ray of Mrs. Müller.png"
+            source.write_bytes(b"\x89PNG" + bytes(range(256)) * 500)
+            seen = []
+            _ = await erin.conversation(at(server, "frank")).send_file(
+                source, progress=lambda done, of: seen.append((done, of))
+            )
+            to_erin = frank.conversation(at(server, "erin"))
+            (got,) = await until(lambda: to_erin.messages())
+            assert (got.file.name, got.file.media_type) == (source.name, "image/png")
+            assert "ller" not in got.file.url
+            saved = await to_erin.save_file(got, tmp_path)
+            assert saved != source
+            assert saved.read_bytes() == source.read_bytes()
+            assert seen[-1][0] == seen[-1][1]
+
+    asyncio.run(main())
+
+
+def test_a_wrong_password_is_refused(server, tmp_path):
+    async def main():
+        async with sc.open(tmp_path / "x", passphrase=sc.Secret("p"), create=True) as client:
+            with pytest.raises(LoginRefused):
+                _ = await client.sign_in(
+                    xmpp=at(server, "alice"),
+                    password=sc.Secret("wrong"),
+                    server=f"127.0.0.1:{server.ports['xmpps']}",
+                    authorities=server.authorities,
+                )
+
+    asyncio.run(main())
