@@ -19,7 +19,7 @@ from securecall.xmpp.session import XmppLogin
 from securecall.xmpp.xml import Read, StreamEnd, StreamHeader, StreamParser
 from tests.forge_certificate import Forged, forge, server_context
 
-DOMAIN = "chat.example"
+DOMAIN = "chat.clinic.example"
 PASSWORD = "pencil of alice"
 SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
 TLS = "urn:ietf:params:xml:ns:xmpp-tls"
@@ -85,15 +85,16 @@ class Peer:
         self.said.append(read.tag.rpartition("}")[2])
         return read
 
-    async def begin(self, features: str) -> None:
+    async def begin(self, features: str | None) -> None:
         self.parser, self.waiting = StreamParser(), []
         header = await self.read()
         assert isinstance(header, StreamHeader)
         self.send(
             f"{self.manners.opening}<stream:stream xmlns='jabber:client' id='1' version='1.0' "
             f"xmlns:stream='http://etherx.jabber.org/streams' from='{DOMAIN}'>"
-            f"<stream:features>{features}</stream:features>"
         )
+        if features is not None:
+            self.send(f"<stream:features>{features}</stream:features>")
 
     async def start_tls(self, context: ssl.SSLContext) -> None:
         first = self.manners.first_features
@@ -137,7 +138,7 @@ class Peer:
         signature = hmac.digest(hashlib.new(name, key).digest(), said, name)
         right = bytes(a ^ b for a, b in zip(key, signature, strict=True))
         plus = auth.get("mechanism", "").endswith("-PLUS")
-        offers_plus = any(m.endswith("-PLUS") for m in manners.mechanisms)
+        offers_plus = any(m.endswith("-PLUS") for m in self.manners.mechanisms)
         same = not plus or bound == self._binding(header.removeprefix("p="))
         if base64.b64decode(proof) != right or not same or (header == "y" and offers_plus):
             self.send(f"<failure xmlns='{SASL}'><not-authorized/></failure>")
@@ -165,7 +166,8 @@ class Peer:
         resource = iq.findtext(f"{{{BIND}}}bind/{{{BIND}}}resource")
         jid = self.manners.jid or f"{self.user}@{DOMAIN}/{resource}"
         self.send(
-            f"<iq type='result' id='{iq.get('id')}'><bind xmlns='{BIND}'><jid>{jid}</jid></bind></iq>"
+            f"<iq type='result' id='{iq.get('id')}'>"
+            f"<bind xmlns='{BIND}'><jid>{jid}</jid></bind></iq>"
         )
         if SM not in self.manners.features:
             return ""
@@ -231,9 +233,9 @@ async def serving(
         except Exception as e:
             server.failures.append(e)
         finally:
-            writer.close()
             with contextlib.suppress(OSError, ssl.SSLError):
-                await writer.wait_closed()
+                await writer.drain()
+            writer.close()
 
     listener = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context if direct else None)
     port = listener.sockets[0].getsockname()[1]

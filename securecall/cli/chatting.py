@@ -81,8 +81,10 @@ async def send_file(args: argparse.Namespace, output: Output) -> None:
     async with _signed_in(args) as client, _sending(client, args.target) as told:
         progress = _Progress(output, args.file.name)
         message = await told.conversation.send_file(
-            args.file, text=args.text, expires=expires, progress=progress.tell
+            args.file, expires=expires, progress=progress.tell
         )
+        if args.text:
+            message = await told.conversation.send(args.text, expires=expires)
         await _tell_sent(told, message, output)
 
 

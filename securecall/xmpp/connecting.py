@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from securecall.errors import ConnectFailed, XmppRefused
-from securecall.transport.srv import Target
+from securecall.transport.srv import XMPP_DIRECT_PORTS, XMPP_PORT, Target
 from securecall.transport.tls_context import xmpp_context
 from securecall.xmpp import stream
 from securecall.xmpp.conditions import SEE_OTHER_HOST
@@ -120,10 +120,12 @@ class Connector:
     async def _at(self, resolver: Resolver, server: str | tuple[str, int]) -> tuple[Target, ...]:
         host, port = parse_server(server)
         targets = await resolver.xmpp_targets(host, port=port)
-        if self._login.direct is None:
+        ways: tuple[str, ...] = ("tls", "starttls")
+        if self._login.direct is not None:
+            ways = ("tls",) if self._login.direct else ("starttls",)
+        elif port in (0, XMPP_PORT, *XMPP_DIRECT_PORTS):
             return targets
-        transport = "tls" if self._login.direct else "starttls"
-        return tuple(replace(target, transport=transport) for target in targets)
+        return tuple(replace(target, transport=way) for way in ways for target in targets)
 
 
 def _context(authorities: Path | None, *, direct: bool) -> ssl.SSLContext:

@@ -28,7 +28,8 @@ class XmppLogin:
         address: xmpp:user@domain.
         password: Leaves this machine in no form but SCRAM's.
         server: "host:port" or (host, port) in place of what DNS says of the domain.
-        direct: Whether `server` speaks TLS at once; None if its port says so (5223, 443).
+        direct: Whether `server` speaks TLS at once; None if its port says so (5222, 5223, 443), or
+            both are to be tried.
         server_name: What the certificate must prove, "" for the domain.
         authorities: A PEM file of trusted roots in place of the system's.
         resource: Names this connection to others, "" for a random one.

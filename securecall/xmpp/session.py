@@ -77,7 +77,7 @@ class Session:
         self._active = True
         self._paused = False
         self._over: asyncio.Future[Exception] | None = None
-        self._tasks: set[asyncio.Task[None] | None] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._silence = Silence(now=0.0)
         self._backoff = Backoff()
         self._up_since = 0.0
@@ -119,7 +119,8 @@ class Session:
 
     async def close(self) -> None:
         """End the session: the server is told what we took, and keeps the rest for later."""
-        tasks = self._tasks - {asyncio.current_task()}
+        ours = asyncio.current_task()
+        tasks = [task for task in self._tasks if task is not ours]
         for task in tasks:
             _ = task.cancel()
         _ = await asyncio.gather(*tasks, return_exceptions=True)
@@ -174,20 +175,21 @@ class Session:
 
     # sending
 
-    def send(self, stanza: Element, *, taken: Taken | None = None) -> None:
+    def send(self, stanza: Element | bytes, *, taken: Taken | None = None) -> None:
         """Send a stanza, after all before it; it is kept until the server has taken it.
 
         If the session cannot be resumed, what was not taken is dropped, and `on_fresh` told.
 
         Args:
-            stanza: message, presence or iq; written at once, so it may be changed afterwards.
+            stanza: message, presence or iq, written at once, so it may be changed afterwards; or
+                one that `serialise` wrote before.
             taken: Called once the server has it; never if it is dropped.
 
         Raises:
             ConnectFailed: there is no session, or the server takes nothing.
             UsageError: the stanza cannot be written.
         """
-        data = serialise(stanza)
+        data = stanza if isinstance(stanza, bytes) else serialise(stanza)
         live, kept = self._stream, self._management
         lost = live is None or live.failure is not None
         if kept is None or (lost and not kept.resume_id):

@@ -273,6 +273,8 @@ class Stream(asyncio.Protocol):
         if features.tag != f"{{{STREAMS}}}features":
             raise self._broken("the stream begins without features", "RFC 6120 4.3.2")
         self.features = {child.tag: child for child in features}
+        if self._failure is not None:
+            raise self._failure
 
     async def start_tls(self, context: ssl.SSLContext, server_name: str, where: str) -> None:
         """Encrypt, or end.
@@ -291,7 +293,8 @@ class Stream(asyncio.Protocol):
         if answer.tag != f"{{{TLS}}}proceed":
             self.abort()
             raise ConnectFailed(f"{where} refuses encryption")
-        if self._read or self._parser is None or not self._parser.idle:
+        parser = self._parser  # not even white space may follow
+        if self._read or parser is None or not parser.idle or parser.trailing:
             raise self._broken("the server spoke before TLS", "RFC 6120 5.4.3.3")
         self._deaf = True
         transport = self._transport

@@ -137,6 +137,7 @@ def test_another_key_in_an_opening_message_is_refused(namespaces):
         ]
         (sealed,) = await alice.write(b"hello", BOB)
         bob.omemo.open_sealed(sealed, ALICE)
+        await bob.omemo.maintain()  # publishes, so that nobody else takes the same prekey
         (forged,) = await mallory.write(b"I am alice", BOB)
         kept = dict(bob.store.kept)
         with pytest.raises(DeviceKeyChanged):
@@ -147,6 +148,7 @@ def test_another_key_in_an_opening_message_is_refused(namespaces):
         assert [d.id for d in bob.omemo.changed(ALICE)] == [alice.id]
         # A new device under Alice's name opens, but is somebody nobody decided about.
         known_by_fingerprint(bob, alice)
+        await bob.omemo.maintain()
         other = await world.person(MALLORY, namespaces=namespaces)
         (forged,) = await other.write(b"I am alice", BOB)
         opened = bob.omemo.open_sealed(forged, ALICE)
@@ -228,6 +230,8 @@ def test_messages_moved_to_another_sender_do_not_open(namespaces):
         for writer in (alice, mallory):
             for sealed in await writer.write(b"hello", BOB):
                 bob.omemo.open_sealed(sealed, writer.jid)
+            await bob.omemo.maintain()  # publishes, so that nobody else takes the same prekey
+            world.deliver(writer)
             for sealed in await bob.write(b"hello", writer.jid):
                 writer.omemo.open_sealed(sealed, BOB)
         (sealed,) = await mallory.write(b"I am alice", BOB)

@@ -81,6 +81,13 @@ async def play(namespace: str, count: int, seed: int) -> None:
     for person in people:
         for jid in (ALICE, BOB):
             await person.omemo.devices_changed(namespace, jid, world.server.lists[namespace, jid])
+    for writer in people:  # published in between, so that no two take the same prekey
+        (sealed,) = await writer.write(b"first", BOB if writer.jid == ALICE else ALICE)
+        for reader in people:
+            if reader is not writer:
+                reader.omemo.open_sealed(sealed, writer.jid)
+                await reader.omemo.maintain()
+        world.deliver(*people)
     channels = {person.id: Channel(chance, person) for person in people}
     expected: dict[int, set[bytes]] = {number: set() for number in channels}
     for number in range(count):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import string
 from xml.etree.ElementTree import Element, canonicalize, tostring
@@ -107,7 +108,7 @@ def test_where_it_was_cut_makes_no_difference(made, cuts):
     places = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
     parser, found = StreamParser(), []
     parser.feed(OPEN)
-    for begin, end in zip(places, places[1:], strict=False):
+    for begin, end in itertools.pairwise(places):
         found += parser.feed(data[begin:end])
     assert [serialise(read) for read in found] == [data]
 

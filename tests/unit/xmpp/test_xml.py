@@ -93,14 +93,39 @@ REFUSED = {
     "a surrogate in UTF-8": b"<message>\xed\xa0\x80</message>",
     "beyond Unicode": b"<message>\xf4\x90\x80\x80</message>",
     "half a character": b"<message>\xc3</message>",
-    "a stanza too large": b"<message>" + b"x" * 1000 + b"</message>",
-    "a stanza that does not end": b"<message>" + b"x" * 1000,
-    "a tag that does not end": b"<message a='" + b"x" * 1000,
-    "too deep": b"<a>" * 6,
-    "too many attributes": b"<message a='' b='' c='' d='' e=''/>",
-    "too many elements": b"<message>" + b"<a/>" * 20 + b"</message>",
-    "too many namespaces": b"<a>" + b"<a xmlns='b'/>" * 11 + b"</a>",
 }
+EMPTIED = {
+    "too large": b"x" * 1000,
+    "a tag too large": b"<a b='" + b"x" * 1000 + b"'/>",
+    "too deep": b"<a>" * 5 + b"</a>" * 5,
+    "too many attributes": b"<x a='' b='' c='' d='' e=''/>",
+    "too many elements": b"<a/>" * 20,
+    "too many namespaces": b"<a xmlns='b'/>" * 11,
+}
+ENDLESS = {
+    "a stanza": b"<message>" + b"x" * 1_100_000,
+    "a tag": b"<message a='" + b"x" * 1_100_000,
+    "depth": b"<a>" * 20_000,
+}
+
+
+@pytest.mark.parametrize("what", EMPTIED)
+@pytest.mark.parametrize("step", [1, 7, 10_000])
+def test_a_stanza_beyond_a_limit_is_emptied(what, step):
+    parser, found = opened(LIMITS), []
+    data = b"<message id='1'>" + EMPTIED[what] + b"</message><presence><x/></presence>"
+    for i in range(0, len(data), step):
+        found += parser.feed(data[i : i + step])
+    message, presence = found
+    assert (message.tag, message.attrib, len(message)) == ("{jabber:client}message", {"id": "1"}, 0)
+    assert message.text is None
+    assert len(presence) == parser.emptied == 1
+
+
+@pytest.mark.parametrize("what", ENDLESS)
+def test_a_stanza_without_end_ends_the_stream(what):
+    with pytest.raises(ProtocolError):
+        opened().feed(ENDLESS[what])
 
 
 @pytest.mark.parametrize("what", REFUSED)
