@@ -257,7 +257,11 @@ def test_people_see_each_other_once_both_agreed(server, tmp_path):
             known = await dave.contact(at(server, "erin"))
             assert known.conversation is not None
             # her identity came out of her own node, and is pinned for that address
-            pinned = dave.contacts.find(erin.chat_accounts[0].address)
+            pinned = await until(
+                lambda: (
+                    (found := dave.contacts.find(erin.chat_accounts[0].address)).root_fp and found
+                )
+            )
             assert (pinned.state.value, pinned.how) == ("pinned", "directory")
             (devices,) = [
                 dave.devices.device_trust(d.address, d.identity_key)
