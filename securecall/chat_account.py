@@ -421,11 +421,17 @@ class ChatAccount:
     def _people_changed(self, change: PeopleEvent) -> None:
         match change:
             case PresenceChange(bare=bare, best=best):
-                self._tell(PresenceChanged(parse_jid(bare).address, best))
+                address = parse_jid(bare).address
+                if best is not None and self.people.is_awaited(address):
+                    self._beside(partial(self._learn_of, address))
+                self._tell(PresenceChanged(address, best))
             case SubscriptionAsk(bare=bare, ask=Ask.SUBSCRIBE, status=status):
                 self._tell(ContactRequested(parse_jid(bare).address, status))
             case _:
                 self._tell(PeopleChanged(self.address, change))
+
+    async def _learn_of(self, address: Address) -> None:
+        _ = await self.people.refresh(address)
 
     def _room_changed(self, news: RoomNews | RoomFailed | Invitation) -> None:
         if isinstance(news, RoomNews) and isinstance(news.event, Entered):

@@ -199,6 +199,10 @@ class People:
             self._wanted.add(bare)  # whoever publishes it only later is who our user meant
         return learned
 
+    def is_awaited(self, address: Address) -> bool:
+        """Our user added them, and they had published no identity then."""
+        return jid_of(address).bare in self._wanted
+
     async def refresh(self, address: Address) -> Learned | None:
         """Look at what somebody publishes of themselves; because our user wants it, never else.
 
@@ -211,7 +215,10 @@ class People:
         except XmppRefused:
             return None  # no such account, or one that lets nobody read
         raw = parse_identity(items)
-        return self._directory.learn(address, raw) if raw else None
+        if not raw:
+            return None
+        self._wanted.discard(jid_of(address).bare)
+        return self._directory.learn(address, raw)
 
     async def accept(self, address: Address) -> None:
         """Let somebody see us who asked, and ask to see them, too."""
