@@ -65,6 +65,7 @@ class FakeChat:
             find=lambda _address: self.contact,
             safety_number=lambda _address: " ".join(f"{n:05d}" for n in range(12)),
             verify=self._verify,
+            omemo=(),
         )
 
     async def __aenter__(self):
@@ -183,7 +184,7 @@ class FakeChat:
     async def tell(self, to, said):
         self.told.append(said)
 
-    async def lay_up(self, path, *, name, media_type, seconds, progress):
+    async def lay_up(self, to, path, *, name, media_type, seconds, expires, progress):
         data = path.read_bytes()
         for done in range(0, len(data) + 1, max(1, len(data) // 4)):
             progress(done, len(data))

@@ -15,6 +15,7 @@ from securecall.cli.chat_face import Face, Standing
 from securecall.cli.chat_lines import (
     Part,
     file_words,
+    fingerprint_rows,
     new_device_rows,
     protection_words,
 )
@@ -30,6 +31,7 @@ from securecall.events import (
     NewDevice,
     TypingChanged,
 )
+from securecall.keys.omemo_fingerprint import curve25519_form, fingerprint
 from securecall.keys.trust import How, TrustState
 from securecall.xmpp.session import SessionState
 
@@ -311,6 +313,9 @@ class Chat:
         await self._fetch_keys()
         self._listed = list(self.standing.recipients)
         self.face.devices(self._listed)
+        rows = [row for own in own_fingerprints(self._client) for row in fingerprint_rows(own)]
+        head = (Part("This device, for them to compare:", "dim"),)
+        self.face.notice((head, *((Part(f"   {row}", "dim"),) for row in rows)))
 
     async def _trust(self, order: Order) -> None:
         if order.text not in ("", "verified"):
@@ -419,6 +424,12 @@ _ORDERS: Final[dict[str, Callable[[Chat, Order], Coroutine[object, object, None]
     "read": Chat._read,  # noqa: SLF001
     "quit": Chat._quit,  # noqa: SLF001
 }
+
+
+def own_fingerprints(client: Client) -> list[str]:
+    """What the other side sees of this device: one key, or one for each version of OMEMO."""
+    keys = {key.identity_key for key in client.contacts.omemo}
+    return sorted(fingerprint(curve25519_form(key)) for key in keys)
 
 
 def _path(text: str) -> Path:

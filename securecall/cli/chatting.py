@@ -27,7 +27,7 @@ from securecall.cli.chat_plain import (
     show_progress,
 )
 from securecall.cli.chat_port import People, require_people
-from securecall.cli.chat_session import Chat
+from securecall.cli.chat_session import Chat, own_fingerprints
 from securecall.cli.commands import open_home
 from securecall.cli.orders import parse_duration, parse_order
 from securecall.cli.output import Lines, Output, PeopleOutput
@@ -81,9 +81,12 @@ async def send_file(args: argparse.Namespace, output: Output) -> None:
     async with _signed_in(args) as client, _sending(client, args.target) as told:
         progress = _Progress(output, args.file.name)
         message = await told.conversation.send_file(
-            args.file, text=args.text, expires=expires, progress=progress.tell
+            args.file, expires=expires, progress=progress.tell
         )
         await _tell_sent(told, message, output)
+        if args.text:
+            text = await told.conversation.send(args.text, expires=expires)
+            await _tell_sent(told, text, output)
 
 
 async def voice_message(args: argparse.Namespace, output: Output) -> None:
@@ -161,7 +164,7 @@ async def _act(client: Client, args: argparse.Namespace, output: Output) -> bool
             output.tell("note", text=f"{address.short}: {done}.")
             return True
     if args.devices is not None:
-        await _tell_devices(client.conversation(chat_address(args.devices)), output)
+        await _tell_devices(client, chat_address(args.devices), output)
         return True
     if args.trust is not None:
         address, digits = args.trust
@@ -174,7 +177,7 @@ async def _act(client: Client, args: argparse.Namespace, output: Output) -> bool
         _ = client.devices.distrust_device(device.address, device.identity_key)
     else:
         return False
-    await _tell_devices(client.conversation(chat_address(address)), output)
+    await _tell_devices(client, chat_address(address), output)
     return True
 
 
@@ -196,9 +199,12 @@ _ACTS: Final[Mapping[str, Callable[[People, Address], Awaitable[None]]]] = {
 }
 
 
-async def _tell_devices(conversation: Conversation, output: Output) -> None:
+async def _tell_devices(client: Client, address: Address, output: Output) -> None:
+    conversation = client.conversation(address)
     devices = device_fields(await conversation.recipients())
-    output.tell("devices", address=str(conversation.address), devices=devices)
+    output.tell(
+        "devices", address=str(conversation.address), devices=devices, own=own_fingerprints(client)
+    )
 
 
 async def _device(conversation: Conversation, digits: str) -> Recipient:

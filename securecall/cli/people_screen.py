@@ -48,6 +48,10 @@ def show_devices(terminal: Terminal, f: Fields) -> None:
         terminal.say(f"  {terminal.paint(safe(words), style)}")
         for row in fingerprint_rows(str(each["fingerprint"])):
             terminal.say(f"    {safe(row)}")
+    for own in f["own"] if isinstance(f["own"], list) else ():
+        terminal.say("  this device, for them to compare")
+        for row in fingerprint_rows(str(own)):
+            terminal.say(f"    {safe(row)}")
     terminal.say(
         terminal.paint(f"--trust {address} DIGITS   (and --compared if you compared them)", "dim")
     )
