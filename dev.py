@@ -51,7 +51,6 @@ SERVERS = {
     "dino-im": "an XMPP client with windows, with OMEMO",
     "xvfb": "a screen for it, which nobody sees",
     "dbus": "what programs with windows ask for",
-    "xauth": "the same",
     "xdotool": "keys pressed in it",
     "imagemagick": "pictures of it",
     "linphone-cli": "a SIP phone that verifies its server",
@@ -60,6 +59,7 @@ SERVERS = {
     "openssl": "its command line, as TLS and DTLS peer",
     "iproute2": "a network of their own for some tests",
     "util-linux": "the same: unshare",
+    "mount": "the same: files laid over others",
     "pulseaudio": "sound devices without hardware",
     "pulseaudio-utils": "what they play, recorded",
     "libasound2-plugins": "the way from ALSA to PulseAudio",
@@ -229,9 +229,21 @@ def attack(arguments: list[str]) -> int:
     return run(python, "-O", *pytest, "-W", "ignore::pytest.PytestConfigWarning") or first
 
 
+def oracle() -> None:
+    """Make .venv-oracle: OMEMO by others, partly AGPL, run only as a process of its own."""
+    folder = ROOT / ".venv-oracle"
+    if not interpreter(folder).exists():
+        say("Making .venv-oracle.")
+        create(folder)
+        for entry in requirements(folder, "oracle"):
+            if not install(folder, entry):
+                say(f"  left out, cannot be installed here: {entry}")
+
+
 def interop(arguments: list[str]) -> int:
     """Talk to other people's servers and clients on loopback."""
     python = environment("dev", "interop")
+    oracle()
     return run(python, "-m", "pytest", "-q", "-rs", "-m", "interop", "tests/interop", *arguments)
 
 
@@ -319,7 +331,15 @@ def servers(arguments: list[str]) -> int:
 
 def clean(arguments: list[str]) -> int:
     """Remove environments, caches and reports."""
-    made = [".venv", ".venv-bench", ".hypothesis", ".mypy_cache", ".ruff_cache", ".pytest_cache"]
+    made = [
+        ".venv",
+        ".venv-bench",
+        ".venv-oracle",
+        ".hypothesis",
+        ".mypy_cache",
+        ".ruff_cache",
+        ".pytest_cache",
+    ]
     made += [".import_linter_cache", ".coverage", "bench.json", "build", "dist"]
     for path in [ROOT / name for name in made]:
         if path.is_dir():

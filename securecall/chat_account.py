@@ -19,10 +19,10 @@ from securecall.chat.ledger import Active, Changed, Ignored, Ledger, News, ReadE
 from securecall.chat.message import Text
 from securecall.contacts import Contacts
 from securecall.devices import Devices
-from securecall.directory import Directory
 from securecall.errors import NetworkError, ProtocolError, SecurecallError, XmppRefused
 from securecall.events import (
     ChatStateChanged,
+    ContactRequested,
     ConversationRead,
     DevicesTrusted,
     Event,
@@ -31,6 +31,9 @@ from securecall.events import (
     MessageIgnored,
     MessageReceived,
     NewDevice,
+    PeopleChanged,
+    PresenceChanged,
+    RoomChanged,
     TypingChanged,
 )
 from securecall.intake import Intake, Taken
@@ -38,18 +41,19 @@ from securecall.keys.omemo import Omemo
 from securecall.keys.omemo_values import NAMESPACES, Device, DeviceTrust
 from securecall.keys.statement import OmemoKey
 from securecall.messaging import Messaging
+from securecall.people import People, PeopleEvent
+from securecall.rooms import Rooms
 from securecall.transport.https import Https
-from securecall.xmpp.archive import Catchup
+from securecall.xmpp.archive import MAM, Catchup
 from securecall.xmpp.archive import Progress as Reading
-from securecall.xmpp.capabilities import QUERY, OwnCapabilities, parse_info
+from securecall.xmpp.capabilities import QUERY, parse_info
 from securecall.xmpp.inbox import Inbox
-from securecall.xmpp.jid import Jid, parse_jid
+from securecall.xmpp.jid import Jid, jid_of, parse_jid
 from securecall.xmpp.nodes import Nodes
 from securecall.xmpp.omemo import devices_node, parse_devices
 from securecall.xmpp.omemo_directory import OmemoDirectory
-from securecall.xmpp.presence import build_presence
+from securecall.xmpp.presence import Ask, PresenceChange, SubscriptionAsk
 from securecall.xmpp.pubsub import Whose, parse_event
-from securecall.xmpp.reachability import IDENTITY
 from securecall.xmpp.session import Session, SessionState, XmppLogin
 from securecall.xmpp.sharing import Sharing
 from securecall.xmpp.unwrap import asked_result
@@ -57,13 +61,13 @@ from securecall.xmpp.unwrapped import Notice, NoticeKind, Surroundings
 
 CARBONS: Final = "urn:xmpp:carbons:2"
 STANZA_IDS: Final = "urn:xmpp:sid:0"
+ROOM_USER: Final = "{http://jabber.org/protocol/muc#user}x"
 RETRY_SECONDS: Final = 3.0
 CLOSE_SECONDS: Final = 2.0  # for what is being said when we leave
 _FIRST: Final = 50  # messages that a device fetches of the time before it
 _RATCHETS: Final = "omemo "  # names of OMEMO's values, before our JID
 _NODES: Final[Mapping[str, Whose]] = {
     **{devices_node(namespace): Whose.ANYBODYS for namespace in NAMESPACES},
-    IDENTITY: Whose.ANYBODYS,
 }
 _FEATURES: Final = (
     "urn:xmpp:receipts",
@@ -101,6 +105,8 @@ class ChatAccount:
         address: Ours.
         messaging: What carries its conversations.
         devices: What the OMEMO devices of others are to us.
+        people: Who they are, whether they are there, and who may see us.
+        rooms: The rooms we are in.
     """
 
     def __init__(
@@ -124,12 +130,17 @@ class ChatAccount:
         self._session = session
         self._omemo = omemo
         self._tell = tell
-        self._directory = Directory(contacts)
-        self._capabilities = OwnCapabilities(_FEATURES)
+        self.people = People(
+            session, contacts, Nodes(session), features=_FEATURES, tell=self._people_changed
+        )
+        self.rooms = Rooms(
+            session, contacts, tell=lambda news: tell(RoomChanged(self.address, news))
+        )
         self._catchup: Catchup | None = None
-        self._names_messages: frozenset[Jid] = frozenset()
+        self._names_messages: set[Jid] = set()
         self._setup: asyncio.Task[None] | None = None
-        self._taking: asyncio.Task[None] | None = None
+        self._prepared = False
+        self._running: tuple[asyncio.Task[None], ...] = ()
         self._tasks: set[asyncio.Task[None]] = set()
         ledger = Ledger(history, self.address)
         self.messaging = Messaging(
@@ -142,7 +153,7 @@ class ChatAccount:
             committer=committer,
             ledger=ledger,
             folder=folder,
-            members=lambda _: None,
+            members=self.rooms.members,
             tell=self._announce,
             first_used=lambda who, those: tell(DevicesTrusted(who, those)),
             new_device=lambda one: tell(NewDevice(one.address, one)),
@@ -230,20 +241,23 @@ class ChatAccount:
     def _begin(self, early: list[tuple[Element, Callable[[], None]]]) -> None:
         session = self._session
         session.on_message(self._arrived)
+        session.on_presence(self._there)
         session.on_fresh(self._fresh)
         session.on_resumed(self._resumed)
         session.on_state(lambda state, why: self._tell(ChatStateChanged(self.address, state, why)))
-        session.on_request("get", QUERY, self._asked)
         for stanza, done in early:
             self._arrived(stanza, done)
-        self._taking = asyncio.create_task(self._intake.run())
+        self._running = (
+            asyncio.create_task(self._intake.run()),
+            asyncio.create_task(self.people.run()),
+        )
         self._set_up()
 
     async def close(self) -> None:
         """Leave the server; what was written and not yet taken is sent the next time."""
         if self._tasks and self._session.state is SessionState.ONLINE:
             _ = await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)  # receipts, for one
-        ending = [task for task in (self._setup, self._taking, *self._tasks) if task is not None]
+        ending = [*self._running, *self._tasks, *((self._setup,) if self._setup else ())]
         for task in ending:
             _ = task.cancel()
         _ = await asyncio.gather(*ending, return_exceptions=True)
@@ -260,67 +274,93 @@ class ChatAccount:
         self._set_up()
 
     async def _resumed(self) -> None:
-        if self._setup is not None and self._setup.done() and self._setup.exception() is not None:
+        if self._setup is not None and self._setup.done() and not self._prepared:
             self._set_up()
+        else:
+            await self.rooms.resumed()
 
     def _set_up(self) -> None:
         if self._setup is not None:
             self._setup.cancel()
+        self._prepared = False
         self.messaging.hold()
         self._intake.hold()
         self._setup = asyncio.create_task(self._prepare())
 
     async def _prepare(self) -> None:
         """Until it is done; a connection that breaks meanwhile begins this anew."""
-        while True:
+        while not self._prepared:
             try:
-                await self._announce_ourselves()
-                await self._catch_up()
-                self._intake.release()
+                await self._greet()
+                own = parse_jid(self._session.bare)
+                self._omemo.before_history()
+                self._intake.release(own.bare, whole=await self._catch_up(own))
                 await self._omemo.after_history()
                 self.messaging.release()
-            except NetworkError as e:
+                await self._enter_rooms()
+                self._prepared = True
+            except (NetworkError, ProtocolError) as e:
                 log.info("preparing the session: %s", e)
                 if self._session.state is not SessionState.ONLINE:
                     return
                 await asyncio.sleep(RETRY_SECONDS)
-            else:
-                return
 
-    async def _announce_ourselves(self) -> None:
-        own = self._session.bare
-        info = await self._session.request(Element(QUERY), to=own)
-        features = parse_info(info).features if info is not None else frozenset()
-        self._names_messages = (
-            frozenset({parse_jid(own)}) if STANZA_IDS in features else frozenset()
-        )
+    async def _greet(self) -> None:
+        """Learn who is there, and say that we are; from now on messages come live."""
+        await self._learn_abilities(parse_jid(self._session.bare))
+        await self.people.fresh()
         try:
             _ = await self._session.request(Element(f"{{{CARBONS}}}enable"), kind="set")
         except XmppRefused as e:
             log.info("no copies between our devices: %s", e)
-        self._session.send(build_presence(caps=self._capabilities.caps))
+        self.people.announce()
 
-    async def _catch_up(self) -> None:
-        """Read what the archive has since the last time, before anything that comes live."""
-        own = parse_jid(self._session.bare)
-        self._omemo.before_history()
-        self._catchup = catchup = Catchup(
-            own, token=secrets.token_hex(8), place=self._intake.place(own.bare), last=_FIRST
-        )
+    async def _learn_abilities(self, keeper: Jid) -> bool:
+        """Whether the keeper of an archive has one; and whether it names messages."""
+        found = await self._session.request(Element(QUERY), to=str(keeper))
+        features = frozenset() if found is None else parse_info(found).features
+        if STANZA_IDS in features or MAM in features:  # the archive names what it keeps
+            self._names_messages.add(keeper)
+        return MAM in features
+
+    async def _enter_rooms(self) -> None:
+        await self.rooms.fresh()
+        for address in self.rooms.all():
+            room, whole = jid_of(address), False
+            try:
+                whole = await self._learn_abilities(room) and await self._catch_up(room)
+            except XmppRefused as e:
+                log.info("the archive of a room cannot be read: %s", e)
+            finally:
+                self._intake.release(room.bare, whole=whole, room=True)
+
+    async def _catch_up(self, keeper: Jid) -> bool:
+        """Read what an archive has since the last time; returns whether to its end."""
         try:
-            while catchup.progress is Reading.UNDER_WAY:
-                query = catchup.query()
-                try:
-                    fin = await self._session.request(query, kind="set")
-                except XmppRefused as e:
-                    catchup.refused(e.condition)
-                    continue
-                page = catchup.finish(fin)
-                await self._intake.keep((*page.items, *page.discarded), page.place, own.bare)
+            while await self._read_archive(keeper) is Reading.ENOUGH:
+                log.info("the archive has more")
         except ProtocolError as e:
-            log.warning("the archive cannot be read: %s", e)
+            log.warning("an archive cannot be read: %s", e)
+            return False
         finally:
             self._catchup = None
+        return True
+
+    async def _read_archive(self, keeper: Jid) -> Reading:
+        """One pass, from the place that was kept."""
+        place, token = self._intake.place(keeper.bare), secrets.token_hex(8)
+        self._catchup = catchup = Catchup(keeper, token=token, place=place, last=_FIRST)
+        to = "" if keeper.bare == self._session.bare else keeper.bare
+        while catchup.progress is Reading.UNDER_WAY:
+            query = catchup.query()
+            try:
+                fin = await self._session.request(query, to=to, kind="set")
+            except XmppRefused as e:
+                catchup.refused(e.condition)
+                continue
+            page = catchup.finish(fin)
+            await self._intake.keep((*page.items, *page.discarded), page.place, keeper.bare)
+        return catchup.progress
 
     # -- what comes -------------------------------------------------------------------------------
 
@@ -332,7 +372,30 @@ class ChatAccount:
                 _ = catchup.collect(stanza, around)
                 done()
                 return
-        self._intake.put(stanza, done)
+        if stanza.find(ROOM_USER) is not None:
+            self.rooms.on_message(stanza)
+        self._intake.put(stanza, done, room=self._room_of(stanza))
+
+    def _room_of(self, stanza: Element) -> str:
+        if stanza.get("type") != "groupchat":
+            return ""
+        bare = stanza.get("from", "").partition("/")[0]
+        return bare if any(jid_of(room).bare == bare for room in self.rooms.all()) else ""
+
+    def _there(self, stanza: Element, done: Callable[[], None]) -> None:
+        if self.rooms.on_presence(stanza):
+            done()
+        else:
+            self.people.on_presence(stanza, done)
+
+    def _people_changed(self, change: PeopleEvent) -> None:
+        match change:
+            case PresenceChange(bare=bare, best=best):
+                self._tell(PresenceChanged(parse_jid(bare).address, best))
+            case SubscriptionAsk(bare=bare, ask=Ask.SUBSCRIBE, status=status):
+                self._tell(ContactRequested(parse_jid(bare).address, status))
+            case _:
+                self._tell(PeopleChanged(self.address, change))
 
     def _surroundings(self) -> Surroundings:
         catchup = self._catchup
@@ -341,6 +404,7 @@ class ChatAccount:
             own=parse_jid(self._session.jid),
             now=time.time(),
             queries=queries,
+            rooms=self.rooms.inside(),
             names_messages=self._names_messages,
         )
 
@@ -375,6 +439,7 @@ class ChatAccount:
                 self._tell(MessageIgnored(conversation, why))
 
     async def _event(self, notice: Notice) -> None:
+        self.people.on_event(notice.message)
         event = parse_event(notice.message, own=self._session.bare, nodes=_NODES)
         if event is None or not event.items:
             return
@@ -385,14 +450,6 @@ class ChatAccount:
             if event.node == devices_node(namespace):
                 devices = parse_devices(payload)
                 await self._omemo.devices_changed(namespace, event.owner, devices)
-
-    def _asked(self, iq: Element) -> Element | None:
-        """Answer what we can do to those who may see us."""
-        query = iq[0]
-        answer = self._capabilities.answer(query)
-        if answer is None:
-            raise XmppRefused("item-not-found")
-        return answer
 
     def _beside(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do it in its own time; what fails is logged, for nobody waits for it."""

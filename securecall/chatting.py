@@ -96,6 +96,18 @@ class Chatting:
             self._kept = history, Committer(history, undone=lambda: None)
         return self._kept
 
+    def account_for(self, address: Address) -> ChatAccount:
+        """Our account that deals with somebody: one at their own server, else the first.
+
+        Raises:
+            UsageError: there is none.
+        """
+        alike = (a for a in self.accounts if a.address.host == address.host)
+        account = next(alike, self.accounts[0] if self.accounts else None)
+        if account is None:
+            raise UsageError(_NOBODY)
+        return account
+
     # -- conversations ----------------------------------------------------------------------------
 
     def conversation(
@@ -104,7 +116,9 @@ class Chatting:
         """See `Client.conversation`."""
         address = self.address_of(who)
         history, committer = self._open
-        courier: Courier = self._courier_of(address) or _Nobody(committer)
+        courier: Courier = _Nobody(committer)
+        if self.accounts:
+            courier = self.account_for(address).messaging
         if danger_plaintext_chat:
             self._require_no_floor(address)
             self._plain.add(address)
@@ -152,12 +166,6 @@ class Chatting:
             if address.scheme is Scheme.XMPP:
                 return address
         raise UsageError(f"{candidates[0].short} has no XMPP address that we know")
-
-    def _courier_of(self, address: Address) -> Courier | None:
-        """An account at their own server, else the first."""
-        alike = (a for a in self.accounts if a.address.host == address.host)
-        account = next(alike, self.accounts[0] if self.accounts else None)
-        return None if account is None else account.messaging
 
 
 class _Nobody:

@@ -40,6 +40,7 @@ from securecall.transport.tls import PemPair
 
 if TYPE_CHECKING:
     from securecall.chat_account import ChatAccount
+    from securecall.people import People, Person
 
 log = logging.getLogger("securecall.client")
 
@@ -400,6 +401,50 @@ class Client:
     def search(self, words: str, *, count: int = 50) -> tuple[Message, ...]:
         """Messages of all conversations that hold all these words; newest first."""
         return self._open.chatting.search(words, count=count)
+
+    # -- people -----------------------------------------------------------------------------------
+
+    def people(self) -> tuple[Person, ...]:
+        """Everybody on the rosters of our XMPP accounts, with whether they are there."""
+        return tuple(p for account in self.chat_accounts for p in account.people.people())
+
+    async def add_contact(self, who: str | Address | Contact, *, name: str = "") -> None:
+        """Put somebody on the roster, ask to see them, and take up the identity they publish.
+
+        Raises:
+            IdentityChanged, Revoked, SecurityError: what they publish is not what is known of them.
+            NetworkError: no answer, or a refusal.
+        """
+        address = self._open.chatting.address_of(who)
+        _ = await self._people_for(address).add(address, name=name)
+
+    async def accept_contact(self, who: str | Address | Contact) -> None:
+        """Let somebody who asked see when we are there."""
+        address = self._open.chatting.address_of(who)
+        await self._people_for(address).accept(address)
+
+    async def decline_contact(self, who: str | Address | Contact) -> None:
+        """Let somebody who asked, or was let before, not see us."""
+        address = self._open.chatting.address_of(who)
+        self._people_for(address).decline(address)
+
+    async def remove_contact(self, who: str | Address | Contact) -> None:
+        """Take somebody off the roster; what was written and believed stays."""
+        address = self._open.chatting.address_of(who)
+        await self._people_for(address).remove(address)
+
+    async def block(self, who: str | Address | Contact) -> None:
+        """Hear nothing of somebody any more; their server is not told."""
+        address = self._open.chatting.address_of(who)
+        await self._people_for(address).block(address)
+
+    async def unblock(self, who: str | Address | Contact) -> None:
+        """Hear of somebody again."""
+        address = self._open.chatting.address_of(who)
+        await self._people_for(address).unblock(address)
+
+    def _people_for(self, address: Address) -> People:
+        return self._open.chatting.account_for(address).people
 
     # -- calls ------------------------------------------------------------------------------------
 

@@ -14,6 +14,12 @@ from securecall.sip.registration import RegistrationState
 
 if TYPE_CHECKING:
     from securecall.calls.call import Call
+    from securecall.people import IdentityNews
+    from securecall.rooms import RoomFailed, RoomNews
+    from securecall.xmpp.blocking import BlockChange
+    from securecall.xmpp.presence import Presence, PresenceRefused, SubscriptionAsk
+    from securecall.xmpp.room_grammar import Invitation
+    from securecall.xmpp.roster import RosterChange
     from securecall.xmpp.session import SessionState
 
 
@@ -183,6 +189,48 @@ class NewDevice:
 
 
 @dataclass(frozen=True, slots=True)
+class PresenceChanged:
+    """Somebody came, went, or says something else about being there.
+
+    Attributes:
+        address: Whose.
+        presence: Of the connection to write to, None when they are not there.
+    """
+
+    address: Address
+    presence: Presence | None
+
+
+@dataclass(frozen=True, slots=True)
+class ContactRequested:
+    """Somebody asks to see when we are there; answer with `Client.accept_contact` or decline.
+
+    Attributes:
+        address: Who.
+        text: What they say to it.
+    """
+
+    address: Address
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PeopleChanged:
+    """Something else about the people of an account changed: roster, block list, an identity."""
+
+    account: Address
+    change: RosterChange | SubscriptionAsk | PresenceRefused | BlockChange | IdentityNews
+
+
+@dataclass(frozen=True, slots=True)
+class RoomChanged:
+    """Something happened in a room, we left it, or somebody wants us in one."""
+
+    account: Address
+    news: RoomNews | RoomFailed | Invitation
+
+
+@dataclass(frozen=True, slots=True)
 class ChatStateChanged:
     """Where the connection of an XMPP account stands.
 
@@ -222,6 +270,10 @@ Event = (
     | TypingChanged
     | DevicesTrusted
     | NewDevice
+    | PresenceChanged
+    | ContactRequested
+    | PeopleChanged
+    | RoomChanged
     | ChatStateChanged
     | KeepingFailed
 )

@@ -21,6 +21,7 @@ from securecall.chat.ledger import Ledger, News
 from securecall.chat.message import Arrival
 from securecall.errors import LocalError
 from securecall.xmpp.archive import Place
+from securecall.xmpp.jid import jid_of
 from securecall.xmpp.unwrap import unwrap
 from securecall.xmpp.unwrapped import Discarded, Notice, Outcome, Surroundings, Unwrapped
 
@@ -91,19 +92,43 @@ class Intake:
         self._live: deque[tuple[Element, Done]] = deque()
         self._wake = asyncio.Event()
         self._open = asyncio.Event()
+        self._read_to_end: dict[str, bool] = {}  # bare JID of whose archive
+        self._aside: dict[str, list[tuple[Element, Done]]] = {}  # by room
 
-    def put(self, stanza: Element, done: Done) -> None:
-        """Take a message that came live; `done` is called once it is kept."""
+    def put(self, stanza: Element, done: Done, *, room: str = "") -> None:
+        """Take a message that came live; `done` is called once it is kept.
+
+        Args:
+            stanza: The message.
+            done: Acknowledges it.
+            room: Bare JID of the room it was said in, "" for none: what is said in a room waits
+                for that room's archive alone.
+        """
+        if room and room not in self._read_to_end:
+            self._aside.setdefault(room, []).append((stanza, done))
+            return
         self._live.append((stanza, done))
         self._wake.set()
 
     def hold(self) -> None:
-        """Let what comes live wait, for an archive is read first."""
+        """A session begins anew: what comes live waits, for the archives are read first."""
         self._open.clear()
+        self._read_to_end.clear()
 
-    def release(self) -> None:
-        """The archive was read: go on with what came live meanwhile."""
-        self._open.set()
+    def release(self, keeper: str, *, whole: bool, room: bool = False) -> None:
+        """An archive was read: go on with what came live meanwhile.
+
+        Args:
+            keeper: Bare JID of whose archive.
+            whole: To its end. Otherwise the place stays where it is, whatever comes live: what lies
+                between would never be asked for again.
+            room: It is a room's.
+        """
+        self._read_to_end[keeper] = whole
+        if not room:
+            self._open.set()
+        for stanza, done in self._aside.pop(keeper, ()):
+            self.put(stanza, done)
 
     async def run(self) -> None:
         """Keep what comes, for ever."""
@@ -178,5 +203,7 @@ class Intake:
 
     def _move_place(self, found: Unwrapped, around: Surroundings) -> None:
         """What came live need not be fetched from the archive again."""
-        keeper = found.conversation.short if found.room else around.own.bare
+        keeper = jid_of(found.conversation).bare if found.room else around.own.bare
+        if not self._read_to_end.get(keeper):
+            return
         self._history.set_value(f"{ARCHIVE}{keeper}", bytes(Place(found.archive_id, found.sent)))

@@ -332,14 +332,15 @@ class Messaging:
             found = await self._omemo.prepare(jids)
         except UntrustedDevices:
             fresh = self._notice(everybody)
-            if not self._use_first(everybody):
-                self._tell_of(fresh)
+            used = self._use_first(everybody)
+            self._tell_of(fresh)
+            if not used:
                 raise
             found = await self._omemo.prepare(jids)
         self._tell_of(self._notice(everybody))
         return found
 
-    def _notice(self, everybody: tuple[Address, ...]) -> list[Recipient]:
+    def _notice(self, everybody: tuple[Address, ...]) -> list[tuple[Address, Device]]:
         """Write down which devices there are; returns those that were not there before."""
         fresh = []
         for each in (*everybody, self._own):
@@ -352,11 +353,12 @@ class Messaging:
                     each, device.namespace, device.id, device.identity_key
                 )
                 if sighting is not Sighting.KNOWN:
-                    fresh.append(self._recipient(each, device))
+                    fresh.append((each, device))
         return fresh
 
-    def _tell_of(self, fresh: list[Recipient]) -> None:
-        for recipient in fresh:
+    def _tell_of(self, fresh: list[tuple[Address, Device]]) -> None:
+        for address, device in fresh:
+            recipient = self._recipient(address, device)
             if recipient.trust is DeviceTrust.UNDECIDED:
                 self._new_device(recipient)
 

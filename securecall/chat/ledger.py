@@ -147,7 +147,9 @@ class Ledger:
 
     def _text(self, arrival: Arrival, said: Text) -> tuple[News, ...]:
         known = self._known(arrival)
-        if known is not None and (_says(known, said) or known.edited):
+        if known is not None and _usurps(known, arrival):
+            self._history.replace(replace(known, id="", edited=0.0))
+        elif known is not None and (_says(known, said) or known.edited):
             return self._archived(arrival, known)
         message = Message(
             conversation=arrival.conversation,
@@ -411,6 +413,18 @@ def _says(known: Message, said: Text) -> bool:
         known.text == said.body
         and (known.file.url if known.file else "") == (said.file.url if said.file else "")
         and not known.unreadable
+    )
+
+
+def _usurps(known: Message, arrival: Arrival) -> bool:
+    """A correction has the name of what it came before, and is worth less.
+
+    Otherwise a server that lists a device of its own could keep any message from being shown, by
+    letting a "correction" through first.
+    """
+    return known.edited == known.sent and (
+        _STRENGTH.index(known.protection) < _STRENGTH.index(arrival.protection)
+        or _STANDING.index(known.trust) < _STANDING.index(arrival.trust)
     )
 
 

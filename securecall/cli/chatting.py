@@ -83,6 +83,8 @@ async def send_file(args: argparse.Namespace, output: Output) -> None:
         message = await told.conversation.send_file(
             args.file, expires=expires, progress=progress.tell
         )
+        if args.text:
+            message = await told.conversation.send(args.text, expires=expires)
         await _tell_sent(told, message, output)
         if args.text:
             text = await told.conversation.send(args.text, expires=expires)

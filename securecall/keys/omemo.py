@@ -20,12 +20,10 @@ How it is meant to be used, by whoever owns the history and the stream:
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from securecall.errors import (
-    BundleInvalid,
     CannotOpen,
     DeviceKeyChanged,
     NetworkError,
@@ -34,12 +32,13 @@ from securecall.errors import (
     UntrustedDevices,
     UsageError,
 )
+from securecall.keys.omemo_lookup import Lookup
 from securecall.keys.omemo_ports import Directory, Place, RatchetStore
-from securecall.keys.omemo_recipients import Found, LookedUp
+from securecall.keys.omemo_recipients import Found
+from securecall.keys.omemo_upkeep import Upkeep
 from securecall.keys.omemo_values import (
     NAMESPACES,
-    OMEMO,
-    Bundle,
+    WRITABLE,
     Device,
     DeviceTrust,
     KeyFor,
@@ -50,17 +49,11 @@ from securecall.keys.omemo_values import (
 
 if TYPE_CHECKING:
     # At run time only when an account opens: it costs a quarter of a second.
-    from securecall.keys.omemo_scheme import Payload
     from securecall.keys.omemo_state import Change, State
 
 MAX_PAYLOAD: Final = 256 * 1024  # of ciphertext, that we open
-_FETCHES: Final = 8  # bundles asked for at a time
-_REPAIR_PAUSE: Final = 3600.0  # seconds between two new sessions with a device that breaks them
-_READDED: Final = (3, 3600.0)  # how often, in how many seconds, we put ourselves back on the list
-_MAX_PENDING: Final = 200  # replies and repairs that wait for `maintain`
 _TRIES: Final = 4  # keys for our device id in one message
 _RULE: Final = "XEP-0384"
-_WRITABLE: Final = (DeviceTrust.TRUSTED, DeviceTrust.VERIFIED)
 
 
 class Omemo:
@@ -77,16 +70,11 @@ class Omemo:
     ) -> None:
         """Use `open` instead."""
         self._state = state
-        self._directory = directory
         self._trust = trust
-        self._unix = unix
         self._label = label
+        self._lookup = Lookup(state, directory, trust=trust, unix=unix, label=label)
+        self._upkeep = Upkeep(state, directory, self._lookup, trust=trust, unix=unix)
         self._turn = asyncio.Lock()
-        self._fetched: set[tuple[str, str]] = set()  # lists known to be current
-        self._replies: dict[Place, None] = {}  # who waits for an empty message; ordered
-        self._broken: dict[Place, None] = {}  # with whom a new session is needed
-        self._changed: dict[tuple[str, int], Device] = {}
-        self._readded: deque[float] = deque(maxlen=_READDED[0])
         self._catching_up = False
 
     @classmethod
@@ -113,18 +101,24 @@ class Omemo:
             label: What this device is called in public; visible to everybody.
 
         Raises:
-            NetworkError: the server did not answer; what was made is kept, opening again goes on.
+            NetworkError: the server did not answer, and we were never here before.
             StoreCorrupt: what is kept cannot be read.
         """
         from securecall.keys.omemo_state import State
 
         state = State(store, jid, namespaces)
-        lists = {name: await directory.fetch_devices(name, jid) for name in namespaces}
-        state.begin(taken={number for one in lists.values() for number in one}, unix=unix())
+        taken: set[int] = set()
+        if first := not state.exists():
+            for namespace in namespaces:
+                taken |= set(await directory.fetch_devices(namespace, jid))
+        state.begin(taken=taken, unix=unix())
         omemo = cls(state, directory, trust=trust, unix=unix, label=label)
-        for namespace, devices in lists.items():
-            await omemo.devices_changed(namespace, jid, devices)
-        await omemo.maintain()
+        try:
+            await omemo.maintain()
+        except NetworkError:
+            if first:
+                raise
+            # Who was here before can read, and write to whom it knows; `maintain` is called again.
         return omemo
 
     @property
@@ -148,14 +142,15 @@ class Omemo:
 
     def devices(self, jid: str) -> tuple[Device, ...]:
         """The devices of somebody (of ours too, but this one) whose keys we have seen."""
-        return tuple(d for d in self._state.book(jid).devices() if not self._is_own(jid, d.id))
+        ours = self._state.device_id if jid == self.jid else 0
+        return tuple(d for d in self._state.book(jid).devices() if d.id != ours)
 
     def changed(self, jid: str) -> tuple[Device, ...]:
         """Devices of somebody that showed another identity key since this was opened: the new one.
 
         They get nothing, and nothing of them is opened, until a person accepts that key.
         """
-        return tuple(device for device in self._changed.values() if device.jid == jid)
+        return tuple(device for device in self._lookup.changed.values() if device.jid == jid)
 
     # -- before writing ---------------------------------------------------------------------------
 
@@ -172,23 +167,10 @@ class Omemo:
         wanted = dict.fromkeys(jids)
         everybody = dict.fromkeys([*wanted, self.jid])
         names = tuple(n for n in self._state.namespaces if namespaces is None or n in namespaces)
-        async with self._turn:
-            for jid in everybody:
-                for namespace in names:
-                    await self._require_list(namespace, jid)
-            gate = asyncio.Semaphore(_FETCHES)
-            places = [
-                (jid, number)
-                for jid in everybody
-                for number in self._listed(jid, names)
-                if not self._is_own(jid, number)
-            ]
-            looked_up = await asyncio.gather(
-                *(self._look_up(jid, number, names, gate) for jid, number in places)
-            )
         found = Found()
-        for (jid, number), outcome in zip(places, looked_up, strict=True):
-            found.add(jid, number, outcome, self._trust)
+        async with self._turn:
+            for jid, number, outcome in await self._lookup.find(everybody, names):
+                found.add(jid, number, outcome, self._trust)
         for jid in wanted:
             if jid != self.jid:
                 found.require(jid)
@@ -209,7 +191,7 @@ class Omemo:
             BundleInvalid: somebody's published keys are not signed by their device.
             UsageError: `recipients` is out of date, or a plaintext is missing.
         """
-        devices = [d for d in recipients.devices if self._trust(d) in _WRITABLE]
+        devices = [d for d in recipients.devices if self._trust(d) in WRITABLE]
         if not devices:
             raise UntrustedDevices(
                 "no device that may read this message is trusted",
@@ -228,9 +210,9 @@ class Omemo:
                     change.seal(d, payload, recipients.bundles.get((namespace, d.jid, d.id)))
                     for d in group
                 )
-                sealed.append(self._sealed(namespace, keys, payload))
+                sealed.append(self._state.sealed(namespace, keys, payload))
         for device in devices:
-            self._replies.pop((device.namespace, device.jid, device.id), None)
+            self._upkeep.replied((device.namespace, device.jid, device.id))
         return tuple(sealed)
 
     # -- reading ----------------------------------------------------------------------------------
@@ -260,11 +242,11 @@ class Omemo:
             try:
                 return self._open_key(sealed, key, place)
             except DeviceKeyChanged as e:
-                self._note_changed(_device(place, e.identity_key))
+                self._lookup.note_changed(_device(place, e.identity_key))
                 raise
             except CannotOpen:
                 if number == len(candidates):
-                    self._note(self._broken, place)
+                    self._upkeep.owe_session(place)
                     raise
         raise NotForUs("this message holds no key for this device", rule=_RULE)
 
@@ -277,8 +259,8 @@ class Omemo:
             if sealed.payload:
                 payload = self._state.payload(material, sealed.iv, sealed.payload)
                 plaintext = scheme.open_payload(payload)
-        if established or session.unanswered >= self._state.heartbeat:
-            self._note(self._replies, place)
+        if message.exchange is not None or session.unanswered >= self._state.heartbeat:
+            self._upkeep.owe_reply(place)
         namespace, jid, number = place
         device = self._state.book(jid).device(namespace, number)
         return Opened(
@@ -297,10 +279,10 @@ class Omemo:
         Raises:
             NetworkError: our list could not be published.
         """
-        self._take_list(namespace, jid, devices)
-        if self._missing(namespace, jid, devices):
+        self._lookup.take_list(namespace, jid, devices)
+        if self._lookup.missing(namespace, jid, devices):
             async with self._turn:
-                await self._announce(namespace, devices)
+                await self._lookup.announce(namespace, devices)
 
     def before_history(self) -> None:
         """An archive is about to be read: prekeys used in it go on working until it was."""
@@ -323,9 +305,9 @@ class Omemo:
     async def maintain(self) -> None:
         """Do what is due; call it after messages arrived, and once a day.
 
-        Renews the signed prekey after a week, fills up prekeys, publishes changed bundles, answers
-        new sessions and long monologues with empty messages, opens new sessions where the old one
-        broke. Nothing while an archive is read.
+        Puts us on our device lists, renews the signed prekey after a week, fills up prekeys,
+        publishes changed bundles, answers new sessions and long monologues with empty messages,
+        opens new sessions where the old one broke. Nothing while an archive is read.
 
         Raises:
             NetworkError: the server did not answer; what was left undone is done next time.
@@ -333,19 +315,14 @@ class Omemo:
         async with self._turn:
             if self._catching_up:
                 return
-            for namespace in self._state.namespaces:
-                await self._keep_bundle(namespace)
-            while self._replies:
-                await self._reply(next(iter(self._replies)))
-            while self._broken:
-                await self._repair(next(iter(self._broken)))
+            await self._upkeep.run()
 
     def accept(self, device: Device) -> None:
         """A person accepted the new identity key of a device (see `changed`)."""
         with self._state.change() as change:
             self._drop(change, device.jid, device.id)
             change.book(device.jid).accept(device)
-        self._changed.pop((device.jid, device.id), None)
+        self._lookup.changed.pop((device.jid, device.id), None)
 
     def revoke(self, jid: str, device_id: int) -> None:
         """Delete the sessions with a revoked device; its identity key stays known."""
@@ -366,19 +343,7 @@ class Omemo:
         for namespace in self._state.namespaces:
             place = (namespace, jid, device_id)
             change.forget(place)
-            self._replies.pop(place, None)
-            self._broken.pop(place, None)
-
-    def _is_own(self, jid: str, device_id: int) -> bool:
-        return (jid, device_id) == (self.jid, self._state.device_id)
-
-    def _note(self, waiting: dict[Place, None], place: Place) -> None:
-        if len(waiting) < _MAX_PENDING:
-            waiting[place] = None
-
-    def _note_changed(self, device: Device) -> None:
-        if len(self._changed) < _MAX_PENDING:
-            self._changed[device.jid, device.id] = device
+            self._upkeep.forget(place)
 
     def _keys_for_us(self, sealed: Sealed) -> tuple[KeyFor, ...]:
         if sealed.namespace not in self._state.namespaces:
@@ -386,152 +351,6 @@ class Omemo:
         # The legacy namespace does not say whose device an id is, and anybody may take ours.
         own = self._state.device_id
         return tuple(k for k in sealed.keys if k.id == own and k.jid in ("", self.jid))[:_TRIES]
-
-    def _sealed(self, namespace: str, keys: tuple[KeyFor, ...], payload: Payload) -> Sealed:
-        return Sealed(
-            namespace=namespace,
-            sender=self._state.device_id,
-            keys=keys,
-            iv=payload.iv,
-            payload=payload.data,
-        )
-
-    def _take_list(self, namespace: str, jid: str, devices: Mapping[int, str]) -> None:
-        with self._state.change() as change:
-            change.book(jid).update(namespace, devices)
-        self._fetched.add((namespace, jid))
-
-    def _missing(self, namespace: str, jid: str, devices: Mapping[int, str]) -> bool:
-        return (
-            jid == self.jid
-            and namespace in self._state.namespaces
-            and self._state.device_id not in devices
-        )
-
-    async def _announce(self, namespace: str, devices: Mapping[int, str]) -> None:
-        now = self._unix()
-        count, seconds = _READDED
-        if len(self._readded) == count and 0 <= now - self._readded[0] < seconds:
-            return  # somebody keeps removing us; not a fight worth having
-        self._readded.append(now)
-        everyone = {**devices, self._state.device_id: self._label}
-        await self._directory.publish_devices(namespace, everyone)
-        self._take_list(namespace, self.jid, everyone)
-
-    async def _require_list(self, namespace: str, jid: str) -> None:
-        if (namespace, jid) in self._fetched:
-            return
-        try:
-            devices = await self._directory.fetch_devices(namespace, jid)
-        except NetworkError:
-            if self._state.book(jid).active(namespace):
-                return  # those known from earlier will do
-            raise
-        self._take_list(namespace, jid, devices)
-        if self._missing(namespace, jid, devices):
-            await self._announce(namespace, devices)
-
-    def _listed(self, jid: str, names: tuple[str, ...]) -> dict[int, None]:
-        book = self._state.book(jid)
-        return {number: None for name in names for number in book.active(name)}
-
-    async def _look_up(
-        self, jid: str, number: int, names: tuple[str, ...], gate: asyncio.Semaphore
-    ) -> LookedUp:
-        book = self._state.book(jid)
-        outcome = LookedUp(why="it is on no device list")
-        for namespace in names:
-            if number not in book.active(namespace):
-                continue
-            if namespace != OMEMO and OMEMO in names and book.device(OMEMO, number) is not None:
-                # A server that hides the better keys must not get the worse ones used.
-                return LookedUp(why=f"its keys for {OMEMO} were there before, and are gone")
-            outcome = await self._look_up_in(namespace, jid, number, gate)
-            if outcome.device is not None or outcome.final:
-                break
-        return outcome
-
-    async def _look_up_in(
-        self, namespace: str, jid: str, number: int, gate: asyncio.Semaphore
-    ) -> LookedUp:
-        device = self._state.book(jid).device(namespace, number)
-        if device is not None and (
-            self._state.has_session((namespace, jid, number))
-            or self._trust(device) not in _WRITABLE
-        ):
-            return LookedUp(device=device)
-        try:
-            async with gate:
-                bundle = await self._directory.fetch_bundle(namespace, jid, number)
-            shown = self._shown(bundle, (namespace, jid, number))
-        except BundleInvalid as e:
-            return LookedUp(why=str(e), final=True)
-        except (NetworkError, ProtocolError) as e:
-            return LookedUp(why=str(e))
-        try:
-            device = self._learn(shown)
-        except DeviceKeyChanged as e:
-            self._note_changed(shown)
-            return LookedUp(why=str(e), final=True, changed=shown)
-        return LookedUp(device=device, bundle=bundle)
-
-    def _shown(self, bundle: Bundle, place: Place) -> Device:
-        if (bundle.namespace, bundle.jid, bundle.id) != place or not bundle.prekeys:
-            raise ProtocolError("not the bundle that was asked for, or an empty one", rule=_RULE)
-        return self._state.signer(bundle)
-
-    def _learn(self, device: Device) -> Device:
-        with self._state.change() as change:
-            change.book(device.jid).learn(device)
-        return self._state.book(device.jid).device(device.namespace, device.id) or device
-
-    async def _keep_bundle(self, namespace: str) -> None:
-        with self._state.change() as change:
-            own = change.own(namespace)
-            own.rotate(unix=self._unix())
-            own.refill()
-        if own.published:
-            return
-        bundle = own.bundle(self.jid, self._state.device_id)
-        await self._directory.publish_bundle(bundle)
-        with self._state.change() as change:
-            own = change.own(namespace)
-            # Not if a message used up a prekey meanwhile.
-            own.published = own.offers(bundle)
-
-    async def _reply(self, place: Place) -> None:
-        namespace, jid, number = place
-        device = self._state.book(jid).device(namespace, number)
-        if (
-            device is not None
-            and self._trust(device) in _WRITABLE
-            and self._state.has_session(place)
-        ):
-            payload = self._state.scheme(namespace).empty_payload()
-            with self._state.change() as change:
-                key = change.seal(device, payload, None)
-            await self._directory.send(self._sealed(namespace, (key,), payload), jid)
-        self._replies.pop(place, None)
-
-    async def _repair(self, place: Place) -> None:
-        namespace, jid, number = place
-        with self._state.change() as change:
-            due = change.book(jid).repair(number, unix=self._unix(), pause=_REPAIR_PAUSE)
-        self._broken.pop(place, None)
-        if not due:
-            return
-        try:
-            bundle = await self._directory.fetch_bundle(namespace, jid, number)
-            device = self._learn(self._shown(bundle, place))
-            if self._trust(device) not in _WRITABLE:
-                return
-            payload = self._state.scheme(namespace).empty_payload()
-            with self._state.change() as change:
-                data = change.begin(place, payload, bundle)
-        except (ProtocolError, DeviceKeyChanged, BundleInvalid):
-            return  # it stays broken; `prepare` names the device and the reason
-        key = KeyFor(jid=jid, id=number, data=data, kex=True)
-        await self._directory.send(self._sealed(namespace, (key,), payload), jid)
 
 
 def _device(place: Place, identity_key: bytes) -> Device:

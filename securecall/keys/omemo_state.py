@@ -26,6 +26,7 @@ from securecall.keys.omemo_values import (
     Bundle,
     Device,
     KeyFor,
+    Sealed,
 )
 
 _SCHEMES: Final[dict[str, type[Scheme]]] = {OMEMO: OmemoTwo, OMEMO_LEGACY: OmemoLegacy}
@@ -51,6 +52,10 @@ class State:
         self._cache: OrderedDict[str, tuple[bytes, list[Session]]] = OrderedDict()
         self._own: dict[str, tuple[bytes, OwnKeys]] = {}
         self._books: dict[str, tuple[bytes, DeviceBook]] = {}
+
+    def exists(self) -> bool:
+        """Whether this device has keys already."""
+        return self._store.load("omemo/identity") is not None
 
     def begin(self, *, taken: set[int], unix: float) -> None:
         """Load this device's keys, or make them, under an id that no other device of ours has."""
@@ -81,6 +86,16 @@ class State:
     def payload(self, material: bytes, iv: bytes, data: bytes) -> Payload:
         """An encrypted payload with the secret that opens it."""
         return Payload(material=material, iv=iv, data=data)
+
+    def sealed(self, namespace: str, keys: tuple[KeyFor, ...], payload: Payload) -> Sealed:
+        """A message of this device."""
+        return Sealed(
+            namespace=namespace,
+            sender=self.device_id,
+            keys=keys,
+            iv=payload.iv,
+            payload=payload.data,
+        )
 
     def own(self, namespace: str) -> OwnKeys:
         """Our own keys; to be read, not changed."""

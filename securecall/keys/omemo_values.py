@@ -24,6 +24,9 @@ class DeviceTrust(enum.StrEnum):
     DISTRUSTED = "distrusted"
 
 
+WRITABLE: Final = (DeviceTrust.TRUSTED, DeviceTrust.VERIFIED)  # what messages are encrypted to
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
     """One device of somebody, and the key it is known by.

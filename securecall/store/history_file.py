@@ -289,6 +289,7 @@ class HistoryFile:
             raise
 
     def _require_sound(self) -> None:
+        self.require_open()
         # After an error SQLite may have undone all of it, and would keep what follows on its own.
         if self._fault is not None:
             raise LocalError(f"this change was undone: {self._fault}") from self._fault
@@ -297,6 +298,8 @@ class HistoryFile:
         # Whether a COMMIT that reported an error took place, only the file can tell.
         self._fault = None
         self._leftovers = False
+        if self._closed:
+            return
         try:
             if self._connection.in_transaction:
                 self._run("ROLLBACK")

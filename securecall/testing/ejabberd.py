@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -40,13 +41,26 @@ async def start_ejabberd(site: Site, options: XmppOptions = _ORDINARY) -> Daemon
     Raises:
         LocalError: it is not installed, or does not start.
     """
+    ports = options.listening()
+    return await run_ejabberd(site, _configuration(site, options, ports), ports)
+
+
+async def run_ejabberd(site: Site, configuration: str, ports: Mapping[str, int]) -> Daemon:
+    """Start ejabberd as it is configured, with the people of a site.
+
+    Args:
+        site: The certificate and its key are put into its folder, as chain.pem and key.pem.
+        configuration: YAML.
+        ports: As it is configured; "xmpp" is for STARTTLS.
+
+    Raises:
+        LocalError: it is not installed, or does not start.
+    """
     control = program("ejabberdctl", _PACKAGE)
     erlang = program("erl", _PACKAGE)
     folder = site.folder
     folder.mkdir(parents=True, exist_ok=True)
-    own = copied(site.certificate, folder)
-    ports = options.listening()
-    configuration = _configuration(site, options, ports, [str(own.certificate), str(own.key)])
+    _ = copied(site.certificate, folder)
     write_private(folder / "ejabberd.yml", configuration)
     write_private(folder / "people.erl", _people(site))
     # Not by ejabberdctl: it makes a node of it, wants its own user, and leaves epmd behind.
@@ -108,16 +122,14 @@ io:format("{registered}~n").
 """
 
 
-def _configuration(
-    site: Site, options: XmppOptions, ports: dict[str, int], certificates: list[str]
-) -> str:
+def _configuration(site: Site, options: XmppOptions, ports: dict[str, int]) -> str:
     """Its configuration, which is YAML: JSON is, too, and quotes everything safely."""
     return json.dumps(
         {
             "hosts": [site.domain],
             "loglevel": "info",
             "log_rotate_count": 0,
-            "certfiles": certificates,
+            "certfiles": [str(site.folder / name) for name in ("chain.pem", "key.pem")],
             "auth_method": "internal",
             **_AUTHENTICATION[options.scram],
             "disable_sasl_mechanisms": ["PLAIN", "DIGEST-MD5", "X-OAUTH2"],

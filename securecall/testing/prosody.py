@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from securecall.testing.daemon import (
@@ -34,6 +35,33 @@ async def start_prosody(site: Site, options: XmppOptions = _ORDINARY) -> Daemon:
     Raises:
         LocalError: it is not installed, or does not start.
     """
+    ports = options.listening()
+    modules, settings = _extras(options)
+    configuration = _CONFIGURATION.format(
+        domain=site.domain,
+        folder=site.folder,
+        **ports,
+        authentication=_AUTHENTICATION[options.scram],
+        resumption=options.resumption_seconds,
+        upload=options.upload_bytes,
+        web_host=options.web_host,
+        more=" ".join(modules),
+        settings="\n".join(settings),
+    )
+    return await run_prosody(site, configuration, ports)
+
+
+async def run_prosody(site: Site, configuration: str, ports: Mapping[str, int]) -> Daemon:
+    """Start Prosody as it is configured, with the people of a site.
+
+    Args:
+        site: The certificate and its key are put into its folder, as chain.pem and key.pem.
+        configuration: Its data belongs into `data` in the folder, its log on the console.
+        ports: As it is configured; "xmpp" is for STARTTLS.
+
+    Raises:
+        LocalError: it is not installed, or does not start.
+    """
     path = program("prosody", "prosody prosody-modules lua-unbound")
     folder = site.folder
     accounts = folder / "data" / _encoded(site.domain) / "accounts"
@@ -42,25 +70,9 @@ async def start_prosody(site: Site, options: XmppOptions = _ORDINARY) -> Daemon:
         # it hashes them when they are used first: quicker than running its command for each
         text = f'return {{ ["password"] = "{escaped(password)}"; }};\n'
         write_private(accounts / f"{_encoded(name)}.dat", text)
-    own = copied(site.certificate, folder)
-    ports = options.listening()
-    modules, settings = _extras(options)
-    write_private(
-        folder / "prosody.cfg.lua",
-        _CONFIGURATION.format(
-            domain=site.domain,
-            folder=folder,
-            chain=own.certificate,
-            key=own.key,
-            **ports,
-            authentication=_AUTHENTICATION[options.scram],
-            resumption=options.resumption_seconds,
-            upload=options.upload_bytes,
-            web_host=options.web_host,
-            more=" ".join(modules),
-            settings="\n".join(settings),
-        ),
-    )
+    _ = copied(site.certificate, folder)
+    # it is root only where its own user could not reach its files
+    write_private(folder / "prosody.cfg.lua", f"run_as_root = true\n{configuration}")
     return await Daemon.start(
         "prosody",
         Launch(
@@ -101,7 +113,6 @@ def _extras(options: XmppOptions) -> tuple[list[str], list[str]]:
 # Two things its documentation does not say: `prosody --version` starts a server, and HTTPS is
 # refused for a name (SNI) that is none of its hosts, so an address of a file has the number.
 _CONFIGURATION: Final = """
-run_as_root = true  -- it is only root where nobody else could reach its files
 pidfile = "{folder}/prosody.pid"
 data_path = "{folder}/data"
 log = {{ {{ levels = {{ min = "info" }}, to = "console" }} }}
@@ -113,9 +124,12 @@ https_ports = {{ {https} }}
 https_interfaces = {{ "127.0.0.1" }}
 http_default_host = "{domain}"
 http_external_url = "https://{web_host}:{https}/"
-ssl = {{ certificate = "{chain}", key = "{key}", protocol = "tlsv1_2+" }}
-c2s_direct_tls_ssl = {{ certificate = "{chain}", key = "{key}", protocol = "tlsv1_2+" }}
-https_ssl = {{ certificate = "{chain}", key = "{key}", protocol = "tlsv1_2+" }}
+local tls = {{
+  certificate = "{folder}/chain.pem", key = "{folder}/key.pem", protocol = "tlsv1_2+",
+}}
+ssl = tls
+c2s_direct_tls_ssl = tls
+https_ssl = tls
 c2s_require_encryption = true
 {authentication}
 disable_sasl_mechanisms = {{ "PLAIN", "OAUTHBEARER" }}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509.oid import NameOID
 
 from securecall.errors import ProtocolError
 
+END_POINT: Final = "tls-server-end-point"
 # There are none, or they are such that nobody could say which: not even text, listed twice, of a
 # kind that is not known.
 _NO_NAMES: Final = (
@@ -81,3 +84,18 @@ def _in_words(name: x509.Name) -> str:
     oids = (NameOID.ORGANIZATION_NAME, NameOID.COMMON_NAME)
     parts = [str(a.value) for oid in oids for a in name.get_attributes_for_oid(oid)[:1]]
     return ", ".join(dict.fromkeys(parts)) or name.rfc4514_string()
+
+
+def end_point(der: bytes) -> bytes:
+    """The channel binding that the server's certificate makes (RFC 5929 4.1), b"" if none."""
+    try:
+        used = x509.load_der_x509_certificate(der).signature_hash_algorithm
+    except (ValueError, UnsupportedAlgorithm):
+        return b""
+    if used is None:  # Ed25519 hashes within: nobody says which hash it would be
+        return b""
+    name = "sha256" if used.name in ("md5", "sha1") else used.name
+    try:
+        return hashlib.new(name, der).digest()
+    except ValueError:
+        return b""

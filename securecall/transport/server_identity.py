@@ -41,6 +41,7 @@ _FAULTS: Final = {
     26: ("it is not meant for servers", _REPLACE),
     47: ("its authority may not certify this name", _REPLACE),
     48: ("its authority may not certify this name", _REPLACE),
+    62: ("it is for other names", "The server's operator has to install one for this name"),
     66: ("its key is too weak", _REPLACE),
     67: ("the key of its authority is too weak", _REPLACE),
     68: ("its signature is too weak", _REPLACE),

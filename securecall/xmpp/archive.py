@@ -18,6 +18,7 @@ from securecall.xmpp.stamp import build_stamp
 from securecall.xmpp.unwrap import MOST_ID, asked_result, unwrap
 from securecall.xmpp.unwrapped import Discarded, Notice, Surroundings, Unwrapped, Why
 
+MOST_AT_ONCE: Final = 50_000  # messages of one pass; the next pass goes on behind them
 MAM: Final = "urn:xmpp:mam:2"
 _RSM: Final = "http://jabber.org/protocol/rsm"
 _FORM: Final = "jabber:x:data"
@@ -100,7 +101,7 @@ class Catchup:
         since: float = 0.0,
         last: int = 0,
         page: int = 50,
-        most: int = 50_000,
+        most: int = MOST_AT_ONCE,
     ) -> None:
         """Begin.
 

@@ -12,9 +12,10 @@ from typing import Final
 from xml.etree.ElementTree import Element, SubElement
 
 from securecall.errors import EnvelopeMismatch, ProtocolError
-from securecall.xmpp.fragment import build_fragment, parse_fragment
+from securecall.xmpp.fragment import parse_fragment
 from securecall.xmpp.jid import Jid, parse_jid
 from securecall.xmpp.stamp import build_stamp, parse_stamp
+from securecall.xmpp.xml import serialise
 
 SCE: Final = "urn:xmpp:sce:1"
 MAX_PADDING: Final = 200  # characters (XEP-0420 4)
@@ -78,7 +79,7 @@ def build_envelope(
         padding: Random characters, a random number of them up to `MAX_PADDING`.
 
     Raises:
-        ProtocolError: the content cannot be written as XML.
+        UsageError: the content cannot be written as XML.
     """
     envelope = Element(f"{_NAME}envelope")
     SubElement(envelope, f"{_NAME}content").extend(content)
@@ -86,7 +87,7 @@ def build_envelope(
     SubElement(envelope, f"{_NAME}time", {"stamp": build_stamp(unix)})
     SubElement(envelope, f"{_NAME}to", {"jid": str(to.bare)})
     SubElement(envelope, f"{_NAME}from", {"jid": str(sender.bare)})
-    return build_fragment(envelope)
+    return serialise(envelope, within="")
 
 
 def parse_envelope(data: bytes) -> Envelope:

@@ -1,7 +1,7 @@
 """A piece of XML that arrives as bytes of its own: read with everything refused that can harm.
 
 A document type, a processing instruction or a comment is refused (RFC 6120 11.1), and so is more
-depth, more elements or more bytes than anything honest has.
+depth, more elements or more bytes than anything honest has. `xml.serialise` is the inverse.
 """
 
 from __future__ import annotations
@@ -9,13 +9,11 @@ from __future__ import annotations
 from typing import Final, NoReturn
 from xml.etree.ElementTree import Element
 from xml.parsers import expat
-from xml.sax.saxutils import escape, quoteattr
 
 from securecall.errors import ProtocolError
 
 _MAX_DEPTH: Final = 20
 _MAX_ELEMENTS: Final = 5000
-_XML: Final = "{http://www.w3.org/XML/1998/namespace}"
 _RULE: Final = "RFC 6120 11.1"
 
 
@@ -32,24 +30,6 @@ def parse_fragment(data: bytes, *, most: int) -> Element:
     if len(data) > most:
         raise ProtocolError(f"more than {most} bytes of XML", rule=_RULE)
     return _Reader().read(data)
-
-
-def build_fragment(element: Element) -> bytes:
-    """Write an element, each namespace declared where it begins to hold.
-
-    Raises:
-        ProtocolError: an attribute is in a namespace other than `xml:`, or a character is none of
-            XML's.
-    """
-    written: list[str] = []
-    _write(element, "", written)
-    data = "".join(written)
-    try:
-        encoded = data.encode("utf-8")
-        _Reader().read(encoded)  # control characters have no escape in XML 1.0
-    except (UnicodeEncodeError, ProtocolError) as e:
-        raise ProtocolError("a character that XML cannot hold", rule="XML 1.0 2.2") from e
-    return encoded
 
 
 class _Reader:
@@ -104,33 +84,3 @@ class _Reader:
 
 def _named(name: str) -> str:
     return f"{{{name}" if "}" in name else name
-
-
-def _write(element: Element, inherited: str, written: list[str]) -> None:
-    namespace, name = _split(element.tag)
-    written.append(f"<{name}")
-    if namespace != inherited:
-        written.append(f" xmlns={quoteattr(namespace)}")
-    for key, text in element.attrib.items():
-        if key.startswith("{") and not key.startswith(_XML):
-            raise ProtocolError("an attribute in a namespace", rule=_RULE)
-        written.append(f" {key.replace(_XML, 'xml:')}={quoteattr(text)}")
-    if len(element) or element.text:
-        written.append(f">{_escaped(element.text)}")
-        for child in element:
-            _write(child, namespace, written)
-            written.append(_escaped(child.tail))
-        written.append(f"</{name}>")
-    else:
-        written.append("/>")
-
-
-def _split(tag: str) -> tuple[str, str]:
-    if not tag.startswith("{"):
-        return "", tag
-    namespace, _, name = tag[1:].rpartition("}")
-    return namespace, name
-
-
-def _escaped(text: str | None) -> str:
-    return escape(text or "", {"\r": "&#13;"})

@@ -79,6 +79,8 @@ class Inbox:
         except AlreadyOpened:
             return (_arrival(found, Again(), _clear(())),)
         except NotForUs:
+            if found.own and found.room:  # the room's echo of what we wrote
+                return (_arrival(found, Again(), _clear(())),)
             if found.via is Via.ARCHIVE:  # from before this device was there
                 return ()
             return (_arrival(found, Unreadable(why=NOT_FOR_US), _method(found)),)

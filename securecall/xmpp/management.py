@@ -39,12 +39,16 @@ class Management:
 
     Attributes:
         resume_id: The server's name of the session, "" if it cannot be resumed.
+        location: Where to resume it, "" for anywhere.
+        counted: The server counts, too; otherwise only what was sent is counted here.
         asked: A request for the server's counter is unanswered.
     """
 
-    def __init__(self, *, resume_id: str = "") -> None:
+    def __init__(self, *, resume_id: str = "", location: str = "", counted: bool = True) -> None:
         """Begin with the server's <enabled/>."""
         self.resume_id = resume_id
+        self.location = location
+        self.counted = counted
         self.asked = False
         self._unacked: deque[Sent] = deque()
         self._unacked_bytes = 0
@@ -54,6 +58,7 @@ class Management:
         self._done: set[int] = set()
         self._undone: dict[int, str] = {}
         self._told = 0
+        self._late = False
 
     @property
     def unacked(self) -> tuple[Sent, ...]:
@@ -71,6 +76,16 @@ class Management:
         return len(self._undone)
 
     @property
+    def sent(self) -> int:
+        """How many stanzas of ours went out, as the server should count them."""
+        return (self._acked + len(self._unacked)) % _WRAP
+
+    @property
+    def late(self) -> bool:
+        """The server asked while something was not done with, and now all is."""
+        return self._late and not self._undone
+
+    @property
     def handled(self) -> int:
         """The `h` to tell."""
         return self._handled % _WRAP
@@ -83,6 +98,7 @@ class Management:
     def told(self) -> int:
         """The `h` that is told now."""
         self._told = self._handled
+        self._late = bool(self._undone)
         return self.handled
 
     def sending(self, data: bytes, taken: Taken | None) -> None:

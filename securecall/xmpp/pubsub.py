@@ -18,7 +18,6 @@ EVENTS: Final = f"{PUBSUB}#event"
 EVENT: Final = f"{{{EVENTS}}}event"
 PUBLISH_OPTIONS: Final = f"{PUBSUB}#publish-options"
 _NODE_CONFIG: Final = f"{PUBSUB}#node_config"
-_ACCESS: Final = "pubsub#access_model"
 _RULE: Final = "XEP-0060"
 MAX_ITEMS: Final = 1024  # of one answer or event
 _MAX_ID: Final = 1023  # characters
@@ -55,11 +54,17 @@ class NodeOptions:
     max_items: int = 1
     send_last: bool = True
 
+    def conditions(self) -> Mapping[str, tuple[str, ...]]:
+        """What every publication is on condition of; ejabberd knows no more than these two."""
+        return {
+            "pubsub#persist_items": ("true",),
+            "pubsub#access_model": (self.access.value,),
+        }
+
     def fields(self) -> Mapping[str, tuple[str, ...]]:
         """The fields of a form that asks for it."""
         return {
-            "pubsub#persist_items": ("true",),
-            _ACCESS: (self.access.value,),
+            **self.conditions(),
             "pubsub#max_items": (str(self.max_items) if self.max_items else "max",),
             "pubsub#send_last_published_item": (
                 "on_sub_and_presence" if self.send_last else "never",
@@ -166,14 +171,14 @@ def build_publish(node: str, item_id: str, payload: Element, options: NodeOption
 
     The options are a precondition: a server that knows them refuses what they are not true of
     (XEP-0060 7.1.5). One that does not passes over them; `require_configuration` looks before.
-    Only who may read it is a condition: there are servers that know no other option (ejabberd).
     """
     pubsub = Element(f"{{{PUBSUB}}}pubsub")
     publish = SubElement(pubsub, f"{{{PUBSUB}}}publish", {"node": node})
     SubElement(publish, f"{{{PUBSUB}}}item", {"id": item_id}).append(payload)
     wrapped = SubElement(pubsub, f"{{{PUBSUB}}}publish-options")
-    fields = {_ACCESS: options.fields()[_ACCESS]}
-    wrapped.append(build_form(Form(kind="submit", form_type=PUBLISH_OPTIONS, fields=fields)))
+    wrapped.append(
+        build_form(Form(kind="submit", form_type=PUBLISH_OPTIONS, fields=options.conditions()))
+    )
     return pubsub
 
 
@@ -234,7 +239,10 @@ def parse_configuration(payload: Element | None) -> Form:
 def is_configured(configuration: Form, options: NodeOptions) -> bool:
     """The node is open to those it should be open to, and keeps what is published."""
     persistent = configuration.flag("pubsub#persist_items")
-    return configuration.first(_ACCESS) == options.access.value and persistent is not False
+    return (
+        configuration.first("pubsub#access_model") == options.access.value
+        and persistent is not False
+    )
 
 
 def require_configuration(node: str, configuration: Form, options: NodeOptions) -> None:
@@ -244,7 +252,7 @@ def require_configuration(node: str, configuration: Form, options: NodeOptions) 
         SecurityError: the server keeps the node open to others than it was told.
     """
     if not is_configured(configuration, options):
-        found = configuration.first(_ACCESS)
+        found = configuration.first("pubsub#access_model")
         raise SecurityError(
             f"the server keeps {node!r} as {found!r} instead of {options.access.value!r}; "
             "nothing was written there",

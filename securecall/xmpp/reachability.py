@@ -9,6 +9,7 @@ from typing import Final
 
 from securecall.address import Address, Scheme
 from securecall.xmpp.capabilities import Info
+from securecall.xmpp.identity import IDENTITY as IDENTITY
 
 JINGLE: Final = "urn:xmpp:jingle:1"
 AUDIO: Final = "urn:xmpp:jingle:apps:rtp:audio"
@@ -17,7 +18,6 @@ RTP: Final = "urn:xmpp:jingle:apps:rtp:1"
 ICE: Final = "urn:xmpp:jingle:transports:ice-udp:1"
 DTLS: Final = "urn:xmpp:jingle:apps:dtls:0"
 PROPOSALS: Final = "urn:xmpp:jingle-message:0"
-IDENTITY: Final = "urn:securecall:identity:1"
 _NEEDED: Final = frozenset({JINGLE, RTP, AUDIO, ICE, DTLS})
 
 

@@ -31,13 +31,8 @@ from securecall.xmpp.room_grammar import (
 _RULE: Final = "XEP-0045"
 _MAX_OCCUPANTS: Final = 512
 _CONFIG: Final = f"{MUC}#roomconfig"
-_NOT_PRIVATE: Final[Mapping[Status, str]] = MappingProxyType(
-    {
-        Status.LOGGED: "what is said there is published",
-        Status.NOW_SEMI_ANONYMOUS: "it does not tell any more who is in it",
-        Status.NOW_ANONYMOUS: "it does not tell any more who is in it",
-    }
-)
+_FIELD: Final = "muc#roomconfig"  # how its fields begin (XEP-0045 15.5.3)
+_NOT_PRIVATE: Final = frozenset({Status.NOW_SEMI_ANONYMOUS, Status.NOW_ANONYMOUS})
 
 
 class RoomState(enum.Enum):
@@ -174,6 +169,8 @@ class Room:
         jid: The room's bare JID.
         nick: What we are called in it, or asked to be.
         state: Where we are with it.
+        logged: The service keeps what is said there: Prosody's word for the archive that those
+            who were away read, other services' for a log on a web page. It is encrypted either way.
     """
 
     def __init__(
@@ -190,6 +187,7 @@ class Room:
         """
         self.jid, self.nick = jid, nick
         self.state = RoomState.OUTSIDE
+        self.logged = False
         self._own = own
         self._occupants: dict[str, Occupant] = {}
         self._members: dict[str, Affiliation] = {}
@@ -269,7 +267,7 @@ class Room:
         if Status.CREATED in presence.statuses and self.state is RoomState.JOINING:
             # Ours, and as its service makes them; nobody can come before it is configured.
             return self._comes(presence, presence.jid or parse_jid(self._own))
-        _require_statuses(self.jid, presence.statuses)
+        self._require_private(presence.statuses)
         if presence.jid is None:
             raise RoomNotPrivate(f"{self.jid} does not tell who is in it")
         return self._comes(presence, presence.jid)
@@ -285,7 +283,7 @@ class Room:
             raise ProtocolError("a word of another room", rule=_RULE)
         if self.state is RoomState.OUTSIDE:
             return ()
-        _require_statuses(self.jid, notice.statuses)
+        self._require_private(notice.statuses)
         events: list[RoomEvent] = []
         for jid, affiliation in notice.affiliations.items():
             events += self._affiliated(jid, affiliation)
@@ -386,6 +384,13 @@ class Room:
         known = jid == self._own or jid in (self._acknowledged or ())
         return (MemberAdded(jid=jid, affiliation=affiliation, known=known),)
 
+    def _require_private(self, statuses: frozenset[Status]) -> None:
+        self.logged = (self.logged or Status.LOGGED in statuses) and (
+            Status.NOT_LOGGED not in statuses
+        )
+        if not _NOT_PRIVATE.isdisjoint(statuses):
+            raise RoomNotPrivate(f"{self.jid} does not tell any more who is in it")
+
     def _is_ghost(self, occupant: Occupant) -> bool:
         bare = occupant.jid.bare
         if bare == self._own:
@@ -425,21 +430,22 @@ def configure(form: Form, *, name: str = "", persistent: bool = True) -> Form:
         RoomNotPrivate: the service has no such rooms.
     """
     wanted = {
-        f"{_CONFIG}_membersonly": "1",
-        f"{_CONFIG}_whois": "anyone",
-        f"{_CONFIG}_publicroom": "0",
-        f"{_CONFIG}_persistentroom": "1" if persistent else "0",
-        f"{_CONFIG}_enablelogging": "0",
-        f"{_CONFIG}_moderatedroom": "0",
-        f"{_CONFIG}_passwordprotectedroom": "0",
-        f"{_CONFIG}_allowinvites": "0",
-        f"{_CONFIG}_changesubject": "0",
-        f"{_CONFIG}_roomname": name,
-        f"{_CONFIG}_enablearchiving": "1",  # Prosody's archive for those who were offline
+        f"{_FIELD}_membersonly": "1",
+        f"{_FIELD}_whois": "anyone",
+        f"{_FIELD}_publicroom": "0",
+        f"{_FIELD}_persistentroom": "1" if persistent else "0",
+        f"{_FIELD}_enablelogging": "0",
+        f"{_FIELD}_moderatedroom": "0",
+        f"{_FIELD}_passwordprotectedroom": "0",
+        f"{_FIELD}_allowinvites": "0",
+        f"{_FIELD}_changesubject": "0",
+        f"{_FIELD}_roomname": name,
+        f"{_FIELD}_enablearchiving": "1",  # Prosody's archive for those who were offline
         "mam": "1",  # ejabberd's
+        "public_list": "0",
     }
     for required in ("membersonly", "whois", "publicroom"):
-        if f"{_CONFIG}_{required}" not in form.fields:
+        if f"{_FIELD}_{required}" not in form.fields:
             raise RoomNotPrivate("this service has no private rooms")
     return Form(
         kind="submit",
@@ -459,12 +465,6 @@ def require_private(jid: str, info: Info) -> None:
     missing = {"muc_membersonly", "muc_nonanonymous"} - info.features
     if missing or {"muc_open", "muc_semianonymous", "muc_public"} & info.features:
         raise RoomNotPrivate(f"{jid} is not for its members only, or hides who they are")
-
-
-def _require_statuses(jid: str, statuses: frozenset[Status]) -> None:
-    for status in statuses:
-        if status in _NOT_PRIVATE:
-            raise RoomNotPrivate(f"{jid} is not private: {_NOT_PRIVATE[status]}")
 
 
 def _why(presence: OccupantPresence) -> Removal:

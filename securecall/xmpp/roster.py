@@ -10,6 +10,7 @@ from typing import Final
 from xml.etree.ElementTree import Element, SubElement
 
 from securecall.errors import ProtocolError
+from securecall.keys.encoding import build_json, parse_json
 from securecall.xmpp.jid import parse_jid, sent_by
 
 ROSTER: Final = "jabber:iq:roster"
@@ -21,6 +22,7 @@ _RULE: Final = "RFC 6121 2"
 MAX_ROSTER: Final = 10_000  # people
 _MAX_NAME: Final = 1023  # characters; longer names are cut, not refused
 _MAX_GROUPS: Final = 64  # of one person
+_MAX_KEPT: Final = 64 * 1024 * 1024  # bytes
 
 
 class Subscription(enum.StrEnum):
@@ -172,20 +174,46 @@ def parse_roster(payload: Element) -> tuple[str, tuple[RosterItem, ...]]:
     return payload.get("ver", ""), tuple(items.values())
 
 
-def build_roster(version: str, items: Iterable[RosterItem]) -> Element:
-    """Write a roster as `parse_roster` reads it: what is kept from one session to the next."""
-    query = Element(QUERY, {"ver": version})
-    for item in items:
-        added = SubElement(query, _ITEM, {"jid": item.jid, "subscription": item.subscription.value})
-        if item.name:
-            added.set("name", item.name)
-        if item.asked:
-            added.set("ask", "subscribe")
-        if item.approved:
-            added.set("approved", "true")
-        for group in item.groups:
-            SubElement(added, _GROUP).text = group
-    return query
+def build_kept(version: str, items: Iterable[RosterItem]) -> bytes:
+    """Write a roster, to be kept until the next session."""
+    return build_json(
+        {
+            "version": version,
+            "items": [
+                [i.jid, i.name, i.subscription.value, i.asked, i.approved, list(i.groups)]
+                for i in items
+            ],
+        }
+    )
+
+
+def parse_kept(data: bytes) -> tuple[str, tuple[RosterItem, ...]]:
+    """Read what `build_kept` wrote.
+
+    Raises:
+        ProtocolError: it is something else.
+    """
+    kept = parse_json(data, max_size=_MAX_KEPT, max_depth=5)
+    match kept:
+        case {"version": str(version), "items": list(items)}:
+            return version, tuple(_kept_item(item) for item in items)
+        case _:
+            raise ProtocolError("a roster that was not kept by us", rule=_RULE)
+
+
+def _kept_item(item: object) -> RosterItem:
+    match item:
+        case [str(jid), str(name), str(subscription), bool(asked), bool(approved), list(groups)]:
+            return RosterItem(
+                jid=jid,
+                name=name,
+                subscription=Subscription(subscription),
+                asked=asked,
+                approved=approved,
+                groups=tuple(group for group in groups if isinstance(group, str)),
+            )
+        case _:
+            raise ProtocolError("a roster that was not kept by us", rule=_RULE)
 
 
 def build_roster_set(jid: str, *, name: str = "", groups: Iterable[str] = ()) -> Element:

@@ -30,7 +30,7 @@ from securecall.xmpp.stamp import parse_stamp
 from securecall.xmpp.unwrap import MOST_CHILDREN, require_id
 
 MOST_BODY: Final = 256 * 1024  # characters; our own messages stop at 64 KiB
-_MOST_REGIONS: Final = 16  # of one body that stand in for something else
+MOST_REGIONS: Final = 16  # of one body that stand in for something else
 
 BODY: Final = "{jabber:client}body"
 REQUEST: Final = "{urn:xmpp:receipts}request"
@@ -229,7 +229,7 @@ def _regions(payload: Sequence[Element], length: int) -> list[tuple[int, int]]:
         for region in fallback.findall(f"{space}body"):
             start = _count(region.get("start", "0"))
             end = _count(region.get("end", str(length)))
-            if not start <= end <= length or len(regions) >= _MOST_REGIONS:
+            if not start <= end <= length or len(regions) >= MOST_REGIONS:
                 raise ProtocolError("a fallback ends outside its body", rule="XEP-0428 2.2")
             regions.append((start, end))
     return regions

@@ -9,11 +9,14 @@ import base64
 import binascii
 import hashlib
 import hmac
+import stringprep
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
 from securecall.errors import LoginRefused, ProtocolError
+from securecall.xmpp.sasl import Offer
 
 FEWEST_ITERATIONS: Final = 4096  # RFC 7677 4
 MOST_ITERATIONS: Final = 1_000_000  # some tenths of a second of this machine's time
@@ -73,6 +76,46 @@ def choose(offered: Iterable[str], *, binding: bool, least: str = "") -> Mechani
     return chosen
 
 
+def _any_plus(names: Iterable[str]) -> bool:
+    return any(name.endswith("-PLUS") for name in names)
+
+
+def saslprep(text: str) -> str:
+    """The one form of a user name or password that both ends compare (RFC 4013).
+
+    Raises:
+        LoginRefused: there is none.
+    """
+    mapped = "".join(
+        " " if stringprep.in_table_c12(c) else c for c in text if not stringprep.in_table_b1(c)
+    )
+    form = unicodedata.normalize("NFKC", mapped)
+    if any(table(c) for c in form for table in _PROHIBITED) or not _one_direction(form):
+        raise LoginRefused("the user or the password holds a character that no login can carry")
+    return form
+
+
+def _one_direction(text: str) -> bool:
+    """RFC 3454 6."""
+    if not any(stringprep.in_table_d1(c) for c in text):
+        return True
+    both = any(stringprep.in_table_d2(c) for c in text)
+    return not both and stringprep.in_table_d1(text[0]) and stringprep.in_table_d1(text[-1])
+
+
+_PROHIBITED: Final = (
+    stringprep.in_table_c12,
+    stringprep.in_table_c21_c22,
+    stringprep.in_table_c3,
+    stringprep.in_table_c4,
+    stringprep.in_table_c5,
+    stringprep.in_table_c6,
+    stringprep.in_table_c7,
+    stringprep.in_table_c8,
+    stringprep.in_table_c9,
+)
+
+
 def _strength(name: str) -> int:
     """Of the hash alone: whether binding is possible depends on the version of TLS, too."""
     order = ["SHA-1", "SHA-256", "SHA-512"]
@@ -80,35 +123,60 @@ def _strength(name: str) -> int:
     return order.index(stem) if stem in order else -1
 
 
-@dataclass(slots=True)
-class Scram:
-    """One login: three messages, the last of which proves the server.
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What both ends of a TLS connection know, and nobody who stands in between.
 
     Attributes:
-        mechanism: From `choose`.
+        type: e.g. "tls-exporter"; "" for none.
+        data: Of this connection.
     """
 
-    mechanism: Mechanism
-    _name: str
-    _password: bytes = field(repr=False)
-    _nonce: str
-    _binding: bytes = field(default=b"", repr=False)
-    _binding_type: str = ""
-    _plus_hidden: bool = False
-    _server_signature: bytes = field(default=b"", repr=False)
+    type: str = ""
+    data: bytes = field(default=b"", repr=False)
 
-    @property
-    def _header(self) -> str:
-        """Which channel binding is used, or why none (RFC 5802 7, gs2-header)."""
-        if self.mechanism.plus:
-            return f"p={self._binding_type},,"
+
+class Scram:
+    """One login: three messages, the last of which proves the server."""
+
+    def __init__(
+        self,
+        mechanism: Mechanism,
+        user: str,
+        password: bytes,
+        *,
+        nonce: str,
+        binding: Binding,
+        offered: Offer,
+    ) -> None:
+        """Prepare one login.
+
+        Args:
+            mechanism: From `choose`.
+            user: The localpart.
+            password: UTF-8.
+            nonce: Fresh, of printable ASCII without commas.
+            binding: Of the connection, whether it is used or not.
+            offered: What the server said it takes.
+
+        Raises:
+            LoginRefused: user or password hold what no server can compare.
+        """
+        self._mechanism = mechanism
+        self._hash = _HASHES[mechanism.hash]
+        name = saslprep(user).replace("=", "=3D").replace(",", "=2C")
+        self._password = saslprep(password.decode(errors="replace")).encode()
+        self._nonce = nonce
+        self._first_bare = f"n={name},r={nonce}"
+        self._bound = binding.data if mechanism.plus else b""
         # "y" says: we could, but saw no offer. A server that made one then knows it was hidden.
-        return "y,," if self._plus_hidden else "n,,"
+        hidden = "y" if binding.type and not _any_plus(offered.mechanisms) else "n"
+        self._header = f"p={binding.type},," if mechanism.plus else f"{hidden},,"
+        self._offered = offered
+        self._server_signature = b""
 
-    @property
-    def _first_bare(self) -> str:
-        name = self._name.replace("=", "=3D").replace(",", "=2C")
-        return f"n={name},r={self._nonce}"
+    def __repr__(self) -> str:
+        return f"<Scram {self._mechanism}>"
 
     def first(self) -> bytes:
         """The client-first-message."""
@@ -122,6 +190,7 @@ class Scram:
             LoginRefused: it would weaken the password.
         """
         values = _attributes(challenge, "rsi")
+        self._require_same_offer(values.get("h", ""))
         nonce = values["r"]
         if not nonce.startswith(self._nonce) or nonce == self._nonce:
             raise ProtocolError("the server's nonce is not made of ours", rule="RFC 5802 5.1")
@@ -142,17 +211,15 @@ class Scram:
 
     def salted(self, challenge: Challenge) -> bytes:
         """The work of the login: up to some tenths of a second, so away from the event loop."""
-        return hashlib.pbkdf2_hmac(
-            _HASHES[self.mechanism.hash], self._password, challenge.salt, challenge.iterations
-        )
+        return hashlib.pbkdf2_hmac(self._hash, self._password, challenge.salt, challenge.iterations)
 
     def final(self, challenge: Challenge, salted: bytes) -> bytes:
         """The client-final-message."""
-        bound = base64.b64encode(self._header.encode() + self._binding).decode()
+        bound = base64.b64encode(self._header.encode() + self._bound).decode()
         without_proof = f"c={bound},r={challenge.nonce}"
         said = f"{self._first_bare},{challenge.text},{without_proof}".encode()
         client_key = self._mac(salted, b"Client Key")
-        stored_key = hashlib.new(_HASHES[self.mechanism.hash], client_key).digest()
+        stored_key = hashlib.new(self._hash, client_key).digest()
         signature = self._mac(stored_key, said)
         proof = bytes(a ^ b for a, b in zip(client_key, signature, strict=True))
         self._server_signature = self._mac(self._mac(salted, b"Server Key"), said)
@@ -175,8 +242,23 @@ class Scram:
                 "the one that holds this account"
             )
 
+    def _require_same_offer(self, seen: str) -> None:
+        """What the server offered is what came here, if it says so (XEP-0474 4.2).
+
+        Whoever changes this attribute spoils the signatures, which cover it.
+        """
+        if not seen:
+            return
+        text = "\x1e".join(sorted(self._offered.mechanisms, key=str.encode))
+        if self._offered.bindings is not None:
+            text += "\x1f" + "\x1e".join(sorted(self._offered.bindings, key=str.encode))
+        if not hmac.compare_digest(_decoded(seen), hashlib.new(self._hash, text.encode()).digest()):
+            raise LoginRefused(
+                "somebody in between changed what the server offers, to make the login weaker"
+            )
+
     def _mac(self, key: bytes, message: bytes) -> bytes:
-        return hmac.digest(key, message, _HASHES[self.mechanism.hash])
+        return hmac.digest(key, message, self._hash)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +291,10 @@ def _attributes(message: bytes, wanted: str) -> dict[str, str]:
         raise ProtocolError("a message of the login cannot be read", rule="RFC 5802 5.1")
     if "".join(key for key, _, _ in found[: len(wanted)]) != wanted:
         raise ProtocolError("a message of the login has other parts", rule="RFC 5802 7")
-    return {key: value for key, _, value in found[: len(wanted)]}
+    values: dict[str, str] = {}
+    for key, _, value in found:
+        _ = values.setdefault(key, value)
+    return values
 
 
 def _decoded(text: str) -> bytes:

@@ -7,22 +7,22 @@ before, and the password leaves in no form but SCRAM's.
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import logging
 import secrets
 import ssl
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 from xml.etree.ElementTree import Element, SubElement
 
 from securecall.errors import ConnectFailed, LoginRefused, ProtocolError, XmppRefused
 from securecall.secret import Secret
+from securecall.transport.certificate import END_POINT, end_point
 from securecall.transport.srv import Target
 from securecall.transport.tls import CONNECT_SECONDS, HANDSHAKE_SECONDS, connecting
-from securecall.xmpp.scram import Scram, choose
+from securecall.xmpp.conditions import build_stream_error, parse_stanza_error, parse_stream_error
+from securecall.xmpp.sasl import Offer, build_auth, build_response, parse_answer, parse_offer
+from securecall.xmpp.scram import Binding, Scram, choose
 from securecall.xmpp.xml import (
     CLIENT,
     STREAMS,
@@ -34,26 +34,14 @@ from securecall.xmpp.xml import (
     serialise,
 )
 
-SASL: Final = "urn:ietf:params:xml:ns:xmpp-sasl"
 TLS: Final = "urn:ietf:params:xml:ns:xmpp-tls"
 BIND: Final = "urn:ietf:params:xml:ns:xmpp-bind"
-STREAM_ERRORS: Final = "urn:ietf:params:xml:ns:xmpp-streams"
-STANZA_ERRORS: Final = "urn:ietf:params:xml:ns:xmpp-stanzas"
 
-NEGOTIATION_SECONDS: Final = 20.0  # from the first byte after TLS to the bound resource
 CLOSE_SECONDS: Final = 2.0
 MOST_UNSENT_BYTES: Final = 4 * 1024 * 1024
 _MOST_WAITING: Final = 256  # elements, while negotiating
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contexts:
-    """What TLS demands, from `xmpp_context`, for both ways to begin it."""
-
-    direct: ssl.SSLContext
-    starttls: ssl.SSLContext
 
 
 class Stream(asyncio.Protocol):
@@ -105,12 +93,12 @@ class Stream(asyncio.Protocol):
             return
         if self._deaf or self._parser is None:
             # injected by whoever stands in between, to be taken for the server's (CVE-2021-33515)
-            self._break(ProtocolError("the server spoke before TLS", rule="RFC 6120 5.4.3.3"))
+            self.refuse(ProtocolError("the server spoke out of turn", rule="RFC 6120 5.4.3.3"))
             return
         try:
             found = self._parser.feed(data)
         except ProtocolError as e:
-            self._break(e)
+            self.refuse(e)
             return
         for read in found:
             if self._failure is None:
@@ -126,7 +114,7 @@ class Stream(asyncio.Protocol):
         elif self._handler is not None and isinstance(read, Element):
             self._handler(read)
         elif len(self._read) >= _MOST_WAITING:
-            self._break(ProtocolError("the server does not wait for the login"))
+            self.refuse(ProtocolError("the server does not wait for the login"))
         else:
             self._read.append(read)
             self._wake()
@@ -143,14 +131,12 @@ class Stream(asyncio.Protocol):
         if self._ended is not None:
             self._ended(why)
 
-    def _break(self, why: ProtocolError) -> None:
-        """The server broke a rule: say which kind, and go."""
+    def refuse(self, why: ProtocolError) -> None:
+        """End the stream: the server broke a rule, and is told which kind."""
         log.warning("%r: %s", self, why)
         self._fail(why)
         if self._parser is not None and not self._deaf:
-            error = Element(f"{{{STREAMS}}}error")
-            _ = SubElement(error, f"{{{STREAM_ERRORS}}}{_condition_of(why)}")
-            self._write(serialise(error) + b"</stream:stream>")
+            self._write(build_stream_error(why))
         self._hang_up()
 
     def _hang_up(self) -> None:
@@ -262,7 +248,7 @@ class Stream(asyncio.Protocol):
 
     def _broken(self, what: str, rule: str = "") -> ProtocolError:
         error = ProtocolError(what, rule=rule)
-        self._break(error)
+        self.refuse(error)
         return error
 
     async def begin(self) -> None:
@@ -287,6 +273,8 @@ class Stream(asyncio.Protocol):
         if features.tag != f"{{{STREAMS}}}features":
             raise self._broken("the stream begins without features", "RFC 6120 4.3.2")
         self.features = {child.tag: child for child in features}
+        if self._failure is not None:
+            raise self._failure
 
     async def start_tls(self, context: ssl.SSLContext, server_name: str, where: str) -> None:
         """Encrypt, or end.
@@ -305,7 +293,8 @@ class Stream(asyncio.Protocol):
         if answer.tag != f"{{{TLS}}}proceed":
             self.abort()
             raise ConnectFailed(f"{where} refuses encryption")
-        if self._read or self._parser is None or not self._parser.idle:
+        parser = self._parser  # not even white space may follow
+        if self._read or parser is None or not parser.idle or parser.trailing:
             raise self._broken("the server spoke before TLS", "RFC 6120 5.4.3.3")
         self._deaf = True
         transport = self._transport
@@ -349,32 +338,24 @@ class Stream(asyncio.Protocol):
         tls = self.tls
         if tls is None:
             raise ProtocolError("no login without TLS", rule="RFC 6120 13.8.4")
-        listed = self.features.get(f"{{{SASL}}}mechanisms")
-        offered = [child.text or "" for child in listed] if listed is not None else []
-        kind, binding = _channel_binding(tls)
-        mechanism = choose(offered, binding=bool(binding), least=least)
+        offered = parse_offer(self.features)
+        binding = _binding_of(tls, offered)
+        mechanism = choose(offered.mechanisms, binding=bool(binding.type), least=least)
         scram = Scram(
             mechanism,
             user,
             password.reveal(),
-            secrets.token_urlsafe(24),
-            binding if mechanism.plus else b"",
-            kind,
-            bool(binding) and not mechanism.plus,
+            nonce=secrets.token_urlsafe(24),
+            binding=binding,
+            offered=offered,
         )
-        auth = Element(f"{{{SASL}}}auth", mechanism=str(mechanism))
-        auth.text = _encoded(scram.first())
-        challenge = scram.parse_challenge(_said(await self.ask(auth), "challenge"))
+        answer = await self.ask(build_auth(str(mechanism), scram.first()))
+        challenge = scram.parse_challenge(parse_answer(answer, "challenge"))
         salted = await asyncio.to_thread(scram.salted, challenge)
-        response = Element(f"{{{SASL}}}response")
-        response.text = _encoded(scram.final(challenge, salted))
-        answer = await self.ask(response)
-        if answer.tag == f"{{{SASL}}}challenge":  # some prove themselves one step earlier
-            scram.require_proof(_said(answer, "challenge"))
-            answer = await self.ask(Element(f"{{{SASL}}}response"))
-            _ = _said(answer, "success")
-        else:
-            scram.require_proof(_said(answer, "success"))
+        answer = await self.ask(build_response(scram.final(challenge, salted)))
+        scram.require_proof(parse_answer(answer, "challenge", "success"))
+        if answer.tag.endswith("}challenge"):  # some prove themselves one step earlier
+            _ = parse_answer(await self.ask(build_response(b"")), "success")
         await self.begin()
         return str(mechanism)
 
@@ -403,7 +384,7 @@ async def connect(
     *,
     domain: str,
     server_name: str,
-    contexts: Contexts,
+    context: ssl.SSLContext,
     limits: XmlLimits | None = None,
 ) -> Stream:
     """Connect, encrypt, prove the server's name, and learn what it offers.
@@ -412,7 +393,7 @@ async def connect(
         target: From `Resolver.xmpp_targets`.
         domain: Of the account.
         server_name: What the certificate must prove; the domain, unless a person said otherwise.
-        contexts: For TLS.
+        context: From `xmpp_context`, with ALPN where the target speaks TLS at once.
         limits: For what the server sends.
 
     Raises:
@@ -431,13 +412,12 @@ async def connect(
                     lambda: stream,
                     target.host,
                     target.port,
-                    ssl=contexts.direct if direct else None,
+                    ssl=context if direct else None,
                     server_hostname=server_name if direct else None,
                     ssl_handshake_timeout=HANDSHAKE_SECONDS if direct else None,
                 )
         if not direct:
-            await stream.begin()
-            await stream.start_tls(contexts.starttls, server_name, where)
+            await _encrypt(stream, context, server_name, where)
         await stream.begin()
     except BaseException:
         stream.abort()
@@ -445,74 +425,32 @@ async def connect(
     return stream
 
 
-def _channel_binding(tls: ssl.SSLObject) -> tuple[str, bytes]:
-    """What both ends of this TLS connection know and nobody in between (RFC 5929, RFC 9266)."""
-    if tls.version() != "TLSv1.3":
-        return "tls-unique", tls.get_channel_binding("tls-unique") or b""
-    if "tls-exporter" in ssl.CHANNEL_BINDING_TYPES:
-        return "tls-exporter", tls.get_channel_binding("tls-exporter") or b""
-    return "", b""
-
-
-def _encoded(message: bytes) -> str:
-    return base64.b64encode(message).decode()
-
-
-def _said(element: Element, wanted: str) -> bytes:
-    if element.tag == f"{{{SASL}}}failure":
-        raise _refused(element)
-    if element.tag != f"{{{SASL}}}{wanted}":
-        raise ProtocolError("the server does not keep to the login", rule="RFC 6120 6.4")
+async def _encrypt(stream: Stream, context: ssl.SSLContext, name: str, where: str) -> None:
     try:
-        return base64.b64decode(element.text or "", validate=True)
-    except (binascii.Error, ValueError) as e:
-        raise ProtocolError("a message of the login is not base64", rule="RFC 6120 6.4") from e
+        await stream.begin()
+        await stream.start_tls(context, name, where)
+    except XmppRefused as e:  # anybody on the way can say so
+        raise ConnectFailed(f"{where} ended the stream before TLS: {e}") from e
+    except ProtocolError as e:
+        raise ConnectFailed(f"{where} speaks no XMPP before TLS: {e}") from e
 
 
-def _refused(failure: Element) -> LoginRefused | ConnectFailed:
-    condition = next(
-        (c.tag.rpartition("}")[2] for c in failure if c.tag != f"{{{SASL}}}text"), "unknown"
-    )
-    if condition == "temporary-auth-failure":
-        return ConnectFailed("the server cannot check passwords now; try again later")
-    why = _LOGIN_FAILURES.get(condition, "the server refuses the login")
-    return LoginRefused(f"{why} ({condition[:40]})")
+def _binding_of(tls: ssl.SSLObject, offered: Offer) -> Binding:
+    """The best channel binding that both ends have (RFC 5929, RFC 9266, XEP-0440).
 
-
-_LOGIN_FAILURES: Final = {
-    "not-authorized": "the user or the password is wrong",
-    "account-disabled": "the account was disabled; ask the server's operator",
-    "credentials-expired": "the password has expired; set a new one",
-}
-
-
-def parse_stream_error(error: Element) -> XmppRefused:
-    """What a server says as it ends the stream (RFC 6120 4.9)."""
-    return _parse_error(error, STREAM_ERRORS, "undefined-condition")
-
-
-def parse_stanza_error(stanza: Element) -> XmppRefused:
-    """What a stanza of type error says (RFC 6120 8.3)."""
-    error = stanza.find(f"{{{CLIENT}}}error")
-    return _parse_error(error, STANZA_ERRORS, "undefined-condition")
-
-
-def _parse_error(error: Element | None, namespace: str, default: str) -> XmppRefused:
-    condition, text = default, ""
-    for child in error if error is not None else ():
-        space, _, name = child.tag.rpartition("}")
-        if space[1:] != namespace:
-            continue
-        if name == "text":
-            text = (child.text or "")[:200]
+    Where a server does not say which it knows, it is the one that its version of TLS has.
+    """
+    known = ["tls-exporter"] if tls.version() == "TLSv1.3" else ["tls-unique"]
+    if offered.bindings is not None:
+        # the weakest, for it binds to the certificate alone; but any Python can tell it
+        known = [kind for kind in (*known, END_POINT) if kind in offered.bindings]
+    for kind in known:
+        if kind == END_POINT:
+            data = end_point(tls.getpeercert(binary_form=True) or b"")
+        elif kind in ssl.CHANNEL_BINDING_TYPES:
+            data = tls.get_channel_binding(kind) or b""
         else:
-            condition = name[:40]
-    return XmppRefused(condition, text)
-
-
-def _condition_of(error: ProtocolError) -> str:
-    if error.rule.endswith("11.1"):
-        return "restricted-xml"
-    if error.rule.endswith("4.9.3.14"):
-        return "policy-violation"
-    return "not-well-formed" if " 11." in error.rule else "policy-violation"
+            continue
+        if data:
+            return Binding(kind, data)
+    return Binding()

@@ -1,8 +1,8 @@
 """The XML of a stream: read piece by piece, and nothing of XML that XMPP forbids (RFC 6120 11.1).
 
-A document type, an entity beside the five, a processing instruction or a comment ends the stream,
-as does anything that is too large, too deep or too many. What one reads costs memory in proportion
-to what was sent, never more, and time, too.
+A document type, an entity beside the five, a processing instruction or a comment ends the stream.
+A stanza that is too large, too deep or too much is emptied: its own tag stays, nothing within. For
+whoever sends one through an honest server could else cut us off from it, again and again.
 """
 
 from __future__ import annotations
@@ -23,12 +23,15 @@ XML: Final = "http://www.w3.org/XML/1998/namespace"
 _RESTRICTED: Final = "RFC 6120 11.1"
 _MOST_NAME: Final = 1024
 _MOST_NAME_BYTES: Final = 1024 * 1024  # expat keeps every name it ever saw, for good
-_MOST_RESCANNED: Final = 64 * 1024 * 1024  # bytes of one stanza's unfinished tags, looked at anew
+_PIECE: Final = 16 * 1024  # expat makes lists of a whole tag before we are asked
+_MOST_BYTES: Final = 1024 * 1024  # of a stanza that is emptied; then it is the server's fault
+_MOST_DEPTH_EMPTIED: Final = 16_384
+_MOST_RESCANNED: Final = 256 * 1024 * 1024  # bytes of one stanza's unfinished tags, looked at anew
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class XmlLimits:
-    """How much of a stranger's XML is taken.
+    """How much of a stranger's XML is taken; a stanza beyond one of these is emptied.
 
     Attributes:
         stanza_bytes: One stanza, as it was sent.
@@ -68,7 +71,8 @@ class StreamParser:
     """One stream in one direction, from its header to its end; a restarted stream needs a new one.
 
     Attributes:
-        idle: Whether everything that was fed has been read: no stanza is unfinished.
+        trailing: White space came after the last stanza.
+        emptied: How many stanzas lost what was within them.
     """
 
     def __init__(self, limits: XmlLimits | None = None) -> None:
@@ -87,6 +91,9 @@ class StreamParser:
         self._builder: TreeBuilder | None = None
         self._found: list[Read] = []
         self._ended = False
+        self.trailing = False
+        self.emptied = 0
+        self._head = Element("none")
         self._utf8 = codecs.getincrementaldecoder("utf-8")("strict")
         self._parser = self._made()
 
@@ -96,8 +103,13 @@ class StreamParser:
         Raises:
             ProtocolError: this is not the XML of a stream. Nothing further can be read.
         """
-        if self._ended:
-            return []
+        for at in range(0, len(data), _PIECE):
+            if not self._ended:
+                self._feed(data[at : at + _PIECE])
+        found, self._found = self._found, []
+        return found
+
+    def _feed(self, data: bytes) -> None:
         try:
             _ = self._utf8.decode(data)  # expat lets some of what is no UTF-8 pass
             self._fed += len(data)
@@ -113,11 +125,10 @@ class StreamParser:
                     rule="RFC 6120 11.3",
                 ) from e
         except ProtocolError:
-            self._fail()
-            raise
+            if not self._ended:
+                self._fail()
+                raise
         self._bound()
-        found, self._found = self._found, []
-        return found
 
     @property
     def idle(self) -> bool:
@@ -162,8 +173,10 @@ class StreamParser:
         self._rescanned += unread
         begun = self._fed - self._stanza_at if self._depth != 1 else unread
         if begun > self._limits.stanza_bytes:
+            self._empty()
+        if begun > _MOST_BYTES or (self._depth <= 1 and unread > _MOST_BYTES // 2):
             self._fail()
-            raise _too_large(self._limits.stanza_bytes)
+            raise ProtocolError("a stanza has no end", rule="RFC 6120 4.9.3.14")
         if self._rescanned > _MOST_RESCANNED:
             self._fail()
             raise ProtocolError("a tag came in too many pieces", rule="RFC 6120 4.9.3.14")
@@ -175,20 +188,22 @@ class StreamParser:
     def _namespace(self, prefix: str | None, uri: str | None) -> None:
         self._namespaces += 1
         if self._namespaces > self._limits.namespaces:
-            raise _too_many("namespaces")
+            self._empty()
         if uri and "}" in uri:
             raise ProtocolError("a namespace is no such name", rule="RFC 6120 11.3")
         self._remember(prefix or "", uri or "")
 
     def _start(self, name: str, pairs: list[str]) -> None:
         self._depth += 1
-        if self._depth > self._limits.depth + 1:
-            raise _too_many("levels")
-        if len(pairs) > 2 * self._limits.attributes:
-            raise _too_many("attributes")
+        limits = self._limits
         self._remember(name, *pairs[::2])
+        if self._depth > limits.depth + 1:
+            self._empty()
+            if self._depth > _MOST_DEPTH_EMPTIED:
+                raise ProtocolError("a stanza has no bottom", rule="RFC 6120 4.9.3.14")
         tag = self._qualified(name)
-        attributes = {self._qualified(pairs[i]): pairs[i + 1] for i in range(0, len(pairs), 2)}
+        most = min(len(pairs), 2 * limits.attributes)
+        attributes = {self._qualified(pairs[i]): pairs[i + 1] for i in range(0, most, 2)}
         if self._depth == 1:
             if tag != f"{{{STREAMS}}}stream":
                 raise ProtocolError("this is no XMPP stream", rule="RFC 6120 4.8.1")
@@ -196,25 +211,32 @@ class StreamParser:
             return
         if self._depth == 2:
             self._builder = TreeBuilder()
+            self._head = Element(tag, attributes)
             self._stanza_at = self._fed - self._unread()
-            self._elements = 0
-            self._namespaces = 0
+            self._elements = self._namespaces = 0
         self._elements += 1
-        if self._elements > self._limits.elements:
-            raise _too_many("elements")
+        if self._elements > limits.elements or most < len(pairs):
+            self._empty()
         if self._builder is not None:
             _ = self._builder.start(tag, attributes)
+
+    def _empty(self) -> None:
+        """Take nothing more of this stanza."""
+        if self._builder is not None:
+            self._builder = None
+            self.emptied += 1
 
     def _end(self, name: str) -> None:
         self._depth -= 1
         if self._builder is not None:
             _ = self._builder.end(self._tags[name])
-        if self._depth == 1 and self._builder is not None:
+        if self._depth == 1:
             if self._fed - self._unread() - self._stanza_at > self._limits.stanza_bytes:
-                raise _too_large(self._limits.stanza_bytes)
-            self._found.append(self._builder.close())
+                self._empty()
+            self._found.append(self._head if self._builder is None else self._builder.close())
             self._builder = None
             self._rescanned = 0
+            self.trailing = False
         elif self._depth == 0:
             self._ended = True
             self._found.append(StreamEnd())
@@ -222,8 +244,10 @@ class StreamParser:
     def _text(self, text: str) -> None:
         if self._builder is not None:
             self._builder.data(text)
-        elif not text.isspace():
-            raise ProtocolError("text stands between stanzas", rule="RFC 6120 4.9.3.1")
+        elif self._depth == 1:
+            self.trailing = True
+            if not text.isspace():
+                raise ProtocolError("text stands between stanzas", rule="RFC 6120 4.9.3.1")
 
     def _qualified(self, name: str) -> str:
         known = self._tags.get(name)
@@ -255,11 +279,7 @@ def _refusing(what: str) -> _Refuses:
 
 
 def _too_many(what: str) -> ProtocolError:
-    return ProtocolError(f"a stanza has too many {what}", rule="RFC 6120 4.9.3.14")
-
-
-def _too_large(limit: int) -> ProtocolError:
-    return ProtocolError(f"a stanza is larger than {limit} bytes", rule="RFC 6120 4.9.3.14")
+    return ProtocolError(f"the stream has too many {what}", rule="RFC 6120 4.9.3.14")
 
 
 _NAME: Final = re.compile(r"[^\W\d][\w.\-]*")

@@ -90,6 +90,10 @@ AIORTC_SETUP = Figure("peers.aiortc_call pcmu 0 0", "setup_cpu_ms")
 SIP = Figure("sip_parse", "us")
 FILE_SEAL, FILE_OPEN = Figure("files", "seal"), Figure("files", "open")
 LOAD = "sip_load {} {{seconds}}"
+# 300 messages a second, sealed and opened in one process
+OMEMO, OMEMO_LEGACY = Figure("omemo_ops two", "us"), Figure("omemo_ops legacy", "us")
+PYTHON_OMEMO = Figure("peers.omemo_manager", "us")
+HISTORY = "history"
 PCMU_100, _ = _cpu("pcmu", 100)
 PCMU_100_LATE = Figure(PCMU_100.program, "late_ms_p99")
 # pjsua2 of an own build at 30 calls took 0.43 % of a core per endpoint, 50 frames a second; the
@@ -131,6 +135,14 @@ ROWS = (
     Row("load-calls-cpu", "ms CPU a call", Figure(LOAD.format("calls"), "cpu_ms"), None, 5.0),
     Row("load-options", "ms to 200", Figure(LOAD.format("options"), "p95_ms"), None, 20.0),
     Row("load-options-cpu", "ms CPU each", Figure(LOAD.format("options"), "cpu_ms"), None, 2.0),
+    Row("omemo-two", "us CPU per message", OMEMO, None, 3333.0),
+    Row("omemo-legacy", "us CPU per message", OMEMO_LEGACY, None, 3333.0),
+    Row("omemo-two-python-omemo", "us CPU per message", OMEMO, PYTHON_OMEMO, 1.0),
+    Row("omemo-session", "us CPU per session", Figure(OMEMO.program, "session_us"), None, None),
+    Row("omemo-import", "ms CPU", Figure(OMEMO.program, "import_ms"), None, None),
+    Row("history-open", "ms, 100,000 messages", Figure(HISTORY, "open_ms"), None, 500.0),
+    Row("history-last-50", "ms, 100,000 messages", Figure(HISTORY, "last_ms"), None, 20.0),
+    Row("history-search", "ms, 100,000 messages", Figure(HISTORY, "search_ms"), None, 200.0),
     Row("file-seal", "ms CPU per MB", FILE_SEAL, Figure("files", "whole_seal"), None),
     Row("file-open", "ms CPU per MB", FILE_OPEN, Figure("files", "whole_open"), None),
     Row("file-memory", "kB for 200 MB", Figure("files", "grown_kb"), None, 8192.0),

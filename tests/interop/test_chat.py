@@ -122,9 +122,7 @@ def test_another_device_of_ours_reads_along_once_it_is_trusted(server, tmp_path)
             watching = asyncio.create_task(watch())
             _ = await to_bob.send("not for the phone yet")
             await until(lambda: texts(bob, server, "alice"))
-            (unreadable,) = await until(
-                lambda: phone.conversation(at(server, "bob")).messages()
-            )
+            (unreadable,) = await until(lambda: phone.conversation(at(server, "bob")).messages())
             assert "not encrypted for this device" in unreadable.unreadable
             assert any(isinstance(event, DevicesTrusted) for event in news)
             (own,) = [e.device for e in news if isinstance(e, NewDevice)]

@@ -10,8 +10,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from securecall.testing.daemons import XmppOptions, start_ejabberd, start_prosody
 from tests.interop.xmpp_person import CLIENT, Refused
-from tests.interop.xmpp_servers import sign_in
+from tests.interop.xmpp_servers import running, sign_in
 
 MESSAGE = f"{{{CLIENT}}}message"
 SM = "urn:xmpp:sm:3"
@@ -235,6 +236,36 @@ def test_restarted_it_listens_where_it_did_and_has_what_it_had(server):
     run(server, leave, "erin")
     server.restart()
     run(server, find, "frank")
+
+
+@pytest.mark.parametrize("start", [start_prosody, start_ejabberd])
+def test_a_second_one_with_other_options_runs_beside_it(start, tmp_path, certificates):
+    options = XmppOptions(
+        scram="both", resumption_seconds=0, bytes_per_second=100_000, upload_bytes=1000
+    )
+
+    async def main(server):
+        alice = await sign_in(server, "alice")
+        assert {"SCRAM-SHA-1", "SCRAM-SHA-256"} <= set(alice.mechanisms)
+        assert "PLAIN" not in alice.mechanisms
+        too_long = "<request xmlns='urn:xmpp:http:upload:0' filename='a.bin' size='1001'/>"
+        answer = await alice.ask(xml(too_long), "get", f"upload.{server.domain}")
+        assert answer.find(".//{*}file-too-large") is not None
+        services = await alice.ask(
+            xml("<services xmlns='urn:xmpp:extdisco:2'/>"), "get", server.domain
+        )
+        assert not list(services.iter("{urn:xmpp:extdisco:2}service"))
+        alice.send(xml(f"<enable xmlns='{SM}' resume='true'/>"))
+        enabled = await alice.wait(lambda e: e.tag == f"{{{SM}}}enabled")
+        other = await sign_in(server, "alice")
+        await alice.lose()
+        await other.wait(lambda e: e.get("from") == alice.jid and e.get("type") == "unavailable")
+        with pytest.raises(Refused, match="item-not-found"):
+            await sign_in(server, "alice", resume=enabled.get("id") or "none")
+        await other.close()
+
+    with running(start, tmp_path / "second", certificates, options) as server:
+        asyncio.run(main(server))
 
 
 def test_nothing_but_loopback_listens(server):

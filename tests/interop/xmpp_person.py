@@ -24,7 +24,7 @@ _HASHES = {"SCRAM-SHA-256": "sha256", "SCRAM-SHA-1": "sha1"}
 
 
 class Refused(Exception):
-    """The server did not take the password; its condition."""
+    """The server did not take the password, or resume the stream; its condition."""
 
 
 class XmppPerson:
@@ -62,7 +62,10 @@ class XmppPerson:
             await person._open_stream()
             if resume:
                 person.send(ET.Element("resume", xmlns=MANAGEMENT, previd=resume, h="0"))
-                await person.wait(lambda e: e.tag == f"{{{MANAGEMENT}}}resumed")
+                ends = {f"{{{MANAGEMENT}}}resumed", f"{{{MANAGEMENT}}}failed"}
+                answer = await person.wait(lambda e: e.tag in ends)
+                if answer.tag.endswith("failed"):
+                    raise Refused(answer[0].tag.partition("}")[2])
                 return person
             bound = await person.ask(ET.Element(f"{{{BIND}}}bind"))
             person.jid = bound.findtext(f".//{{{BIND}}}jid", "")

@@ -27,6 +27,7 @@ from securecall.keys.omemo_prekeys import OwnKeys
 from securecall.keys.omemo_session import Session
 from securecall.keys.omemo_two import OmemoTwo
 from securecall.keys.omemo_values import OMEMO, OMEMO_LEGACY, Bundle, DeviceTrust
+from securecall.keys.protobuf import build_protobuf
 from tests.omemo_world import BOTH, ONLY_LEGACY, ONLY_TWO, START, Person, World
 
 ALICE, BOB, MALLORY = "alice@a.example", "bob@b.example", "mallory@m.example"
@@ -136,6 +137,7 @@ def test_another_key_in_an_opening_message_is_refused(namespaces):
         ]
         (sealed,) = await alice.write(b"hello", BOB)
         bob.omemo.open_sealed(sealed, ALICE)
+        await bob.omemo.maintain()  # publishes, so that nobody else takes the same prekey
         (forged,) = await mallory.write(b"I am alice", BOB)
         kept = dict(bob.store.kept)
         with pytest.raises(DeviceKeyChanged):
@@ -146,6 +148,7 @@ def test_another_key_in_an_opening_message_is_refused(namespaces):
         assert [d.id for d in bob.omemo.changed(ALICE)] == [alice.id]
         # A new device under Alice's name opens, but is somebody nobody decided about.
         known_by_fingerprint(bob, alice)
+        await bob.omemo.maintain()
         other = await world.person(MALLORY, namespaces=namespaces)
         (forged,) = await other.write(b"I am alice", BOB)
         opened = bob.omemo.open_sealed(forged, ALICE)
@@ -227,6 +230,8 @@ def test_messages_moved_to_another_sender_do_not_open(namespaces):
         for writer in (alice, mallory):
             for sealed in await writer.write(b"hello", BOB):
                 bob.omemo.open_sealed(sealed, writer.jid)
+            await bob.omemo.maintain()  # publishes, so that nobody else takes the same prekey
+            world.deliver(writer)
             for sealed in await bob.write(b"hello", writer.jid):
                 writer.omemo.open_sealed(sealed, BOB)
         (sealed,) = await mallory.write(b"I am alice", BOB)
@@ -286,6 +291,37 @@ def test_a_message_that_skips_too_many_is_refused_without_computing_them(namespa
             bob.omemo.open_sealed(last, ALICE)
         await bob.omemo.maintain()  # a new session takes its place
         world.deliver(alice)
+        (sealed,) = await alice.write(b"hello", BOB)
+        assert bob.omemo.open_sealed(sealed, ALICE).plaintext == b"hello"
+
+    run(body())
+
+
+@EACH
+def test_a_forged_number_of_missing_messages_is_refused_quietly(namespaces):
+    # In a chain of long ago: the library would warn on standard error, and go on.
+    async def body():
+        world, namespace = World(), namespaces[0]
+        alice, bob = [await world.person(j, namespaces=namespaces) for j in (ALICE, BOB)]
+        old = []
+        for _ in range(3):
+            old += await alice.write(b"ping", BOB)
+            bob.omemo.open_sealed(old[-1], ALICE)
+            for sealed in await bob.write(b"pong", ALICE):
+                alice.omemo.open_sealed(sealed, BOB)
+        (key,) = old[1].keys
+        header = SCHEMES[namespace]().parse_key(key.data, kex=key.kex).message.header
+        forged = old[1]
+        for count in (1500, 2**32 - 2):
+            if namespace == OMEMO:
+                message = {1: 0, 2: count, 3: header.ratchet_pub, 4: bytes(48)}
+                data = build_protobuf({1: bytes(16), 2: build_protobuf(message)})
+            else:
+                message = {1: b"\x05" + header.ratchet_pub, 2: 0, 3: count, 4: bytes(48)}
+                data = b"\x33" + build_protobuf(message) + bytes(8)
+            forged = replace(old[1], keys=(replace(key, data=data, kex=False),))
+            with pytest.raises(CannotOpen):
+                bob.omemo.open_sealed(forged, ALICE)
         (sealed,) = await alice.write(b"hello", BOB)
         assert bob.omemo.open_sealed(sealed, ALICE).plaintext == b"hello"
 

@@ -81,6 +81,13 @@ async def play(namespace: str, count: int, seed: int) -> None:
     for person in people:
         for jid in (ALICE, BOB):
             await person.omemo.devices_changed(namespace, jid, world.server.lists[namespace, jid])
+    for writer in people:  # published in between, so that no two take the same prekey
+        (sealed,) = await writer.write(b"first", BOB if writer.jid == ALICE else ALICE)
+        for reader in people:
+            if reader is not writer:
+                reader.omemo.open_sealed(sealed, writer.jid)
+                await reader.omemo.maintain()
+        world.deliver(*people)
     channels = {person.id: Channel(chance, person) for person in people}
     expected: dict[int, set[bytes]] = {number: set() for number in channels}
     for number in range(count):
@@ -129,3 +136,26 @@ def test_ten_thousand_messages(namespace, monkeypatch):
     used.watch(monkeypatch, namespace)
     asyncio.run(play(namespace, 10_000, 7))
     assert set(used.keys.values()) == {1}
+
+
+@pytest.mark.parametrize("namespace", [OMEMO, OMEMO_LEGACY])
+def test_control_what_leaves_before_its_transaction_commits_uses_a_key_twice(
+    namespace, monkeypatch
+):
+    # Why the head of keys/omemo.py forbids it, and proof that the counting above would see it.
+    used = Used()
+    used.watch(monkeypatch, namespace)
+
+    async def body():
+        world = World()
+        alice = await world.person(ALICE, namespaces=(namespace,))
+        bob = await world.person(BOB, namespaces=(namespace,))
+        for sealed in await alice.write(b"hello", BOB):
+            bob.omemo.open_sealed(sealed, ALICE)
+        with alice.store.rolled_back():
+            (leaked,) = await alice.write(b"left too early", BOB)
+        (sealed,) = await alice.write(b"after a restart", BOB)
+        assert leaked != sealed
+
+    asyncio.run(body())
+    assert max(used.keys.values()) == 2

@@ -145,6 +145,24 @@ class TestCorrections:
         ledger.enter(said(Text(body="helo"), sent=100.0))
         assert texts(history) == ["hello"]
 
+    @pytest.mark.parametrize(
+        "less",
+        [{"trust": DeviceTrust.UNDECIDED}, {"protection": Protection.OMEMO_LEGACY}],
+        ids=["trusted less", "encrypted less"],
+    )
+    def test_by_a_device_worth_less_do_not_keep_the_original_away(self, ledger, history, less):
+        forged = said(
+            Text(body="pay 1000", corrects="m1"), id="m2", archive_id="s2", sent=200.0, **less
+        )
+        original = said(Text(body="pay 10"), archive_id="s1")
+        for one in (forged, original, forged, original):
+            ledger.enter(one)
+        kept = [(m.text, m.edited, m.trust) for m in history.messages(BOB)]
+        assert kept == [
+            ("pay 1000", 0.0, less.get("trust", DeviceTrust.TRUSTED)),
+            ("pay 10", 0.0, DeviceTrust.TRUSTED),
+        ]
+
     def test_that_are_older_than_the_last_change_nothing(self, ledger, history):
         ledger.enter(said(Text(body="1")))
         ledger.enter(said(Text(body="3", corrects="m1"), id="m3", sent=130.0))

@@ -454,7 +454,7 @@ def test_lists_are_fetched_once_and_known_ones_do_while_the_server_is_gone():
     run(body())
 
 
-def test_opening_without_a_server_fails_and_a_server_that_forgot_us_is_told_again():
+def test_only_the_first_opening_needs_a_server_and_one_that_forgot_us_is_told_again():
     async def body():
         world = World()
         store = MemoryStore()
@@ -463,9 +463,12 @@ def test_opening_without_a_server_fails_and_a_server_that_forgot_us_is_told_agai
             await world.person(ALICE, store=store)
         world.server.down = False
         first = await world.person(ALICE, store=store)
-        world.server = Server()  # lost everything
+        world.server = Server()  # lost everything, and does not answer
+        world.server.down = True
         again = await world.person(ALICE, store=store)
         assert again.id == first.id
+        world.server.down = False
+        await again.omemo.maintain()
         assert again.id in world.server.lists[OMEMO, ALICE]
 
     run(body())

@@ -192,6 +192,20 @@ def test_a_closed_history_says_so(tmp_path):
             act()
 
 
+def test_a_history_closed_in_the_middle_of_a_change_has_not_changed(tmp_path):
+    for within in (False, True):
+        history = open_history(tmp_path)
+        with pytest.raises(LocalError, match="closed"), history.transaction():
+            history.set_value("v", b"half")
+            if within:
+                with history.transaction():
+                    history.close()
+            history.close()
+    history = open_history(tmp_path)
+    assert history.values("") == {}
+    history.close()
+
+
 def test_a_history_does_not_copy_or_pickle(tmp_path):
     history = open_history(tmp_path)
     assert repr(history) == "<ChatHistory>"

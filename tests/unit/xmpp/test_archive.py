@@ -163,6 +163,17 @@ def test_other_errors_are_the_callers():
         catchup.refused("forbidden")
 
 
+def test_a_name_that_cannot_be_kept_is_refused():
+    catchup = Catchup(OWN.account, token="t")
+    catchup.query()
+    long = stanza(
+        "<fin xmlns='urn:xmpp:mam:2'><set xmlns='http://jabber.org/protocol/rsm'>"
+        f"<last>{'x' * 513}</last></set></fin>"
+    )
+    with pytest.raises(ProtocolError):
+        catchup.finish(long)
+
+
 @pytest.mark.parametrize("fin", [None, Element("fin"), Element("{urn:xmpp:mam:1}fin")])
 def test_an_end_that_is_none_is_refused(fin):
     catchup = Catchup(OWN.account, token="t")

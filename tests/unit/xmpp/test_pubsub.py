@@ -112,7 +112,7 @@ def test_a_publication_names_its_conditions():
     fields = {f.get("var"): [v.text for v in f] for f in built.iter("{jabber:x:data}field")}
     assert fields["FORM_TYPE"] == ["http://jabber.org/protocol/pubsub#publish-options"]
     assert fields["pubsub#access_model"] == ["whitelist"]
-    assert set(fields) == {"FORM_TYPE", "pubsub#access_model"}  # some servers know no other
+    assert fields["pubsub#persist_items"] == ["true"]
     item = built.find(".//{http://jabber.org/protocol/pubsub}item")
     assert item is not None
     assert (item.get("id"), item[0].tag) == ("current", "{p}x")

@@ -9,9 +9,10 @@ from securecall.xmpp.roster import (
     RosterChange,
     RosterItem,
     Subscription,
-    build_roster,
+    build_kept,
     build_roster_remove,
     build_roster_set,
+    parse_kept,
     parse_roster,
 )
 from tests.people_stanzas import OWN, stanza
@@ -83,7 +84,7 @@ def test_everything_about_a_person_is_read_and_kept():
         approved=True,
         groups=("A", "B"),
     )
-    assert parse_roster(build_roster(version, [found])) == ("x", (found,))
+    assert parse_kept(build_kept(version, [found])) == ("x", (found,))
 
 
 def test_one_broken_entry_does_not_cost_us_the_others():
@@ -125,3 +126,11 @@ def test_requests_name_the_person():
     assert (added.get("jid"), added.get("name"), added[0].text) == ("bob@b.example/x", "Bob", "G")
     (removed,) = build_roster_remove("bob@b.example")
     assert removed.get("subscription") == "remove"
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{}", b'{"version":1,"items":[]}', b'{"version":"","items":[1]}']
+)
+def test_what_was_not_kept_by_us_is_refused(data):
+    with pytest.raises(ProtocolError):
+        parse_kept(data)

@@ -167,6 +167,16 @@ def test_what_comes_back_names_whom_it_was_for():
     assert (room.error, room.room) == (True, True)
 
 
+def test_our_server_answers_in_our_accounts_name_and_says_nothing_for_us():
+    outcome = said(message("<error type='cancel'/>", from_="", type_="error", id="m9"))
+    assert (outcome.error, outcome.own) == (True, False)
+
+
+def test_a_delay_by_what_is_no_address_is_passed_over():
+    odd = "<delay xmlns='urn:xmpp:delay' from='@' stamp='2001-09-08T00:00:00Z'/>"
+    assert not said(message(BODY + odd)).delayed
+
+
 def notice(element):
     outcome = unwrap(element, AROUND)
     assert isinstance(outcome, Notice), outcome

@@ -1,0 +1,480 @@
+"""The private rooms of one XMPP account: made, entered, left, and who gets what is said there."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+from xml.etree.ElementTree import Element
+
+from securecall.address import Address
+from securecall.contacts import Contacts
+from securecall.errors import (
+    ConnectFailed,
+    NetworkError,
+    ProtocolError,
+    RoomNotPrivate,
+    SecurityError,
+    UsageError,
+    XmppRefused,
+)
+from securecall.keys.encoding import build_json, parse_json
+from securecall.xmpp import capabilities
+from securecall.xmpp import room_grammar as grammar
+from securecall.xmpp.jid import Jid, jid_of, parse_jid
+from securecall.xmpp.room import (
+    Entered,
+    MemberAdded,
+    MemberRemoved,
+    Occupant,
+    Recheck,
+    Refused,
+    Removed,
+    Room,
+    RoomEvent,
+    RoomState,
+    SelfPing,
+    configure,
+    judge_self_ping,
+    require_private,
+)
+from securecall.xmpp.room_grammar import LISTED, Affiliation, Invitation
+from securecall.xmpp.session import Session
+from securecall.xmpp.unwrapped import Room as Inside
+
+_SECONDS: Final = 30.0  # for entering
+_NICKNAMES: Final = 3  # tried, where one is taken
+_SETTING: Final = "rooms"
+_MAX_KEPT: Final = 4 * 1024 * 1024  # bytes
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoomNews:
+    """Something happened in a room.
+
+    Attributes:
+        room: Which.
+        event: What.
+    """
+
+    room: Address
+    event: RoomEvent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoomFailed:
+    """We left a room, or did not come back into it.
+
+    Attributes:
+        room: Which.
+        error: Why.
+    """
+
+    room: Address
+    error: NetworkError | ProtocolError | SecurityError
+
+
+class Rooms:
+    """The rooms we are in, over the session; what is in them is for the conversations."""
+
+    def __init__(
+        self,
+        session: Session,
+        contacts: Contacts,
+        *,
+        tell: Callable[[RoomNews | RoomFailed | Invitation], None],
+    ) -> None:
+        """Begin with the rooms that were not left.
+
+        `on_presence` and `on_message` are for whoever sees all stanzas to call.
+
+        Args:
+            session: To our server.
+            contacts: Whose store keeps which rooms we are in, and whom we know in them.
+            tell: Told what happens.
+        """
+        self._session = session
+        self._contacts = contacts
+        self._tell = tell
+        self._own = session.bare
+        self._rooms = self._kept()
+        self._entering: dict[str, asyncio.Future[Entered]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # -- who --------------------------------------------------------------------------------------
+
+    def all(self) -> tuple[Address, ...]:
+        """Every room that we entered and did not leave."""
+        return tuple(parse_jid(jid).address for jid in self._rooms)
+
+    def room(self, address: Address) -> Room:
+        """A room, to look at: state, occupants, members, who is new, ghosts.
+
+        Raises:
+            UsageError: it is none of ours.
+        """
+        found = self._rooms.get(jid_of(address).bare)
+        if found is None:
+            raise UsageError(f"{address.short} is no room that we are in")
+        return found
+
+    def members(self, address: Address) -> tuple[Address, ...] | None:
+        """To whom a message to this room is encrypted; None where it is no room of ours."""
+        found = self._rooms.get(jid_of(address).bare)
+        if found is None:
+            return None
+        return tuple(parse_jid(jid).address for jid in sorted(found.recipients))
+
+    def inside(self) -> Mapping[Jid, Inside]:
+        """Our rooms as `unwrap` wants to know them."""
+        return {
+            parse_jid(jid): Inside(
+                nick=room.nick,
+                occupants={nick: parse_jid(o.jid.bare) for nick, o in room.occupants.items()},
+            )
+            for jid, room in self._rooms.items()
+            if room.state is RoomState.INSIDE
+        }
+
+    # -- what our user does -----------------------------------------------------------------------
+
+    async def create(
+        self, address: Address, *, nick: str = "", name: str = "", members: Iterable[Address] = ()
+    ) -> Room:
+        """Make a private room and bring people in.
+
+        Args:
+            address: Of the room: a name of ours at a service for rooms.
+            nick: What we are called in it, "" for our own user name.
+            name: What people call the room.
+            members: Who belongs to it; each is invited.
+
+        Raises:
+            RoomNotPrivate: this service has no such rooms.
+            XmppRefused: "conflict" where there is one of that name, or else what was answered.
+            ConnectFailed: no answer came.
+        """
+        jid = jid_of(address).bare
+        # Whoever is made a member later becomes known by that: nobody else is.
+        room = Room(jid, own=self._own, nick=nick or self._own.partition("@")[0], acknowledged=())
+        entered = await self._enter(room)
+        if not entered.created:
+            self._drop(room)
+            raise XmppRefused("conflict", "there is such a room")
+        try:
+            form = grammar.parse_room_form(
+                await self._ask(jid, grammar.build_configuration_request())
+            )
+            await self._set(jid, grammar.build_configuration(configure(form, name=name)))
+            room.configured()
+            await self._require_private(jid)
+            await self._learn_members(room)
+        except (NetworkError, ProtocolError, SecurityError):
+            await self._undo(room)
+            raise
+        self._keep()
+        for member in members:
+            await self.add_member(address, member)
+        return room
+
+    async def join(self, address: Address, *, nick: str = "") -> Room:
+        """Enter a private room; whoever is a member then is known to our user by it.
+
+        Raises:
+            RoomNotPrivate: it is none.
+            XmppRefused: it does not exist, or does not let us in.
+            ConnectFailed: no answer came.
+        """
+        jid = jid_of(address).bare
+        room = self._rooms.get(jid) or Room(
+            jid, own=self._own, nick=nick or self._own.partition("@")[0]
+        )
+        await self._rejoin(room)
+        self._keep()
+        return room
+
+    async def leave(self, address: Address) -> None:
+        """Leave a room for good; we stay a member, and can come back."""
+        self._drop(self.room(address))
+        self._keep()
+
+    async def destroy(self, address: Address) -> None:
+        """Destroy a room that is ours.
+
+        Raises:
+            XmppRefused: it is not.
+            ConnectFailed: no answer came.
+        """
+        room = self.room(address)
+        await self._set(room.jid, grammar.build_destruction())
+        self._drop(room)
+        self._keep()
+
+    async def add_member(self, address: Address, person: Address) -> None:
+        """Make somebody a member, who then gets what is written from now on, and invite them.
+
+        Raises:
+            XmppRefused: that is not for us to do.
+            ConnectFailed: no answer came.
+        """
+        room, jid = self.room(address), jid_of(person).bare
+        await self._set(room.jid, grammar.build_affiliation(jid, Affiliation.MEMBER))
+        room.acknowledge(jid)
+        self._news(room, room.listed([{**room.members, jid: Affiliation.MEMBER}]))
+        self._keep()
+        self._session.send(grammar.build_direct_invitation(room.jid, jid))
+
+    async def remove_member(self, address: Address, person: Address) -> None:
+        """Take somebody out; nothing further is encrypted to them, whatever the room does.
+
+        Raises:
+            XmppRefused: that is not for us to do; they get nothing of ours all the same.
+            ConnectFailed: no answer came.
+        """
+        room, jid = self.room(address), jid_of(person).bare
+        self._news(room, room.listed([{j: a for j, a in room.members.items() if j != jid}]))
+        self._keep()
+        await self._set(room.jid, grammar.build_affiliation(jid, Affiliation.NONE))
+
+    def acknowledge(self, address: Address, person: Address) -> None:
+        """Our user knows of a member somebody else brought in: they get what we write, too."""
+        self.room(address).acknowledge(jid_of(person).bare)
+        self._keep()
+
+    # -- the session ------------------------------------------------------------------------------
+
+    async def fresh(self) -> None:
+        """A session begins anew: enter every room again; who does not let us in is told."""
+        for room in self._rooms.values():
+            room.lost()
+        for room in tuple(self._rooms.values()):
+            await self._come_back(room)
+
+    async def resumed(self) -> None:
+        """The session went on: rooms may have lost us meanwhile without a word (XEP-0410)."""
+        for room in tuple(self._rooms.values()):
+            if room.state is RoomState.INSIDE:
+                await self._check(room)
+
+    def on_presence(self, stanza: Element) -> bool:
+        """Take a presence that came from a room of ours; False for any other."""
+        room = self._room_of(stanza)
+        if room is None:
+            return False
+        try:
+            presence = grammar.parse_occupant(stanza)
+        except ProtocolError as e:  # of the room itself: ejabberd sends one with its picture
+            log.debug("passed over: %s", e)
+            return True
+        try:
+            self._news(room, room.accept(presence))
+        except (RoomNotPrivate, ProtocolError) as e:
+            self._give_up(room, e)
+        return True
+
+    def on_message(self, stanza: Element) -> None:
+        """Take what a room says itself, or an invitation, out of a message that came live."""
+        try:
+            invitation = grammar.parse_invitation(stanza)
+            if invitation is not None:
+                self._tell(invitation)
+                return
+            notice = grammar.parse_notice(stanza)
+        except ProtocolError as e:
+            log.info("refused: %s", e)
+            return
+        room = self._rooms.get(notice.room) if notice is not None else None
+        if notice is None or room is None:
+            return
+        try:
+            self._news(room, room.notice(notice))
+        except (RoomNotPrivate, ProtocolError) as e:
+            self._give_up(room, e)
+
+    # -- inside -----------------------------------------------------------------------------------
+
+    async def _rejoin(self, room: Room) -> None:
+        await self._require_private(room.jid)
+        entered = await self._enter(room)
+        try:
+            if entered.created:  # it was gone in between, and this is another one, without members
+                raise RoomNotPrivate(f"there is no room {room.jid}")
+            await self._learn_members(room)
+        except (NetworkError, ProtocolError, SecurityError):
+            if entered.created:
+                await self._undo(room)
+            else:
+                self._drop(room)
+            self._keep()
+            raise
+
+    async def _enter(self, room: Room) -> Entered:
+        nick = room.nick
+        for attempt in range(_NICKNAMES):
+            self._rooms[room.jid] = room
+            room.nick = nick if attempt == 0 else f"{nick}-{attempt + 1}"
+            try:
+                return await self._try(room)
+            except XmppRefused as e:
+                if e.condition != "conflict" or attempt == _NICKNAMES - 1:
+                    _ = self._rooms.pop(room.jid, None)
+                    raise
+            except BaseException:
+                _ = self._rooms.pop(room.jid, None)
+                raise
+        raise XmppRefused("conflict")
+
+    async def _try(self, room: Room) -> Entered:
+        entering: asyncio.Future[Entered] = asyncio.get_running_loop().create_future()
+        self._entering[room.jid] = entering
+        room.begin()
+        try:
+            self._session.send(grammar.build_join(room.jid, room.nick))
+            async with asyncio.timeout(_SECONDS):
+                return await entering
+        except TimeoutError as e:
+            room.lost()
+            raise ConnectFailed(f"{room.jid} does not answer") from e
+        finally:
+            _ = self._entering.pop(room.jid, None)
+
+    async def _learn_members(self, room: Room) -> None:
+        lists = []
+        for affiliation in LISTED:
+            answer = await self._ask(room.jid, grammar.build_list_request(affiliation))
+            lists.append(grammar.parse_affiliations(answer))
+        self._news(room, room.listed(lists))
+
+    async def _require_private(self, jid: str) -> None:
+        answer = await self._ask(jid, Element(capabilities.QUERY))
+        if answer is None:
+            raise RoomNotPrivate(f"{jid} does not say what it is")
+        require_private(jid, capabilities.parse_info(answer))
+
+    async def _come_back(self, room: Room) -> None:
+        try:
+            await self._rejoin(room)
+        except (NetworkError, ProtocolError, SecurityError) as e:
+            room.lost()
+            self._rooms[room.jid] = room  # to be tried again with the next session
+            self._keep()
+            self._failed(room, e)
+
+    async def _check(self, room: Room) -> None:
+        condition: str | None = ""
+        try:
+            _ = await self._session.request(
+                Element(grammar.PING), to=f"{room.jid}/{room.nick}", timeout=_SECONDS
+            )
+        except XmppRefused as e:
+            condition = e.condition
+        except ConnectFailed:
+            condition = None
+        if judge_self_ping(condition) is SelfPing.OUTSIDE:
+            room.lost()
+            await self._come_back(room)
+
+    async def _recheck(self, room: Room) -> None:
+        try:
+            await self._require_private(room.jid)
+            await self._learn_members(room)
+        except (ProtocolError, SecurityError) as e:
+            self._give_up(room, e)
+        except NetworkError as e:
+            log.info("what became of a room is not known: %s", e)
+
+    def _news(self, room: Room, events: Iterable[RoomEvent]) -> None:
+        entering = self._entering.get(room.jid)
+        address = parse_jid(room.jid).address
+        for event in events:
+            if isinstance(event, Entered) and entering is not None and not entering.done():
+                entering.set_result(event)
+            elif isinstance(event, Refused) and entering is not None and not entering.done():
+                entering.set_exception(XmppRefused(event.condition))
+                continue
+            elif isinstance(event, Recheck):
+                self._spawn(self._recheck(room))
+            elif isinstance(event, MemberAdded | MemberRemoved | Removed):
+                self._keep()
+            self._tell(RoomNews(room=address, event=event))
+
+    def _give_up(self, room: Room, error: ProtocolError | SecurityError) -> None:
+        self._drop(room)
+        self._keep()
+        entering = self._entering.get(room.jid)
+        if entering is not None and not entering.done():
+            entering.set_exception(error)
+        else:
+            self._failed(room, error)
+
+    def _failed(self, room: Room, error: NetworkError | ProtocolError | SecurityError) -> None:
+        self._tell(RoomFailed(room=parse_jid(room.jid).address, error=error))
+
+    def _drop(self, room: Room) -> None:
+        if room.state is not RoomState.OUTSIDE:
+            try:
+                self._session.send(grammar.build_leave(room.jid, room.nick))
+            except ConnectFailed:
+                log.info("left a room without a word: there is no session")
+        room.lost()
+        _ = self._rooms.pop(room.jid, None)
+
+    async def _undo(self, room: Room) -> None:
+        """Give up a room that we made just now."""
+        try:
+            await self._set(room.jid, grammar.build_destruction())
+        except (NetworkError, ProtocolError) as e:
+            log.info("a room that was given up stays: %s", e)
+        self._drop(room)
+
+    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _room_of(self, stanza: Element) -> Room | None:
+        try:
+            return self._rooms.get(parse_jid(stanza.get("from", "")).bare)
+        except ProtocolError:
+            return None
+
+    async def _ask(self, jid: str, payload: Element) -> Element | None:
+        return await self._session.request(payload, to=jid)
+
+    async def _set(self, jid: str, payload: Element) -> None:
+        _ = await self._session.request(payload, to=jid, kind="set")
+
+    # -- what is kept -----------------------------------------------------------------------------
+
+    def _keep(self) -> None:
+        kept = {
+            jid: [room.nick, sorted(room.acknowledged)] for jid, room in sorted(self._rooms.items())
+        }
+        data = build_json(dict(kept))
+        if data != self._contacts.store.setting(self._setting):
+            self._contacts.store.save_setting(self._setting, data)
+
+    def _kept(self) -> dict[str, Room]:
+        data = self._contacts.store.setting(self._setting)
+        if data is None:
+            return {}
+        rooms: dict[str, Room] = {}
+        for jid, kept in parse_json(data, max_size=_MAX_KEPT, max_depth=4).items():
+            match kept:
+                case [str(nick), list(known)]:
+                    acknowledged = [person for person in known if isinstance(person, str)]
+                    rooms[jid] = Room(jid, own=self._own, nick=nick, acknowledged=acknowledged)
+                case _:
+                    raise ProtocolError("rooms that were not kept by us", rule=_SETTING)
+        return rooms
+
+    @property
+    def _setting(self) -> str:
+        return f"{_SETTING} {self._own}"
+
+
+__all__ = ["Invitation", "Occupant", "RoomFailed", "RoomNews", "Rooms"]
