@@ -17,18 +17,21 @@ from securecall.cli.chat_lines import (
     file_words,
     fingerprint_rows,
     new_device_rows,
+    presence_words,
     protection_words,
 )
-from securecall.cli.chat_port import ContactRequested, PresenceChanged, people_of
 from securecall.cli.orders import FORMS, Order, duration_words, parse_duration
 from securecall.client import Client
 from securecall.errors import LocalError, NetworkError, SecurecallError, UsageError
 from securecall.events import (
     ChatStateChanged,
+    ContactRequested,
     DevicesTrusted,
     MessageChanged,
     MessageReceived,
     NewDevice,
+    PeopleChanged,
+    PresenceChanged,
     TypingChanged,
 )
 from securecall.keys.omemo_fingerprint import curve25519_form, fingerprint
@@ -131,7 +134,7 @@ class Chat:
             case TypingChanged(conversation, _, activity) if conversation == self.address:
                 self.standing.typing = activity is Activity.COMPOSING
                 self.face.standing()
-            case PresenceChanged(address) if address == self.address:
+            case PeopleChanged() | PresenceChanged():
                 self._look()
             case NewDevice(address, device) if address == self.address:
                 self._meet(device)
@@ -145,10 +148,13 @@ class Chat:
 
     def _look(self) -> None:
         """Read presence and name again."""
-        for person in people_of(self._client):
+        for person in self._client.people():
             if person.address == self.address:
-                self.standing.name = person.name
-                self.standing.presence, self.standing.status = person.presence, person.status
+                there = person.presence
+                self.standing.name = person.item.name
+                self.standing.status = there.status if there is not None else ""
+                sees = person.item.subscription in ("to", "both")
+                self.standing.presence = presence_words(there) if sees or there is not None else ""
         self.face.standing()
 
     def _meet(self, device: Recipient) -> None:
