@@ -15,21 +15,26 @@ from securecall.cli.chat_face import Face, Standing
 from securecall.cli.chat_lines import (
     Part,
     file_words,
+    fingerprint_rows,
     new_device_rows,
+    presence_words,
     protection_words,
 )
-from securecall.cli.chat_port import ContactRequested, PresenceChanged, people_of
 from securecall.cli.orders import FORMS, Order, duration_words, parse_duration
 from securecall.client import Client
 from securecall.errors import LocalError, NetworkError, SecurecallError, UsageError
 from securecall.events import (
     ChatStateChanged,
+    ContactRequested,
     DevicesTrusted,
     MessageChanged,
     MessageReceived,
     NewDevice,
+    PeopleChanged,
+    PresenceChanged,
     TypingChanged,
 )
+from securecall.keys.omemo_fingerprint import curve25519_form, fingerprint
 from securecall.keys.trust import How, TrustState
 from securecall.xmpp.session import SessionState
 
@@ -129,7 +134,7 @@ class Chat:
             case TypingChanged(conversation, _, activity) if conversation == self.address:
                 self.standing.typing = activity is Activity.COMPOSING
                 self.face.standing()
-            case PresenceChanged(address) if address == self.address:
+            case PeopleChanged() | PresenceChanged():
                 self._look()
             case NewDevice(address, device) if address == self.address:
                 self._meet(device)
@@ -143,10 +148,13 @@ class Chat:
 
     def _look(self) -> None:
         """Read presence and name again."""
-        for person in people_of(self._client):
+        for person in self._client.people():
             if person.address == self.address:
-                self.standing.name = person.name
-                self.standing.presence, self.standing.status = person.presence, person.status
+                there = person.presence
+                self.standing.name = person.item.name
+                self.standing.status = there.status if there is not None else ""
+                sees = person.item.subscription in ("to", "both")
+                self.standing.presence = presence_words(there) if sees or there is not None else ""
         self.face.standing()
 
     def _meet(self, device: Recipient) -> None:
@@ -311,6 +319,9 @@ class Chat:
         await self._fetch_keys()
         self._listed = list(self.standing.recipients)
         self.face.devices(self._listed)
+        rows = [row for own in own_fingerprints(self._client) for row in fingerprint_rows(own)]
+        head = (Part("This device, for them to compare:", "dim"),)
+        self.face.notice((head, *((Part(f"   {row}", "dim"),) for row in rows)))
 
     async def _trust(self, order: Order) -> None:
         if order.text not in ("", "verified"):
@@ -419,6 +430,12 @@ _ORDERS: Final[dict[str, Callable[[Chat, Order], Coroutine[object, object, None]
     "read": Chat._read,  # noqa: SLF001
     "quit": Chat._quit,  # noqa: SLF001
 }
+
+
+def own_fingerprints(client: Client) -> list[str]:
+    """What the other side sees of this device: one key, or one for each version of OMEMO."""
+    keys = {key.identity_key for key in client.contacts.omemo}
+    return sorted(fingerprint(curve25519_form(key)) for key in keys)
 
 
 def _path(text: str) -> Path:
