@@ -1,4 +1,4 @@
-"""Our session over servers of others: by both ways, cut, restarted, refused, and fifty at a time."""
+"""Our session over servers of others: both ways, cut, restarted, refused, and fifty at a time."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def run(work) -> None:
     asyncio.run(within())
 
 
-def login(server: XmppServer, name: str, *, port: int = 0, direct: bool = True, **more) -> XmppLogin:
+def login(
+    server: XmppServer, name: str, *, port: int = 0, direct: bool = True, **more
+) -> XmppLogin:
     return XmppLogin(
         **{
             "address": parse_address(f"xmpp:{name}@{server.domain}"),
