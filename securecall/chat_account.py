@@ -50,9 +50,16 @@ from securecall.messaging import Messaging
 from securecall.people import People, PeopleEvent
 from securecall.rooms import RoomFailed, RoomNews, Rooms
 from securecall.transport.https import Https
+from securecall.transport.turn import IceHelpers
 from securecall.xmpp.archive import MAM, Catchup
 from securecall.xmpp.archive import Progress as Reading
 from securecall.xmpp.capabilities import QUERY, parse_info
+from securecall.xmpp.external_services import (
+    build_services_request,
+    parse_services,
+    stun_servers,
+    turn_servers,
+)
 from securecall.xmpp.inbox import Inbox
 from securecall.xmpp.jid import Jid, jid_of, parse_jid
 from securecall.xmpp.nodes import Nodes
@@ -72,6 +79,7 @@ CARBONS: Final = "urn:xmpp:carbons:2"
 STANZA_IDS: Final = "urn:xmpp:sid:0"
 ROOM_USER: Final = "{http://jabber.org/protocol/muc#user}x"
 RETRY_SECONDS: Final = 3.0
+HELPERS_SECONDS: Final = 3.0  # a call waits for no more
 CLOSE_SECONDS: Final = 2.0  # for what is being said when we leave
 _FIRST: Final = 50  # messages that a device fetches of the time before it
 _RATCHETS: Final = "omemo "  # names of OMEMO's values, before our JID
@@ -294,6 +302,22 @@ class ChatAccount:
             if found is not None and parse_info(found).is_a("conference", "text"):
                 return parse_jid(jid)
         raise Unsupported(f"{domain} has no service for rooms (XEP-0045)")
+
+    async def helpers(self) -> IceHelpers:
+        """Relays and the like that our server has for calls; none, where it does not say in time."""
+        try:
+            found = await self._session.request(
+                build_services_request(), to=self._session.domain, timeout=HELPERS_SECONDS
+            )
+            services = parse_services(found)
+        except (NetworkError, ProtocolError) as e:
+            log.info("no relay for calls: %s", e)
+            return IceHelpers()
+        turn, stun = (
+            turn_servers(services, unix=time.time()),
+            stun_servers(services, unix=time.time()),
+        )
+        return IceHelpers(turn=turn[0] if turn else None, stun=stun[0] if stun else None)
 
     @property
     def state(self) -> SessionState:

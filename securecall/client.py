@@ -105,8 +105,10 @@ class Client:
         try:
             contacts = Contacts(store)
             announcer = Announcer(contacts)
-            calling = Calling(contacts, Clock.running(), lambda: self.accounts, announcer)
             chatting = Chatting(contacts, announcer.tell, self._path)
+            calling = Calling(
+                contacts, Clock.running(), lambda: self.accounts, announcer, chatting.helpers
+            )
         except BaseException:
             store.close()
             raise

@@ -11,6 +11,7 @@ from securecall.chat.message import Delivery, DeviceTrust, Protection
 from securecall.errors import LoginRefused
 from securecall.events import ContactRequested, DevicesTrusted, NewDevice, TypingChanged
 from tests.interop.chatting import person, texts, until
+from tests.interop.conftest import RELAY
 
 
 @pytest.fixture(params=["prosody", "ejabberd"])
@@ -269,5 +270,17 @@ def test_people_see_each_other_once_both_agreed(server, tmp_path):
             ][:1]
             assert devices is DeviceTrust.TRUSTED
             watching.cancel()
+
+    asyncio.run(main())
+
+
+def test_the_server_names_a_relay_for_calls(server, tmp_path):
+    async def main():
+        async with person(server, tmp_path, "frank", device="t") as frank:
+            found = await frank.chat_accounts[0].helpers()
+            assert found.turn is not None
+            assert (found.turn.host, found.turn.port) == (RELAY.turn.host, RELAY.turn.port)
+            assert found.turn.username
+            assert found.turn.password.reveal()
 
     asyncio.run(main())
