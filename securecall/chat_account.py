@@ -304,7 +304,7 @@ class ChatAccount:
         raise Unsupported(f"{domain} has no service for rooms (XEP-0045)")
 
     async def helpers(self) -> IceHelpers:
-        """Relays and the like that our server has for calls; none, where it does not say in time."""
+        """Relays and the like that our server has for calls; none, if it does not say in time."""
         try:
             found = await self._session.request(
                 build_services_request(), to=self._session.domain, timeout=HELPERS_SECONDS
