@@ -77,7 +77,7 @@ class Session:
         self._active = True
         self._paused = False
         self._over: asyncio.Future[Exception] | None = None
-        self._tasks: set[asyncio.Task[None] | None] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._silence = Silence(now=0.0)
         self._backoff = Backoff()
         self._up_since = 0.0
@@ -119,7 +119,7 @@ class Session:
 
     async def close(self) -> None:
         """End the session: the server is told what we took, and keeps the rest for later."""
-        tasks = self._tasks - {asyncio.current_task()}
+        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in tasks:
             _ = task.cancel()
         _ = await asyncio.gather(*tasks, return_exceptions=True)

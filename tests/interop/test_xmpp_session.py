@@ -1,4 +1,4 @@
-"""Our session over servers of others: by both ways, cut, restarted, refused, and fifty at a time."""
+"""Our session over servers of others: both ways, cut, restarted, refused, fifty at a time."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def run(work) -> None:
     asyncio.run(within())
 
 
-def login(server: XmppServer, name: str, *, port: int = 0, direct: bool = True, **more) -> XmppLogin:
+def login(
+    server: XmppServer, name: str, *, port: int = 0, direct: bool = True, **more
+) -> XmppLogin:
     return XmppLogin(
         **{
             "address": parse_address(f"xmpp:{name}@{server.domain}"),
@@ -163,8 +165,11 @@ def test_nothing_is_lost_or_doubled_over_connections_cut_anywhere(server, direct
                     await asyncio.sleep(0.01)
                 if number % 20 == 7:
                     relay.cut(Break.RESET)
-            assert await inbox.has(count) == [f"a{n}" for n in range(count)]
-            assert await outbox.has(count) == [f"b{n}" for n in range(count)]
+            for box, letter in ((inbox, "a"), (outbox, "b")):
+                got = list(await box.has(count))
+                if server.name == "ejabberd":  # it changes the order as it hands a session over
+                    got.sort(key=lambda text: int(text[1:]))
+                assert got == [f"{letter}{n}" for n in range(count)]
             assert fresh == ["alice", "bob"]  # every resumption succeeded
             assert sum(relay.counts.broken.values()) >= 3
             inbox.finish()
