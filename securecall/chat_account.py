@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final, Self
@@ -19,7 +19,13 @@ from securecall.chat.ledger import Active, Changed, Ignored, Ledger, News, ReadE
 from securecall.chat.message import Text
 from securecall.contacts import Contacts
 from securecall.devices import Devices
-from securecall.errors import NetworkError, ProtocolError, SecurecallError, XmppRefused
+from securecall.errors import (
+    NetworkError,
+    ProtocolError,
+    SecurecallError,
+    Unsupported,
+    XmppRefused,
+)
 from securecall.events import (
     ChatStateChanged,
     ContactRequested,
@@ -42,7 +48,7 @@ from securecall.keys.omemo_values import NAMESPACES, Device, DeviceTrust
 from securecall.keys.statement import OmemoKey
 from securecall.messaging import Messaging
 from securecall.people import People, PeopleEvent
-from securecall.rooms import Rooms
+from securecall.rooms import RoomFailed, RoomNews, Rooms
 from securecall.transport.https import Https
 from securecall.xmpp.archive import MAM, Catchup
 from securecall.xmpp.archive import Progress as Reading
@@ -54,10 +60,13 @@ from securecall.xmpp.omemo import devices_node, parse_devices
 from securecall.xmpp.omemo_directory import OmemoDirectory
 from securecall.xmpp.presence import Ask, PresenceChange, SubscriptionAsk
 from securecall.xmpp.pubsub import Whose, parse_event
+from securecall.xmpp.room import Entered
+from securecall.xmpp.room_grammar import Invitation
 from securecall.xmpp.session import Session, SessionState, XmppLogin
 from securecall.xmpp.sharing import Sharing
 from securecall.xmpp.unwrap import asked_result
 from securecall.xmpp.unwrapped import Notice, NoticeKind, Surroundings
+from securecall.xmpp.upload import build_items_query, parse_items
 
 CARBONS: Final = "urn:xmpp:carbons:2"
 STANZA_IDS: Final = "urn:xmpp:sid:0"
@@ -133,9 +142,8 @@ class ChatAccount:
         self.people = People(
             session, contacts, Nodes(session), features=_FEATURES, tell=self._people_changed
         )
-        self.rooms = Rooms(
-            session, contacts, tell=lambda news: tell(RoomChanged(self.address, news))
-        )
+        self.rooms = Rooms(session, contacts, tell=self._room_changed)
+        self._reading = asyncio.Lock()
         self._catchup: Catchup | None = None
         self._names_messages: set[Jid] = set()
         self._setup: asyncio.Task[None] | None = None
@@ -263,6 +271,30 @@ class ChatAccount:
         _ = await asyncio.gather(*ending, return_exceptions=True)
         await self._session.close()
 
+    async def create_room(self, name: str, *, members: Iterable[Address]) -> Address:
+        """Make a private room at our server; its address tells nothing of its name.
+
+        Raises:
+            Unsupported: our server has no rooms.
+            RoomNotPrivate, NetworkError: as `Rooms.create`.
+        """
+        service = await self._room_service()
+        address = Jid(secrets.token_hex(8), service.domain).address
+        _ = await self.rooms.create(address, name=name, members=members)
+        return address
+
+    async def _room_service(self) -> Jid:
+        domain = self._session.domain
+        for jid in parse_items(await self._session.request(build_items_query(), to=domain)):
+            try:
+                found = await self._session.request(Element(QUERY), to=jid)
+            except NetworkError as e:  # a service that is broken must not hide the others
+                log.info("%s does not say what it is: %s", jid, e)
+                continue
+            if found is not None and parse_info(found).is_a("conference", "text"):
+                return parse_jid(jid)
+        raise Unsupported(f"{domain} has no service for rooms (XEP-0045)")
+
     @property
     def state(self) -> SessionState:
         """Where the connection stands."""
@@ -297,7 +329,7 @@ class ChatAccount:
                 self._intake.release(own.bare, whole=await self._catch_up(own))
                 await self._omemo.after_history()
                 self.messaging.release()
-                await self._enter_rooms()
+                await self.rooms.fresh()
                 self._prepared = True
             except (NetworkError, ProtocolError) as e:
                 log.info("preparing the session: %s", e)
@@ -323,27 +355,25 @@ class ChatAccount:
             self._names_messages.add(keeper)
         return MAM in features
 
-    async def _enter_rooms(self) -> None:
-        await self.rooms.fresh()
-        for address in self.rooms.all():
-            room, whole = jid_of(address), False
-            try:
-                whole = await self._learn_abilities(room) and await self._catch_up(room)
-            except XmppRefused as e:
-                log.info("the archive of a room cannot be read: %s", e)
-            finally:
-                self._intake.release(room.bare, whole=whole, room=True)
+    async def _read_room(self, address: Address) -> None:
+        """We are in: what was said before comes first."""
+        room, whole = jid_of(address), False
+        try:
+            whole = await self._learn_abilities(room) and await self._catch_up(room)
+        finally:
+            self._intake.release(room.bare, whole=whole, room=True)
 
     async def _catch_up(self, keeper: Jid) -> bool:
         """Read what an archive has since the last time; returns whether to its end."""
-        try:
-            while await self._read_archive(keeper) is Reading.ENOUGH:
-                log.info("the archive has more")
-        except ProtocolError as e:
-            log.warning("an archive cannot be read: %s", e)
-            return False
-        finally:
-            self._catchup = None
+        async with self._reading:
+            try:
+                while await self._read_archive(keeper) is Reading.ENOUGH:
+                    log.info("the archive has more")
+            except ProtocolError as e:
+                log.warning("an archive cannot be read: %s", e)
+                return False
+            finally:
+                self._catchup = None
         return True
 
     async def _read_archive(self, keeper: Jid) -> Reading:
@@ -391,11 +421,22 @@ class ChatAccount:
     def _people_changed(self, change: PeopleEvent) -> None:
         match change:
             case PresenceChange(bare=bare, best=best):
-                self._tell(PresenceChanged(parse_jid(bare).address, best))
+                address = parse_jid(bare).address
+                if best is not None and self.people.is_awaited(address):
+                    self._beside(partial(self._learn_of, address))
+                self._tell(PresenceChanged(address, best))
             case SubscriptionAsk(bare=bare, ask=Ask.SUBSCRIBE, status=status):
                 self._tell(ContactRequested(parse_jid(bare).address, status))
             case _:
                 self._tell(PeopleChanged(self.address, change))
+
+    async def _learn_of(self, address: Address) -> None:
+        _ = await self.people.refresh(address)
+
+    def _room_changed(self, news: RoomNews | RoomFailed | Invitation) -> None:
+        if isinstance(news, RoomNews) and isinstance(news.event, Entered):
+            self._beside(partial(self._read_room, news.room))
+        self._tell(RoomChanged(self.address, news))
 
     def _surroundings(self) -> Surroundings:
         catchup = self._catchup

@@ -97,16 +97,27 @@ class Chatting:
         return self._kept
 
     def account_for(self, address: Address) -> ChatAccount:
-        """Our account that deals with somebody: one at their own server, else the first.
+        """Our account that deals with somebody: in the room, at their own server, or the first.
 
         Raises:
             UsageError: there is none.
         """
+        for account in self.accounts:
+            if account.rooms.members(address) is not None:
+                return account
         alike = (a for a in self.accounts if a.address.host == address.host)
-        account = next(alike, self.accounts[0] if self.accounts else None)
-        if account is None:
+        return next(alike, self.first)
+
+    @property
+    def first(self) -> ChatAccount:
+        """The account we signed in to first.
+
+        Raises:
+            UsageError: there is none.
+        """
+        if not self.accounts:
             raise UsageError(_NOBODY)
-        return account
+        return self.accounts[0]
 
     # -- conversations ----------------------------------------------------------------------------
 

@@ -303,7 +303,7 @@ class Messaging:
 
     async def recipients(self, to: Address) -> tuple[Recipient, ...]:
         """The devices of the other side, as their server lists them now."""
-        everybody = self._members(to) or (to,)
+        everybody = self._everybody(to)
         with contextlib.suppress(UntrustedDevices):  # which those are is what was asked
             _ = await self._omemo.prepare([jid_of(each).bare for each in everybody])
         return tuple(
@@ -311,6 +311,18 @@ class Messaging:
             for each in everybody
             for device in self._omemo.devices(jid_of(each).bare)
         )
+
+    def _everybody(self, to: Address) -> tuple[Address, ...]:
+        """With whom a conversation is.
+
+        A room is nobody: its service could publish devices under its address, and read along.
+        """
+        members = self._members(to)
+        if members is None:
+            return (to,)
+        if not any(member != self._own for member in members):
+            raise NoDevices(f"nobody whom you know of is a member of {to.short}")
+        return members
 
     def _recipient(self, address: Address, device: Device) -> Recipient:
         return Recipient(
@@ -326,7 +338,7 @@ class Messaging:
 
         Later devices are told about and get nothing until a person decided.
         """
-        everybody = tuple(each for each in self._members(to) or (to,) if each != self._own)
+        everybody = tuple(each for each in self._everybody(to) if each != self._own)
         jids = [jid_of(each).bare for each in everybody]
         try:
             found = await self._omemo.prepare(jids)

@@ -138,6 +138,7 @@ class Lookup:
             async with gate:
                 bundle = await self._directory.fetch_bundle(namespace, jid, number)
             shown = self.shown(bundle, (namespace, jid, number))
+            bundle = self._state.narrowed(bundle)
         except BundleInvalid as e:
             return LookedUp(why=str(e), final=True)
         except (NetworkError, ProtocolError) as e:

@@ -7,11 +7,12 @@ import struct
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Final
 
 import xeddsa
 
-from securecall.errors import AlreadyOpened, CannotOpen, StoreCorrupt, UsageError
+from securecall.errors import AlreadyOpened, BundleInvalid, CannotOpen, StoreCorrupt, UsageError
 from securecall.keys.omemo_devices import DeviceBook
 from securecall.keys.omemo_legacy import OmemoLegacy
 from securecall.keys.omemo_ports import Place, RatchetStore
@@ -27,10 +28,12 @@ from securecall.keys.omemo_values import (
     Device,
     KeyFor,
     Sealed,
+    montgomery,
 )
 
 _SCHEMES: Final[dict[str, type[Scheme]]] = {OMEMO: OmemoTwo, OMEMO_LEGACY: OmemoLegacy}
 _TAGS: Final = {OMEMO: "2", OMEMO_LEGACY: "legacy"}
+_SESSION: Final = "omemo/session/"
 _IDENTITY: Final = struct.Struct(">I32s")
 _LENGTH: Final = struct.Struct(">I")
 _CACHED: Final = 1000  # sessions, a few kilobytes each
@@ -135,6 +138,23 @@ class State:
             identity_key=scheme.identity(bundle.identity_key),
         )
 
+    def narrowed(self, bundle: Bundle) -> Bundle:
+        """The bundle with one of its prekeys, at random; sealing will succeed with it.
+
+        Raises:
+            BundleInvalid: one of the keys is none that X25519 accepts.
+        """
+        number = secrets.choice(sorted(bundle.prekeys))
+        identity = montgomery(self._schemes[bundle.namespace].identity(bundle.identity_key))
+        try:
+            for key in (identity, bundle.signed_prekey, bundle.prekeys[number]):
+                xeddsa.x25519(secrets.token_bytes(32), key)
+        except (xeddsa.XEdDSAException, ValueError) as e:
+            raise BundleInvalid(
+                f"the published keys of {bundle.jid}'s device {bundle.id} are unusable"
+            ) from e
+        return replace(bundle, prekeys={number: bundle.prekeys[number]})
+
     def has_session(self, place: Place) -> bool:
         """Whether there is a session with a device."""
         return self._store.load(_session_key(place)) is not None
@@ -192,7 +212,12 @@ class State:
             written[_own_key(name)] = keys.build()
         for jid, book in books.items():
             written[_book_key(jid)] = book.build()
-        changed = {name: data for name, data in written.items() if data != self._store.load(name)}
+        # A session that was used is another one; the others often stay as they are.
+        changed = {
+            name: data
+            for name, data in written.items()
+            if name.startswith(_SESSION) or data != self._store.load(name)
+        }
         if changed:
             self._store.save(changed)
         for place, group in sessions.items():
@@ -325,7 +350,7 @@ def _book_key(jid: str) -> str:
 
 def _session_key(place: Place) -> str:
     namespace, jid, number = place
-    return f"omemo/session/{_TAGS[namespace]}/{number}/{jid}"
+    return f"{_SESSION}{_TAGS[namespace]}/{number}/{jid}"
 
 
 def _join(parts: Iterator[bytes]) -> bytes:

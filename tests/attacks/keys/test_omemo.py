@@ -184,16 +184,22 @@ def test_a_bundle_that_is_not_signed_by_its_device_is_refused(namespaces, part):
 
 
 @EACH
-def test_prekeys_that_are_no_keys_are_refused(namespaces):
+def test_prekeys_that_are_no_keys_stop_no_message_to_others(namespaces):
     async def body():
         world, namespace = World(), namespaces[0]
-        alice, bob = [await world.person(j, namespaces=namespaces) for j in (ALICE, BOB)]
+        alice, bob, phone = [
+            await world.person(j, namespaces=namespaces) for j in (ALICE, BOB, BOB)
+        ]
         honest = world.server.bundles[namespace, BOB, bob.id]
         small_order = dict.fromkeys(honest.prekeys, bytes(32))
-        world.server.bundles[namespace, BOB, bob.id] = replace(honest, prekeys=small_order)
+        dishonest = replace(honest, prekeys=small_order)
+        world.server.bundles[namespace, BOB, bob.id] = dishonest
         recipients = await alice.omemo.prepare([BOB])
+        assert "unusable" in recipients.unreachable[BOB, bob.id]
+        (sealed,) = alice.omemo.seal(dict.fromkeys(BOTH, b"hello"), recipients)
+        assert phone.omemo.open_sealed(sealed, ALICE).plaintext == b"hello"
         with pytest.raises(SecurityError):
-            alice.omemo.seal(dict.fromkeys(BOTH, b"secret"), recipients)
+            naive(namespace, dishonest)
         assert naive(namespace, honest)
 
     run(body())

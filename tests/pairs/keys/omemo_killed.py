@@ -4,7 +4,7 @@
 
 Each round a forked child opens both accounts from SQLite and lets them write to each other: a
 message is sealed and kept for sending in one transaction, leaves after it, and is opened and kept
-in one transaction. The parent kills the child after some milliseconds. `wire` is what left:
+in one transaction. The parent kills the child after some messages, somewhere within the next. `wire` is what left:
 direction, fingerprint of the message key, and the message, one line each.
 """
 
@@ -125,7 +125,7 @@ class Account:
             db.execute("COMMIT")
 
 
-async def talk(folder: Path, chance: random.Random, rounds: int) -> None:
+async def talk(folder: Path, chance: random.Random, rounds: int, told: int | None = None) -> None:
     server_file = folder / "server"
     server = pickle.loads(server_file.read_bytes()) if server_file.exists() else Server()
     people = [Account(folder, which) for which in (0, 1)]
@@ -139,6 +139,8 @@ async def talk(folder: Path, chance: random.Random, rounds: int) -> None:
     while rounds:
         rounds -= 1
         await chance.choice(people).write()
+        if told is not None:
+            os.write(told, b".")
         if chance.random() < 0.7:
             chance.choice(people).read()
     for person in people:
@@ -151,12 +153,17 @@ def main() -> None:
     chance = random.Random(seed)
     asyncio.run(talk(folder, chance, 1))  # so that every child finds accounts
     for kill in range(kills):
+        told, tell = os.pipe()
         child = os.fork()
         if child == 0:
-            asyncio.run(talk(folder, random.Random(seed * 1000 + kill), -1))
-        time.sleep(chance.uniform(0.005, 0.05))
+            asyncio.run(talk(folder, random.Random(seed * 1000 + kill), -1, tell))
+        os.close(tell)
+        for _ in range(chance.randint(1, 8)):  # so many messages, however slow the machine
+            os.read(told, 1)
+        time.sleep(chance.uniform(0, 0.003))  # and then somewhere within the next
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
+        os.close(told)
         if not os.WIFSIGNALED(status):
             raise SystemExit(f"the child ended by itself in round {kill}: {status}")
     asyncio.run(talk(folder, chance, 10))

@@ -43,10 +43,10 @@ def survive(folder: Path, kills: int) -> int:
 
 
 def test_twenty_kills(tmp_path):
-    assert survive(tmp_path, 20) > 20
+    assert survive(tmp_path, 20) >= 20
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(600)
 def test_a_thousand_kills(tmp_path):
-    assert survive(tmp_path, 1000) > 1000
+    assert survive(tmp_path, 1000) >= 1000
