@@ -258,6 +258,7 @@ class ChatAccount:
         session = self._session
         session.on_message(self._arrived)
         session.on_presence(self._there)
+        session.on_dropped(self._dropped)
         session.on_fresh(self._fresh)
         session.on_resumed(self._resumed)
         session.on_state(lambda state, why: self._tell(ChatStateChanged(self.address, state, why)))
@@ -326,6 +327,11 @@ class ChatAccount:
 
     # -- a session begins -------------------------------------------------------------------------
 
+    def _dropped(self) -> None:
+        """Nothing goes out or is taken in before the archive was read and what waits was sent."""
+        self.messaging.hold()
+        self._intake.hold()
+
     async def _fresh(self) -> None:
         self._set_up()
 
@@ -339,8 +345,7 @@ class ChatAccount:
         if self._setup is not None:
             self._setup.cancel()
         self._prepared = False
-        self.messaging.hold()
-        self._intake.hold()
+        self._dropped()
         self._setup = asyncio.create_task(self._prepare())
 
     async def _prepare(self) -> None:

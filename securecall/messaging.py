@@ -33,7 +33,7 @@ from securecall.chat.message import (
     Typing,
 )
 from securecall.devices import Devices
-from securecall.errors import NoDevices, UntrustedDevices, UsageError
+from securecall.errors import ConnectFailed, NoDevices, UntrustedDevices, UsageError
 from securecall.keys.omemo import Omemo
 from securecall.keys.omemo_trust import Sighting
 from securecall.keys.omemo_values import Device, Recipients
@@ -101,6 +101,8 @@ class Messaging:
         self._new_device = new_device
         self._noticed: set[tuple[str, str, int, bytes]] = set()
         self._ready = False
+        self._last = 0  # the number of the last parcel that was sent in this session
+        self._behind = False  # some after it wait, for the session took no more
 
     @property
     def own(self) -> Address:
@@ -264,20 +266,34 @@ class Messaging:
 
     def release(self) -> None:
         """The session is ready: send what waits, in the order it was written."""
+        self._ready, self._last = True, 0
+        self._send_waiting()
+
+    def _send_waiting(self) -> None:
+        self._behind = False
         for parcel in self._history.parcels():
+            if parcel.number <= self._last:
+                continue
             known = self._history.find(parcel.conversation, self._own, parcel.id)
             if known is not None and known.delivery is not Delivery.PENDING:
                 self._taken(parcel)  # the archive has it: only the word of that was lost
-            else:
-                self._send(parcel)
-        self._ready = True
+            elif not self._send(parcel):
+                return
 
     def _ship(self, parcel: Parcel) -> None:
-        if self._ready:
-            self._send(parcel)
+        if self._ready and not self._behind and parcel.number > self._last:
+            _ = self._send(parcel)
 
-    def _send(self, parcel: Parcel) -> None:
-        self._session.send(parcel.stanza, taken=lambda: self._taken(parcel))
+    def _send(self, parcel: Parcel) -> bool:
+        """Whether it is on its way; otherwise it waits, and so does all after it."""
+        try:
+            self._session.send(parcel.stanza, taken=lambda: self._taken(parcel))
+        except ConnectFailed as e:
+            log.info("a message waits: %s", e)
+            self._behind = True
+            return False
+        self._last = parcel.number
+        return True
 
     def _taken(self, parcel: Parcel) -> None:
         """The server has it; should we forget that by a crash, it gets it twice, under one name."""
@@ -288,6 +304,8 @@ class Messaging:
 
         task = asyncio.ensure_future(self._committer.commit(work))
         task.add_done_callback(self._noted)
+        if self._ready and self._behind and parcel.number == self._last:
+            self._send_waiting()  # the server has all that the session held, so it takes more
 
     def _noted(self, task: asyncio.Future[tuple[News, ...]]) -> None:
         if task.cancelled():
