@@ -1,4 +1,5 @@
 """Our session over servers of others: both ways, cut, restarted, refused, and fifty at a time."""
+
 """Our session over servers of others: both ways, cut, restarted, refused, fifty at a time."""
 
 from __future__ import annotations
