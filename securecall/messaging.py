@@ -100,6 +100,7 @@ class Messaging:
         self._first_used = first_used
         self._new_device = new_device
         self._noticed: set[tuple[str, str, int, bytes]] = set()
+        self._written: set[Address] = set()  # of whom it is kept that our user wrote to them
         self._ready = False
         self._last = 0  # the number of the last parcel that was sent in this session
         self._behind = False  # some after it wait, for the session took no more
@@ -367,6 +368,10 @@ class Messaging:
             if not used:
                 raise
             found = await self._omemo.prepare(jids)
+        for each in everybody:
+            if each not in self._written:
+                self._devices.wrote_to(each)
+                self._written.add(each)
         self._tell_of(self._notice(everybody))
         return found
 
