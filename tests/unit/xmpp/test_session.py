@@ -407,7 +407,6 @@ def test_a_server_is_not_read_further_than_we_get_done(tmp_path, monkeypatch):
             await session.close()
 
     run(work)
-    asyncio.run(run())
 
 
 def test_a_lost_session_is_told_of_before_anything_goes_out_in_the_next(tmp_path):
@@ -427,7 +426,7 @@ def test_a_lost_session_is_told_of_before_anything_goes_out_in_the_next(tmp_path
         peer.send(f"<enabled xmlns='{SM}' id='session-2' resume='true'/>")
         await quietly(peer)
 
-    async def run():
+    async def work():
         async with serving(script, tmp_path) as server:
             seen = []
             session = await Session.open(server.login)
@@ -447,4 +446,4 @@ def test_a_lost_session_is_told_of_before_anything_goes_out_in_the_next(tmp_path
             assert seen.index("dropped connecting") < online < seen.index("fresh")
             await session.close()
 
-    asyncio.run(run())
+    run(work)
