@@ -82,20 +82,19 @@ async def idle_kb(login: XmppLogin) -> float:
     return each
 
 
+def site_in(folder: Path) -> Site:
+    """What the server serves, in a folder that its own user can enter."""
+    folder.chmod(0o755)
+    (folder / "server").mkdir()
+    authority = Authority.make(folder / "authority")
+    certificate = authority.issue(DOMAIN, "127.0.0.1")
+    return Site(folder / "server", DOMAIN, {"alice": Secret("pw")}, certificate, authority.pem)
+
+
 async def main() -> None:
     """Measure all three."""
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        folder.chmod(0o755)
-        (folder / "server").mkdir()
-        authority = Authority.make(folder / "authority")
-        site = Site(
-            folder / "server",
-            DOMAIN,
-            {"alice": Secret("pw")},
-            authority.issue(DOMAIN, "127.0.0.1"),
-            authority.pem,
-        )
+    with tempfile.TemporaryDirectory() as folder:
+        site = site_in(Path(folder))
         try:
             daemon = await start_prosody(site)
         except LocalError as e:
@@ -107,7 +106,7 @@ async def main() -> None:
                 password=Secret("pw"),
                 server=("127.0.0.1", daemon.ports["xmpps"]),
                 direct=True,
-                authorities=authority.pem,
+                authorities=site.authorities,
             )
             kb = await idle_kb(login)
             ms = await connect_ms(login)
