@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import random
+import ssl
 from collections.abc import Callable
 from xml.etree.ElementTree import Element, SubElement
 
@@ -16,6 +17,8 @@ from securecall.address import parse_address
 from securecall.errors import CertificateError, ConnectFailed, LoginRefused, XmppRefused
 from securecall.secret import Secret
 from securecall.testing.cutting import Break, CuttingRelay, Fate
+from securecall.transport.tls_context import xmpp_context
+from securecall.xmpp import connecting
 from securecall.xmpp.session import Session, SessionState, XmppLogin
 from tests.interop.xmpp_servers import XmppServer, password_of
 
@@ -108,6 +111,25 @@ def test_we_sign_in_and_talk(server, direct):
         alice.active(True)
         await alice.close()
         await bob.close()
+
+    run(work())
+
+
+def test_a_login_over_tls_1_2_is_bound_to_it(server, monkeypatch):
+    def older(*arguments, **more) -> ssl.SSLContext:
+        context = xmpp_context(*arguments, **more)
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        return context
+
+    async def work():
+        monkeypatch.setattr(connecting, "xmpp_context", older)
+        connecting._made.cache_clear()
+        try:
+            session = await Session.open(login(server, "alice"))
+        finally:
+            connecting._made.cache_clear()
+        assert session.mechanism == "SCRAM-SHA-256-PLUS"
+        await session.close()
 
     run(work())
 
