@@ -60,6 +60,7 @@ SERVERS = {
     "iproute2": "a network of their own for some tests",
     "util-linux": "the same: unshare",
     "mount": "the same: files laid over others",
+    "strace": "a kernel that refuses the n-th write",
     "pulseaudio": "sound devices without hardware",
     "pulseaudio-utils": "what they play, recorded",
     "libasound2-plugins": "the way from ALSA to PulseAudio",

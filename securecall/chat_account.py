@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final, Self
@@ -19,7 +19,13 @@ from securecall.chat.ledger import Active, Changed, Ignored, Ledger, News, ReadE
 from securecall.chat.message import Text
 from securecall.contacts import Contacts
 from securecall.devices import Devices
-from securecall.errors import NetworkError, ProtocolError, SecurecallError, XmppRefused
+from securecall.errors import (
+    NetworkError,
+    ProtocolError,
+    SecurecallError,
+    Unsupported,
+    XmppRefused,
+)
 from securecall.events import (
     ChatStateChanged,
     ContactRequested,
@@ -42,11 +48,18 @@ from securecall.keys.omemo_values import NAMESPACES, Device, DeviceTrust
 from securecall.keys.statement import OmemoKey
 from securecall.messaging import Messaging
 from securecall.people import People, PeopleEvent
-from securecall.rooms import Rooms
+from securecall.rooms import RoomFailed, RoomNews, Rooms
 from securecall.transport.https import Https
+from securecall.transport.turn import IceHelpers
 from securecall.xmpp.archive import MAM, Catchup
 from securecall.xmpp.archive import Progress as Reading
 from securecall.xmpp.capabilities import QUERY, parse_info
+from securecall.xmpp.external_services import (
+    build_services_request,
+    parse_services,
+    stun_servers,
+    turn_servers,
+)
 from securecall.xmpp.inbox import Inbox
 from securecall.xmpp.jid import Jid, jid_of, parse_jid
 from securecall.xmpp.nodes import Nodes
@@ -54,15 +67,19 @@ from securecall.xmpp.omemo import devices_node, parse_devices
 from securecall.xmpp.omemo_directory import OmemoDirectory
 from securecall.xmpp.presence import Ask, PresenceChange, SubscriptionAsk
 from securecall.xmpp.pubsub import Whose, parse_event
+from securecall.xmpp.room import Entered
+from securecall.xmpp.room_grammar import Invitation
 from securecall.xmpp.session import Session, SessionState, XmppLogin
 from securecall.xmpp.sharing import Sharing
 from securecall.xmpp.unwrap import asked_result
 from securecall.xmpp.unwrapped import Notice, NoticeKind, Surroundings
+from securecall.xmpp.upload import build_items_query, parse_items
 
 CARBONS: Final = "urn:xmpp:carbons:2"
 STANZA_IDS: Final = "urn:xmpp:sid:0"
 ROOM_USER: Final = "{http://jabber.org/protocol/muc#user}x"
 RETRY_SECONDS: Final = 3.0
+HELPERS_SECONDS: Final = 3.0  # a call waits for no more
 CLOSE_SECONDS: Final = 2.0  # for what is being said when we leave
 _FIRST: Final = 50  # messages that a device fetches of the time before it
 _RATCHETS: Final = "omemo "  # names of OMEMO's values, before our JID
@@ -133,9 +150,8 @@ class ChatAccount:
         self.people = People(
             session, contacts, Nodes(session), features=_FEATURES, tell=self._people_changed
         )
-        self.rooms = Rooms(
-            session, contacts, tell=lambda news: tell(RoomChanged(self.address, news))
-        )
+        self.rooms = Rooms(session, contacts, tell=self._room_changed)
+        self._reading = asyncio.Lock()
         self._catchup: Catchup | None = None
         self._names_messages: set[Jid] = set()
         self._setup: asyncio.Task[None] | None = None
@@ -242,6 +258,7 @@ class ChatAccount:
         session = self._session
         session.on_message(self._arrived)
         session.on_presence(self._there)
+        session.on_dropped(self._dropped)
         session.on_fresh(self._fresh)
         session.on_resumed(self._resumed)
         session.on_state(lambda state, why: self._tell(ChatStateChanged(self.address, state, why)))
@@ -263,12 +280,57 @@ class ChatAccount:
         _ = await asyncio.gather(*ending, return_exceptions=True)
         await self._session.close()
 
+    async def create_room(self, name: str, *, members: Iterable[Address]) -> Address:
+        """Make a private room at our server; its address tells nothing of its name.
+
+        Raises:
+            Unsupported: our server has no rooms.
+            RoomNotPrivate, NetworkError: as `Rooms.create`.
+        """
+        service = await self._room_service()
+        address = Jid(secrets.token_hex(8), service.domain).address
+        _ = await self.rooms.create(address, name=name, members=members)
+        return address
+
+    async def _room_service(self) -> Jid:
+        domain = self._session.domain
+        for jid in parse_items(await self._session.request(build_items_query(), to=domain)):
+            try:
+                found = await self._session.request(Element(QUERY), to=jid)
+            except NetworkError as e:  # a service that is broken must not hide the others
+                log.info("%s does not say what it is: %s", jid, e)
+                continue
+            if found is not None and parse_info(found).is_a("conference", "text"):
+                return parse_jid(jid)
+        raise Unsupported(f"{domain} has no service for rooms (XEP-0045)")
+
+    async def helpers(self) -> IceHelpers:
+        """Relays and the like that our server has for calls; none, if it does not say in time."""
+        try:
+            found = await self._session.request(
+                build_services_request(), to=self._session.domain, timeout=HELPERS_SECONDS
+            )
+            services = parse_services(found)
+        except (NetworkError, ProtocolError) as e:
+            log.info("no relay for calls: %s", e)
+            return IceHelpers()
+        turn, stun = (
+            turn_servers(services, unix=time.time()),
+            stun_servers(services, unix=time.time()),
+        )
+        return IceHelpers(turn=turn[0] if turn else None, stun=stun[0] if stun else None)
+
     @property
     def state(self) -> SessionState:
         """Where the connection stands."""
         return self._session.state
 
     # -- a session begins -------------------------------------------------------------------------
+
+    def _dropped(self) -> None:
+        """Nothing goes out or is taken in before the archive was read and what waits was sent."""
+        self.messaging.hold()
+        self._intake.hold()
 
     async def _fresh(self) -> None:
         self._set_up()
@@ -283,8 +345,7 @@ class ChatAccount:
         if self._setup is not None:
             self._setup.cancel()
         self._prepared = False
-        self.messaging.hold()
-        self._intake.hold()
+        self._dropped()
         self._setup = asyncio.create_task(self._prepare())
 
     async def _prepare(self) -> None:
@@ -297,7 +358,7 @@ class ChatAccount:
                 self._intake.release(own.bare, whole=await self._catch_up(own))
                 await self._omemo.after_history()
                 self.messaging.release()
-                await self._enter_rooms()
+                await self.rooms.fresh()
                 self._prepared = True
             except (NetworkError, ProtocolError) as e:
                 log.info("preparing the session: %s", e)
@@ -323,27 +384,25 @@ class ChatAccount:
             self._names_messages.add(keeper)
         return MAM in features
 
-    async def _enter_rooms(self) -> None:
-        await self.rooms.fresh()
-        for address in self.rooms.all():
-            room, whole = jid_of(address), False
-            try:
-                whole = await self._learn_abilities(room) and await self._catch_up(room)
-            except XmppRefused as e:
-                log.info("the archive of a room cannot be read: %s", e)
-            finally:
-                self._intake.release(room.bare, whole=whole, room=True)
+    async def _read_room(self, address: Address) -> None:
+        """We are in: what was said before comes first."""
+        room, whole = jid_of(address), False
+        try:
+            whole = await self._learn_abilities(room) and await self._catch_up(room)
+        finally:
+            self._intake.release(room.bare, whole=whole, room=True)
 
     async def _catch_up(self, keeper: Jid) -> bool:
         """Read what an archive has since the last time; returns whether to its end."""
-        try:
-            while await self._read_archive(keeper) is Reading.ENOUGH:
-                log.info("the archive has more")
-        except ProtocolError as e:
-            log.warning("an archive cannot be read: %s", e)
-            return False
-        finally:
-            self._catchup = None
+        async with self._reading:
+            try:
+                while await self._read_archive(keeper) is Reading.ENOUGH:
+                    log.info("the archive has more")
+            except ProtocolError as e:
+                log.warning("an archive cannot be read: %s", e)
+                return False
+            finally:
+                self._catchup = None
         return True
 
     async def _read_archive(self, keeper: Jid) -> Reading:
@@ -391,11 +450,22 @@ class ChatAccount:
     def _people_changed(self, change: PeopleEvent) -> None:
         match change:
             case PresenceChange(bare=bare, best=best):
-                self._tell(PresenceChanged(parse_jid(bare).address, best))
+                address = parse_jid(bare).address
+                if best is not None and self.people.is_awaited(address):
+                    self._beside(partial(self._learn_of, address))
+                self._tell(PresenceChanged(address, best))
             case SubscriptionAsk(bare=bare, ask=Ask.SUBSCRIBE, status=status):
                 self._tell(ContactRequested(parse_jid(bare).address, status))
             case _:
                 self._tell(PeopleChanged(self.address, change))
+
+    async def _learn_of(self, address: Address) -> None:
+        _ = await self.people.refresh(address)
+
+    def _room_changed(self, news: RoomNews | RoomFailed | Invitation) -> None:
+        if isinstance(news, RoomNews) and isinstance(news.event, Entered):
+            self._beside(partial(self._read_room, news.room))
+        self._tell(RoomChanged(self.address, news))
 
     def _surroundings(self) -> Surroundings:
         catchup = self._catchup

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -105,8 +105,10 @@ class Client:
         try:
             contacts = Contacts(store)
             announcer = Announcer(contacts)
-            calling = Calling(contacts, Clock.running(), lambda: self.accounts, announcer)
             chatting = Chatting(contacts, announcer.tell, self._path)
+            calling = Calling(
+                contacts, Clock.running(), lambda: self.accounts, announcer, chatting.helpers
+            )
         except BaseException:
             store.close()
             raise
@@ -442,6 +444,39 @@ class Client:
         """Hear of somebody again."""
         address = self._open.chatting.address_of(who)
         await self._people_for(address).unblock(address)
+
+    async def create_room(
+        self, name: str, *, members: Iterable[str | Address | Contact] = ()
+    ) -> Conversation:
+        """Make a small private room: members only, end-to-end encrypted for each of them.
+
+        Args:
+            name: What people call it; only members see it.
+            members: Who belongs to it, at once.
+
+        Raises:
+            Unsupported: our server has no rooms.
+            RoomNotPrivate: its rooms cannot be kept private.
+            NetworkError: no answer, or a refusal.
+        """
+        chatting = self._open.chatting
+        account = chatting.first
+        who = [chatting.address_of(member) for member in members]
+        address = await account.create_room(name, members=who)
+        return chatting.conversation(address)
+
+    async def join_room(self, room: str | Address) -> Conversation:
+        """Enter a room that we are a member of, now and in every later session.
+
+        Raises:
+            RoomNotPrivate: it is open to others, or does not tell who is in it.
+            NetworkError: no answer, or a refusal.
+        """
+        chatting = self._open.chatting
+        address = chatting.address_of(room)
+        account = chatting.account_for(address)
+        _ = await account.rooms.join(address)
+        return chatting.conversation(address)
 
     def _people_for(self, address: Address) -> People:
         return self._open.chatting.account_for(address).people

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from securecall.address import Address
 from securecall.chat.message import Delivery, DeviceTrust, Message, Protection, SharedFile
+from securecall.xmpp.presence import Presence, Show
 
 if TYPE_CHECKING:
     from securecall.chat.conversation import Recipient
@@ -303,6 +304,20 @@ def undecided_words(recipients: Sequence[Recipient]) -> Part:
     count = sum(r.trust is DeviceTrust.UNDECIDED for r in recipients)
     words = "1 new device" if count == 1 else f"{count} new devices"
     return Part(words if count else "", "warn")
+
+
+_PRESENCE_WORDS: Final[Mapping[Show, str]] = {
+    Show.AVAILABLE: "available",
+    Show.CHAT: "free to chat",
+    Show.AWAY: "away",
+    Show.EXTENDED_AWAY: "away for long",
+    Show.DO_NOT_DISTURB: "do not disturb",
+}
+
+
+def presence_words(presence: Presence | None) -> str:
+    """Where somebody is."""
+    return _PRESENCE_WORDS[presence.show] if presence is not None else "offline"
 
 
 _TRUST_WORDS: Final[Mapping[DeviceTrust, Part]] = {

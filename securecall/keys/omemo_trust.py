@@ -24,6 +24,7 @@ from securecall.keys.trust_record import TrustState
 
 MAX_DEVICES: Final = 64  # of one person, over the years; then the oldest that nobody judged go
 _KEY_SIZE: Final = 32
+_CHOSEN: Final = (DeviceTrust.TRUSTED, DeviceTrust.VERIFIED)
 
 
 class DeviceAct(enum.StrEnum):
@@ -211,8 +212,9 @@ def first_write(
     """Return the acts that follow from our user writing to somebody for the first time.
 
     The devices that are there then are trusted, for there is nothing to compare them with; every
-    later one has to be vouched for. Where a root vouches for devices, that is better evidence
-    than having been there, and nothing is pinned on the server's word.
+    later one has to be vouched for. Where a root vouches for devices, or our user chose among
+    them before, that is better evidence than having been there, and nothing is pinned on the
+    server's word.
 
     Args:
         person: What is written down.
@@ -220,7 +222,8 @@ def first_write(
         vouching: Of the root bound to their address, None where there is none.
         unix: Now.
     """
-    if person.written or (vouching is not None and _vouches(vouching)):
+    chosen = any(d.trust in _CHOSEN for d in person.devices.values())
+    if person.written or chosen or (vouching is not None and _vouches(vouching)):
         return ()
     return tuple(
         DeviceEvent(

@@ -9,8 +9,9 @@ import pytest
 import securecall as sc
 from securecall.chat.message import Delivery, DeviceTrust, Protection
 from securecall.errors import LoginRefused
-from securecall.events import DevicesTrusted, NewDevice, TypingChanged
+from securecall.events import ContactRequested, DevicesTrusted, NewDevice, TypingChanged
 from tests.interop.chatting import person, texts, until
+from tests.interop.conftest import RELAY
 
 
 @pytest.fixture(params=["prosody", "ejabberd"])
@@ -125,7 +126,10 @@ def test_another_device_of_ours_reads_along_once_it_is_trusted(server, tmp_path)
             (unreadable,) = await until(lambda: phone.conversation(at(server, "bob")).messages())
             assert "not encrypted for this device" in unreadable.unreadable
             assert any(isinstance(event, DevicesTrusted) for event in news)
-            (own,) = [e.device for e in news if isinstance(e, NewDevice)]
+            key = phone.contacts.omemo[0].identity_key
+            (own,) = [
+                e.device for e in news if isinstance(e, NewDevice) and e.device.identity_key == key
+            ]
             assert own.trust is DeviceTrust.UNDECIDED
             _ = desk.devices.trust_device(own.address, own.identity_key)
             _ = await to_bob.send("for both")
@@ -192,5 +196,93 @@ def test_a_wrong_password_is_refused(server, tmp_path):
                     server=f"127.0.0.1:{server.ports['xmpps']}",
                     authorities=server.authorities,
                 )
+
+    asyncio.run(main())
+
+
+def test_a_private_room_is_read_by_its_members_and_by_nobody_else(server, tmp_path):
+    async def main():
+        async with (
+            person(server, tmp_path, "alice", device="room") as alice,
+            person(server, tmp_path, "bob", device="room") as bob,
+            person(server, tmp_path, "carol", device="room") as carol,
+        ):
+            everybody = [client.chat_accounts[0].address for client in (alice, bob, carol)]
+            ward = await alice.create_room("ward 7", members=everybody[1:])
+            for client in (bob, carol):
+                _ = await client.join_room(ward.address)
+            _ = await ward.send("Rounds at nine.")
+            for client in (bob, carol):
+                there = client.conversation(ward.address)
+                (got,) = await until(lambda there=there: there.messages())
+                assert (got.text, got.sender, got.protection) == (
+                    "Rounds at nine.",
+                    everybody[0],
+                    Protection.OMEMO,
+                )
+            _ = await bob.conversation(ward.address).send("I will be there.")
+            for client in (alice, carol):
+                await until(
+                    lambda c=client: (
+                        "I will be there."
+                        in [m.text for m in c.conversation(ward.address).messages()]
+                    )
+                )
+            await until(lambda: all(m.delivery is not Delivery.PENDING for m in ward.messages()))
+            assert [m.text for m in ward.messages()] == ["Rounds at nine.", "I will be there."]
+            assert not any(m.unreadable for m in ward.messages())
+
+    asyncio.run(main())
+
+
+def test_people_see_each_other_once_both_agreed(server, tmp_path):
+    async def main():
+        async with (
+            person(server, tmp_path, "dave", device="p") as dave,
+            person(server, tmp_path, "erin", device="p") as erin,
+        ):
+            seen = []
+
+            async def watch():
+                async for event in erin.events():
+                    seen.append(event)
+
+            watching = asyncio.create_task(watch())
+            await asyncio.sleep(0)
+            await dave.add_contact(at(server, "erin"), name="Erin")
+            asked = await until(lambda: [e for e in seen if isinstance(e, ContactRequested)])
+            await erin.accept_contact(asked[0].address)
+            await erin.add_contact(asked[0].address)
+            await until(
+                lambda: [
+                    p for p in dave.people() if p.presence is not None and p.item.name == "Erin"
+                ]
+            )
+            known = await dave.contact(at(server, "erin"))
+            assert known.conversation is not None
+            # her identity came out of her own node, and is pinned for that address
+            pinned = await until(
+                lambda: (
+                    (found := dave.contacts.find(erin.chat_accounts[0].address)).root_fp and found
+                )
+            )
+            assert (pinned.state.value, pinned.how) == ("pinned", "directory")
+            # so is her device, which that identity vouches for
+            key = erin.contacts.omemo[0].identity_key
+            listed = {r.identity_key: r.trust for r in await known.conversation.recipients()}
+            assert listed[key] is DeviceTrust.TRUSTED
+            watching.cancel()
+
+    asyncio.run(main())
+
+
+def test_the_server_names_a_relay_for_calls(server, tmp_path):
+    async def main():
+        async with person(server, tmp_path, "frank", device="t") as frank:
+            found = await frank.chat_accounts[0].helpers()
+            assert found.turn is not None
+            assert (found.turn.host, found.turn.port) == (RELAY.turn.host, RELAY.turn.port)
+            assert found.turn.username
+            assert found.turn.password.reveal()
 
     asyncio.run(main())

@@ -32,6 +32,7 @@ from securecall.xmpp.room_grammar import (
     build_join,
     build_leave,
 )
+from securecall.xmpp.roster import VERSIONING, RosterChange, build_roster_set
 from securecall.xmpp.session import Session, XmppLogin
 from tests.forge_devices import contacts_at
 from tests.interop.xmpp_servers import password_of
@@ -162,6 +163,22 @@ def test_people_find_see_and_leave_each_other(server, tmp_path):
     play(server, tmp_path, main, "alice", "bob")
 
 
+def test_the_roster_is_fetched_once_and_then_only_what_changed(server, tmp_path):
+    async def main(alice: Client) -> None:
+        bob = parse_address(f"xmpp:bob@{server.domain}")
+        await alice.session.request(build_roster_set(bob.short, name="Bob"), kind="set")
+        await alice.until(lambda: alice.people.person(bob) is not None)
+        assert VERSIONING in alice.session.features
+        alice.told.clear()
+        await alice.people.fresh()
+        assert [t for t in alice.told if isinstance(t, RosterChange)] == []
+        assert alice.people.person(bob).item.name == "Bob"
+        await alice.people.remove(bob)
+        await alice.until(lambda: alice.people.person(bob) is None)
+
+    play(server, tmp_path, main, "alice")
+
+
 def test_identities_are_published_pinned_and_renewed(server, tmp_path):
     async def main(alice: Client, bob: Client) -> None:
         await bob.people.publish_identity()
@@ -269,7 +286,7 @@ def test_a_room_that_becomes_anonymous_is_left(server, tmp_path):
         for one in (alice, bob):
             failed = await one.wait(lambda t: isinstance(t, RoomFailed))
             assert isinstance(failed.error, RoomNotPrivate)
-            assert one.rooms.members(ward) is None
+            assert one.rooms.members(ward) == ()
 
     play(server, tmp_path, main, "alice", "bob")
 

@@ -60,6 +60,13 @@ def test_what_we_distrust_is_not_trusted_for_being_there(devices):
     assert devices.device_trust(BOB, ONE) is DeviceTrust.DISTRUSTED
 
 
+def test_where_our_user_chose_already_nothing_is_trusted_for_being_there(devices):
+    devices.notice(BOB, NS, 1, ONE)
+    devices.verify_device(BOB, ONE)
+    assert devices.first_use(BOB, [ONE, TWO]) == ()
+    assert devices.device_trust(BOB, TWO) is DeviceTrust.UNDECIDED
+
+
 def test_comparing_a_fingerprint_verifies(devices):
     devices.notice(BOB, NS, 1, ONE)
     found = devices.verify_device(BOB, shown(ONE).upper())

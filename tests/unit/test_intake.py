@@ -52,7 +52,7 @@ def test_what_comes_live_moves_the_place_only_behind_an_archive_that_was_read(wh
         )
         running = asyncio.create_task(intake.run())
         await intake.keep((), Place("read so far", 1.0), OWN.bare)
-        intake.release(whole=whole)
+        intake.release(OWN.bare, whole=whole)
         await taken(intake, live("new"))
         expected = Place("new", NOW) if whole else Place("read so far", 1.0)
         assert intake.place(OWN.bare) == expected

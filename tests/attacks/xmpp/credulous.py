@@ -19,11 +19,18 @@ def believes(stanza: Element) -> set[str]:
     if stanza.tag == f"{CLIENT}iq":
         return set(_of_iq(stanza))
     if stanza.tag == f"{CLIENT}presence":
-        items = stanza.iter(f"{ROOM}item")
-        return {f"occupant {stanza.get('from')} {_bare(item.get('jid', ''))}" for item in items}
+        return set(_of_presence(stanza))
     return {
         effect for message in stanza.iter(f"{CLIENT}message") for effect in _of(message, stanza)
     }
+
+
+def _of_presence(stanza: Element) -> Iterator[str]:
+    sender = stanza.get("from", "")
+    for item in stanza.iter(f"{ROOM}item"):
+        yield f"occupant {sender} {_bare(item.get('jid', ''))}"
+    if any(status.get("code") == "110" for status in stanza.iter(f"{ROOM}status")):
+        yield f"nick {sender.partition('/')[2]}"
 
 
 def _of_iq(stanza: Element) -> Iterator[str]:

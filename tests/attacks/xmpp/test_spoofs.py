@@ -22,10 +22,7 @@ def name(row):
 
 
 def judged(row):
-    judge = row.get("judge", "message")
-    if judge not in JUDGES:
-        pytest.skip(f"nothing judges {judge!r} yet")
-    return JUDGES[judge](stanza(row["stanza"]))
+    return JUDGES[row.get("judge", "message")](stanza(row["stanza"]))
 
 
 SPOOFS = [row for row in ROWS if row["spoof"]]

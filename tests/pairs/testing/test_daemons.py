@@ -74,6 +74,36 @@ def test_what_a_daemon_leaves_behind_ends_with_it(tmp_path, port):
     asyncio.run(main())
 
 
+def test_a_daemon_is_started_again_where_it_was_even_after_a_crash(tmp_path, port):
+    async def main():
+        code = f"print('hello', flush=True)\n{LISTENER.format('')}"
+        async with await start(tmp_path, port, code) as daemon:
+            assert daemon.said() == "hello\n"
+            await daemon.crash()
+            assert not listens(port)
+            await daemon.restart()
+            assert listens(port)
+            assert daemon.said() == "hello\n"
+
+    asyncio.run(main())
+
+
+def test_a_daemon_that_accepts_is_waited_for_until_it_is_ready(tmp_path, port):
+    asked = []
+
+    async def ready():
+        asked.append(listens(port))
+        return len(asked) == 3
+
+    async def main():
+        command = [sys.executable, "-c", LISTENER.format(""), str(port)]
+        launch = Launch(command=command, folder=tmp_path, ports={"any": port}, ready=ready)
+        async with await Daemon.start("daemon", launch):
+            assert asked == [True, True, True]
+
+    asyncio.run(main())
+
+
 def listens(port):
     try:
         socket.create_connection(("127.0.0.1", port)).close()

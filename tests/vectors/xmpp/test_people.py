@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from securecall.errors import ProtocolError
 from securecall.xmpp.blocking import Blocklist
 from securecall.xmpp.capabilities import QUERY, build_hash, parse_caps, parse_info
 from securecall.xmpp.external_services import parse_services, stun_servers, turn_servers
 from securecall.xmpp.jid import parse_jid
 from securecall.xmpp.pubsub import Whose, parse_event
+from securecall.xmpp.room_grammar import (
+    USER,
+    parse_affiliations,
+    parse_invitation,
+    parse_occupant,
+)
 from securecall.xmpp.roster import Roster, parse_roster
+from tests.people_stanzas import stanza
 from tests.vectors.xmpp.xep_examples import stanzas
 
 
@@ -94,8 +102,6 @@ def test_every_address_in_these_xeps_is_one():
 
 
 def test_the_roster_of_rfc_6121_is_read():
-    from tests.people_stanzas import stanza
-
     _, items = parse_roster(
         stanza(
             "<query xmlns='jabber:iq:roster' ver='ver7'>"
@@ -103,3 +109,43 @@ def test_the_roster_of_rfc_6121_is_read():
         )
     )
     assert [item.jid for item in items] == ["nurse@example.com", "romeo@example.net"]
+
+
+def test_the_presences_of_xep_0045_are_read():
+    read, refused = 0, []
+    for caption, presence in stanzas("0045"):
+        if not presence.tag.endswith("presence") or "/" not in (presence.get("from") or ""):
+            continue
+        if presence.find(f"{{{USER}}}x") is None and presence.get("type") != "error":
+            continue  # what clients send, and the protocol before this one
+        try:
+            parse_occupant(presence)
+        except ProtocolError:
+            refused.append(caption)
+        else:
+            read += 1
+    assert read > 60
+    assert refused == []
+
+
+def test_the_invitations_of_xep_0045_and_0249():
+    found = [
+        invitation
+        for xep in ("0045", "0249")
+        for _, message in stanzas(xep)
+        if message.tag.endswith("message") and message.get("from")
+        if (invitation := parse_invitation(message)) is not None
+    ]
+    rooms = {(i.room, i.by, i.vouched) for i in found}
+    assert ("coven@chat.shakespeare.lit", "crone1@shakespeare.lit", False) in rooms
+    assert ("darkcave@macbeth.shakespeare.lit", "crone1@shakespeare.lit", True) in rooms
+
+
+def test_the_lists_of_xep_0045():
+    lists = [
+        parse_affiliations(iq[0])
+        for caption, iq in stanzas("0045")
+        if caption in ("Service Sends Owner List to Owner", "Service Sends Admin List to Owner")
+    ]
+    assert len(lists) == 2
+    assert all(one for one in lists)

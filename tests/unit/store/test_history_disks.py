@@ -12,9 +12,10 @@ import pytest
 
 from securecall.errors import LocalError
 from tests.forge_history import JULIET, message, open_history, parcel
+from tests.interop.children import need
 from tests.paths import PROJECT
 
-pytestmark = [pytest.mark.interop, pytest.mark.skipif(os.name != "posix", reason="POSIX only")]
+pytestmark = [pytest.mark.soak, pytest.mark.skipif(os.name != "posix", reason="POSIX only")]
 
 # Writes until it is told not to, and says what was acknowledged and how it ended. Whatever was
 # refused must have changed nothing, and the object must still answer, or say that it is closed.
@@ -71,12 +72,10 @@ def require_whole(folder, said: str) -> None:
     history.close()
 
 
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("call", ["pwrite64", "fdatasync", "fsync", "ftruncate"])
 @pytest.mark.parametrize("error", ["ENOSPC", "EIO"])
 def test_a_kernel_that_refuses_the_nth_call_for_every_n(tmp_path, call, error):
-    if shutil.which("strace") is None:
-        pytest.skip("needs strace (apt install strace)")
+    strace = need("strace", "strace")
     refused = 0
     for place in range(1, 400):
         folder = tmp_path / str(place)
@@ -84,7 +83,7 @@ def test_a_kernel_that_refuses_the_nth_call_for_every_n(tmp_path, call, error):
         inject = f"inject={call}:error={error}:when={place}"
         said = write(
             folder,
-            "strace",
+            strace,
             "-f",
             "-qq",
             "-o",
@@ -106,10 +105,12 @@ def test_a_kernel_that_refuses_the_nth_call_for_every_n(tmp_path, call, error):
     assert refused or call in ("fsync", "ftruncate")
 
 
-def mounted(folder, options: str) -> bool:
-    """Try a mount in a namespace of its own."""
-    command = ["unshare", "-m", "mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+def require_mounts(folder) -> None:
+    """Skip where nothing can be mounted in a namespace of its own."""
+    command = [need("unshare", "util-linux"), "-m", need("mount", "mount"), "-t", "tmpfs"]
+    command += ["-o", "size=64k", "tmpfs", str(folder)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("only root may mount")
 
 
 @pytest.mark.parametrize("size", [64, 128, 192, 256, 512])
@@ -117,8 +118,7 @@ def test_a_small_disk_fills_up_and_everything_acknowledged_stays(tmp_path, size)
     folder, kept = tmp_path / "small", tmp_path / "kept"
     folder.mkdir()
     kept.mkdir()
-    if shutil.which("unshare") is None or not mounted(folder, "size=64k"):
-        pytest.skip("needs to mount in a namespace (root, unshare)")
+    require_mounts(folder)
     script = (
         f'mount -t tmpfs -o size={size}k tmpfs "$1" && shift && "$@"; cp {folder}/* {kept}/ || true'
     )
@@ -131,8 +131,7 @@ def test_a_small_disk_fills_up_and_everything_acknowledged_stays(tmp_path, size)
 def test_a_read_only_disk_is_a_local_error(tmp_path):
     folder = tmp_path / "alice"
     folder.mkdir()
-    if shutil.which("unshare") is None or not mounted(tmp_path, "size=64k"):
-        pytest.skip("needs to mount in a namespace (root, unshare)")
+    require_mounts(tmp_path)
     history = open_history(folder)
     history.add(message("a"))
     history.close()

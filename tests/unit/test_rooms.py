@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from securecall.address import parse_address
+from securecall.errors import RoomNotPrivate, UsageError, XmppRefused
+from securecall.rooms import RoomFailed, RoomNews, Rooms
+from securecall.xmpp.jid import parse_jid
+from securecall.xmpp.room import MemberAdded, OccupantCame, Removed, RoomState
+from securecall.xmpp.room_grammar import Invitation, build_direct_invitation
+from tests.fake_room import FakeRoom
+from tests.fake_session import FakeSession
+from tests.forge_devices import BOB, EVE, contacts_at
+from tests.people_stanzas import OWN
+
+WARD = parse_address("xmpp:ward@chat.a.example")
+
+
+class Scene:
+    """Alice, her rooms, and a service."""
+
+    def __init__(self, folder) -> None:
+        self.contacts = contacts_at(folder)
+        self.session = FakeSession()
+        self.told: list[object] = []
+        self.rooms = Rooms(self.session, self.contacts, tell=self.told.append)
+        self.service = FakeRoom(WARD.short, self.session, self.rooms.on_presence)
+
+    def private(self, **affiliations: str) -> None:
+        """There is a private room with these people."""
+        self.service.exists = True
+        self.service.config |= {"membersonly": "1", "whois": "anyone", "publicroom": "0"}
+        self.service.affiliations |= affiliations
+
+    def events(self, kind: type) -> list[object]:
+        found = [told.event for told in self.told if isinstance(told, RoomNews)]
+        return [event for event in found if isinstance(event, kind)]
+
+
+@pytest.fixture
+def scene(tmp_path):
+    made = Scene(tmp_path)
+    yield made
+    made.contacts.store.close()
+
+
+def run(coroutine):
+    return asyncio.run(coroutine)
+
+
+ALL = {OWN: "member", BOB.short: "owner"}
+
+
+def test_a_room_is_made_private_before_anybody_is_in_it(scene):
+    room = run(scene.rooms.create(WARD, name="Ward 3", members=[BOB]))
+    assert scene.service.config == {
+        "membersonly": "1",
+        "whois": "anyone",
+        "publicroom": "0",
+        "persistentroom": "1",
+    }
+    assert scene.service.affiliations == {OWN: "owner", BOB.short: "member"}
+    assert (room.state, scene.rooms.members(WARD)) == (RoomState.INSIDE, (BOB,))
+    assert scene.session.types()[-1] == ("message", "", BOB.short)  # the invitation
+
+
+@pytest.mark.parametrize("broken", ["membersonly", "whois"])
+def test_a_service_that_does_not_do_what_it_is_told_gets_no_room(scene, broken):
+    service = scene.service
+    configure = service._configure
+
+    def obstinate(payload, to):
+        configure(payload, to)
+        if payload[0].tag.endswith("}x"):
+            service.config[broken] = {"membersonly": "0", "whois": "moderators"}[broken]
+
+    scene.session.answers["set", "{http://jabber.org/protocol/muc#owner}query"] = obstinate
+    with pytest.raises(RoomNotPrivate):
+        run(scene.rooms.create(WARD, members=[BOB]))
+    assert (service.exists, scene.rooms.all()) == (False, ())
+    assert all(name != "message" for name, _, _ in scene.session.types())
+
+
+def test_a_room_that_exists_is_not_made(scene):
+    scene.private(**ALL)
+    with pytest.raises(XmppRefused) as refused:
+        run(scene.rooms.create(WARD))
+    assert refused.value.condition == "conflict"
+    assert (scene.service.inside, scene.rooms.members(WARD)) == ("", ())
+
+
+def test_a_room_is_entered_and_known_to_unwrap(scene):
+    scene.private(**ALL)
+    scene.service.occupants = {"bob": f"{BOB.short}/x"}
+    run(scene.rooms.join(WARD))
+    assert scene.rooms.members(WARD) == (BOB,)
+    inside = scene.rooms.inside()[parse_jid(WARD.short)]
+    assert inside.nick == "alice"
+    assert inside.occupants == {"alice": parse_jid(OWN), "bob": parse_jid(BOB.short)}
+
+
+def test_a_nickname_that_is_taken_is_made_another(scene):
+    scene.private(**ALL)
+    scene.service.taken = {"alice", "alice-2"}
+    assert run(scene.rooms.join(WARD)).nick == "alice-3"
+    scene.service.taken |= {"x", "x-2", "x-3"}
+    run(scene.rooms.leave(WARD))
+    with pytest.raises(XmppRefused):
+        run(scene.rooms.join(WARD, nick="x"))
+
+
+def test_rooms_that_are_not_private_or_not_there_are_not_entered(scene):
+    with pytest.raises(XmppRefused):
+        run(scene.rooms.join(WARD))
+    scene.service.exists = True
+    with pytest.raises(RoomNotPrivate):
+        run(scene.rooms.join(WARD))
+    scene.private()
+    with pytest.raises(XmppRefused):
+        run(scene.rooms.join(WARD))  # we are no member
+    assert scene.rooms.all() == ()
+    assert not scene.service.inside
+
+
+def test_a_room_that_vanishes_between_question_and_entry_is_not_made_again(scene):
+    scene.private(**ALL)
+    disco = scene.service._disco
+
+    def gone(payload, to):
+        answer = disco(payload, to)
+        scene.service.exists = False
+        return answer
+
+    scene.session.answers["get", "{http://jabber.org/protocol/disco#info}query"] = gone
+    with pytest.raises(RoomNotPrivate):
+        run(scene.rooms.join(WARD))
+    assert (scene.service.exists, scene.rooms.all()) == (False, ())
+
+
+def test_who_is_brought_in_by_others_gets_nothing_until_acknowledged(scene):
+    scene.private(**ALL)
+
+    async def play() -> None:
+        await scene.rooms.join(WARD)
+        scene.service.affiliations[EVE.short] = "member"
+        scene.service.say("eve", jid=f"{EVE.short}/x")
+
+    run(play())
+    assert scene.events(MemberAdded)[-1].known is False
+    assert scene.events(OccupantCame)[-1].ghost
+    assert scene.rooms.members(WARD) == (BOB,)
+    scene.rooms.acknowledge(WARD, EVE)
+    assert scene.rooms.members(WARD) == (BOB, EVE)
+
+
+def test_what_we_know_of_rooms_outlives_the_process(tmp_path):
+    scene = Scene(tmp_path)
+    scene.private(**ALL)
+    run(scene.rooms.join(WARD))
+    scene.contacts.store.close()
+    again = Scene(tmp_path)
+    again.private(**ALL, **{EVE.short: "member"})
+    assert again.rooms.all() == (WARD,)
+    assert again.rooms.members(WARD) == ()  # nobody, before the room was entered
+    run(again.rooms.fresh())
+    assert again.rooms.members(WARD) == (BOB,)
+    assert again.rooms.room(WARD).unacknowledged == {EVE.short}
+    again.contacts.store.close()
+
+
+def test_a_room_that_does_not_let_us_back_in_is_told_and_tried_again(scene):
+    scene.private(**ALL)
+    run(scene.rooms.join(WARD))
+    scene.service.affiliations[OWN] = "none"
+    scene.service.inside = ""
+    run(scene.rooms.fresh())
+    assert isinstance(scene.told[-1], RoomFailed)
+    assert scene.rooms.all() == (WARD,)
+    scene.service.affiliations[OWN] = "member"
+    run(scene.rooms.fresh())
+    assert scene.rooms.room(WARD).state is RoomState.INSIDE
+
+
+def test_a_room_that_lost_us_without_a_word_is_entered_again(scene):
+    scene.private(**ALL)
+    run(scene.rooms.join(WARD))
+    entries = len(scene.session.sent)
+    run(scene.rooms.resumed())
+    assert len(scene.session.sent) == entries  # it knows us: nothing to do
+    scene.service.inside = ""
+    run(scene.rooms.resumed())
+    assert scene.service.inside == "alice"
+    assert scene.rooms.room(WARD).state is RoomState.INSIDE
+
+
+@pytest.mark.parametrize("code", [173, 174])
+def test_a_room_that_becomes_anonymous_is_left_and_told(scene, code):
+    scene.private(**ALL)
+    run(scene.rooms.join(WARD))
+    scene.rooms.on_message(scene.service.notice(104, code))
+    assert isinstance(scene.told[-1], RoomFailed)
+    assert (scene.rooms.members(WARD), scene.service.inside) == ((), "")
+
+
+def test_a_room_that_opens_itself_is_noticed_by_asking(scene):
+    scene.private(**ALL)
+
+    async def play() -> None:
+        await scene.rooms.join(WARD)
+        scene.service.config["membersonly"] = "0"
+        scene.rooms.on_message(scene.service.notice(104))
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    run(play())
+    assert isinstance(scene.told[-1], RoomFailed)
+    assert scene.rooms.members(WARD) == ()
+
+
+def test_members_are_taken_out_even_where_the_room_does_not_want_to(scene):
+    scene.private(**ALL)
+    run(scene.rooms.join(WARD))
+    with pytest.raises(XmppRefused):
+        run(scene.rooms.remove_member(WARD, BOB))
+    assert scene.rooms.members(WARD) == ()
+
+
+def test_rooms_are_destroyed_and_left(scene):
+    run(scene.rooms.create(WARD))
+    run(scene.rooms.destroy(WARD))
+    assert (scene.service.exists, scene.rooms.all()) == (False, ())
+    with pytest.raises(UsageError):
+        scene.rooms.room(WARD)
+    assert scene.rooms.members(BOB) is None
+
+
+def test_invitations_are_told_and_nothing_else_follows_from_them(scene):
+    invitation = build_direct_invitation(WARD.short, OWN)
+    invitation.set("from", f"{EVE.short}/x")
+    scene.rooms.on_message(invitation)
+    assert scene.told == [Invitation(room=WARD.short, by=EVE.short, vouched=True)]
+    assert (scene.session.sent, scene.session.asked) == ([], [])
+
+
+def test_a_room_we_are_removed_from_is_told(scene):
+    scene.private(**ALL)
+    run(scene.rooms.join(WARD))
+    scene.service.say("alice", "unavailable", 110, 307)
+    assert scene.events(Removed)[-1].why.value == "kicked"
+    assert scene.rooms.room(WARD).state is RoomState.OUTSIDE
