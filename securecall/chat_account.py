@@ -304,6 +304,10 @@ class ChatAccount:
                 return parse_jid(jid)
         raise Unsupported(f"{domain} has no service for rooms (XEP-0045)")
 
+    def active(self, *, on: bool) -> None:
+        """Tell the server whether a person looks (XEP-0352): what can wait then waits there."""
+        self._session.active(on)
+
     async def helpers(self) -> IceHelpers:
         """Relays and the like that our server has for calls; none, if it does not say in time."""
         try:
