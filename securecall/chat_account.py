@@ -19,7 +19,7 @@ from securecall.chat.ledger import Active, Changed, Ignored, Ledger, News, ReadE
 from securecall.chat.message import Text
 from securecall.contacts import Contacts
 from securecall.devices import Devices
-from securecall.errors import NetworkError, ProtocolError, SecurecallError, XmppRefused
+from securecall.errors import LocalError, ProtocolError, SecurecallError, XmppRefused
 from securecall.events import (
     ChatStateChanged,
     ContactRequested,
@@ -263,6 +263,7 @@ class ChatAccount:
             _ = task.cancel()
         _ = await asyncio.gather(*ending, return_exceptions=True)
         await self._session.close()
+        await self.messaging.close()
 
     @property
     def state(self) -> SessionState:
@@ -304,9 +305,11 @@ class ChatAccount:
                 self.messaging.release()
                 await self._enter_rooms()
                 self._prepared = True
-            except (NetworkError, ProtocolError) as e:
+            except SecurecallError as e:
                 log.info("preparing the session: %s", e)
-                if self._session.state is not SessionState.ONLINE:
+                if isinstance(e, LocalError):  # the disk may have room again later
+                    self._tell(KeepingFailed(e))
+                elif self._session.state is not SessionState.ONLINE:
                     return
                 await asyncio.sleep(RETRY_SECONDS)
 
