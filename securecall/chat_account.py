@@ -26,6 +26,7 @@ from securecall.errors import (
     Unsupported,
     XmppRefused,
 )
+from securecall.errors import LocalError, ProtocolError, SecurecallError, XmppRefused
 from securecall.events import (
     ChatStateChanged,
     ContactRequested,
@@ -279,6 +280,7 @@ class ChatAccount:
             _ = task.cancel()
         _ = await asyncio.gather(*ending, return_exceptions=True)
         await self._session.close()
+        await self.messaging.close()
 
     async def create_room(self, name: str, *, members: Iterable[Address]) -> Address:
         """Make a private room at our server; its address tells nothing of its name.
@@ -364,9 +366,11 @@ class ChatAccount:
                 self.messaging.release()
                 await self.rooms.fresh()
                 self._prepared = True
-            except (NetworkError, ProtocolError) as e:
+            except SecurecallError as e:
                 log.info("preparing the session: %s", e)
-                if self._session.state is not SessionState.ONLINE:
+                if isinstance(e, LocalError):  # the disk may have room again later
+                    self._tell(KeepingFailed(e))
+                elif self._session.state is not SessionState.ONLINE:
                     return
                 await asyncio.sleep(RETRY_SECONDS)
 
