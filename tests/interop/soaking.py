@@ -246,7 +246,7 @@ async def write(side: Side, plan: Plan, sides: list[Side], chance: random.Random
     other = next(each for each in sides if each is not side)
     number = 0
     while number < plan.messages:
-        while number - len(other.heard) > WINDOW:
+        while number - len(other.heard) > WINDOW:  # noqa: ASYNC110 - what is heard has no event
             await asyncio.sleep(0.01)
         burst = range(number, min(plan.messages, number + chance.choice((1, 1, 2, 8))))
         _ = await asyncio.gather(*(side.conversation.send(f"{side.name} {n}") for n in burst))
@@ -261,7 +261,7 @@ async def break_it(
     chance.shuffle(kinds)
     for place, kind in enumerate(kinds, start=1):
         due = plan.messages * 2 * place / (len(kinds) + 1)
-        while fates.done() < due:
+        while fates.done() < due:  # noqa: ASYNC110 - fates are counted, nobody is told
             await asyncio.sleep(0.01)
         if kind == "restart":
             await trouble.restart()
