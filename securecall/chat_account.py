@@ -20,13 +20,13 @@ from securecall.chat.message import Text
 from securecall.contacts import Contacts
 from securecall.devices import Devices
 from securecall.errors import (
+    LocalError,
     NetworkError,
     ProtocolError,
     SecurecallError,
     Unsupported,
     XmppRefused,
 )
-from securecall.errors import LocalError, ProtocolError, SecurecallError, XmppRefused
 from securecall.events import (
     ChatStateChanged,
     ContactRequested,
