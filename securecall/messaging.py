@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import mimetypes
 import secrets
@@ -11,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 from xml.etree.ElementTree import Element
 
 from securecall.address import Address
@@ -33,7 +35,7 @@ from securecall.chat.message import (
     Typing,
 )
 from securecall.devices import Devices
-from securecall.errors import NoDevices, UntrustedDevices, UsageError
+from securecall.errors import ConnectFailed, LocalError, NoDevices, UntrustedDevices, UsageError
 from securecall.keys.omemo import Omemo
 from securecall.keys.omemo_trust import Sighting
 from securecall.keys.omemo_values import Device, Recipients
@@ -44,6 +46,9 @@ from securecall.xmpp.saying import Answered
 from securecall.xmpp.session import Session
 from securecall.xmpp.sharing import Sharing
 from securecall.xmpp.xml import serialise
+
+RETRY_SECONDS: Final = (1.0, 2.0, 5.0, 15.0, 30.0)  # after the disk refused; the last for ever
+CLOSE_SECONDS: Final = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +105,11 @@ class Messaging:
         self._first_used = first_used
         self._new_device = new_device
         self._noticed: set[tuple[str, str, int, bytes]] = set()
+        self._written: set[Address] = set()  # of whom it is kept that our user wrote to them
         self._ready = False
+        self._noting: set[asyncio.Task[None]] = set()
+        self._last = 0  # the number of the last parcel that was sent in this session
+        self._behind = False  # some after it wait, for the session took no more
 
     @property
     def own(self) -> Address:
@@ -264,20 +273,34 @@ class Messaging:
 
     def release(self) -> None:
         """The session is ready: send what waits, in the order it was written."""
+        self._ready, self._last = True, 0
+        self._send_waiting()
+
+    def _send_waiting(self) -> None:
+        self._behind = False
         for parcel in self._history.parcels():
+            if parcel.number <= self._last:
+                continue
             known = self._history.find(parcel.conversation, self._own, parcel.id)
             if known is not None and known.delivery is not Delivery.PENDING:
                 self._taken(parcel)  # the archive has it: only the word of that was lost
-            else:
-                self._send(parcel)
-        self._ready = True
+            elif not self._send(parcel):
+                return
 
     def _ship(self, parcel: Parcel) -> None:
-        if self._ready:
-            self._send(parcel)
+        if self._ready and not self._behind and parcel.number > self._last:
+            _ = self._send(parcel)
 
-    def _send(self, parcel: Parcel) -> None:
-        self._session.send(parcel.stanza, taken=lambda: self._taken(parcel))
+    def _send(self, parcel: Parcel) -> bool:
+        """Whether it is on its way; otherwise it waits, and so does all after it."""
+        try:
+            self._session.send(parcel.stanza, taken=lambda: self._taken(parcel))
+        except ConnectFailed as e:
+            log.info("a message waits: %s", e)
+            self._behind = True
+            return False
+        self._last = parcel.number
+        return True
 
     def _taken(self, parcel: Parcel) -> None:
         """The server has it; should we forget that by a crash, it gets it twice, under one name."""
@@ -286,24 +309,38 @@ class Messaging:
             self._history.taken(parcel.number)
             return self._ledger.taken(parcel.conversation, parcel.id)
 
-        task = asyncio.ensure_future(self._committer.commit(work))
-        task.add_done_callback(self._noted)
+        task = asyncio.create_task(self._note(work))
+        self._noting.add(task)
+        task.add_done_callback(self._noting.discard)
+        if self._ready and self._behind and parcel.number == self._last:
+            self._send_waiting()  # the server has all that the session held, so it takes more
 
-    def _noted(self, task: asyncio.Future[tuple[News, ...]]) -> None:
-        if task.cancelled():
-            return
-        error = task.exception()
-        if error is not None:  # it will be sent again; the name tells that it is the same
-            log.warning("that the server has a message could not be noted: %s", error)
-            return
-        for news in task.result():
-            self._tell(news)
+    async def _note(self, work: Callable[[], tuple[News, ...]]) -> None:
+        """Until the disk takes it: what is not noted is sent again in the next session."""
+        for pause in itertools.chain(RETRY_SECONDS, itertools.repeat(RETRY_SECONDS[-1])):
+            try:
+                changes = await self._committer.commit(work)
+            except LocalError as e:
+                log.warning("that the server has a message could not be noted: %s", e)
+                await asyncio.sleep(pause)
+            else:
+                for news in changes:
+                    self._tell(news)
+                return
+
+    async def close(self) -> None:
+        """Note what the server took; what the disk refuses now is sent again the next time."""
+        if self._noting:
+            _ = await asyncio.wait(self._noting, timeout=CLOSE_SECONDS)
+        for task in self._noting:
+            _ = task.cancel()
+        _ = await asyncio.gather(*self._noting, return_exceptions=True)
 
     # -- for whom ---------------------------------------------------------------------------------
 
     async def recipients(self, to: Address) -> tuple[Recipient, ...]:
         """The devices of the other side, as their server lists them now."""
-        everybody = self._members(to) or (to,)
+        everybody = self._everybody(to)
         with contextlib.suppress(UntrustedDevices):  # which those are is what was asked
             _ = await self._omemo.prepare([jid_of(each).bare for each in everybody])
         return tuple(
@@ -311,6 +348,18 @@ class Messaging:
             for each in everybody
             for device in self._omemo.devices(jid_of(each).bare)
         )
+
+    def _everybody(self, to: Address) -> tuple[Address, ...]:
+        """With whom a conversation is.
+
+        A room is nobody: its service could publish devices under its address, and read along.
+        """
+        members = self._members(to)
+        if members is None:
+            return (to,)
+        if not any(member != self._own for member in members):
+            raise NoDevices(f"nobody whom you know of is a member of {to.short}")
+        return members
 
     def _recipient(self, address: Address, device: Device) -> Recipient:
         return Recipient(
@@ -326,7 +375,7 @@ class Messaging:
 
         Later devices are told about and get nothing until a person decided.
         """
-        everybody = tuple(each for each in self._members(to) or (to,) if each != self._own)
+        everybody = tuple(each for each in self._everybody(to) if each != self._own)
         jids = [jid_of(each).bare for each in everybody]
         try:
             found = await self._omemo.prepare(jids)
@@ -337,6 +386,10 @@ class Messaging:
             if not used:
                 raise
             found = await self._omemo.prepare(jids)
+        for each in everybody:
+            if each not in self._written:
+                self._devices.wrote_to(each)
+                self._written.add(each)
         self._tell_of(self._notice(everybody))
         return found
 

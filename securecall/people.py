@@ -136,6 +136,7 @@ class People:
         self._abilities = Abilities(session)
         self._ours = OwnCapabilities([f"{IDENTITY}+notify", *features])
         self._directed: set[str] = set()
+        self._wanted: set[str] = set()  # whom our user added before they published who they are
         self._publication = Publication()
         self._presence: Element | None = None
         session.on_request("set", rosters.QUERY, self._roster_push)
@@ -193,7 +194,14 @@ class People:
         bare = jid_of(address).bare
         await self._set(rosters.build_roster_set(bare, name=name))
         self._session.send(build_subscription(Ask.SUBSCRIBE, bare))
-        return await self.refresh(address)
+        learned = await self.refresh(address)
+        if learned is None:
+            self._wanted.add(bare)  # whoever publishes it only later is who our user meant
+        return learned
+
+    def is_awaited(self, address: Address) -> bool:
+        """Our user added them, and they had published no identity then."""
+        return jid_of(address).bare in self._wanted
 
     async def refresh(self, address: Address) -> Learned | None:
         """Look at what somebody publishes of themselves; because our user wants it, never else.
@@ -207,7 +215,10 @@ class People:
         except XmppRefused:
             return None  # no such account, or one that lets nobody read
         raw = parse_identity(items)
-        return self._directory.learn(address, raw) if raw else None
+        if not raw:
+            return None
+        self._wanted.discard(jid_of(address).bare)
+        return self._directory.learn(address, raw)
 
     async def accept(self, address: Address) -> None:
         """Let somebody see us who asked, and ask to see them, too."""
@@ -331,7 +342,12 @@ class People:
             self._refuse(e)
             return
         try:
-            published = self._directory.notice(address, raw)
+            if event.owner in self._wanted:
+                _ = self._directory.learn(address, raw)
+                self._wanted.discard(event.owner)
+                published = Published.NEWER
+            else:
+                published = self._directory.notice(address, raw)
         except (SecurityError, ProtocolError) as e:
             self._tell(IdentityNews(address=address, error=e))
         else:

@@ -48,6 +48,7 @@ _SECONDS: Final = 30.0  # for entering
 _NICKNAMES: Final = 3  # tried, where one is taken
 _SETTING: Final = "rooms"
 _MAX_KEPT: Final = 4 * 1024 * 1024  # bytes
+_MAX_LEFT: Final = 1000
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +102,7 @@ class Rooms:
         self._contacts = contacts
         self._tell = tell
         self._own = session.bare
+        self._left: dict[str, None] = {}  # they stay rooms: what they were is nobody's address
         self._rooms = self._kept()
         self._entering: dict[str, asyncio.Future[Entered]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -123,10 +125,11 @@ class Rooms:
         return found
 
     def members(self, address: Address) -> tuple[Address, ...] | None:
-        """To whom a message to this room is encrypted; None where it is no room of ours."""
-        found = self._rooms.get(jid_of(address).bare)
+        """To whom a message to this room is encrypted; None where it never was a room of ours."""
+        jid = jid_of(address).bare
+        found = self._rooms.get(jid)
         if found is None:
-            return None
+            return () if jid in self._left else None
         return tuple(parse_jid(jid).address for jid in sorted(found.recipients))
 
     def inside(self) -> Mapping[Jid, Inside]:
@@ -319,10 +322,10 @@ class Rooms:
                 return await self._try(room)
             except XmppRefused as e:
                 if e.condition != "conflict" or attempt == _NICKNAMES - 1:
-                    _ = self._rooms.pop(room.jid, None)
+                    self._forget(room)
                     raise
             except BaseException:
-                _ = self._rooms.pop(room.jid, None)
+                self._forget(room)
                 raise
         raise XmppRefused("conflict")
 
@@ -419,7 +422,14 @@ class Rooms:
             except ConnectFailed:
                 log.info("left a room without a word: there is no session")
         room.lost()
+        self._forget(room)
+
+    def _forget(self, room: Room) -> None:
         _ = self._rooms.pop(room.jid, None)
+        _ = self._left.pop(room.jid, None)
+        self._left[room.jid] = None
+        if len(self._left) > _MAX_LEFT:
+            del self._left[next(iter(self._left))]
 
     async def _undo(self, room: Room) -> None:
         """Give up a room that we made just now."""
@@ -449,10 +459,15 @@ class Rooms:
     # -- what is kept -----------------------------------------------------------------------------
 
     def _keep(self) -> None:
-        kept = {
-            jid: [room.nick, sorted(room.acknowledged)] for jid, room in sorted(self._rooms.items())
-        }
-        data = build_json(dict(kept))
+        data = build_json(
+            {
+                "rooms": {
+                    jid: [room.nick, sorted(room.acknowledged)]
+                    for jid, room in sorted(self._rooms.items())
+                },
+                "left": [jid for jid in self._left if jid not in self._rooms],
+            }
+        )
         if data != self._contacts.store.setting(self._setting):
             self._contacts.store.save_setting(self._setting, data)
 
@@ -460,15 +475,20 @@ class Rooms:
         data = self._contacts.store.setting(self._setting)
         if data is None:
             return {}
-        rooms: dict[str, Room] = {}
-        for jid, kept in parse_json(data, max_size=_MAX_KEPT, max_depth=4).items():
-            match kept:
-                case [str(nick), list(known)]:
-                    acknowledged = [person for person in known if isinstance(person, str)]
-                    rooms[jid] = Room(jid, own=self._own, nick=nick, acknowledged=acknowledged)
-                case _:
-                    raise ProtocolError("rooms that were not kept by us", rule=_SETTING)
-        return rooms
+        match parse_json(data, max_size=_MAX_KEPT, max_depth=5):
+            case {"rooms": dict(rooms), "left": list(left)}:
+                self._left = dict.fromkeys(jid for jid in left if isinstance(jid, str))
+                return {jid: self._kept_room(jid, kept) for jid, kept in rooms.items()}
+            case _:
+                raise ProtocolError("rooms that were not kept by us", rule=_SETTING)
+
+    def _kept_room(self, jid: str, kept: object) -> Room:
+        match kept:
+            case [str(nick), list(known)]:
+                acknowledged = [person for person in known if isinstance(person, str)]
+                return Room(jid, own=self._own, nick=nick, acknowledged=acknowledged)
+            case _:
+                raise ProtocolError("rooms that were not kept by us", rule=_SETTING)
 
     @property
     def _setting(self) -> str:

@@ -6,10 +6,10 @@ A conversation of the real class over a history in memory; the courier keeps wha
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import SimpleNamespace
 
-from securecall.address import Address, parse_address
+from securecall.address import parse_address
 from securecall.chat.conversation import Conversation, Recipient
 from securecall.chat.message import (
     Delivery,
@@ -24,7 +24,11 @@ from securecall.contacts import Contact
 from securecall.errors import LocalError
 from securecall.events import MessageChanged, MessageReceived
 from securecall.keys.trust import TrustState
+from securecall.people import Person
 from securecall.secret import Secret
+from securecall.xmpp.jid import parse_jid
+from securecall.xmpp.presence import Presence, Show, SubscriptionAsk
+from securecall.xmpp.roster import RosterItem, Subscription
 from tests.memory_history import MemoryHistory
 
 ALICE = parse_address("xmpp:alice@clinic.example")
@@ -32,16 +36,17 @@ BOB = parse_address("xmpp:bob@clinic.example")
 NOON = 1_764_072_000.0  # 2025-11-25 12:00 UTC
 
 
-@dataclass
-class FakePerson:
-    """Somebody on the list."""
-
-    address: Address
-    name: str = ""
-    subscription: str = "both"
-    presence: str = "available"
-    status: str = ""
-    requests: bool = False
+def somebody(address=BOB, name="Bob", *, status="", show=Show.AVAILABLE):
+    """A person on the roster, who is there."""
+    bare = address.short
+    return Person(
+        address=address,
+        item=RosterItem(jid=bare, name=name, subscription=Subscription.BOTH),
+        presence=Presence(jid=parse_jid(f"{bare}/phone"), show=show, status=status),
+        reachability=None,
+        contact=None,
+        blocked=False,
+    )
 
 
 class FakeChat:
@@ -54,8 +59,10 @@ class FakeChat:
         self.told: list[object] = []
         self.written: list[object] = []
         self.acts: list[tuple[object, ...]] = []
+        self.asks: dict[str, SubscriptionAsk] = {}
+        self.chat_accounts = (SimpleNamespace(people=SimpleNamespace(asks=self.asks)),)
         self.published: list[Recipient] = [device(1)]
-        self.everybody = [FakePerson(BOB, "Bob")]
+        self.everybody = [somebody()]
         self.contact = Contact(address=BOB, addresses=(BOB,))
         self.now = clock or (lambda: NOON)
         self.pending = pending  # the server takes nothing
@@ -65,6 +72,7 @@ class FakeChat:
             find=lambda _address: self.contact,
             safety_number=lambda _address: " ".join(f"{n:05d}" for n in range(12)),
             verify=self._verify,
+            omemo=(),
         )
 
     async def __aenter__(self):
@@ -98,6 +106,9 @@ class FakeChat:
     def devices(self):
         """Where decisions about devices go."""
         return self
+
+    def has_written_to(self, address):
+        return True
 
     def trust_device(self, address, identity_key):
         self.acts.append(("trust", address, identity_key))
@@ -183,7 +194,7 @@ class FakeChat:
     async def tell(self, to, said):
         self.told.append(said)
 
-    async def lay_up(self, path, *, name, media_type, seconds, progress):
+    async def lay_up(self, to, path, *, name, media_type, seconds, expires, progress):
         data = path.read_bytes()
         for done in range(0, len(data) + 1, max(1, len(data) // 4)):
             progress(done, len(data))

@@ -61,6 +61,7 @@ class Peer:
     heard: bytearray = field(default_factory=bytearray)
     said: list[str] = field(default_factory=list)
     user: str = ""
+    has: tuple[str, ...] = ()  # mechanisms, where somebody in between shows others
     encrypted: bool = False
     parser: StreamParser = field(default_factory=StreamParser)
     waiting: list[Read] = field(default_factory=list)
@@ -138,7 +139,7 @@ class Peer:
         signature = hmac.digest(hashlib.new(name, key).digest(), said, name)
         right = bytes(a ^ b for a, b in zip(key, signature, strict=True))
         plus = auth.get("mechanism", "").endswith("-PLUS")
-        offers_plus = any(m.endswith("-PLUS") for m in self.manners.mechanisms)
+        offers_plus = any(m.endswith("-PLUS") for m in self.has or manners.mechanisms)
         same = not plus or bound == self._binding(header.removeprefix("p="))
         if base64.b64decode(proof) != right or not same or (header == "y" and offers_plus):
             self.send(f"<failure xmlns='{SASL}'><not-authorized/></failure>")

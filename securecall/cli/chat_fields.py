@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from securecall.chat.message import Message, SharedFile
+from securecall.cli.chat_lines import fingerprint_rows
 from securecall.cli.orders import FORMS, Order, require_form
 from securecall.errors import UsageError
 
@@ -58,7 +59,7 @@ def device_fields(recipients: Sequence[Recipient]) -> list[dict[str, object]]:
             "address": str(each.address),
             "device": each.id,
             "trust": each.trust.value,
-            "fingerprint": each.fingerprint,
+            "fingerprint": " ".join(fingerprint_rows(each.fingerprint)),
         }
         for place, each in enumerate(recipients, start=1)
     ]

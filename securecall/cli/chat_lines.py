@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from securecall.address import Address
 from securecall.chat.message import Delivery, DeviceTrust, Message, Protection, SharedFile
+from securecall.xmpp.presence import Presence, Show
 
 if TYPE_CHECKING:
     from securecall.chat.conversation import Recipient
@@ -273,7 +274,12 @@ def _is_picture(character: str) -> bool:
 
 
 def protection_words(
-    recipients: Sequence[Recipient], *, verified: bool, since: datetime | None, plain: bool
+    recipients: Sequence[Recipient],
+    *,
+    verified: bool,
+    since: datetime | None,
+    plain: bool,
+    first: bool = False,
 ) -> Part:
     """How what is written here is encrypted and how well the other side is known, plainly.
 
@@ -282,11 +288,14 @@ def protection_words(
         verified: The person's own key was compared.
         since: Since when the person's key is the same, None where it is not known.
         plain: It was opened for plaintext.
+        first: We never wrote to them.
     """
     if plain:
         return Part("NOT encrypted: every server on the way can read this", "bad")
     reached = [r for r in recipients if r.trust in (DeviceTrust.TRUSTED, DeviceTrust.VERIFIED)]
     if not reached:
+        if first and recipients:
+            return Part("end-to-end encrypted; their devices are trusted when you write", "warn")
         if undecided_words(recipients).text:
             return Part("nothing can be sent before you decide about their devices", "warn")
         return Part("end-to-end encrypted; their keys were not fetched yet", "dim")
@@ -303,6 +312,20 @@ def undecided_words(recipients: Sequence[Recipient]) -> Part:
     count = sum(r.trust is DeviceTrust.UNDECIDED for r in recipients)
     words = "1 new device" if count == 1 else f"{count} new devices"
     return Part(words if count else "", "warn")
+
+
+_PRESENCE_WORDS: Final[Mapping[Show, str]] = {
+    Show.AVAILABLE: "available",
+    Show.CHAT: "free to chat",
+    Show.AWAY: "away",
+    Show.EXTENDED_AWAY: "away for long",
+    Show.DO_NOT_DISTURB: "do not disturb",
+}
+
+
+def presence_words(presence: Presence | None) -> str:
+    """Where somebody is."""
+    return _PRESENCE_WORDS[presence.show] if presence is not None else "offline"
 
 
 _TRUST_WORDS: Final[Mapping[DeviceTrust, Part]] = {

@@ -15,21 +15,26 @@ from securecall.cli.chat_face import Face, Standing
 from securecall.cli.chat_lines import (
     Part,
     file_words,
+    fingerprint_rows,
     new_device_rows,
+    presence_words,
     protection_words,
 )
-from securecall.cli.chat_port import ContactRequested, PresenceChanged, people_of
 from securecall.cli.orders import FORMS, Order, duration_words, parse_duration
 from securecall.client import Client
 from securecall.errors import LocalError, NetworkError, SecurecallError, UsageError
 from securecall.events import (
     ChatStateChanged,
+    ContactRequested,
     DevicesTrusted,
     MessageChanged,
     MessageReceived,
     NewDevice,
+    PeopleChanged,
+    PresenceChanged,
     TypingChanged,
 )
+from securecall.keys.omemo_fingerprint import curve25519_form, fingerprint
 from securecall.keys.trust import How, TrustState
 from securecall.xmpp.session import SessionState
 
@@ -75,6 +80,7 @@ class Chat:
         self._folder = folder
         self._listed: list[Recipient] = []  # as they were shown: a number means what was seen
         self._shown_root = b""
+        self._invited = False  # we asked them to be a contact
         self._working: set[asyncio.Task[None]] = set()
         self._moved = asyncio.Event()
         self._recording: asyncio.Event | None = None  # set to end it
@@ -92,6 +98,7 @@ class Chat:
             verified=contact.state is TrustState.VERIFIED,
             since=when(contact.since) if contact.since else None,
             plain=self.conversation.danger_plaintext_chat,
+            first=not self._client.devices.has_written_to(self.address),
         )
 
     # -- what happens -----------------------------------------------------------------------------
@@ -119,8 +126,8 @@ class Chat:
                 online = state is SessionState.ONLINE
                 self.standing.offline = "" if online else str(error or state)
                 self.face.standing()
-            case ContactRequested(address):
-                self._say(f"{address.short} asks to be your contact: securecall contacts", "warn")
+            case ContactRequested(address, text):
+                self._on_request(address, text)
             case _:
                 self._on_other_side(event)
 
@@ -129,7 +136,7 @@ class Chat:
             case TypingChanged(conversation, _, activity) if conversation == self.address:
                 self.standing.typing = activity is Activity.COMPOSING
                 self.face.standing()
-            case PresenceChanged(address) if address == self.address:
+            case PeopleChanged() | PresenceChanged():
                 self._look()
             case NewDevice(address, device) if address == self.address:
                 self._meet(device)
@@ -138,15 +145,26 @@ class Chat:
             case _:
                 pass
 
+    def _on_request(self, address: Address, text: str) -> None:
+        if address == self.address and self._invited:  # as we asked them, this is their yes
+            self.begin(self._client.accept_contact(address))
+            return
+        what = "/contact says yes" if address == self.address else "see: securecall contacts"
+        words = f" ({text})" if text else ""
+        self._say(f"{address.short} asks to be your contact{words}; {what}", "warn")
+
     def _say(self, text: str, style: str = "") -> None:
         self.face.notice(((Part(text, style),),))
 
     def _look(self) -> None:
         """Read presence and name again."""
-        for person in people_of(self._client):
+        for person in self._client.people():
             if person.address == self.address:
-                self.standing.name = person.name
-                self.standing.presence, self.standing.status = person.presence, person.status
+                there = person.presence
+                self.standing.name = person.item.name
+                self.standing.status = there.status if there is not None else ""
+                sees = person.item.subscription in ("to", "both")
+                self.standing.presence = presence_words(there) if sees or there is not None else ""
         self.face.standing()
 
     def _meet(self, device: Recipient) -> None:
@@ -311,6 +329,9 @@ class Chat:
         await self._fetch_keys()
         self._listed = list(self.standing.recipients)
         self.face.devices(self._listed)
+        rows = [row for own in own_fingerprints(self._client) for row in fingerprint_rows(own)]
+        head = (Part("This device, for them to compare:", "dim"),)
+        self.face.notice((head, *((Part(f"   {row}", "dim"),) for row in rows)))
 
     async def _trust(self, order: Order) -> None:
         if order.text not in ("", "verified"):
@@ -350,6 +371,16 @@ class Chat:
         rows = [(Part("   " + "  ".join(groups[n : n + 4])),) for n in range(0, len(groups), 4)]
         head = (Part(f"Your safety number with {self.address.short}:", "good"),)
         self.face.notice((head, *rows, (Part("Do both of you see it? Then: /verify same", "dim"),)))
+
+    async def _contact(self, _order: Order) -> None:
+        bare = self.address.short
+        if any(bare in account.people.asks for account in self._client.chat_accounts):
+            await self._client.accept_contact(self.address)
+            self._say(f"{bare} sees from now on when you are there.", "good")
+            return
+        self._invited = True
+        await self._client.add_contact(self.address)
+        self._say(f"{bare} was asked to be your contact.")
 
     async def _retention(self, order: Order) -> None:
         if order.text:
@@ -413,12 +444,19 @@ _ORDERS: Final[dict[str, Callable[[Chat, Order], Coroutine[object, object, None]
     "trust": Chat._trust,  # noqa: SLF001
     "distrust": Chat._distrust,  # noqa: SLF001
     "verify": Chat._verify,  # noqa: SLF001
+    "contact": Chat._contact,  # noqa: SLF001
     "retention": Chat._retention,  # noqa: SLF001
     "delete": Chat._delete,  # noqa: SLF001
     "history": Chat._earlier,  # noqa: SLF001
     "read": Chat._read,  # noqa: SLF001
     "quit": Chat._quit,  # noqa: SLF001
 }
+
+
+def own_fingerprints(client: Client) -> list[str]:
+    """What the other side sees of this device: one key, or one for each version of OMEMO."""
+    keys = {curve25519_form(key.identity_key) for key in client.contacts.omemo}
+    return sorted(fingerprint(key) for key in keys)
 
 
 def _path(text: str) -> Path:

@@ -18,7 +18,7 @@ from securecall.chat.conversation import Conversation, Recipient
 from securecall.chat.message import Message
 from securecall.cli import voice
 from securecall.cli.chat_fields import device_fields, message_fields, parse_json_order
-from securecall.cli.chat_lines import file_words
+from securecall.cli.chat_lines import file_words, presence_words
 from securecall.cli.chat_plain import (
     SETTLE_SECONDS,
     JsonFace,
@@ -26,8 +26,7 @@ from securecall.cli.chat_plain import (
     chat_in_lines,
     show_progress,
 )
-from securecall.cli.chat_port import People, require_people
-from securecall.cli.chat_session import Chat
+from securecall.cli.chat_session import Chat, own_fingerprints
 from securecall.cli.commands import open_home
 from securecall.cli.orders import parse_duration, parse_order
 from securecall.cli.output import Lines, Output, PeopleOutput
@@ -35,6 +34,7 @@ from securecall.cli.passphrase import account_password
 from securecall.cli.terminal import Terminal
 from securecall.client import Client
 from securecall.errors import UsageError
+from securecall.people import Person
 
 QUIET_SECONDS = 0.4  # in which nothing more comes: what the server had for us is here
 _PATIENCE_SECONDS: Final = 5.0
@@ -83,9 +83,10 @@ async def send_file(args: argparse.Namespace, output: Output) -> None:
         message = await told.conversation.send_file(
             args.file, expires=expires, progress=progress.tell
         )
-        if args.text:
-            message = await told.conversation.send(args.text, expires=expires)
         await _tell_sent(told, message, output)
+        if args.text:
+            text = await told.conversation.send(args.text, expires=expires)
+            await _tell_sent(told, text, output)
 
 
 async def voice_message(args: argparse.Namespace, output: Output) -> None:
@@ -139,19 +140,25 @@ async def people(args: argparse.Namespace, output: Output) -> None:
     async with _signed_in(args) as client:
         if not await _act(client, args, output):
             await _quiet(client)
-            everybody = require_people(client).people()
-            for person in everybody:
-                output.tell(
-                    "person",
-                    address=str(person.address),
-                    name=person.name,
-                    subscription=person.subscription,
-                    presence=person.presence,
-                    status=person.status,
-                    requests=person.requests,
-                )
-            if not everybody:
+            asks = [ask for account in client.chat_accounts for ask in account.people.asks.values()]
+            for person in client.people():
+                output.tell("person", **_person_fields(person))
+            for ask in asks:
+                output.tell("request", address=f"xmpp:{ask.bare}", text=ask.status)
+            if not asks and not client.people():
                 output.tell("note", text="Nobody yet. Ask somebody: --invite ADDRESS")
+
+
+def _person_fields(person: Person) -> dict[str, object]:
+    there = person.presence
+    return {
+        "address": str(person.address),
+        "name": person.item.name,
+        "subscription": person.item.subscription,
+        "presence": presence_words(there),
+        "status": there.status if there is not None else "",
+        "blocked": person.blocked,
+    }
 
 
 async def _act(client: Client, args: argparse.Namespace, output: Output) -> bool:
@@ -159,11 +166,11 @@ async def _act(client: Client, args: argparse.Namespace, output: Output) -> bool
     for name, done in _DONE.items():
         if (text := getattr(args, name)) is not None:
             address = chat_address(text)
-            await _ACTS[name](require_people(client), address)
+            await _ACTS[name](client, address)
             output.tell("note", text=f"{address.short}: {done}.")
             return True
     if args.devices is not None:
-        await _tell_devices(client.conversation(chat_address(args.devices)), output)
+        await _tell_devices(client, chat_address(args.devices), output)
         return True
     if args.trust is not None:
         address, digits = args.trust
@@ -176,7 +183,7 @@ async def _act(client: Client, args: argparse.Namespace, output: Output) -> bool
         _ = client.devices.distrust_device(device.address, device.identity_key)
     else:
         return False
-    await _tell_devices(client.conversation(chat_address(address)), output)
+    await _tell_devices(client, chat_address(address), output)
     return True
 
 
@@ -188,19 +195,22 @@ _DONE: Final = {
     "block": "blocked: you hear nothing from there",
     "unblock": "not blocked any more",
 }
-_ACTS: Final[Mapping[str, Callable[[People, Address], Awaitable[None]]]] = {
-    "invite": lambda people, who: people.add_contact(who),
-    "accept": lambda people, who: people.accept_contact(who),
-    "decline": lambda people, who: people.decline_contact(who),
-    "remove": lambda people, who: people.remove_contact(who),
-    "block": lambda people, who: people.block(who),
-    "unblock": lambda people, who: people.unblock(who),
+_ACTS: Final[Mapping[str, Callable[[Client, Address], Awaitable[None]]]] = {
+    "invite": lambda client, who: client.add_contact(who),
+    "accept": lambda client, who: client.accept_contact(who),
+    "decline": lambda client, who: client.decline_contact(who),
+    "remove": lambda client, who: client.remove_contact(who),
+    "block": lambda client, who: client.block(who),
+    "unblock": lambda client, who: client.unblock(who),
 }
 
 
-async def _tell_devices(conversation: Conversation, output: Output) -> None:
+async def _tell_devices(client: Client, address: Address, output: Output) -> None:
+    conversation = client.conversation(address)
     devices = device_fields(await conversation.recipients())
-    output.tell("devices", address=str(conversation.address), devices=devices)
+    output.tell(
+        "devices", address=str(conversation.address), devices=devices, own=own_fingerprints(client)
+    )
 
 
 async def _device(conversation: Conversation, digits: str) -> Recipient:

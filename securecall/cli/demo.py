@@ -1,4 +1,4 @@
-"""The demo: a call, an attack on an ordinary call and on ours, and who could have listened.
+"""The demo: a chat, a call, an attack on an ordinary call and on ours, and who could have listened.
 
 Everything shown is measured in this run. Alice, Bob and Mallory are three processes of the
 operating system; Alice and Bob are the `securecall` command itself.
@@ -23,13 +23,15 @@ from typing import Final
 
 from securecall.cli import sound
 from securecall.cli.actors import Actor, Company
+from securecall.cli.demo_chat import Set, can_chat, chat_act
 from securecall.cli.output import Fields, Output
 from securecall.cli.stage import Stage
 from securecall.errors import LocalError
+from securecall.secret import Secret
 
 _COMMAND: Final = "securecall.cli"
 _MALLORY: Final = "securecall.testing.mallory"
-_PATIENCE_SECONDS: Final = 55.0
+_PATIENCE_SECONDS: Final = 90.0
 _HOST: Final = "127.0.0.1"
 _SERVER: Final = "provider.test"
 _BOBS_NAME: Final = "bob.provider.test"
@@ -59,6 +61,7 @@ class Run:
         work: Homes and keys; thrown away.
         keep: Recordings; left for the user.
         speech: Seconds of speech in a call.
+        secret: What is in the passphrase's file.
         roots: Name -> root key, in hex.
         measured: What `--json` prints.
     """
@@ -68,6 +71,7 @@ class Run:
     work: Path
     keep: Path
     speech: float
+    secret: Secret
     roots: dict[str, str] = field(default_factory=dict)
     measured: dict[str, object] = field(default_factory=dict)
 
@@ -77,7 +81,7 @@ class Run:
 
 
 async def demo(args: argparse.Namespace, output: Output) -> None:
-    """Play the three acts.
+    """Play the acts.
 
     Raises:
         LocalError: something did not work; the demo never pretends.
@@ -86,10 +90,10 @@ async def demo(args: argparse.Namespace, output: Output) -> None:
     stage = Stage(output, patient=not args.fast)
     with tempfile.TemporaryDirectory(prefix="securecall-") as folder:
         work = Path(folder)
-        await asyncio.to_thread(_prepare, work)
+        secret = await asyncio.to_thread(_prepare, work)
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS), Company() as company:
-                run = Run(stage, company, work, keep, 2.6 if args.fast else 6.6)
+                run = Run(stage, company, work, keep, 2.6 if args.fast else 6.6, secret)
                 await _play(run)
         except TimeoutError as e:
             raise LocalError("the demo took too long; is this machine very busy?") from e
@@ -106,23 +110,32 @@ def _folder(keep: Path | None) -> Path:
     return keep
 
 
-def _prepare(work: Path) -> None:
+def _prepare(work: Path) -> Secret:
     (work / "passphrase").touch(mode=0o600)
-    (work / "passphrase").write_text(secrets.token_urlsafe(24), encoding="ascii")
+    secret = secrets.token_urlsafe(24)
+    _ = (work / "passphrase").write_text(secret, encoding="ascii")
     sound.second_voice(work / "bob.wav")
+    return Secret(secret)
 
 
 async def _play(run: Run) -> None:
     stage = run.stage
-    stage.title("securecall", "calls nobody in between can listen to")
-    stage.act(1, "Alice calls Bob")
-    stage.say("Three programs run on this computer: Alice, Bob and, soon, Mallory.")
-    stage.say("Bob sends Alice a ticket. That is all they need: no account, no server.")
+    stage.title("securecall", "calls and messages nobody in between gets to know")
     stage.working("making keys")
     await _make_keys(run)
+    if can_chat():
+        scene = Set(stage, run.company, run.work, run.secret)
+        run.measured["chat"] = await chat_act(scene)
+    else:
+        stage.say(
+            "(Where Prosody is installed, this begins with a chat: apt install prosody)", "dim"
+        )
+    stage.act("Alice calls Bob")
+    stage.say("Three programs run on this computer: Alice, Bob and, soon, Mallory.")
+    stage.say("Bob sends Alice a ticket. That is all they need: no account, no server.")
     report = await _first_act(run)
     await stage.pause(1.5)
-    stage.act(2, "Mallory sits in the middle")
+    stage.act("Mallory sits in the middle")
     stage.say("Now both use a phone provider they trust. The provider is Mallory.")
     stage.working("letting Mallory in")
     mallory = await run.company.start(
@@ -131,7 +144,7 @@ async def _play(run: Run) -> None:
     )  # fmt: skip
     await _second_act(run, mallory)
     await stage.pause(1.5)
-    stage.act(3, "Who could have listened to the first call")
+    stage.act("Who could have listened to the first call")
     stage.page(str(report["text"]))
     await stage.pause(1.0)
     _farewell(run)
@@ -373,6 +386,7 @@ def _farewell(run: Run) -> None:
     stage.row("Both of you", "pip install securecall     securecall init")
     stage.row("Your friend", "securecall ticket          securecall answer")
     stage.row("You", "securecall call 'securecall:1:...'", "bold")
+    stage.row("Or write", "securecall chat THEIR-ADDRESS --account YOUR-ADDRESS")
 
 
 def _words(words: object) -> str:

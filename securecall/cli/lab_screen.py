@@ -26,7 +26,7 @@ def show_lab(terminal: Terminal, f: Mapping[str, object]) -> None:
     say("   Calls: a real registrar and proxy over TLS, for tutorials and tests.")
     chat = isinstance(f["servers"], dict) and "prosody" in f["servers"]
     here = "Prosody, with the same people, passwords and authority."
-    say(f"   Chat:  {here if chat else 'Prosody is not installed here (apt install prosody).'}")
+    say(f"   Chat:  {here if chat else 'not here; Prosody serves it (apt install prosody).'}")
     say("   Not for production: throw-away keys, nothing stored, nobody to trust.")
     if f["lan"]:
         say(paint("   Other machines can reach it (--danger-lan).", "red", "bold"))

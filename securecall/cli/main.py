@@ -289,7 +289,7 @@ def _add_sending(command: argparse.ArgumentParser, *, voice: bool) -> None:
         how.add_argument("--file", type=Path, metavar="WAV", help="send this instead")
     else:
         command.add_argument("file", type=Path, metavar="FILE")
-        command.add_argument("--text", default="", help="said with it")
+        command.add_argument("--text", default="", help="said after it")
     command.add_argument("--expires", metavar="TIME", help="deleted on both sides after 7d, 12h, …")
     _add_account(command)
 

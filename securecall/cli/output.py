@@ -11,7 +11,13 @@ from collections.abc import Mapping
 from typing import Final, Protocol, TextIO
 
 from securecall.cli.lab_screen import show_lab, show_served
-from securecall.cli.people_screen import show_devices, show_message, show_person, show_sent
+from securecall.cli.people_screen import (
+    show_devices,
+    show_message,
+    show_person,
+    show_request,
+    show_sent,
+)
 from securecall.cli.terminal import Terminal, safe
 from securecall.policy import SecurityLevel, SecurityState
 
@@ -249,6 +255,9 @@ class PeopleOutput:
 
     def _on_person(self, f: Fields) -> None:
         show_person(self.terminal, f)
+
+    def _on_request(self, f: Fields) -> None:
+        show_request(self.terminal, f)
 
     def _on_devices(self, f: Fields) -> None:
         show_devices(self.terminal, f)

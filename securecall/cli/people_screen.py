@@ -23,16 +23,21 @@ def show_person(terminal: Terminal, f: Fields) -> None:
     """One contact in a line."""
     paint = terminal.paint
     address = safe(str(f["address"]).removeprefix("xmpp:"))
-    if f["requests"]:
-        terminal.say(f"{paint('?', 'yellow')} {address} asks to be your contact:")
-        terminal.say(paint(f"    --accept {address}    or    --decline {address}", "dim"))
-        return
     presence, status = safe(str(f["presence"]), 40), safe(str(f["status"]), 60)
     here = "green" if presence == "available" else "dim" if presence == "offline" else "yellow"
     words = " · ".join(filter(None, (presence, status)))
     name = safe(str(f["name"]), 24)
+    blocked = paint(" (blocked)", "red") if f["blocked"] else ""
     asked = paint(" (not accepted yet)", "dim") if f["subscription"] in ("none", "from") else ""
-    terminal.say(f"{paint('●', here)} {address.ljust(32)} {name.ljust(16)} {words}{asked}")
+    terminal.say(f"{paint('●', here)} {address.ljust(32)} {name.ljust(16)} {words}{asked}{blocked}")
+
+
+def show_request(terminal: Terminal, f: Fields) -> None:
+    """Somebody asks to be a contact, and what to type."""
+    address = safe(str(f["address"]).removeprefix("xmpp:"))
+    text = f": {harmless(str(f['text']), limit=200, lines=1)}" if f["text"] else ""
+    terminal.say(f"{terminal.paint('?', 'yellow')} {address} asks to be your contact{text}")
+    terminal.say(terminal.paint(f"    --accept {address}    or    --decline {address}", "dim"))
 
 
 def show_devices(terminal: Terminal, f: Fields) -> None:
@@ -47,6 +52,10 @@ def show_devices(terminal: Terminal, f: Fields) -> None:
         words, style = _TRUST_WORDS.get(str(each["trust"]), (str(each["trust"]), "dim"))
         terminal.say(f"  {terminal.paint(safe(words), style)}")
         for row in fingerprint_rows(str(each["fingerprint"])):
+            terminal.say(f"    {safe(row)}")
+    for own in f["own"] if isinstance(f["own"], list) else ():
+        terminal.say("  this device, for them to compare")
+        for row in fingerprint_rows(str(own)):
             terminal.say(f"    {safe(row)}")
     terminal.say(
         terminal.paint(f"--trust {address} DIGITS   (and --compared if you compared them)", "dim")

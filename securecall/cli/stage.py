@@ -38,6 +38,7 @@ class Stage:
         self.terminal: Terminal | None = None
         if isinstance(output, PeopleOutput):
             self.terminal = output.terminal
+        self._acts = 0
         self.patient = patient and self.terminal is not None and self.terminal.live
 
     def title(self, left: str, right: str) -> None:
@@ -48,13 +49,14 @@ class Stage:
             self.terminal.say()
             self.terminal.say(f" {paint(left, 'bold', 'cyan')}{gap}{paint(right, 'dim')}")
 
-    def act(self, number: int, name: str) -> None:
-        """Begin an act."""
+    def act(self, name: str) -> None:
+        """Begin the next act."""
+        self._acts += 1
         if self.terminal is not None:
             paint = self.terminal.paint
             rest = "─" * max(0, _WIDTH - len(name) - 5)
             self.terminal.say()
-            head = f"{paint(f' {number} ', 'bold', 'cyan')} {paint(name, 'bold')}"
+            head = f"{paint(f' {self._acts} ', 'bold', 'cyan')} {paint(name, 'bold')}"
             self.terminal.say(f"{head} {paint(rest, 'dim')}")
 
     def say(self, text: str, *styles: str) -> None:

@@ -15,7 +15,7 @@ DEAD_AFTER: Final = 20.0  # more without an answer
 
 
 class Backoff:
-    """When the next try is due: at once after a connection that held, later and later otherwise.
+    """When the next try is due: at once after a connection broke, later and later if none holds.
 
     Never more than ten tries in a minute, whatever happens.
     """
@@ -23,6 +23,7 @@ class Backoff:
     def __init__(self) -> None:
         """Nothing was tried."""
         self._failures = 0
+        self._short = 0  # connections in a row that did not hold
         self._tries: list[float] = []
 
     def trying(self, *, now: float) -> None:
@@ -31,7 +32,8 @@ class Backoff:
 
     def lost(self, *, now: float, since: float) -> None:
         """A connection that was up since then broke."""
-        self._failures = 0 if now - since >= _HELD else self._failures + 1
+        self._short = 0 if now - since >= _HELD else self._short + 1
+        self._failures = max(0, self._short - 1)
 
     def failed(self) -> None:
         """A try came to nothing."""

@@ -286,7 +286,7 @@ def test_a_room_that_becomes_anonymous_is_left(server, tmp_path):
         for one in (alice, bob):
             failed = await one.wait(lambda t: isinstance(t, RoomFailed))
             assert isinstance(failed.error, RoomNotPrivate)
-            assert one.rooms.members(ward) is None
+            assert one.rooms.members(ward) == ()
 
     play(server, tmp_path, main, "alice", "bob")
 

@@ -103,7 +103,7 @@ def test_two_people_call_each_other_through_the_lab(tmp_path):
     passphrase = tmp_path / "passphrase"
     passphrase.write_text("correct horse\n")
     lab = subprocess.Popen(
-        [sys.executable, "-m", "securecall.cli", "lab", "--json"],
+        [sys.executable, "-m", "securecall.cli", "lab", "--no-prosody", "--json"],
         cwd=PROJECT,
         stdout=subprocess.PIPE,
         text=True,

@@ -88,7 +88,7 @@ def test_a_room_that_exists_is_not_made(scene):
     with pytest.raises(XmppRefused) as refused:
         run(scene.rooms.create(WARD))
     assert refused.value.condition == "conflict"
-    assert (scene.service.inside, scene.rooms.members(WARD)) == ("", None)
+    assert (scene.service.inside, scene.rooms.members(WARD)) == ("", ())
 
 
 def test_a_room_is_entered_and_known_to_unwrap(scene):
@@ -201,7 +201,7 @@ def test_a_room_that_becomes_anonymous_is_left_and_told(scene, code):
     run(scene.rooms.join(WARD))
     scene.rooms.on_message(scene.service.notice(104, code))
     assert isinstance(scene.told[-1], RoomFailed)
-    assert (scene.rooms.members(WARD), scene.service.inside) == (None, "")
+    assert (scene.rooms.members(WARD), scene.service.inside) == ((), "")
 
 
 def test_a_room_that_opens_itself_is_noticed_by_asking(scene):
@@ -216,7 +216,7 @@ def test_a_room_that_opens_itself_is_noticed_by_asking(scene):
 
     run(play())
     assert isinstance(scene.told[-1], RoomFailed)
-    assert scene.rooms.members(WARD) is None
+    assert scene.rooms.members(WARD) == ()
 
 
 def test_members_are_taken_out_even_where_the_room_does_not_want_to(scene):

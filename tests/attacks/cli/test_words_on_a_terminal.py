@@ -11,13 +11,13 @@ import pytest
 from securecall.chat.message import DeviceTrust
 from securecall.cli.chat_face import Face
 from securecall.cli.chat_plain import PlainFace
-from securecall.cli.chat_port import PresenceChanged
 from securecall.cli.chat_screen import ScreenFace
 from securecall.cli.chat_session import Chat
 from securecall.cli.orders import parse_order
 from securecall.cli.terminal import Terminal
 from securecall.errors import ProtocolError
-from tests.fake_chat import ALICE, BOB, FakeChat, FakePerson, device, shared
+from securecall.events import PresenceChanged
+from tests.fake_chat import ALICE, BOB, FakeChat, device, shared, somebody
 
 pytestmark = pytest.mark.attack
 
@@ -50,7 +50,7 @@ def test_control_a_naive_chat_would_obey(words):
 
 def evil(words: str) -> FakeChat:
     fake = FakeChat()
-    fake.everybody = [FakePerson(BOB, words, "both", words, words)]
+    fake.everybody = [somebody(name=words, status=words)]
     fake.published = [device(1), device(2, DeviceTrust.UNDECIDED)]
     first = fake.say(words, reactions={BOB: frozenset([words]), ALICE: frozenset([words])})
     fake.say(words, file=shared(name=words, size=3), reply_to=first.id)
@@ -63,7 +63,7 @@ async def everything(fake: FakeChat, chat: Chat, words: str) -> None:
     following = asyncio.create_task(chat.follow())
     for _ in range(5):
         await asyncio.sleep(0)
-    fake.tell_all(PresenceChanged(BOB))
+    fake.tell_all(PresenceChanged(BOB, None))
     chat.face.failed(ProtocolError(words))
     chat.face.progress(words, 1, 2)
     for order in ("/devices", "/help", "/history 50", "/search a"):

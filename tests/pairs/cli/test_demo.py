@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from securecall.cli import sound
+from securecall.cli.demo_chat import can_chat
 from tests.paths import PROJECT
 
 
@@ -25,6 +26,10 @@ def test_the_demo_measures_what_it_says_in_an_empty_home(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(done.stdout.splitlines()) == 1
     shown = json.loads(done.stdout)
+    if can_chat():
+        assert shown["chat"]["protection"] == "urn:xmpp:omemo:2"
+        assert shown["chat"]["server_files"] > 3
+        assert shown["chat"]["server_found"] == 0
     assert (shown["level"], shown["pq"], shown["sframe"]) == ("VERIFIED", True, True)
     assert shown["srtp_profile"] == "SRTP_AEAD_AES_256_GCM"
     assert len(shown["sas_words"]) == 3

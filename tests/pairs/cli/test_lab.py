@@ -36,7 +36,7 @@ def command(*arguments, env=None):
 @contextmanager
 def running(*arguments, env=None):
     """A lab and what it said when it was ready."""
-    with command(*arguments, "--json", env=env) as process:
+    with command(*arguments, "--no-prosody", "--json", env=env) as process:
         try:
             line = process.stdout.readline()
             assert line, process.stderr.read()
@@ -96,14 +96,15 @@ def test_the_commands_name_what_is_there(tmp_path):
 
 @posix
 def test_people_see_what_it_is_what_to_type_and_what_passes(tmp_path):
-    with command("--keep", tmp_path, "--user", "alice:of my choice") as process:
+    with command("--keep", tmp_path, "--user", "alice:of my choice", "--no-prosody") as process:
         said = []
         while "What passes through" not in "".join(said):
             line = process.stdout.readline()
             assert line, process.stderr.read()
             said.append(line)
         page = "".join(said)
-        assert "not for production" in page
+        assert "Not for production" in page
+        assert "not here; Prosody serves it" in page
         port = int(page.partition("127.0.0.1:")[2].partition(",")[0])
         lab = SimpleNamespace(
             host="127.0.0.1", port=port, domain="lab.test", authorities=tmp_path / "authority.pem"

@@ -12,7 +12,9 @@ from securecall.chat.message import DeviceTrust, Protection
 from securecall.cli import chatting
 from securecall.cli.main import run
 from securecall.errors import LoginRefused, NetworkError, UntrustedDevices
-from tests.fake_chat import BOB, FakeChat, FakePerson, device, shared
+from securecall.events import ContactRequested
+from securecall.xmpp.presence import Ask, Show, SubscriptionAsk
+from tests.fake_chat import BOB, FakeChat, device, shared, somebody
 
 ACCOUNT = ("--account", "alice@clinic.example")
 
@@ -223,8 +225,9 @@ def test_a_file_is_sent_and_its_end_waited_for(fake, command, tmp_path):
         *ACCOUNT,
     )  # fmt: skip
     assert code == 0
-    (sent,) = events(lines, "sent")
-    assert (sent["file"]["name"], sent["text"], sent["delivery"]) == ("röntgen.png", "look", "sent")
+    sent, text = events(lines, "sent")
+    assert (sent["file"]["name"], sent["delivery"]) == ("röntgen.png", "sent")
+    assert text["text"] == "look"
     assert sent["expires"] > 0
     assert events(lines, "progress")[-1]["done"] == 1000
     code, lines, _ = command("send-file", "bob@clinic.example", path, *ACCOUNT)
@@ -277,15 +280,19 @@ def test_the_inbox_shows_what_is_unread_once_and_saves_files(fake, command, tmp_
 
 
 def test_contacts_of_an_account_are_listed(fake, command):
-    carol = FakePerson("xmpp:carol@x.example", requests=True)
-    fake.everybody = [FakePerson(BOB, "Bob", "both", "away", "lunch\x1b[2J"), carol]
+    fake.everybody = [somebody(status="lunch\x1b[2J", show=Show.AWAY)]
+    fake.asks["carol@x.example"] = SubscriptionAsk(
+        bare="carol@x.example", ask=Ask.SUBSCRIBE, status="it is me\x1b[2J"
+    )
     code, lines, _ = command("contacts", *ACCOUNT)
     assert code == 0
     assert "bob@clinic.example" in lines[0]
     assert "away · lunch?[2J" in lines[0]
+    assert lines[1] == "? carol@x.example asks to be your contact: it is me?[2J"
     assert "--accept carol@x.example" in lines[2]
-    people = events(command("contacts", "--json", *ACCOUNT)[1], "person")
-    assert [p["requests"] for p in people] == [False, True]
+    lines = command("contacts", "--json", *ACCOUNT)[1]
+    assert [p["subscription"] for p in events(lines, "person")] == ["both"]
+    assert [r["address"] for r in events(lines, "request")] == ["xmpp:carol@x.example"]
 
 
 @pytest.mark.parametrize(
@@ -295,6 +302,24 @@ def test_contacts_of_an_account_are_listed(fake, command):
 def test_one_thing_is_done_with_one_contact(fake, command, option, act):
     assert command("contacts", f"--{option}", "bob@clinic.example", *ACCOUNT)[0] == 0
     assert fake.acts[0][:2] == (act, str(BOB))
+
+
+def test_a_chat_asks_to_be_contacts_and_takes_their_asking_as_a_yes(fake, command):
+    chat = ("chat", "bob@clinic.example", *ACCOUNT)
+    asks = lambda: fake.tell_all(ContactRequested(BOB, ""))  # noqa: E731
+    assert command(*chat, typed=["/contact", asks, "/help"])[0] == 0
+    assert fake.acts == [("add", str(BOB), ""), ("accept", str(BOB))]
+    fake.acts.clear()
+    fake.asks[BOB.short] = SubscriptionAsk(bare=BOB.short, ask=Ask.SUBSCRIBE)
+    assert command(*chat, typed=["/contact"])[0] == 0
+    assert fake.acts == [("accept", str(BOB))]
+
+
+def test_nobody_is_let_see_us_who_asks_unasked(fake, command):
+    asks = lambda: fake.tell_all(ContactRequested(BOB, "hi\x1b[2J"))  # noqa: E731
+    _, _, err = command("chat", "bob@clinic.example", *ACCOUNT, typed=["/help", asks, "/help"])
+    assert fake.acts == []
+    assert "asks to be your contact (hi?[2J); /contact says yes" in err
 
 
 def test_devices_are_trusted_by_the_digits_of_their_fingerprints(fake, command):
