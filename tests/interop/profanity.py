@@ -115,7 +115,9 @@ class Profanity:
         """Make its OMEMO identity and publish it."""
         self.type("/omemo gen")
         self._wait(lambda: self.fingerprint() != "", "make an identity", PATIENCE)
-        self._wait(lambda: "bundle published successfully" in self.log(), "publish a bundle", PATIENCE)
+        self._wait(
+            lambda: "bundle published successfully" in self.log(), "publish a bundle", PATIENCE
+        )
 
     def fingerprint(self) -> str:
         """Of its own device, in hexadecimal; "" before there is one."""
@@ -180,7 +182,9 @@ class Profanity:
     def save(self, address: str, path: Path) -> None:
         """Fetch a file, decrypt it and write it."""
         self.type(f"/url save {address} {path}")
-        self._wait(lambda: path.exists() and "Saved to" in self.screen(), f"save {path.name}", PATIENCE)
+        self._wait(
+            lambda: path.exists() and "Saved to" in self.screen(), f"save {path.name}", PATIENCE
+        )
 
     def lines(self) -> list[Line]:
         """All messages in its database, the oldest first."""

@@ -12,8 +12,7 @@ from securecall.chat.message import Delivery, DeviceTrust, Protection
 from securecall.errors import UntrustedDevices
 from securecall.events import DevicesTrusted, MessageIgnored, NewDevice
 from tests.interop import profanity
-from tests.interop.chatting import person, until
-
+from tests.interop.chatting import address_of, own_fingerprint, person, until
 
 pytestmark = pytest.mark.timeout(180)  # a hang guard
 
@@ -23,21 +22,8 @@ def server(request):
     return request.getfixturevalue(request.param)
 
 
-def address(client):
-    return client.chat_accounts[0].address.short
-
-
 def texts(conversation):
     return [message.text for message in conversation.messages()]
-
-
-def fingerprint(client):
-    """Our own device's, as we show it."""
-    (shown,) = {
-        part.partition("=")[2]
-        for part in client.devices.own_code(client.chat_accounts[0].address).split("?")[1].split(";")
-    }
-    return shown
 
 
 def ignored(events, who):
@@ -67,17 +53,19 @@ def test_we_write_first(server, tmp_path):
             to_bob = alice.conversation(bob.jid)
             sent = await to_bob.send("From us.")
             line = await to_thread(bob.wait_line, "From us.")
-            assert (line.sender, line.encryption) == (address(alice), "omemo")
+            assert (line.sender, line.encryption) == (address_of(alice), "omemo")
             await until(lambda: to_bob.messages()[0].delivery is Delivery.DELIVERED)
             assert any(isinstance(event, DevicesTrusted) for event in events)
             # what both show to be compared
             (device,) = await to_bob.recipients()
             assert device.fingerprint.replace(" ", "") == bob.fingerprint()
-            assert await to_thread(bob.known_fingerprint, address(alice)) == fingerprint(alice)
+            assert await to_thread(bob.known_fingerprint, address_of(alice)) == own_fingerprint(
+                alice
+            )
             known = alice.devices.verify_device(device.address, bob.fingerprint())
             assert known.trust is DeviceTrust.VERIFIED
 
-            await to_thread(bob.begin_omemo, address(alice))
+            await to_thread(bob.begin_omemo, address_of(alice))
             await to_thread(bob.type, "From a terminal.")
             got = await until(lambda: to_bob.messages()[1:])
             assert [(m.text, m.own, m.protection, m.trust) for m in got] == [
@@ -103,7 +91,7 @@ def test_it_writes_first_and_files_go_both_ways(server, tmp_path):
 
     async def main(dave):
         async with person(server, tmp_path, "carol") as carol:
-            await to_thread(dave.begin_omemo, address(carol))
+            await to_thread(dave.begin_omemo, address_of(carol))
             await to_thread(dave.type, "A first word.")
             to_dave = carol.conversation(dave.jid)
             (got,) = await until(lambda: to_dave.messages())
@@ -155,7 +143,7 @@ def test_what_was_written_while_the_other_was_away_is_there_once(server, tmp_pat
             assert kept == ["Hello.", *theirs, *ours]
             to_frank = erin.conversation(frank.jid)
             await until(lambda: to_frank.messages()[-1].delivery is Delivery.DELIVERED)
-            await to_thread(frank.begin_omemo, address(erin), trusted=False)
+            await to_thread(frank.begin_omemo, address_of(erin), trusted=False)
             await to_thread(frank.type, "Back.")
             await until(lambda: texts(to_frank)[-1] == "Back.")
             assert texts(to_frank) == ["Hello.", *theirs, *ours, "Back."]
@@ -196,7 +184,7 @@ def test_a_new_device_gets_nothing_until_it_is_trusted(server, tmp_path):
                 assert (await to_thread(each.wait_line, "For both.")).encryption == "omemo"
             assert "Not for the new one." not in {line.text for line in new.lines()}
             # what either of them writes comes from that person, and the other one reads along
-            await to_thread(new.begin_omemo, address(alice), trusted=False)
+            await to_thread(new.begin_omemo, address_of(alice), trusted=False)
             await to_thread(new.type, "From the new one.")
             got = await until(lambda: [m for m in to_bob.messages() if not m.own])
             assert [(m.text, m.trust) for m in got] == [("From the new one.", DeviceTrust.TRUSTED)]
@@ -219,8 +207,8 @@ def test_a_profanity_of_our_own_account_reads_along_once_it_is_trusted(server, t
             person(server, tmp_path, "dave") as dave,
             told(desk) as events,
         ):
-            to_dave = desk.conversation(address(dave))
-            to_carol = dave.conversation(address(desk))
+            to_dave = desk.conversation(address_of(dave))
+            to_carol = dave.conversation(address_of(desk))
             _ = await to_dave.send("From the desk.")
             await until(lambda: texts(to_carol) == ["From the desk."])
             (own,) = [event.device for event in events if isinstance(event, NewDevice)]
@@ -228,10 +216,10 @@ def test_a_profanity_of_our_own_account_reads_along_once_it_is_trusted(server, t
             _ = desk.devices.trust_device(own.address, own.identity_key)
             _ = await to_dave.send("And for the terminal.")
             line = await to_thread(terminal.wait_line, "And for the terminal.")
-            assert (line.receiver, line.encryption) == (address(dave), "omemo")
+            assert (line.receiver, line.encryption) == (address_of(dave), "omemo")
             assert "From the desk." not in {line.text for line in terminal.lines()}
 
-            await to_thread(terminal.begin_omemo, address(dave))
+            await to_thread(terminal.begin_omemo, address_of(dave))
             await to_thread(terminal.type, "From the terminal.")
             await until(lambda: "From the terminal." in texts(to_carol))
             (copy,) = await until(lambda: to_dave.messages()[2:])
@@ -254,10 +242,10 @@ def test_one_that_trusts_nobody_by_itself_is_told_what_we_show(server, tmp_path)
 
     async def main(frank):
         async with person(server, tmp_path, "erin") as erin:
-            await to_thread(frank.begin_omemo, address(erin), trusted=False)
+            await to_thread(frank.begin_omemo, address_of(erin), trusted=False)
             await to_thread(frank.type, "too early")
             await to_thread(frank.wait_screen, "cannot be decrypted for any")
-            await to_thread(frank.trust, address(erin), fingerprint(erin))
+            await to_thread(frank.trust, address_of(erin), own_fingerprint(erin))
             await to_thread(frank.type, "in time")
             to_frank = erin.conversation(frank.jid)
             await until(lambda: texts(to_frank) == ["in time"])
@@ -279,12 +267,12 @@ def test_what_it_sends_unencrypted_is_shown_to_who_asked_for_it_alone(server, tm
     async def main(bob):
         async with person(server, tmp_path, "alice") as alice, told(alice) as events:
             to_bob = alice.conversation(bob.jid)
-            await to_thread(bob.type, f"/msg {address(alice)} anybody can read this")
+            await to_thread(bob.type, f"/msg {address_of(alice)} anybody can read this")
             await until(lambda: "it was not encrypted" in ignored(events, to_bob.address))
             assert to_bob.messages() == ()
 
             to_bob = alice.conversation(bob.jid, danger_plaintext_chat=True)
-            await to_thread(bob.type, f"/msg {address(alice)} and this")
+            await to_thread(bob.type, f"/msg {address_of(alice)} and this")
             await until(lambda: "and this" in texts(to_bob))
             assert {message.protection for message in to_bob.messages()} == {Protection.NONE}
             _ = await to_bob.send("likewise")
@@ -292,5 +280,3 @@ def test_what_it_sends_unencrypted_is_shown_to_who_asked_for_it_alone(server, tm
 
     with profanity.running(tmp_path / "bob", "bob", server) as bob:
         asyncio.run(main(bob))
-
-
