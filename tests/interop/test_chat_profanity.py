@@ -9,11 +9,13 @@ from contextlib import asynccontextmanager
 import pytest
 
 from securecall.chat.message import Delivery, DeviceTrust, Protection
-from securecall.errors import UntrustedDevices
+from securecall.errors import Unsupported, UntrustedDevices
 from securecall.events import DevicesTrusted, MessageIgnored, NewDevice
 from tests.interop import profanity
 from tests.interop.chatting import address_of, own_fingerprint, person, until
 
+OURS = "0.5 µg, „nicht mehr“ <b>&amp;</b> ]]> 👍🏽\nsecond line"
+THEIRS = "äöü <i>&lt;</i> 'quoted' 🩺 ñ"
 pytestmark = pytest.mark.timeout(180)  # a hang guard
 
 
@@ -59,9 +61,8 @@ def test_we_write_first(server, tmp_path):
             # what both show to be compared
             (device,) = await to_bob.recipients()
             assert device.fingerprint.replace(" ", "") == bob.fingerprint()
-            assert await to_thread(bob.known_fingerprint, address_of(alice)) == own_fingerprint(
-                alice
-            )
+            shown = await to_thread(bob.known_fingerprint, address_of(alice))
+            assert shown == own_fingerprint(alice)
             known = alice.devices.verify_device(device.address, bob.fingerprint())
             assert known.trust is DeviceTrust.VERIFIED
 
@@ -92,13 +93,21 @@ def test_it_writes_first_and_files_go_both_ways(server, tmp_path):
     async def main(dave):
         async with person(server, tmp_path, "carol") as carol:
             await to_thread(dave.begin_omemo, address_of(carol))
-            await to_thread(dave.type, "A first word.")
+            await to_thread(dave.type, THEIRS)
             to_dave = carol.conversation(dave.jid)
             (got,) = await until(lambda: to_dave.messages())
-            assert (got.text, got.protection) == ("A first word.", Protection.OMEMO_LEGACY)
+            assert (got.text, got.protection) == (THEIRS, Protection.OMEMO_LEGACY)
             assert got.trust is DeviceTrust.UNDECIDED  # who wrote to us is not trusted by that
-            _ = await to_dave.send("An answer.")
-            assert (await to_thread(dave.wait_line, "An answer.")).encryption == "omemo"
+            _ = await to_dave.send(OURS)
+            assert (await to_thread(dave.wait_line, OURS)).encryption == "omemo"
+
+            with pytest.raises(Unsupported):  # every server on the way would see it
+                _ = await to_dave.react(got, "👍")
+            # more than one, and of any size, in order
+            for text in (long := "x" * 20_000, "the last"):
+                _ = await to_dave.send(text, reply_to=got)
+            await to_thread(dave.wait_line, "the last")
+            assert [line.text for line in dave.lines()] == [THEIRS, OURS, long, "the last"]
 
             _ = await to_dave.send_file(source)
             link = await to_thread(dave.wait_link)
