@@ -146,6 +146,21 @@ class Profanity:
         if trusted:
             self._wait_session(jid)
 
+    def join(self, room: str, *others: str) -> None:
+        """Go into a room that somebody invited it to, and encrypt what is said there.
+
+        Args:
+            room: Its address.
+            others: Who is in it.
+        """
+        self.wait_screen("invit")
+        self.type(f"/join {room} nick {self.jid.partition('@')[0]}")
+        self.wait_screen("You have joined the room")
+        self.type("/omemo start")
+        self.wait_screen(r"\[OMEMO\]")
+        for jid in others:
+            self._wait_session(jid)
+
     def _wait_session(self, jid: str) -> None:
         # what is said before it has their keys is refused, and not kept for later
         made = re.compile(rf"session with {re.escape(jid)} device \d+")

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from securecall.address import parse_address
 from securecall.chat.message import Delivery, DeviceTrust, Protection
 from securecall.errors import Unsupported, UntrustedDevices
 from securecall.events import DevicesTrusted, MessageIgnored, NewDevice
@@ -289,3 +290,30 @@ def test_what_it_sends_unencrypted_is_shown_to_who_asked_for_it_alone(server, tm
 
     with profanity.running(tmp_path / "bob", "bob", server) as bob:
         asyncio.run(main(bob))
+
+
+def test_it_reads_and_writes_in_a_private_room_of_ours(server, tmp_path):
+    profanity.befriend(server, "erin", "frank", "dave")
+
+    async def main(frank):
+        async with (
+            person(server, tmp_path, "erin") as erin,
+            person(server, tmp_path, "dave") as dave,
+        ):
+            members = [parse_address(f"xmpp:{jid}") for jid in (address_of(dave), frank.jid)]
+            ward = await erin.create_room("ward 7", members=members)
+            there = await dave.join_room(ward.address)
+            others = (address_of(erin), address_of(dave))
+            await to_thread(frank.join, ward.address.short, *others)
+            _ = await ward.send("Rounds at nine.")
+            assert (await to_thread(frank.wait_line, "Rounds at nine.")).encryption == "omemo"
+            await to_thread(frank.type, "I will be there.")
+            for room in (ward, there):
+                await until(lambda room=room: len(room.messages()) == 2)
+                assert texts(room) == ["Rounds at nine.", "I will be there."]
+                got = room.messages()[1]
+                assert (got.sender, got.protection) == (members[1], Protection.OMEMO_LEGACY)
+
+    with profanity.running(tmp_path / "frank", "frank", server) as frank:
+        frank.generate()
+        asyncio.run(main(frank))
