@@ -172,16 +172,16 @@ def test_what_was_written_while_the_other_was_away_is_there_once(server, tmp_pat
         asyncio.run(again(frank))
 
 
-def test_a_new_device_gets_nothing_until_it_is_trusted(server, tmp_path):
-    profanity.befriend(server, "alice", "bob")
+def test_a_new_device_gets_nothing_until_it_is_trusted(prosody, tmp_path):
+    profanity.befriend(prosody, "alice", "bob")
 
     async def before(old):
-        async with person(server, tmp_path, "alice") as alice:
+        async with person(prosody, tmp_path, "alice") as alice:
             _ = await alice.conversation(old.jid).send("To one device.")
             await to_thread(old.wait_line, "To one device.")
 
     async def main(old, new):
-        async with person(server, tmp_path, "alice") as alice, told(alice) as events:
+        async with person(prosody, tmp_path, "alice") as alice, told(alice) as events:
             to_bob = alice.conversation(old.jid)
             _ = await to_bob.send("Not for the new one.")
             await to_thread(old.wait_line, "Not for the new one.")
@@ -200,10 +200,10 @@ def test_a_new_device_gets_nothing_until_it_is_trusted(server, tmp_path):
             assert [(m.text, m.trust) for m in got] == [("From the new one.", DeviceTrust.TRUSTED)]
             await to_thread(old.wait_line, "From the new one.")
 
-    with profanity.running(tmp_path / "old", "bob", server) as old:
+    with profanity.running(tmp_path / "old", "bob", prosody) as old:
         old.generate()
         asyncio.run(before(old))
-        with profanity.running(tmp_path / "new", "bob", server, resource="new") as new:
+        with profanity.running(tmp_path / "new", "bob", prosody, resource="new") as new:
             new.generate()
             asyncio.run(main(old, new))
 
@@ -247,11 +247,11 @@ def test_a_profanity_of_our_own_account_reads_along_once_it_is_trusted(server, t
         asyncio.run(main(terminal))
 
 
-def test_one_that_trusts_nobody_by_itself_is_told_what_we_show(server, tmp_path):
-    profanity.befriend(server, "erin", "frank")
+def test_one_that_trusts_nobody_by_itself_is_told_what_we_show(ejabberd, tmp_path):
+    profanity.befriend(ejabberd, "erin", "frank")
 
     async def main(frank):
-        async with person(server, tmp_path, "erin") as erin:
+        async with person(ejabberd, tmp_path, "erin") as erin:
             await to_thread(frank.begin_omemo, address_of(erin), trusted=False)
             await to_thread(frank.type, "too early")
             await to_thread(frank.wait_screen, "cannot be decrypted for any")
@@ -266,16 +266,16 @@ def test_one_that_trusts_nobody_by_itself_is_told_what_we_show(server, tmp_path)
             with pytest.raises(UntrustedDevices):
                 _ = await to_frank.send("to nobody")
 
-    with profanity.running(tmp_path / "frank", "frank", server, trust="manual") as frank:
+    with profanity.running(tmp_path / "frank", "frank", ejabberd, trust="manual") as frank:
         frank.generate()
         asyncio.run(main(frank))
 
 
-def test_what_it_sends_unencrypted_is_shown_to_who_asked_for_it_alone(server, tmp_path):
-    profanity.befriend(server, "alice", "bob")
+def test_what_it_sends_unencrypted_is_shown_to_who_asked_for_it_alone(prosody, tmp_path):
+    profanity.befriend(prosody, "alice", "bob")
 
     async def main(bob):
-        async with person(server, tmp_path, "alice") as alice, told(alice) as events:
+        async with person(prosody, tmp_path, "alice") as alice, told(alice) as events:
             to_bob = alice.conversation(bob.jid)
             await to_thread(bob.type, f"/msg {address_of(alice)} anybody can read this")
             await until(lambda: "it was not encrypted" in ignored(events, to_bob.address))
@@ -288,7 +288,7 @@ def test_what_it_sends_unencrypted_is_shown_to_who_asked_for_it_alone(server, tm
             _ = await to_bob.send("likewise")
             assert (await to_thread(bob.wait_line, "likewise")).encryption == "none"
 
-    with profanity.running(tmp_path / "bob", "bob", server) as bob:
+    with profanity.running(tmp_path / "bob", "bob", prosody) as bob:
         asyncio.run(main(bob))
 
 
