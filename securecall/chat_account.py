@@ -62,6 +62,7 @@ from securecall.xmpp.unwrapped import Notice, NoticeKind, Surroundings
 CARBONS: Final = "urn:xmpp:carbons:2"
 STANZA_IDS: Final = "urn:xmpp:sid:0"
 ROOM_USER: Final = "{http://jabber.org/protocol/muc#user}x"
+RESULT: Final = f"{{{MAM}}}result"
 RETRY_SECONDS: Final = 3.0
 CLOSE_SECONDS: Final = 2.0  # for what is being said when we leave
 _FIRST: Final = 50  # messages that a device fetches of the time before it
@@ -139,7 +140,8 @@ class ChatAccount:
         self._catchup: Catchup | None = None
         self._names_messages: set[Jid] = set()
         self._setup: asyncio.Task[None] | None = None
-        self._prepared = False
+        self._greeted = False  # in this session
+        self._entered = False  # our rooms, in this session
         self._running: tuple[asyncio.Task[None], ...] = ()
         self._tasks: set[asyncio.Task[None]] = set()
         ledger = Ledger(history, self.address)
@@ -281,30 +283,40 @@ class ChatAccount:
         self._set_up()
 
     async def _resumed(self) -> None:
-        if self._setup is not None and self._setup.done() and not self._prepared:
-            self._set_up()
-        else:
-            await self.rooms.resumed()
+        """Read the archive again: servers pass on in any order what came while they changed over.
+
+        ejabberd does: what the old connection did not get any more comes after newer messages.
+        """
+        self._intake.hold()
+        self._start_preparing()
 
     def _set_up(self) -> None:
+        self._greeted = False
+        self._dropped()
+        self._start_preparing()
+
+    def _start_preparing(self) -> None:
         if self._setup is not None:
             self._setup.cancel()
-        self._prepared = False
-        self._dropped()
         self._setup = asyncio.create_task(self._prepare())
 
     async def _prepare(self) -> None:
         """Until it is done; a connection that breaks meanwhile begins this anew."""
-        while not self._prepared:
+        while True:
             try:
-                await self._greet()
+                if not self._greeted:
+                    await self._greet()
+                self._greeted = True
                 self._omemo.before_history()
                 await self._catch_up(parse_jid(self._session.bare))
                 self._intake.release()
                 await self._omemo.after_history()
-                self.messaging.release()
-                await self._enter_rooms()
-                self._prepared = True
+                if not self.messaging.ready:
+                    self.messaging.release()
+                    self._entered = False
+                await (self.rooms.resumed() if self._entered else self._enter_rooms())
+                self._entered = True
+                return
             except SecurecallError as e:
                 log.info("preparing the session: %s", e)
                 if isinstance(e, LocalError):  # the disk may have room again later
@@ -362,18 +374,18 @@ class ChatAccount:
         except ProtocolError as e:
             log.warning("an archive cannot be read: %s", e)
         finally:
-            self._catchup = None
+            if self._catchup is catchup:
+                self._catchup = None
 
     # -- what comes -------------------------------------------------------------------------------
 
     def _arrived(self, stanza: Element, done: Callable[[], None]) -> None:
-        catchup = self._catchup
-        if catchup is not None:
-            around = self._surroundings()
-            if asked_result(stanza, around) is not None:
+        if stanza.find(RESULT) is not None:
+            around, catchup = self._surroundings(), self._catchup
+            if catchup is not None and asked_result(stanza, around) is not None:
                 _ = catchup.collect(stanza, around)
-                done()
-                return
+            done()  # what is left of a pass that was given up is nobody's
+            return
         if stanza.find(ROOM_USER) is not None:
             self.rooms.on_message(stanza)
         self._intake.put(stanza, done)

@@ -79,7 +79,7 @@ class Inbox:
         except AlreadyOpened:
             return (_arrival(found, Again(), _clear(())),)
         except NotForUs:
-            if found.own and found.room:  # the room's echo of what we wrote
+            if found.own and (found.room or found.via is Via.ARCHIVE):  # what we wrote ourselves
                 return (_arrival(found, Again(), _clear(())),)
             if found.via is Via.ARCHIVE:  # from before this device was there
                 return ()

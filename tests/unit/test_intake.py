@@ -1,0 +1,132 @@
+"""What comes in is kept in order; an archive is read again from a little before what came live."""
+
+from __future__ import annotations
+
+import asyncio
+from xml.etree.ElementTree import fromstring
+
+from securecall.address import parse_address
+from securecall.chat.committer import Committer
+from securecall.chat.ledger import Ledger
+from securecall.errors import LocalError
+from securecall.intake import AGAIN_SECONDS, MOST_HELD, Intake
+from securecall.xmpp.archive import Place
+from securecall.xmpp.jid import parse_jid
+from securecall.xmpp.unwrapped import Surroundings
+from tests.memory_history import MemoryHistory
+
+ALICE = "alice@clinic.example"
+NOON = 1_764_072_000.0
+
+
+class Bench:
+    def __init__(self):
+        self.history = MemoryHistory()
+        self.now = NOON
+        self.handled = []
+        self.done = []
+        self.failures = []
+        self.intake = Intake(
+            self.history,
+            Committer(self.history, undone=lambda: None),
+            Ledger(self.history, parse_address(f"xmpp:{ALICE}")),
+            read=lambda found, now: (),
+            surroundings=self.surroundings,
+            plaintext=lambda _: False,
+            handle=self.handled.append,
+            disk_failed=self.failures.append,
+        )
+
+    def surroundings(self):
+        jid = parse_jid(f"{ALICE}/phone")
+        return Surroundings(own=jid, now=self.now, names_messages={parse_jid(ALICE)})
+
+    async def live(self, name, *, at):
+        self.now = at
+        stanza = fromstring(
+            f"<message xmlns='jabber:client' from='bob@clinic.example/x' to='{ALICE}' id='{name}'>"
+            f"<stanza-id xmlns='urn:xmpp:sid:0' by='{ALICE}' id='{name}'/><body>x</body></message>"
+        )
+        self.intake.put(stanza, lambda: self.done.append(name))
+        while name not in self.done:
+            await asyncio.sleep(0)
+
+    @property
+    def place(self):
+        return self.intake.place(ALICE)
+
+
+def run(scenario):
+    async def main():
+        bench = Bench()
+        running = asyncio.create_task(bench.intake.run())
+        bench.intake.release()
+        await scenario(bench)
+        running.cancel()
+
+    asyncio.run(main())
+
+
+def test_what_came_live_is_passed_in_the_archive_only_after_a_while():
+    async def scenario(bench):
+        await bench.live("a", at=NOON)
+        assert bench.place == Place("a", NOON)  # better than none
+        await bench.live("b", at=NOON + 4)
+        await bench.live("c", at=NOON + 8)
+        assert bench.place.id == "a"  # what the server held back may be among them
+        await bench.live("d", at=NOON + 5 + AGAIN_SECONDS)
+        assert bench.place.id == "b"
+        await bench.live("e", at=NOON + 1000)
+        assert bench.place.id == "d"
+
+    run(scenario)
+
+
+def test_so_much_that_nothing_more_would_be_read_does_not_wait_for_the_archive():
+    async def scenario(bench):
+        bench.intake.hold()
+        await asyncio.gather(*(bench.live(str(n), at=NOON) for n in range(MOST_HELD)))
+        assert bench.place is None  # the archive has to be read from where it was
+        bench.intake.hold()
+        waiting = asyncio.create_task(bench.live("x", at=NOON))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not waiting.done()
+        bench.intake.release()
+        await waiting
+
+    run(scenario)
+
+
+def test_a_page_of_the_archive_is_passed_at_once():
+    async def scenario(bench):
+        await bench.live("a", at=NOON)
+        await bench.live("b", at=NOON + 4)
+        await bench.intake.keep((), Place("z", NOON + 11), ALICE)
+        await bench.live("c", at=NOON + 12 + AGAIN_SECONDS)
+        assert bench.place.id == "z"
+
+    run(scenario)
+
+
+def test_what_was_kept_is_told_even_if_whoever_read_the_archive_gave_up():
+    async def scenario(bench):
+        reading = asyncio.create_task(bench.intake.keep((), Place("z", NOON), ALICE))
+        await asyncio.sleep(0)
+        reading.cancel()
+        while bench.place is None or not bench.handled:
+            await asyncio.sleep(0)
+
+    run(scenario)
+
+
+def test_nothing_is_done_before_the_disk_took_it(monkeypatch):
+    monkeypatch.setattr("securecall.intake.RETRY_SECONDS", (0.0,))
+
+    async def scenario(bench):
+        bench.history.fail_next = LocalError("full")
+        await bench.live("a", at=NOON)
+        assert len(bench.failures) == 1
+        assert bench.place == Place("a", NOON)
+
+    run(scenario)
