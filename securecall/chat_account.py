@@ -302,21 +302,10 @@ class ChatAccount:
 
     async def _prepare(self) -> None:
         """Until it is done; a connection that breaks meanwhile begins this anew."""
-        while True:
+        ready = False
+        while not ready:
             try:
-                if not self._greeted:
-                    await self._greet()
-                self._greeted = True
-                self._omemo.before_history()
-                await self._catch_up(parse_jid(self._session.bare))
-                self._intake.release()
-                await self._omemo.after_history()
-                if not self.messaging.ready:
-                    self.messaging.release()
-                    self._entered = False
-                await (self.rooms.resumed() if self._entered else self._enter_rooms())
-                self._entered = True
-                return
+                await self._get_ready()
             except SecurecallError as e:
                 log.info("preparing the session: %s", e)
                 if isinstance(e, LocalError):  # the disk may have room again later
@@ -324,6 +313,22 @@ class ChatAccount:
                 elif self._session.state is not SessionState.ONLINE:
                     return
                 await asyncio.sleep(RETRY_SECONDS)
+            else:
+                ready = True
+
+    async def _get_ready(self) -> None:
+        if not self._greeted:
+            await self._greet()
+        self._greeted = True
+        self._omemo.before_history()
+        await self._catch_up(parse_jid(self._session.bare))
+        self._intake.release()
+        await self._omemo.after_history()
+        if not self.messaging.ready:
+            self.messaging.release()
+            self._entered = False
+        await (self.rooms.resumed() if self._entered else self._enter_rooms())
+        self._entered = True
 
     async def _greet(self) -> None:
         """Learn who is there, and say that we are; from now on messages come live."""

@@ -327,7 +327,6 @@ class Messaging:
 
     def _taken(self, parcel: Parcel) -> None:
         """The server has it; should we forget that by a crash, it gets it twice, under one name."""
-
         now = time.monotonic()
         self._recent.append((now, parcel))
         self._forget_recent(now)

@@ -15,7 +15,6 @@ from securecall.chat.message import Delivery
 from tests.interop.chatting import PASSPHRASE
 from tests.interop.xmpp_servers import password_of
 
-
 AHEAD = 40  # messages
 
 

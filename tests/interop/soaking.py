@@ -248,8 +248,7 @@ async def write(side: Side, plan: Plan, sides: list[Side], chance: random.Random
     other = next(each for each in sides if each is not side)
     number = 0
     while number < plan.messages:
-        while number - len(other.heard) > WINDOW:
-            await asyncio.sleep(0.01)
+        await until(lambda: number - len(other.heard) <= WINDOW, seconds=1800)  # noqa: B023
         burst = range(number, min(plan.messages, number + chance.choice((1, 1, 2, 8))))
         _ = await asyncio.gather(*(side.conversation.send(f"{side.name} {n}") for n in burst))
         number = burst.stop
@@ -263,8 +262,7 @@ async def break_it(
     chance.shuffle(kinds)
     for place, kind in enumerate(kinds, start=1):
         due = plan.messages * 2 * place / (len(kinds) + 1)
-        while fates.done() < due:
-            await asyncio.sleep(0.01)
+        await until(lambda: fates.done() >= due, seconds=1800)  # noqa: B023
         if kind == "restart":
             await trouble.restart()
             figures.restarts += 1

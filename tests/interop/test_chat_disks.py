@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 
-
 import pytest
 
 from securecall.chat.message import Delivery
@@ -16,7 +15,6 @@ from securecall.errors import LocalError
 from securecall.events import ChatStateChanged, KeepingFailed
 from securecall.xmpp.session import SessionState
 from tests.interop.chatting import person, texts, until
-from tests.interop.xmpp_servers import XmppServer
 from tests.paths import PROJECT
 
 

@@ -48,12 +48,19 @@ class Bench:
             f"<stanza-id xmlns='urn:xmpp:sid:0' by='{ALICE}' id='{name}'/><body>x</body></message>"
         )
         self.intake.put(stanza, lambda: self.done.append(name))
-        while name not in self.done:
-            await asyncio.sleep(0)
+        await until(lambda: name in self.done)
 
     @property
     def place(self):
         return self.intake.place(ALICE)
+
+
+async def until(condition):
+    for _ in range(100_000):
+        if condition():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("it never came to be")
 
 
 def run(scenario):
@@ -114,8 +121,7 @@ def test_what_was_kept_is_told_even_if_whoever_read_the_archive_gave_up():
         reading = asyncio.create_task(bench.intake.keep((), Place("z", NOON), ALICE))
         await asyncio.sleep(0)
         reading.cancel()
-        while bench.place is None or not bench.handled:
-            await asyncio.sleep(0)
+        await until(lambda: bench.place is not None and bench.handled)
 
     run(scenario)
 

@@ -1,10 +1,12 @@
+"""A session comes online, and says when it is given up."""
+
 import asyncio
 from xml.etree.ElementTree import Element
 
 import pytest
 
-from securecall.xmpp.session import *
-from tests.xmpp_server import *
+from securecall.xmpp.session import Session, SessionState
+from tests.xmpp_server import BIND, DOMAIN, SM, online, quietly, serving
 
 
 @pytest.mark.parametrize("direct", [True, False])
