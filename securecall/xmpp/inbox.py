@@ -79,9 +79,11 @@ class Inbox:
         except AlreadyOpened:
             return (_arrival(found, Again(), _clear(())),)
         except NotForUs:
-            if found.own and (found.room or found.via is Via.ARCHIVE):  # what we wrote ourselves
+            if found.own and found.room:  # the room's echo of what we wrote
                 return (_arrival(found, Again(), _clear(())),)
-            if found.via is Via.ARCHIVE:  # from before this device was there
+            # From before this device was there; or our own, which says little: a server that went
+            # down had archived for its sender what it never passed on to the other side.
+            if found.via is Via.ARCHIVE:
                 return ()
             return (_arrival(found, Unreadable(why=NOT_FOR_US), _method(found)),)
         except (ProtocolError, SecurityError) as e:
