@@ -26,7 +26,9 @@ from securecall.xmpp.unwrap import unwrap
 from securecall.xmpp.unwrapped import Discarded, Notice, Outcome, Surroundings, Unwrapped
 
 MOST_AT_ONCE: Final = 64  # stanzas in one transaction
+MOST_HELD: Final = 512  # stanzas that wait for an archive; the session reads twice as many
 RETRY_SECONDS: Final = (1.0, 2.0, 5.0, 15.0, 30.0)  # after the disk refused; the last one for ever
+AGAIN_SECONDS: Final = 10.0  # of what came live that is read again in the archive
 ARCHIVE: Final = "archive "  # names of the places in archives, by the JID of their keeper
 
 log = logging.getLogger(__name__)
@@ -90,9 +92,11 @@ class Intake:
         self._handle = handle
         self._disk_failed = disk_failed
         self._live: deque[tuple[Element, Done]] = deque()
+        self._trails: dict[str, deque[Place]] = {}  # by keeper, what came live and when
         self._wake = asyncio.Event()
         self._open = asyncio.Event()
         self._read_to_end: dict[str, bool] = {}  # bare JID of whose archive
+        self._held = True
         self._aside: dict[str, list[tuple[Element, Done]]] = {}  # by room
 
     def put(self, stanza: Element, done: Done, *, room: str = "") -> None:
@@ -105,15 +109,30 @@ class Intake:
                 for that room's archive alone.
         """
         if room and room not in self._read_to_end:
-            self._aside.setdefault(room, []).append((stanza, done))
+            aside = self._aside.setdefault(room, [])
+            aside.append((stanza, done))
+            if len(aside) >= MOST_HELD:
+                self.release(room, whole=False, room=True)
             return
         self._live.append((stanza, done))
         self._wake.set()
+        if self._held and len(self._live) >= MOST_HELD and not self._open.is_set():
+            # nothing more would be read, and so not the archive either
+            log.warning("more comes live than can wait for the archive")
+            self._open.set()
 
-    def hold(self) -> None:
-        """A session begins anew: what comes live waits, for the archives are read first."""
+    def hold(self, keeper: str = "") -> None:
+        """Let what comes live wait, for an archive is read first.
+
+        Args:
+            keeper: Bare JID of whose; "" for all, where a session begins anew.
+        """
+        self._held = True
         self._open.clear()
-        self._read_to_end.clear()
+        if keeper:
+            _ = self._read_to_end.pop(keeper, None)
+        else:
+            self._read_to_end.clear()
 
     def release(self, keeper: str, *, whole: bool, room: bool = False) -> None:
         """An archive was read: go on with what came live meanwhile.
@@ -126,6 +145,7 @@ class Intake:
         """
         self._read_to_end[keeper] = whole
         if not room:
+            self._held = False
             self._open.set()
         for stanza, done in self._aside.pop(keeper, ()):
             self.put(stanza, done)
@@ -154,6 +174,7 @@ class Intake:
         def work() -> Taken:
             taken = self._take(outcomes, around, live=False)
             if place is not None:
+                self._trails.pop(keeper, None)
                 self._history.set_value(f"{ARCHIVE}{keeper}", bytes(place))
             return taken
 
@@ -168,15 +189,21 @@ class Intake:
         """Do it until the disk takes it; nothing behind it is done before."""
         tries = 0
         while True:
+            committing = asyncio.ensure_future(self._committer.commit(work))
+            committing.add_done_callback(self._handle_taken)
             try:
-                taken = await self._committer.commit(work)
+                # who is cancelled meanwhile does not keep it from being told
+                _ = await asyncio.shield(committing)
             except LocalError as e:
                 self._disk_failed(e)
                 await asyncio.sleep(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)])
                 tries += 1
             else:
-                self._handle(taken)
                 return
+
+    def _handle_taken(self, committed: asyncio.Future[Taken]) -> None:
+        if not committed.cancelled() and committed.exception() is None:
+            self._handle(committed.result())
 
     def _take(self, outcomes: Sequence[Outcome], around: Surroundings, *, live: bool) -> Taken:
         """Inside a transaction: decrypt and enter, one after the other."""
@@ -202,8 +229,20 @@ class Intake:
             taken.news += self._ledger.enter(arrival, plaintext=plaintext)
 
     def _move_place(self, found: Unwrapped, around: Surroundings) -> None:
-        """What came live need not be fetched from the archive again."""
+        """What came live need not be fetched from the archive again, but for the last of it.
+
+        A server may deliver a message, and an earlier one later or, should it stop, never.
+        """
         keeper = jid_of(found.conversation).bare if found.room else around.own.bare
         if not self._read_to_end.get(keeper):
             return
-        self._history.set_value(f"{ARCHIVE}{keeper}", bytes(Place(found.archive_id, found.sent)))
+        place, trail = Place(found.archive_id, found.sent), self._trails.setdefault(keeper, deque())
+        if len(trail) < 2 and self.place(keeper) is None:
+            self._history.set_value(f"{ARCHIVE}{keeper}", bytes(place))
+        if not trail or place.sent - trail[-1].sent >= 1.0:  # so there are not many
+            trail.append(place)
+        passed = None
+        while trail and trail[0].sent <= around.now - AGAIN_SECONDS:
+            passed = trail.popleft()
+        if passed is not None:
+            self._history.set_value(f"{ARCHIVE}{keeper}", bytes(passed))

@@ -72,8 +72,12 @@ class Management:
 
     @property
     def undone(self) -> int:
-        """How many stanzas of the server's are not done with."""
-        return len(self._undone)
+        """How many stanzas of the server's are not done with.
+
+        Not how many do not count yet: while what is live waits for an archive, thousands of the
+        archive's are done behind it.
+        """
+        return len(self._undone) - len(self._done)
 
     @property
     def sent(self) -> int:
