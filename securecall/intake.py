@@ -26,6 +26,9 @@ from securecall.xmpp.unwrap import unwrap
 from securecall.xmpp.unwrapped import Discarded, Notice, Outcome, Surroundings, Unwrapped
 
 MOST_AT_ONCE: Final = 64  # stanzas in one transaction
+# Then no archive is waited for any more: the session stops to read, answers of archives with it,
+# where too much is undone (`session.MOST_UNDONE`), and anybody could send as much.
+MOST_WAITING: Final = 512
 RETRY_SECONDS: Final = (1.0, 2.0, 5.0, 15.0, 30.0)  # after the disk refused; the last one for ever
 ARCHIVE: Final = "archive "  # names of the places in archives, by the JID of their keeper
 
@@ -106,9 +109,13 @@ class Intake:
         """
         if room and room not in self._read_to_end:
             self._aside.setdefault(room, []).append((stanza, done))
-            return
-        self._live.append((stanza, done))
-        self._wake.set()
+        else:
+            self._live.append((stanza, done))
+            self._wake.set()
+        if len(self._live) + sum(map(len, self._aside.values())) >= MOST_WAITING:
+            self._open.set()
+            for waiting in tuple(self._aside):
+                self._let_go(waiting)
 
     def hold(self) -> None:
         """A session begins anew: what comes live waits, for the archives are read first."""
@@ -127,8 +134,17 @@ class Intake:
         self._read_to_end[keeper] = whole
         if not room:
             self._open.set()
-        for stanza, done in self._aside.pop(keeper, ()):
-            self.put(stanza, done)
+        self._let_go(keeper)
+
+    def outside(self, room: str) -> None:
+        """We are not in this room (bare JID): nothing waits for its archive before we are again."""
+        _ = self._read_to_end.pop(room, None)
+        self._let_go(room)
+
+    def _let_go(self, room: str) -> None:
+        for waiting in self._aside.pop(room, ()):
+            self._live.append(waiting)
+            self._wake.set()
 
     async def run(self) -> None:
         """Keep what comes, for ever."""
