@@ -365,7 +365,7 @@ class ChatAccount:
                 self.messaging.release()
                 await self.rooms.fresh()
                 self._prepared = True
-            except (NetworkError, ProtocolError) as e:
+            except SecurecallError as e:  # whichever: without this, nothing is ever taken in
                 log.info("preparing the session: %s", e)
                 if self._session.state is not SessionState.ONLINE:
                     return

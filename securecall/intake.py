@@ -7,6 +7,7 @@ in which things were said. Where the disk refuses, nothing is acknowledged: the 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -30,6 +31,7 @@ MOST_AT_ONCE: Final = 64  # stanzas in one transaction
 # where too much is undone (`session.MOST_UNDONE`), and anybody could send as much.
 MOST_WAITING: Final = 512
 RETRY_SECONDS: Final = (1.0, 2.0, 5.0, 15.0, 30.0)  # after the disk refused; the last one for ever
+FAILED: Final = "failed"  # in `Intake.discarded`: it could not be entered, by a mistake of ours
 ARCHIVE: Final = "archive "  # names of the places in archives, by the JID of their keeper
 
 log = logging.getLogger(__name__)
@@ -161,14 +163,16 @@ class Intake:
     async def _keep_live(self, stanzas: Sequence[Element]) -> None:
         around = self._surroundings()
         outcomes = [unwrap(stanza, around) for stanza in stanzas]
-        await self._persist(lambda: self._take(outcomes, around, live=True))
+        await self._persist(
+            lambda careful: self._take(outcomes, around, live=True, careful=careful)
+        )
 
     async def keep(self, outcomes: Sequence[Outcome], place: Place | None, keeper: str) -> None:
         """Keep a page of an archive together with how far it was read."""
         around = self._surroundings()
 
-        def work() -> Taken:
-            taken = self._take(outcomes, around, live=False)
+        def work(careful: bool) -> Taken:  # noqa: FBT001 - its only argument
+            taken = self._take(outcomes, around, live=False, careful=careful)
             if place is not None:
                 self._history.set_value(f"{ARCHIVE}{keeper}", bytes(place))
             return taken
@@ -180,21 +184,32 @@ class Intake:
         kept = self._history.value(f"{ARCHIVE}{keeper}")
         return None if kept is None else Place.parse(kept)
 
-    async def _persist(self, work: Callable[[], Taken]) -> None:
-        """Do it until the disk takes it; nothing behind it is done before."""
-        tries = 0
+    async def _persist(self, work: Callable[[bool], Taken]) -> None:
+        """Do it until the disk takes it; nothing behind it is done before.
+
+        A mistake of ours must not become somebody's means to stop all that comes: then it is done
+        again, carefully, and what fails is left out.
+        """
+        tries, careful = 0, False
         while True:
             try:
-                taken = await self._committer.commit(work)
+                taken = await self._committer.commit(functools.partial(work, careful))
             except LocalError as e:
                 self._disk_failed(e)
                 await asyncio.sleep(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)])
                 tries += 1
+            except Exception as e:  # the outermost loop of what comes in
+                if careful:
+                    raise
+                log.error("what came could not be entered: %s", type(e).__name__)  # noqa: TRY400 - its words may be a message's
+                careful = True
             else:
                 self._handle(taken)
                 return
 
-    def _take(self, outcomes: Sequence[Outcome], around: Surroundings, *, live: bool) -> Taken:
+    def _take(
+        self, outcomes: Sequence[Outcome], around: Surroundings, *, live: bool, careful: bool
+    ) -> Taken:
         """Inside a transaction: decrypt and enter, one after the other."""
         taken = Taken()
         for outcome in outcomes:
@@ -205,10 +220,25 @@ class Intake:
                 case Notice():
                     taken.notices.append(outcome)
                 case Unwrapped():
-                    self._enter(outcome, taken, around.now)
+                    enter = self._enter_alone if careful else self._enter
+                    enter(outcome, taken, around.now)
                     if live and outcome.archive_id:
                         self._move_place(outcome, around)
         return taken
+
+    def _enter_alone(self, found: Unwrapped, taken: Taken, now: float) -> None:
+        entered = Taken()
+        try:
+            with self._history.transaction():
+                self._enter(found, entered, now)
+        except LocalError:
+            raise
+        except Exception as e:  # noqa: BLE001 - whatever it is, it is this message's alone
+            self.discarded[FAILED] += 1
+            log.warning("a message was left out: %s", type(e).__name__)
+        else:
+            taken.arrivals += entered.arrivals
+            taken.news += entered.news
 
     def _enter(self, found: Unwrapped, taken: Taken, now: float) -> None:
         arrivals = self._read(found, now)

@@ -6,6 +6,7 @@ Each control is what stood there before, or stands where the protection is taken
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from types import SimpleNamespace
 from xml.etree.ElementTree import Element
 
@@ -17,8 +18,10 @@ from securecall.chat.ledger import Ledger
 from securecall.chat_account import ChatAccount
 from securecall.devices import Devices
 from securecall.intake import Intake
+from securecall.xmpp.archive import Place
 from securecall.xmpp.management import Management
 from securecall.xmpp.session import Session
+from securecall.xmpp.unwrap import unwrap
 from tests.around import AROUND, OWN, message
 from tests.fake_room import FakeRoom
 from tests.fake_session import FakeSession
@@ -26,7 +29,7 @@ from tests.forge_devices import BOB, contacts_at
 from tests.memory_history import MemoryHistory
 from tests.people_stanzas import OWN as ALICE
 from tests.people_stanzas import stanza
-from tests.xmpp_server import Peer, quietly, serving
+from tests.xmpp_server import SM, Peer, quietly, serving
 
 pytestmark = pytest.mark.attack
 
@@ -109,6 +112,75 @@ def test_a_flood_does_not_wait_for_the_archive_that_waits_for_it(monkeypatch, bo
 
     asyncio.run(work())
     assert len(done) == (FEW if bounded else 0)
+
+
+@pytest.mark.parametrize("live", [True, False])
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_message_that_nobody_foresaw_does_not_stop_those_after_it(monkeypatch, guarded, live):
+    """Nor what came with it, in one transaction; and the place in the archive passes over it."""
+    if not guarded:  # as it was
+        monkeypatch.setattr(Intake, "_enter_alone", Intake._enter)
+    done: list[str] = []
+
+    def read(found, now):
+        if found.id == "poison":
+            raise ValueError("nobody foresaw this")
+        history.set_value(f"read {found.id}", b"1")
+        return ()
+
+    history = MemoryHistory()
+
+    async def work() -> None:
+        made = intake(history, read=read)
+        names = ("before", "poison", "after")
+        if live:
+            running = asyncio.create_task(made.run())
+            made.release(OWN.bare, whole=True)
+            for name in names:
+                made.put(message("<body>x</body>", id=name), lambda n=name: done.append(n))
+            await turns()
+            _ = running.cancel()
+            _ = await asyncio.gather(running, return_exceptions=True)
+        else:
+            found = [unwrap(message("<body>x</body>", id=name), AROUND) for name in names]
+            with contextlib.suppress(ValueError):
+                await made.keep(found, Place("read so far", 1.0), OWN.bare)
+                done.extend(names)
+            assert (made.place(OWN.bare) is not None) is guarded
+
+    asyncio.run(work())
+    assert done == (["before", "poison", "after"] if guarded else [])
+    assert (history.value("read before"), history.value("read after")) == (
+        (b"1", b"1") if guarded else (None, None)
+    )
+
+
+def test_a_stanza_that_breaks_its_handler_is_done_with(tmp_path):
+    """Otherwise nothing after it would ever count, and reading would stop."""
+    taken = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.login()
+        await peer.bind()
+        peer.send("<message id='poison'><body>x</body></message>")
+        peer.send(f"<r xmlns='{SM}'/>")
+        while True:
+            answer = await peer.next()
+            if answer.tag == f"{{{SM}}}a" and answer.get("h") == "1":
+                taken.set()
+
+    def take(found: Element, done) -> None:
+        raise ValueError("nobody foresaw this")
+
+    async def work() -> None:
+        async with asyncio.timeout(20), serving(script, tmp_path) as server:
+            session = await Session.open(
+                server.login, prepare=lambda session: session.on_message(take)
+            )
+            await taken.wait()
+            await session.close()
+
+    asyncio.run(work())
 
 
 @pytest.mark.parametrize("parks", [False, True])
