@@ -162,10 +162,13 @@ class Vouching:
     Attributes:
         state: What the root is to us.
         statement: Its statement as narrowed by earlier ones, None where none is known.
+        late: On a server's word alone it was pinned, after our user had written to the person. It
+            withdraws devices, but decides no other way than that first message did.
     """
 
     state: TrustState
     statement: Statement | None
+    late: bool = False
 
 
 def transition_device(
@@ -307,6 +310,8 @@ def judge_device(
     if by_hand and decided is not DeviceTrust.UNDECIDED:
         if decided is DeviceTrust.TRUSTED and listed:
             return max(decided, _inherited(vouching), key=_strength)
+        return decided
+    if vouching.late:
         return decided
     if vouching.state in (TrustState.PINNED, TrustState.VERIFIED):
         if listed:
