@@ -311,12 +311,10 @@ def judge_device(
         if decided is DeviceTrust.TRUSTED and listed:
             return max(decided, _inherited(vouching), key=_strength)
         return decided
-    if vouching.late:
-        return decided
     if vouching.state in (TrustState.PINNED, TrustState.VERIFIED):
-        if listed:
+        if listed and not vouching.late:
             return _inherited(vouching)
-        if not _vouches(vouching):
+        if vouching.late or not _vouches(vouching):
             return decided  # its owner uses the root for calls only; it says nothing about chat
     # The root lists other devices, or is in conflict: having been there first counts for nothing.
     return DeviceTrust.UNDECIDED
