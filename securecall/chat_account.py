@@ -152,7 +152,12 @@ class ChatAccount:
         self.people = People(
             session, contacts, Nodes(session), features=_FEATURES, tell=self._people_changed
         )
-        self.rooms = Rooms(session, contacts, tell=self._room_changed)
+        self.rooms = Rooms(
+            session,
+            contacts,
+            tell=self._room_changed,
+            outside=lambda bare: self._intake.outside(bare),
+        )
         self._reading = asyncio.Lock()
         self._catchup: Catchup | None = None
         self._names_messages: set[Jid] = set()
@@ -463,7 +468,7 @@ class ChatAccount:
         if stanza.get("type") != "groupchat":
             return ""
         bare = stanza.get("from", "").partition("/")[0]
-        return bare if any(jid_of(room).bare == bare for room in self.rooms.all()) else ""
+        return bare if self.rooms.entered(bare) else ""
 
     def _there(self, stanza: Element, done: Callable[[], None]) -> None:
         if self.rooms.on_presence(stanza):

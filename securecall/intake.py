@@ -7,6 +7,7 @@ in which things were said. Where the disk refuses, nothing is acknowledged: the 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -26,9 +27,12 @@ from securecall.xmpp.unwrap import unwrap
 from securecall.xmpp.unwrapped import Discarded, Notice, Outcome, Surroundings, Unwrapped
 
 MOST_AT_ONCE: Final = 64  # stanzas in one transaction
-MOST_HELD: Final = 512  # stanzas that wait for an archive; the session reads twice as many
+# Then no archive is waited for any more: the session stops to read, answers of archives with it,
+# where too much is undone (`session.MOST_UNDONE`), and anybody could send as much.
+MOST_HELD: Final = 512
 RETRY_SECONDS: Final = (1.0, 2.0, 5.0, 15.0, 30.0)  # after the disk refused; the last one for ever
 AGAIN_SECONDS: Final = 10.0  # of what came live that is read again in the archive
+FAILED: Final = "failed"  # in `Intake.discarded`: it could not be entered, by a mistake of ours
 ARCHIVE: Final = "archive "  # names of the places in archives, by the JID of their keeper
 
 log = logging.getLogger(__name__)
@@ -109,17 +113,14 @@ class Intake:
                 for that room's archive alone.
         """
         if room and room not in self._read_to_end:
-            aside = self._aside.setdefault(room, [])
-            aside.append((stanza, done))
-            if len(aside) >= MOST_HELD:
-                self.release(room, whole=False, room=True)
-            return
-        self._live.append((stanza, done))
-        self._wake.set()
-        if self._held and len(self._live) >= MOST_HELD and not self._open.is_set():
-            # nothing more would be read, and so not the archive either
-            log.warning("more comes live than can wait for the archive")
+            self._aside.setdefault(room, []).append((stanza, done))
+        else:
+            self._live.append((stanza, done))
+            self._wake.set()
+        if len(self._live) + sum(map(len, self._aside.values())) >= MOST_HELD:
             self._open.set()
+            for waiting in tuple(self._aside):
+                self._let_go(waiting)
 
     def hold(self, keeper: str = "") -> None:
         """Let what comes live wait, for an archive is read first.
@@ -147,8 +148,17 @@ class Intake:
         if not room:
             self._held = False
             self._open.set()
-        for stanza, done in self._aside.pop(keeper, ()):
-            self.put(stanza, done)
+        self._let_go(keeper)
+
+    def outside(self, room: str) -> None:
+        """We are not in this room (bare JID): nothing waits for its archive before we are again."""
+        _ = self._read_to_end.pop(room, None)
+        self._let_go(room)
+
+    def _let_go(self, room: str) -> None:
+        for waiting in self._aside.pop(room, ()):
+            self._live.append(waiting)
+            self._wake.set()
 
     async def run(self) -> None:
         """Keep what comes, for ever."""
@@ -165,14 +175,16 @@ class Intake:
     async def _keep_live(self, stanzas: Sequence[Element]) -> None:
         around = self._surroundings()
         outcomes = [unwrap(stanza, around) for stanza in stanzas]
-        await self._persist(lambda: self._take(outcomes, around, live=True))
+        await self._persist(
+            lambda careful: self._take(outcomes, around, live=True, careful=careful)
+        )
 
     async def keep(self, outcomes: Sequence[Outcome], place: Place | None, keeper: str) -> None:
         """Keep a page of an archive together with how far it was read."""
         around = self._surroundings()
 
-        def work() -> Taken:
-            taken = self._take(outcomes, around, live=False)
+        def work(careful: bool) -> Taken:  # noqa: FBT001 - its only argument
+            taken = self._take(outcomes, around, live=False, careful=careful)
             if place is not None:
                 self._trails.pop(keeper, None)
                 self._history.set_value(f"{ARCHIVE}{keeper}", bytes(place))
@@ -185,11 +197,17 @@ class Intake:
         kept = self._history.value(f"{ARCHIVE}{keeper}")
         return None if kept is None else Place.parse(kept)
 
-    async def _persist(self, work: Callable[[], Taken]) -> None:
-        """Do it until the disk takes it; nothing behind it is done before."""
-        tries = 0
+    async def _persist(self, work: Callable[[bool], Taken]) -> None:
+        """Do it until the disk takes it; nothing behind it is done before.
+
+        A mistake of ours must not become somebody's means to stop all that comes: then it is done
+        again, carefully, and what fails is left out.
+        """
+        tries, careful = 0, False
         while True:
-            committing = asyncio.ensure_future(self._committer.commit(work))
+            committing = asyncio.ensure_future(
+                self._committer.commit(functools.partial(work, careful))
+            )
             committing.add_done_callback(self._handle_taken)
             try:
                 # who is cancelled meanwhile does not keep it from being told
@@ -198,6 +216,11 @@ class Intake:
                 self._disk_failed(e)
                 await asyncio.sleep(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)])
                 tries += 1
+            except Exception as e:  # the outermost loop of what comes in
+                if careful:
+                    raise
+                log.error("what came could not be entered: %s", type(e).__name__)  # noqa: TRY400 - its words may be a message's
+                careful = True
             else:
                 return
 
@@ -205,7 +228,9 @@ class Intake:
         if not committed.cancelled() and committed.exception() is None:
             self._handle(committed.result())
 
-    def _take(self, outcomes: Sequence[Outcome], around: Surroundings, *, live: bool) -> Taken:
+    def _take(
+        self, outcomes: Sequence[Outcome], around: Surroundings, *, live: bool, careful: bool
+    ) -> Taken:
         """Inside a transaction: decrypt and enter, one after the other."""
         taken = Taken()
         for outcome in outcomes:
@@ -216,10 +241,25 @@ class Intake:
                 case Notice():
                     taken.notices.append(outcome)
                 case Unwrapped():
-                    self._enter(outcome, taken, around.now)
+                    enter = self._enter_alone if careful else self._enter
+                    enter(outcome, taken, around.now)
                     if live and outcome.archive_id:
                         self._move_place(outcome, around)
         return taken
+
+    def _enter_alone(self, found: Unwrapped, taken: Taken, now: float) -> None:
+        entered = Taken()
+        try:
+            with self._history.transaction():
+                self._enter(found, entered, now)
+        except LocalError:
+            raise
+        except Exception as e:  # noqa: BLE001 - whatever it is, it is this message's alone
+            self.discarded[FAILED] += 1
+            log.warning("a message was left out: %s", type(e).__name__)
+        else:
+            taken.arrivals += entered.arrivals
+            taken.news += entered.news
 
     def _enter(self, found: Unwrapped, taken: Taken, now: float) -> None:
         arrivals = self._read(found, now)

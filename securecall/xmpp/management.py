@@ -74,8 +74,8 @@ class Management:
     def undone(self) -> int:
         """How many stanzas of the server's are not done with.
 
-        Not how many do not count yet: while what is live waits for an archive, thousands of the
-        archive's are done behind it.
+        What was done behind one that waits does not count: nothing of it is held any more, and who
+        waits may wait for just that, as what comes live waits for the pages of an archive.
         """
         return len(self._undone) - len(self._done)
 
