@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -147,12 +148,50 @@ def test_what_a_full_session_did_not_take_follows_when_there_is_room():
     run(scenario, room=2)
 
 
+def test_what_was_taken_just_before_the_session_was_lost_is_sent_again_unless_it_arrived():
+    async def scenario(bench):
+        bench.messaging.release()
+        await bench.write("a", "b", "c")
+        bench.session.take(2)
+        await settled()
+        (first, *_) = bench.history.messages(BOB)
+        bench.history.replace(replace(first, delivery=Delivery.DELIVERED))
+        bench.messaging.hold()
+        bench.session.waiting.clear()
+        await bench.write("d")
+        bench.messaging.release()
+        assert bench.sent == ["a", "b", "c", "b", "c", "d"]
+        bench.session.take(3)
+        await settled()
+        assert bench.unsent == []
+        assert bench.history.parcels() == ()
+
+    run(scenario)
+
+
+def test_what_was_taken_long_before_is_not_sent_again(monkeypatch):
+    async def scenario(bench):
+        bench.messaging.release()
+        await bench.write("a", "b")
+        bench.session.take(1)
+        monkeypatch.setattr("securecall.messaging.DOUBTED_SECONDS", -1.0)
+        bench.session.take(1)
+        await settled()
+        bench.messaging.hold()
+        bench.messaging.release()
+        assert bench.sent == ["a", "b"]
+
+    run(scenario)
+
+
 def test_what_was_sent_when_the_session_became_ready_is_not_sent_by_its_writer_too():
     async def scenario(bench):
         writing = asyncio.ensure_future(bench.write("a"))
         committed = asyncio.ensure_future(bench.messaging.changed())
-        while not bench.history.parcels():  # noqa: ASYNC110 - the moment before anybody is told
+        for _ in range(100):
             await asyncio.sleep(0)
+            if bench.history.parcels():
+                break
         bench.messaging.release()  # kept, and its writer was not told yet
         await writing
         committed.cancel()
