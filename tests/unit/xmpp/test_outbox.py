@@ -1,4 +1,4 @@
-"""Whom a message is encrypted for, and what stands beside it, where devices have different OMEMOs."""
+"""Whom a message is sealed for, and what stands beside it, where devices have different OMEMOs."""
 
 from __future__ import annotations
 
