@@ -49,41 +49,41 @@ async def told(client):
 
 
 def test_we_write_first(server, tmp_path):
-    profanity.befriend(server, "alice", "bob")
+    profanity.befriend(server, "erin", "frank")
 
-    async def main(bob):
-        async with person(server, tmp_path, "alice") as alice, told(alice) as events:
-            to_bob = alice.conversation(bob.jid)
-            sent = await to_bob.send("From us.")
-            line = await to_thread(bob.wait_line, "From us.")
-            assert (line.sender, line.encryption) == (address_of(alice), "omemo")
-            await until(lambda: to_bob.messages()[0].delivery is Delivery.DELIVERED)
+    async def main(frank):
+        async with person(server, tmp_path, "erin") as erin, told(erin) as events:
+            to_frank = erin.conversation(frank.jid)
+            sent = await to_frank.send("From us.")
+            line = await to_thread(frank.wait_line, "From us.")
+            assert (line.sender, line.encryption) == (address_of(erin), "omemo")
+            await until(lambda: to_frank.messages()[0].delivery is Delivery.DELIVERED)
             assert any(isinstance(event, DevicesTrusted) for event in events)
             # what both show to be compared
-            (device,) = await to_bob.recipients()
-            assert device.fingerprint.replace(" ", "") == bob.fingerprint()
-            shown = await to_thread(bob.known_fingerprint, address_of(alice))
-            assert shown == own_fingerprint(alice)
-            known = alice.devices.verify_device(device.address, bob.fingerprint())
+            (device,) = await to_frank.recipients()
+            assert device.fingerprint.replace(" ", "") == frank.fingerprint()
+            shown = await to_thread(frank.known_fingerprint, address_of(erin))
+            assert shown == own_fingerprint(erin)
+            known = erin.devices.verify_device(device.address, frank.fingerprint())
             assert known.trust is DeviceTrust.VERIFIED
 
-            await to_thread(bob.begin_omemo, address_of(alice))
-            await to_thread(bob.type, "From a terminal.")
-            got = await until(lambda: to_bob.messages()[1:])
+            await to_thread(frank.begin_omemo, address_of(erin))
+            await to_thread(frank.type, "From a terminal.")
+            got = await until(lambda: to_frank.messages()[1:])
             assert [(m.text, m.own, m.protection, m.trust) for m in got] == [
                 ("From a terminal.", False, Protection.OMEMO_LEGACY, DeviceTrust.VERIFIED)
             ]
 
-            _ = await to_bob.correct(sent, "From us, corrected.")
-            await to_thread(bob.wait_screen, r": From us, corrected\.")
-            assert "From us.\n" not in await to_thread(bob.screen)
-            await to_thread(bob.type, "/correct From a terminal, corrected.")
-            await until(lambda: texts(to_bob)[1] == "From a terminal, corrected.")
-            assert len(to_bob.messages()) == 2
+            _ = await to_frank.correct(sent, "From us, corrected.")
+            await to_thread(frank.wait_screen, r": From us, corrected\.")
+            assert "From us.\n" not in await to_thread(frank.screen)
+            await to_thread(frank.type, "/correct From a terminal, corrected.")
+            await until(lambda: texts(to_frank)[1] == "From a terminal, corrected.")
+            assert len(to_frank.messages()) == 2
 
-    with profanity.running(tmp_path / "bob", "bob", server) as bob:
-        bob.generate()
-        asyncio.run(main(bob))
+    with profanity.running(tmp_path / "frank", "frank", server) as frank:
+        frank.generate()
+        asyncio.run(main(frank))
 
 
 def test_it_writes_first_and_files_go_both_ways(server, tmp_path):
@@ -173,37 +173,37 @@ def test_what_was_written_while_the_other_was_away_is_there_once(server, tmp_pat
 
 
 def test_a_new_device_gets_nothing_until_it_is_trusted(prosody, tmp_path):
-    profanity.befriend(prosody, "alice", "bob")
+    profanity.befriend(prosody, "erin", "frank")
 
     async def before(old):
-        async with person(prosody, tmp_path, "alice") as alice:
-            _ = await alice.conversation(old.jid).send("To one device.")
+        async with person(prosody, tmp_path, "erin") as erin:
+            _ = await erin.conversation(old.jid).send("To one device.")
             await to_thread(old.wait_line, "To one device.")
 
     async def main(old, new):
-        async with person(prosody, tmp_path, "alice") as alice, told(alice) as events:
-            to_bob = alice.conversation(old.jid)
-            _ = await to_bob.send("Not for the new one.")
+        async with person(prosody, tmp_path, "erin") as erin, told(erin) as events:
+            to_frank = erin.conversation(old.jid)
+            _ = await to_frank.send("Not for the new one.")
             await to_thread(old.wait_line, "Not for the new one.")
             (seen,) = await until(lambda: [e for e in events if isinstance(e, NewDevice)])
             assert seen.device.fingerprint.replace(" ", "") == new.fingerprint()
             assert seen.device.trust is DeviceTrust.UNDECIDED
-            _ = alice.devices.trust_device(seen.device.address, new.fingerprint())
-            _ = await to_bob.send("For both.")
+            _ = erin.devices.trust_device(seen.device.address, new.fingerprint())
+            _ = await to_frank.send("For both.")
             for each in (old, new):
                 assert (await to_thread(each.wait_line, "For both.")).encryption == "omemo"
             assert "Not for the new one." not in {line.text for line in new.lines()}
             # what either of them writes comes from that person, and the other one reads along
-            await to_thread(new.begin_omemo, address_of(alice), trusted=False)
+            await to_thread(new.begin_omemo, address_of(erin), trusted=False)
             await to_thread(new.type, "From the new one.")
-            got = await until(lambda: [m for m in to_bob.messages() if not m.own])
+            got = await until(lambda: [m for m in to_frank.messages() if not m.own])
             assert [(m.text, m.trust) for m in got] == [("From the new one.", DeviceTrust.TRUSTED)]
             await to_thread(old.wait_line, "From the new one.")
 
-    with profanity.running(tmp_path / "old", "bob", prosody) as old:
+    with profanity.running(tmp_path / "old", "frank", prosody) as old:
         old.generate()
         asyncio.run(before(old))
-        with profanity.running(tmp_path / "new", "bob", prosody, resource="new") as new:
+        with profanity.running(tmp_path / "new", "frank", prosody, resource="new") as new:
             new.generate()
             asyncio.run(main(old, new))
 
@@ -272,38 +272,38 @@ def test_one_that_trusts_nobody_by_itself_is_told_what_we_show(ejabberd, tmp_pat
 
 
 def test_what_it_sends_unencrypted_is_shown_to_who_asked_for_it_alone(prosody, tmp_path):
-    profanity.befriend(prosody, "alice", "bob")
+    profanity.befriend(prosody, "erin", "frank")
 
-    async def main(bob):
-        async with person(prosody, tmp_path, "alice") as alice, told(alice) as events:
-            to_bob = alice.conversation(bob.jid)
-            await to_thread(bob.type, f"/msg {address_of(alice)} anybody can read this")
-            await until(lambda: "it was not encrypted" in ignored(events, to_bob.address))
-            assert to_bob.messages() == ()
+    async def main(frank):
+        async with person(prosody, tmp_path, "erin") as erin, told(erin) as events:
+            to_frank = erin.conversation(frank.jid)
+            await to_thread(frank.type, f"/msg {address_of(erin)} anybody can read this")
+            await until(lambda: "it was not encrypted" in ignored(events, to_frank.address))
+            assert to_frank.messages() == ()
 
-            to_bob = alice.conversation(bob.jid, danger_plaintext_chat=True)
-            await to_thread(bob.type, f"/msg {address_of(alice)} and this")
-            await until(lambda: "and this" in texts(to_bob))
-            assert {message.protection for message in to_bob.messages()} == {Protection.NONE}
-            _ = await to_bob.send("likewise")
-            assert (await to_thread(bob.wait_line, "likewise")).encryption == "none"
+            to_frank = erin.conversation(frank.jid, danger_plaintext_chat=True)
+            await to_thread(frank.type, f"/msg {address_of(erin)} and this")
+            await until(lambda: "and this" in texts(to_frank))
+            assert {message.protection for message in to_frank.messages()} == {Protection.NONE}
+            _ = await to_frank.send("likewise")
+            assert (await to_thread(frank.wait_line, "likewise")).encryption == "none"
 
-    with profanity.running(tmp_path / "bob", "bob", prosody) as bob:
-        asyncio.run(main(bob))
+    with profanity.running(tmp_path / "frank", "frank", prosody) as frank:
+        asyncio.run(main(frank))
 
 
 def test_it_reads_and_writes_in_a_private_room_of_ours(server, tmp_path):
-    profanity.befriend(server, "erin", "frank", "alice")
+    profanity.befriend(server, "erin", "frank", "carol")
 
     async def main(frank):
         async with (
             person(server, tmp_path, "erin") as erin,
-            person(server, tmp_path, "alice") as alice,
+            person(server, tmp_path, "carol") as carol,
         ):
-            members = [parse_address(f"xmpp:{jid}") for jid in (address_of(alice), frank.jid)]
+            members = [parse_address(f"xmpp:{jid}") for jid in (address_of(carol), frank.jid)]
             ward = await erin.create_room("ward 7", members=members)
-            there = await alice.join_room(ward.address)
-            others = (address_of(erin), address_of(alice))
+            there = await carol.join_room(ward.address)
+            others = (address_of(erin), address_of(carol))
             await to_thread(frank.join, ward.address.short, *others)
             _ = await ward.send("Rounds at nine.")
             assert (await to_thread(frank.wait_line, "Rounds at nine.")).encryption == "omemo"
