@@ -44,7 +44,7 @@ from securecall.events import (
 )
 from securecall.intake import Intake, Taken
 from securecall.keys.omemo import Omemo
-from securecall.keys.omemo_values import NAMESPACES, Device, DeviceTrust
+from securecall.keys.omemo_values import NAMESPACES, Device
 from securecall.keys.statement import OmemoKey
 from securecall.messaging import Messaging
 from securecall.people import People, PeopleEvent
