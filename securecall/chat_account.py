@@ -102,9 +102,7 @@ class _Ratchets:
         return self._history.value(self._prefix + key)
 
     def save(self, changes: Mapping[str, bytes | None]) -> None:
-        with self._history.transaction():
-            for key, data in changes.items():
-                self._history.set_value(self._prefix + key, data)
+        self._history.set_values({self._prefix + key: data for key, data in changes.items()})
 
 
 class ChatAccount:
@@ -166,7 +164,7 @@ class ChatAccount:
             first_used=lambda who, those: tell(DevicesTrusted(who, those)),
             new_device=lambda one: tell(NewDevice(one.address, one)),
         )
-        inbox = Inbox(omemo, self._trust)
+        inbox = Inbox(omemo, devices.trust_of)
         self._intake = Intake(
             history,
             committer,
@@ -222,7 +220,7 @@ class ChatAccount:
                 ratchets,
                 directory,
                 jid=session.bare,
-                trust=lambda device: _trust(devices, device),
+                trust=devices.trust_of,
                 unix=time.time,
             )
             contacts.own_address(login.address)
@@ -463,7 +461,7 @@ class ChatAccount:
         for notice in taken.notices:
             if notice.kind is NoticeKind.EVENT:
                 self._beside(partial(self._event, notice))
-        if taken.arrivals and self._catchup is None:
+        if taken.arrivals and self._catchup is None and self._omemo.is_due:
             self._beside(self._omemo.maintain)
 
     def _announce(self, news: News) -> None:
@@ -504,13 +502,6 @@ class ChatAccount:
         task = asyncio.create_task(guarded())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    def _trust(self, device: Device) -> DeviceTrust:
-        return _trust(self.devices, device)
-
-
-def _trust(devices: Devices, device: Device) -> DeviceTrust:
-    return devices.device_trust(parse_jid(device.jid).address, device.identity_key)
 
 
 def _vouched(device: Device) -> OmemoKey:
