@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 from xml.etree.ElementTree import Element
 
 from securecall.address import Address
@@ -44,6 +45,9 @@ from securecall.xmpp.saying import Answered
 from securecall.xmpp.session import Session
 from securecall.xmpp.sharing import Sharing
 from securecall.xmpp.xml import serialise
+
+# Seconds until it is kept that the server took a message, if nothing else is kept meanwhile.
+PATIENCE: Final = 0.02
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +103,7 @@ class Messaging:
         self._tell = tell
         self._first_used = first_used
         self._new_device = new_device
-        self._noticed: set[tuple[str, str, int, bytes]] = set()
+        self._noticed: dict[Address, tuple[Device, ...]] = {}
         self._ready = False
 
     @property
@@ -125,7 +129,7 @@ class Messaging:
         def work() -> tuple[Message, Parcel]:
             now = time.time()
             protection = Protection.NONE if recipients is None else weakest(recipients)
-            device = 0 if recipients is None else next(iter(self._omemo.own.values())).id
+            device = 0 if recipients is None else self._omemo.device_id
             try:
                 answered = self._answered(to, said)
                 message = self._ledger.compose(
@@ -286,7 +290,7 @@ class Messaging:
             self._history.taken(parcel.number)
             return self._ledger.taken(parcel.conversation, parcel.id)
 
-        task = asyncio.ensure_future(self._committer.commit(work))
+        task = asyncio.ensure_future(self._committer.commit(work, patience=PATIENCE))
         task.add_done_callback(self._noted)
 
     def _noted(self, task: asyncio.Future[tuple[News, ...]]) -> None:
@@ -356,11 +360,11 @@ class Messaging:
         """Write down which devices there are; returns those that were not there before."""
         fresh = []
         for each in (*everybody, self._own):
-            for device in self._omemo.devices(jid_of(each).bare):
-                seen = (device.jid, device.namespace, device.id, device.identity_key)
-                if seen in self._noticed:
-                    continue
-                self._noticed.add(seen)
+            devices = self._omemo.devices(jid_of(each).bare)
+            if self._noticed.get(each) == devices:
+                continue
+            self._noticed[each] = devices
+            for device in devices:
                 sighting = self._devices.notice(
                     each, device.namespace, device.id, device.identity_key
                 )
