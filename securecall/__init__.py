@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from securecall.address import parse_address as parse_address
     from securecall.calls.call import Call as Call
     from securecall.calls.report import ListenerReport as ListenerReport
+    from securecall.chat.conversation import Conversation as Conversation
+    from securecall.chat.message import Delivery as Delivery
+    from securecall.chat.message import DeviceTrust as DeviceTrust
+    from securecall.chat.message import Message as Message
+    from securecall.chat.message import Protection as Protection
+    from securecall.chat_account import ChatAccount as ChatAccount
     from securecall.client import Client as Client
     from securecall.client import IncomingCall as IncomingCall
     from securecall.client import open as open
@@ -27,6 +33,7 @@ if TYPE_CHECKING:
     from securecall.errors import DeviceError as DeviceError
     from securecall.errors import DowngradeError as DowngradeError
     from securecall.errors import EndReason as EndReason
+    from securecall.errors import FileNotIntact as FileNotIntact
     from securecall.errors import IdentityChanged as IdentityChanged
     from securecall.errors import IdentityMismatch as IdentityMismatch
     from securecall.errors import Incompatible as Incompatible
@@ -37,19 +44,24 @@ if TYPE_CHECKING:
     from securecall.errors import NameNotFound as NameNotFound
     from securecall.errors import NetworkError as NetworkError
     from securecall.errors import NoAnswer as NoAnswer
+    from securecall.errors import NoDevices as NoDevices
     from securecall.errors import PeerVanished as PeerVanished
     from securecall.errors import PolicyRefused as PolicyRefused
     from securecall.errors import ProtocolError as ProtocolError
     from securecall.errors import Reason as Reason
     from securecall.errors import RegistrationFailed as RegistrationFailed
+    from securecall.errors import RoomNotPrivate as RoomNotPrivate
     from securecall.errors import SecurecallError as SecurecallError
     from securecall.errors import SecurityError as SecurityError
     from securecall.errors import StoreCorrupt as StoreCorrupt
     from securecall.errors import TicketRefused as TicketRefused
+    from securecall.errors import TransferFailed as TransferFailed
     from securecall.errors import Unreachable as Unreachable
     from securecall.errors import Unsupported as Unsupported
+    from securecall.errors import UntrustedDevices as UntrustedDevices
     from securecall.errors import UsageError as UsageError
     from securecall.errors import WrongPassphrase as WrongPassphrase
+    from securecall.errors import XmppRefused as XmppRefused
     from securecall.media.conference import Conference as Conference
     from securecall.media.conference import Level as Level
     from securecall.media.devices import Microphone as Microphone
@@ -77,14 +89,20 @@ _HOMES = {
     "address": "Address parse_address",
     "calls.call": "Call",
     "calls.report": "ListenerReport",
+    "chat.conversation": "Conversation",
+    "chat.message": "Delivery DeviceTrust Message Protection",
+    "chat_account": "ChatAccount",
     "client": "Client IncomingCall open",
     "contacts": "Contact",
     "errors": (
         "Busy CallFailed Cancelled CertificateError ConnectFailed Declined DeviceError "
-        "DowngradeError EndReason IdentityChanged IdentityMismatch Incompatible ListenFailed "
-        "LocalError LoginRefused MessageFailed NameNotFound NetworkError NoAnswer PeerVanished "
-        "PolicyRefused ProtocolError Reason RegistrationFailed SecurecallError SecurityError "
-        "StoreCorrupt TicketRefused Unreachable Unsupported UsageError WrongPassphrase"
+        "DowngradeError EndReason FileNotIntact "
+        "IdentityChanged IdentityMismatch Incompatible ListenFailed "
+        "LocalError LoginRefused MessageFailed NameNotFound NetworkError NoAnswer NoDevices "
+        "PeerVanished PolicyRefused ProtocolError Reason RegistrationFailed RoomNotPrivate "
+        "SecurecallError SecurityError "
+        "StoreCorrupt TicketRefused TransferFailed Unreachable Unsupported UntrustedDevices "
+        "UsageError WrongPassphrase XmppRefused"
     ),
     "media.conference": "Conference Level",
     "media.devices": "Microphone Speaker",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -22,6 +22,7 @@ from securecall.keys.trust import How
 from securecall.media.engine import Clock
 from securecall.policy import Policy, SecurityState, floor_for
 from securecall.transport.endpoint import host_of
+from securecall.transport.turn import IceHelpers, no_helpers
 
 Callee = str | Address | Contact | Ticket
 
@@ -66,6 +67,7 @@ class Calling:
         clock: Clock,
         accounts: Callable[[], tuple[Account, ...]],
         observer: Observer,
+        helpers: Callable[[], Awaitable[IceHelpers]] = no_helpers,
     ) -> None:
         """Compose calls out of these.
 
@@ -74,7 +76,9 @@ class Calling:
             clock: The process's media clock.
             accounts: Those signed in at this moment.
             observer: Follows every call.
+            helpers: Says what helps a call to find a path, at its beginning.
         """
+        self._helpers = helpers
         self._contacts = contacts
         self._clock = clock
         self._accounts = accounts
@@ -252,6 +256,7 @@ class Calling:
             towards=towards,
             observe=lambda call, output: observer.observe(call, expectation, output),
             sound_failed=observer.sound_failed,
+            helpers=self._helpers,
         )
 
 

@@ -20,6 +20,7 @@ from securecall.chat.message import Text
 from securecall.contacts import Contacts
 from securecall.devices import Devices
 from securecall.errors import (
+    LocalError,
     NetworkError,
     ProtocolError,
     SecurecallError,
@@ -50,9 +51,16 @@ from securecall.messaging import Messaging
 from securecall.people import People, PeopleEvent
 from securecall.rooms import RoomFailed, RoomNews, Rooms
 from securecall.transport.https import Https
+from securecall.transport.turn import IceHelpers
 from securecall.xmpp.archive import MAM, Catchup
 from securecall.xmpp.archive import Progress as Reading
 from securecall.xmpp.capabilities import QUERY, parse_info
+from securecall.xmpp.external_services import (
+    build_services_request,
+    parse_services,
+    stun_servers,
+    turn_servers,
+)
 from securecall.xmpp.inbox import Inbox
 from securecall.xmpp.jid import Jid, jid_of, parse_jid
 from securecall.xmpp.nodes import Nodes
@@ -72,6 +80,7 @@ CARBONS: Final = "urn:xmpp:carbons:2"
 STANZA_IDS: Final = "urn:xmpp:sid:0"
 ROOM_USER: Final = "{http://jabber.org/protocol/muc#user}x"
 RETRY_SECONDS: Final = 3.0
+HELPERS_SECONDS: Final = 3.0  # a call waits for no more
 CLOSE_SECONDS: Final = 2.0  # for what is being said when we leave
 _FIRST: Final = 50  # messages that a device fetches of the time before it
 _RATCHETS: Final = "omemo "  # names of OMEMO's values, before our JID
@@ -248,6 +257,7 @@ class ChatAccount:
         session = self._session
         session.on_message(self._arrived)
         session.on_presence(self._there)
+        session.on_dropped(self._dropped)
         session.on_fresh(self._fresh)
         session.on_resumed(self._resumed)
         session.on_state(lambda state, why: self._tell(ChatStateChanged(self.address, state, why)))
@@ -268,6 +278,7 @@ class ChatAccount:
             _ = task.cancel()
         _ = await asyncio.gather(*ending, return_exceptions=True)
         await self._session.close()
+        await self.messaging.close()
 
     async def create_room(self, name: str, *, members: Iterable[Address]) -> Address:
         """Make a private room at our server; its address tells nothing of its name.
@@ -293,12 +304,37 @@ class ChatAccount:
                 return parse_jid(jid)
         raise Unsupported(f"{domain} has no service for rooms (XEP-0045)")
 
+    def active(self, *, on: bool) -> None:
+        """Tell the server whether a person looks (XEP-0352): what can wait then waits there."""
+        self._session.active(on)
+
+    async def helpers(self) -> IceHelpers:
+        """Relays and the like that our server has for calls; none, if it does not say in time."""
+        try:
+            found = await self._session.request(
+                build_services_request(), to=self._session.domain, timeout=HELPERS_SECONDS
+            )
+            services = parse_services(found)
+        except (NetworkError, ProtocolError) as e:
+            log.info("no relay for calls: %s", e)
+            return IceHelpers()
+        turn, stun = (
+            turn_servers(services, unix=time.time()),
+            stun_servers(services, unix=time.time()),
+        )
+        return IceHelpers(turn=turn[0] if turn else None, stun=stun[0] if stun else None)
+
     @property
     def state(self) -> SessionState:
         """Where the connection stands."""
         return self._session.state
 
     # -- a session begins -------------------------------------------------------------------------
+
+    def _dropped(self) -> None:
+        """Nothing goes out or is taken in before the archive was read and what waits was sent."""
+        self.messaging.hold()
+        self._intake.hold()
 
     async def _fresh(self) -> None:
         self._set_up()
@@ -313,8 +349,7 @@ class ChatAccount:
         if self._setup is not None:
             self._setup.cancel()
         self._prepared = False
-        self.messaging.hold()
-        self._intake.hold()
+        self._dropped()
         self._setup = asyncio.create_task(self._prepare())
 
     async def _prepare(self) -> None:
@@ -329,9 +364,11 @@ class ChatAccount:
                 self.messaging.release()
                 await self.rooms.fresh()
                 self._prepared = True
-            except (NetworkError, ProtocolError) as e:
+            except SecurecallError as e:
                 log.info("preparing the session: %s", e)
-                if self._session.state is not SessionState.ONLINE:
+                if isinstance(e, LocalError):  # the disk may have room again later
+                    self._tell(KeepingFailed(e))
+                elif self._session.state is not SessionState.ONLINE:
                     return
                 await asyncio.sleep(RETRY_SECONDS)
 

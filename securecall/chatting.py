@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from securecall.address import Address, Scheme, parse_address
+from securecall.chat.attachments import sweep
 from securecall.chat.committer import Committer
 from securecall.chat.conversation import Conversation, Courier, Progress, Recipient, incoming
 from securecall.chat.message import Displayed, Message, Reaction, SharedFile, Text, Typing
 from securecall.contacts import Contact, Contacts
 from securecall.devices import Devices
-from securecall.errors import DowngradeError, UsageError
-from securecall.events import Event
+from securecall.errors import DowngradeError, LocalError, UsageError
+from securecall.events import Event, MessageExpired
 from securecall.secret import Secret
+from securecall.transport.turn import IceHelpers
 
 if TYPE_CHECKING:  # XMPP and OMEMO are imported by whoever signs in
     from securecall.chat_account import ChatAccount
     from securecall.store.history import ChatHistory
 
+EXPIRE_SECONDS: Final = 60.0
 _NOBODY: Final = "sign in to an XMPP account first: await client.sign_in(xmpp=...)"
+
+log = logging.getLogger(__name__)
 
 
 class Chatting:
@@ -46,6 +54,7 @@ class Chatting:
         self._folder = folder
         self._kept: tuple[ChatHistory, Committer] | None = None
         self._plain: set[Address] = set()
+        self._expiring: asyncio.Task[None] | None = None
 
     async def sign_in(
         self,
@@ -82,8 +91,16 @@ class Chatting:
         self.accounts.append(account)
         return account
 
+    async def sign_out(self, account: ChatAccount) -> None:
+        """Leave one server."""
+        if account in self.accounts:
+            self.accounts.remove(account)
+            await account.close()
+
     async def close(self) -> None:
         """Leave every server."""
+        if self._expiring is not None:
+            _ = self._expiring.cancel()
         for account in self.accounts:
             await account.close()
         self.accounts.clear()
@@ -92,8 +109,10 @@ class Chatting:
     def _open(self) -> tuple[ChatHistory, Committer]:
         if self._kept is None:
             history = self._contacts.store.open_history()
+            sweep(self._folder)  # what a crash left of files on their way
             # OMEMO reads again what a lost transaction changed; see the head of `keys.omemo`
             self._kept = history, Committer(history, undone=lambda: None)
+            self._expiring = asyncio.get_running_loop().create_task(self._expire())
         return self._kept
 
     def account_for(self, address: Address) -> ChatAccount:
@@ -118,6 +137,30 @@ class Chatting:
         if not self.accounts:
             raise UsageError(_NOBODY)
         return self.accounts[0]
+
+    async def helpers(self) -> IceHelpers:
+        """What the first of our servers that names relays has for a call (XEP-0215)."""
+        for account in self.accounts:
+            found = await account.helpers()
+            if found != IceHelpers():
+                return found
+        return IceHelpers()
+
+    # -- what is kept -----------------------------------------------------------------------------
+
+    async def _expire(self) -> None:
+        """Delete what is past its time, and go on doing so."""
+        while True:
+            try:
+                await self._expire_once()
+            except LocalError as e:
+                log.warning("what is past its time could not be deleted: %s", e)
+            await asyncio.sleep(EXPIRE_SECONDS)
+
+    async def _expire_once(self) -> None:
+        history, committer = self._open
+        for message in await committer.commit(lambda: history.expire(time.time())):
+            self._tell(MessageExpired(message))
 
     # -- conversations ----------------------------------------------------------------------------
 

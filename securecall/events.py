@@ -141,6 +141,13 @@ class MessageChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class MessageExpired:
+    """A message was deleted here, because its time, or its conversation's, was over."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
 class MessageIgnored:
     """Something was said that must not change anything; the conversation shows nothing of it.
 
@@ -265,6 +272,7 @@ Event = (
     | SoundFailed
     | MessageReceived
     | MessageChanged
+    | MessageExpired
     | MessageIgnored
     | ConversationRead
     | TypingChanged

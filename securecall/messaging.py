@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import mimetypes
 import secrets
@@ -34,7 +35,7 @@ from securecall.chat.message import (
     Typing,
 )
 from securecall.devices import Devices
-from securecall.errors import NoDevices, UntrustedDevices, UsageError
+from securecall.errors import ConnectFailed, LocalError, NoDevices, UntrustedDevices, UsageError
 from securecall.keys.omemo import Omemo
 from securecall.keys.omemo_trust import Sighting
 from securecall.keys.omemo_values import Device, Recipients
@@ -46,6 +47,8 @@ from securecall.xmpp.session import Session
 from securecall.xmpp.sharing import Sharing
 from securecall.xmpp.xml import serialise
 
+RETRY_SECONDS: Final = (1.0, 2.0, 5.0, 15.0, 30.0)  # after the disk refused; the last for ever
+CLOSE_SECONDS: Final = 2.0
 # Seconds until it is kept that the server took a message, if nothing else is kept meanwhile.
 PATIENCE: Final = 0.02
 
@@ -104,7 +107,11 @@ class Messaging:
         self._first_used = first_used
         self._new_device = new_device
         self._noticed: dict[Address, tuple[Device, ...]] = {}
+        self._written: set[Address] = set()  # of whom it is kept that our user wrote to them
         self._ready = False
+        self._noting: set[asyncio.Task[None]] = set()
+        self._last = 0  # the number of the last parcel that was sent in this session
+        self._behind = False  # some after it wait, for the session took no more
 
     @property
     def own(self) -> Address:
@@ -268,20 +275,34 @@ class Messaging:
 
     def release(self) -> None:
         """The session is ready: send what waits, in the order it was written."""
+        self._ready, self._last = True, 0
+        self._send_waiting()
+
+    def _send_waiting(self) -> None:
+        self._behind = False
         for parcel in self._history.parcels():
+            if parcel.number <= self._last:
+                continue
             known = self._history.find(parcel.conversation, self._own, parcel.id)
             if known is not None and known.delivery is not Delivery.PENDING:
                 self._taken(parcel)  # the archive has it: only the word of that was lost
-            else:
-                self._send(parcel)
-        self._ready = True
+            elif not self._send(parcel):
+                return
 
     def _ship(self, parcel: Parcel) -> None:
-        if self._ready:
-            self._send(parcel)
+        if self._ready and not self._behind and parcel.number > self._last:
+            _ = self._send(parcel)
 
-    def _send(self, parcel: Parcel) -> None:
-        self._session.send(parcel.stanza, taken=lambda: self._taken(parcel))
+    def _send(self, parcel: Parcel) -> bool:
+        """Whether it is on its way; otherwise it waits, and so does all after it."""
+        try:
+            self._session.send(parcel.stanza, taken=lambda: self._taken(parcel))
+        except ConnectFailed as e:
+            log.info("a message waits: %s", e)
+            self._behind = True
+            return False
+        self._last = parcel.number
+        return True
 
     def _taken(self, parcel: Parcel) -> None:
         """The server has it; should we forget that by a crash, it gets it twice, under one name."""
@@ -290,18 +311,32 @@ class Messaging:
             self._history.taken(parcel.number)
             return self._ledger.taken(parcel.conversation, parcel.id)
 
-        task = asyncio.ensure_future(self._committer.commit(work, patience=PATIENCE))
-        task.add_done_callback(self._noted)
+        task = asyncio.create_task(self._note(work))
+        self._noting.add(task)
+        task.add_done_callback(self._noting.discard)
+        if self._ready and self._behind and parcel.number == self._last:
+            self._send_waiting()  # the server has all that the session held, so it takes more
 
-    def _noted(self, task: asyncio.Future[tuple[News, ...]]) -> None:
-        if task.cancelled():
-            return
-        error = task.exception()
-        if error is not None:  # it will be sent again; the name tells that it is the same
-            log.warning("that the server has a message could not be noted: %s", error)
-            return
-        for news in task.result():
-            self._tell(news)
+    async def _note(self, work: Callable[[], tuple[News, ...]]) -> None:
+        """Until the disk takes it: what is not noted is sent again in the next session."""
+        for pause in itertools.chain(RETRY_SECONDS, itertools.repeat(RETRY_SECONDS[-1])):
+            try:
+                changes = await self._committer.commit(work, patience=PATIENCE)
+            except LocalError as e:
+                log.warning("that the server has a message could not be noted: %s", e)
+                await asyncio.sleep(pause)
+            else:
+                for news in changes:
+                    self._tell(news)
+                return
+
+    async def close(self) -> None:
+        """Note what the server took; what the disk refuses now is sent again the next time."""
+        if self._noting:
+            _ = await asyncio.wait(self._noting, timeout=CLOSE_SECONDS)
+        for task in self._noting:
+            _ = task.cancel()
+        _ = await asyncio.gather(*self._noting, return_exceptions=True)
 
     # -- for whom ---------------------------------------------------------------------------------
 
@@ -353,6 +388,10 @@ class Messaging:
             if not used:
                 raise
             found = await self._omemo.prepare(jids)
+        for each in everybody:
+            if each not in self._written:
+                self._devices.wrote_to(each)
+                self._written.add(each)
         self._tell_of(self._notice(everybody))
         return found
 
@@ -363,13 +402,13 @@ class Messaging:
             devices = self._omemo.devices(jid_of(each).bare)
             if self._noticed.get(each) == devices:
                 continue
-            self._noticed[each] = devices
             for device in devices:
                 sighting = self._devices.notice(
                     each, device.namespace, device.id, device.identity_key
                 )
                 if sighting is not Sighting.KNOWN:
                     fresh.append((each, device))
+            self._noticed[each] = devices
         return fresh
 
     def _tell_of(self, fresh: list[tuple[Address, Device]]) -> None:

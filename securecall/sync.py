@@ -1,4 +1,4 @@
-"""The same calls for scripts without asyncio: a loop in a thread behind plain methods.
+"""The same calls and chats for scripts without asyncio: a loop in a thread behind plain methods.
 
     from securecall import sync
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -24,6 +24,8 @@ from securecall.account import Account
 from securecall.address import Address
 from securecall.calls import call as _call
 from securecall.calls.report import ListenerReport
+from securecall.chat import conversation as _conversation
+from securecall.chat.message import Message
 from securecall.contacts import Contact
 from securecall.errors import EndReason, UsageError
 from securecall.keys.ticket import Ticket
@@ -75,6 +77,17 @@ class _Loop:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    def each(self, items: AsyncIterator[_T]) -> Iterator[_T]:
+        """Iterate over what comes there; each item is waited for here."""
+
+        async def following() -> tuple[_T, ...]:
+            async for item in items:
+                return (item,)
+            return ()
+
+        while found := self.run(following()):
+            yield found[0]
 
     async def _settle(self) -> None:
         left = asyncio.all_tasks() - {asyncio.current_task()}
@@ -169,17 +182,56 @@ class Call:
     @property
     def audio(self) -> Iterator[AudioFrame]:
         """The peer's sound, frame by frame, until the call ends."""
-        frames = self._inner.audio
-
-        async def following() -> AudioFrame | None:
-            return await anext(frames, None)
-
-        while (frame := self._loop.run(following())) is not None:
-            yield frame
+        return self._loop.each(self._inner.audio)
 
     def write(self, frame: AudioFrame) -> None:
         """Send one frame; waits while the bounded ring is full."""
         self._loop.run(self._inner.write(frame))
+
+
+class Conversation:
+    """What we and somebody write to each other; see `securecall.Conversation`."""
+
+    def __init__(self, loop: _Loop, inner: _conversation.Conversation) -> None:
+        """Made by `Client.conversation`."""
+        self._loop = loop
+        self._inner = inner
+
+    def __repr__(self) -> str:
+        return repr(self._inner)
+
+    @property
+    def address(self) -> Address:
+        """The other person's, or the room's."""
+        return self._inner.address
+
+    def send(self, text: str, *, reply_to: Message | None = None, expires: int = 0) -> Message:
+        """Write a message; it is kept before it is sent, and sent again until the server has it."""
+        return self._loop.run(self._inner.send(text, reply_to=reply_to, expires=expires))
+
+    def send_file(self, path: Path, *, name: str = "", expires: int = 0) -> Message:
+        """Send a file, encrypted here and opened there."""
+        return self._loop.run(self._inner.send_file(path, name=name, expires=expires))
+
+    def save_file(self, message: Message, folder: Path) -> Path:
+        """Get the file of a message; returns where it is."""
+        return self._loop.run(self._inner.save_file(message, folder))
+
+    def mark_read(self, message: Message) -> None:
+        """Mark everything up to this message as read."""
+        self._loop.run(self._inner.mark_read(message))
+
+    def messages(self, *, count: int = 50, before: int = 0) -> tuple[Message, ...]:
+        """The last messages (before a number, if given), oldest of them first."""
+
+        async def read() -> tuple[Message, ...]:
+            return self._inner.messages(count=count, before=before)
+
+        return self._loop.run(read())
+
+    def incoming(self, *, after: int | None = None) -> Iterator[Message]:
+        """Yield what others write here, for ever."""
+        return self._loop.each(self._inner.incoming(after=after))
 
 
 class Client:
@@ -225,6 +277,38 @@ class Client:
     def listen(self, host: str = "0.0.0.0", port: int = 0) -> tuple[str, int]:  # noqa: S104 - see `securecall.Client.listen`
         """Take direct calls on this address; see `securecall.Client.listen`."""
         return self._loop.run(self._inner.listen(host, port))
+
+    def sign_in_to_chat(
+        self,
+        xmpp: str,
+        *,
+        password: Secret,
+        server: tuple[str, int] | str | None = None,
+        server_name: str = "",
+        authorities: Path | None = None,
+    ) -> None:
+        """Use an XMPP address through its server; see `securecall.Client.sign_in`."""
+        _ = self._loop.run(
+            self._inner.sign_in(
+                xmpp=xmpp,
+                password=password,
+                server=server,
+                server_name=server_name,
+                authorities=authorities,
+            )
+        )
+
+    def conversation(self, who: str | Address | Contact) -> Conversation:
+        """What we and somebody write to each other; see `securecall.Client.conversation`."""
+
+        async def find() -> _conversation.Conversation:
+            return self._inner.conversation(who)
+
+        return Conversation(self._loop, self._loop.run(find()))
+
+    def messages(self, *, after: int | None = None) -> Iterator[Message]:
+        """Yield what others write, in every conversation, for ever."""
+        return self._loop.each(self._inner.messages(after=after))
 
     def sign_in(
         self,

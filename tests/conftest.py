@@ -44,7 +44,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         folder = item.path.relative_to(HERE).parts[0]
-        if folder in BY_FOLDER:
+        if folder in BY_FOLDER and item.get_closest_marker("soak") is None:
             item.add_marker(BY_FOLDER[folder])
 
 

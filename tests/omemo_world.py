@@ -170,6 +170,8 @@ class World:
         for sender, sealed, jid in waiting:
             for person in people:
                 if person.jid == jid and any(key.id == person.id for key in sealed.keys):
-                    assert person.omemo.open_sealed(sealed, sender).plaintext is None
+                    # no assert statement: this module has to work under -O, too
+                    if person.omemo.open_sealed(sealed, sender).plaintext is not None:
+                        raise AssertionError("a message without content had some")
                     opened += 1
         return opened

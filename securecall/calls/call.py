@@ -38,6 +38,7 @@ from securecall.policy import (
     SecurityLevel,
     SecurityState,
 )
+from securecall.transport.turn import IceHelpers, no_helpers
 
 log = logging.getLogger("securecall.call")
 
@@ -59,6 +60,7 @@ class CallContext:
         clock: The process's media clock.
         towards: The host we face, to pick our own address; "" for anywhere.
         ticket: How the ticket travelled, "" without one.
+        helpers: Says what helps to find a path, when one is looked for.
     """
 
     policy: Policy
@@ -74,6 +76,7 @@ class CallContext:
     observe: Callable[[Call, orders.Output], None]
     sound_failed: Callable[[Call, Exception], None]
     ticket: str = ""
+    helpers: Callable[[], Awaitable[IceHelpers]] = no_helpers
 
 
 class Call:
@@ -111,6 +114,7 @@ class Call:
             clock=context.clock,
             towards=context.towards,
             outgoing=outgoing,
+            helpers=context.helpers,
         )
         self._connection.source = audio
         self._output = PcmOutput()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
@@ -26,6 +26,7 @@ from securecall.rtp.srtp import FIRST_SEQUENCES, SrtpProfile, SrtpSession
 from securecall.transport.dtls import DtlsCertificate
 from securecall.transport.ice import IcePath
 from securecall.transport.route import own_host_towards
+from securecall.transport.turn import IceHelpers, no_helpers
 from securecall.transport.udp import UdpPath
 
 SILENCE_SECONDS: Final = 30.0
@@ -76,6 +77,7 @@ class MediaConnection:
         clock: Clock,
         towards: str,
         outgoing: bool,
+        helpers: Callable[[], Awaitable[IceHelpers]] = no_helpers,
     ) -> None:
         """Prepare; nothing is opened before `open`."""
         self._events = events
@@ -85,6 +87,7 @@ class MediaConnection:
         self._clock = clock
         self._towards = towards
         self._outgoing = outgoing
+        self._helpers = helpers
         self._certificate = DtlsCertificate.generate()
         self._path: UdpPath | IcePath | None = None
         self._agreement: Agreement | None = None
@@ -122,7 +125,13 @@ class MediaConnection:
         digest = self._certificate.digest
         own = await own_host_towards(self._towards)
         if ice:
-            gathered = IcePath(controlling=self._outgoing, on_lost=self._on_lost)
+            helpers = await self._helpers()
+            gathered = IcePath(
+                controlling=self._outgoing,
+                stun_server=helpers.stun,
+                turn_server=helpers.turn,
+                on_lost=self._on_lost,
+            )
             self._path = gathered
             candidates = await gathered.gather((own,))
             ufrag, pwd = gathered.ufrag, gathered.pwd

@@ -80,6 +80,7 @@ class Chat:
         self._folder = folder
         self._listed: list[Recipient] = []  # as they were shown: a number means what was seen
         self._shown_root = b""
+        self._invited = False  # we asked them to be a contact
         self._working: set[asyncio.Task[None]] = set()
         self._moved = asyncio.Event()
         self._recording: asyncio.Event | None = None  # set to end it
@@ -97,6 +98,7 @@ class Chat:
             verified=contact.state is TrustState.VERIFIED,
             since=when(contact.since) if contact.since else None,
             plain=self.conversation.danger_plaintext_chat,
+            first=not self._client.devices.has_written_to(self.address),
         )
 
     # -- what happens -----------------------------------------------------------------------------
@@ -124,8 +126,8 @@ class Chat:
                 online = state is SessionState.ONLINE
                 self.standing.offline = "" if online else str(error or state)
                 self.face.standing()
-            case ContactRequested(address):
-                self._say(f"{address.short} asks to be your contact: securecall contacts", "warn")
+            case ContactRequested(address, text):
+                self._on_request(address, text)
             case _:
                 self._on_other_side(event)
 
@@ -142,6 +144,14 @@ class Chat:
                 self._trusted(devices)
             case _:
                 pass
+
+    def _on_request(self, address: Address, text: str) -> None:
+        if address == self.address and self._invited:  # as we asked them, this is their yes
+            self.begin(self._client.accept_contact(address))
+            return
+        what = "/contact says yes" if address == self.address else "see: securecall contacts"
+        words = f" ({text})" if text else ""
+        self._say(f"{address.short} asks to be your contact{words}; {what}", "warn")
 
     def _say(self, text: str, style: str = "") -> None:
         self.face.notice(((Part(text, style),),))
@@ -362,6 +372,16 @@ class Chat:
         head = (Part(f"Your safety number with {self.address.short}:", "good"),)
         self.face.notice((head, *rows, (Part("Do both of you see it? Then: /verify same", "dim"),)))
 
+    async def _contact(self, _order: Order) -> None:
+        bare = self.address.short
+        if any(bare in account.people.asks for account in self._client.chat_accounts):
+            await self._client.accept_contact(self.address)
+            self._say(f"{bare} sees from now on when you are there.", "good")
+            return
+        self._invited = True
+        await self._client.add_contact(self.address)
+        self._say(f"{bare} was asked to be your contact.")
+
     async def _retention(self, order: Order) -> None:
         if order.text:
             self.conversation.retention = parse_duration(order.text)
@@ -424,6 +444,7 @@ _ORDERS: Final[dict[str, Callable[[Chat, Order], Coroutine[object, object, None]
     "trust": Chat._trust,  # noqa: SLF001
     "distrust": Chat._distrust,  # noqa: SLF001
     "verify": Chat._verify,  # noqa: SLF001
+    "contact": Chat._contact,  # noqa: SLF001
     "retention": Chat._retention,  # noqa: SLF001
     "delete": Chat._delete,  # noqa: SLF001
     "history": Chat._earlier,  # noqa: SLF001
@@ -434,8 +455,8 @@ _ORDERS: Final[dict[str, Callable[[Chat, Order], Coroutine[object, object, None]
 
 def own_fingerprints(client: Client) -> list[str]:
     """What the other side sees of this device: one key, or one for each version of OMEMO."""
-    keys = {key.identity_key for key in client.contacts.omemo}
-    return sorted(fingerprint(curve25519_form(key)) for key in keys)
+    keys = {curve25519_form(key.identity_key) for key in client.contacts.omemo}
+    return sorted(fingerprint(key) for key in keys)
 
 
 def _path(text: str) -> Path:

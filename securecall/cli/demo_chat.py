@@ -21,8 +21,10 @@ _COMMAND: Final = "securecall.cli"
 _DOMAIN: Final = "chat.test"
 _QUESTION: Final = "Meet me at the old lighthouse at nine?"
 _ANSWER: Final = "I will be there. Bring the blue folder."
-# Prosody's archive is Lua: a text, then the name of the element it stands in
-_PAYLOAD: Final = re.compile(r'"([A-Za-z0-9+/=]{40,})";\s*\["name"\] = "payload"')
+# Prosody's archive is Lua: a text, then name and attributes of its element, in either order
+_PAYLOAD: Final = re.compile(
+    r'"([A-Za-z0-9+/=]{40,})";\s*(?:\["attr"\] = \{[^{}]*\};\s*)?\["name"\] = "payload"'
+)
 _SHOWN: Final = 46
 _LOOKS, _LOOK_SECONDS = 100, 0.05
 
@@ -63,6 +65,7 @@ async def chat_act(act: Set) -> dict[str, object]:
         alice, bob = await asyncio.gather(
             _chatting(act, server, "alice", "bob"), _chatting(act, server, "bob", "alice")
         )
+        await _meet(act, alice, bob)
         _ = await _say(act, alice, bob, _QUESTION)
         got = await _say(act, bob, alice, _ANSWER)
         for actor in (alice, bob):
@@ -97,6 +100,18 @@ async def _chatting(act: Set, server: Daemon, name: str, other: str) -> Actor:
     )  # fmt: skip
     _ = await actor.wait_for("chat")
     return actor
+
+
+async def _meet(act: Set, alice: Actor, bob: Actor) -> None:
+    """Let both see that the other is there."""
+    alice.write(json.dumps({"type": "contact"}))
+    _ = await bob.wait_for("note", lambda e: "/contact" in str(e["text"]))
+    bob.write(json.dumps({"type": "contact"}))
+    for actor in (alice, bob):
+        _ = await actor.wait_for("standing", lambda e: e["presence"] == "available")
+    act.stage.settle(keep=False)
+    act.stage.row("Each sees", "● the other is available", "green")
+    await act.stage.pause(0.8)
 
 
 async def _say(act: Set, writer: Actor, reader: Actor, text: str) -> Fields:

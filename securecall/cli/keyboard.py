@@ -53,7 +53,8 @@ class Keyboard:
         loop = asyncio.get_running_loop()
         before = termios.tcgetattr(self._in)
         self._give_back = lambda: termios.tcsetattr(self._in, termios.TCSAFLUSH, before)
-        tty.setraw(self._in, termios.TCSANOW)
+        # what was typed before there was anything to type into is dropped, not sent to somebody
+        tty.setraw(self._in, termios.TCSAFLUSH)
         self._write(_ENTER)
         loop.add_reader(self._in, self._read)
         for number, name in (

@@ -60,6 +60,7 @@ FORMS: Final[Mapping[str, Form]] = {
     "trust": Form("N [verified]", "trust device N; say so if you compared its key", "must", "may"),
     "distrust": Form("N", "send nothing to device N any more", "must"),
     "verify": Form("[same]", "show the safety number; once compared: /verify same", text="may"),
+    "contact": Form("", "see each other come and go: ask for it, or say yes"),
     "retention": Form("TIME", "delete messages here after 30d, 12h, …; or: off", text="may"),
     "delete": Form("N", "delete message N on this device", "must"),
     "history": Form("[N]", "show earlier messages", "may"),

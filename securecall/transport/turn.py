@@ -1,4 +1,4 @@
-"""A relay for media, and what it asks for (RFC 8656)."""
+"""What others run to help ICE: relays (RFC 8656), and who tells our public address."""
 
 from __future__ import annotations
 
@@ -26,3 +26,21 @@ class TurnServer:
     password: Secret = field(repr=False)
     transport: str = "udp"
     tls: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IceHelpers:
+    """What a call may use to find a path.
+
+    Attributes:
+        turn: A relay, None for none.
+        stun: Host and port of who tells our public address, None for nobody.
+    """
+
+    turn: TurnServer | None = None
+    stun: tuple[str, int] | None = None
+
+
+async def no_helpers() -> IceHelpers:
+    """For whoever has none."""
+    return IceHelpers()

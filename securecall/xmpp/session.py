@@ -70,6 +70,7 @@ class Session:
         self._requests = Requests(self.bare)
         self._message_handler: StanzaHandler | None = None
         self._presence_handler: StanzaHandler | None = None
+        self._dropped_handlers: list[Callable[[], None]] = []
         self._fresh_handlers: list[Handler] = []
         self._resumed_handlers: list[Handler] = []
         self._state_handlers: list[StateHandler] = []
@@ -121,6 +122,7 @@ class Session:
         """End the session: the server is told what we took, and keeps the rest for later."""
         ours = asyncio.current_task()
         tasks = [task for task in self._tasks if task is not ours]
+        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in tasks:
             _ = task.cancel()
         _ = await asyncio.gather(*tasks, return_exceptions=True)
@@ -160,6 +162,14 @@ class Session:
         or raises `XmppRefused` to answer with an error. What nobody handles is answered so, too.
         """
         self._requests.handle(kind, tag, handler)
+
+    def on_dropped(self, handler: Callable[[], None]) -> None:
+        """Call this whenever a session is given up, and with it what the server had not taken.
+
+        At once, before anything can be sent or handed over in the next: whoever keeps things in
+        order has to stop here, and begins again with `on_fresh`.
+        """
+        self._dropped_handlers.append(handler)
 
     def on_fresh(self, handler: Handler) -> None:
         """Run this whenever a session begins anew: what the server had not taken is dropped."""
@@ -289,7 +299,7 @@ class Session:
         self._begin(found, resumed=resumed)
 
     async def _bind(self, found: Stream) -> None:
-        self._management = None
+        self._drop()
         self._forget_barrier()
         jid = await found.bind(self._resource or secrets.token_hex(8))
         bare, slash, _ = prepared(jid).partition("/")
@@ -369,10 +379,16 @@ class Session:
             else:
                 return True
         log.warning("the session ends: %s", why)
-        self._management = None
+        self._drop()
         self._requests.fail(ConnectFailed("the session was refused"))
         self._enter(SessionState.REFUSED, why)
         return False
+
+    def _drop(self) -> None:
+        if self._management is not None:
+            self._management = None
+            for handler in self._dropped_handlers:
+                handler()
 
     def _enter(self, state: SessionState, why: Exception | None = None) -> None:
         self.failure = why
@@ -441,6 +457,7 @@ class Session:
                 handler(stanza, done)
         except ConnectFailed as e:
             log.info("no answer: %s", e)
+            done()  # or nothing after it would ever count as done
         except Exception:  # the outermost loop of one stanza: it must not end the stream
             log.exception("handling a stanza failed")
 

@@ -22,10 +22,14 @@ STREAMS: Final = "http://etherx.jabber.org/streams"
 XML: Final = "http://www.w3.org/XML/1998/namespace"
 
 _RESTRICTED: Final = "RFC 6120 11.1"
+MOST_STANZA_BYTES: Final = 256 * 1024
+MOST_DEPTH: Final = 64
+MOST_ELEMENTS: Final = 16_384
+MOST_ATTRIBUTES: Final = 64
 _MOST_NAME: Final = 1024
 _MOST_NAME_BYTES: Final = 1024 * 1024  # expat keeps every name it ever saw, for good
 _PIECE: Final = 16 * 1024  # expat makes lists of a whole tag before we are asked
-_MOST_BYTES: Final = 1024 * 1024  # of a stanza that is emptied; then it is the server's fault
+MOST_BYTES: Final = 1024 * 1024  # of a stanza that is emptied; then it is the server's fault
 _MOST_DEPTH_EMPTIED: Final = 16_384
 _MOST_RESCANNED: Final = 256 * 1024 * 1024  # bytes of one stanza's unfinished tags, looked at anew
 
@@ -42,10 +46,10 @@ class XmlLimits:
         namespaces: Declarations in one stanza.
     """
 
-    stanza_bytes: int = 256 * 1024
-    depth: int = 64
-    attributes: int = 64
-    elements: int = 16_384
+    stanza_bytes: int = MOST_STANZA_BYTES
+    depth: int = MOST_DEPTH
+    attributes: int = MOST_ATTRIBUTES
+    elements: int = MOST_ELEMENTS
     namespaces: int = 2048
 
 
@@ -175,7 +179,7 @@ class StreamParser:
         begun = self._fed - self._stanza_at if self._depth != 1 else unread
         if begun > self._limits.stanza_bytes:
             self._empty()
-        if begun > _MOST_BYTES or (self._depth <= 1 and unread > _MOST_BYTES // 2):
+        if begun > MOST_BYTES or (self._depth <= 1 and unread > MOST_BYTES // 2):
             self._fail()
             raise ProtocolError("a stanza has no end", rule="RFC 6120 4.9.3.14")
         if self._rescanned > _MOST_RESCANNED:
@@ -298,7 +302,6 @@ _VALUE: Final = str.maketrans(
         "\r": "&#13;",
     }
 )
-_MOST_DEPTH: Final = 64
 
 
 def serialise(element: Element, *, within: str = CLIENT) -> bytes:
@@ -317,7 +320,7 @@ def serialise(element: Element, *, within: str = CLIENT) -> bytes:
 
 
 def _write(element: Element, within: str, parts: list[str], depth: int) -> None:
-    if depth > _MOST_DEPTH:
+    if depth > MOST_DEPTH:
         raise UsageError("a stanza is too deep to be sent")
     namespace, name = _split(element.tag)
     parts.append(f"<{name}")

@@ -35,7 +35,7 @@ async def person(server: XmppServer, folder: Path, name: str, *, port: int = 0, 
 async def until(condition, *, seconds: float = PATIENCE):
     """Wait until something is so; returns what the condition returned."""
     async with asyncio.timeout(seconds):
-        while not (found := condition()):
+        while not (found := condition()):  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0.02)
         return found
 

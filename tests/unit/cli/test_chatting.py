@@ -12,6 +12,7 @@ from securecall.chat.message import DeviceTrust, Protection
 from securecall.cli import chatting
 from securecall.cli.main import run
 from securecall.errors import LoginRefused, NetworkError, UntrustedDevices
+from securecall.events import ContactRequested
 from securecall.xmpp.presence import Ask, Show, SubscriptionAsk
 from tests.fake_chat import BOB, FakeChat, device, shared, somebody
 
@@ -301,6 +302,24 @@ def test_contacts_of_an_account_are_listed(fake, command):
 def test_one_thing_is_done_with_one_contact(fake, command, option, act):
     assert command("contacts", f"--{option}", "bob@clinic.example", *ACCOUNT)[0] == 0
     assert fake.acts[0][:2] == (act, str(BOB))
+
+
+def test_a_chat_asks_to_be_contacts_and_takes_their_asking_as_a_yes(fake, command):
+    chat = ("chat", "bob@clinic.example", *ACCOUNT)
+    asks = lambda: fake.tell_all(ContactRequested(BOB, ""))  # noqa: E731
+    assert command(*chat, typed=["/contact", asks, "/help"])[0] == 0
+    assert fake.acts == [("add", str(BOB), ""), ("accept", str(BOB))]
+    fake.acts.clear()
+    fake.asks[BOB.short] = SubscriptionAsk(bare=BOB.short, ask=Ask.SUBSCRIBE)
+    assert command(*chat, typed=["/contact"])[0] == 0
+    assert fake.acts == [("accept", str(BOB))]
+
+
+def test_nobody_is_let_see_us_who_asks_unasked(fake, command):
+    asks = lambda: fake.tell_all(ContactRequested(BOB, "hi\x1b[2J"))  # noqa: E731
+    _, _, err = command("chat", "bob@clinic.example", *ACCOUNT, typed=["/help", asks, "/help"])
+    assert fake.acts == []
+    assert "asks to be your contact (hi?[2J); /contact says yes" in err
 
 
 def test_devices_are_trusted_by_the_digits_of_their_fingerprints(fake, command):
