@@ -80,6 +80,8 @@ class Upkeep:
             await self._repair(next(iter(self._broken)))
 
     async def _keep_bundle(self, namespace: str) -> None:
+        if not self._state.own(namespace).is_due(unix=self._unix()):
+            return
         with self._state.change() as change:
             own = change.own(namespace)
             own.rotate(unix=self._unix())

@@ -39,7 +39,8 @@ from tests.interop.xmpp_servers import XmppServer, password_of
 
 TEXT = "The patient in bed 12 may go home tomorrow after the last blood count. "
 WARM = 30
-DEFAULT = {"rate": 1000, "split": 2000, "idle": 50}
+ROUNDS = 6  # the work of others on the machine only ever adds
+DEFAULT = {"rate": 150, "split": 2000, "idle": 50}
 FIRST = 3  # clients that pay for what all share
 
 
@@ -133,7 +134,7 @@ async def begin_receipts(pair: Pair) -> None:
 
 
 async def rate(count: int) -> dict[str, float]:
-    """Messages a second, and CPU for each, four ways."""
+    """Messages a second, and CPU for each, four ways; the fastest of the rounds."""
     figures: dict[str, float] = {}
     async with talking() as pair:
         for receipts in (False, True):
@@ -142,17 +143,27 @@ async def rate(count: int) -> dict[str, float]:
             fate = Delivery.DELIVERED if receipts else Delivery.SENT
             for together in (False, True):
                 name = ("gather" if together else "one") + ("_receipts" if receipts else "")
-                begun = time.perf_counter(), time.process_time(), pair.bench.served()
-                await pair.send(count, together=together, fate=fate)
-                wall = time.perf_counter() - begun[0]
-                cpu, server = time.process_time() - begun[1], pair.bench.served() - begun[2]
+                rounds = [await measured(pair, count, together, fate) for _ in range(ROUNDS)]
+                wall, cpu, server = map(min, zip(*rounds, strict=True))
                 figures |= {
-                    f"{name}_per_s": count / wall,
-                    f"{name}_us": cpu / count * 1e6,
-                    f"{name}_cpu_per_s": count / cpu,
-                    f"{name}_server_us": server / count * 1e6,
+                    f"{name}_per_s": 1 / wall,
+                    f"{name}_us": 1e6 * cpu,
+                    f"{name}_server_us": 1e6 * server,
                 }
     return figures
+
+
+async def measured(
+    pair: Pair, count: int, together: bool, fate: Delivery
+) -> tuple[float, float, float]:
+    """Seconds for each message: by the clock, of CPU here, of CPU in the server."""
+    begun = time.perf_counter(), time.process_time(), pair.bench.served()
+    await pair.send(count, together=together, fate=fate)
+    ended = time.perf_counter(), time.process_time(), pair.bench.served()
+    wall, cpu, server = (
+        (after - before) / count for before, after in zip(begun, ended, strict=True)
+    )
+    return wall, cpu, server
 
 
 # The innermost of our modules, or of a library, says what the processor worked for.
