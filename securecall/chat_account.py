@@ -45,7 +45,7 @@ from securecall.events import (
 )
 from securecall.intake import Intake, Taken
 from securecall.keys.omemo import Omemo
-from securecall.keys.omemo_values import NAMESPACES, Device, DeviceTrust
+from securecall.keys.omemo_values import NAMESPACES, Device
 from securecall.keys.statement import OmemoKey
 from securecall.messaging import Messaging
 from securecall.people import People, PeopleEvent
@@ -112,9 +112,7 @@ class _Ratchets:
         return self._history.value(self._prefix + key)
 
     def save(self, changes: Mapping[str, bytes | None]) -> None:
-        with self._history.transaction():
-            for key, data in changes.items():
-                self._history.set_value(self._prefix + key, data)
+        self._history.set_values({self._prefix + key: data for key, data in changes.items()})
 
 
 class ChatAccount:
@@ -182,7 +180,7 @@ class ChatAccount:
             first_used=lambda who, those: tell(DevicesTrusted(who, those)),
             new_device=lambda one: tell(NewDevice(one.address, one)),
         )
-        inbox = Inbox(omemo, self._trust)
+        inbox = Inbox(omemo, devices.trust_of)
         self._intake = Intake(
             history,
             committer,
@@ -238,7 +236,7 @@ class ChatAccount:
                 ratchets,
                 directory,
                 jid=session.bare,
-                trust=lambda device: _trust(devices, device),
+                trust=devices.trust_of,
                 unix=time.time,
             )
             contacts.own_address(login.address)
@@ -521,7 +519,7 @@ class ChatAccount:
         for notice in taken.notices:
             if notice.kind is NoticeKind.EVENT:
                 self._beside(partial(self._event, notice))
-        if taken.arrivals and self._catchup is None:
+        if taken.arrivals and self._catchup is None and self._omemo.is_due:
             self._beside(self._omemo.maintain)
 
     def _announce(self, news: News) -> None:
@@ -562,13 +560,6 @@ class ChatAccount:
         task = asyncio.create_task(guarded())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    def _trust(self, device: Device) -> DeviceTrust:
-        return _trust(self.devices, device)
-
-
-def _trust(devices: Devices, device: Device) -> DeviceTrust:
-    return devices.device_trust(parse_jid(device.jid).address, device.identity_key)
 
 
 def _vouched(device: Device) -> OmemoKey:

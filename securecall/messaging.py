@@ -51,6 +51,8 @@ from securecall.xmpp.xml import serialise
 RETRY_SECONDS: Final = (1.0, 2.0, 5.0, 15.0, 30.0)  # after the disk refused; the last for ever
 CLOSE_SECONDS: Final = 2.0
 DOUBTED_SECONDS: Final = 10.0  # before a session is lost, in which what was taken may be lost, too
+# Seconds until it is kept that the server took a message, if nothing else is kept meanwhile.
+PATIENCE: Final = 0.02
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +108,7 @@ class Messaging:
         self._tell = tell
         self._first_used = first_used
         self._new_device = new_device
-        self._noticed: set[tuple[str, str, int, bytes]] = set()
+        self._noticed: dict[Address, tuple[Device, ...]] = {}
         self._written: set[Address] = set()  # of whom it is kept that our user wrote to them
         self._ready = False
         self._noting: set[asyncio.Task[None]] = set()
@@ -137,7 +139,7 @@ class Messaging:
         def work() -> tuple[Message, Parcel]:
             now = time.time()
             protection = Protection.NONE if recipients is None else weakest(recipients)
-            device = 0 if recipients is None else next(iter(self._omemo.own.values())).id
+            device = 0 if recipients is None else self._omemo.device_id
             try:
                 answered = self._answered(to, said)
                 message = self._ledger.compose(
@@ -346,7 +348,7 @@ class Messaging:
         """Until the disk takes it: what is not noted is sent again in the next session."""
         for pause in itertools.chain(RETRY_SECONDS, itertools.repeat(RETRY_SECONDS[-1])):
             try:
-                changes = await self._committer.commit(work)
+                changes = await self._committer.commit(work, patience=PATIENCE)
             except LocalError as e:
                 log.warning("that the server has a message could not be noted: %s", e)
                 await asyncio.sleep(pause)
@@ -424,16 +426,16 @@ class Messaging:
         """Write down which devices there are; returns those that were not there before."""
         fresh = []
         for each in (*everybody, self._own):
-            for device in self._omemo.devices(jid_of(each).bare):
-                seen = (device.jid, device.namespace, device.id, device.identity_key)
-                if seen in self._noticed:
-                    continue
-                self._noticed.add(seen)
+            devices = self._omemo.devices(jid_of(each).bare)
+            if self._noticed.get(each) == devices:
+                continue
+            for device in devices:
                 sighting = self._devices.notice(
                     each, device.namespace, device.id, device.identity_key
                 )
                 if sighting is not Sighting.KNOWN:
                     fresh.append((each, device))
+            self._noticed[each] = devices
         return fresh
 
     def _tell_of(self, fresh: list[tuple[Address, Device]]) -> None:

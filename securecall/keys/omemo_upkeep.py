@@ -57,6 +57,14 @@ class Upkeep:
         self._replies.pop(place, None)
         self._broken.pop(place, None)
 
+    def is_due(self) -> bool:
+        """Whether `run` has something to do."""
+        return bool(self._replies or self._broken) or any(
+            not self._lookup.is_current(name, self._state.jid)
+            or self._state.own(name).is_due(unix=self._unix())
+            for name in self._state.namespaces
+        )
+
     async def run(self) -> None:
         """Do what is due.
 
@@ -72,6 +80,8 @@ class Upkeep:
             await self._repair(next(iter(self._broken)))
 
     async def _keep_bundle(self, namespace: str) -> None:
+        if not self._state.own(namespace).is_due(unix=self._unix()):
+            return
         with self._state.change() as change:
             own = change.own(namespace)
             own.rotate(unix=self._unix())
