@@ -372,6 +372,10 @@ class Messaging:
         everybody = self._everybody(to)
         with contextlib.suppress(UntrustedDevices):  # which those are is what was asked
             _ = await self._omemo.prepare([jid_of(each).bare for each in everybody])
+        fresh = self._notice(everybody)  # whoever sees them may decide about them
+        # those of somebody never written to will be trusted by that
+        known = {self._own, *filter(self._devices.has_written_to, everybody)}
+        self._tell_of([(each, device) for each, device in fresh if each in known])
         return tuple(
             self._recipient(each, device)
             for each in everybody

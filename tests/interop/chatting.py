@@ -44,3 +44,15 @@ def texts(client, server, other):
     """What is kept of a conversation, in order."""
     conversation = client.conversation(f"{other}@{server.domain}")
     return [message.text for message in conversation.messages(count=100_000)]
+
+
+def address_of(client):
+    """Our own bare address."""
+    return client.chat_accounts[0].address.short
+
+
+def own_fingerprint(client):
+    """Our own device's, as others are to be shown it."""
+    code = client.devices.own_code(client.chat_accounts[0].address)
+    (shown,) = {part.partition("=")[2] for part in code.split("?")[1].split(";")}
+    return shown

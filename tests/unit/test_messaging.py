@@ -6,12 +6,17 @@ import asyncio
 from dataclasses import replace
 from types import SimpleNamespace
 
+import pytest
+
 from securecall.address import parse_address
 from securecall.chat.committer import Committer
 from securecall.chat.ledger import Ledger
-from securecall.chat.message import Delivery, Text
-from securecall.errors import ConnectFailed
+from securecall.chat.message import Delivery, DeviceTrust, Text
+from securecall.devices import Devices
+from securecall.errors import ConnectFailed, UntrustedDevices
+from securecall.keys.omemo_values import Device
 from securecall.messaging import Messaging
+from tests.forge_devices import NS, contacts_at, identity_key
 from tests.memory_history import MemoryHistory
 
 ALICE = parse_address("xmpp:alice@clinic.example")
@@ -39,16 +44,17 @@ class FakeSession:
 
 
 class Bench:
-    def __init__(self, room=1000):
+    def __init__(self, room=1000, omemo=None, devices=None):
         self.history = MemoryHistory()
         self.session = FakeSession(room)
         self.news = []
+        self.new_devices = []
         self.messaging = Messaging(
             ALICE,
             self.session,
             self.history,
-            SimpleNamespace(),
-            SimpleNamespace(),
+            omemo,
+            devices,
             SimpleNamespace(),
             committer=Committer(self.history, undone=lambda: None),
             ledger=Ledger(self.history, ALICE),
@@ -56,7 +62,7 @@ class Bench:
             members=lambda _: None,
             tell=self.news.append,
             first_used=lambda *_: None,
-            new_device=lambda _: None,
+            new_device=self.new_devices.append,
         )
 
     async def write(self, *bodies):
@@ -192,3 +198,50 @@ def test_what_was_sent_when_the_session_became_ready_is_not_sent_by_its_writer_t
         assert bench.sent == ["a"]
 
     run(scenario)
+
+
+class FakeOmemo:
+    """Finds these devices, none of which is trusted."""
+
+    def __init__(self, *found):
+        self.found = found
+
+    async def prepare(self, jids):
+        raise UntrustedDevices("none is trusted")
+
+    def devices(self, jid):
+        return tuple(device for device in self.found if device.jid == jid)
+
+
+@pytest.fixture
+def devices(tmp_path):
+    contacts = contacts_at(tmp_path / "alice")
+    yield Devices(contacts)
+    contacts.store.close()
+
+
+def device(address, number):
+    return Device(namespace=NS, jid=address.short, id=number, identity_key=identity_key(number))
+
+
+def test_a_device_that_was_listed_can_be_decided_about_before_anything_was_written(devices):
+    async def scenario(bench):
+        (shown,) = await bench.messaging.recipients(BOB)
+        assert shown.trust is DeviceTrust.UNDECIDED
+        devices.verify_device(BOB, shown.fingerprint)
+        (shown,) = await bench.messaging.recipients(BOB)
+        assert shown.trust is DeviceTrust.VERIFIED
+        # before the first message it is nothing to be told about: that would trust it
+        assert bench.new_devices == []
+
+    run(scenario, omemo=FakeOmemo(device(BOB, 1)), devices=devices)
+
+
+def test_a_device_that_a_listing_meets_first_is_told_about_as_any_other(devices):
+    async def scenario(bench):
+        devices.wrote_to(BOB)
+        _ = await bench.messaging.recipients(BOB)
+        _ = await bench.messaging.recipients(BOB)
+        assert [(d.address, d.id) for d in bench.new_devices] == [(BOB, 1), (ALICE, 2)]
+
+    run(scenario, omemo=FakeOmemo(device(BOB, 1), device(ALICE, 2)), devices=devices)
