@@ -23,6 +23,12 @@ ALICE = parse_address("xmpp:alice@clinic.example")
 BOB = parse_address("xmpp:bob@clinic.example")
 
 
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    """Nothing waits for company, so that a few turns of the loop show what came of it."""
+    monkeypatch.setattr("securecall.messaging.PATIENCE", 0.0)
+
+
 class FakeSession:
     """Holds so many stanzas until the server takes them."""
 
