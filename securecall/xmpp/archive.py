@@ -231,20 +231,6 @@ class Catchup:
         return max([before, *times])
 
 
-def build_preferences(default: str = "always") -> Element:
-    """Ask the server what to archive (XEP-0441): always, never, or what those on the roster write.
-
-    "always" by default. What is kept is ciphertext; and whoever writes to us before we have put
-    them on the roster is to reach each of our devices.
-    """
-    if default not in ("always", "never", "roster"):
-        raise UsageError("an archive keeps always, never, or by the roster")
-    prefs = Element(f"{{{MAM}}}prefs", {"default": default})
-    SubElement(prefs, f"{{{MAM}}}always")
-    SubElement(prefs, f"{{{MAM}}}never")
-    return prefs
-
-
 def _form(fields: dict[str, str]) -> Element:
     form = Element(f"{{{_FORM}}}x", {"type": "submit"})
     kind = SubElement(form, f"{{{_FORM}}}field", {"var": "FORM_TYPE", "type": "hidden"})

@@ -283,11 +283,6 @@ def build_leave(room: str, nick: str) -> Element:
     return Element(PRESENCE, {"to": f"{room}/{nick}", "type": "unavailable"})
 
 
-def build_rename(room: str, nick: str) -> Element:
-    """Return the presence that asks for another nickname."""
-    return Element(PRESENCE, {"to": f"{room}/{nick}"})
-
-
 def build_configuration_request() -> Element:
     """Return the payload that asks for the form (a get, to the room)."""
     return Element(f"{{{OWNER}}}query")
@@ -298,11 +293,6 @@ def build_configuration(form: Form) -> Element:
     query = Element(f"{{{OWNER}}}query")
     query.append(build_form(form))
     return query
-
-
-def build_cancellation() -> Element:
-    """Return the payload that gives a room up before it was configured (XEP-0045 10.1.3)."""
-    return build_configuration(Form(kind="cancel"))
 
 
 def build_destruction() -> Element:
@@ -328,15 +318,6 @@ def build_list_request(affiliation: Affiliation) -> Element:
     query = Element(f"{{{ADMIN}}}query")
     SubElement(query, f"{{{ADMIN}}}item", {"affiliation": affiliation.value})
     return query
-
-
-def build_invitation(room: str, jid: str, *, reason: str = "") -> Element:
-    """Return the message that invites somebody by way of the room, who may be a stranger to us."""
-    stanza = Element(f"{{{CLIENT}}}message", {"to": room})
-    invite = SubElement(SubElement(stanza, _X), f"{{{USER}}}invite", {"to": parse_jid(jid).bare})
-    if reason:
-        SubElement(invite, f"{{{USER}}}reason").text = reason
-    return stanza
 
 
 def build_direct_invitation(room: str, jid: str, *, reason: str = "") -> Element:
