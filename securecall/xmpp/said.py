@@ -7,7 +7,6 @@ legacy OMEMO encrypted with what stood in clear beside it (`legacy_payload`).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -28,6 +27,7 @@ from securecall.errors import ProtocolError
 from securecall.xmpp.emoji import MOST_REACTIONS, parse_emoji
 from securecall.xmpp.stamp import parse_stamp
 from securecall.xmpp.unwrap import MOST_CHILDREN, require_id
+from securecall.xmpp.xml import LANG, NOT_XML
 
 MOST_BODY: Final = 256 * 1024  # characters; our own messages stop at 64 KiB
 MOST_REGIONS: Final = 16  # of one body that stand in for something else
@@ -46,8 +46,6 @@ EXPIRY: Final = "{urn:securecall:expiry:0}expiry"
 ENCRYPTION: Final = "{urn:xmpp:eme:0}encryption"
 FALLBACK: Final = "{urn:xmpp:fallback:0}fallback"
 CHAT_STATES: Final = "http://jabber.org/protocol/chatstates"
-# XML 1.0 2.2; tab and line ends are characters
-NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 # Newest first: what a sender put in both ways is read in the better one.
 ENCRYPTED: Final = (
     "{urn:xmpp:omemo:2}encrypted",
@@ -60,7 +58,6 @@ _ACKNOWLEDGED: Final = "{urn:xmpp:chat-markers:0}acknowledged"
 _OLD_FALLBACK: Final = "{urn:xmpp:feature-fallback:0}fallback"
 _OPENPGP: Final = ("{jabber:x:encrypted}x", "{urn:xmpp:openpgp:0}openpgp")
 _FILES: Final = "urn:xmpp:sfs:0"
-_LANG: Final = "{http://www.w3.org/XML/1998/namespace}lang"
 _MARKS: Final = frozenset({REQUEST, MARKABLE, REPLACE, REPLY, EPHEMERAL, EXPIRY})
 _SIGNALS: Final = frozenset({RECEIVED, DISPLAYED, _OLD_RECEIVED, _ACKNOWLEDGED, *_STATES})
 # All but the body is in clear under legacy OMEMO. These are believed there, because the other
@@ -203,7 +200,7 @@ def _body(payload: Sequence[Element]) -> str:
     if not bodies:
         return ""
     # RFC 6121 5.2.3: more than one only in different languages; the one without is for all
-    chosen = next((body for body in bodies if _LANG not in body.attrib), bodies[0])
+    chosen = next((body for body in bodies if LANG not in body.attrib), bodies[0])
     text = "".join(chosen.itertext())
     if len(text) > MOST_BODY:
         raise ProtocolError("a body is too long", rule="securecall limits")

@@ -24,6 +24,7 @@ from securecall.xmpp import said as names
 from securecall.xmpp.emoji import MOST_REACTIONS, parse_emoji
 from securecall.xmpp.jid import Jid
 from securecall.xmpp.stamp import build_stamp
+from securecall.xmpp.xml import NOT_XML
 
 STORE: Final = "{urn:xmpp:hints}store"
 NO_STORE: Final = "{urn:xmpp:hints}no-store"
@@ -96,7 +97,7 @@ def build_said(
 
 
 def _on_the_wire(text: str) -> str:
-    if names.NOT_XML.search(text):
+    if NOT_XML.search(text):
         raise UsageError("a text with control characters cannot be sent")
     return text.replace("\r\n", "\n").replace("\r", "\n")  # as the other side's parser would
 
