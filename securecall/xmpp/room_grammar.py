@@ -9,9 +9,11 @@ from typing import Final
 from xml.etree.ElementTree import Element, SubElement
 
 from securecall.errors import ProtocolError
+from securecall.xmpp.conditions import parse_stanza_error
 from securecall.xmpp.forms import FORM, Form, build_form, parse_form
 from securecall.xmpp.jid import Jid, parse_jid
-from securecall.xmpp.presence import CLIENT, PRESENCE, error_condition
+from securecall.xmpp.presence import PRESENCE
+from securecall.xmpp.xml import CLIENT
 
 MUC: Final = "http://jabber.org/protocol/muc"
 USER: Final = f"{MUC}#user"
@@ -164,7 +166,9 @@ def parse_occupant(stanza: Element) -> OccupantPresence | RoomRefusal:
         raise ProtocolError("a presence of an occupant was expected", rule=_RULE)
     kind = stanza.get("type", "available")
     if kind == "error":
-        return RoomRefusal(room=jid.bare, nick=jid.resource, condition=error_condition(stanza))
+        return RoomRefusal(
+            room=jid.bare, nick=jid.resource, condition=parse_stanza_error(stanza).condition
+        )
     x = stanza.find(_X)
     item = x.find(_ITEM) if x is not None else None
     if x is None or item is None or kind not in ("available", "unavailable"):

@@ -24,6 +24,7 @@ from securecall.chat.message import (
     Unreadable,
 )
 from securecall.errors import ProtocolError
+from securecall.xmpp.conditions import parse_stanza_error
 from securecall.xmpp.emoji import MOST_REACTIONS, parse_emoji
 from securecall.xmpp.stamp import parse_stamp
 from securecall.xmpp.unwrap import MOST_CHILDREN, require_id
@@ -156,15 +157,7 @@ def parse_said(payload: Sequence[Element], *, now: float) -> Heard:
 
 def parse_bounced(message: Element, name: str) -> Bounced:
     """Read why our message of this id came back (RFC 6120 8.3)."""
-    error = message.find("{jabber:client}error")
-    conditions = [] if error is None else [child for child in error if _is_condition(child)]
-    why = conditions[0].tag.rpartition("}")[2] if len(conditions) == 1 else "undefined-condition"
-    return Bounced(id=name, why=why[:64])
-
-
-def _is_condition(element: Element) -> bool:
-    stanzas = "{urn:ietf:params:xml:ns:xmpp-stanzas}"
-    return element.tag.startswith(stanzas) and element.tag != f"{stanzas}text"
+    return Bounced(id=name, why=parse_stanza_error(message).condition)
 
 
 def _by_tag(payload: Sequence[Element]) -> dict[str, Element]:
