@@ -26,7 +26,7 @@ from securecall.chat.message import (
 from securecall.errors import ProtocolError
 from securecall.xmpp.conditions import parse_stanza_error
 from securecall.xmpp.emoji import MOST_REACTIONS, parse_emoji
-from securecall.xmpp.stamp import parse_stamp
+from securecall.xmpp.stamp import EXPIRY, parse_expiry
 from securecall.xmpp.unwrap import MOST_CHILDREN, require_id
 from securecall.xmpp.xml import LANG, NOT_XML
 
@@ -43,7 +43,6 @@ REPLY: Final = "{urn:xmpp:reply:0}reply"
 REACTIONS: Final = "{urn:xmpp:reactions:0}reactions"
 REACTION: Final = "{urn:xmpp:reactions:0}reaction"
 EPHEMERAL: Final = "{urn:xmpp:ephemeral:0}ephemeral"
-EXPIRY: Final = "{urn:securecall:expiry:0}expiry"
 ENCRYPTION: Final = "{urn:xmpp:eme:0}encryption"
 FALLBACK: Final = "{urn:xmpp:fallback:0}fallback"
 CHAT_STATES: Final = "http://jabber.org/protocol/chatstates"
@@ -268,7 +267,7 @@ def _expires(elements: dict[str, Element], now: float) -> int:
     """When the text disappears, by whichever of the two ways is sooner; 0 for never."""
     ends = []
     if EXPIRY in elements:
-        ends.append(max(1, int(parse_stamp(elements[EXPIRY].get("at", "")))))
+        ends.append(parse_expiry(elements[EXPIRY]))
     if EPHEMERAL in elements:
         # XEP-0466 5 lets the time run from when it was seen; ours runs from when it came
         timer = _count(elements[EPHEMERAL].get("timer", ""))
