@@ -20,6 +20,7 @@ from securecall.chat.message import Text
 from securecall.contacts import Contacts
 from securecall.devices import Devices
 from securecall.errors import (
+    LocalError,
     NetworkError,
     ProtocolError,
     SecurecallError,
@@ -279,6 +280,7 @@ class ChatAccount:
             _ = task.cancel()
         _ = await asyncio.gather(*ending, return_exceptions=True)
         await self._session.close()
+        await self.messaging.close()
 
     async def create_room(self, name: str, *, members: Iterable[Address]) -> Address:
         """Make a private room at our server; its address tells nothing of its name.
@@ -303,6 +305,10 @@ class ChatAccount:
             if found is not None and parse_info(found).is_a("conference", "text"):
                 return parse_jid(jid)
         raise Unsupported(f"{domain} has no service for rooms (XEP-0045)")
+
+    def active(self, *, on: bool) -> None:
+        """Tell the server whether a person looks (XEP-0352): what can wait then waits there."""
+        self._session.active(on)
 
     async def helpers(self) -> IceHelpers:
         """Relays and the like that our server has for calls; none, if it does not say in time."""
@@ -360,9 +366,11 @@ class ChatAccount:
                 self.messaging.release()
                 await self.rooms.fresh()
                 self._prepared = True
-            except (NetworkError, ProtocolError) as e:
+            except SecurecallError as e:
                 log.info("preparing the session: %s", e)
-                if self._session.state is not SessionState.ONLINE:
+                if isinstance(e, LocalError):  # the disk may have room again later
+                    self._tell(KeepingFailed(e))
+                elif self._session.state is not SessionState.ONLINE:
                     return
                 await asyncio.sleep(RETRY_SECONDS)
 

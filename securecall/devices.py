@@ -137,6 +137,10 @@ class Devices:
         self._apply(person, events, written=unix)
         return tuple(keys[event.key] for event in events)
 
+    def has_written_to(self, address: Address) -> bool:
+        """Our user wrote to somebody before; else whoever is there at the first time is trusted."""
+        return self._store.devices_of(address).written > 0
+
     def wrote_to(self, address: Address) -> None:
         """Our user wrote to somebody: from now on nobody is trusted for being there first."""
         person = self._store.devices_of(address)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import mimetypes
 import secrets
@@ -11,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 from xml.etree.ElementTree import Element
 
 from securecall.address import Address
@@ -33,7 +35,7 @@ from securecall.chat.message import (
     Typing,
 )
 from securecall.devices import Devices
-from securecall.errors import ConnectFailed, NoDevices, UntrustedDevices, UsageError
+from securecall.errors import ConnectFailed, LocalError, NoDevices, UntrustedDevices, UsageError
 from securecall.keys.omemo import Omemo
 from securecall.keys.omemo_trust import Sighting
 from securecall.keys.omemo_values import Device, Recipients
@@ -44,6 +46,9 @@ from securecall.xmpp.saying import Answered
 from securecall.xmpp.session import Session
 from securecall.xmpp.sharing import Sharing
 from securecall.xmpp.xml import serialise
+
+RETRY_SECONDS: Final = (1.0, 2.0, 5.0, 15.0, 30.0)  # after the disk refused; the last for ever
+CLOSE_SECONDS: Final = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +107,7 @@ class Messaging:
         self._noticed: set[tuple[str, str, int, bytes]] = set()
         self._written: set[Address] = set()  # of whom it is kept that our user wrote to them
         self._ready = False
+        self._noting: set[asyncio.Task[None]] = set()
         self._last = 0  # the number of the last parcel that was sent in this session
         self._behind = False  # some after it wait, for the session took no more
 
@@ -303,20 +309,32 @@ class Messaging:
             self._history.taken(parcel.number)
             return self._ledger.taken(parcel.conversation, parcel.id)
 
-        task = asyncio.ensure_future(self._committer.commit(work))
-        task.add_done_callback(self._noted)
+        task = asyncio.create_task(self._note(work))
+        self._noting.add(task)
+        task.add_done_callback(self._noting.discard)
         if self._ready and self._behind and parcel.number == self._last:
             self._send_waiting()  # the server has all that the session held, so it takes more
 
-    def _noted(self, task: asyncio.Future[tuple[News, ...]]) -> None:
-        if task.cancelled():
-            return
-        error = task.exception()
-        if error is not None:  # it will be sent again; the name tells that it is the same
-            log.warning("that the server has a message could not be noted: %s", error)
-            return
-        for news in task.result():
-            self._tell(news)
+    async def _note(self, work: Callable[[], tuple[News, ...]]) -> None:
+        """Until the disk takes it: what is not noted is sent again in the next session."""
+        for pause in itertools.chain(RETRY_SECONDS, itertools.repeat(RETRY_SECONDS[-1])):
+            try:
+                changes = await self._committer.commit(work)
+            except LocalError as e:
+                log.warning("that the server has a message could not be noted: %s", e)
+                await asyncio.sleep(pause)
+            else:
+                for news in changes:
+                    self._tell(news)
+                return
+
+    async def close(self) -> None:
+        """Note what the server took; what the disk refuses now is sent again the next time."""
+        if self._noting:
+            _ = await asyncio.wait(self._noting, timeout=CLOSE_SECONDS)
+        for task in self._noting:
+            _ = task.cancel()
+        _ = await asyncio.gather(*self._noting, return_exceptions=True)
 
     # -- for whom ---------------------------------------------------------------------------------
 

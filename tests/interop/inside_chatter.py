@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from pathlib import Path
 
 import securecall as sc
@@ -41,10 +42,12 @@ async def main(folder: Path, name: str, other: str, domain: str, port: int, root
 
 
 async def listen(client: sc.Client) -> None:
-    heard = 0
-    async for _ in client.messages(after=0):
+    heard, began = 0, time.time()
+    async for message in client.messages(after=0):
         heard += 1
         say("heard", heard)
+        if message.sent > began:
+            say("new")
 
 
 if __name__ == "__main__":
