@@ -133,36 +133,6 @@ def seal_file(
     )
 
 
-def open_file(
-    sealed: Path, shared: SharedFile, target: Path, *, progress: Progress | None = None
-) -> Path:
-    """Decrypt a file to `target`, which comes to be only once everything is proved; blocks.
-
-    Args:
-        sealed: The ciphertext.
-        shared: What the message said of it.
-        target: The new file, in a private folder; never made of the name the sender chose alone.
-        progress: Told the bytes of ciphertext done.
-
-    Raises:
-        FileNotIntact: it is not what was described; nothing of it remains.
-        ProtocolError: the description can open no file.
-        LocalError: a file cannot be read or written, or `target` is there already.
-    """
-    with Opening(shared, target) as opening:
-        try:
-            with sealed.open("rb") as source:
-                total, done = os.fstat(source.fileno()).st_size, 0
-                while piece := source.read(PIECE):
-                    opening.write(piece)
-                    done += len(piece)
-                    if progress is not None:
-                        progress(done, total)
-        except OSError as e:
-            raise LocalError(f"cannot read the encrypted file: {e.strerror}") from e
-        return opening.release()
-
-
 def sweep(folder: Path) -> None:
     """Delete what a crash left of files on their way; while none is on its way there.
 
