@@ -10,7 +10,7 @@ from securecall.xmpp.external_services import (
     stun_servers,
     turn_servers,
 )
-from tests.people_stanzas import stanza
+from tests.stanzas import stanza
 
 NOON = 1_764_072_000.0  # 2025-11-25T12:00:00Z
 

@@ -21,7 +21,7 @@ from securecall.xmpp.pubsub import (
     parse_items,
     require_configuration,
 )
-from tests.people_stanzas import OWN, stanza
+from tests.stanzas import OWN, stanza
 
 NODES = {"open": Whose.ANYBODYS, "private": Whose.OURS}
 PRIVATE = NodeOptions(access=Access.WHITELIST)

@@ -47,7 +47,7 @@ from securecall.xmpp.room_grammar import (
     parse_occupant,
     parse_room_form,
 )
-from tests.people_stanzas import OWN, stanza
+from tests.stanzas import OWN, stanza
 
 ROOM = "ward@chat.a.example"
 PRIVATE = Info(features=frozenset({MUC, "muc_membersonly", "muc_nonanonymous", "muc_hidden"}))

@@ -15,7 +15,7 @@ from securecall.xmpp.room_grammar import (
     parse_occupant,
 )
 from securecall.xmpp.roster import Roster, parse_roster
-from tests.people_stanzas import stanza
+from tests.stanzas import stanza
 from tests.vectors.xmpp.xep_examples import stanzas
 
 
