@@ -84,9 +84,7 @@ class SealedFile:
             self.path.unlink()
 
 
-def seal_file(
-    file: Path | bytes, folder: Path, *, link: bool = False, progress: Progress | None = None
-) -> SealedFile:
+def seal_file(file: Path | bytes, folder: Path, *, link: bool = False) -> SealedFile:
     """Encrypt a file under a fresh key into a new file of `folder`; blocks.
 
     Whatever the outcome, never is more than one piece of it in memory, nor plaintext written.
@@ -96,7 +94,6 @@ def seal_file(
         folder: A private one.
         link: For somebody who takes bare links alone (XEP-0454): no size is sent there, so nothing
             can be padded. Otherwise the length is padded to one that many files share.
-        progress: Told the bytes done.
 
     Raises:
         LocalError: it cannot be read, or `folder` not be written to.
@@ -113,8 +110,6 @@ def seal_file(
             sealer = Sealer()
             while piece := source.read(PIECE):
                 target.write(sealer.update(piece))
-                if progress is not None:
-                    progress(sealer.size, total)
             for rest in sealer.finish(pad=not link):
                 target.write(rest)
             target.flush()

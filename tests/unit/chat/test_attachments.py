@@ -60,12 +60,6 @@ def test_what_is_written_is_for_its_owner_alone(source, folder):
     assert {stat.S_IMODE(p.stat().st_mode) for p in (sealed.path, got)} == {0o600}
 
 
-def test_progress_is_told(source, folder):
-    told = []
-    seal_file(source, folder, progress=lambda *a: told.append(a))
-    assert told == [(PIECE, len(PLAIN)), (2 * PIECE, len(PLAIN)), (len(PLAIN), len(PLAIN))]
-
-
 def test_neither_key_nor_address_are_in_a_repr(folder):
     sealed = seal_file(b"x", folder)
     shared = sealed.shared("https://u.example/secret", name="diagnosis.pdf")
