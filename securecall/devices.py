@@ -33,9 +33,10 @@ from securecall.keys.omemo_trust import (
     sight,
     transition_device,
 )
-from securecall.keys.omemo_values import DeviceTrust
+from securecall.keys.omemo_values import Device, DeviceTrust
 from securecall.keys.statement import parse_statement
 from securecall.keys.trust import How, TrustState
+from securecall.xmpp.jid import parse_jid
 
 _MAX_KEPT: Final = 1024  # people
 
@@ -72,6 +73,10 @@ class Devices:
         self._store = contacts.store
         # asked for each device of each message: rows and signatures are not checked again each time
         self._kept: dict[Address, tuple[tuple[int, int], PersonDevices, Vouching | None]] = {}
+
+    def trust_of(self, device: Device) -> DeviceTrust:
+        """Say what a device is to us now: what `Omemo.open` asks for."""
+        return self.device_trust(parse_jid(device.jid).address, device.identity_key)
 
     def device_trust(self, address: Address, identity_key: bytes) -> DeviceTrust:
         """Say what a device is to us now.

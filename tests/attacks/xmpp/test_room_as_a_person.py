@@ -42,7 +42,7 @@ class Omemo:
 
 
 def messaging(members, omemo: Omemo) -> Messaging:
-    nothing = SimpleNamespace(first_use=lambda *_: ())
+    nothing = SimpleNamespace(first_use=lambda *_: (), has_written_to=lambda _: False)
     return Messaging(
         parse_address(f"xmpp:{OWN}"),
         None,
