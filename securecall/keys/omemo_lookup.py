@@ -68,6 +68,10 @@ class Lookup:
             change.book(jid).update(namespace, devices)
         self._fetched.add((namespace, jid))
 
+    def follows(self, namespace: str, jid: str) -> bool:
+        """Whether changes of this list concern us: it is ours, or of somebody we had to do with."""
+        return jid == self._state.jid or (namespace, jid) in self._fetched or self._state.knows(jid)
+
     def missing(self, namespace: str, jid: str, devices: Mapping[int, str]) -> bool:
         """Whether this is our list, and we are not on it."""
         return (

@@ -122,6 +122,10 @@ class State:
             self._books[jid] = cached
         return cached[1]
 
+    def knows(self, jid: str) -> bool:
+        """Whether anything is kept of somebody's devices."""
+        return self._store.load(_book_key(jid)) is not None
+
     def signer(self, bundle: Bundle) -> Device:
         """Whose bundle it is, proved by its signature.
 
