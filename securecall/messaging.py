@@ -386,7 +386,9 @@ class Messaging:
         """Write down which devices there are; returns those that were not there before."""
         fresh = []
         for each in (*everybody, self._own):
-            for device in self._omemo.devices(jid_of(each).bare):
+            jid = jid_of(each).bare
+            # one that shows another key than before is among those known by the old one
+            for device in (*self._omemo.devices(jid), *self._omemo.changed(jid)):
                 seen = (device.jid, device.namespace, device.id, device.identity_key)
                 if seen in self._noticed:
                     continue

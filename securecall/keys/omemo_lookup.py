@@ -177,5 +177,6 @@ class Lookup:
 
     def note_changed(self, device: Device) -> None:
         """Remember the other key that a device showed."""
-        if len(self.changed) < _MAX_CHANGED:
-            self.changed[device.jid, device.id] = device
+        while len(self.changed) >= _MAX_CHANGED:  # the last ones are what is asked for next
+            del self.changed[next(iter(self.changed))]
+        self.changed[device.jid, device.id] = device

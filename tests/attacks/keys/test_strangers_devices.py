@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -52,7 +53,7 @@ class Scene:
             part._trust = self.devices.trust_of
         self.world.server.fetched.clear()
 
-    def messaging(self) -> Messaging:
+    def messaging(self, tell=lambda _: None) -> Messaging:
         history = MemoryHistory()
         address = parse_address(f"xmpp:{ALICE}")
         return Messaging(
@@ -68,7 +69,7 @@ class Scene:
             members=lambda _: None,
             tell=lambda _: None,
             first_used=lambda *_: None,
-            new_device=lambda _: None,
+            new_device=tell,
         )
 
     async def bob_writes(self, text=b"hello"):
@@ -184,5 +185,34 @@ def test_who_wrote_without_being_listed_is_not_trusted_for_having_been_there(
         assert (trust in RECEIVES) is not guarded
         genuine = scene.bob.omemo.own[OMEMO]
         assert scene.devices.trust_of(genuine) in RECEIVES
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_key_that_a_server_swapped_is_told_though_others_are_in_order(
+    contacts, monkeypatch, guarded
+):
+    """K1: it gets nothing either way; but nobody was told, as long as one device was left."""
+    if not guarded:  # as it was
+        monkeypatch.setattr(Omemo, "changed", lambda self, jid: ())
+
+    async def work() -> None:
+        scene = Scene(contacts)
+        await scene.begin()
+        phone, servers = await scene.world.person(BOB), await scene.world.person("eve@e.example")
+        told: list[object] = []
+        messaging = scene.messaging(told.append)
+        _ = await messaging.write(WHO, Text(body="hello Bob"), plain=False)
+        assert not told
+        scene.alice.omemo.revoke(BOB, phone.id)  # its session is lost, as after a restored backup
+        for (namespace, jid, _), bundle in tuple(scene.world.server.bundles.items()):
+            if jid == servers.jid:
+                swapped = replace(bundle, jid=BOB, id=phone.id)
+                scene.world.server.bundles[namespace, BOB, phone.id] = swapped
+        _ = await messaging.write(WHO, Text(body="are you there?"), plain=False)
+        _ = await messaging.write(WHO, Text(body="hello?"), plain=False)
+        key = servers.omemo.own[OMEMO].identity_key
+        assert [one.identity_key for one in told] == ([key] if guarded else [])
 
     asyncio.run(work())
