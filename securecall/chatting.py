@@ -92,6 +92,12 @@ class Chatting:
         self.accounts.append(account)
         return account
 
+    async def sign_out(self, account: ChatAccount) -> None:
+        """Leave one server."""
+        if account in self.accounts:
+            self.accounts.remove(account)
+            await account.close()
+
     async def close(self) -> None:
         """Leave every server."""
         if self._expiring is not None:

@@ -325,9 +325,11 @@ class Client:
         self._add(account)
         return account
 
-    async def sign_out(self, account: Account) -> None:
-        """Leave a server; calls that go through it end."""
-        if account in self._accounts:
+    async def sign_out(self, account: Account | ChatAccount) -> None:
+        """Leave a server; calls that go through it end, and what was written waits."""
+        if not isinstance(account, Account):
+            await self._open.chatting.sign_out(account)
+        elif account in self._accounts:
             self._accounts.remove(account)
             await account.signaling.close()
 

@@ -89,7 +89,8 @@ class Devices:
             ProtocolError: the key is none.
         """
         key = curve25519_form(identity_key)
-        return self._judge(self._person(address), key)
+        _, person, vouching = self._read(address)
+        return judge_device(person, key, vouching, unix=_now())
 
     def notice(
         self, address: Address, namespace: str, number: int, identity_key: bytes
@@ -142,9 +143,9 @@ class Devices:
         self._apply(person, events, written=unix)
         return tuple(keys[event.key] for event in events)
 
-    def has_written(self, address: Address) -> bool:
-        """Whether our user ever wrote to somebody, encrypted."""
-        return bool(self._person(address).written)
+    def has_written_to(self, address: Address) -> bool:
+        """Our user wrote to somebody before; else whoever is there at the first time is trusted."""
+        return self._store.devices_of(address).written > 0
 
     def wrote_to(self, address: Address) -> None:
         """Our user wrote to somebody: from now on nobody is trusted for being there first."""

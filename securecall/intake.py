@@ -29,8 +29,9 @@ from securecall.xmpp.unwrapped import Discarded, Notice, Outcome, Surroundings, 
 MOST_AT_ONCE: Final = 64  # stanzas in one transaction
 # Then no archive is waited for any more: the session stops to read, answers of archives with it,
 # where too much is undone (`session.MOST_UNDONE`), and anybody could send as much.
-MOST_WAITING: Final = 512
+MOST_HELD: Final = 512
 RETRY_SECONDS: Final = (1.0, 2.0, 5.0, 15.0, 30.0)  # after the disk refused; the last one for ever
+AGAIN_SECONDS: Final = 10.0  # of what came live that is read again in the archive
 FAILED: Final = "failed"  # in `Intake.discarded`: it could not be entered, by a mistake of ours
 ARCHIVE: Final = "archive "  # names of the places in archives, by the JID of their keeper
 
@@ -95,9 +96,11 @@ class Intake:
         self._handle = handle
         self._disk_failed = disk_failed
         self._live: deque[tuple[Element, Done]] = deque()
+        self._trails: dict[str, deque[Place]] = {}  # by keeper, what came live and when
         self._wake = asyncio.Event()
         self._open = asyncio.Event()
         self._read_to_end: dict[str, bool] = {}  # bare JID of whose archive
+        self._held = True
         self._aside: dict[str, list[tuple[Element, Done]]] = {}  # by room
 
     def put(self, stanza: Element, done: Done, *, room: str = "") -> None:
@@ -114,15 +117,23 @@ class Intake:
         else:
             self._live.append((stanza, done))
             self._wake.set()
-        if len(self._live) + sum(map(len, self._aside.values())) >= MOST_WAITING:
+        if len(self._live) + sum(map(len, self._aside.values())) >= MOST_HELD:
             self._open.set()
             for waiting in tuple(self._aside):
                 self._let_go(waiting)
 
-    def hold(self) -> None:
-        """A session begins anew: what comes live waits, for the archives are read first."""
+    def hold(self, keeper: str = "") -> None:
+        """Let what comes live wait, for an archive is read first.
+
+        Args:
+            keeper: Bare JID of whose; "" for all, where a session begins anew.
+        """
+        self._held = True
         self._open.clear()
-        self._read_to_end.clear()
+        if keeper:
+            _ = self._read_to_end.pop(keeper, None)
+        else:
+            self._read_to_end.clear()
 
     def release(self, keeper: str, *, whole: bool, room: bool = False) -> None:
         """An archive was read: go on with what came live meanwhile.
@@ -135,6 +146,7 @@ class Intake:
         """
         self._read_to_end[keeper] = whole
         if not room:
+            self._held = False
             self._open.set()
         self._let_go(keeper)
 
@@ -174,6 +186,7 @@ class Intake:
         def work(careful: bool) -> Taken:  # noqa: FBT001 - its only argument
             taken = self._take(outcomes, around, live=False, careful=careful)
             if place is not None:
+                self._trails.pop(keeper, None)
                 self._history.set_value(f"{ARCHIVE}{keeper}", bytes(place))
             return taken
 
@@ -192,8 +205,13 @@ class Intake:
         """
         tries, careful = 0, False
         while True:
+            committing = asyncio.ensure_future(
+                self._committer.commit(functools.partial(work, careful))
+            )
+            committing.add_done_callback(self._handle_taken)
             try:
-                taken = await self._committer.commit(functools.partial(work, careful))
+                # who is cancelled meanwhile does not keep it from being told
+                _ = await asyncio.shield(committing)
             except LocalError as e:
                 self._disk_failed(e)
                 await asyncio.sleep(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)])
@@ -204,8 +222,11 @@ class Intake:
                 log.error("what came could not be entered: %s", type(e).__name__)  # noqa: TRY400 - its words may be a message's
                 careful = True
             else:
-                self._handle(taken)
                 return
+
+    def _handle_taken(self, committed: asyncio.Future[Taken]) -> None:
+        if not committed.cancelled() and committed.exception() is None:
+            self._handle(committed.result())
 
     def _take(
         self, outcomes: Sequence[Outcome], around: Surroundings, *, live: bool, careful: bool
@@ -248,8 +269,20 @@ class Intake:
             taken.news += self._ledger.enter(arrival, plaintext=plaintext)
 
     def _move_place(self, found: Unwrapped, around: Surroundings) -> None:
-        """What came live need not be fetched from the archive again."""
+        """What came live need not be fetched from the archive again, but for the last of it.
+
+        A server may deliver a message, and an earlier one later or, should it stop, never.
+        """
         keeper = jid_of(found.conversation).bare if found.room else around.own.bare
         if not self._read_to_end.get(keeper):
             return
-        self._history.set_value(f"{ARCHIVE}{keeper}", bytes(Place(found.archive_id, found.sent)))
+        place, trail = Place(found.archive_id, found.sent), self._trails.setdefault(keeper, deque())
+        if len(trail) < 2 and self.place(keeper) is None:
+            self._history.set_value(f"{ARCHIVE}{keeper}", bytes(place))
+        if not trail or place.sent - trail[-1].sent >= 1.0:  # so there are not many
+            trail.append(place)
+        passed = None
+        while trail and trail[0].sent <= around.now - AGAIN_SECONDS:
+            passed = trail.popleft()
+        if passed is not None:
+            self._history.set_value(f"{ARCHIVE}{keeper}", bytes(passed))

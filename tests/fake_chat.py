@@ -107,6 +107,9 @@ class FakeChat:
         """Where decisions about devices go."""
         return self
 
+    def has_written_to(self, address):
+        return True
+
     def trust_device(self, address, identity_key):
         self.acts.append(("trust", address, identity_key))
         self._decide(identity_key, DeviceTrust.TRUSTED)

@@ -274,7 +274,12 @@ def _is_picture(character: str) -> bool:
 
 
 def protection_words(
-    recipients: Sequence[Recipient], *, verified: bool, since: datetime | None, plain: bool
+    recipients: Sequence[Recipient],
+    *,
+    verified: bool,
+    since: datetime | None,
+    plain: bool,
+    first: bool = False,
 ) -> Part:
     """How what is written here is encrypted and how well the other side is known, plainly.
 
@@ -283,11 +288,14 @@ def protection_words(
         verified: The person's own key was compared.
         since: Since when the person's key is the same, None where it is not known.
         plain: It was opened for plaintext.
+        first: We never wrote to them.
     """
     if plain:
         return Part("NOT encrypted: every server on the way can read this", "bad")
     reached = [r for r in recipients if r.trust in (DeviceTrust.TRUSTED, DeviceTrust.VERIFIED)]
     if not reached:
+        if first and recipients:
+            return Part("end-to-end encrypted; their devices are trusted when you write", "warn")
         if undecided_words(recipients).text:
             return Part("nothing can be sent before you decide about their devices", "warn")
         return Part("end-to-end encrypted; their keys were not fetched yet", "dim")

@@ -98,6 +98,7 @@ class Chat:
             verified=contact.state is TrustState.VERIFIED,
             since=when(contact.since) if contact.since else None,
             plain=self.conversation.danger_plaintext_chat,
+            first=not self._client.devices.has_written_to(self.address),
         )
 
     # -- what happens -----------------------------------------------------------------------------
@@ -454,8 +455,8 @@ _ORDERS: Final[dict[str, Callable[[Chat, Order], Coroutine[object, object, None]
 
 def own_fingerprints(client: Client) -> list[str]:
     """What the other side sees of this device: one key, or one for each version of OMEMO."""
-    keys = {key.identity_key for key in client.contacts.omemo}
-    return sorted(fingerprint(curve25519_form(key)) for key in keys)
+    keys = {curve25519_form(key.identity_key) for key in client.contacts.omemo}
+    return sorted(fingerprint(key) for key in keys)
 
 
 def _path(text: str) -> Path:

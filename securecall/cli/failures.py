@@ -65,7 +65,10 @@ _RULE_HINTS = {
     "canonical address": "Write an address such as sip:bob@clinic.example, or use a ticket.",
 }
 _HINTS = (
-    (NoDevices, "Ask them to start their chat program once, with OMEMO encryption on."),
+    (
+        NoDevices,
+        "Check the address; ask them to start their chat program once, with OMEMO encryption on.",
+    ),
     (ConnectFailed, "Check that the other side is listening: host, port, firewall."),
     (NetworkError, "Check the network and try again."),
     (WrongPassphrase, "Try again; without the passphrase nobody can open the keys."),

@@ -100,9 +100,12 @@ class KeyParser:
             return True
         found = _SEQUENCE.match(self._waiting)
         if found is not None:
-            name = _SEQUENCES.get(found[0][1:])
+            typed = found[0][1:]
+            name = _SEQUENCES.get(typed)
             if name is not None:
                 keys.append(Key(name))
+            elif len(typed) == 1 and typed.isprintable():  # Escape, then a letter, too fast to tell
+                keys.append(Key("text", typed))
             self._waiting = self._waiting[found.end() :]
             return True
         begun = _BEGUN.match(self._waiting)

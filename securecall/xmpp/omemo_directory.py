@@ -7,7 +7,13 @@ from collections.abc import Mapping
 from typing import Final
 from xml.etree.ElementTree import Element, SubElement
 
-from securecall.errors import ConnectFailed, NetworkError, ProtocolError, XmppRefused
+from securecall.errors import (
+    ConnectFailed,
+    NetworkError,
+    NoDevices,
+    ProtocolError,
+    XmppRefused,
+)
 from securecall.keys.omemo_values import OMEMO, Bundle, Sealed
 from securecall.xmpp.nodes import CURRENT, Nodes
 from securecall.xmpp.omemo import (
@@ -30,6 +36,8 @@ _MANY: Final = NodeOptions(access=Access.OPEN, max_items=0)
 # the same as one without devices.
 _NOBODY: Final = frozenset({"item-not-found", "service-unavailable", "remote-server-not-found"})
 
+_CONTACTS_ONLY: Final = frozenset({"forbidden", "not-authorized"})
+
 
 class OmemoDirectory:
     """Fits `keys.omemo_ports.Directory`."""
@@ -51,6 +59,10 @@ class OmemoDirectory:
         except XmppRefused as e:
             if e.condition in _NOBODY:
                 return {}
+            if e.condition in _CONTACTS_ONLY:
+                raise NoDevices(
+                    f"{jid} lets nobody but contacts fetch their keys, or there is no such account"
+                ) from e
             raise _refused(jid, e) from e
         payload = items[-1].payload if items else None
         return {} if payload is None else parse_devices(payload)

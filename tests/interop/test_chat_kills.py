@@ -89,7 +89,7 @@ class Chatter:
             stderr=asyncio.subprocess.PIPE,
             cwd=PROJECT,
         )
-        left = self.chance.choice((0, 0, self.chance.randint(1, 30)))
+        left = self.chance.choice((0, *(self.chance.randint(1, most) for most in (5, 40, 80))))
         try:
             async with asyncio.timeout(60):
                 while line := await process.stdout.readline():
@@ -102,9 +102,9 @@ class Chatter:
                         self.heard = max(self.heard, int(rest))
                     elif word == "kept":
                         self.kept.add(int(rest))
-                        left -= 1
-                        if left <= 0:
-                            break
+                    left -= word in ("kept", "new")
+                    if word in ("kept", "new") and left <= 0:
+                        break
             await asyncio.sleep(self.chance.uniform(0, 0.6 if left <= 0 else 0.02))
             assert process.returncode is None, (await process.stderr.read()).decode()
         finally:

@@ -27,8 +27,8 @@ from tests.fake_room import FakeRoom
 from tests.fake_session import FakeSession
 from tests.forge_devices import BOB, contacts_at
 from tests.memory_history import MemoryHistory
-from tests.people_stanzas import OWN as ALICE
-from tests.people_stanzas import stanza
+from tests.stanzas import OWN as ALICE
+from tests.stanzas import stanza
 from tests.xmpp_server import SM, Peer, quietly, serving
 
 pytestmark = pytest.mark.attack
@@ -99,7 +99,7 @@ def intake(history: MemoryHistory, **changes) -> Intake:
 @pytest.mark.parametrize("room", ["", "ward@chat.a.example"])
 @pytest.mark.parametrize("bounded", [True, False])
 def test_a_flood_does_not_wait_for_the_archive_that_waits_for_it(monkeypatch, bounded, room):
-    monkeypatch.setattr("securecall.intake.MOST_WAITING", FEW if bounded else 10**9)
+    monkeypatch.setattr("securecall.intake.MOST_HELD", FEW if bounded else 10**9)
     done: list[int] = []
 
     async def work() -> None:

@@ -176,6 +176,11 @@ NEW, BAD = device(3, DeviceTrust.UNDECIDED), device(4, DeviceTrust.DISTRUSTED)
         ([VERIFIED, NEW, BAD], {}, "end-to-end encrypted, verified"),
         ([VERIFIED, TRUSTED], {}, "end-to-end encrypted, not verified: /verify"),
         ([NEW], {}, "nothing can be sent before you decide about their devices"),
+        (
+            [NEW],
+            {"first": True},
+            "end-to-end encrypted; their devices are trusted when you write",
+        ),
         ([], {}, "end-to-end encrypted; their keys were not fetched yet"),
         ([VERIFIED], {"plain": True}, "NOT encrypted: every server on the way can read this"),
     ],

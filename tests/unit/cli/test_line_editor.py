@@ -123,6 +123,7 @@ def names(data: bytes) -> list[str]:
         (b"\x1b[99;99Zx\x00\x1cy", ["x", "y"]),
         (b"\xff\xfea", ["\ufffd\ufffda"]),
         (b"\x1b[<0;1;1Mz", ["z"]),
+        (b"\x1b/q", ["/", "q"]),
     ],
 )
 def test_bytes_become_keys_wherever_they_are_cut(data, keys):
