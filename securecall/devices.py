@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from securecall.address import Address
+from securecall.address import Address, parse_address
 from securecall.contacts import Contacts
 from securecall.errors import IdentityMismatch, UsageError
 from securecall.keys.omemo_fingerprint import (
@@ -36,7 +37,6 @@ from securecall.keys.omemo_trust import (
 from securecall.keys.omemo_values import Device, DeviceTrust
 from securecall.keys.statement import parse_statement
 from securecall.keys.trust import How, TrustState
-from securecall.xmpp.jid import parse_jid
 
 _MAX_KEPT: Final = 1024  # people
 
@@ -76,7 +76,7 @@ class Devices:
 
     def trust_of(self, device: Device) -> DeviceTrust:
         """Say what a device is to us now: what `Omemo.open` asks for."""
-        return self.device_trust(parse_jid(device.jid).address, device.identity_key)
+        return self.device_trust(_address(device.jid), device.identity_key)
 
     def device_trust(self, address: Address, identity_key: bytes) -> DeviceTrust:
         """Say what a device is to us now.
@@ -307,6 +307,11 @@ class Devices:
             seen=record.seen,
             ids=tuple(sorted({number for _, number in record.names})),
         )
+
+
+@functools.lru_cache(maxsize=1024)
+def _address(jid: str) -> Address:
+    return parse_address(f"xmpp:{jid}")
 
 
 def _now() -> int:

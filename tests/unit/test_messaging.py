@@ -218,6 +218,11 @@ class FakeOmemo:
     def devices(self, jid):
         return tuple(device for device in self.found if device.jid == jid)
 
+    listed = devices
+
+    def changed(self, jid):
+        return ()
+
 
 @pytest.fixture
 def devices(tmp_path):
