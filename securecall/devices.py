@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from securecall.address import Address, parse_address
+from securecall.address import Address
 from securecall.contacts import Contacts
 from securecall.errors import IdentityMismatch, UsageError
 from securecall.keys.omemo_fingerprint import (
@@ -34,9 +33,9 @@ from securecall.keys.omemo_trust import (
     sight,
     transition_device,
 )
-from securecall.keys.omemo_values import Device, DeviceTrust
+from securecall.keys.omemo_values import DeviceTrust
 from securecall.keys.statement import parse_statement
-from securecall.keys.trust import TrustState
+from securecall.keys.trust import How, TrustState
 
 _MAX_KEPT: Final = 1024  # people
 
@@ -73,10 +72,6 @@ class Devices:
         self._store = contacts.store
         # asked for each device of each message: rows and signatures are not checked again each time
         self._kept: dict[Address, tuple[tuple[int, int], PersonDevices, Vouching | None]] = {}
-
-    def trust_of(self, device: Device) -> DeviceTrust:
-        """Say what a device is to us now: what `Omemo.open` asks for."""
-        return self.device_trust(_address(device.jid), device.identity_key)
 
     def device_trust(self, address: Address, identity_key: bytes) -> DeviceTrust:
         """Say what a device is to us now.
@@ -272,11 +267,12 @@ class Devices:
         if kept is None or kept[0] != as_of:
             if len(self._kept) >= _MAX_KEPT:
                 self._kept.clear()
-            kept = (as_of, self._store.devices_of(address), self._read_vouching(address))
+            person = self._store.devices_of(address)
+            kept = (as_of, person, self._read_vouching(address, person.written))
             self._kept[address] = kept
         return kept
 
-    def _read_vouching(self, address: Address) -> Vouching | None:
+    def _read_vouching(self, address: Address, written: int) -> Vouching | None:
         contacts, unix = self._contacts, _now()
         if address in contacts.addresses:
             own = parse_statement(contacts.statement, unix=unix)
@@ -284,9 +280,14 @@ class Devices:
         binding = contacts.book.lookup(address)
         if binding is None:
             return None
+        state = contacts.book.state(address, binding.root_fp)
         return Vouching(
-            state=contacts.book.state(address, binding.root_fp),
+            state=state,
             statement=self._store.known_statement(binding.root_fp, unix=unix),
+            # a server that shows an identity only later must not undo what was trusted before
+            late=state is TrustState.PINNED
+            and binding.how is How.DIRECTORY
+            and 0 < written < binding.since,
         )
 
     def _show(self, person: PersonDevices, record: DeviceRecord) -> KnownDevice:
@@ -301,11 +302,6 @@ class Devices:
             seen=record.seen,
             ids=tuple(sorted({number for _, number in record.names})),
         )
-
-
-@functools.lru_cache(maxsize=1024)
-def _address(jid: str) -> Address:
-    return parse_address(f"xmpp:{jid}")
 
 
 def _now() -> int:

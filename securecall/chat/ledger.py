@@ -43,6 +43,7 @@ _STANDING: Final = (
     DeviceTrust.TRUSTED,
     DeviceTrust.VERIFIED,
 )
+_BELIEVED: Final = (DeviceTrust.TRUSTED, DeviceTrust.VERIFIED)
 _STRENGTH: Final = (Protection.NONE, Protection.OMEMO_LEGACY, Protection.OMEMO)
 _PAGE: Final = 100
 
@@ -151,23 +152,7 @@ class Ledger:
             self._history.replace(replace(known, id="", edited=0.0))
         elif known is not None and (_says(known, said) or known.edited):
             return self._archived(arrival, known)
-        message = Message(
-            conversation=arrival.conversation,
-            sender=arrival.sender,
-            own=arrival.own,
-            id=arrival.id,
-            archive_id=arrival.archive_id,
-            sent=arrival.sent,
-            text=said.body,
-            file=said.file,
-            reply_to=said.reply_to,
-            unread=not arrival.own,
-            protection=arrival.protection,
-            device=arrival.device,
-            trust=arrival.trust,
-            expires=said.expires,
-        )
-        return (Received(self._history.add(message)),)
+        return (Received(self._history.add(_written(_arrived(arrival), said))),)
 
     def _known(self, arrival: Arrival) -> Message | None:
         """The message this is a double of, as far as names tell."""
@@ -215,42 +200,15 @@ class Ledger:
             return ()
         if known is not None and not name:
             return _ignored(arrival, "a correction by a device that is trusted less")
-        message = Message(
-            conversation=arrival.conversation,
-            sender=arrival.sender,
-            own=arrival.own,
-            id=name,
-            archive_id=arrival.archive_id,
-            sent=arrival.sent,
-            text=said.body,
-            file=said.file,
-            reply_to=said.reply_to,
-            edited=arrival.sent if known is None else 0.0,
-            unread=not arrival.own,
-            protection=arrival.protection,
-            device=arrival.device,
-            trust=arrival.trust,
-            expires=said.expires,
-        )
-        return (Received(self._history.add(message)),)
+        edited = arrival.sent if known is None else 0.0
+        message = replace(_arrived(arrival), id=name, edited=edited)
+        return (Received(self._history.add(_written(message, said))),)
 
     def _unreadable(self, arrival: Arrival, said: Unreadable) -> tuple[News, ...]:
         known = self._known(arrival)
         if known is not None:
             return self._archived(arrival, known)
-        message = Message(
-            conversation=arrival.conversation,
-            sender=arrival.sender,
-            own=arrival.own,
-            id=arrival.id,
-            archive_id=arrival.archive_id,
-            sent=arrival.sent,
-            unread=not arrival.own,
-            protection=arrival.protection,
-            device=arrival.device,
-            trust=arrival.trust,
-            unreadable=said.why,
-        )
+        message = replace(_arrived(arrival), unreadable=said.why)
         return (Received(self._history.add(message)),)
 
     def _reaction(self, arrival: Arrival, said: Reaction) -> tuple[News, ...]:
@@ -259,6 +217,9 @@ class Ledger:
             return _ignored(arrival, "a reaction to a message that is not here")
         if known.protection and not arrival.protection:
             return _ignored(arrival, "an unencrypted reaction to an encrypted message")
+        if known.protection and arrival.trust not in _BELIEVED:
+            # nothing shows whose device a reaction is of: a server could have listed it
+            return _ignored(arrival, "a reaction by a device that nobody decided about")
         return self._react(known, arrival.sender, said.emojis)
 
     def _react(self, known: Message, who: Address, emojis: frozenset[str]) -> tuple[News, ...]:
@@ -285,9 +246,8 @@ class Ledger:
         known = self._history.find(arrival.conversation, self._own, name)
         if known is None or not known.own:
             return _ignored(arrival, "a receipt for a message that was not sent there")
-        if known.protection is Protection.OMEMO and arrival.protection is not Protection.OMEMO:
-            # their devices would have encrypted it: a server could have written this one
-            return _ignored(arrival, "an unencrypted receipt for an encrypted message")
+        if not _may_tell(arrival, known):
+            return _ignored(arrival, "a receipt that a server could have written")
         changes = list(self._advance(known, far))
         if far is Delivery.DISPLAYED:
             for earlier in self._earlier(known):
@@ -319,6 +279,8 @@ class Ledger:
         known = self._spoken_of(arrival, name)
         if known is None or known.own:
             return ()
+        if not _may_tell(arrival, known):
+            return _ignored(arrival, "a mark of our own that a server could have written")
         self._history.mark_read(arrival.conversation, known.number)
         return (ReadElsewhere(known),)
 
@@ -403,6 +365,31 @@ class Ledger:
         return () if known is None else self._advance(known, Delivery.SENT)
 
 
+def _arrived(arrival: Arrival) -> Message:
+    return Message(
+        conversation=arrival.conversation,
+        sender=arrival.sender,
+        own=arrival.own,
+        id=arrival.id,
+        archive_id=arrival.archive_id,
+        sent=arrival.sent,
+        unread=not arrival.own,
+        protection=arrival.protection,
+        device=arrival.device,
+        trust=arrival.trust,
+    )
+
+
+def _written(message: Message, said: Text) -> Message:
+    return replace(
+        message,
+        text=said.body,
+        file=said.file,
+        reply_to=said.reply_to,
+        expires=said.expires,
+    )
+
+
 def _ignored(arrival: Arrival, why: str) -> tuple[News, ...]:
     return (Ignored(arrival.conversation, arrival.sender, why),)
 
@@ -425,13 +412,27 @@ def _usurps(known: Message, arrival: Arrival) -> bool:
     return known.edited == known.sent and (
         _STRENGTH.index(known.protection) < _STRENGTH.index(arrival.protection)
         or _STANDING.index(known.trust) < _STANDING.index(arrival.trust)
+        or (known.trust not in _BELIEVED and known.device != arrival.device)
     )
+
+
+def _may_tell(arrival: Arrival, known: Message) -> bool:
+    """Whether a mark about a message is by somebody who can have read it, and not by a server.
+
+    What OMEMO 2 protected is told of under OMEMO 2, by a device that somebody decided about: a
+    server can list devices of its own. Legacy OMEMO cannot hide marks; see decision 0080.
+    """
+    if known.protection is not Protection.OMEMO:
+        return True
+    return arrival.protection is Protection.OMEMO and arrival.trust in _BELIEVED
 
 
 def _weaker(arrival: Arrival, known: Message) -> bool:
     """What came is worth less than what it would change."""
     if known.own is not arrival.own:
         return True
+    if arrival.trust not in _BELIEVED and arrival.device != known.device:
+        return True  # both undecided, but one may be the person's and the other a server's
     return _STRENGTH.index(arrival.protection) < _STRENGTH.index(known.protection) or (
         _STANDING.index(arrival.trust) < _STANDING.index(known.trust)
     )

@@ -72,8 +72,9 @@ class Upkeep:
             NetworkError: the server did not answer.
         """
         for namespace in self._state.namespaces:
-            await self._lookup.require_list(namespace, self._state.jid)
+            # Keys first: who sees the list asks for them at once, and some peers ask only once.
             await self._keep_bundle(namespace)
+            await self._lookup.require_list(namespace, self._state.jid)
         while self._replies:
             await self._reply(next(iter(self._replies)))
         while self._broken:

@@ -18,14 +18,13 @@ from pathlib import Path
 from typing import Final, NamedTuple, NoReturn
 
 from securecall.errors import LocalError, SecurecallError, StoreCorrupt, UsageError
-from securecall.store.disk import sync_folder, translated
+from securecall.store.disk import connect, is_empty, make_private, sync_folder, translated
 from securecall.store.history_schema import (
     OBJECTS,
+    PRAGMAS,
     SCHEMA,
     SUMMED,
     WHAT,
-    connect,
-    is_empty,
     require_schema,
 )
 from securecall.store.sealing import MODULUS, Keys
@@ -89,7 +88,8 @@ class HistoryFile:
             StoreCorrupt: damaged, altered, or of another key store.
             LocalError: in use by another process, of a newer version, or the disk refuses.
         """
-        connection = connect(file)
+        make_private(WHAT, file)
+        connection = connect(WHAT, file, PRAGMAS)
         self = cls(file, connection, keys)
         try:
             with translated(WHAT, file):

@@ -7,7 +7,6 @@ legacy OMEMO encrypted with what stood in clear beside it (`legacy_payload`).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -25,9 +24,11 @@ from securecall.chat.message import (
     Unreadable,
 )
 from securecall.errors import ProtocolError
+from securecall.xmpp.conditions import parse_stanza_error
 from securecall.xmpp.emoji import MOST_REACTIONS, parse_emoji
-from securecall.xmpp.stamp import parse_stamp
+from securecall.xmpp.stamp import EXPIRY, parse_expiry
 from securecall.xmpp.unwrap import MOST_CHILDREN, require_id
+from securecall.xmpp.xml import LANG, NOT_XML
 
 MOST_BODY: Final = 256 * 1024  # characters; our own messages stop at 64 KiB
 MOST_REGIONS: Final = 16  # of one body that stand in for something else
@@ -42,12 +43,9 @@ REPLY: Final = "{urn:xmpp:reply:0}reply"
 REACTIONS: Final = "{urn:xmpp:reactions:0}reactions"
 REACTION: Final = "{urn:xmpp:reactions:0}reaction"
 EPHEMERAL: Final = "{urn:xmpp:ephemeral:0}ephemeral"
-EXPIRY: Final = "{urn:securecall:expiry:0}expiry"
 ENCRYPTION: Final = "{urn:xmpp:eme:0}encryption"
 FALLBACK: Final = "{urn:xmpp:fallback:0}fallback"
 CHAT_STATES: Final = "http://jabber.org/protocol/chatstates"
-# XML 1.0 2.2; tab and line ends are characters
-NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 # Newest first: what a sender put in both ways is read in the better one.
 ENCRYPTED: Final = (
     "{urn:xmpp:omemo:2}encrypted",
@@ -60,7 +58,6 @@ _ACKNOWLEDGED: Final = "{urn:xmpp:chat-markers:0}acknowledged"
 _OLD_FALLBACK: Final = "{urn:xmpp:feature-fallback:0}fallback"
 _OPENPGP: Final = ("{jabber:x:encrypted}x", "{urn:xmpp:openpgp:0}openpgp")
 _FILES: Final = "urn:xmpp:sfs:0"
-_LANG: Final = "{http://www.w3.org/XML/1998/namespace}lang"
 _MARKS: Final = frozenset({REQUEST, MARKABLE, REPLACE, REPLY, EPHEMERAL, EXPIRY})
 _SIGNALS: Final = frozenset({RECEIVED, DISPLAYED, _OLD_RECEIVED, _ACKNOWLEDGED, *_STATES})
 # All but the body is in clear under legacy OMEMO. These are believed there, because the other
@@ -159,15 +156,7 @@ def parse_said(payload: Sequence[Element], *, now: float) -> Heard:
 
 def parse_bounced(message: Element, name: str) -> Bounced:
     """Read why our message of this id came back (RFC 6120 8.3)."""
-    error = message.find("{jabber:client}error")
-    conditions = [] if error is None else [child for child in error if _is_condition(child)]
-    why = conditions[0].tag.rpartition("}")[2] if len(conditions) == 1 else "undefined-condition"
-    return Bounced(id=name, why=why[:64])
-
-
-def _is_condition(element: Element) -> bool:
-    stanzas = "{urn:ietf:params:xml:ns:xmpp-stanzas}"
-    return element.tag.startswith(stanzas) and element.tag != f"{stanzas}text"
+    return Bounced(id=name, why=parse_stanza_error(message).condition)
 
 
 def _by_tag(payload: Sequence[Element]) -> dict[str, Element]:
@@ -203,7 +192,7 @@ def _body(payload: Sequence[Element]) -> str:
     if not bodies:
         return ""
     # RFC 6121 5.2.3: more than one only in different languages; the one without is for all
-    chosen = next((body for body in bodies if _LANG not in body.attrib), bodies[0])
+    chosen = next((body for body in bodies if LANG not in body.attrib), bodies[0])
     text = "".join(chosen.itertext())
     if len(text) > MOST_BODY:
         raise ProtocolError("a body is too long", rule="securecall limits")
@@ -278,7 +267,7 @@ def _expires(elements: dict[str, Element], now: float) -> int:
     """When the text disappears, by whichever of the two ways is sooner; 0 for never."""
     ends = []
     if EXPIRY in elements:
-        ends.append(max(1, int(parse_stamp(elements[EXPIRY].get("at", "")))))
+        ends.append(parse_expiry(elements[EXPIRY]))
     if EPHEMERAL in elements:
         # XEP-0466 5 lets the time run from when it was seen; ours runs from when it came
         timer = _count(elements[EPHEMERAL].get("timer", ""))

@@ -20,7 +20,7 @@ from securecall.rooms import Rooms
 from tests.fake_room import FakeRoom
 from tests.fake_session import FakeSession
 from tests.forge_devices import BOB, contacts_at
-from tests.people_stanzas import OWN
+from tests.stanzas import OWN
 
 pytestmark = pytest.mark.attack
 

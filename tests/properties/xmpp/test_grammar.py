@@ -24,7 +24,6 @@ from securecall.xmpp.emoji import parse_emoji
 from securecall.xmpp.jid import parse_jid
 from securecall.xmpp.said import (
     BODY,
-    NOT_XML,
     clear_payload,
     encrypted,
     legacy_payload,
@@ -36,6 +35,7 @@ from securecall.xmpp.saying import build_said
 from securecall.xmpp.stamp import build_stamp, parse_stamp
 from securecall.xmpp.unwrap import MOST_ID, unwrap
 from securecall.xmpp.unwrapped import Discarded, Notice, Unwrapped
+from securecall.xmpp.xml import NOT_XML
 from tests.around import AROUND, NOW, OWN
 
 JIDS = st.sampled_from(

@@ -287,6 +287,17 @@ def test_undecided_senders_are_opened_but_not_answered():
     run(body())
 
 
+def test_the_keys_of_a_device_are_there_before_anybody_is_told_of_it():
+    async def body():
+        world = World()
+        _ = await world.person(BOB)
+        # whoever sees the list asks for the keys at once, and some ask once only
+        lists = [isinstance(each, tuple) for each in world.server.published]
+        assert lists == [False, True] * len(BOTH)
+
+    run(body())
+
+
 def test_prekeys_are_used_once_filled_up_and_published():
     async def body():
         world = World()
