@@ -45,7 +45,7 @@ from securecall.events import (
 )
 from securecall.intake import Intake, Taken
 from securecall.keys.omemo import Omemo
-from securecall.keys.omemo_values import NAMESPACES, Device
+from securecall.keys.omemo_values import NAMESPACES, Device, DeviceTrust
 from securecall.keys.statement import OmemoKey
 from securecall.messaging import Messaging
 from securecall.people import People, PeopleEvent
@@ -180,7 +180,7 @@ class ChatAccount:
             first_used=lambda who, those: tell(DevicesTrusted(who, those)),
             new_device=lambda one: tell(NewDevice(one.address, one)),
         )
-        inbox = Inbox(omemo, devices.trust_of)
+        inbox = Inbox(omemo, partial(_trust, devices))
         self._intake = Intake(
             history,
             committer,
@@ -236,7 +236,7 @@ class ChatAccount:
                 ratchets,
                 directory,
                 jid=session.bare,
-                trust=devices.trust_of,
+                trust=partial(_trust, devices),
                 unix=time.time,
             )
             contacts.own_address(login.address)
@@ -560,6 +560,10 @@ class ChatAccount:
         task = asyncio.create_task(guarded())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _trust(devices: Devices, device: Device) -> DeviceTrust:
+    return devices.device_trust(parse_jid(device.jid).address, device.identity_key)
 
 
 def _vouched(device: Device) -> OmemoKey:
