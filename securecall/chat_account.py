@@ -45,7 +45,7 @@ from securecall.events import (
 )
 from securecall.intake import Intake, Taken
 from securecall.keys.omemo import Omemo
-from securecall.keys.omemo_values import NAMESPACES, Device, DeviceTrust
+from securecall.keys.omemo_values import NAMESPACES, Device
 from securecall.keys.statement import OmemoKey
 from securecall.messaging import Messaging
 from securecall.people import People, PeopleEvent
@@ -78,6 +78,7 @@ from securecall.xmpp.upload import build_items_query, parse_items
 
 CARBONS: Final = "urn:xmpp:carbons:2"
 STANZA_IDS: Final = "urn:xmpp:sid:0"
+RESULT: Final = f"{{{MAM}}}result"
 ROOM_USER: Final = "{http://jabber.org/protocol/muc#user}x"
 RETRY_SECONDS: Final = 3.0
 HELPERS_SECONDS: Final = 3.0  # a call waits for no more
@@ -111,9 +112,7 @@ class _Ratchets:
         return self._history.value(self._prefix + key)
 
     def save(self, changes: Mapping[str, bytes | None]) -> None:
-        with self._history.transaction():
-            for key, data in changes.items():
-                self._history.set_value(self._prefix + key, data)
+        self._history.set_values({self._prefix + key: data for key, data in changes.items()})
 
 
 class ChatAccount:
@@ -151,12 +150,18 @@ class ChatAccount:
         self.people = People(
             session, contacts, Nodes(session), features=_FEATURES, tell=self._people_changed
         )
-        self.rooms = Rooms(session, contacts, tell=self._room_changed)
+        self.rooms = Rooms(
+            session,
+            contacts,
+            tell=self._room_changed,
+            outside=lambda bare: self._intake.outside(bare),
+        )
         self._reading = asyncio.Lock()
         self._catchup: Catchup | None = None
         self._names_messages: set[Jid] = set()
         self._setup: asyncio.Task[None] | None = None
-        self._prepared = False
+        self._greeted = False
+        self._entered = False
         self._running: tuple[asyncio.Task[None], ...] = ()
         self._tasks: set[asyncio.Task[None]] = set()
         ledger = Ledger(history, self.address)
@@ -175,7 +180,7 @@ class ChatAccount:
             first_used=lambda who, those: tell(DevicesTrusted(who, those)),
             new_device=lambda one: tell(NewDevice(one.address, one)),
         )
-        inbox = Inbox(omemo, self._trust)
+        inbox = Inbox(omemo, devices.trust_of)
         self._intake = Intake(
             history,
             committer,
@@ -231,7 +236,7 @@ class ChatAccount:
                 ratchets,
                 directory,
                 jid=session.bare,
-                trust=lambda device: _trust(devices, device),
+                trust=devices.trust_of,
                 unix=time.time,
             )
             contacts.own_address(login.address)
@@ -342,30 +347,29 @@ class ChatAccount:
         self._set_up()
 
     async def _resumed(self) -> None:
-        if self._setup is not None and self._setup.done() and not self._prepared:
-            self._set_up()
-        else:
-            await self.rooms.resumed()
+        """Read the archive again: servers pass on in any order what came while they changed over.
+
+        ejabberd does: what the old connection did not get any more comes after newer messages.
+        """
+        self._intake.hold(parse_jid(self._session.bare).bare)
+        self._start_preparing()
 
     def _set_up(self) -> None:
+        self._greeted = False
+        self._dropped()
+        self._start_preparing()
+
+    def _start_preparing(self) -> None:
         if self._setup is not None:
             self._setup.cancel()
-        self._prepared = False
-        self._dropped()
         self._setup = asyncio.create_task(self._prepare())
 
     async def _prepare(self) -> None:
         """Until it is done; a connection that breaks meanwhile begins this anew."""
-        while not self._prepared:
+        ready = False
+        while not ready:
             try:
-                await self._greet()
-                own = parse_jid(self._session.bare)
-                self._omemo.before_history()
-                self._intake.release(own.bare, whole=await self._catch_up(own))
-                await self._omemo.after_history()
-                self.messaging.release()
-                await self.rooms.fresh()
-                self._prepared = True
+                await self._get_ready()
             except SecurecallError as e:
                 log.info("preparing the session: %s", e)
                 if isinstance(e, LocalError):  # the disk may have room again later
@@ -373,6 +377,22 @@ class ChatAccount:
                 elif self._session.state is not SessionState.ONLINE:
                     return
                 await asyncio.sleep(RETRY_SECONDS)
+            else:
+                ready = True
+
+    async def _get_ready(self) -> None:
+        if not self._greeted:
+            await self._greet()
+        self._greeted = True
+        own = parse_jid(self._session.bare)
+        self._omemo.before_history()
+        self._intake.release(own.bare, whole=await self._catch_up(own))
+        await self._omemo.after_history()
+        if not self.messaging.ready:
+            self.messaging.release()
+            self._entered = False
+        await (self.rooms.resumed() if self._entered else self.rooms.fresh())
+        self._entered = True
 
     async def _greet(self) -> None:
         """Learn who is there, and say that we are; from now on messages come live."""
@@ -432,13 +452,12 @@ class ChatAccount:
     # -- what comes -------------------------------------------------------------------------------
 
     def _arrived(self, stanza: Element, done: Callable[[], None]) -> None:
-        catchup = self._catchup
-        if catchup is not None:
-            around = self._surroundings()
-            if asked_result(stanza, around) is not None:
+        if stanza.find(RESULT) is not None:
+            around, catchup = self._surroundings(), self._catchup
+            if catchup is not None and asked_result(stanza, around) is not None:
                 _ = catchup.collect(stanza, around)
-                done()
-                return
+            done()  # what is left of a pass that was given up is nobody's
+            return
         if stanza.find(ROOM_USER) is not None:
             self.rooms.on_message(stanza)
         self._intake.put(stanza, done, room=self._room_of(stanza))
@@ -447,7 +466,7 @@ class ChatAccount:
         if stanza.get("type") != "groupchat":
             return ""
         bare = stanza.get("from", "").partition("/")[0]
-        return bare if any(jid_of(room).bare == bare for room in self.rooms.all()) else ""
+        return bare if self.rooms.entered(bare) else ""
 
     def _there(self, stanza: Element, done: Callable[[], None]) -> None:
         if self.rooms.on_presence(stanza):
@@ -500,7 +519,7 @@ class ChatAccount:
         for notice in taken.notices:
             if notice.kind is NoticeKind.EVENT:
                 self._beside(partial(self._event, notice))
-        if taken.arrivals and self._catchup is None:
+        if taken.arrivals and self._catchup is None and self._omemo.is_due:
             self._beside(self._omemo.maintain)
 
     def _announce(self, news: News) -> None:
@@ -541,13 +560,6 @@ class ChatAccount:
         task = asyncio.create_task(guarded())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    def _trust(self, device: Device) -> DeviceTrust:
-        return _trust(self.devices, device)
-
-
-def _trust(devices: Devices, device: Device) -> DeviceTrust:
-    return devices.device_trust(parse_jid(device.jid).address, device.identity_key)
 
 
 def _vouched(device: Device) -> OmemoKey:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # XMPP and OMEMO are imported by whoever signs in
     from securecall.store.history import ChatHistory
 
 EXPIRE_SECONDS: Final = 60.0
+_A_PAGE: Final = 200
 _NOBODY: Final = "sign in to an XMPP account first: await client.sign_in(xmpp=...)"
 
 log = logging.getLogger(__name__)
@@ -181,13 +182,20 @@ class Chatting:
         return Conversation(address, courier, history, danger_plaintext_chat=danger_plaintext_chat)
 
     def _require_no_floor(self, address: Address) -> None:
-        if self._contacts.has_floor(address) or any(
-            message.protection for message in self._open[0].messages(address, count=1)
-        ):
+        if self._contacts.has_floor(address) or self._was_encrypted(address):
             raise DowngradeError(
                 f"{address.short} was reached end-to-end encrypted before; what servers can read "
                 "is not sent there"
             )
+
+    def _was_encrypted(self, address: Address) -> bool:
+        """Whether anything there was; the last message alone could be one that a server made up."""
+        before = 0
+        while page := self._open[0].messages(address, count=_A_PAGE, before=before):
+            if any(message.protection for message in page):
+                return True
+            before = page[0].number
+        return False
 
     def conversations(self) -> tuple[Conversation, ...]:
         """Every conversation that has messages, the one with the newest first."""

@@ -35,7 +35,7 @@ from securecall.keys.omemo_trust import (
 )
 from securecall.keys.omemo_values import DeviceTrust
 from securecall.keys.statement import parse_statement
-from securecall.keys.trust import TrustState
+from securecall.keys.trust import How, TrustState
 
 _MAX_KEPT: Final = 1024  # people
 
@@ -84,7 +84,8 @@ class Devices:
             ProtocolError: the key is none.
         """
         key = curve25519_form(identity_key)
-        return self._judge(self._person(address), key)
+        _, person, vouching = self._read(address)
+        return judge_device(person, key, vouching, unix=_now())
 
     def notice(
         self, address: Address, namespace: str, number: int, identity_key: bytes
@@ -266,11 +267,12 @@ class Devices:
         if kept is None or kept[0] != as_of:
             if len(self._kept) >= _MAX_KEPT:
                 self._kept.clear()
-            kept = (as_of, self._store.devices_of(address), self._read_vouching(address))
+            person = self._store.devices_of(address)
+            kept = (as_of, person, self._read_vouching(address, person.written))
             self._kept[address] = kept
         return kept
 
-    def _read_vouching(self, address: Address) -> Vouching | None:
+    def _read_vouching(self, address: Address, written: int) -> Vouching | None:
         contacts, unix = self._contacts, _now()
         if address in contacts.addresses:
             own = parse_statement(contacts.statement, unix=unix)
@@ -278,9 +280,14 @@ class Devices:
         binding = contacts.book.lookup(address)
         if binding is None:
             return None
+        state = contacts.book.state(address, binding.root_fp)
         return Vouching(
-            state=contacts.book.state(address, binding.root_fp),
+            state=state,
             statement=self._store.known_statement(binding.root_fp, unix=unix),
+            # a server that shows an identity only later must not undo what was trusted before
+            late=state is TrustState.PINNED
+            and binding.how is How.DIRECTORY
+            and 0 < written < binding.since,
         )
 
     def _show(self, person: PersonDevices, record: DeviceRecord) -> KnownDevice:

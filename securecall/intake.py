@@ -7,6 +7,7 @@ in which things were said. Where the disk refuses, nothing is acknowledged: the 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -26,7 +27,12 @@ from securecall.xmpp.unwrap import unwrap
 from securecall.xmpp.unwrapped import Discarded, Notice, Outcome, Surroundings, Unwrapped
 
 MOST_AT_ONCE: Final = 64  # stanzas in one transaction
+# Then no archive is waited for any more: the session stops to read, answers of archives with it,
+# where too much is undone (`session.MOST_UNDONE`), and anybody could send as much.
+MOST_HELD: Final = 512
 RETRY_SECONDS: Final = (1.0, 2.0, 5.0, 15.0, 30.0)  # after the disk refused; the last one for ever
+AGAIN_SECONDS: Final = 10.0  # of what came live that is read again in the archive
+FAILED: Final = "failed"  # in `Intake.discarded`: it could not be entered, by a mistake of ours
 ARCHIVE: Final = "archive "  # names of the places in archives, by the JID of their keeper
 
 log = logging.getLogger(__name__)
@@ -90,9 +96,11 @@ class Intake:
         self._handle = handle
         self._disk_failed = disk_failed
         self._live: deque[tuple[Element, Done]] = deque()
+        self._trails: dict[str, deque[Place]] = {}  # by keeper, what came live and when
         self._wake = asyncio.Event()
         self._open = asyncio.Event()
         self._read_to_end: dict[str, bool] = {}  # bare JID of whose archive
+        self._held = True
         self._aside: dict[str, list[tuple[Element, Done]]] = {}  # by room
 
     def put(self, stanza: Element, done: Done, *, room: str = "") -> None:
@@ -106,14 +114,26 @@ class Intake:
         """
         if room and room not in self._read_to_end:
             self._aside.setdefault(room, []).append((stanza, done))
-            return
-        self._live.append((stanza, done))
-        self._wake.set()
+        else:
+            self._live.append((stanza, done))
+            self._wake.set()
+        if len(self._live) + sum(map(len, self._aside.values())) >= MOST_HELD:
+            self._open.set()
+            for waiting in tuple(self._aside):
+                self._let_go(waiting)
 
-    def hold(self) -> None:
-        """A session begins anew: what comes live waits, for the archives are read first."""
+    def hold(self, keeper: str = "") -> None:
+        """Let what comes live wait, for an archive is read first.
+
+        Args:
+            keeper: Bare JID of whose; "" for all, where a session begins anew.
+        """
+        self._held = True
         self._open.clear()
-        self._read_to_end.clear()
+        if keeper:
+            _ = self._read_to_end.pop(keeper, None)
+        else:
+            self._read_to_end.clear()
 
     def release(self, keeper: str, *, whole: bool, room: bool = False) -> None:
         """An archive was read: go on with what came live meanwhile.
@@ -126,9 +146,19 @@ class Intake:
         """
         self._read_to_end[keeper] = whole
         if not room:
+            self._held = False
             self._open.set()
-        for stanza, done in self._aside.pop(keeper, ()):
-            self.put(stanza, done)
+        self._let_go(keeper)
+
+    def outside(self, room: str) -> None:
+        """We are not in this room (bare JID): nothing waits for its archive before we are again."""
+        _ = self._read_to_end.pop(room, None)
+        self._let_go(room)
+
+    def _let_go(self, room: str) -> None:
+        for waiting in self._aside.pop(room, ()):
+            self._live.append(waiting)
+            self._wake.set()
 
     async def run(self) -> None:
         """Keep what comes, for ever."""
@@ -145,15 +175,18 @@ class Intake:
     async def _keep_live(self, stanzas: Sequence[Element]) -> None:
         around = self._surroundings()
         outcomes = [unwrap(stanza, around) for stanza in stanzas]
-        await self._persist(lambda: self._take(outcomes, around, live=True))
+        await self._persist(
+            lambda careful: self._take(outcomes, around, live=True, careful=careful)
+        )
 
     async def keep(self, outcomes: Sequence[Outcome], place: Place | None, keeper: str) -> None:
         """Keep a page of an archive together with how far it was read."""
         around = self._surroundings()
 
-        def work() -> Taken:
-            taken = self._take(outcomes, around, live=False)
+        def work(careful: bool) -> Taken:  # noqa: FBT001 - its only argument
+            taken = self._take(outcomes, around, live=False, careful=careful)
             if place is not None:
+                self._trails.pop(keeper, None)
                 self._history.set_value(f"{ARCHIVE}{keeper}", bytes(place))
             return taken
 
@@ -164,21 +197,40 @@ class Intake:
         kept = self._history.value(f"{ARCHIVE}{keeper}")
         return None if kept is None else Place.parse(kept)
 
-    async def _persist(self, work: Callable[[], Taken]) -> None:
-        """Do it until the disk takes it; nothing behind it is done before."""
-        tries = 0
+    async def _persist(self, work: Callable[[bool], Taken]) -> None:
+        """Do it until the disk takes it; nothing behind it is done before.
+
+        A mistake of ours must not become somebody's means to stop all that comes: then it is done
+        again, carefully, and what fails is left out.
+        """
+        tries, careful = 0, False
         while True:
+            committing = asyncio.ensure_future(
+                self._committer.commit(functools.partial(work, careful))
+            )
+            committing.add_done_callback(self._handle_taken)
             try:
-                taken = await self._committer.commit(work)
+                # who is cancelled meanwhile does not keep it from being told
+                _ = await asyncio.shield(committing)
             except LocalError as e:
                 self._disk_failed(e)
                 await asyncio.sleep(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)])
                 tries += 1
+            except Exception as e:  # the outermost loop of what comes in
+                if careful:
+                    raise
+                log.error("what came could not be entered: %s", type(e).__name__)  # noqa: TRY400 - its words may be a message's
+                careful = True
             else:
-                self._handle(taken)
                 return
 
-    def _take(self, outcomes: Sequence[Outcome], around: Surroundings, *, live: bool) -> Taken:
+    def _handle_taken(self, committed: asyncio.Future[Taken]) -> None:
+        if not committed.cancelled() and committed.exception() is None:
+            self._handle(committed.result())
+
+    def _take(
+        self, outcomes: Sequence[Outcome], around: Surroundings, *, live: bool, careful: bool
+    ) -> Taken:
         """Inside a transaction: decrypt and enter, one after the other."""
         taken = Taken()
         for outcome in outcomes:
@@ -189,10 +241,25 @@ class Intake:
                 case Notice():
                     taken.notices.append(outcome)
                 case Unwrapped():
-                    self._enter(outcome, taken, around.now)
+                    enter = self._enter_alone if careful else self._enter
+                    enter(outcome, taken, around.now)
                     if live and outcome.archive_id:
                         self._move_place(outcome, around)
         return taken
+
+    def _enter_alone(self, found: Unwrapped, taken: Taken, now: float) -> None:
+        entered = Taken()
+        try:
+            with self._history.transaction():
+                self._enter(found, entered, now)
+        except LocalError:
+            raise
+        except Exception as e:  # noqa: BLE001 - whatever it is, it is this message's alone
+            self.discarded[FAILED] += 1
+            log.warning("a message was left out: %s", type(e).__name__)
+        else:
+            taken.arrivals += entered.arrivals
+            taken.news += entered.news
 
     def _enter(self, found: Unwrapped, taken: Taken, now: float) -> None:
         arrivals = self._read(found, now)
@@ -202,8 +269,20 @@ class Intake:
             taken.news += self._ledger.enter(arrival, plaintext=plaintext)
 
     def _move_place(self, found: Unwrapped, around: Surroundings) -> None:
-        """What came live need not be fetched from the archive again."""
+        """What came live need not be fetched from the archive again, but for the last of it.
+
+        A server may deliver a message, and an earlier one later or, should it stop, never.
+        """
         keeper = jid_of(found.conversation).bare if found.room else around.own.bare
         if not self._read_to_end.get(keeper):
             return
-        self._history.set_value(f"{ARCHIVE}{keeper}", bytes(Place(found.archive_id, found.sent)))
+        place, trail = Place(found.archive_id, found.sent), self._trails.setdefault(keeper, deque())
+        if len(trail) < 2 and self.place(keeper) is None:
+            self._history.set_value(f"{ARCHIVE}{keeper}", bytes(place))
+        if not trail or place.sent - trail[-1].sent >= 1.0:  # so there are not many
+            trail.append(place)
+        passed = None
+        while trail and trail[0].sent <= around.now - AGAIN_SECONDS:
+            passed = trail.popleft()
+        if passed is not None:
+            self._history.set_value(f"{ARCHIVE}{keeper}", bytes(passed))

@@ -10,6 +10,7 @@ import mimetypes
 import secrets
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -49,6 +50,9 @@ from securecall.xmpp.xml import serialise
 
 RETRY_SECONDS: Final = (1.0, 2.0, 5.0, 15.0, 30.0)  # after the disk refused; the last for ever
 CLOSE_SECONDS: Final = 2.0
+DOUBTED_SECONDS: Final = 10.0  # before a session is lost, in which what was taken may be lost, too
+# Seconds until it is kept that the server took a message, if nothing else is kept meanwhile.
+PATIENCE: Final = 0.02
 
 log = logging.getLogger(__name__)
 
@@ -104,10 +108,11 @@ class Messaging:
         self._tell = tell
         self._first_used = first_used
         self._new_device = new_device
-        self._noticed: set[tuple[str, str, int, bytes]] = set()
+        self._noticed: dict[Address, tuple[Device, ...]] = {}
         self._written: set[Address] = set()  # of whom it is kept that our user wrote to them
         self._ready = False
         self._noting: set[asyncio.Task[None]] = set()
+        self._recent: deque[tuple[float, Parcel]] = deque()  # when the server took them
         self._last = 0  # the number of the last parcel that was sent in this session
         self._behind = False  # some after it wait, for the session took no more
 
@@ -134,7 +139,7 @@ class Messaging:
         def work() -> tuple[Message, Parcel]:
             now = time.time()
             protection = Protection.NONE if recipients is None else weakest(recipients)
-            device = 0 if recipients is None else next(iter(self._omemo.own.values())).id
+            device = 0 if recipients is None else self._omemo.device_id
             try:
                 answered = self._answered(to, said)
                 message = self._ledger.compose(
@@ -267,14 +272,34 @@ class Messaging:
 
     # -- send -------------------------------------------------------------------------------------
 
+    @property
+    def ready(self) -> bool:
+        """Whether what is written goes out at once."""
+        return self._ready
+
     def hold(self) -> None:
         """A session begins anew: what is written waits until it is ready."""
+        if self._ready:
+            self._forget_recent(time.monotonic())
         self._ready = False
 
     def release(self) -> None:
-        """The session is ready: send what waits, in the order it was written."""
+        """The session is ready: send what waits, in the order it was written.
+
+        First what the server took just before the last session was lost, unless it is known to
+        have arrived: a server that goes down has been seen to take messages and lose them.
+        """
         self._ready, self._last = True, 0
+        recent, self._recent = self._recent, deque()
+        for _, parcel in recent:
+            known = self._history.find(parcel.conversation, self._own, parcel.id)
+            if known is None or known.delivery is Delivery.SENT:
+                _ = self._send(parcel)
         self._send_waiting()
+
+    def _forget_recent(self, now: float) -> None:
+        while self._recent and self._recent[0][0] < now - DOUBTED_SECONDS:
+            _ = self._recent.popleft()
 
     def _send_waiting(self) -> None:
         self._behind = False
@@ -284,6 +309,7 @@ class Messaging:
             known = self._history.find(parcel.conversation, self._own, parcel.id)
             if known is not None and known.delivery is not Delivery.PENDING:
                 self._taken(parcel)  # the archive has it: only the word of that was lost
+                self._last = parcel.number
             elif not self._send(parcel):
                 return
 
@@ -304,6 +330,9 @@ class Messaging:
 
     def _taken(self, parcel: Parcel) -> None:
         """The server has it; should we forget that by a crash, it gets it twice, under one name."""
+        now = time.monotonic()
+        self._recent.append((now, parcel))
+        self._forget_recent(now)
 
         def work() -> tuple[News, ...]:
             self._history.taken(parcel.number)
@@ -319,7 +348,7 @@ class Messaging:
         """Until the disk takes it: what is not noted is sent again in the next session."""
         for pause in itertools.chain(RETRY_SECONDS, itertools.repeat(RETRY_SECONDS[-1])):
             try:
-                changes = await self._committer.commit(work)
+                changes = await self._committer.commit(work, patience=PATIENCE)
             except LocalError as e:
                 log.warning("that the server has a message could not be noted: %s", e)
                 await asyncio.sleep(pause)
@@ -343,6 +372,10 @@ class Messaging:
         everybody = self._everybody(to)
         with contextlib.suppress(UntrustedDevices):  # which those are is what was asked
             _ = await self._omemo.prepare([jid_of(each).bare for each in everybody])
+        fresh = self._notice(everybody)  # whoever sees them may decide about them
+        # those of somebody never written to will be trusted by that
+        known = {self._own, *filter(self._devices.has_written_to, everybody)}
+        self._tell_of([(each, device) for each, device in fresh if each in known])
         return tuple(
             self._recipient(each, device)
             for each in everybody
@@ -397,16 +430,16 @@ class Messaging:
         """Write down which devices there are; returns those that were not there before."""
         fresh = []
         for each in (*everybody, self._own):
-            for device in self._omemo.devices(jid_of(each).bare):
-                seen = (device.jid, device.namespace, device.id, device.identity_key)
-                if seen in self._noticed:
-                    continue
-                self._noticed.add(seen)
+            devices = self._omemo.devices(jid_of(each).bare)
+            if self._noticed.get(each) == devices:
+                continue
+            for device in devices:
                 sighting = self._devices.notice(
                     each, device.namespace, device.id, device.identity_key
                 )
                 if sighting is not Sighting.KNOWN:
                     fresh.append((each, device))
+            self._noticed[each] = devices
         return fresh
 
     def _tell_of(self, fresh: list[tuple[Address, Device]]) -> None:

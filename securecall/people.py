@@ -200,8 +200,15 @@ class People:
         return learned
 
     def is_awaited(self, address: Address) -> bool:
-        """Our user added them, and they had published no identity then."""
-        return jid_of(address).bare in self._wanted
+        """Our user added them, they had published no identity then, and nothing came between.
+
+        Once they have an identity, or our user wrote to them, it is not first contact any more:
+        then nobody but our user asks what their server says they are.
+        """
+        if jid_of(address).bare not in self._wanted:
+            return False
+        written = self._contacts.store.devices_of(address).written
+        return not written and self._contacts.book.lookup(address) is None
 
     async def refresh(self, address: Address) -> Learned | None:
         """Look at what somebody publishes of themselves; because our user wants it, never else.
@@ -342,7 +349,7 @@ class People:
             self._refuse(e)
             return
         try:
-            if event.owner in self._wanted:
+            if self.is_awaited(address):
                 _ = self._directory.learn(address, raw)
                 self._wanted.discard(event.owner)
                 published = Published.NEWER

@@ -88,6 +88,7 @@ class Rooms:
         contacts: Contacts,
         *,
         tell: Callable[[RoomNews | RoomFailed | Invitation], None],
+        outside: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Begin with the rooms that were not left.
 
@@ -97,10 +98,12 @@ class Rooms:
             session: To our server.
             contacts: Whose store keeps which rooms we are in, and whom we know in them.
             tell: Told what happens.
+            outside: Told the bare JID of a room that we are not in, or not any more.
         """
         self._session = session
         self._contacts = contacts
         self._tell = tell
+        self._outside = outside
         self._own = session.bare
         self._left: dict[str, None] = {}  # they stay rooms: what they were is nobody's address
         self._rooms = self._kept()
@@ -131,6 +134,11 @@ class Rooms:
         if found is None:
             return () if jid in self._left else None
         return tuple(parse_jid(jid).address for jid in sorted(found.recipients))
+
+    def entered(self, bare: str) -> bool:
+        """Whether this is the bare JID of a room that we are in, or are about to be in."""
+        room = self._rooms.get(bare)
+        return room is not None and room.state is not RoomState.OUTSIDE
 
     def inside(self) -> Mapping[Jid, Inside]:
         """Our rooms as `unwrap` wants to know them."""
@@ -362,6 +370,7 @@ class Rooms:
         except (NetworkError, ProtocolError, SecurityError) as e:
             room.lost()
             self._rooms[room.jid] = room  # to be tried again with the next session
+            self._outside(room.jid)
             self._keep()
             self._failed(room, e)
 
@@ -377,6 +386,7 @@ class Rooms:
             condition = None
         if judge_self_ping(condition) is SelfPing.OUTSIDE:
             room.lost()
+            self._outside(room.jid)
             await self._come_back(room)
 
     async def _recheck(self, room: Room) -> None:
@@ -401,6 +411,8 @@ class Rooms:
                 self._spawn(self._recheck(room))
             elif isinstance(event, MemberAdded | MemberRemoved | Removed):
                 self._keep()
+            if isinstance(event, Removed):
+                self._outside(room.jid)
             self._tell(RoomNews(room=address, event=event))
 
     def _give_up(self, room: Room, error: ProtocolError | SecurityError) -> None:
@@ -430,6 +442,7 @@ class Rooms:
         self._left[room.jid] = None
         if len(self._left) > _MAX_LEFT:
             del self._left[next(iter(self._left))]
+        self._outside(room.jid)
 
     async def _undo(self, room: Room) -> None:
         """Give up a room that we made just now."""

@@ -43,6 +43,7 @@ _STANDING: Final = (
     DeviceTrust.TRUSTED,
     DeviceTrust.VERIFIED,
 )
+_BELIEVED: Final = (DeviceTrust.TRUSTED, DeviceTrust.VERIFIED)
 _STRENGTH: Final = (Protection.NONE, Protection.OMEMO_LEGACY, Protection.OMEMO)
 _PAGE: Final = 100
 
@@ -216,6 +217,9 @@ class Ledger:
             return _ignored(arrival, "a reaction to a message that is not here")
         if known.protection and not arrival.protection:
             return _ignored(arrival, "an unencrypted reaction to an encrypted message")
+        if known.protection and arrival.trust not in _BELIEVED:
+            # nothing shows whose device a reaction is of: a server could have listed it
+            return _ignored(arrival, "a reaction by a device that nobody decided about")
         return self._react(known, arrival.sender, said.emojis)
 
     def _react(self, known: Message, who: Address, emojis: frozenset[str]) -> tuple[News, ...]:
@@ -242,9 +246,8 @@ class Ledger:
         known = self._history.find(arrival.conversation, self._own, name)
         if known is None or not known.own:
             return _ignored(arrival, "a receipt for a message that was not sent there")
-        if known.protection is Protection.OMEMO and arrival.protection is not Protection.OMEMO:
-            # their devices would have encrypted it: a server could have written this one
-            return _ignored(arrival, "an unencrypted receipt for an encrypted message")
+        if not _may_tell(arrival, known):
+            return _ignored(arrival, "a receipt that a server could have written")
         changes = list(self._advance(known, far))
         if far is Delivery.DISPLAYED:
             for earlier in self._earlier(known):
@@ -276,6 +279,8 @@ class Ledger:
         known = self._spoken_of(arrival, name)
         if known is None or known.own:
             return ()
+        if not _may_tell(arrival, known):
+            return _ignored(arrival, "a mark of our own that a server could have written")
         self._history.mark_read(arrival.conversation, known.number)
         return (ReadElsewhere(known),)
 
@@ -407,13 +412,27 @@ def _usurps(known: Message, arrival: Arrival) -> bool:
     return known.edited == known.sent and (
         _STRENGTH.index(known.protection) < _STRENGTH.index(arrival.protection)
         or _STANDING.index(known.trust) < _STANDING.index(arrival.trust)
+        or (known.trust not in _BELIEVED and known.device != arrival.device)
     )
+
+
+def _may_tell(arrival: Arrival, known: Message) -> bool:
+    """Whether a mark about a message is by somebody who can have read it, and not by a server.
+
+    What OMEMO 2 protected is told of under OMEMO 2, by a device that somebody decided about: a
+    server can list devices of its own. Legacy OMEMO cannot hide marks; see decision 0080.
+    """
+    if known.protection is not Protection.OMEMO:
+        return True
+    return arrival.protection is Protection.OMEMO and arrival.trust in _BELIEVED
 
 
 def _weaker(arrival: Arrival, known: Message) -> bool:
     """What came is worth less than what it would change."""
     if known.own is not arrival.own:
         return True
+    if arrival.trust not in _BELIEVED and arrival.device != known.device:
+        return True  # both undecided, but one may be the person's and the other a server's
     return _STRENGTH.index(arrival.protection) < _STRENGTH.index(known.protection) or (
         _STANDING.index(arrival.trust) < _STANDING.index(known.trust)
     )

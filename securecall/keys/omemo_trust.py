@@ -162,10 +162,13 @@ class Vouching:
     Attributes:
         state: What the root is to us.
         statement: Its statement as narrowed by earlier ones, None where none is known.
+        late: On a server's word alone it was pinned, after our user had written to the person. It
+            withdraws devices, but decides no other way than that first message did.
     """
 
     state: TrustState
     statement: Statement | None
+    late: bool = False
 
 
 def transition_device(
@@ -309,9 +312,9 @@ def judge_device(
             return max(decided, _inherited(vouching), key=_strength)
         return decided
     if vouching.state in (TrustState.PINNED, TrustState.VERIFIED):
-        if listed:
+        if listed and not vouching.late:
             return _inherited(vouching)
-        if not _vouches(vouching):
+        if vouching.late or not _vouches(vouching):
             return decided  # its owner uses the root for calls only; it says nothing about chat
     # The root lists other devices, or is in conflict: having been there first counts for nothing.
     return DeviceTrust.UNDECIDED

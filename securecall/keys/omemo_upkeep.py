@@ -57,6 +57,14 @@ class Upkeep:
         self._replies.pop(place, None)
         self._broken.pop(place, None)
 
+    def is_due(self) -> bool:
+        """Whether `run` has something to do."""
+        return bool(self._replies or self._broken) or any(
+            not self._lookup.is_current(name, self._state.jid)
+            or self._state.own(name).is_due(unix=self._unix())
+            for name in self._state.namespaces
+        )
+
     async def run(self) -> None:
         """Do what is due.
 
@@ -64,14 +72,17 @@ class Upkeep:
             NetworkError: the server did not answer.
         """
         for namespace in self._state.namespaces:
-            await self._lookup.require_list(namespace, self._state.jid)
+            # Keys first: who sees the list asks for them at once, and some peers ask only once.
             await self._keep_bundle(namespace)
+            await self._lookup.require_list(namespace, self._state.jid)
         while self._replies:
             await self._reply(next(iter(self._replies)))
         while self._broken:
             await self._repair(next(iter(self._broken)))
 
     async def _keep_bundle(self, namespace: str) -> None:
+        if not self._state.own(namespace).is_due(unix=self._unix()):
+            return
         with self._state.change() as change:
             own = change.own(namespace)
             own.rotate(unix=self._unix())

@@ -81,7 +81,9 @@ class Inbox:
         except NotForUs:
             if found.own and found.room:  # the room's echo of what we wrote
                 return (_arrival(found, Again(), _clear(())),)
-            if found.via is Via.ARCHIVE:  # from before this device was there
+            # From before this device was there; or our own, which says little: a server that went
+            # down had archived for its sender what it never passed on to the other side.
+            if found.via is Via.ARCHIVE:
                 return ()
             return (_arrival(found, Unreadable(why=NOT_FOR_US), _method(found)),)
         except (ProtocolError, SecurityError) as e:

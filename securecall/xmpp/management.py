@@ -72,8 +72,12 @@ class Management:
 
     @property
     def undone(self) -> int:
-        """How many stanzas of the server's are not done with."""
-        return len(self._undone)
+        """How many stanzas of the server's are not done with.
+
+        What was done behind one that waits does not count: nothing of it is held any more, and who
+        waits may wait for just that, as what comes live waits for the pages of an archive.
+        """
+        return len(self._undone) - len(self._done)
 
     @property
     def sent(self) -> int:

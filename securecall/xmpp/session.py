@@ -460,6 +460,7 @@ class Session:
             done()  # or nothing after it would ever count as done
         except Exception:  # the outermost loop of one stanza: it must not end the stream
             log.exception("handling a stanza failed")
+            done()  # it would fail again, and one stanza must not stop all that come after it
 
 
 async def _told(handler: Handler) -> None:

@@ -8,6 +8,7 @@ whoever sends one through an honest server could else cut us off from it, again 
 from __future__ import annotations
 
 import codecs
+import functools
 import re
 from dataclasses import dataclass
 from typing import Final, NoReturn, Protocol
@@ -286,6 +287,7 @@ def _refusing(what: str) -> _Refuses:
 
 
 _NAME: Final = re.compile(r"[^\W\d][\w.\-]*")
+_MARKUP: Final = re.compile('[&<>"\t\n\r]')  # what a table below may replace
 _TEXT: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;"})
 _VALUE: Final = str.maketrans(
     {
@@ -343,6 +345,7 @@ def _write(element: Element, within: str, parts: list[str], depth: int) -> None:
     parts.append(f"</{name}>")
 
 
+@functools.lru_cache(maxsize=512)
 def _split(tag: str) -> tuple[str, str]:
     namespace, _, name = tag.rpartition("}")
     if not _NAME.fullmatch(name) or (namespace and not namespace.startswith("{")):
@@ -353,4 +356,4 @@ def _split(tag: str) -> tuple[str, str]:
 def _escaped(text: str, table: dict[int, str]) -> str:
     if NOT_XML.search(text):
         raise UsageError("a stanza holds a character that XML cannot carry")
-    return text.translate(table)
+    return text.translate(table) if _MARKUP.search(text) else text

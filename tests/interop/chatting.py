@@ -35,7 +35,7 @@ async def person(server: XmppServer, folder: Path, name: str, *, port: int = 0, 
 async def until(condition, *, seconds: float = PATIENCE):
     """Wait until something is so; returns what the condition returned."""
     async with asyncio.timeout(seconds):
-        while not (found := condition()):  # noqa: ASYNC110 - what is waited for has no event
+        while not (found := condition()):  # noqa: ASYNC110 - what is waited for tells nobody
             await asyncio.sleep(0.02)
         return found
 
@@ -44,3 +44,15 @@ def texts(client, server, other):
     """What is kept of a conversation, in order."""
     conversation = client.conversation(f"{other}@{server.domain}")
     return [message.text for message in conversation.messages(count=100_000)]
+
+
+def address_of(client):
+    """Our own bare address."""
+    return client.chat_accounts[0].address.short
+
+
+def own_fingerprint(client):
+    """Our own device's, as others are to be shown it."""
+    code = client.devices.own_code(client.chat_accounts[0].address)
+    (shown,) = {part.partition("=")[2] for part in code.split("?")[1].split(";")}
+    return shown

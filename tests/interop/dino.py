@@ -23,6 +23,8 @@ from tests.interop.children import Child, need
 from tests.interop.xmpp_servers import XmppServer, password_of, sign_in
 
 _R = TypeVar("_R")
+PATIENCE = 50.0  # seconds, a hang guard
+_CLIP = ("337", "663")  # where to click to send a file
 PORT = 5222  # it cannot be told another one
 _BUS = """
 <busconfig><type>session</type><listen>unix:path={path}</listen><policy context="default">
@@ -91,12 +93,16 @@ class Dino:
             for jid, way, name, path, kind, size in rows
         ]
 
-    def wait_file(self, name: str) -> File:
-        """Wait until a file was fetched."""
+    def wait_file(self, name: str = "") -> File:
+        """Wait until a file of somebody else's, or that of this name, was fetched."""
         return self._wait_found(
             self.files,
-            lambda file: file.name == name and file.path is not None and file.path.exists(),
-            f"fetch {name}",
+            lambda file: (
+                (file.name == name if name else not file.ours)
+                and file.path is not None
+                and file.path.exists()
+            ),
+            f"fetch {name or 'a file'}",
         )
 
     def fingerprint(self) -> str:
@@ -131,7 +137,7 @@ class Dino:
         self.wait(there, what)
         return found[0]
 
-    def wait(self, done: Callable[[], bool], what: str, *, seconds: float = 30.0) -> None:
+    def wait(self, done: Callable[[], bool], what: str, *, seconds: float = PATIENCE) -> None:
         """Wait until something is so; if not, a picture of the screen is kept."""
         end = time.monotonic() + seconds
         while not done():
@@ -143,10 +149,7 @@ class Dino:
 
     def wait_window(self) -> None:
         """Wait until its window is on the screen: keys go where the pointer is."""
-        search = ("search", "--onlyvisible", "--name", ".")
-        self.wait(
-            lambda: bool(self._run("xdotool", "xdotool", *search, check=False)), "show a window"
-        )
+        self.wait(lambda: bool(self._windows()), "show a window")
 
     def picture(self, path: Path) -> Path:
         """Write a picture of the screen (PNG)."""
@@ -157,6 +160,29 @@ class Dino:
         """Type a message to whom the window is for, the first contact, and send it."""
         self._run("xdotool", "xdotool", "type", "--delay", "2", text)
         self._run("xdotool", "xdotool", "key", "Return")
+
+    def send_file(self, path: Path) -> None:
+        """Choose a file for whom the window is for, as a person does, and send it."""
+        end = time.monotonic() + PATIENCE
+        while not any(file.ours and file.name == path.name for file in self.files()):
+            assert time.monotonic() < end, f"see {self.picture(self.folder / 'at-the-end.png')}"
+            self._run("xdotool", "xdotool", "key", "Escape")
+            self._run("xdotool", "xdotool", "mousemove", *_CLIP, "click", "1")
+            self.wait(lambda: len(self._windows()) > 1, "ask which file")
+            self._run("xdotool", "xdotool", "type", "--delay", "20", str(path))
+            self._press_until(lambda: len(self._windows()) == 1)
+            self._press_until(lambda: any(file.ours for file in self.files()))
+
+    def _press_until(self, done: Callable[[], bool], *, seconds: float = 5.0) -> None:
+        """Press Return until something is so; if a key got lost, whoever asked begins again."""
+        end = time.monotonic() + seconds
+        while not done() and time.monotonic() < end:
+            self._run("xdotool", "xdotool", "key", "Return")
+            time.sleep(0.3)
+
+    def _windows(self) -> list[str]:
+        search = ("search", "--onlyvisible", "--name", ".")
+        return self._run("xdotool", "xdotool", *search, check=False).split()
 
     def _run(self, program: str, package: str, *arguments: str | Path, check: bool = True) -> str:
         return subprocess.run(
@@ -228,7 +254,7 @@ def _screen(folder: Path) -> Iterator[str]:
     child = Child(command, log=folder / "screen.log")
     try:
         child.wait_path(chosen)
-        end = time.monotonic() + 20
+        end = time.monotonic() + PATIENCE
         while not (number := chosen.read_text().strip()):
             assert time.monotonic() < end, child.said()
             time.sleep(0.02)
@@ -265,7 +291,7 @@ async def _wait_published(server: XmppServer, jid: str) -> None:
         ET.SubElement(pubsub, "items", node=f"{_AXOLOTL}.{node}")
         return await stranger.ask(pubsub, "get", jid)
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while True:
             devices = list((await items("devicelist")).iter(f"{{{_AXOLOTL}}}device"))
             bundles = [await items(f"bundles:{device.get('id')}") for device in devices]

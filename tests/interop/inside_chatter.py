@@ -11,8 +11,11 @@ import time
 from pathlib import Path
 
 import securecall as sc
+from securecall.chat.message import Delivery
 from tests.interop.chatting import PASSPHRASE
 from tests.interop.xmpp_servers import password_of
+
+AHEAD = 40  # messages
 
 
 def say(*words: object) -> None:
@@ -34,6 +37,10 @@ async def main(folder: Path, name: str, other: str, domain: str, port: int, root
         ours = [m.text for m in conversation.messages(count=100_000) if m.own]
         number = int(ours[-1].split()[1]) + 1 if ours else 0
         while not listening.done():
+            last = conversation.messages(count=AHEAD)
+            if len(last) == AHEAD and last[0].own and last[0].delivery is Delivery.PENDING:
+                await asyncio.sleep(0.02)
+                continue
             _ = await conversation.send(f"{name} {number}")
             say("kept", number)
             number += 1

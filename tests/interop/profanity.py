@@ -21,8 +21,10 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from tests.interop.children import Child, need
+from tests.interop.xmpp_person import XmppPerson
 from tests.interop.xmpp_servers import XmppServer, password_of, sign_in
 
+PATIENCE = 50.0  # seconds, a hang guard
 _PREFERENCES = """
 [connection]
 account={name}
@@ -53,7 +55,7 @@ enabled=true
 jid={name}@{domain}
 server=127.0.0.1
 port={port}
-resource=profanity
+resource={resource}
 password={password}
 tls.policy=force
 """
@@ -73,9 +75,12 @@ class Line:
 class Profanity:
     """One that runs."""
 
-    def __init__(self, name: str, server: XmppServer, folder: Path, tmux: _Tmux) -> None:
+    def __init__(
+        self, name: str, server: XmppServer, folder: Path, tmux: _Tmux, resource: str
+    ) -> None:
         self.jid = f"{name}@{server.domain}"
         self.folder = folder
+        self._resource = resource
         self._tmux = tmux
 
     def type(self, line: str) -> None:
@@ -87,7 +92,7 @@ class Profanity:
         """What the terminal shows."""
         return self._tmux.run("capture-pane", "-p", "-J")
 
-    def wait_screen(self, pattern: str, *, seconds: float = 20.0) -> re.Match[str]:
+    def wait_screen(self, pattern: str, *, seconds: float = PATIENCE) -> re.Match[str]:
         """Wait until the screen shows what a regular expression finds."""
         found: list[re.Match[str]] = []
 
@@ -109,8 +114,10 @@ class Profanity:
     def generate(self) -> None:
         """Make its OMEMO identity and publish it."""
         self.type("/omemo gen")
-        self._wait(lambda: self.fingerprint() != "", "make an identity", 20)
-        self._wait(lambda: "bundle published successfully" in self.log(), "publish a bundle", 20)
+        self._wait(lambda: self.fingerprint() != "", "make an identity", PATIENCE)
+        self._wait(
+            lambda: "bundle published successfully" in self.log(), "publish a bundle", PATIENCE
+        )
 
     def fingerprint(self) -> str:
         """Of its own device, in hexadecimal; "" before there is one."""
@@ -139,26 +146,60 @@ class Profanity:
         if trusted:
             self._wait_session(jid)
 
+    def join(self, room: str, *others: str) -> None:
+        """Go into a room that somebody invited it to, and encrypt what is said there.
+
+        Args:
+            room: Its address.
+            others: Who is in it.
+        """
+        self.wait_screen("invit")
+        self.type(f"/join {room} nick {self.jid.partition('@')[0]}")
+        self.wait_screen("You have joined the room")
+        self.type("/omemo start")
+        self.wait_screen(r"\[OMEMO\]")
+        for jid in others:
+            self._wait_session(jid)
+
     def _wait_session(self, jid: str) -> None:
         # what is said before it has their keys is refused, and not kept for later
         made = re.compile(rf"session with {re.escape(jid)} device \d+")
-        self._wait(lambda: made.search(self.log()) is not None, "begin a session", 20)
+        self._wait(lambda: made.search(self.log()) is not None, "begin a session", PATIENCE)
 
     def known_fingerprint(self, jid: str) -> str:
         """Of a device of somebody's, as it shows it."""
-        self.type(f"/omemo fingerprint {jid}")
-        shown = self.wait_screen(rf"{re.escape(jid)}'s OMEMO fingerprint: ([0-9a-f-]+)")
-        return shown[1].replace("-", "")
+        pattern = rf"{re.escape(jid)}'s OMEMO fingerprint: ([0-9a-f-]+)"
+        end = time.monotonic() + PATIENCE
+        while True:  # asked before it has their keys, it says that there are none
+            self.type(f"/omemo fingerprint {jid}")
+            with suppress(AssertionError):
+                return self.wait_screen(pattern, seconds=1.0)[1].replace("-", "")
+            assert time.monotonic() < end, self.screen()
 
     def send_file(self, path: Path) -> str:
         """Send a file to whom the window is for; returns its address, which holds the key."""
         self.type(f"/sendfile {path}")
-        return self._wait_found(lambda line: line.text.startswith("aesgcm://")).text
+        return self._wait_found(
+            lambda line: line.text.startswith("aesgcm://") and line.sender == self.jid
+        ).text
+
+    def wait_link(self) -> str:
+        """Wait until somebody else sent a file; returns its address, which holds the key."""
+        return self._wait_found(
+            lambda line: line.text.startswith("aesgcm://") and line.sender != self.jid
+        ).text
+
+    def wait_receipt(self, name: str) -> None:
+        """Wait until it was told that a message of its own came there."""
+        receipt = re.compile(rf"RECV: <message .*<received [^>]*\bid=\"{re.escape(name)}\"")
+        self._wait(lambda: receipt.search(self.log()) is not None, "get a receipt", PATIENCE)
 
     def save(self, address: str, path: Path) -> None:
         """Fetch a file, decrypt it and write it."""
         self.type(f"/url save {address} {path}")
-        self._wait(lambda: path.exists() and "Saved to" in self.screen(), f"save {path.name}", 20)
+        self._wait(
+            lambda: path.exists() and "Saved to" in self.screen(), f"save {path.name}", PATIENCE
+        )
 
     def lines(self) -> list[Line]:
         """All messages in its database, the oldest first."""
@@ -168,11 +209,11 @@ class Profanity:
             rows = database.execute(f"select {columns} from ChatLogs order by id")
             return [Line(*row) for row in rows]
 
-    def wait_line(self, text: str, *, seconds: float = 20.0) -> Line:
+    def wait_line(self, text: str, *, seconds: float = PATIENCE) -> Line:
         """Wait until a message is in its database."""
         return self._wait_found(lambda line: line.text == text, seconds=seconds)
 
-    def _wait_found(self, wanted: Callable[[Line], bool], *, seconds: float = 20.0) -> Line:
+    def _wait_found(self, wanted: Callable[[Line], bool], *, seconds: float = PATIENCE) -> Line:
         found: list[Line] = []
 
         def there() -> bool:
@@ -197,7 +238,7 @@ class Profanity:
 
     def wait_connected(self) -> None:
         """Wait until it is signed in."""
-        self.wait_screen(rf"{re.escape(self.jid)}/profanity logged in")
+        self.wait_screen(rf"{re.escape(self.jid)}/{self._resource} logged in")
 
 
 class _Tmux:
@@ -227,7 +268,12 @@ class _Tmux:
 
 @contextmanager
 def running(
-    folder: Path, name: str, server: XmppServer, *, trust: str = "blind"
+    folder: Path,
+    name: str,
+    server: XmppServer,
+    *,
+    trust: str = "blind",
+    resource: str = "profanity",
 ) -> Iterator[Profanity]:
     """Run one, signed in.
 
@@ -236,6 +282,7 @@ def running(
         name: One of `PEOPLE`.
         server: Theirs.
         trust: Of devices it sees: "blind", "firstusage" or "manual".
+        resource: Of its JID; two of one person have two.
     """
     program = need("profanity", "profanity")
     certificates = folder / "certificates"  # for files: whoever is in this folder is trusted
@@ -251,6 +298,7 @@ def running(
             name=name,
             domain=server.domain,
             port=server.ports["xmpp"],
+            resource=resource,
             password=password_of(name),
         )
     )
@@ -269,7 +317,7 @@ def running(
         try:
             command = ["env", *settings, program, "-l", "DEBUG", "-f", str(folder / "all.log")]
             tmux.run("new-session", "-d", "-x", "200", "-y", "50", *command)
-            profanity = Profanity(name, server, folder, tmux)
+            profanity = Profanity(name, server, folder, tmux, resource)
             profanity.wait_connected()
             yield profanity
             profanity.quit()
@@ -278,7 +326,7 @@ def running(
 
 
 def befriend(server: XmppServer, *names: str) -> None:
-    """Put these people into each other's rosters, and publish a list of no devices for each.
+    """Put these people into each other's rosters, and publish lists of no devices for each.
 
     Profanity 0.13 adds itself to a list it finds and makes none; and bundles that it publishes are
     for subscribers only.
@@ -288,22 +336,43 @@ def befriend(server: XmppServer, *names: str) -> None:
 
 async def _befriend(server: XmppServer, names: Sequence[str]) -> None:
     people = [await sign_in(server, name) for name in names]
-    for one, other in itertools.permutations(people, 2):
-        bare = other.jid.partition("/")[0]
-        one.send(ET.Element("presence", to=bare, type="subscribe"))
-        other.send(ET.Element("presence", to=one.jid.partition("/")[0], type="subscribed"))
+    await _make_friends(people)
     for person in people:
-        done = await person.ask(ET.fromstring(_NO_DEVICES))
-        assert done.get("type") == "result", ET.tostring(done)
+        for empty in (_NO_DEVICES, _NO_DEVICES_2):
+            done = await person.ask(ET.fromstring(empty))
+            assert done.get("type") == "result", ET.tostring(done)
         await person.close()
 
 
-_NO_DEVICES = """
+async def _make_friends(people: Sequence[XmppPerson]) -> None:
+    """Ask and grant until all see each other: an answer that overtakes its question is lost."""
+    async with asyncio.timeout(PATIENCE):
+        while strangers := [
+            (one, bare)
+            for one, other in itertools.permutations(people, 2)
+            if (bare := other.jid.partition("/")[0]) not in await _friends(one)
+        ]:
+            for one, bare in strangers:
+                one.send(ET.Element("presence", to=bare, type="subscribe"))
+                one.send(ET.Element("presence", to=bare, type="subscribed"))
+
+
+async def _friends(person: XmppPerson) -> set[str | None]:
+    roster = await person.ask(ET.Element("query", xmlns="jabber:iq:roster"), "get")
+    items = roster.iter("{jabber:iq:roster}item")
+    return {item.get("jid") for item in items if item.get("subscription") == "both"}
+
+
+_PUBLISH = """
 <pubsub xmlns='http://jabber.org/protocol/pubsub'>
-<publish node='eu.siacs.conversations.axolotl.devicelist'>
-<item id='current'><list xmlns='eu.siacs.conversations.axolotl'/></item></publish>
+<publish node='{node}'><item id='current'>{empty}</item></publish>
 <publish-options><x xmlns='jabber:x:data' type='submit'>
 <field var='FORM_TYPE' type='hidden'>
 <value>http://jabber.org/protocol/pubsub#publish-options</value></field>
 <field var='pubsub#access_model'><value>open</value></field></x></publish-options></pubsub>
 """
+_LEGACY = "eu.siacs.conversations.axolotl"
+_NO_DEVICES = _PUBLISH.format(node=f"{_LEGACY}.devicelist", empty=f"<list xmlns='{_LEGACY}'/>")
+_NO_DEVICES_2 = _PUBLISH.format(
+    node="urn:xmpp:omemo:2:devices", empty="<devices xmlns='urn:xmpp:omemo:2'/>"
+)

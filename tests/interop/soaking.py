@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from tests.interop.chatting import PASSPHRASE, person, until
 from tests.interop.xmpp_servers import XmppServer
 
 LOGIN_BYTES = 20_000  # about what passes until a session is ready
+STUCK_SECONDS = 60.0
 WINDOW = 40  # messages that one may be ahead of what the other got
 KINDS = (Break.RESET, Break.RESET, Break.CLOSE, Break.CLOSE, Break.HALF_CLOSE)
 
@@ -219,7 +221,7 @@ async def soak(server: XmppServer, folder: Path, names: tuple[str, str], plan: P
         writing = asyncio.gather(*(write(side, plan, sides, chance) for side in sides))
         breaking = asyncio.create_task(break_it(trouble, plan, fates, chance, figures))
         running = [writing, breaking, *beside]
-        await finish(running, until(lambda: writing.done() and breaking.done(), seconds=1700))
+        await finish(running, headway(sides, lambda: writing.done() and breaking.done()))
         for relay in relays:
             relay.release()
         await finish(beside, settle(sides, plan))
@@ -246,8 +248,7 @@ async def write(side: Side, plan: Plan, sides: list[Side], chance: random.Random
     other = next(each for each in sides if each is not side)
     number = 0
     while number < plan.messages:
-        while number - len(other.heard) > WINDOW:  # noqa: ASYNC110 - what is heard has no event
-            await asyncio.sleep(0.01)
+        await until(lambda: number - len(other.heard) <= WINDOW, seconds=1800)  # noqa: B023
         burst = range(number, min(plan.messages, number + chance.choice((1, 1, 2, 8))))
         _ = await asyncio.gather(*(side.conversation.send(f"{side.name} {n}") for n in burst))
         number = burst.stop
@@ -261,8 +262,7 @@ async def break_it(
     chance.shuffle(kinds)
     for place, kind in enumerate(kinds, start=1):
         due = plan.messages * 2 * place / (len(kinds) + 1)
-        while fates.done() < due:  # noqa: ASYNC110 - fates are counted, nobody is told
-            await asyncio.sleep(0.01)
+        await until(lambda: fates.done() >= due, seconds=1800)  # noqa: B023
         if kind == "restart":
             await trouble.restart()
             figures.restarts += 1
@@ -287,6 +287,24 @@ async def finish(tasks, work) -> None:
 def expected(side: Side, plan: Plan) -> list[str]:
     """What the other said."""
     return [f"{side.other} hello", *(f"{side.other} {n}" for n in range(plan.messages))]
+
+
+async def headway(sides: list[Side], done: Callable[[], bool]) -> None:
+    """Wait, as long as there is any headway."""
+    before = -1
+    while not done():
+        now = sum(len(side.heard) for side in sides)
+        if now == before:
+            for side in sides:
+                (account,) = side.client.chat_accounts
+                print(account._session._management.undone, account._session._paused)
+                print(side.name, account.state, len(side.heard), pending(side.client, side.address))
+            for task in asyncio.all_tasks():
+                task.print_stack(limit=4)
+            pytest.fail(f"no headway in {STUCK_SECONDS} seconds")
+        before = now
+        with contextlib.suppress(TimeoutError):
+            await until(done, seconds=STUCK_SECONDS)
 
 
 async def settle(sides: list[Side], plan: Plan) -> None:

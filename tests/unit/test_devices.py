@@ -88,6 +88,7 @@ def test_a_pinned_identity_vouches_and_a_verified_one_verifies(contacts, devices
 
 def test_an_identity_beats_having_been_there_first(contacts, devices):
     devices.first_use(BOB, [ONE, TWO])
+    contacts.apply(contacts.event(Act.PIN, BOB, root_key(2).fingerprint, How.CONTACT))
     Directory(contacts).learn(BOB, own_statement(omemo=(1,)))
     assert devices.device_trust(BOB, ONE) is DeviceTrust.TRUSTED
     assert devices.device_trust(BOB, TWO) is DeviceTrust.UNDECIDED

@@ -1,61 +1,173 @@
-"""What comes in is kept in order, and the place in the archive passes over nothing unread."""
+"""What comes in is kept in order; an archive is read again from a little before what came live."""
 
 from __future__ import annotations
 
 import asyncio
+from xml.etree.ElementTree import fromstring
 
-import pytest
-
+from securecall.address import parse_address
 from securecall.chat.committer import Committer
 from securecall.chat.ledger import Ledger
-from securecall.intake import Intake
+from securecall.errors import LocalError
+from securecall.intake import AGAIN_SECONDS, MOST_HELD, Intake
 from securecall.xmpp.archive import Place
-from tests.around import AROUND, NOW, OWN, message
+from securecall.xmpp.jid import parse_jid
+from securecall.xmpp.unwrapped import Surroundings
 from tests.memory_history import MemoryHistory
 
-
-def live(name):
-    return message(
-        f"<body>x</body><stanza-id xmlns='urn:xmpp:sid:0' by='{OWN.account}' id='{name}'/>"
-    )
+ALICE = "alice@clinic.example"
+NOON = 1_764_072_000.0
 
 
-async def taken(intake, *stanzas):
-    """Put what comes live; wait until it is kept."""
-    done = asyncio.Event()
-    left = list(stanzas)
-
-    def one_less():
-        left.pop()
-        if not left:
-            done.set()
-
-    for stanza in stanzas:
-        intake.put(stanza, one_less)
-    async with asyncio.timeout(10):
-        await done.wait()
-
-
-@pytest.mark.parametrize("whole", [True, False])
-def test_what_comes_live_moves_the_place_only_behind_an_archive_that_was_read(whole):
-    async def run():
-        history = MemoryHistory()
-        intake = Intake(
-            history,
-            Committer(history, undone=lambda: None),
-            Ledger(history, OWN.address),
+class Bench:
+    def __init__(self):
+        self.history = MemoryHistory()
+        self.now = NOON
+        self.handled = []
+        self.done = []
+        self.failures = []
+        self.intake = Intake(
+            self.history,
+            Committer(self.history, undone=lambda: None),
+            Ledger(self.history, parse_address(f"xmpp:{ALICE}")),
             read=lambda found, now: (),
-            surroundings=lambda: AROUND,
+            surroundings=self.surroundings,
             plaintext=lambda _: False,
-            handle=lambda _: None,
-            disk_failed=lambda e: None,
+            handle=self.handled.append,
+            disk_failed=self.failures.append,
         )
-        running = asyncio.create_task(intake.run())
-        await intake.keep((), Place("read so far", 1.0), OWN.bare)
-        intake.release(OWN.bare, whole=whole)
-        await taken(intake, live("new"))
-        expected = Place("new", NOW) if whole else Place("read so far", 1.0)
-        assert intake.place(OWN.bare) == expected
+
+    def surroundings(self):
+        jid = parse_jid(f"{ALICE}/phone")
+        return Surroundings(own=jid, now=self.now, names_messages={parse_jid(ALICE)})
+
+    async def live(self, name, *, at):
+        self.now = at
+        stanza = fromstring(
+            f"<message xmlns='jabber:client' from='bob@clinic.example/x' to='{ALICE}' id='{name}'>"
+            f"<stanza-id xmlns='urn:xmpp:sid:0' by='{ALICE}' id='{name}'/><body>x</body></message>"
+        )
+        self.intake.put(stanza, lambda: self.done.append(name))
+        await until(lambda: name in self.done)
+
+    @property
+    def place(self):
+        return self.intake.place(ALICE)
+
+
+async def until(condition):
+    for _ in range(100_000):
+        if condition():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("it never came to be")
+
+
+def run(scenario):
+    async def main():
+        bench = Bench()
+        running = asyncio.create_task(bench.intake.run())
+        bench.intake.release(ALICE, whole=True)
+        await scenario(bench)
         running.cancel()
 
-    asyncio.run(run())
+    asyncio.run(main())
+
+
+def test_what_came_live_is_passed_in_the_archive_only_after_a_while():
+    async def scenario(bench):
+        await bench.live("a", at=NOON)
+        assert bench.place == Place("a", NOON)  # better than none
+        await bench.live("b", at=NOON + 4)
+        await bench.live("c", at=NOON + 8)
+        assert bench.place.id == "a"  # what the server held back may be among them
+        await bench.live("d", at=NOON + 5 + AGAIN_SECONDS)
+        assert bench.place.id == "b"
+        await bench.live("e", at=NOON + 1000)
+        assert bench.place.id == "d"
+
+    run(scenario)
+
+
+def test_so_much_that_nothing_more_would_be_read_does_not_wait_for_the_archive():
+    async def scenario(bench):
+        bench.intake.hold(ALICE)
+        await asyncio.gather(*(bench.live(str(n), at=NOON) for n in range(MOST_HELD)))
+        assert bench.place is None  # the archive has to be read from where it was
+        bench.intake.hold(ALICE)
+        waiting = asyncio.create_task(bench.live("x", at=NOON))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not waiting.done()
+        bench.intake.release(ALICE, whole=True)
+        await waiting
+
+    run(scenario)
+
+
+def test_a_page_of_the_archive_is_passed_at_once():
+    async def scenario(bench):
+        await bench.live("a", at=NOON)
+        await bench.live("b", at=NOON + 4)
+        await bench.intake.keep((), Place("z", NOON + 11), ALICE)
+        await bench.live("c", at=NOON + 12 + AGAIN_SECONDS)
+        assert bench.place.id == "z"
+
+    run(scenario)
+
+
+def test_what_was_kept_is_told_even_if_whoever_read_the_archive_gave_up():
+    async def scenario(bench):
+        reading = asyncio.create_task(bench.intake.keep((), Place("z", NOON), ALICE))
+        await asyncio.sleep(0)
+        reading.cancel()
+        await until(lambda: bench.place is not None and bench.handled)
+
+    run(scenario)
+
+
+def test_nothing_is_done_before_the_disk_took_it(monkeypatch):
+    monkeypatch.setattr("securecall.intake.RETRY_SECONDS", (0.0,))
+
+    async def scenario(bench):
+        bench.history.fail_next = LocalError("full")
+        await bench.live("a", at=NOON)
+        assert len(bench.failures) == 1
+        assert bench.place == Place("a", NOON)
+
+    run(scenario)
+
+
+def test_what_lies_between_is_asked_for_again_where_the_archive_was_not_read_to_its_end():
+    async def scenario(bench):
+        await bench.intake.keep((), Place("read so far", NOON), ALICE)
+        bench.intake.release(ALICE, whole=False)
+        await bench.live("a", at=NOON + 1)
+        await bench.live("b", at=NOON + 1000)
+        assert bench.place.id == "read so far"
+
+    run(scenario)
+
+
+def test_what_is_said_in_a_room_waits_for_that_room_alone():
+    room = "ward@rooms.example"
+
+    def said(name):
+        return fromstring(
+            f"<message xmlns='jabber:client' from='{room}/bob' to='{ALICE}' type='groupchat' "
+            f"id='{name}'><body>x</body></message>"
+        )
+
+    async def scenario(bench):
+        bench.intake.put(said("r"), lambda: bench.done.append("r"), room=room)
+        await bench.live("a", at=NOON)
+        assert bench.done == ["a"]
+        bench.intake.release(room, whole=True, room=True)
+        await until(lambda: bench.done == ["a", "r"])
+        for number in range(MOST_HELD):  # a room whose archive never comes holds up nothing
+            bench.intake.put(
+                said(number), lambda: bench.done.append("s"), room="other@rooms.example"
+            )
+        await until(lambda: len(bench.done) == 2 + MOST_HELD)
+
+    run(scenario)

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from types import SimpleNamespace
+
+import pytest
 
 from securecall.address import parse_address
 from securecall.chat.committer import Committer
 from securecall.chat.ledger import Ledger
-from securecall.chat.message import Delivery, Text
-from securecall.errors import ConnectFailed
+from securecall.chat.message import Delivery, DeviceTrust, Text
+from securecall.devices import Devices
+from securecall.errors import ConnectFailed, UntrustedDevices
+from securecall.keys.omemo_values import Device
 from securecall.messaging import Messaging
+from tests.forge_devices import NS, contacts_at, identity_key
 from tests.memory_history import MemoryHistory
 
 ALICE = parse_address("xmpp:alice@clinic.example")
 BOB = parse_address("xmpp:bob@clinic.example")
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    """Nothing waits for company, so that a few turns of the loop show what came of it."""
+    monkeypatch.setattr("securecall.messaging.PATIENCE", 0.0)
 
 
 class FakeSession:
@@ -38,16 +50,17 @@ class FakeSession:
 
 
 class Bench:
-    def __init__(self, room=1000):
+    def __init__(self, room=1000, omemo=None, devices=None):
         self.history = MemoryHistory()
         self.session = FakeSession(room)
         self.news = []
+        self.new_devices = []
         self.messaging = Messaging(
             ALICE,
             self.session,
             self.history,
-            SimpleNamespace(),
-            SimpleNamespace(),
+            omemo,
+            devices,
             SimpleNamespace(),
             committer=Committer(self.history, undone=lambda: None),
             ledger=Ledger(self.history, ALICE),
@@ -55,7 +68,7 @@ class Bench:
             members=lambda _: None,
             tell=self.news.append,
             first_used=lambda *_: None,
-            new_device=lambda _: None,
+            new_device=self.new_devices.append,
         )
 
     async def write(self, *bodies):
@@ -141,15 +154,100 @@ def test_what_a_full_session_did_not_take_follows_when_there_is_room():
     run(scenario, room=2)
 
 
+def test_what_was_taken_just_before_the_session_was_lost_is_sent_again_unless_it_arrived():
+    async def scenario(bench):
+        bench.messaging.release()
+        await bench.write("a", "b", "c")
+        bench.session.take(2)
+        await settled()
+        (first, *_) = bench.history.messages(BOB)
+        bench.history.replace(replace(first, delivery=Delivery.DELIVERED))
+        bench.messaging.hold()
+        bench.session.waiting.clear()
+        await bench.write("d")
+        bench.messaging.release()
+        assert bench.sent == ["a", "b", "c", "b", "c", "d"]
+        bench.session.take(3)
+        await settled()
+        assert bench.unsent == []
+        assert bench.history.parcels() == ()
+
+    run(scenario)
+
+
+def test_what_was_taken_long_before_is_not_sent_again(monkeypatch):
+    async def scenario(bench):
+        bench.messaging.release()
+        await bench.write("a", "b")
+        bench.session.take(1)
+        monkeypatch.setattr("securecall.messaging.DOUBTED_SECONDS", -1.0)
+        bench.session.take(1)
+        await settled()
+        bench.messaging.hold()
+        bench.messaging.release()
+        assert bench.sent == ["a", "b"]
+
+    run(scenario)
+
+
 def test_what_was_sent_when_the_session_became_ready_is_not_sent_by_its_writer_too():
     async def scenario(bench):
         writing = asyncio.ensure_future(bench.write("a"))
         committed = asyncio.ensure_future(bench.messaging.changed())
-        while not bench.history.parcels():  # noqa: ASYNC110 - the moment before anybody is told
+        for _ in range(100):
             await asyncio.sleep(0)
+            if bench.history.parcels():
+                break
         bench.messaging.release()  # kept, and its writer was not told yet
         await writing
         committed.cancel()
         assert bench.sent == ["a"]
 
     run(scenario)
+
+
+class FakeOmemo:
+    """Finds these devices, none of which is trusted."""
+
+    def __init__(self, *found):
+        self.found = found
+
+    async def prepare(self, jids):
+        raise UntrustedDevices("none is trusted")
+
+    def devices(self, jid):
+        return tuple(device for device in self.found if device.jid == jid)
+
+
+@pytest.fixture
+def devices(tmp_path):
+    contacts = contacts_at(tmp_path / "alice")
+    yield Devices(contacts)
+    contacts.store.close()
+
+
+def device(address, number):
+    return Device(namespace=NS, jid=address.short, id=number, identity_key=identity_key(number))
+
+
+def test_a_device_that_was_listed_can_be_decided_about_before_anything_was_written(devices):
+    async def scenario(bench):
+        (shown,) = await bench.messaging.recipients(BOB)
+        assert shown.trust is DeviceTrust.UNDECIDED
+        devices.verify_device(BOB, shown.fingerprint)
+        (shown,) = await bench.messaging.recipients(BOB)
+        assert shown.trust is DeviceTrust.VERIFIED
+        # before the first message it is nothing to be told about: that would trust it
+        assert bench.new_devices == []
+
+    run(scenario, omemo=FakeOmemo(device(BOB, 1)), devices=devices)
+
+
+def test_a_device_that_a_listing_meets_first_is_told_about_as_any_other(devices):
+    async def scenario(bench):
+        devices.wrote_to(BOB)
+        _ = await bench.messaging.recipients(BOB)
+        _ = await bench.messaging.recipients(BOB)
+        assert [(d.address, d.id) for d in bench.new_devices] == [(BOB, 1), (ALICE, 2)]
+
+    run(scenario, omemo=FakeOmemo(device(BOB, 1), device(ALICE, 2)), devices=devices)

@@ -5,6 +5,8 @@ The control is blind trust, the default of many clients: every device on the lis
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from securecall.devices import Devices
@@ -86,6 +88,37 @@ def test_a_contacts_statement_vouches_for_their_own_address_only(contacts):
     devices = Devices(contacts)
     assert devices.device_trust(EVE, SERVERS) is DeviceTrust.VERIFIED
     assert devices.device_trust(BOB, SERVERS) is DeviceTrust.UNDECIDED
+
+
+@pytest.mark.parametrize("how", [How.DIRECTORY, How.CONTACT])
+def test_an_identity_that_a_server_shows_after_we_wrote_undoes_nothing(contacts, monkeypatch, how):
+    """Our user adds Bob after a first message; his server, honest until then, has a root for him.
+
+    The control is a root that our user put on Bob's card: it does vouch, and Bob's phone waits.
+    """
+    devices, started = Devices(contacts), int(time.time())
+    assert written_to(devices, [BOBS]) == [BOBS]
+    for module in ("securecall.devices", "securecall.contacts"):
+        monkeypatch.setattr(f"{module}._now", lambda: started + 60)
+    contacts.apply(contacts.event(Act.PIN, BOB, root_key(2).fingerprint, how))
+    Directory(contacts).learn(BOB, own_statement(omemo=(66,)))
+    attacked = how is How.CONTACT
+    assert written_to(devices, [BOBS, SERVERS]) == ([SERVERS] if attacked else [BOBS])
+    # people compared something: now that root is known to be Bob's
+    contacts.apply(contacts.event(Act.VERIFY, BOB, root_key(2).fingerprint, How.DIGITS))
+    assert written_to(devices, [BOBS, SERVERS]) == [SERVERS]
+
+
+def test_an_identity_shown_late_withdraws_devices_all_the_same(contacts, monkeypatch):
+    devices, started, directory = Devices(contacts), int(time.time()), Directory(contacts)
+    assert written_to(devices, [BOBS]) == [BOBS]
+    for module in ("securecall.devices", "securecall.contacts"):
+        monkeypatch.setattr(f"{module}._now", lambda: started + 60)
+    directory.learn(BOB, own_statement(omemo=(1,), device=7, age=100))
+    devices.notice(BOB, NS, 1, BOBS)
+    assert written_to(devices, [BOBS]) == [BOBS]
+    directory.notice(BOB, own_statement(device=8, revoked=("device-7",)))
+    assert written_to(devices, [BOBS]) == []
 
 
 def test_another_key_under_a_known_id_is_seen_and_reads_nothing(contacts):
