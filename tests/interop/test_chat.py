@@ -14,11 +14,6 @@ from tests.interop.chatting import person, texts, until
 from tests.interop.conftest import RELAY
 
 
-@pytest.fixture(params=["prosody", "ejabberd"])
-def server(request):
-    return request.getfixturevalue(request.param)
-
-
 def at(server, name):
     return f"{name}@{server.domain}"
 
