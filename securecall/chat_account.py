@@ -516,13 +516,16 @@ class ChatAccount:
         """After a transaction: tell, answer, and see to keys."""
         for news in taken.news:
             self._announce(news)
-        fresh = {n.message.id: n.message for n in taken.news if isinstance(n, Received)}
+        fresh = {n.message.id for n in taken.news if isinstance(n, Received)}
+        owed: dict[Address, list[str]] = {}
         for arrival in taken.arrivals:
             said = arrival.said
             if not isinstance(said, Text) or not said.wants_receipt or arrival.own or arrival.room:
                 continue
             if arrival.id and arrival.id in fresh:
-                self._beside(partial(self.messaging.acknowledge, arrival.conversation, arrival.id))
+                owed.setdefault(arrival.conversation, []).append(arrival.id)
+        for conversation, names in owed.items():
+            self._beside(partial(self.messaging.acknowledge, conversation, names))
         for notice in taken.notices:
             if notice.kind is NoticeKind.EVENT:
                 self._beside(partial(self._event, notice))

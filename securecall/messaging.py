@@ -11,7 +11,7 @@ import secrets
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 from xml.etree.ElementTree import Element
@@ -174,8 +174,8 @@ class Messaging:
         if self._ready:
             self._session.send(stanza)
 
-    async def acknowledge(self, to: Address, name: str) -> None:
-        """Tell somebody that we have a message of theirs; sent until the server has it.
+    async def acknowledge(self, to: Address, names: Sequence[str]) -> None:
+        """Tell somebody that we have messages of theirs; sent until the server has it.
 
         Somebody none of whose devices is trusted is told nothing, not even that we are here.
         """
@@ -183,14 +183,16 @@ class Messaging:
         if recipients is None:
             return
 
-        def work() -> Parcel:
-            said, own_name = Delivered(id=name), str(uuid.uuid4())
-            stanza = self._stanza(
-                to, said, recipients, name=own_name, now=time.time(), answered=None
-            )
-            return self._post(to, own_name, stanza)
+        def work() -> list[Parcel]:
+            return [self._receipt(to, name, recipients) for name in names]
 
-        self._ship(await self._committer.commit(work))
+        for parcel in await self._committer.commit(work):
+            self._ship(parcel)
+
+    def _receipt(self, to: Address, name: str, recipients: Recipients) -> Parcel:
+        said, own_name = Delivered(id=name), str(uuid.uuid4())
+        stanza = self._stanza(to, said, recipients, name=own_name, now=time.time(), answered=None)
+        return self._post(to, own_name, stanza)
 
     async def _willing(self, to: Address) -> Recipients | None:
         """Whom to write to without our user having asked for it: nobody new is trusted by this.

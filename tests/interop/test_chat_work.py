@@ -45,3 +45,24 @@ def test_messages_ask_nothing_decide_nothing_and_share_transactions(prosody, tmp
             assert [store.generation for store in stores] == trusted
 
     asyncio.run(main())
+
+
+def test_receipts_of_messages_that_came_together_are_kept_together(prosody, tmp_path):
+    async def main():
+        async with person(prosody, tmp_path, "dave", device="work") as dave:
+            to_erin = dave.conversation(f"erin@{prosody.domain}")
+            async with person(prosody, tmp_path, "erin", device="work") as erin:
+                _ = await to_erin.send("who is there?")
+                to_dave = erin.conversation(f"dave@{prosody.domain}")
+                await until(lambda: to_dave.messages())
+                _ = await to_dave.send("it is me")
+                await until(lambda: len(to_erin.messages()) == 2)
+            _ = await asyncio.gather(*(to_erin.send(f"{n}") for n in range(COUNT)))
+            await until(lambda: to_erin.messages()[-1].delivery is Delivery.SENT)
+            async with person(prosody, tmp_path, "erin", device="work") as erin:
+                kept = erin.contacts.store._history.generation
+                await until(lambda: to_erin.messages()[-1].delivery is Delivery.DELIVERED)
+                assert all(m.delivery is Delivery.DELIVERED for m in to_erin.messages(count=COUNT))
+                assert erin.contacts.store._history.generation - kept < COUNT
+
+    asyncio.run(main())
