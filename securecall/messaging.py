@@ -50,7 +50,7 @@ from securecall.xmpp.xml import serialise
 
 RETRY_SECONDS: Final = (1.0, 2.0, 5.0, 15.0, 30.0)  # after the disk refused; the last for ever
 CLOSE_SECONDS: Final = 2.0
-DOUBTED_SECONDS: Final = 10.0  # before a session is lost, in which what was taken may be lost, too
+DOUBTED_SECONDS: Final = 10.0  # before a connection is lost; what was taken then may be lost, too
 # Seconds until it is kept that the server took a message, if nothing else is kept meanwhile.
 PATIENCE: Final = 0.02
 
@@ -286,15 +286,17 @@ class Messaging:
 
     def hold(self) -> None:
         """A session begins anew: what is written waits until it is ready."""
-        if self._ready:
-            self._forget_recent(time.monotonic())
         self._ready = False
+
+    def lost(self) -> None:
+        """The connection is gone; whether the session is, too, is not known yet."""
+        self._forget_recent(time.monotonic())
 
     def release(self) -> None:
         """The session is ready: send what waits, in the order it was written.
 
-        First what the server took just before the last session was lost, unless it is known to
-        have arrived: a server that goes down has been seen to take messages and lose them.
+        First what the server took just before the connection was lost, unless it is known to have
+        arrived: a server that goes down has been seen to take messages and lose them.
         """
         self._ready, self._last = True, 0
         recent, self._recent = self._recent, deque()

@@ -7,7 +7,6 @@ import io
 import os
 import secrets
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -17,9 +16,6 @@ from securecall.chat.message import SharedFile
 from securecall.chat.sealing import GCM_256, LARGEST, PIECE, Opener, Sealer
 from securecall.errors import LocalError, UsageError
 from securecall.secret import Secret
-
-Progress = Callable[[int, int], None]
-"""Bytes done, and of how many; 0 where that is not known."""
 
 SEALING: Final = ".sealing"
 """How the names of folders end that hold ciphertext on its way."""

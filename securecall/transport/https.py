@@ -69,7 +69,6 @@ class Https:
         authorities: Path | None = None,
         own: Iterable[WebAddress] = (),
         patience: Patience = Patience(),
-        danger_private_addresses: bool = False,
     ) -> None:
         """Read the trusted certificates.
 
@@ -77,8 +76,6 @@ class Https:
             authorities: A PEM file of trusted roots in place of the system's.
             own: Servers of our provider, which may lie in a private network.
             patience: How long a server may take.
-            danger_private_addresses: Let peers send us to machines of private networks, and to
-                services on this one.
 
         Raises:
             LocalError: the file cannot be read.
@@ -86,7 +83,6 @@ class Https:
         self._context = web_context(authorities)
         self._own = {where.authority for where in own}
         self._patience = patience
-        self._anywhere = danger_private_addresses
 
     def trust(self, where: WebAddress) -> None:
         """Count this host, with this port, among our provider's servers."""
@@ -208,7 +204,7 @@ class Https:
 
     async def _addresses(self, where: WebAddress) -> list[str]:
         """Resolve once; who answered differently the next time would get around what is here."""
-        exempt = self._anywhere or self.trusts(where)
+        exempt = self.trusts(where)
         if not exempt and where.port != PORT and where.port < _LOWEST_PORT:
             raise PolicyRefused(f"the file lies behind port {where.port}, which is no web server's")
         found = [where.host] if is_address(where.host) else await _resolved(where.host)
@@ -216,8 +212,7 @@ class Https:
             found = [address for address in found if is_public(address)]
             if not found:
                 raise PolicyRefused(
-                    f"the file lies in a private network ({where.host}); if it is your provider's, "
-                    "say so with `own`"
+                    f"the file lies in a private network ({where.host}), and not at our server's"
                 )
         return found[:_MOST_ADDRESSES]
 

@@ -60,9 +60,9 @@ class Service:
         return self.expires is None or self.expires - _MARGIN > unix
 
 
-def build_services_request(type_: str = "") -> Element:
-    """Return the payload that asks our server for all services, or those of a type."""
-    return Element(SERVICES, {"type": type_} if type_ else {})
+def build_services_request() -> Element:
+    """Return the payload that asks our server for all its services."""
+    return Element(SERVICES)
 
 
 def parse_services(payload: Element | None) -> tuple[Service, ...]:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, Protocol
 
-from securecall.chat.attachments import SEALING, Opening, Progress, SealedFile, seal_file
+from securecall.chat.attachments import SEALING, Opening, SealedFile, seal_file
+from securecall.chat.conversation import Progress
 from securecall.chat.message import SharedFile
 from securecall.chat.sealing import Opener, most_sealed
 from securecall.errors import (

@@ -13,11 +13,6 @@ from tests.interop.soaking import Plan, impatient, soak
 SEED = int(os.environ.get("SOAK_SEED", "0")) or secrets.randbits(32)
 
 
-@pytest.fixture(params=["prosody", "ejabberd"])
-def server(request):
-    return request.getfixturevalue(request.param)
-
-
 def run(server, folder, names, plan):
     print(f"SOAK_SEED={plan.seed}")
     with impatient():

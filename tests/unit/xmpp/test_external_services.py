@@ -5,7 +5,6 @@ import pytest
 from securecall.errors import ProtocolError
 from securecall.xmpp.external_services import (
     Service,
-    build_services_request,
     parse_services,
     stun_servers,
     turn_servers,
@@ -91,5 +90,3 @@ def test_answers_are_lists_and_bounded():
 def test_no_password_is_shown():
     (found,) = services(TURN)
     assert "watchword" not in repr(found)
-    assert build_services_request("turn").get("type") == "turn"
-    assert build_services_request().get("type") is None
