@@ -22,6 +22,9 @@ MAX_PADDING: Final = 200  # characters (XEP-0420 4)
 # A message may wait for a connection; a clock may be wrong.
 MOST_EARLIER: Final = 30 * 86400.0
 MOST_LATER: Final = 86400.0
+# The id of a stanza stands outside, for any server to change; what corrections, receipts and
+# reactions name is this one, wherever it is there. Other clients pass over it.
+NAME: Final = "{urn:securecall:name:0}name"
 _MAX_SIZE: Final = 256 * 1024
 _NAME: Final = f"{{{SCE}}}"
 _RULE: Final = "XEP-0420 4"
