@@ -151,6 +151,10 @@ class Recipients:
     unreachable: Mapping[tuple[str, int], str] = field(default_factory=dict)
     bundles: Mapping[tuple[str, str, int], Bundle] = field(default_factory=dict, repr=False)
 
+    def of(self, namespace: str) -> Recipients:
+        """The same with those devices alone that are written to in this namespace."""
+        return replace(self, devices=tuple(d for d in self.devices if d.namespace == namespace))
+
     def only(self, jid: str, device_id: int) -> Recipients:
         """The same with a single device, for what nobody else may read."""
         return replace(

@@ -12,7 +12,6 @@ from xml.etree.ElementTree import Element
 
 from securecall.address import Address
 from securecall.chat.message import Protection, Reaction, Said, Text
-from securecall.errors import Unsupported
 from securecall.keys.omemo import Omemo
 from securecall.keys.omemo_values import Recipients
 from securecall.xmpp.envelope import NAME, build_envelope
@@ -57,8 +56,10 @@ class Outbox:
     ) -> Element:
         """Encrypt and address it.
 
-        What only legacy OMEMO can carry to somebody, and cannot hide there (receipts, markers), is
-        sent in the clear; reactions and everything a person wrote never is.
+        What legacy OMEMO cannot hide (all but words) is sealed for the devices that have OMEMO 2
+        alone. For the others of the other side receipts and markers stand beside it in the clear;
+        reactions, and everything a person wrote, never do. What our own devices have decides
+        nothing of that.
 
         Args:
             to: The person or the room.
@@ -73,7 +74,8 @@ class Outbox:
         Raises:
             Unsupported: a reaction to somebody whose OMEMO cannot hide it.
         """
-        used = protections(recipients)
+        readers = recipients if isinstance(said, Text) else recipients.of(Protection.OMEMO)
+        used = protections(readers)
         sealed: dict[str, bytes] = {}
         outside: tuple[Element, ...] = ()
         if Protection.OMEMO in used:
@@ -91,16 +93,26 @@ class Outbox:
                 padding=padding,
             )
             outside = written.outside
-        if Protection.OMEMO_LEGACY in used:
+        if Protection.OMEMO_LEGACY in used or self._leaves_out(said, recipients):
             legacy = _legacy(said, now)
             outside = legacy.outside
             if legacy.body:
                 sealed[Protection.OMEMO_LEGACY] = legacy.body.encode()
-            elif isinstance(said, Text | Reaction):
-                raise Unsupported("the other side's OMEMO cannot hide this")
-        encrypted = self._omemo.seal(sealed, recipients) if sealed else ()
+        encrypted = self._omemo.seal(sealed, readers) if sealed else ()
         elements = (*(build_encrypted(each) for each in encrypted), *outside)
         return self._addressed(to, elements, name=name, room=room)
+
+    def _leaves_out(self, said: Said, recipients: Recipients) -> bool:
+        """Whether somebody would not learn this from what is sealed for OMEMO 2 alone.
+
+        A signal is for whichever of their devices asked for it; a reaction can wait until they
+        look at one that shows it.
+        """
+        theirs = [d for d in recipients.devices if d.jid != self._omemo.jid] or recipients.devices
+        old = [d for d in theirs if d.namespace == Protection.OMEMO_LEGACY]
+        if isinstance(said, Reaction):
+            return not {d.jid for d in old} <= {d.jid for d in theirs if d not in old}
+        return bool(old)
 
     def danger_build_plain(
         self, to: Address, said: Said, *, name: str, now: float, answered: Answered | None = None
