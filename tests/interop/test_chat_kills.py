@@ -221,4 +221,5 @@ def test_a_client_that_is_killed_loses_nothing(prosody, tmp_path, ciphertexts):
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", ["prosody", "ejabberd"])
 def test_a_client_that_is_killed_often_loses_nothing(request, name, tmp_path, ciphertexts):
-    kill(request.getfixturevalue(name), tmp_path, ciphertexts, KILLS)
+    kills = KILLS // 5 if name == "ejabberd" else KILLS  # its archive is slow
+    kill(request.getfixturevalue(name), tmp_path, ciphertexts, kills)
