@@ -304,7 +304,7 @@ class Messaging:
         recent, self._recent = self._recent, deque()
         for _, parcel in recent:
             known = self._history.find(parcel.conversation, self._own, parcel.id)
-            if known is None or known.delivery is Delivery.SENT:
+            if known is None or known.delivery in (Delivery.PENDING, Delivery.SENT):
                 _ = self._send(parcel)
         self._send_waiting()
 

@@ -179,6 +179,24 @@ def test_what_was_taken_just_before_the_session_was_lost_is_sent_again_unless_it
     run(scenario)
 
 
+def test_what_was_taken_and_not_noted_yet_when_the_session_was_lost_is_sent_again():
+    async def scenario(bench):
+        bench.messaging.release()
+        await bench.write("a", "b")
+        bench.session.take(2)
+        (_, second) = bench.history.messages(BOB)
+        bench.history.replace(replace(second, delivery=Delivery.SENT))
+        bench.messaging.lost()
+        bench.messaging.hold()
+        bench.messaging.release()
+        assert bench.sent == ["a", "b", "a", "b"]
+        bench.session.take(2)
+        await settled()
+        assert bench.unsent == []
+
+    run(scenario)
+
+
 def test_what_was_taken_long_before_is_not_sent_again(monkeypatch):
     async def scenario(bench):
         bench.messaging.release()
