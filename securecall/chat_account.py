@@ -45,7 +45,7 @@ from securecall.events import (
 )
 from securecall.intake import Intake, Taken
 from securecall.keys.omemo import Omemo
-from securecall.keys.omemo_values import NAMESPACES, Device
+from securecall.keys.omemo_values import NAMESPACES, Device, DeviceTrust
 from securecall.keys.statement import OmemoKey
 from securecall.messaging import Messaging
 from securecall.people import People, PeopleEvent
@@ -160,8 +160,9 @@ class ChatAccount:
         self._catchup: Catchup | None = None
         self._names_messages: set[Jid] = set()
         self._setup: asyncio.Task[None] | None = None
-        self._greeted = False
-        self._entered = False
+        self._online = True
+        self._greeted = False  # in this session
+        self._entered = False  # our rooms, in this session
         self._running: tuple[asyncio.Task[None], ...] = ()
         self._tasks: set[asyncio.Task[None]] = set()
         ledger = Ledger(history, self.address)
@@ -180,7 +181,7 @@ class ChatAccount:
             first_used=lambda who, those: tell(DevicesTrusted(who, those)),
             new_device=lambda one: tell(NewDevice(one.address, one)),
         )
-        inbox = Inbox(omemo, devices.trust_of)
+        inbox = Inbox(omemo, partial(_trust, devices))
         self._intake = Intake(
             history,
             committer,
@@ -236,7 +237,7 @@ class ChatAccount:
                 ratchets,
                 directory,
                 jid=session.bare,
-                trust=devices.trust_of,
+                trust=partial(_trust, devices),
                 unix=time.time,
             )
             contacts.own_address(login.address)
@@ -267,7 +268,7 @@ class ChatAccount:
         session.on_dropped(self._dropped)
         session.on_fresh(self._fresh)
         session.on_resumed(self._resumed)
-        session.on_state(lambda state, why: self._tell(ChatStateChanged(self.address, state, why)))
+        session.on_state(self._state_changed)
         for stanza, done in early:
             self._arrived(stanza, done)
         self._running = (
@@ -337,6 +338,12 @@ class ChatAccount:
         return self._session.state
 
     # -- a session begins -------------------------------------------------------------------------
+
+    def _state_changed(self, state: SessionState, why: Exception | None) -> None:
+        if self._online and state is not SessionState.ONLINE:
+            self.messaging.lost()
+        self._online = state is SessionState.ONLINE
+        self._tell(ChatStateChanged(self.address, state, why))
 
     def _dropped(self) -> None:
         """Nothing goes out or is taken in before the archive was read and what waits was sent."""
@@ -560,6 +567,10 @@ class ChatAccount:
         task = asyncio.create_task(guarded())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _trust(devices: Devices, device: Device) -> DeviceTrust:
+    return devices.device_trust(parse_jid(device.jid).address, device.identity_key)
 
 
 def _vouched(device: Device) -> OmemoKey:

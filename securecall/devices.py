@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from securecall.address import Address
+from securecall.address import Address, parse_address
 from securecall.contacts import Contacts
 from securecall.errors import IdentityMismatch, UsageError
 from securecall.keys.omemo_fingerprint import (
@@ -33,7 +34,7 @@ from securecall.keys.omemo_trust import (
     sight,
     transition_device,
 )
-from securecall.keys.omemo_values import DeviceTrust
+from securecall.keys.omemo_values import Device, DeviceTrust
 from securecall.keys.statement import parse_statement
 from securecall.keys.trust import How, TrustState
 
@@ -72,6 +73,10 @@ class Devices:
         self._store = contacts.store
         # asked for each device of each message: rows and signatures are not checked again each time
         self._kept: dict[Address, tuple[tuple[int, int], PersonDevices, Vouching | None]] = {}
+
+    def trust_of(self, device: Device) -> DeviceTrust:
+        """Say what a device is to us now: what `Omemo.open` asks for."""
+        return self.device_trust(_address(device.jid), device.identity_key)
 
     def device_trust(self, address: Address, identity_key: bytes) -> DeviceTrust:
         """Say what a device is to us now.
@@ -302,6 +307,11 @@ class Devices:
             seen=record.seen,
             ids=tuple(sorted({number for _, number in record.names})),
         )
+
+
+@functools.lru_cache(maxsize=1024)
+def _address(jid: str) -> Address:
+    return parse_address(f"xmpp:{jid}")
 
 
 def _now() -> int:

@@ -39,7 +39,7 @@ from securecall.devices import Devices
 from securecall.errors import ConnectFailed, LocalError, NoDevices, UntrustedDevices, UsageError
 from securecall.keys.omemo import Omemo
 from securecall.keys.omemo_trust import Sighting
-from securecall.keys.omemo_values import Device, Recipients
+from securecall.keys.omemo_values import WRITABLE, Device, Recipients
 from securecall.xmpp.envelope import MAX_PADDING
 from securecall.xmpp.jid import jid_of
 from securecall.xmpp.outbox import Outbox, protections, weakest
@@ -50,7 +50,7 @@ from securecall.xmpp.xml import serialise
 
 RETRY_SECONDS: Final = (1.0, 2.0, 5.0, 15.0, 30.0)  # after the disk refused; the last for ever
 CLOSE_SECONDS: Final = 2.0
-DOUBTED_SECONDS: Final = 10.0  # before a session is lost, in which what was taken may be lost, too
+DOUBTED_SECONDS: Final = 10.0  # before a connection is lost; what was taken then may be lost, too
 # Seconds until it is kept that the server took a message, if nothing else is kept meanwhile.
 PATIENCE: Final = 0.02
 
@@ -193,7 +193,14 @@ class Messaging:
         self._ship(await self._committer.commit(work))
 
     async def _willing(self, to: Address) -> Recipients | None:
-        """Whom to write to without our user having asked for it: nobody new is trusted by this."""
+        """Whom to write to without our user having asked for it: nobody new is trusted by this.
+
+        Nor is anything asked of the server of somebody with no trusted device: it would tell them
+        that we are here, and have what they sent.
+        """
+        known = self._omemo.devices(jid_of(to).bare)
+        if not any(self._devices.trust_of(device) in WRITABLE for device in known):
+            return None
         try:
             return await self._omemo.prepare([jid_of(to).bare])
         except (UntrustedDevices, NoDevices):
@@ -279,15 +286,17 @@ class Messaging:
 
     def hold(self) -> None:
         """A session begins anew: what is written waits until it is ready."""
-        if self._ready:
-            self._forget_recent(time.monotonic())
         self._ready = False
+
+    def lost(self) -> None:
+        """The connection is gone; whether the session is, too, is not known yet."""
+        self._forget_recent(time.monotonic())
 
     def release(self) -> None:
         """The session is ready: send what waits, in the order it was written.
 
-        First what the server took just before the last session was lost, unless it is known to
-        have arrived: a server that goes down has been seen to take messages and lose them.
+        First what the server took just before the connection was lost, unless it is known to have
+        arrived: a server that goes down has been seen to take messages and lose them.
         """
         self._ready, self._last = True, 0
         recent, self._recent = self._recent, deque()
@@ -430,7 +439,9 @@ class Messaging:
         """Write down which devices there are; returns those that were not there before."""
         fresh = []
         for each in (*everybody, self._own):
-            devices = self._omemo.devices(jid_of(each).bare)
+            jid = jid_of(each).bare
+            # one that shows another key than before is among those known by the old one
+            devices = (*self._omemo.devices(jid), *self._omemo.changed(jid))
             if self._noticed.get(each) == devices:
                 continue
             for device in devices:
@@ -451,7 +462,8 @@ class Messaging:
     def _use_first(self, everybody: tuple[Address, ...]) -> bool:
         used = False
         for each in everybody:
-            devices = self._omemo.devices(jid_of(each).bare)
+            # not those who wrote to us without standing on the list: anybody's server can do that
+            devices = self._omemo.listed(jid_of(each).bare)
             pinned = self._devices.first_use(each, [device.identity_key for device in devices])
             if pinned:
                 used = True

@@ -149,6 +149,11 @@ class Omemo:
         """The devices of somebody (of ours too, but this one) whose keys we have seen."""
         return self._state.devices(jid)
 
+    def listed(self, jid: str) -> tuple[Device, ...]:
+        """Those of them that stand on a device list now, as far as it was told."""
+        book = self._state.book(jid)
+        return tuple(device for device in self.devices(jid) if book.is_listed(device.id))
+
     def changed(self, jid: str) -> tuple[Device, ...]:
         """Devices of somebody that showed another identity key since this was opened: the new one.
 
@@ -295,11 +300,15 @@ class Omemo:
     async def devices_changed(self, namespace: str, jid: str, devices: Mapping[int, str]) -> None:
         """Take over a device list that the server sent (id -> label).
 
-        If it is ours and we are not on it, we put ourselves back, a few times an hour at most.
+        If it is ours and we are not on it, we put ourselves back, a few times an hour at most. A
+        stranger's is passed over, for anybody can send as many as they like; it is fetched when it
+        is needed.
 
         Raises:
             NetworkError: our list could not be published.
         """
+        if not self._lookup.follows(namespace, jid):
+            return
         self._lookup.take_list(namespace, jid, devices)
         if self._lookup.missing(namespace, jid, devices):
             async with self._turn:

@@ -121,6 +121,10 @@ class Lookup:
             change.book(jid).update(namespace, devices)
         self._fetched.add((namespace, jid))
 
+    def follows(self, namespace: str, jid: str) -> bool:
+        """Whether changes of this list concern us: it is ours, or of somebody we had to do with."""
+        return jid == self._state.jid or (namespace, jid) in self._fetched or self._state.knows(jid)
+
     def missing(self, namespace: str, jid: str, devices: Mapping[int, str]) -> bool:
         """Whether this is our list, and we are not on it."""
         return (
@@ -224,5 +228,6 @@ class Lookup:
 
     def note_changed(self, device: Device) -> None:
         """Remember the other key that a device showed."""
-        if len(self.changed) < _MAX_CHANGED:
-            self.changed[device.jid, device.id] = device
+        while len(self.changed) >= _MAX_CHANGED:  # the last ones are what is asked for next
+            del self.changed[next(iter(self.changed))]
+        self.changed[device.jid, device.id] = device

@@ -123,6 +123,10 @@ class State:
             self._books[jid] = cached
         return cached[1]
 
+    def knows(self, jid: str) -> bool:
+        """Whether anything is kept of somebody's devices."""
+        return self.book_version(jid) is not None
+
     def book_version(self, jid: str) -> bytes | None:
         """Another one whenever the devices of somebody are others."""
         return self._store.load(_book_key(jid))

@@ -131,7 +131,8 @@ def _payload(found: Unwrapped, opened: Opened, *, self_jid: str) -> Sequence[Ele
         sender=jid_of(found.sender or found.conversation),
         to=conversation if found.room or found.own else own,
         sent=found.sent,
-        room=found.room,
+        # what another device of ours wrote, our server could move into any conversation
+        named=found.room or found.own,
     )
     return sealed_payload(envelope.content)
 

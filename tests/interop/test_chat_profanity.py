@@ -288,17 +288,17 @@ def test_what_it_sends_unencrypted_is_shown_to_who_asked_for_it_alone(prosody, t
 
 
 def test_it_reads_and_writes_in_a_private_room_of_ours(server, tmp_path):
-    profanity.befriend(server, "erin", "frank", "dave")
+    profanity.befriend(server, "erin", "frank", "alice")
 
     async def main(frank):
         async with (
             person(server, tmp_path, "erin") as erin,
-            person(server, tmp_path, "dave") as dave,
+            person(server, tmp_path, "alice") as alice,
         ):
-            members = [parse_address(f"xmpp:{jid}") for jid in (address_of(dave), frank.jid)]
+            members = [parse_address(f"xmpp:{jid}") for jid in (address_of(alice), frank.jid)]
             ward = await erin.create_room("ward 7", members=members)
-            there = await dave.join_room(ward.address)
-            others = (address_of(erin), address_of(dave))
+            there = await alice.join_room(ward.address)
+            others = (address_of(erin), address_of(alice))
             await to_thread(frank.join, ward.address.short, *others)
             _ = await ward.send("Rounds at nine.")
             assert (await to_thread(frank.wait_line, "Rounds at nine.")).encryption == "omemo"

@@ -154,7 +154,9 @@ def test_what_a_full_session_did_not_take_follows_when_there_is_room():
     run(scenario, room=2)
 
 
-def test_what_was_taken_just_before_the_session_was_lost_is_sent_again_unless_it_arrived():
+def test_what_was_taken_just_before_the_session_was_lost_is_sent_again_unless_it_arrived(
+    monkeypatch,
+):
     async def scenario(bench):
         bench.messaging.release()
         await bench.write("a", "b", "c")
@@ -162,6 +164,8 @@ def test_what_was_taken_just_before_the_session_was_lost_is_sent_again_unless_it
         await settled()
         (first, *_) = bench.history.messages(BOB)
         bench.history.replace(replace(first, delivery=Delivery.DELIVERED))
+        bench.messaging.lost()
+        monkeypatch.setattr("securecall.messaging.DOUBTED_SECONDS", -1.0)  # a long way back
         bench.messaging.hold()
         bench.session.waiting.clear()
         await bench.write("d")
@@ -180,9 +184,10 @@ def test_what_was_taken_long_before_is_not_sent_again(monkeypatch):
         bench.messaging.release()
         await bench.write("a", "b")
         bench.session.take(1)
-        monkeypatch.setattr("securecall.messaging.DOUBTED_SECONDS", -1.0)
         bench.session.take(1)
         await settled()
+        monkeypatch.setattr("securecall.messaging.DOUBTED_SECONDS", -1.0)
+        bench.messaging.lost()
         bench.messaging.hold()
         bench.messaging.release()
         assert bench.sent == ["a", "b"]
@@ -217,6 +222,11 @@ class FakeOmemo:
 
     def devices(self, jid):
         return tuple(device for device in self.found if device.jid == jid)
+
+    listed = devices
+
+    def changed(self, jid):
+        return ()
 
 
 @pytest.fixture
