@@ -89,17 +89,6 @@ class Heard:
 # -- which elements count --------------------------------------------------------------------------
 
 
-def encrypted(message: Element) -> Element | None:
-    """The OMEMO element of a message, None where it has none."""
-    for tag in ENCRYPTED:
-        found = message.findall(tag)
-        if len(found) > 1:
-            raise ProtocolError("a message is encrypted once", rule="XEP-0384 5.5")
-        if found:
-            return found[0]
-    return None
-
-
 def clear_payload(message: Element) -> tuple[Element, ...]:
     """What counts of a message that is not encrypted; nothing, if it is."""
     return () if any(child.tag in ENCRYPTED for child in message) else tuple(message)
