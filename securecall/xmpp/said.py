@@ -17,6 +17,7 @@ from securecall.chat.message import (
     Bounced,
     Delivered,
     Displayed,
+    Protection,
     Reaction,
     Said,
     Text,
@@ -47,10 +48,8 @@ ENCRYPTION: Final = "{urn:xmpp:eme:0}encryption"
 FALLBACK: Final = "{urn:xmpp:fallback:0}fallback"
 CHAT_STATES: Final = "http://jabber.org/protocol/chatstates"
 # Newest first: what a sender put in both ways is read in the better one.
-ENCRYPTED: Final = (
-    "{urn:xmpp:omemo:2}encrypted",
-    "{eu.siacs.conversations.axolotl}encrypted",
-)
+_METHODS: Final = (Protection.OMEMO, Protection.OMEMO_LEGACY)
+ENCRYPTED: Final = tuple(f"{{{method.value}}}encrypted" for method in _METHODS)
 
 _STATES: Final = {f"{{{CHAT_STATES}}}{activity.value}": activity for activity in Activity}
 _OLD_RECEIVED: Final = "{urn:xmpp:chat-markers:0}received"
@@ -69,7 +68,7 @@ _NOT_SEALED: Final = frozenset(
     {"urn:xmpp:hints", "urn:xmpp:sid:0", "http://jabber.org/protocol/address", "urn:xmpp:eme:0"}
     | {"urn:xmpp:carbons:2", "urn:xmpp:mam:2", "urn:xmpp:forward:0", "urn:xmpp:delay"}
     | {"http://jabber.org/protocol/pubsub#event", "http://jabber.org/protocol/muc#user"}
-    | {"urn:xmpp:omemo:2", "eu.siacs.conversations.axolotl", "urn:xmpp:sce:1"}
+    | {*(method.value for method in _METHODS), "urn:xmpp:sce:1"}
 )
 
 
@@ -88,17 +87,6 @@ class Heard:
 
 
 # -- which elements count --------------------------------------------------------------------------
-
-
-def encrypted(message: Element) -> Element | None:
-    """The OMEMO element of a message, None where it has none."""
-    for tag in ENCRYPTED:
-        found = message.findall(tag)
-        if len(found) > 1:
-            raise ProtocolError("a message is encrypted once", rule="XEP-0384 5.5")
-        if found:
-            return found[0]
-    return None
 
 
 def clear_payload(message: Element) -> tuple[Element, ...]:
@@ -287,13 +275,9 @@ def _foreign_encryption(payload: Sequence[Element]) -> str:
     for element in payload:
         if element.tag in _OPENPGP:
             return "it is encrypted with OpenPGP, which securecall does not have"
-        if element.tag == ENCRYPTION and element.get("namespace", "") not in _known_methods():
+        if element.tag == ENCRYPTION and element.get("namespace", "") not in _METHODS:
             return "it is encrypted by a method that securecall does not have"
     return ""
-
-
-def _known_methods() -> frozenset[str]:
-    return frozenset(tag[1:].partition("}")[0] for tag in ENCRYPTED)
 
 
 def _namespace(element: Element) -> str:
