@@ -1,4 +1,4 @@
-"""Calls over open protocols that nobody in between can listen to, and a report that shows it.
+"""Calls and chat over open protocols, which nobody in between can listen to or read.
 
 Names are imported when they are first used, so that `import securecall` costs next to nothing.
 """

@@ -112,9 +112,7 @@ class _Ratchets:
         return self._history.value(self._prefix + key)
 
     def save(self, changes: Mapping[str, bytes | None]) -> None:
-        with self._history.transaction():
-            for key, data in changes.items():
-                self._history.set_value(self._prefix + key, data)
+        self._history.set_values({self._prefix + key: data for key, data in changes.items()})
 
 
 class ChatAccount:
@@ -162,8 +160,9 @@ class ChatAccount:
         self._catchup: Catchup | None = None
         self._names_messages: set[Jid] = set()
         self._setup: asyncio.Task[None] | None = None
-        self._greeted = False
-        self._entered = False
+        self._online = True
+        self._greeted = False  # in this session
+        self._entered = False  # our rooms, in this session
         self._running: tuple[asyncio.Task[None], ...] = ()
         self._tasks: set[asyncio.Task[None]] = set()
         ledger = Ledger(history, self.address)
@@ -182,7 +181,7 @@ class ChatAccount:
             first_used=lambda who, those: tell(DevicesTrusted(who, those)),
             new_device=lambda one: tell(NewDevice(one.address, one)),
         )
-        inbox = Inbox(omemo, self._trust)
+        inbox = Inbox(omemo, partial(_trust, devices))
         self._intake = Intake(
             history,
             committer,
@@ -238,7 +237,7 @@ class ChatAccount:
                 ratchets,
                 directory,
                 jid=session.bare,
-                trust=lambda device: _trust(devices, device),
+                trust=partial(_trust, devices),
                 unix=time.time,
             )
             contacts.own_address(login.address)
@@ -269,7 +268,7 @@ class ChatAccount:
         session.on_dropped(self._dropped)
         session.on_fresh(self._fresh)
         session.on_resumed(self._resumed)
-        session.on_state(lambda state, why: self._tell(ChatStateChanged(self.address, state, why)))
+        session.on_state(self._state_changed)
         for stanza, done in early:
             self._arrived(stanza, done)
         self._running = (
@@ -339,6 +338,12 @@ class ChatAccount:
         return self._session.state
 
     # -- a session begins -------------------------------------------------------------------------
+
+    def _state_changed(self, state: SessionState, why: Exception | None) -> None:
+        if self._online and state is not SessionState.ONLINE:
+            self.messaging.lost()
+        self._online = state is SessionState.ONLINE
+        self._tell(ChatStateChanged(self.address, state, why))
 
     def _dropped(self) -> None:
         """Nothing goes out or is taken in before the archive was read and what waits was sent."""
@@ -511,17 +516,20 @@ class ChatAccount:
         """After a transaction: tell, answer, and see to keys."""
         for news in taken.news:
             self._announce(news)
-        fresh = {n.message.id: n.message for n in taken.news if isinstance(n, Received)}
+        fresh = {n.message.id for n in taken.news if isinstance(n, Received)}
+        owed: dict[Address, list[str]] = {}
         for arrival in taken.arrivals:
             said = arrival.said
             if not isinstance(said, Text) or not said.wants_receipt or arrival.own or arrival.room:
                 continue
             if arrival.id and arrival.id in fresh:
-                self._beside(partial(self.messaging.acknowledge, arrival.conversation, arrival.id))
+                owed.setdefault(arrival.conversation, []).append(arrival.id)
+        for conversation, names in owed.items():
+            self._beside(partial(self.messaging.acknowledge, conversation, names))
         for notice in taken.notices:
             if notice.kind is NoticeKind.EVENT:
                 self._beside(partial(self._event, notice))
-        if taken.arrivals and self._catchup is None:
+        if taken.arrivals and self._catchup is None and self._omemo.is_due:
             self._beside(self._omemo.maintain)
 
     def _announce(self, news: News) -> None:
@@ -562,9 +570,6 @@ class ChatAccount:
         task = asyncio.create_task(guarded())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    def _trust(self, device: Device) -> DeviceTrust:
-        return _trust(self.devices, device)
 
 
 def _trust(devices: Devices, device: Device) -> DeviceTrust:

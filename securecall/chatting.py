@@ -123,6 +123,9 @@ class Chatting:
             UsageError: there is none.
         """
         for account in self.accounts:
+            if address in account.rooms.all():
+                return account
+        for account in self.accounts:
             if account.rooms.members(address) is not None:
                 return account
         alike = (a for a in self.accounts if a.address.host == address.host)

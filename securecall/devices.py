@@ -89,7 +89,8 @@ class Devices:
             ProtocolError: the key is none.
         """
         key = curve25519_form(identity_key)
-        return self._judge(self._person(address), key)
+        _, person, vouching = self._read(address)
+        return judge_device(person, key, vouching, unix=_now())
 
     def notice(
         self, address: Address, namespace: str, number: int, identity_key: bytes

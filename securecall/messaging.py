@@ -11,7 +11,7 @@ import secrets
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 from xml.etree.ElementTree import Element
@@ -39,7 +39,7 @@ from securecall.devices import Devices
 from securecall.errors import ConnectFailed, LocalError, NoDevices, UntrustedDevices, UsageError
 from securecall.keys.omemo import Omemo
 from securecall.keys.omemo_trust import Sighting
-from securecall.keys.omemo_values import Device, Recipients
+from securecall.keys.omemo_values import WRITABLE, Device, Recipients
 from securecall.xmpp.envelope import MAX_PADDING
 from securecall.xmpp.jid import jid_of
 from securecall.xmpp.outbox import Outbox, protections, weakest
@@ -50,7 +50,9 @@ from securecall.xmpp.xml import serialise
 
 RETRY_SECONDS: Final = (1.0, 2.0, 5.0, 15.0, 30.0)  # after the disk refused; the last for ever
 CLOSE_SECONDS: Final = 2.0
-DOUBTED_SECONDS: Final = 10.0  # before a session is lost, in which what was taken may be lost, too
+DOUBTED_SECONDS: Final = 10.0  # before a connection is lost; what was taken then may be lost, too
+# Seconds until it is kept that the server took a message, if nothing else is kept meanwhile.
+PATIENCE: Final = 0.02
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +108,7 @@ class Messaging:
         self._tell = tell
         self._first_used = first_used
         self._new_device = new_device
-        self._noticed: set[tuple[str, str, int, bytes]] = set()
+        self._noticed: dict[Address, tuple[Device, ...]] = {}
         self._written: set[Address] = set()  # of whom it is kept that our user wrote to them
         self._ready = False
         self._noting: set[asyncio.Task[None]] = set()
@@ -137,7 +139,7 @@ class Messaging:
         def work() -> tuple[Message, Parcel]:
             now = time.time()
             protection = Protection.NONE if recipients is None else weakest(recipients)
-            device = 0 if recipients is None else next(iter(self._omemo.own.values())).id
+            device = 0 if recipients is None else self._omemo.device_id
             try:
                 answered = self._answered(to, said)
                 message = self._ledger.compose(
@@ -172,8 +174,8 @@ class Messaging:
         if self._ready:
             self._session.send(stanza)
 
-    async def acknowledge(self, to: Address, name: str) -> None:
-        """Tell somebody that we have a message of theirs; sent until the server has it.
+    async def acknowledge(self, to: Address, names: Sequence[str]) -> None:
+        """Tell somebody that we have messages of theirs; sent until the server has it.
 
         Somebody none of whose devices is trusted is told nothing, not even that we are here.
         """
@@ -181,17 +183,26 @@ class Messaging:
         if recipients is None:
             return
 
-        def work() -> Parcel:
-            said, own_name = Delivered(id=name), str(uuid.uuid4())
-            stanza = self._stanza(
-                to, said, recipients, name=own_name, now=time.time(), answered=None
-            )
-            return self._post(to, own_name, stanza)
+        def work() -> list[Parcel]:
+            return [self._receipt(to, name, recipients) for name in names]
 
-        self._ship(await self._committer.commit(work))
+        for parcel in await self._committer.commit(work):
+            self._ship(parcel)
+
+    def _receipt(self, to: Address, name: str, recipients: Recipients) -> Parcel:
+        said, own_name = Delivered(id=name), str(uuid.uuid4())
+        stanza = self._stanza(to, said, recipients, name=own_name, now=time.time(), answered=None)
+        return self._post(to, own_name, stanza)
 
     async def _willing(self, to: Address) -> Recipients | None:
-        """Whom to write to without our user having asked for it: nobody new is trusted by this."""
+        """Whom to write to without our user having asked for it: nobody new is trusted by this.
+
+        Nor is anything asked of the server of somebody with no trusted device: it would tell them
+        that we are here, and have what they sent.
+        """
+        known = self._omemo.devices(jid_of(to).bare)
+        if not any(self._devices.trust_of(device) in WRITABLE for device in known):
+            return None
         try:
             return await self._omemo.prepare([jid_of(to).bare])
         except (UntrustedDevices, NoDevices):
@@ -277,21 +288,23 @@ class Messaging:
 
     def hold(self) -> None:
         """A session begins anew: what is written waits until it is ready."""
-        if self._ready:
-            self._forget_recent(time.monotonic())
         self._ready = False
+
+    def lost(self) -> None:
+        """The connection is gone; whether the session is, too, is not known yet."""
+        self._forget_recent(time.monotonic())
 
     def release(self) -> None:
         """The session is ready: send what waits, in the order it was written.
 
-        First what the server took just before the last session was lost, unless it is known to
-        have arrived: a server that goes down has been seen to take messages and lose them.
+        First what the server took just before the connection was lost, unless it is known to have
+        arrived: a server that goes down has been seen to take messages and lose them.
         """
         self._ready, self._last = True, 0
         recent, self._recent = self._recent, deque()
         for _, parcel in recent:
             known = self._history.find(parcel.conversation, self._own, parcel.id)
-            if known is None or known.delivery is Delivery.SENT:
+            if known is None or known.delivery in (Delivery.PENDING, Delivery.SENT):
                 _ = self._send(parcel)
         self._send_waiting()
 
@@ -346,7 +359,7 @@ class Messaging:
         """Until the disk takes it: what is not noted is sent again in the next session."""
         for pause in itertools.chain(RETRY_SECONDS, itertools.repeat(RETRY_SECONDS[-1])):
             try:
-                changes = await self._committer.commit(work)
+                changes = await self._committer.commit(work, patience=PATIENCE)
             except LocalError as e:
                 log.warning("that the server has a message could not be noted: %s", e)
                 await asyncio.sleep(pause)
@@ -428,16 +441,18 @@ class Messaging:
         """Write down which devices there are; returns those that were not there before."""
         fresh = []
         for each in (*everybody, self._own):
-            for device in self._omemo.devices(jid_of(each).bare):
-                seen = (device.jid, device.namespace, device.id, device.identity_key)
-                if seen in self._noticed:
-                    continue
-                self._noticed.add(seen)
+            jid = jid_of(each).bare
+            # one that shows another key than before is among those known by the old one
+            devices = (*self._omemo.devices(jid), *self._omemo.changed(jid))
+            if self._noticed.get(each) == devices:
+                continue
+            for device in devices:
                 sighting = self._devices.notice(
                     each, device.namespace, device.id, device.identity_key
                 )
                 if sighting is not Sighting.KNOWN:
                     fresh.append((each, device))
+            self._noticed[each] = devices
         return fresh
 
     def _tell_of(self, fresh: list[tuple[Address, Device]]) -> None:
@@ -449,7 +464,8 @@ class Messaging:
     def _use_first(self, everybody: tuple[Address, ...]) -> bool:
         used = False
         for each in everybody:
-            devices = self._omemo.devices(jid_of(each).bare)
+            # not those who wrote to us without standing on the list: anybody's server can do that
+            devices = self._omemo.listed(jid_of(each).bare)
             pinned = self._devices.first_use(each, [device.identity_key for device in devices])
             if pinned:
                 used = True

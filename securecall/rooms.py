@@ -49,6 +49,8 @@ _NICKNAMES: Final = 3  # tried, where one is taken
 _SETTING: Final = "rooms"
 _MAX_KEPT: Final = 4 * 1024 * 1024  # bytes
 _MAX_LEFT: Final = 1000
+_MAX_OF_ALL: Final = 4000
+_OF_ALL: Final = "rooms of all accounts"
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +109,7 @@ class Rooms:
         self._own = session.bare
         self._left: dict[str, None] = {}  # they stay rooms: what they were is nobody's address
         self._rooms = self._kept()
+        self._others = self._kept_of_all()  # rooms of our other accounts are nobody's address, too
         self._entering: dict[str, asyncio.Future[Entered]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -132,7 +135,7 @@ class Rooms:
         jid = jid_of(address).bare
         found = self._rooms.get(jid)
         if found is None:
-            return () if jid in self._left else None
+            return () if jid in self._left or jid in self._others else None
         return tuple(parse_jid(jid).address for jid in sorted(found.recipients))
 
     def entered(self, bare: str) -> bool:
@@ -483,6 +486,24 @@ class Rooms:
         )
         if data != self._contacts.store.setting(self._setting):
             self._contacts.store.save_setting(self._setting, data)
+        self._keep_of_all()
+
+    def _keep_of_all(self) -> None:
+        self._others = self._kept_of_all()
+        if not self._others.keys() >= self._rooms.keys():
+            self._others |= dict.fromkeys(self._rooms)
+            data = build_json({"rooms": list(self._others)[-_MAX_OF_ALL:]})
+            self._contacts.store.save_setting(_OF_ALL, data)
+
+    def _kept_of_all(self) -> dict[str, None]:
+        data = self._contacts.store.setting(_OF_ALL)
+        if data is None:
+            return {}
+        match parse_json(data, max_size=_MAX_KEPT, max_depth=5):
+            case {"rooms": list(rooms)}:
+                return dict.fromkeys(jid for jid in rooms if isinstance(jid, str))
+            case _:
+                raise ProtocolError("rooms that were not kept by us", rule=_SETTING)
 
     def _kept(self) -> dict[str, Room]:
         data = self._contacts.store.setting(self._setting)

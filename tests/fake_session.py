@@ -6,7 +6,7 @@ from collections.abc import Callable
 from xml.etree.ElementTree import Element
 
 from securecall.errors import ConnectFailed, XmppRefused
-from tests.people_stanzas import OWN
+from tests.stanzas import OWN
 
 Answer = Callable[[Element, str], Element | None]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from securecall.address import Address
@@ -187,11 +187,15 @@ class MemoryHistory:
         }
 
     def set_value(self, name: str, data: bytes | None) -> None:
+        self.set_values({name: data})
+
+    def set_values(self, changes: Mapping[str, bytes | None]) -> None:
         with self.transaction():
-            if data is None:
-                self._values.pop(name, None)
-            else:
-                self._values[name] = data
+            for name, data in changes.items():
+                if data is None:
+                    self._values.pop(name, None)
+                else:
+                    self._values[name] = data
 
     def _newest_first(self, conversation: Address | None) -> list[Message]:
         return [

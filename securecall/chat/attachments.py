@@ -7,7 +7,6 @@ import io
 import os
 import secrets
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -17,9 +16,6 @@ from securecall.chat.message import SharedFile
 from securecall.chat.sealing import GCM_256, LARGEST, PIECE, Opener, Sealer
 from securecall.errors import LocalError, UsageError
 from securecall.secret import Secret
-
-Progress = Callable[[int, int], None]
-"""Bytes done, and of how many; 0 where that is not known."""
 
 SEALING: Final = ".sealing"
 """How the names of folders end that hold ciphertext on its way."""
@@ -84,9 +80,7 @@ class SealedFile:
             self.path.unlink()
 
 
-def seal_file(
-    file: Path | bytes, folder: Path, *, link: bool = False, progress: Progress | None = None
-) -> SealedFile:
+def seal_file(file: Path | bytes, folder: Path, *, link: bool = False) -> SealedFile:
     """Encrypt a file under a fresh key into a new file of `folder`; blocks.
 
     Whatever the outcome, never is more than one piece of it in memory, nor plaintext written.
@@ -96,7 +90,6 @@ def seal_file(
         folder: A private one.
         link: For somebody who takes bare links alone (XEP-0454): no size is sent there, so nothing
             can be padded. Otherwise the length is padded to one that many files share.
-        progress: Told the bytes done.
 
     Raises:
         LocalError: it cannot be read, or `folder` not be written to.
@@ -113,8 +106,6 @@ def seal_file(
             sealer = Sealer()
             while piece := source.read(PIECE):
                 target.write(sealer.update(piece))
-                if progress is not None:
-                    progress(sealer.size, total)
             for rest in sealer.finish(pad=not link):
                 target.write(rest)
             target.flush()
@@ -131,36 +122,6 @@ def seal_file(
         sha256=sealer.sha256,
         cipher_sha256=sealer.cipher_sha256,
     )
-
-
-def open_file(
-    sealed: Path, shared: SharedFile, target: Path, *, progress: Progress | None = None
-) -> Path:
-    """Decrypt a file to `target`, which comes to be only once everything is proved; blocks.
-
-    Args:
-        sealed: The ciphertext.
-        shared: What the message said of it.
-        target: The new file, in a private folder; never made of the name the sender chose alone.
-        progress: Told the bytes of ciphertext done.
-
-    Raises:
-        FileNotIntact: it is not what was described; nothing of it remains.
-        ProtocolError: the description can open no file.
-        LocalError: a file cannot be read or written, or `target` is there already.
-    """
-    with Opening(shared, target) as opening:
-        try:
-            with sealed.open("rb") as source:
-                total, done = os.fstat(source.fileno()).st_size, 0
-                while piece := source.read(PIECE):
-                    opening.write(piece)
-                    done += len(piece)
-                    if progress is not None:
-                        progress(done, total)
-        except OSError as e:
-            raise LocalError(f"cannot read the encrypted file: {e.strerror}") from e
-        return opening.release()
 
 
 def sweep(folder: Path) -> None:

@@ -22,7 +22,7 @@ from securecall.chat.message import (
 from securecall.errors import UsageError
 
 Progress = Callable[[int, int], None]
-"""Told of bytes done, and of bytes in all."""
+"""Told of bytes done, and of bytes in all; 0 where that is not known."""
 
 MOST_TEXT = 64 * 1024  # bytes of UTF-8; longer things are files
 _A_PAGE = 100

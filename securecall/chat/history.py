@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -128,4 +129,8 @@ class History(Protocol):
 
     def set_value(self, name: str, data: bytes | None) -> None:
         """Keep a named value; None forgets it."""
+        ...
+
+    def set_values(self, changes: Mapping[str, bytes | None]) -> None:
+        """Keep several named values, all or none."""
         ...

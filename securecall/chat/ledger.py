@@ -152,23 +152,7 @@ class Ledger:
             self._history.replace(replace(known, id="", edited=0.0))
         elif known is not None and (_says(known, said) or known.edited):
             return self._archived(arrival, known)
-        message = Message(
-            conversation=arrival.conversation,
-            sender=arrival.sender,
-            own=arrival.own,
-            id=arrival.id,
-            archive_id=arrival.archive_id,
-            sent=arrival.sent,
-            text=said.body,
-            file=said.file,
-            reply_to=said.reply_to,
-            unread=not arrival.own,
-            protection=arrival.protection,
-            device=arrival.device,
-            trust=arrival.trust,
-            expires=said.expires,
-        )
-        return (Received(self._history.add(message)),)
+        return (Received(self._history.add(_written(_arrived(arrival), said))),)
 
     def _known(self, arrival: Arrival) -> Message | None:
         """The message this is a double of, as far as names tell."""
@@ -216,42 +200,15 @@ class Ledger:
             return ()
         if known is not None and not name:
             return _ignored(arrival, "a correction by a device that is trusted less")
-        message = Message(
-            conversation=arrival.conversation,
-            sender=arrival.sender,
-            own=arrival.own,
-            id=name,
-            archive_id=arrival.archive_id,
-            sent=arrival.sent,
-            text=said.body,
-            file=said.file,
-            reply_to=said.reply_to,
-            edited=arrival.sent if known is None else 0.0,
-            unread=not arrival.own,
-            protection=arrival.protection,
-            device=arrival.device,
-            trust=arrival.trust,
-            expires=said.expires,
-        )
-        return (Received(self._history.add(message)),)
+        edited = arrival.sent if known is None else 0.0
+        message = replace(_arrived(arrival), id=name, edited=edited)
+        return (Received(self._history.add(_written(message, said))),)
 
     def _unreadable(self, arrival: Arrival, said: Unreadable) -> tuple[News, ...]:
         known = self._known(arrival)
         if known is not None:
             return self._archived(arrival, known)
-        message = Message(
-            conversation=arrival.conversation,
-            sender=arrival.sender,
-            own=arrival.own,
-            id=arrival.id,
-            archive_id=arrival.archive_id,
-            sent=arrival.sent,
-            unread=not arrival.own,
-            protection=arrival.protection,
-            device=arrival.device,
-            trust=arrival.trust,
-            unreadable=said.why,
-        )
+        message = replace(_arrived(arrival), unreadable=said.why)
         return (Received(self._history.add(message)),)
 
     def _reaction(self, arrival: Arrival, said: Reaction) -> tuple[News, ...]:
@@ -406,6 +363,31 @@ class Ledger:
         """Our server has a message of ours."""
         known = self._history.find(conversation, self._own, name)
         return () if known is None else self._advance(known, Delivery.SENT)
+
+
+def _arrived(arrival: Arrival) -> Message:
+    return Message(
+        conversation=arrival.conversation,
+        sender=arrival.sender,
+        own=arrival.own,
+        id=arrival.id,
+        archive_id=arrival.archive_id,
+        sent=arrival.sent,
+        unread=not arrival.own,
+        protection=arrival.protection,
+        device=arrival.device,
+        trust=arrival.trust,
+    )
+
+
+def _written(message: Message, said: Text) -> Message:
+    return replace(
+        message,
+        text=said.body,
+        file=said.file,
+        reply_to=said.reply_to,
+        expires=said.expires,
+    )
 
 
 def _ignored(arrival: Arrival, why: str) -> tuple[News, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import secrets
 from array import array
 from dataclasses import dataclass, field
@@ -26,9 +25,6 @@ MOST_SECONDS: Final = 15 * 60.0
 MOST_PLAYED_SECONDS: Final = 2 * 3600.0
 """Of others' messages."""
 
-BARS: Final = 64
-"""Of a waveform."""
-
 _COMPLEXITY: Final = 10  # nobody waits for it: 20 ms of sound take about 1 ms
 _PRE_SKIP: Final = 312  # what libopus looks ahead at 48 kHz: 6.5 ms
 _DIRECT_RATES: Final = (8000, 12000, 16000, 24000, 48000)
@@ -42,12 +38,10 @@ class VoiceMessage:
     Attributes:
         data: The Ogg Opus file.
         seconds: How long it lasts.
-        waveform: 64 bars for the eye, 0 to 255, the loudest moment of each part.
     """
 
     data: bytes = field(repr=False)
     seconds: float
-    waveform: bytes = field(repr=False)
 
 
 class VoiceRecorder:
@@ -66,7 +60,6 @@ class VoiceRecorder:
         self._out = bytearray()
         self._frames = 0
         self._most = int(most_seconds * RATE) // FRAME
-        self._peaks = array("H")
 
     @property
     def seconds(self) -> float:
@@ -89,8 +82,6 @@ class VoiceRecorder:
         pcm = self._source.read(FRAME, RATE) or _SILENCE
         self._out += self._writer.add(self._encoder.encode(pcm))
         self._frames += 1
-        samples = memoryview(pcm).cast("h")
-        self._peaks.append(max(max(samples), -min(samples)))
 
     def finish(self) -> VoiceMessage:
         """Return what was recorded.
@@ -103,7 +94,7 @@ class VoiceRecorder:
         # the encoder still holds the last 6.5 ms
         self._out += self._writer.add(self._encoder.encode(_SILENCE))
         self._out += self._writer.finish(granule=_PRE_SKIP + self._frames * FRAME)
-        return VoiceMessage(bytes(self._out), self.seconds, _bars(self._peaks))
+        return VoiceMessage(bytes(self._out), self.seconds)
 
 
 async def record(
@@ -203,22 +194,6 @@ class VoiceSource:
         self._closed = True
 
 
-def waveform(data: bytes, *, most_seconds: float = MOST_PLAYED_SECONDS) -> tuple[float, bytes]:
-    """Return seconds and waveform of a recording; blocks for some 3 ms per second of it.
-
-    Raises:
-        ProtocolError: it is none, is damaged, or too long.
-        Unsupported: libopus is not there.
-    """
-    recording = parse_ogg_opus(data, most_seconds=most_seconds)
-    player, peaks = _Player(recording, 8000), array("H")
-    while (pcm := player.next()) is not None:
-        samples = memoryview(pcm).cast("h")
-        if len(samples):
-            peaks.append(min(0x7FFF, max(max(samples), -min(samples))))
-    return recording.seconds, _bars(peaks)
-
-
 class _Player:
     """Decodes packets in order, leaves out what precedes the beginning and follows the end."""
 
@@ -254,10 +229,3 @@ class _Player:
 def _louder(pcm: bytes, gain: float) -> bytes:
     samples = memoryview(pcm).cast("h")
     return array("h", [max(-32768, min(32767, round(s * gain))) for s in samples]).tobytes()
-
-
-def _bars(peaks: array[int]) -> bytes:
-    """The loudest of each part, in 64 parts; fewer of them where the recording is that short."""
-    count = min(BARS, len(peaks))
-    edges = [len(peaks) * i // count for i in range(count + 1)] if count else []
-    return bytes(min(255, max(peaks[a:b]) >> 7) for a, b in itertools.pairwise(edges))

@@ -34,7 +34,7 @@ from securecall.errors import (
 )
 from securecall.keys.omemo_lookup import Lookup
 from securecall.keys.omemo_ports import Directory, Place, RatchetStore
-from securecall.keys.omemo_recipients import Found
+from securecall.keys.omemo_recipients import Found, LookedUp
 from securecall.keys.omemo_upkeep import Upkeep
 from securecall.keys.omemo_values import (
     NAMESPACES,
@@ -127,6 +127,11 @@ class Omemo:
         return self._state.jid
 
     @property
+    def device_id(self) -> int:
+        """Of this device, in every namespace."""
+        return self._state.device_id
+
+    @property
     def own(self) -> Mapping[str, Device]:
         """This device, by namespace."""
         return {
@@ -142,8 +147,12 @@ class Omemo:
 
     def devices(self, jid: str) -> tuple[Device, ...]:
         """The devices of somebody (of ours too, but this one) whose keys we have seen."""
-        ours = self._state.device_id if jid == self.jid else 0
-        return tuple(d for d in self._state.book(jid).devices() if d.id != ours)
+        return self._state.devices(jid)
+
+    def listed(self, jid: str) -> tuple[Device, ...]:
+        """Those of them that stand on a device list now, as far as it was told."""
+        book = self._state.book(jid)
+        return tuple(device for device in self.devices(jid) if book.is_listed(device.id))
 
     def changed(self, jid: str) -> tuple[Device, ...]:
         """Devices of somebody that showed another identity key since this was opened: the new one.
@@ -164,17 +173,34 @@ class Omemo:
             UntrustedDevices: all of somebody's devices are undecided or distrusted.
             NetworkError: the server did not answer.
         """
-        wanted = dict.fromkeys(jids)
-        everybody = dict.fromkeys([*wanted, self.jid])
-        names = tuple(n for n in self._state.namespaces if namespaces is None or n in namespaces)
+        wanted = tuple(jids)
+        ready = self.ready(wanted, namespaces=namespaces)
+        if ready is not None:
+            return ready
         found = Found()
         async with self._turn:
-            for jid, number, outcome in await self._lookup.find(everybody, names):
+            for jid, number, outcome in await self._lookup.find(
+                self._everybody(wanted), self._names(namespaces)
+            ):
                 found.add(jid, number, outcome, self._trust)
-        for jid in wanted:
-            if jid != self.jid:
-                found.require(jid)
-        return found.recipients()
+        return found.recipients(self._required(wanted))
+
+    def ready(
+        self, jids: Iterable[str], *, namespaces: tuple[str, ...] | None = None
+    ) -> Recipients | None:
+        """What `prepare` would return, if the server need not be asked for it, else None.
+
+        Raises:
+            NoDevices, UntrustedDevices: as `prepare`.
+        """
+        wanted = tuple(jids)
+        known = self._lookup.known(self._everybody(wanted), self._names(namespaces))
+        if known is None:
+            return None
+        found = Found()
+        for device in known:
+            found.add(device.jid, device.id, LookedUp(device=device), self._trust)
+        return found.recipients(self._required(wanted))
 
     def seal(self, plaintexts: Mapping[str, bytes], recipients: Recipients) -> tuple[Sealed, ...]:
         """Encrypt a message for everybody who is (still) trusted; one result a namespace.
@@ -274,11 +300,15 @@ class Omemo:
     async def devices_changed(self, namespace: str, jid: str, devices: Mapping[int, str]) -> None:
         """Take over a device list that the server sent (id -> label).
 
-        If it is ours and we are not on it, we put ourselves back, a few times an hour at most.
+        If it is ours and we are not on it, we put ourselves back, a few times an hour at most. A
+        stranger's is passed over, for anybody can send as many as they like; it is fetched when it
+        is needed.
 
         Raises:
             NetworkError: our list could not be published.
         """
+        if not self._lookup.follows(namespace, jid):
+            return
         self._lookup.take_list(namespace, jid, devices)
         if self._lookup.missing(namespace, jid, devices):
             async with self._turn:
@@ -302,6 +332,11 @@ class Omemo:
 
     # -- looking after keys -----------------------------------------------------------------------
 
+    @property
+    def is_due(self) -> bool:
+        """Whether `maintain` has something to do."""
+        return not self._catching_up and self._upkeep.is_due()
+
     async def maintain(self) -> None:
         """Do what is due; call it after messages arrived, and once a day.
 
@@ -313,9 +348,8 @@ class Omemo:
             NetworkError: the server did not answer; what was left undone is done next time.
         """
         async with self._turn:
-            if self._catching_up:
-                return
-            await self._upkeep.run()
+            if self.is_due:
+                await self._upkeep.run()
 
     def accept(self, device: Device) -> None:
         """A person accepted the new identity key of a device (see `changed`)."""
@@ -338,6 +372,15 @@ class Omemo:
         self._state.forget()
 
     # -- inside -----------------------------------------------------------------------------------
+
+    def _everybody(self, jids: Iterable[str]) -> Iterable[str]:
+        return dict.fromkeys([*jids, self.jid])
+
+    def _required(self, jids: Iterable[str]) -> Iterable[str]:
+        return (jid for jid in dict.fromkeys(jids) if jid != self.jid)
+
+    def _names(self, namespaces: tuple[str, ...] | None) -> tuple[str, ...]:
+        return tuple(n for n in self._state.namespaces if namespaces is None or n in namespaces)
 
     def _drop(self, change: Change, jid: str, device_id: int) -> None:
         for namespace in self._state.namespaces:

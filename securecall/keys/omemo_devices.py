@@ -62,6 +62,11 @@ class DeviceBook:
             if namespace in known.active
         }
 
+    def is_listed(self, number: int) -> bool:
+        """Whether any list names it."""
+        known = self._known.get(number)
+        return known is not None and bool(known.active)
+
     def device(self, namespace: str, number: int) -> Device | None:
         """A device, if its identity key is known in that namespace."""
         known = self._known.get(number)

@@ -13,10 +13,12 @@ from securecall.keys.omemo_recipients import LookedUp
 from securecall.keys.omemo_values import OMEMO, WRITABLE, Bundle, Device, DeviceTrust
 
 if TYPE_CHECKING:
+    from securecall.keys.omemo_devices import DeviceBook
     from securecall.keys.omemo_state import State
 
 _FETCHES: Final = 8  # bundles asked for at a time
 _READDED: Final = (3, 3600.0)  # how often, in how many seconds, we put ourselves back on the list
+_MAX_ARRANGED: Final = 1000  # people
 _MAX_CHANGED: Final = 200  # devices with another identity key, that we remember
 _RULE: Final = "XEP-0384"
 
@@ -41,7 +43,58 @@ class Lookup:
         self._unix = unix
         self._label = label
         self._fetched: set[tuple[str, str]] = set()  # lists known to be current
+        # by person and namespaces: as of which book, and the devices in it, None where unknown ones
+        self._arranged: dict[
+            tuple[str, tuple[str, ...]], tuple[bytes | None, tuple[Device, ...] | None]
+        ] = {}
         self._readded: deque[float] = deque(maxlen=_READDED[0])
+
+    def is_current(self, namespace: str, jid: str) -> bool:
+        """Whether a list is known, and the server tells when it changes."""
+        return (namespace, jid) in self._fetched
+
+    def known(self, jids: Iterable[str], names: tuple[str, ...]) -> tuple[Device, ...] | None:
+        """What `find` would return if it need not ask the server, else None; without waiting."""
+        found: list[Device] = []
+        for jid in jids:
+            if not all((namespace, jid) in self._fetched for namespace in names):
+                return None
+            devices = self._devices(jid, names)
+            if devices is None or not all(map(self._is_settled, devices)):
+                return None
+            found += devices
+        return tuple(found)
+
+    def _devices(self, jid: str, names: tuple[str, ...]) -> tuple[Device, ...] | None:
+        """Each listed device in the first namespace that lists it; None if a key is unknown."""
+        version = self._state.book_version(jid)
+        kept = self._arranged.get((jid, names))
+        if kept is None or kept[0] != version:
+            if len(self._arranged) >= _MAX_ARRANGED:
+                self._arranged.clear()
+            kept = version, self._arrange(jid, names)
+            self._arranged[jid, names] = kept
+        return kept[1]
+
+    def _arrange(self, jid: str, names: tuple[str, ...]) -> tuple[Device, ...] | None:
+        book, found = self._state.book(jid), []
+        for number in self._listed(jid, names):
+            first = next(name for name in names if number in book.active(name))
+            device = book.device(first, number)
+            if device is None or self._is_worse(book, first, number, names):
+                return None
+            found.append(device)
+        return tuple(found)
+
+    def _is_settled(self, device: Device) -> bool:
+        """Whether no bundle is needed."""
+        place = (device.namespace, device.jid, device.id)
+        return self._state.has_session(place) or self._trust(device) not in WRITABLE
+
+    def _is_worse(
+        self, book: DeviceBook, namespace: str, number: int, names: tuple[str, ...]
+    ) -> bool:
+        return namespace != OMEMO and OMEMO in names and book.device(OMEMO, number) is not None
 
     async def find(
         self, jids: Iterable[str], names: tuple[str, ...]
@@ -67,6 +120,10 @@ class Lookup:
         with self._state.change() as change:
             change.book(jid).update(namespace, devices)
         self._fetched.add((namespace, jid))
+
+    def follows(self, namespace: str, jid: str) -> bool:
+        """Whether changes of this list concern us: it is ours, or of somebody we had to do with."""
+        return jid == self._state.jid or (namespace, jid) in self._fetched or self._state.knows(jid)
 
     def missing(self, namespace: str, jid: str, devices: Mapping[int, str]) -> bool:
         """Whether this is our list, and we are not on it."""
@@ -118,7 +175,7 @@ class Lookup:
         for namespace in names:
             if number not in book.active(namespace):
                 continue
-            if namespace != OMEMO and OMEMO in names and book.device(OMEMO, number) is not None:
+            if self._is_worse(book, namespace, number, names):
                 # A server that hides the better keys must not get the worse ones used.
                 return LookedUp(why=f"its keys for {OMEMO} were there before, and are gone")
             outcome = await self._look_up_in(namespace, jid, number, gate)
@@ -130,9 +187,7 @@ class Lookup:
         self, namespace: str, jid: str, number: int, gate: asyncio.Semaphore
     ) -> LookedUp:
         device = self._state.book(jid).device(namespace, number)
-        if device is not None and (
-            self._state.has_session((namespace, jid, number)) or self._trust(device) not in WRITABLE
-        ):
+        if device is not None and self._is_settled(device):
             return LookedUp(device=device)
         try:
             async with gate:
@@ -173,5 +228,6 @@ class Lookup:
 
     def note_changed(self, device: Device) -> None:
         """Remember the other key that a device showed."""
-        if len(self.changed) < _MAX_CHANGED:
-            self.changed[device.jid, device.id] = device
+        while len(self.changed) >= _MAX_CHANGED:  # the last ones are what is asked for next
+            del self.changed[next(iter(self.changed))]
+        self.changed[device.jid, device.id] = device

@@ -88,9 +88,17 @@ class OwnKeys:
             self._identity = self.scheme.identity(self.scheme.identity_in_bundle(self.private_key))
         return self._identity
 
+    def is_due(self, *, unix: float) -> bool:
+        """Whether `rotate` or `refill` would change something, or it has to be published."""
+        young = 0 <= unix - self.signed.made < ROTATION
+        return not (self.published and young and self._missing() <= 0)
+
+    def _missing(self) -> int:
+        return PREKEYS - (len(self.prekeys) - len(self.hidden))
+
     def refill(self) -> bool:
         """Make new prekeys for those used up; returns whether there were any."""
-        missing = PREKEYS - (len(self.prekeys) - len(self.hidden))
+        missing = self._missing()
         for _ in range(missing):
             self.prekeys[self._next] = secrets.token_bytes(32)
             self._next = self._next % MAX_ID + 1

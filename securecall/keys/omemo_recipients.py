@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from securecall.errors import NoDevices, UntrustedDevices
@@ -77,8 +77,14 @@ class Found:
         reasons = {why for (whose, _), why in self._unreachable.items() if whose == jid}
         raise NoDevices(f"{jid} has no device to encrypt for" + "".join(f"; {r}" for r in reasons))
 
-    def recipients(self) -> Recipients:
-        """The result."""
+    def recipients(self, jids: Iterable[str]) -> Recipients:
+        """The result, if each of these can be written to.
+
+        Raises:
+            UntrustedDevices, NoDevices: as `require`.
+        """
+        for jid in jids:
+            self.require(jid)
         return Recipients(
             devices=tuple(self._writable()),
             undecided=tuple(self._by_trust[DeviceTrust.UNDECIDED]),

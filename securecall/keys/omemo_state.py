@@ -55,6 +55,7 @@ class State:
         self._cache: OrderedDict[str, tuple[bytes, list[Session]]] = OrderedDict()
         self._own: dict[str, tuple[bytes, OwnKeys]] = {}
         self._books: dict[str, tuple[bytes, DeviceBook]] = {}
+        self._devices: dict[str, tuple[bytes | None, tuple[Device, ...]]] = {}
 
     def exists(self) -> bool:
         """Whether this device has keys already."""
@@ -122,6 +123,26 @@ class State:
             self._books[jid] = cached
         return cached[1]
 
+    def knows(self, jid: str) -> bool:
+        """Whether anything is kept of somebody's devices."""
+        return self.book_version(jid) is not None
+
+    def book_version(self, jid: str) -> bytes | None:
+        """Another one whenever the devices of somebody are others."""
+        return self._store.load(_book_key(jid))
+
+    def devices(self, jid: str) -> tuple[Device, ...]:
+        """What `DeviceBook.devices` says; the same object as long as nothing changed."""
+        version = self.book_version(jid)
+        kept = self._devices.get(jid)
+        if kept is None or kept[0] != version:
+            if len(self._devices) >= _CACHED:
+                self._devices.clear()
+            ours = self.device_id if jid == self.jid else 0
+            kept = version, tuple(d for d in self.book(jid).devices() if d.id != ours)
+            self._devices[jid] = kept
+        return kept[1]
+
     def signer(self, bundle: Bundle) -> Device:
         """Whose bundle it is, proved by its signature.
 
@@ -171,6 +192,7 @@ class State:
         self._cache.clear()
         self._own.clear()
         self._books.clear()
+        self._devices.clear()
 
     # For `Change` only: objects that it alters must never be found here afterwards.
 

@@ -57,6 +57,14 @@ class Upkeep:
         self._replies.pop(place, None)
         self._broken.pop(place, None)
 
+    def is_due(self) -> bool:
+        """Whether `run` has something to do."""
+        return bool(self._replies or self._broken) or any(
+            not self._lookup.is_current(name, self._state.jid)
+            or self._state.own(name).is_due(unix=self._unix())
+            for name in self._state.namespaces
+        )
+
     async def run(self) -> None:
         """Do what is due.
 
@@ -73,6 +81,8 @@ class Upkeep:
             await self._repair(next(iter(self._broken)))
 
     async def _keep_bundle(self, namespace: str) -> None:
+        if not self._state.own(namespace).is_due(unix=self._unix()):
+            return
         with self._state.change() as change:
             own = change.own(namespace)
             own.rotate(unix=self._unix())
@@ -100,8 +110,19 @@ class Upkeep:
             await self._directory.send(self._state.sealed(namespace, (key,), payload), jid)
         self._replies.pop(place, None)
 
+    def _is_trusted(self, jid: str, number: int) -> bool:
+        """Whether a device is, in whichever version of OMEMO we know it."""
+        book = self._state.book(jid)
+        known = (book.device(namespace, number) for namespace in self._state.namespaces)
+        return any(device is not None and self._trust(device) in WRITABLE for device in known)
+
     async def _repair(self, place: Place) -> None:
         namespace, jid, number = place
+        if not self._is_trusted(
+            jid, number
+        ):  # whoever it is learns by no question that we are here
+            self._broken.pop(place, None)
+            return
         with self._state.change() as change:
             due = change.book(jid).repair(number, unix=self._unix(), pause=_REPAIR_PAUSE)
         self._broken.pop(place, None)

@@ -1,11 +1,11 @@
-"""What SQLite and the disk complain of, in our words: a refusal, or damage."""
+"""Opens files of SQLite, and says what it and the disk complain of: a refusal, or damage."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -41,6 +41,41 @@ def translated(what: str, file: Path | None = None) -> Iterator[None]:
         raise LocalError(f"{where}: {_MEANING.get(code, str(e))}") from e
     except OSError as e:
         raise LocalError(f"{where}: {e.strerror or e}") from e
+
+
+def connect(
+    what: str, file: Path, pragmas: Iterable[str], *, cached_statements: int = 128
+) -> sqlite3.Connection:
+    """Open a file, for us alone; its first transaction, which takes the lock, has begun.
+
+    Raises:
+        StoreCorrupt: the file is damaged.
+        LocalError: it could not be opened, or another process has it open.
+    """
+    with translated(what, file):
+        if os.name == "posix":
+            file.chmod(0o600)
+        connection = sqlite3.connect(
+            file,
+            timeout=0,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=cached_statements,
+        )
+        try:
+            for pragma in pragmas:
+                connection.execute(pragma)
+            connection.execute("BEGIN EXCLUSIVE")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def is_empty(connection: sqlite3.Connection) -> bool:
+    """Whether nothing was ever made in this file, or it was left half-made."""
+    found: object = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    return found == (0,)
 
 
 def make_private(what: str, file: Path) -> None:

@@ -8,6 +8,7 @@ ends; every call blocks as long as the disk takes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -83,7 +84,7 @@ class ChatHistory:
 
     def add(self, message: Message) -> Message:
         """Keep a message at the end of its conversation; returns it with its number."""
-        with self.transaction():
+        with self._file.step():
             number = self._file.advance(message=1).message
             message = replace(message, number=number)
             self._rows.write(message)
@@ -97,22 +98,22 @@ class ChatHistory:
         Raises:
             UsageError: there is none, or it is in another conversation.
         """
-        with self.transaction():
+        with self._file.step():
             row = self._rows.row(message.number)
             if row is None:
                 raise UsageError("there is no message with this number")
             if whole(row[2]) != self._rows.conversation(message.conversation):
                 raise UsageError("a message stays in its conversation")
             before = self._rows.shown(row)
-            if words_of(before) != words_of(message):
-                self._search.amend({message.number: message})
             if (before.text, before.file) != (message.text, message.file):
+                if words_of(before) != words_of(message):
+                    self._search.amend({message.number: message})
                 self._file.leave_nothing()  # of what was said before
             self._rows.write(message)
 
     def remove(self, number: int) -> None:
         """Delete a message and everything that search knows of it; none there is no error."""
-        with self.transaction():
+        with self._file.step():
             row = self._rows.row(number)
             if row is not None:
                 self._rows.remove(row)
@@ -201,7 +202,7 @@ class ChatHistory:
 
     def mark_read(self, conversation: Address, up_to: int) -> None:
         """Mark every message up to this number as read."""
-        with self.transaction():
+        with self._file.step():
             for row in self._rows.select(
                 "WHERE conversation=? AND unread!=0 AND number<=?",
                 self._rows.conversation(conversation),
@@ -211,7 +212,7 @@ class ChatHistory:
 
     def expire(self, unix: float) -> tuple[Message, ...]:
         """Delete what is past its time: its own, or its conversation's; returns what went."""
-        with self.transaction():
+        with self._file.step():
             gone = expiry.expire(self._rows, unix)
             self._search.amend(dict.fromkeys(message.number for message in gone))
         return gone
@@ -229,7 +230,7 @@ class ChatHistory:
         """
         if seconds < 0:
             raise UsageError("a retention is a number of seconds, or 0 for ever")
-        with self.transaction():
+        with self._file.step():
             person = self._rows.person(conversation) or Person(conversation)
             self._rows.keep_person(replace(person, retention=seconds))
             self._rows.forget_if_empty(self._rows.conversation(conversation))
@@ -238,7 +239,7 @@ class ChatHistory:
 
     def post(self, parcel: Parcel) -> Parcel:
         """Keep a stanza that is to be sent; returns it with its number."""
-        with self.transaction():
+        with self._file.step():
             number = self._file.advance(parcel=1).parcel
             self._file.put("parcels", number, records.build_parcel(parcel))
         return replace(parcel, number=number)
@@ -252,7 +253,7 @@ class ChatHistory:
 
     def taken(self, number: int) -> None:
         """Forget a parcel that the server has; none there is no error."""
-        with self.transaction():
+        with self._file.step():
             self._file.drop("parcels", number)
 
     # -- named values -----------------------------------------------------------------------------
@@ -274,12 +275,17 @@ class ChatHistory:
 
     def set_value(self, name: str, data: bytes | None) -> None:
         """Keep a named value; None forgets it."""
-        with self.transaction():
-            key = self._file.name("value", name)
-            if data is None:
-                self._file.drop("named", key)
-            else:
-                self._file.put("named", key, records.build_value(name, data))
+        self.set_values({name: data})
+
+    def set_values(self, changes: Mapping[str, bytes | None]) -> None:
+        """Keep several named values, all or none."""
+        with self._file.step():
+            for name, data in changes.items():
+                key = self._file.name("value", name)
+                if data is None:
+                    self._file.drop("named", key)
+                else:
+                    self._file.put("named", key, records.build_value(name, data))
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise UsageError("an open history is never copied or serialised")

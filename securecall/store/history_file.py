@@ -14,31 +14,31 @@ import sqlite3
 import struct
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final, NamedTuple, NoReturn
 
 from securecall.errors import LocalError, SecurecallError, StoreCorrupt, UsageError
-from securecall.store.disk import sync_folder, translated
+from securecall.store.disk import connect, is_empty, make_private, sync_folder, translated
 from securecall.store.history_schema import (
     OBJECTS,
+    PRAGMAS,
     SCHEMA,
     SUMMED,
     WHAT,
-    connect,
-    is_empty,
     require_schema,
 )
 from securecall.store.sealing import MODULUS, Keys
 
 _HEAD: Final = struct.Struct(">QQQQQ32s")
+_REMEMBERED: Final = ("people", "named")  # tables whose rows are read with every message
+_MOST_REMEMBERED: Final = 512 * 1024  # bytes
+_MOST_TERMS: Final = 4096
 
 Value = int | bytes
 Row = tuple[Value, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """What holds for the whole file.
 
     Attributes:
@@ -72,7 +72,12 @@ class HistoryFile:
         self._depth = 0
         self._fault: SecurecallError | None = None  # the disk's, in the transaction under way
         self._closed = False
+        self._torn = False  # a step failed half-way; what it is part of cannot be kept
         self._leftovers = False  # something deleted may still stand in the log
+        # We alone write, so a row stays what it is until we change it, or undo what we changed.
+        self._remembered: dict[tuple[str, int], bytes | None] = {}
+        self._remembered_bytes = 0
+        self._terms: dict[tuple[str, int], int] = {}
         self.head = Head()
 
     @classmethod
@@ -83,7 +88,8 @@ class HistoryFile:
             StoreCorrupt: damaged, altered, or of another key store.
             LocalError: in use by another process, of a newer version, or the disk refuses.
         """
-        connection = connect(file)
+        make_private(WHAT, file)
+        connection = connect(WHAT, file, PRAGMAS)
         self = cls(file, connection, keys)
         try:
             with translated(WHAT, file):
@@ -124,6 +130,26 @@ class HistoryFile:
                 self._scrub()
 
     @contextlib.contextmanager
+    def step(self) -> Iterator[None]:
+        """Make everything inside part of the transaction under way, or one of its own.
+
+        Cheaper than a transaction within another: it is not undone alone. If it raises after it
+        wrote something, the transaction it is part of cannot be kept, whoever catches that.
+        """
+        with self._lock:
+            if not self._depth:
+                with self.transaction():
+                    yield
+                return
+            before, changes = self.head, self._connection.total_changes
+            try:
+                yield
+            except BaseException:
+                if self.head is not before or self._connection.total_changes != changes:
+                    self._torn = True
+                raise
+
+    @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """Keep other threads waiting, so that what was read inside is still so at the end."""
         with self._lock:
@@ -153,8 +179,7 @@ class HistoryFile:
     def advance(self, *, message: int = 0, parcel: int = 0, swept: int | None = None) -> Head:
         """Change the head inside a transaction; returns it."""
         head = self.head
-        self.head = replace(
-            head,
+        self.head = head._replace(
             message=head.message + message,
             parcel=head.parcel + parcel,
             swept=head.swept if swept is None else swept,
@@ -169,10 +194,17 @@ class HistoryFile:
         Raises:
             StoreCorrupt: it was altered.
         """
-        found = self.rows(f"SELECT version, value FROM {table} WHERE id=?", key)  # noqa: S608 - a table of ours
-        if not found:
-            return None
-        return self.unseal(table, (key, whole(found[0][0])), found[0][1])
+        with self._lock:
+            self.require_open()
+            place = (table, key)
+            if place in self._remembered:
+                return self._remembered[place]
+            found = self._run(f"SELECT version, value FROM {table} WHERE id=?", key)  # noqa: S608 - a table of ours
+            data = None
+            if found:
+                data = self.unseal(table, (key, whole(found[0][0])), found[0][1])
+            self._remember(place, data)
+            return data
 
     def get_all(self, table: str) -> list[tuple[int, bytes]]:
         """Return the keys and data of all rows, by key.
@@ -191,13 +223,18 @@ class HistoryFile:
         place = (key, self.head.counter)
         sealed = self.seal(table, place, data)
         if table in SUMMED:
-            self._add(self._keys.term(table, place, sealed) - self._term(table, key))
+            term = self._keys.term(table, place, sealed)
+            self._add(term - self._term(table, key))
+            self._terms[table, key] = term
         self.rows(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)", *place, sealed)  # noqa: S608 - as above
+        self._remember((table, key), data)
 
     def drop(self, table: str, key: int) -> None:
         """Delete a row, if it is there."""
         if table in SUMMED:
             self._add(-self._term(table, key))
+            self._terms.pop((table, key), None)
+        self._remembered.pop((table, key), None)
         self.rows(f"DELETE FROM {table} WHERE id=?", key)  # noqa: S608 - as above
 
     def leave_nothing(self) -> None:
@@ -213,6 +250,7 @@ class HistoryFile:
                 return
             self._closed = True
             self._keys.wipe()
+            self._forget()
             self._scrub()
             self._connection.close()
 
@@ -242,13 +280,15 @@ class HistoryFile:
     def _outermost(self) -> Iterator[None]:
         before, changes = self.head, self._connection.total_changes
         self._fault = None
+        self._torn = False
         self._depth = 1
         try:
             self._run("BEGIN IMMEDIATE")
-            self.head = replace(before, counter=before.counter + 1)
+            self.head = before._replace(counter=before.counter + 1)
             yield
             self._require_sound()
-            unchanged = replace(self.head, counter=before.counter) == before
+            self._require_whole()
+            unchanged = self.head._replace(counter=before.counter) == before
             if unchanged and self._connection.total_changes == changes:
                 self.head = before
             else:
@@ -263,14 +303,16 @@ class HistoryFile:
 
     @contextlib.contextmanager
     def _inner(self) -> Iterator[None]:
-        before, leftovers = self.head, self._leftovers
+        before, leftovers, torn = self.head, self._leftovers, self._torn
         self._run("SAVEPOINT inner_one")
         self._depth += 1
         try:
             yield
+            self._require_whole()
             self._run("RELEASE inner_one")
         except BaseException:
-            self.head, self._leftovers = before, leftovers
+            self.head, self._leftovers, self._torn = before, leftovers, torn
+            self._forget()
             if self._fault is None:
                 self._run("ROLLBACK TO inner_one")
                 self._run("RELEASE inner_one")
@@ -294,8 +336,13 @@ class HistoryFile:
         if self._fault is not None:
             raise LocalError(f"this change was undone: {self._fault}") from self._fault
 
+    def _require_whole(self) -> None:
+        if self._torn:
+            raise LocalError("this change was undone: a step of it failed half-way")
+
     def _recover(self) -> None:
         # Whether a COMMIT that reported an error took place, only the file can tell.
+        self._forget()
         self._fault = None
         self._leftovers = False
         if self._closed:
@@ -352,13 +399,33 @@ class HistoryFile:
             raise StoreCorrupt("rows of the history were altered, removed or brought back")
 
     def _term(self, table: str, key: int) -> int:
+        known = self._terms.get((table, key))
+        if known is not None:
+            return known
+        if len(self._terms) >= _MOST_TERMS:
+            self._terms.clear()
         found = self.rows(f"SELECT version, substr(value, -16) FROM {table} WHERE id=?", key)  # noqa: S608 - as above
         if not found:
             return 0
         return self._keys.term(table, (key, whole(found[0][0])), _blob(found[0][1]))
 
     def _add(self, term: int) -> None:
-        self.head = replace(self.head, total=(self.head.total + term) % MODULUS)
+        self.head = self.head._replace(total=(self.head.total + term) % MODULUS)
+
+    def _remember(self, place: tuple[str, int], data: bytes | None) -> None:
+        if place[0] not in _REMEMBERED:
+            return
+        before = self._remembered.get(place)
+        self._remembered_bytes += len(data or b"") - len(before or b"")
+        if self._remembered_bytes > _MOST_REMEMBERED or len(self._remembered) >= _MOST_TERMS:
+            self._remembered.clear()
+            self._remembered_bytes = len(data or b"")
+        self._remembered[place] = data
+
+    def _forget(self) -> None:
+        self._remembered.clear()
+        self._remembered_bytes = 0
+        self._terms.clear()
 
     def _scrub(self) -> None:
         # What was deleted is gone from the file, yet older pages stand in the log until it is cut.

@@ -1,15 +1,12 @@
-"""The tables of the history, how its file is opened, and whether what is found there is ours."""
+"""The tables of the history, how its file is set, and whether what is found there is ours."""
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final
 
 from securecall.errors import LocalError, StoreCorrupt
-from securecall.store.disk import make_private, translated
 
 SCHEMA: Final = 1
 # Statements that lead from one schema to the next; run in the transaction that opens the file.
@@ -36,7 +33,7 @@ OBJECTS: Final = {
     "by_due": "CREATE INDEX by_due ON messages (due) WHERE due != 0",
     "by_day": "CREATE INDEX by_day ON messages (day)",
 }
-_PRAGMAS: Final = (
+PRAGMAS: Final = (
     "PRAGMA locking_mode=EXCLUSIVE",  # before the log: then there is no shared memory file
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=EXTRA",  # as FULL, where there is a log; more, where a system refuses one
@@ -48,29 +45,6 @@ _PRAGMAS: Final = (
     "PRAGMA mmap_size=0",
     "PRAGMA cache_size=-8000",
 )
-
-
-def connect(file: Path) -> sqlite3.Connection:
-    """Open the file and take its lock."""
-    make_private(WHAT, file)
-    with translated(WHAT, file):
-        if os.name == "posix":
-            file.chmod(0o600)
-        connection = sqlite3.connect(file, timeout=0, isolation_level=None, check_same_thread=False)
-        try:
-            for pragma in _PRAGMAS:
-                connection.execute(pragma)
-            connection.execute("BEGIN EXCLUSIVE")
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-
-def is_empty(connection: sqlite3.Connection) -> bool:
-    """Whether nothing was ever made in this file, or it was left half-made."""
-    found: object = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    return found == (0,)
 
 
 def require_schema(connection: sqlite3.Connection) -> None:

@@ -7,7 +7,6 @@ second process cannot open the same store. Calls block for the time of an fsync;
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import threading
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from typing import Final, NoReturn
 
 from securecall.errors import LocalError, SecurecallError, StoreCorrupt, UsageError
 from securecall.secret import Secret
-from securecall.store.disk import make_private, sync_folder, translated
+from securecall.store.disk import connect, is_empty, make_private, sync_folder, translated
 from securecall.store.vault import SCHEMA, Cost, Vault, row_digest
 
 _TABLES: Final = {
@@ -72,7 +71,7 @@ class Rows:
         connection = _connect(file)
         try:
             with translated("the key store", file):
-                if connection.execute("SELECT count(*) FROM sqlite_master").fetchone() != (0,):
+                if not is_empty(connection):
                     raise LocalError(f"there is a key store in {file.parent} already")
             vault, header = Vault.create(passphrase, cost)
             with translated("the key store", file):
@@ -281,21 +280,7 @@ class Rows:
 
 
 def _connect(file: Path) -> sqlite3.Connection:
-    """Open the file and take its lock."""
-    with translated("the key store", file):
-        if os.name == "posix":
-            file.chmod(0o600)
-        connection = sqlite3.connect(
-            file, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=0
-        )
-        try:
-            for pragma in _PRAGMAS:
-                connection.execute(pragma)
-            connection.execute("BEGIN EXCLUSIVE")
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+    return connect("the key store", file, _PRAGMAS, cached_statements=0)
 
 
 def _require_schema(connection: sqlite3.Connection) -> None:

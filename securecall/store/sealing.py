@@ -25,6 +25,8 @@ MOST_SEALS: Final = 2**32
 MODULUS: Final = 2**256
 TAG: Final = 16
 _NONCE: Final = 12
+_REPEATED: Final = ("conversation", "value", "day", "due")  # kinds of names asked for again
+_MOST_NAMES: Final = 1024
 
 
 class Keys:
@@ -40,6 +42,7 @@ class Keys:
         self._name = Secret(_subkey(secret, "name"))
         self._term = Secret(_subkey(secret, "sum"))
         self.seals = 0
+        self._names: dict[tuple[str | int, ...], int] = {}
         secret.wipe()
 
     def seal(self, table: str, place: tuple[int, ...], data: bytes) -> bytes:
@@ -77,9 +80,18 @@ class Keys:
 
         Two things share one with a chance of 2^-64, so what is found is compared. Never 0.
         """
-        data = b"".join(_part(part) for part in (kind, *parts))
-        number = hmac.digest(self._name.reveal(), data, "sha256")[:8]
-        return int.from_bytes(number, "big", signed=True) or 1
+        asked = (kind, *parts)
+        known = self._names.get(asked)
+        if known is not None:
+            return known
+        data = b"".join(map(_part, asked))
+        digest = hmac.digest(self._name.reveal(), data, "sha256")[:8]
+        number = int.from_bytes(digest, "big", signed=True) or 1
+        if kind in _REPEATED:
+            if len(self._names) >= _MOST_NAMES:
+                self._names.clear()
+            self._names[asked] = number
+        return number
 
     def term(self, table: str, place: tuple[int, ...], sealed: bytes) -> int:
         """Return what a row adds to the sum over all rows (MSet-Add-Hash of Clarke et al., 2003).
@@ -96,6 +108,7 @@ class Keys:
     def wipe(self) -> None:
         """Forget the keys."""
         self._aead = None
+        self._names.clear()
         self._name.wipe()
         self._term.wipe()
 

@@ -285,13 +285,6 @@ class Store:
             return PersonDevices(address=address)
         return records.read_record(data, device_records.parse_person)
 
-    def all_devices(self) -> tuple[PersonDevices, ...]:
-        """Everybody of whose OMEMO devices anything is known."""
-        return tuple(
-            records.read_record(data, device_records.parse_person)
-            for data in self._rows.read_all("omemo-devices").values()
-        )
-
     def save_devices(self, person: PersonDevices, audits: Sequence[DeviceAudit] = ()) -> None:
         """Write what is known of a person's devices, and what was decided, in one step."""
         row = ("omemo-devices", str(person.address), device_records.build_person(person))

@@ -81,12 +81,11 @@ def in_turn(fates: Iterable[Fate | None]) -> Callable[[], Fate | None]:
     return lambda: next(waiting, None)
 
 
-def by_chance(
-    seed: int, *, most: int, least: int = 0, kinds: Iterable[Break] = (Break.RESET, Break.CLOSE)
-) -> Callable[[], Fate]:
+def by_chance(seed: int, *, most: int, least: int = 0) -> Callable[[], Fate]:
     """Every connection breaks, somewhere; the same seed gives the same places."""
-    chance, among = random.Random(seed), tuple(kinds)  # noqa: S311 - no secret is made of it
-    return lambda: Fate(chance.choice(among), chance.randint(least, most))
+    chance = random.Random(seed)  # noqa: S311 - no secret is made of it
+    kinds = (Break.RESET, Break.CLOSE)
+    return lambda: Fate(chance.choice(kinds), chance.randint(least, most))
 
 
 class CuttingRelay:

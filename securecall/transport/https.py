@@ -25,12 +25,10 @@ from securecall.errors import (
     ProtocolError,
     TransferFailed,
 )
-from securecall.transport import socks
-from securecall.transport.endpoint import endpoint
 from securecall.transport.http import Answer, build_request
 from securecall.transport.server_identity import is_address
 from securecall.transport.threads import in_thread
-from securecall.transport.tls import CONNECT_SECONDS, HANDSHAKE_SECONDS, connecting, open_streams
+from securecall.transport.tls import open_streams
 from securecall.transport.tls_context import web_context
 from securecall.transport.web_address import PORT, WebAddress, is_public, parse_web_address
 
@@ -71,8 +69,6 @@ class Https:
         authorities: Path | None = None,
         own: Iterable[WebAddress] = (),
         patience: Patience = Patience(),
-        proxy: tuple[str, int] | None = None,
-        danger_private_addresses: bool = False,
     ) -> None:
         """Read the trusted certificates.
 
@@ -80,11 +76,6 @@ class Https:
             authorities: A PEM file of trusted roots in place of the system's.
             own: Servers of our provider, which may lie in a private network.
             patience: How long a server may take.
-            proxy: Host and port of a SOCKS5 proxy that makes every connection and looks up every
-                name, so that servers see its address in place of ours; on this machine, or one
-                that is trusted. Names that lead into its own networks are its matter.
-            danger_private_addresses: Let peers send us to machines of private networks, and to
-                services on this one.
 
         Raises:
             LocalError: the file cannot be read.
@@ -92,8 +83,6 @@ class Https:
         self._context = web_context(authorities)
         self._own = {where.authority for where in own}
         self._patience = patience
-        self._proxy = proxy
-        self._anywhere = danger_private_addresses
 
     def trust(self, where: WebAddress) -> None:
         """Count this host, with this port, among our provider's servers."""
@@ -194,7 +183,10 @@ class Https:
         try:
             while waiting or trying:
                 if waiting:
-                    trying.add(asyncio.create_task(self._open(waiting.pop(0), where)))
+                    opening = open_streams(
+                        waiting.pop(0), where.port, context=self._context, server_name=where.host
+                    )
+                    trying.add(asyncio.create_task(opening))
                 done, _ = await asyncio.wait(
                     trying,
                     timeout=_STAGGER_SECONDS if waiting else None,
@@ -210,54 +202,19 @@ class Https:
             await _give_up(trying)
         raise failed or NameNotFound(f"{where.host} has no address")
 
-    async def _open(self, address: str, where: WebAddress) -> _Streams:
-        if self._proxy is not None:
-            return await _open_through(self._proxy, where, self._context)
-        return await open_streams(
-            address, where.port, context=self._context, server_name=where.host
-        )
-
     async def _addresses(self, where: WebAddress) -> list[str]:
         """Resolve once; who answered differently the next time would get around what is here."""
-        exempt = self._anywhere or self.trusts(where)
+        exempt = self.trusts(where)
         if not exempt and where.port != PORT and where.port < _LOWEST_PORT:
             raise PolicyRefused(f"the file lies behind port {where.port}, which is no web server's")
-        literal = is_address(where.host)
-        if self._proxy is not None and not literal:
-            return [where.host]
-        found = [where.host] if literal else await _resolved(where.host)
+        found = [where.host] if is_address(where.host) else await _resolved(where.host)
         if not exempt:
             found = [address for address in found if is_public(address)]
             if not found:
                 raise PolicyRefused(
-                    f"the file lies in a private network ({where.host}); if it is your provider's, "
-                    "say so with `own`"
+                    f"the file lies in a private network ({where.host}), and not at our server's"
                 )
         return found[:_MOST_ADDRESSES]
-
-
-async def _open_through(
-    proxy: tuple[str, int], where: WebAddress, context: ssl.SSLContext
-) -> _Streams:
-    with connecting(endpoint(*proxy), where.host):
-        async with asyncio.timeout(CONNECT_SECONDS + HANDSHAKE_SECONDS):
-            reader, writer = await asyncio.open_connection(*proxy)
-            try:
-                writer.write(socks.GREETING)
-                socks.require_greeted(await reader.readexactly(socks.GREETED))
-                writer.write(socks.build_connect(where.host, where.port))
-                more = socks.parse_reply(await reader.readexactly(socks.REPLY))
-                _ = await reader.readexactly(more)
-                await writer.start_tls(
-                    context, server_hostname=where.host, ssl_handshake_timeout=HANDSHAKE_SECONDS
-                )
-            except asyncio.IncompleteReadError as e:
-                writer.transport.abort()
-                raise ConnectFailed("the proxy ended the connection") from e
-            except BaseException:
-                writer.transport.abort()
-                raise
-            return reader, writer
 
 
 async def _give_up(trying: set[asyncio.Task[_Streams]]) -> None:

@@ -105,10 +105,7 @@ def xmpp_context(authorities: Path | None = None, *, alpn: bool = False) -> ssl.
     Raises:
         LocalError: the file cannot be read.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    _harden(context)
-    context.hostname_checks_common_name = False
-    _trust(context, authorities)
+    context = web_context(authorities)
     if alpn:
         context.set_alpn_protocols(["xmpp-client"])
     return context

@@ -10,7 +10,7 @@ from xml.etree.ElementTree import Element
 
 from securecall.errors import NetworkError, ProtocolError
 from securecall.xmpp.capabilities import QUERY, CapabilityCache, Caps, Info
-from securecall.xmpp.nodes import Requests
+from securecall.xmpp.nodes import Asks
 from securecall.xmpp.presence import Presence
 
 _MOST_QUESTIONS: Final = 64  # at the same time; who comes meanwhile is asked when they come again
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 class Abilities:
     """What can be done with each connection of somebody, as far as it was answered."""
 
-    def __init__(self, session: Requests) -> None:
+    def __init__(self, session: Asks) -> None:
         """Ask over a session."""
         self._session = session
         self._cache = CapabilityCache()

@@ -13,6 +13,7 @@ from typing import Final
 from xml.etree.ElementTree import Element, SubElement
 
 from securecall.errors import ProtocolError, StoreCorrupt, UsageError
+from securecall.xmpp.forms import Form, build_form
 from securecall.xmpp.jid import Jid
 from securecall.xmpp.stamp import build_stamp
 from securecall.xmpp.unwrap import MOST_ID, asked_result, unwrap
@@ -21,7 +22,6 @@ from securecall.xmpp.unwrapped import Discarded, Notice, Surroundings, Unwrapped
 MOST_AT_ONCE: Final = 50_000  # messages of one pass; the next pass goes on behind them
 MAM: Final = "urn:xmpp:mam:2"
 _RSM: Final = "http://jabber.org/protocol/rsm"
-_FORM: Final = "jabber:x:data"
 _OVERLAP: Final = 300.0  # seconds asked for again, where the place in the archive was lost
 _MOST_ATTEMPTS: Final = 3  # at one page
 
@@ -141,7 +141,8 @@ class Catchup:
         self.queryid = f"{self._token}-{self._pages}"
         query = Element(f"{{{MAM}}}query", {"queryid": self.queryid})
         if self._since:
-            query.append(_form({"start": build_stamp(self._since)}))
+            fields = {"start": (build_stamp(self._since),)}
+            query.append(build_form(Form(kind="submit", form_type=MAM, fields=fields)))
         rsm = SubElement(query, f"{{{_RSM}}}set")
         SubElement(rsm, f"{{{_RSM}}}max").text = str(self._last or self._page)
         if self._after:
@@ -229,30 +230,6 @@ class Catchup:
         times = [item.sent for item in outcomes if isinstance(item, Unwrapped)]
         before = self.place.sent if self.place else self._since
         return max([before, *times])
-
-
-def build_preferences(default: str = "always") -> Element:
-    """Ask the server what to archive (XEP-0441): always, never, or what those on the roster write.
-
-    "always" by default. What is kept is ciphertext; and whoever writes to us before we have put
-    them on the roster is to reach each of our devices.
-    """
-    if default not in ("always", "never", "roster"):
-        raise UsageError("an archive keeps always, never, or by the roster")
-    prefs = Element(f"{{{MAM}}}prefs", {"default": default})
-    SubElement(prefs, f"{{{MAM}}}always")
-    SubElement(prefs, f"{{{MAM}}}never")
-    return prefs
-
-
-def _form(fields: dict[str, str]) -> Element:
-    form = Element(f"{{{_FORM}}}x", {"type": "submit"})
-    kind = SubElement(form, f"{{{_FORM}}}field", {"var": "FORM_TYPE", "type": "hidden"})
-    SubElement(kind, f"{{{_FORM}}}value").text = MAM
-    for name, value in fields.items():
-        answer = SubElement(form, f"{{{_FORM}}}field", {"var": name})
-        SubElement(answer, f"{{{_FORM}}}value").text = value
-    return form
 
 
 def _parse_fin(fin: Element | None) -> tuple[str, str, bool, bool]:

@@ -12,6 +12,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 from securecall.errors import ProtocolError
 from securecall.xmpp.forms import FORM, Form, build_form, parse_form
+from securecall.xmpp.xml import LANG
 
 DISCO: Final = "http://jabber.org/protocol/disco#info"
 QUERY: Final = f"{{{DISCO}}}query"
@@ -19,7 +20,6 @@ CAPS: Final = "http://jabber.org/protocol/caps"
 _C: Final = f"{{{CAPS}}}c"
 _IDENTITY: Final = f"{{{DISCO}}}identity"
 _FEATURE: Final = f"{{{DISCO}}}feature"
-_LANG: Final = "{http://www.w3.org/XML/1998/namespace}lang"
 _RULE: Final = "XEP-0115 5.4"
 _MAX_IDENTITIES: Final = 64
 _MAX_FEATURES: Final = 512
@@ -125,7 +125,7 @@ def build_info(info: Info, *, node: str = "") -> Element:
     for identity in info.identities:
         added = SubElement(query, _IDENTITY, {"category": identity.category, "type": identity.type})
         if identity.lang:
-            added.set(_LANG, identity.lang)
+            added.set(LANG, identity.lang)
         if identity.name:
             added.set("name", identity.name)
     for feature in sorted(info.features):
@@ -224,7 +224,7 @@ def _identity(child: Element) -> Identity:
     parts = (
         child.get("category", ""),
         child.get("type", ""),
-        child.get(_LANG, ""),
+        child.get(LANG, ""),
         child.get("name", ""),
     )
     if any(len(part) > _MAX_TEXT for part in parts):

@@ -59,13 +59,14 @@ _BROKEN: Final = {
 
 
 def _parse(error: Element | None, namespace: str) -> XmppRefused:
-    condition, text = _UNDEFINED, ""
+    conditions: list[str] = []
+    text = ""
     for child in error if error is not None else ():
         space, _, name = child.tag.rpartition("}")
         if space[1:] != namespace:
             continue
         if name != "text":
-            condition = name[:_MOST_CONDITION]
+            conditions.append(name[:_MOST_CONDITION])
         if name in ("text", SEE_OTHER_HOST):
             text = (child.text or "")[:_MOST_TEXT]
-    return XmppRefused(condition, text)
+    return XmppRefused(conditions[0] if len(conditions) == 1 else _UNDEFINED, text)

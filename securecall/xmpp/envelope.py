@@ -22,6 +22,9 @@ MAX_PADDING: Final = 200  # characters (XEP-0420 4)
 # A message may wait for a connection; a clock may be wrong.
 MOST_EARLIER: Final = 30 * 86400.0
 MOST_LATER: Final = 86400.0
+# The id of a stanza stands outside, for any server to change; what corrections, receipts and
+# reactions name is this one, wherever it is there. Other clients pass over it.
+NAME: Final = "{urn:securecall:name:0}name"
 _MAX_SIZE: Final = 256 * 1024
 _NAME: Final = f"{{{SCE}}}"
 _RULE: Final = "XEP-0420 4"
@@ -43,14 +46,15 @@ class Envelope:
     to: Jid | None = None
     sent: float | None = None
 
-    def require(self, *, sender: Jid, to: Jid, sent: float, room: bool) -> None:
+    def require(self, *, sender: Jid, to: Jid, sent: float, named: bool) -> None:
         """Require that it belongs into the stanza it came in (XEP-0420 4, XEP-0384 5.6).
 
         Args:
             sender: Who really sent the stanza: the JID whose device sealed it.
             to: Whom the stanza was for: the other person, ourselves, or the room.
             sent: When the stanza was sent, as the server says; now for a live one.
-            room: It was said in a room: then the envelope has to name the room.
+            named: The envelope has to say for whom it is, because several conversations could be
+                meant: it was said in a room, or by another device of ours.
 
         Raises:
             EnvelopeMismatch: it does not.
@@ -58,8 +62,10 @@ class Envelope:
         if self.sender.bare != sender.bare:
             raise EnvelopeMismatch("somebody else's words came under this sender's name")
         if self.to is None:
-            if room:
-                raise EnvelopeMismatch("a message in a room does not say which room it is for")
+            if named:
+                raise EnvelopeMismatch(
+                    "a message does not say in which conversation it was written"
+                )
         elif self.to.bare != to.bare:
             raise EnvelopeMismatch("a message came that was written to somebody else")
         if self.sent is not None and not (sent - MOST_EARLIER <= self.sent <= sent + MOST_LATER):

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
-from xml.etree.ElementTree import Element, SubElement
+from xml.etree.ElementTree import Element
 
 from securecall.errors import ProtocolError
 from securecall.secret import Secret
@@ -16,7 +16,6 @@ from securecall.transport.turn import TurnServer
 
 EXTDISCO: Final = "urn:xmpp:extdisco:2"
 SERVICES: Final = f"{{{EXTDISCO}}}services"
-_CREDENTIALS: Final = f"{{{EXTDISCO}}}credentials"
 _SERVICE: Final = f"{{{EXTDISCO}}}service"
 _RULE: Final = "XEP-0215 3"
 _MAX_SERVICES: Final = 64
@@ -52,7 +51,7 @@ class Service:
 
     @property
     def needs_credentials(self) -> bool:
-        """It is of no use before `build_credentials_request` was answered."""
+        """It is of no use without a password, and came without one."""
         wanted = self.restricted or self.type in ("turn", "turns")
         return wanted and (not self.username or self.password is None)
 
@@ -61,26 +60,18 @@ class Service:
         return self.expires is None or self.expires - _MARGIN > unix
 
 
-def build_services_request(type_: str = "") -> Element:
-    """Return the payload that asks our server for all services, or those of a type."""
-    return Element(SERVICES, {"type": type_} if type_ else {})
-
-
-def build_credentials_request(service: Service) -> Element:
-    """Return the payload that asks for a service's password (XEP-0215 3.3)."""
-    credentials = Element(_CREDENTIALS)
-    attributes = {"host": service.host, "type": service.type, "port": str(service.port)}
-    SubElement(credentials, _SERVICE, attributes)
-    return credentials
+def build_services_request() -> Element:
+    """Return the payload that asks our server for all its services."""
+    return Element(SERVICES)
 
 
 def parse_services(payload: Element | None) -> tuple[Service, ...]:
-    """Read services, or one with its password; what we have no use for is left out.
+    """Read services; what we have no use for is left out.
 
     Raises:
         ProtocolError: it is no such answer, or lists more than anybody has.
     """
-    if payload is None or payload.tag not in (SERVICES, _CREDENTIALS):
+    if payload is None or payload.tag != SERVICES:
         raise ProtocolError("a list of external services was expected", rule=_RULE)
     children = payload.findall(_SERVICE)
     if len(children) > _MAX_SERVICES:

@@ -17,7 +17,7 @@ from securecall.chat.message import SharedFile
 from securecall.errors import ProtocolError
 from securecall.secret import Secret
 from securecall.transport.web_address import parse_web_address
-from securecall.xmpp.stamp import build_stamp, parse_stamp
+from securecall.xmpp.stamp import EXPIRY, build_expiry, parse_expiry
 
 SHARING: Final = "{urn:xmpp:sfs:0}file-sharing"
 """The element that shares a file, by its qualified name."""
@@ -30,8 +30,6 @@ _META: Final = "{urn:xmpp:file:metadata:0}"
 _ESFS: Final = "{urn:xmpp:esfs:0}"
 _HASHES: Final = "{urn:xmpp:hashes:2}"
 _URL_DATA: Final = "{http://jabber.org/protocol/url-data}url-data"
-# No standard has a time for a file to be deleted at; others pass over an element they do not know.
-_EXPIRY: Final = "{urn:securecall:expiry:0}expiry"
 
 _GCM: Final = "urn:xmpp:ciphers:aes-256-gcm-nopadding:0"
 _CBC: Final = "urn:xmpp:ciphers:aes-256-cbc-pkcs7:0"
@@ -77,7 +75,7 @@ def build_sharing(shared: SharedFile) -> Element:
             SubElement(file, _META + name).text = text
     _add_hash(file, shared.sha256)
     if shared.expires:
-        _ = SubElement(file, _EXPIRY, {"at": build_stamp(shared.expires)})
+        file.append(build_expiry(shared.expires))
     sources = SubElement(sharing, f"{_SFS}sources")
     encrypted = SubElement(sources, f"{_ESFS}encrypted", {"cipher": cipher})
     SubElement(encrypted, f"{_ESFS}key").text = _base64(shared.key.reveal())
@@ -100,7 +98,7 @@ def parse_sharing(sharing: Element) -> SharedFile:
     file = sharing.find(f"{_META}file")
     if sharing.tag != SHARING or file is None:
         raise ProtocolError("no description of a file", rule="XEP-0447 3.1")
-    size, expiry = _number(file, f"{_META}size", MOST_SIZE), file.find(_EXPIRY)
+    size, expiry = _number(file, f"{_META}size", MOST_SIZE), file.find(EXPIRY)
     length = _number(file, f"{_META}length", _MOST_SECONDS * 1000)
     described = SharedFile(
         url="",
@@ -111,7 +109,7 @@ def parse_sharing(sharing: Element) -> SharedFile:
         size=size,
         sha256=_hash(file),
         seconds=(length or 0) / 1000,
-        expires=0 if expiry is None else max(1, int(parse_stamp(expiry.get("at", "")))),
+        expires=0 if expiry is None else parse_expiry(expiry),
     )
     found = sharing.findall(f"{_SFS}sources/{_ESFS}encrypted")
     refused: ProtocolError | None = None

@@ -7,7 +7,7 @@ depth, more elements or more bytes than anything honest has. `xml.serialise` is 
 from __future__ import annotations
 
 from typing import Final, NoReturn
-from xml.etree.ElementTree import Element
+from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from securecall.errors import ProtocolError
@@ -34,15 +34,14 @@ def parse_fragment(data: bytes, *, most: int) -> Element:
 
 class _Reader:
     def __init__(self) -> None:
-        self._open: list[Element] = []
-        self._last: Element | None = None  # what text follows
-        self._root: Element | None = None
+        self._builder = TreeBuilder()
+        self._depth = 0
         self._count = 0
         parser = expat.ParserCreate("UTF-8", "}")
         parser.buffer_text = True
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
-        parser.CharacterDataHandler = self._text
+        parser.CharacterDataHandler = self._builder.data
         parser.StartDoctypeDeclHandler = self._refuse
         parser.ProcessingInstructionHandler = self._refuse
         parser.CommentHandler = self._refuse
@@ -53,30 +52,19 @@ class _Reader:
             self._parser.Parse(data, True)  # noqa: FBT003 - expat takes no keywords
         except expat.ExpatError as e:
             raise ProtocolError("not well-formed XML", rule="XML 1.0 2.1") from e
-        if self._root is None:
-            raise ProtocolError("no element", rule="XML 1.0 2.1")
-        return self._root
+        return self._builder.close()
 
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
+        self._depth += 1
         self._count += 1
-        if len(self._open) >= _MAX_DEPTH or self._count > _MAX_ELEMENTS:
+        if self._depth > _MAX_DEPTH or self._count > _MAX_ELEMENTS:
             raise ProtocolError("XML too deep, or with too many elements", rule=_RULE)
-        element = Element(_named(tag), {_named(name): text for name, text in attributes.items()})
-        if self._open:
-            self._open[-1].append(element)
-        else:
-            self._root = element
-        self._open.append(element)
-        self._last = None
+        named = {_named(name): text for name, text in attributes.items()}
+        _ = self._builder.start(_named(tag), named)
 
-    def _end(self, _: str) -> None:
-        self._last = self._open.pop()
-
-    def _text(self, text: str) -> None:
-        if self._last is not None:
-            self._last.tail = (self._last.tail or "") + text
-        else:
-            self._open[-1].text = (self._open[-1].text or "") + text
+    def _end(self, tag: str) -> None:
+        self._depth -= 1
+        _ = self._builder.end(_named(tag))
 
     def _refuse(self, *_: object) -> NoReturn:
         raise ProtocolError("a document type, instruction or comment", rule=_RULE)

@@ -26,7 +26,7 @@ from securecall.chat.message import (
 from securecall.errors import AlreadyOpened, NotForUs, ProtocolError, SecurityError
 from securecall.keys.omemo import Omemo
 from securecall.keys.omemo_values import Device, Opened
-from securecall.xmpp.envelope import parse_envelope
+from securecall.xmpp.envelope import NAME, parse_envelope
 from securecall.xmpp.files import SHARING, is_link, parse_link, parse_sharing
 from securecall.xmpp.jid import jid_of, parse_jid
 from securecall.xmpp.omemo import parse_encrypted
@@ -38,6 +38,7 @@ from securecall.xmpp.said import (
     parse_said,
     sealed_payload,
 )
+from securecall.xmpp.unwrap import require_id
 from securecall.xmpp.unwrapped import Unwrapped
 
 NOT_FOR_US: Final = "it was not encrypted for this device"
@@ -51,6 +52,7 @@ class _Decrypted:
     protection: Protection
     device: int = 0
     trust: DeviceTrust = DeviceTrust.UNDECIDED
+    name: str = ""  # as its sender named it, inside the encryption
 
 
 class Inbox:
@@ -111,8 +113,11 @@ class Inbox:
             except NotForUs as e:
                 missed = e
                 continue
+            payload = _payload(found, opened, self_jid=self._omemo.jid)
+            sealed_name = opened.device.namespace == Protection.OMEMO and not found.room
             return _Decrypted(
-                payload=_payload(found, opened, self_jid=self._omemo.jid),
+                payload=payload,
+                name=_name(payload) if sealed_name else "",
                 protection=Protection(opened.device.namespace),
                 device=opened.device.id,
                 trust=self._trust(opened.device),
@@ -131,9 +136,17 @@ def _payload(found: Unwrapped, opened: Opened, *, self_jid: str) -> Sequence[Ele
         sender=jid_of(found.sender or found.conversation),
         to=conversation if found.room or found.own else own,
         sent=found.sent,
-        room=found.room,
+        # what another device of ours wrote, our server could move into any conversation
+        named=found.room or found.own,
     )
     return sealed_payload(envelope.content)
+
+
+def _name(payload: Sequence[Element]) -> str:
+    names = [element for element in payload if element.tag == NAME]
+    if len(names) > 1:
+        raise ProtocolError("a message with two names", rule="securecall grammar")
+    return require_id(names[0].get("id", "")) if names else ""
 
 
 def _text(plaintext: bytes | None) -> str | None:
@@ -168,7 +181,7 @@ def _arrival(found: Unwrapped, said: Said, inside: _Decrypted) -> Arrival:
         conversation=found.conversation,
         sender=sender,
         own=found.own,
-        id=found.id or found.origin_id,
+        id=inside.name or found.id or found.origin_id,
         archive_id=found.archive_id,
         sent=found.sent,
         via=found.via,

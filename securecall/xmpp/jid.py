@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import unicodedata
 from dataclasses import dataclass, replace
 
@@ -53,6 +54,7 @@ class Jid:
         return Address(Scheme.XMPP, self.local, self.domain)
 
 
+@functools.lru_cache(maxsize=1024)
 def parse_jid(text: str) -> Jid:
     """Read a JID, prepared for comparison.
 

@@ -23,8 +23,8 @@ from securecall.xmpp.pubsub import (
 CURRENT: Final = "current"  # the one item of a node that holds one (XEP-0060 12.20)
 
 
-class Requests(Protocol):
-    """What is needed of a session."""
+class Asks(Protocol):
+    """What those need of a session who ask servers and people."""
 
     async def request(
         self, payload: Element, *, to: str = "", kind: Literal["get", "set"] = "get"
@@ -36,7 +36,7 @@ class Requests(Protocol):
 class Nodes:
     """The nodes of our account, and those of others."""
 
-    def __init__(self, session: Requests) -> None:
+    def __init__(self, session: Asks) -> None:
         """Work over a session."""
         self._session = session
         self._checked: set[str] = set()

@@ -14,7 +14,7 @@ from securecall.address import Address
 from securecall.chat.message import Protection, Reaction, Said, Text
 from securecall.keys.omemo import Omemo
 from securecall.keys.omemo_values import Recipients
-from securecall.xmpp.envelope import build_envelope
+from securecall.xmpp.envelope import NAME, build_envelope
 from securecall.xmpp.files import build_link, build_sharing
 from securecall.xmpp.jid import jid_of, parse_jid
 from securecall.xmpp.omemo import build_encrypted
@@ -83,8 +83,10 @@ class Outbox:
             written = build_said(
                 said, protection=Protection.OMEMO, now=now, attached=attached, answered=answered
             )
+            # a room's service has names of its own for what is said there
+            named = () if room else (Element(NAME, {"id": name}),)
             sealed[Protection.OMEMO] = build_envelope(
-                written.inside,
+                (*written.inside, *named),
                 sender=parse_jid(self._omemo.jid),
                 to=jid_of(to),
                 unix=now,

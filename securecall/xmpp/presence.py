@@ -11,9 +11,10 @@ from xml.etree.ElementTree import Element, SubElement
 
 from securecall.errors import ProtocolError
 from securecall.xmpp.capabilities import Caps, parse_caps
+from securecall.xmpp.conditions import parse_stanza_error
 from securecall.xmpp.jid import Jid, parse_jid
+from securecall.xmpp.xml import CLIENT
 
-CLIENT: Final = "jabber:client"
 PRESENCE: Final = f"{{{CLIENT}}}presence"
 _RULE: Final = "RFC 6121 4"
 _MAX_STATUS: Final = 1024  # characters; what is longer is cut
@@ -129,7 +130,7 @@ def parse_presence(stanza: Element) -> Presence | SubscriptionAsk | PresenceRefu
             caps=parse_caps(stanza) if kind == "available" else None,
         )
     if kind == "error":
-        return PresenceRefused(jid=jid, condition=error_condition(stanza))
+        return PresenceRefused(jid=jid, condition=parse_stanza_error(stanza).condition)
     try:
         return SubscriptionAsk(bare=jid.bare, ask=Ask(kind), status=status)
     except ValueError as e:  # "probe" is between servers
@@ -178,16 +179,6 @@ def build_unavailable(to: str = "") -> Element:
 def build_subscription(ask: Ask, to: str) -> Element:
     """Return a subscription stanza; always to a bare JID (RFC 6121 3.1.1)."""
     return Element(PRESENCE, {"type": ask.value, "to": parse_jid(to).bare})
-
-
-def error_condition(stanza: Element) -> str:
-    """The name of a stanza's error, "undefined-condition" where it has none (RFC 6120 8.3)."""
-    error = stanza.find(f"{{{CLIENT}}}error")
-    for child in error if error is not None else ():
-        name = child.tag.removeprefix("{urn:ietf:params:xml:ns:xmpp-stanzas}")
-        if not name.startswith("{") and name != "text":
-            return name
-    return "undefined-condition"
 
 
 class Presences:

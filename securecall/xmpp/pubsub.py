@@ -182,14 +182,6 @@ def build_publish(node: str, item_id: str, payload: Element, options: NodeOption
     return pubsub
 
 
-def build_retract(node: str, item_id: str) -> Element:
-    """Return the payload that takes an item back; whoever listens is told."""
-    pubsub = Element(f"{{{PUBSUB}}}pubsub")
-    retract = SubElement(pubsub, f"{{{PUBSUB}}}retract", {"node": node, "notify": "true"})
-    SubElement(retract, f"{{{PUBSUB}}}item", {"id": item_id})
-    return pubsub
-
-
 def build_create(node: str, options: NodeOptions) -> Element:
     """Return the payload that makes a node, configured from its first moment (XEP-0060 8.1.3)."""
     pubsub = Element(f"{{{PUBSUB}}}pubsub")
@@ -214,13 +206,6 @@ def build_configuration(node: str, options: NodeOptions) -> Element:
     pubsub[0].append(
         build_form(Form(kind="submit", form_type=_NODE_CONFIG, fields=options.fields()))
     )
-    return pubsub
-
-
-def build_delete(node: str) -> Element:
-    """Return the payload that deletes a node of ours."""
-    pubsub = Element(f"{{{OWNER}}}pubsub")
-    SubElement(pubsub, f"{{{OWNER}}}delete", {"node": node})
     return pubsub
 
 

@@ -418,13 +418,12 @@ def judge_self_ping(condition: str | None) -> SelfPing:
     return SelfPing.INSIDE if condition in still else SelfPing.OUTSIDE
 
 
-def configure(form: Form, *, name: str = "", persistent: bool = True) -> Form:
+def configure(form: Form, *, name: str = "") -> Form:
     """Fill in a room's form: private, whatever the service's defaults are.
 
     Args:
         form: As the room sent it.
         name: What people call the room.
-        persistent: It outlives its being empty.
 
     Raises:
         RoomNotPrivate: the service has no such rooms.
@@ -433,7 +432,7 @@ def configure(form: Form, *, name: str = "", persistent: bool = True) -> Form:
         f"{_FIELD}_membersonly": "1",
         f"{_FIELD}_whois": "anyone",
         f"{_FIELD}_publicroom": "0",
-        f"{_FIELD}_persistentroom": "1" if persistent else "0",
+        f"{_FIELD}_persistentroom": "1",
         f"{_FIELD}_enablelogging": "0",
         f"{_FIELD}_moderatedroom": "0",
         f"{_FIELD}_passwordprotectedroom": "0",

@@ -9,9 +9,11 @@ from typing import Final
 from xml.etree.ElementTree import Element, SubElement
 
 from securecall.errors import ProtocolError
+from securecall.xmpp.conditions import parse_stanza_error
 from securecall.xmpp.forms import FORM, Form, build_form, parse_form
 from securecall.xmpp.jid import Jid, parse_jid
-from securecall.xmpp.presence import CLIENT, PRESENCE, error_condition
+from securecall.xmpp.presence import PRESENCE
+from securecall.xmpp.xml import CLIENT
 
 MUC: Final = "http://jabber.org/protocol/muc"
 USER: Final = f"{MUC}#user"
@@ -164,7 +166,9 @@ def parse_occupant(stanza: Element) -> OccupantPresence | RoomRefusal:
         raise ProtocolError("a presence of an occupant was expected", rule=_RULE)
     kind = stanza.get("type", "available")
     if kind == "error":
-        return RoomRefusal(room=jid.bare, nick=jid.resource, condition=error_condition(stanza))
+        return RoomRefusal(
+            room=jid.bare, nick=jid.resource, condition=parse_stanza_error(stanza).condition
+        )
     x = stanza.find(_X)
     item = x.find(_ITEM) if x is not None else None
     if x is None or item is None or kind not in ("available", "unavailable"):
@@ -283,11 +287,6 @@ def build_leave(room: str, nick: str) -> Element:
     return Element(PRESENCE, {"to": f"{room}/{nick}", "type": "unavailable"})
 
 
-def build_rename(room: str, nick: str) -> Element:
-    """Return the presence that asks for another nickname."""
-    return Element(PRESENCE, {"to": f"{room}/{nick}"})
-
-
 def build_configuration_request() -> Element:
     """Return the payload that asks for the form (a get, to the room)."""
     return Element(f"{{{OWNER}}}query")
@@ -298,11 +297,6 @@ def build_configuration(form: Form) -> Element:
     query = Element(f"{{{OWNER}}}query")
     query.append(build_form(form))
     return query
-
-
-def build_cancellation() -> Element:
-    """Return the payload that gives a room up before it was configured (XEP-0045 10.1.3)."""
-    return build_configuration(Form(kind="cancel"))
 
 
 def build_destruction() -> Element:
@@ -328,15 +322,6 @@ def build_list_request(affiliation: Affiliation) -> Element:
     query = Element(f"{{{ADMIN}}}query")
     SubElement(query, f"{{{ADMIN}}}item", {"affiliation": affiliation.value})
     return query
-
-
-def build_invitation(room: str, jid: str, *, reason: str = "") -> Element:
-    """Return the message that invites somebody by way of the room, who may be a stranger to us."""
-    stanza = Element(f"{{{CLIENT}}}message", {"to": room})
-    invite = SubElement(SubElement(stanza, _X), f"{{{USER}}}invite", {"to": parse_jid(jid).bare})
-    if reason:
-        SubElement(invite, f"{{{USER}}}reason").text = reason
-    return stanza
 
 
 def build_direct_invitation(room: str, jid: str, *, reason: str = "") -> Element:

@@ -7,7 +7,6 @@ legacy OMEMO encrypted with what stood in clear beside it (`legacy_payload`).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -18,6 +17,7 @@ from securecall.chat.message import (
     Bounced,
     Delivered,
     Displayed,
+    Protection,
     Reaction,
     Said,
     Text,
@@ -25,9 +25,11 @@ from securecall.chat.message import (
     Unreadable,
 )
 from securecall.errors import ProtocolError
+from securecall.xmpp.conditions import parse_stanza_error
 from securecall.xmpp.emoji import MOST_REACTIONS, parse_emoji
-from securecall.xmpp.stamp import parse_stamp
+from securecall.xmpp.stamp import EXPIRY, parse_expiry
 from securecall.xmpp.unwrap import MOST_CHILDREN, require_id
+from securecall.xmpp.xml import LANG, NOT_XML
 
 MOST_BODY: Final = 256 * 1024  # characters; our own messages stop at 64 KiB
 MOST_REGIONS: Final = 16  # of one body that stand in for something else
@@ -42,17 +44,12 @@ REPLY: Final = "{urn:xmpp:reply:0}reply"
 REACTIONS: Final = "{urn:xmpp:reactions:0}reactions"
 REACTION: Final = "{urn:xmpp:reactions:0}reaction"
 EPHEMERAL: Final = "{urn:xmpp:ephemeral:0}ephemeral"
-EXPIRY: Final = "{urn:securecall:expiry:0}expiry"
 ENCRYPTION: Final = "{urn:xmpp:eme:0}encryption"
 FALLBACK: Final = "{urn:xmpp:fallback:0}fallback"
 CHAT_STATES: Final = "http://jabber.org/protocol/chatstates"
-# XML 1.0 2.2; tab and line ends are characters
-NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 # Newest first: what a sender put in both ways is read in the better one.
-ENCRYPTED: Final = (
-    "{urn:xmpp:omemo:2}encrypted",
-    "{eu.siacs.conversations.axolotl}encrypted",
-)
+_METHODS: Final = (Protection.OMEMO, Protection.OMEMO_LEGACY)
+ENCRYPTED: Final = tuple(f"{{{method.value}}}encrypted" for method in _METHODS)
 
 _STATES: Final = {f"{{{CHAT_STATES}}}{activity.value}": activity for activity in Activity}
 _OLD_RECEIVED: Final = "{urn:xmpp:chat-markers:0}received"
@@ -60,7 +57,6 @@ _ACKNOWLEDGED: Final = "{urn:xmpp:chat-markers:0}acknowledged"
 _OLD_FALLBACK: Final = "{urn:xmpp:feature-fallback:0}fallback"
 _OPENPGP: Final = ("{jabber:x:encrypted}x", "{urn:xmpp:openpgp:0}openpgp")
 _FILES: Final = "urn:xmpp:sfs:0"
-_LANG: Final = "{http://www.w3.org/XML/1998/namespace}lang"
 _MARKS: Final = frozenset({REQUEST, MARKABLE, REPLACE, REPLY, EPHEMERAL, EXPIRY})
 _SIGNALS: Final = frozenset({RECEIVED, DISPLAYED, _OLD_RECEIVED, _ACKNOWLEDGED, *_STATES})
 # All but the body is in clear under legacy OMEMO. These are believed there, because the other
@@ -72,7 +68,7 @@ _NOT_SEALED: Final = frozenset(
     {"urn:xmpp:hints", "urn:xmpp:sid:0", "http://jabber.org/protocol/address", "urn:xmpp:eme:0"}
     | {"urn:xmpp:carbons:2", "urn:xmpp:mam:2", "urn:xmpp:forward:0", "urn:xmpp:delay"}
     | {"http://jabber.org/protocol/pubsub#event", "http://jabber.org/protocol/muc#user"}
-    | {"urn:xmpp:omemo:2", "eu.siacs.conversations.axolotl", "urn:xmpp:sce:1"}
+    | {*(method.value for method in _METHODS), "urn:xmpp:sce:1"}
 )
 
 
@@ -91,17 +87,6 @@ class Heard:
 
 
 # -- which elements count --------------------------------------------------------------------------
-
-
-def encrypted(message: Element) -> Element | None:
-    """The OMEMO element of a message, None where it has none."""
-    for tag in ENCRYPTED:
-        found = message.findall(tag)
-        if len(found) > 1:
-            raise ProtocolError("a message is encrypted once", rule="XEP-0384 5.5")
-        if found:
-            return found[0]
-    return None
 
 
 def clear_payload(message: Element) -> tuple[Element, ...]:
@@ -159,15 +144,7 @@ def parse_said(payload: Sequence[Element], *, now: float) -> Heard:
 
 def parse_bounced(message: Element, name: str) -> Bounced:
     """Read why our message of this id came back (RFC 6120 8.3)."""
-    error = message.find("{jabber:client}error")
-    conditions = [] if error is None else [child for child in error if _is_condition(child)]
-    why = conditions[0].tag.rpartition("}")[2] if len(conditions) == 1 else "undefined-condition"
-    return Bounced(id=name, why=why[:64])
-
-
-def _is_condition(element: Element) -> bool:
-    stanzas = "{urn:ietf:params:xml:ns:xmpp-stanzas}"
-    return element.tag.startswith(stanzas) and element.tag != f"{stanzas}text"
+    return Bounced(id=name, why=parse_stanza_error(message).condition)
 
 
 def _by_tag(payload: Sequence[Element]) -> dict[str, Element]:
@@ -203,7 +180,7 @@ def _body(payload: Sequence[Element]) -> str:
     if not bodies:
         return ""
     # RFC 6121 5.2.3: more than one only in different languages; the one without is for all
-    chosen = next((body for body in bodies if _LANG not in body.attrib), bodies[0])
+    chosen = next((body for body in bodies if LANG not in body.attrib), bodies[0])
     text = "".join(chosen.itertext())
     if len(text) > MOST_BODY:
         raise ProtocolError("a body is too long", rule="securecall limits")
@@ -278,7 +255,7 @@ def _expires(elements: dict[str, Element], now: float) -> int:
     """When the text disappears, by whichever of the two ways is sooner; 0 for never."""
     ends = []
     if EXPIRY in elements:
-        ends.append(max(1, int(parse_stamp(elements[EXPIRY].get("at", "")))))
+        ends.append(parse_expiry(elements[EXPIRY]))
     if EPHEMERAL in elements:
         # XEP-0466 5 lets the time run from when it was seen; ours runs from when it came
         timer = _count(elements[EPHEMERAL].get("timer", ""))
@@ -298,13 +275,9 @@ def _foreign_encryption(payload: Sequence[Element]) -> str:
     for element in payload:
         if element.tag in _OPENPGP:
             return "it is encrypted with OpenPGP, which securecall does not have"
-        if element.tag == ENCRYPTION and element.get("namespace", "") not in _known_methods():
+        if element.tag == ENCRYPTION and element.get("namespace", "") not in _METHODS:
             return "it is encrypted by a method that securecall does not have"
     return ""
-
-
-def _known_methods() -> frozenset[str]:
-    return frozenset(tag[1:].partition("}")[0] for tag in ENCRYPTED)
 
 
 def _namespace(element: Element) -> str:

@@ -23,7 +23,8 @@ from securecall.errors import ProtocolError, Unsupported, UsageError
 from securecall.xmpp import said as names
 from securecall.xmpp.emoji import MOST_REACTIONS, parse_emoji
 from securecall.xmpp.jid import Jid
-from securecall.xmpp.stamp import build_stamp
+from securecall.xmpp.stamp import build_expiry
+from securecall.xmpp.xml import NOT_XML
 
 STORE: Final = "{urn:xmpp:hints}store"
 NO_STORE: Final = "{urn:xmpp:hints}no-store"
@@ -96,7 +97,7 @@ def build_said(
 
 
 def _on_the_wire(text: str) -> str:
-    if names.NOT_XML.search(text):
+    if NOT_XML.search(text):
         raise UsageError("a text with control characters cannot be sent")
     return text.replace("\r\n", "\n").replace("\r", "\n")  # as the other side's parser would
 
@@ -161,7 +162,7 @@ def _of_text(said: Text, now: float, answered: Answered | None) -> tuple[Element
         elements.append(_naming(names.REPLACE, said.corrects))
     if said.expires:
         timer = str(max(1, math.ceil(said.expires - now)))
-        elements.append(Element(names.EXPIRY, {"at": build_stamp(said.expires)}))
+        elements.append(build_expiry(said.expires))
         elements.append(Element(names.EPHEMERAL, {"timer": timer}))
     elements += [Element(names.REQUEST)] if said.wants_receipt else []
     elements += [Element(names.MARKABLE)] if said.markable else []

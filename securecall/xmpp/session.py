@@ -122,7 +122,6 @@ class Session:
         """End the session: the server is told what we took, and keeps the rest for later."""
         ours = asyncio.current_task()
         tasks = [task for task in self._tasks if task is not ours]
-        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in tasks:
             _ = task.cancel()
         _ = await asyncio.gather(*tasks, return_exceptions=True)

@@ -7,10 +7,10 @@ import secrets
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, Literal, Protocol
-from xml.etree.ElementTree import Element
+from typing import Final, Protocol
 
-from securecall.chat.attachments import SEALING, Opening, Progress, SealedFile, seal_file
+from securecall.chat.attachments import SEALING, Opening, SealedFile, seal_file
+from securecall.chat.conversation import Progress
 from securecall.chat.message import SharedFile
 from securecall.chat.sealing import Opener, most_sealed
 from securecall.errors import (
@@ -25,6 +25,7 @@ from securecall.errors import (
 from securecall.transport.https import Https
 from securecall.transport.threads import in_thread
 from securecall.transport.web_address import WebAddress, parse_web_address
+from securecall.xmpp.nodes import Asks
 from securecall.xmpp.upload import (
     MEDIA_TYPE,
     NAME_BYTES,
@@ -46,7 +47,7 @@ MOST_FETCH: Final = 16 * 1024 * 1024
 """Likewise, into memory."""
 
 
-class Requests(Protocol):
+class AsksServer(Asks, Protocol):
     """What is needed of a session."""
 
     @property
@@ -54,22 +55,11 @@ class Requests(Protocol):
         """Our server."""
         ...
 
-    async def request(
-        self,
-        payload: Element,
-        *,
-        to: str = "",
-        kind: Literal["get", "set"] = "get",
-        timeout: float = 30,
-    ) -> Element | None:
-        """Ask, and return the answer's payload."""
-        ...
-
 
 class Sharing:
     """Sends and fetches the files of one account."""
 
-    def __init__(self, session: Requests, https: Https) -> None:
+    def __init__(self, session: AsksServer, https: Https) -> None:
         """Use a session to ask for places, and `https` for what is put there and got elsewhere."""
         self._session = session
         self._https = https

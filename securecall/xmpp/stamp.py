@@ -1,12 +1,16 @@
-"""Points in time as stanzas carry them (XEP-0082)."""
+"""Points in time as stanzas carry them (XEP-0082), and the one at which something disappears."""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from typing import Final
+from xml.etree.ElementTree import Element
 
 from securecall.errors import ProtocolError, UsageError
 
+# No standard has a time at which a text or a file is gone; others pass over what they do not know.
+EXPIRY: Final = "{urn:securecall:expiry:0}expiry"
 _RULE = "XEP-0082 3.2"
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,20}))?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -43,3 +47,21 @@ def build_stamp(unix: float) -> str:
     except OverflowError as e:
         raise UsageError("that is no moment a time stamp can name") from e
     return when.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def parse_expiry(element: Element) -> int:
+    """Read when something disappears, in Unix seconds; never 0, which means never.
+
+    Raises:
+        ProtocolError: it names no moment.
+    """
+    return max(1, int(parse_stamp(element.get("at", ""))))
+
+
+def build_expiry(unix: float) -> Element:
+    """Write when something disappears.
+
+    Raises:
+        UsageError: beyond the year 9999.
+    """
+    return Element(EXPIRY, {"at": build_stamp(unix)})

@@ -76,9 +76,8 @@ def _unwrap(stanza: Element, around: Surroundings) -> Outcome:
     # RFC 6120 8.1.2.1: without `from`, a stanza is from our own account
     source = parse_jid(stanza.attrib["from"]) if "from" in stanza.attrib else own.account
     target = parse_jid(stanza.attrib["to"]) if "to" in stanza.attrib else own
-    if (
-        target.account != own.account
-    ):  # to a device that left, it comes to another (RFC 6121 8.5.3.2)
+    # what was sent to a device that left comes to another (RFC 6121 8.5.3.2)
+    if target.account != own.account:
         raise _Discard(Why.MISDIRECTED)
     copies = [child for child in stanza if child.tag in _CARBONS or child.tag == _RESULT]
     if len(copies) > 1:

@@ -8,6 +8,7 @@ whoever sends one through an honest server could else cut us off from it, again 
 from __future__ import annotations
 
 import codecs
+import functools
 import re
 from dataclasses import dataclass
 from typing import Final, NoReturn, Protocol
@@ -19,6 +20,9 @@ from securecall.errors import ProtocolError, UsageError
 CLIENT: Final = "jabber:client"
 STREAMS: Final = "http://etherx.jabber.org/streams"
 XML: Final = "http://www.w3.org/XML/1998/namespace"
+LANG: Final = f"{{{XML}}}lang"
+# XML 1.0 2.2; tab and line ends are characters
+NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 _RESTRICTED: Final = "RFC 6120 11.1"
 MOST_STANZA_BYTES: Final = 256 * 1024
@@ -151,12 +155,12 @@ class StreamParser:
         parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._text
         parser.StartNamespaceDeclHandler = self._namespace
-        parser.StartDoctypeDeclHandler = _refusing("a document type")
-        parser.EntityDeclHandler = _refusing("an entity")
-        parser.CommentHandler = _refusing("a comment")
-        parser.ProcessingInstructionHandler = _refusing("a processing instruction")
-        parser.SkippedEntityHandler = _refusing("an unknown entity")
-        parser.ExternalEntityRefHandler = _refusing("an external entity")
+        parser.StartDoctypeDeclHandler = _refusing("document type")
+        parser.EntityDeclHandler = _refusing("entity")
+        parser.CommentHandler = _refusing("comment")
+        parser.ProcessingInstructionHandler = _refusing("processing instruction")
+        parser.SkippedEntityHandler = _refusing("unknown entity")
+        parser.ExternalEntityRefHandler = _refusing("external entity")
         return parser
 
     def _fail(self) -> None:
@@ -268,7 +272,7 @@ class StreamParser:
         for name in names:
             self._name_bytes += len(name)
             if len(name) > _MOST_NAME or self._name_bytes > _MOST_NAME_BYTES:
-                raise _too_many("names")
+                raise ProtocolError("the stream has too many names", rule="RFC 6120 4.9.3.14")
 
 
 class _Refuses(Protocol):
@@ -277,17 +281,13 @@ class _Refuses(Protocol):
 
 def _refusing(what: str) -> _Refuses:
     def refuse(*_: object) -> NoReturn:
-        raise ProtocolError(f"XMPP allows no {what.split(' ', 1)[1]}", rule=_RESTRICTED)
+        raise ProtocolError(f"XMPP allows no {what}", rule=_RESTRICTED)
 
     return refuse
 
 
-def _too_many(what: str) -> ProtocolError:
-    return ProtocolError(f"the stream has too many {what}", rule="RFC 6120 4.9.3.14")
-
-
 _NAME: Final = re.compile(r"[^\W\d][\w.\-]*")
-_FORBIDDEN: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_MARKUP: Final = re.compile('[&<>"\t\n\r]')  # what a table below may replace
 _TEXT: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;"})
 _VALUE: Final = str.maketrans(
     {
@@ -345,6 +345,7 @@ def _write(element: Element, within: str, parts: list[str], depth: int) -> None:
     parts.append(f"</{name}>")
 
 
+@functools.lru_cache(maxsize=512)
 def _split(tag: str) -> tuple[str, str]:
     namespace, _, name = tag.rpartition("}")
     if not _NAME.fullmatch(name) or (namespace and not namespace.startswith("{")):
@@ -353,6 +354,6 @@ def _split(tag: str) -> tuple[str, str]:
 
 
 def _escaped(text: str, table: dict[int, str]) -> str:
-    if _FORBIDDEN.search(text):
+    if NOT_XML.search(text):
         raise UsageError("a stanza holds a character that XML cannot carry")
-    return text.translate(table)
+    return text.translate(table) if _MARKUP.search(text) else text

@@ -18,8 +18,9 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from securecall.chat.attachments import open_file, seal_file
+from securecall.chat.attachments import seal_file
 from tests.bench.measure import answer
+from tests.unit.chat.shared_files import open_file
 
 MB = 1 << 20
 

@@ -94,6 +94,7 @@ LOAD = "sip_load {} {{seconds}}"
 OMEMO, OMEMO_LEGACY = Figure("omemo_ops two", "us"), Figure("omemo_ops legacy", "us")
 PYTHON_OMEMO = Figure("peers.omemo_manager", "us")
 HISTORY = "history"
+CHAT, CHAT_IDLE = "chat rate", "chat idle"
 PCMU_100, _ = _cpu("pcmu", 100)
 PCMU_100_LATE = Figure(PCMU_100.program, "late_ms_p99")
 # pjsua2 of an own build at 30 calls took 0.43 % of a core per endpoint, 50 frames a second; the
@@ -143,6 +144,15 @@ ROWS = (
     Row("omemo-two-python-omemo", "us CPU per message", OMEMO, PYTHON_OMEMO, 1.0),
     Row("omemo-session", "us CPU per session", Figure(OMEMO.program, "session_us"), None, None),
     Row("omemo-import", "ms CPU", Figure(OMEMO.program, "import_ms"), None, None),
+    # both ends together; 300 messages a second
+    Row("chat-together", "us CPU per message", Figure(CHAT, "gather_us"), None, 3333.0),
+    Row("chat-together-server", "us CPU", Figure(CHAT, "gather_server_us"), None, None),
+    Row("chat-receipts", "us CPU per message", Figure(CHAT, "gather_receipts_us"), None, None),
+    Row("chat-one", "us CPU per message", Figure(CHAT, "one_us"), None, None),
+    Row("chat-one-receipts", "us CPU per message", Figure(CHAT, "one_receipts_us"), None, None),
+    Row("chat-idle", "kB per idle client", Figure(CHAT_IDLE, "idle_kB"), None, 5120.0),
+    Row("chat-sign-in", "ms CPU", Figure(CHAT_IDLE, "sign_in_ms"), None, None),
+    Row("chat-first-sign-in", "ms CPU", Figure(CHAT_IDLE, "first_ms"), None, None),
     Row("history-open", "ms, 100,000 messages", Figure(HISTORY, "open_ms"), None, 500.0),
     Row("history-last-50", "ms, 100,000 messages", Figure(HISTORY, "last_ms"), None, 20.0),
     Row("history-search", "ms, 100,000 messages", Figure(HISTORY, "search_ms"), None, 200.0),

@@ -1,4 +1,4 @@
-"""People of ours who chat through a real server: helpers of the interop tests."""
+"""People of ours who chat through a real server."""
 
 from __future__ import annotations
 

@@ -51,6 +51,13 @@ def ejabberd(
         yield server
 
 
+@pytest.fixture(params=["prosody", "ejabberd"])
+def server(request: pytest.FixtureRequest) -> xmpp_servers.XmppServer:
+    """Each of the two in turn."""
+    running: xmpp_servers.XmppServer = request.getfixturevalue(request.param)
+    return running
+
+
 @pytest.fixture
 def phone(tmp_path: Path, proxy: kamailio.Kamailio) -> Iterator[Callable[..., baresip.Baresip]]:
     """Start baresip phones: `phone("bob", encryption="dtls_srtp")`."""

@@ -37,8 +37,8 @@ async def main(folder: Path, name: str, other: str, domain: str, port: int, root
         ours = [m.text for m in conversation.messages(count=100_000) if m.own]
         number = int(ours[-1].split()[1]) + 1 if ours else 0
         while not listening.done():
-            last = conversation.messages(count=AHEAD)
-            if len(last) == AHEAD and last[0].own and last[0].delivery is Delivery.PENDING:
+            ours = [m for m in conversation.messages(count=3 * AHEAD) if m.own][-AHEAD:]
+            if len(ours) == AHEAD and ours[0].delivery is Delivery.PENDING:
                 await asyncio.sleep(0.02)
                 continue
             _ = await conversation.send(f"{name} {number}")

@@ -26,11 +26,6 @@ BODY = "{jabber:client}body"
 NOW = 4e9  # the servers' clock is not ours
 
 
-@pytest.fixture(params=["prosody", "ejabberd"])
-def server(request):
-    return request.getfixturevalue(request.param)
-
-
 class Person:
     """Somebody online, with everything that came."""
 

@@ -13,11 +13,6 @@ from tests.interop.soaking import Plan, impatient, soak
 SEED = int(os.environ.get("SOAK_SEED", "0")) or secrets.randbits(32)
 
 
-@pytest.fixture(params=["prosody", "ejabberd"])
-def server(request):
-    return request.getfixturevalue(request.param)
-
-
 def run(server, folder, names, plan):
     print(f"SOAK_SEED={plan.seed}")
     with impatient():
@@ -36,6 +31,8 @@ def test_cuts_and_restarts_lose_nothing(prosody, tmp_path):
 @pytest.mark.timeout(1800)
 def test_thousands_of_messages_and_hundreds_of_cuts_lose_nothing(server, tmp_path):
     size = float(os.environ.get("SOAK_SIZE", "1"))
+    if server.name == "ejabberd":  # its archive takes a tenth of a second for a message
+        size /= 5
     plan = Plan(
         messages=int(10_000 * size),
         cuts=int(500 * size),

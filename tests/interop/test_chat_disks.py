@@ -125,6 +125,7 @@ from securecall.store.sqlite import Store
 from tests.interop.chatting import PASSPHRASE, QUICK
 
 from tests.interop.test_chat_disks import *
+from tests.interop.xmpp_servers import XmppServer
 folder, domain, port, root = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), Path(sys.argv[4])
 server = XmppServer("it", domain, {"xmpps": port}, root, lambda: None)
 Store.create(folder / "erin-1", sc.Secret(PASSPHRASE), cost=QUICK).close()

@@ -4,6 +4,7 @@ we have is in our history, and no key encrypts twice."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import secrets
@@ -165,7 +166,8 @@ async def kill_often(server, folder, kills: int, seed: int, ciphertexts: Ciphert
             ours = [m.text for m in to_dave.messages(count=100_000) if m.own]
             theirs = [m.text for m in to_carol.messages(count=100_000) if m.own]
 
-            def settled():
+            def left():
+                """How much is on its way."""
                 there = sum(not m.own for m in to_carol.messages(count=100_000))
                 here = sum(not m.own for m in to_dave.messages(count=100_000))
                 waits = [
@@ -174,12 +176,13 @@ async def kill_often(server, folder, kills: int, seed: int, ciphertexts: Ciphert
                     for m in side.messages(count=100_000)
                     if m.own and m.delivery is Delivery.PENDING
                 ]
-                return there >= len(ours) and here >= len(theirs) and not waits
+                return len(ours) - there + len(theirs) - here + len(waits)
 
-            try:
-                await until(settled)
-            except TimeoutError:
-                print("not everything arrived")
+            before = -1
+            while (now := left()) not in (0, before):  # a server may take its time, not stop
+                before = now
+                with contextlib.suppress(TimeoutError):
+                    await until(lambda: not left(), seconds=60)
             got = [m.text or m.unreadable for m in to_carol.messages(count=100_000) if not m.own]
             require_same(got, ours, "what arrived of who was killed")
             kept = [f"carol {n}" for n in sorted({0, *chatter.kept})]
@@ -187,7 +190,7 @@ async def kill_often(server, folder, kills: int, seed: int, ciphertexts: Ciphert
             require_same(ours, [f"carol {n}" for n in range(len(ours))], "who was killed wrote")
             got = [m.text or m.unreadable for m in to_dave.messages(count=100_000) if not m.own]
             require_same(got, theirs, "who was killed has")
-            assert settled()
+            assert not left()
             bad = [
                 m.text
                 for side in (to_dave, to_carol)
@@ -218,4 +221,5 @@ def test_a_client_that_is_killed_loses_nothing(prosody, tmp_path, ciphertexts):
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", ["prosody", "ejabberd"])
 def test_a_client_that_is_killed_often_loses_nothing(request, name, tmp_path, ciphertexts):
-    kill(request.getfixturevalue(name), tmp_path, ciphertexts, KILLS)
+    kills = KILLS // 5 if name == "ejabberd" else KILLS  # its archive is slow
+    kill(request.getfixturevalue(name), tmp_path, ciphertexts, kills)

@@ -20,11 +20,6 @@ THEIRS = "äöü <i>&lt;</i> 'quoted' 🩺 ñ"
 pytestmark = pytest.mark.timeout(180)  # a hang guard
 
 
-@pytest.fixture(params=["prosody", "ejabberd"])
-def server(request):
-    return request.getfixturevalue(request.param)
-
-
 def texts(conversation):
     return [message.text for message in conversation.messages()]
 

@@ -40,11 +40,6 @@ from tests.interop.xmpp_servers import password_of
 pytestmark = pytest.mark.interop
 
 
-@pytest.fixture(params=["prosody", "ejabberd"])
-def server(request):
-    return request.getfixturevalue(request.param)
-
-
 @dataclass
 class Client:
     """Somebody with people and rooms."""

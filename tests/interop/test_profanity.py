@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.interop import profanity
-
-
-@pytest.fixture(params=["prosody", "ejabberd"])
-def server(request):
-    return request.getfixturevalue(request.param)
 
 
 def test_two_of_them_say_something_and_send_a_file(server, tmp_path):

@@ -26,11 +26,6 @@ from tests.interop.xmpp_servers import password_of
 PLAIN = os.urandom(3_000_001)
 
 
-@pytest.fixture(params=["prosody", "ejabberd"])
-def server(request):
-    return request.getfixturevalue(request.param)
-
-
 async def sign_in(server, name):
     return await Session.open(
         XmppLogin(

@@ -21,11 +21,6 @@ PUBSUB = "http://jabber.org/protocol/pubsub"
 FORWARD = "{urn:xmpp:forward:0}forwarded"
 
 
-@pytest.fixture(params=["prosody", "ejabberd"])
-def server(request):
-    return request.getfixturevalue(request.param)
-
-
 def run(server, test, *names):
     async def main():
         people = []

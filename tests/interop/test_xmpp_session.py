@@ -25,11 +25,6 @@ from tests.interop.xmpp_servers import XmppServer, password_of
 CLIENT = "{jabber:client}"
 
 
-@pytest.fixture(params=["prosody", "ejabberd"])
-def server(request):
-    return request.getfixturevalue(request.param)
-
-
 def run(work) -> None:
     async def within() -> None:
         async with asyncio.timeout(25):

@@ -23,6 +23,12 @@ ALICE = parse_address("xmpp:alice@clinic.example")
 BOB = parse_address("xmpp:bob@clinic.example")
 
 
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    """Nothing waits for company, so that a few turns of the loop show what came of it."""
+    monkeypatch.setattr("securecall.messaging.PATIENCE", 0.0)
+
+
 class FakeSession:
     """Holds so many stanzas until the server takes them."""
 
@@ -148,7 +154,9 @@ def test_what_a_full_session_did_not_take_follows_when_there_is_room():
     run(scenario, room=2)
 
 
-def test_what_was_taken_just_before_the_session_was_lost_is_sent_again_unless_it_arrived():
+def test_what_was_taken_just_before_the_session_was_lost_is_sent_again_unless_it_arrived(
+    monkeypatch,
+):
     async def scenario(bench):
         bench.messaging.release()
         await bench.write("a", "b", "c")
@@ -156,6 +164,8 @@ def test_what_was_taken_just_before_the_session_was_lost_is_sent_again_unless_it
         await settled()
         (first, *_) = bench.history.messages(BOB)
         bench.history.replace(replace(first, delivery=Delivery.DELIVERED))
+        bench.messaging.lost()
+        monkeypatch.setattr("securecall.messaging.DOUBTED_SECONDS", -1.0)  # a long way back
         bench.messaging.hold()
         bench.session.waiting.clear()
         await bench.write("d")
@@ -169,14 +179,33 @@ def test_what_was_taken_just_before_the_session_was_lost_is_sent_again_unless_it
     run(scenario)
 
 
+def test_what_was_taken_and_not_noted_yet_when_the_session_was_lost_is_sent_again():
+    async def scenario(bench):
+        bench.messaging.release()
+        await bench.write("a", "b")
+        bench.session.take(2)
+        (_, second) = bench.history.messages(BOB)
+        bench.history.replace(replace(second, delivery=Delivery.SENT))
+        bench.messaging.lost()
+        bench.messaging.hold()
+        bench.messaging.release()
+        assert bench.sent == ["a", "b", "a", "b"]
+        bench.session.take(2)
+        await settled()
+        assert bench.unsent == []
+
+    run(scenario)
+
+
 def test_what_was_taken_long_before_is_not_sent_again(monkeypatch):
     async def scenario(bench):
         bench.messaging.release()
         await bench.write("a", "b")
         bench.session.take(1)
-        monkeypatch.setattr("securecall.messaging.DOUBTED_SECONDS", -1.0)
         bench.session.take(1)
         await settled()
+        monkeypatch.setattr("securecall.messaging.DOUBTED_SECONDS", -1.0)
+        bench.messaging.lost()
         bench.messaging.hold()
         bench.messaging.release()
         assert bench.sent == ["a", "b"]
@@ -211,6 +240,11 @@ class FakeOmemo:
 
     def devices(self, jid):
         return tuple(device for device in self.found if device.jid == jid)
+
+    listed = devices
+
+    def changed(self, jid):
+        return ()
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from securecall.xmpp.reachability import AUDIO, DTLS, ICE, JINGLE, RTP, Network
 from securecall.xmpp.roster import RosterChange
 from tests.fake_session import FakeSession
 from tests.forge_devices import BOB, contacts_at, own_statement
-from tests.people_stanzas import OWN, stanza
+from tests.stanzas import OWN, stanza
 
 ROSTER = "jabber:iq:roster"
 BLOCKING = "urn:xmpp:blocking"

@@ -13,7 +13,7 @@ from securecall.xmpp.room_grammar import Invitation, build_direct_invitation
 from tests.fake_room import FakeRoom
 from tests.fake_session import FakeSession
 from tests.forge_devices import BOB, EVE, contacts_at
-from tests.people_stanzas import OWN
+from tests.stanzas import OWN
 
 WARD = parse_address("xmpp:ward@chat.a.example")
 

@@ -11,12 +11,12 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 
-from securecall.chat.attachments import Opening, open_file
+from securecall.chat.attachments import Opening
 from securecall.chat.sealing import GCM_256, Opener
 from securecall.errors import FileNotIntact, ProtocolError, Reason, SecurityError
 from securecall.secret import Secret
 from securecall.xmpp.files import parse_link
-from tests.unit.chat.shared_files import cbc, describe, seal
+from tests.unit.chat.shared_files import cbc, describe, open_file, seal
 
 PLAIN = b"Dosage: 10 mg a day. " * 5000
 

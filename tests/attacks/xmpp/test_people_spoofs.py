@@ -23,7 +23,7 @@ from securecall.xmpp.capabilities import (
 from securecall.xmpp.forms import Form
 from securecall.xmpp.pubsub import EVENTS, Whose, parse_event
 from securecall.xmpp.roster import Roster
-from tests.people_stanzas import OWN, stanza
+from tests.stanzas import OWN, stanza
 
 pytestmark = pytest.mark.attack
 

@@ -20,7 +20,7 @@ from securecall.rooms import Rooms
 from tests.fake_room import FakeRoom
 from tests.fake_session import FakeSession
 from tests.forge_devices import BOB, contacts_at
-from tests.people_stanzas import OWN
+from tests.stanzas import OWN
 
 pytestmark = pytest.mark.attack
 
@@ -40,9 +40,11 @@ class Omemo:
     def devices(self, jid):
         return ()
 
+    listed = changed = devices
+
 
 def messaging(members, omemo: Omemo) -> Messaging:
-    nothing = SimpleNamespace(first_use=lambda *_: ())
+    nothing = SimpleNamespace(first_use=lambda *_: (), has_written_to=lambda _: False)
     return Messaging(
         parse_address(f"xmpp:{OWN}"),
         None,
@@ -81,6 +83,23 @@ def test_a_room_with_nobody_known_in_it_gets_nothing(members: tuple[Address, ...
 
 def test_members_get_what_is_written():
     assert set(fetched(lambda _: (BOB,))) == {BOB.short}
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_room_of_another_account_of_ours_is_nobody(tmp_path, monkeypatch, guarded):
+    """That account is not signed in; the conversation is there, and our user writes in it."""
+    if not guarded:  # as it was
+        monkeypatch.setattr(Rooms, "_kept_of_all", lambda self: {})
+    contacts = contacts_at(tmp_path)
+    session = FakeSession()
+    rooms = Rooms(session, contacts, tell=lambda _: None)
+    _ = FakeRoom(ROOM.short, session, rooms.on_presence)
+    asyncio.run(rooms.create(ROOM))
+    other = Rooms(FakeSession("alice@private.example"), contacts, tell=lambda _: None)
+    assert (ROOM.short in fetched(other.members)) is not guarded
+    # and its own account still is the one to use
+    assert (rooms.all(), other.all()) == ((ROOM,), ())
+    contacts.store.close()
 
 
 def test_a_room_that_we_left_or_were_let_down_by_stays_a_room(tmp_path):

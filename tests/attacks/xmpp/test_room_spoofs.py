@@ -11,7 +11,7 @@ import pytest
 from securecall.errors import ProtocolError, RoomNotPrivate
 from securecall.xmpp.room import Room
 from securecall.xmpp.room_grammar import USER, Affiliation, parse_notice, parse_occupant
-from tests.people_stanzas import OWN, stanza
+from tests.stanzas import OWN, stanza
 
 pytestmark = pytest.mark.attack
 

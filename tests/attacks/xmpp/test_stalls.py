@@ -27,8 +27,8 @@ from tests.fake_room import FakeRoom
 from tests.fake_session import FakeSession
 from tests.forge_devices import BOB, contacts_at
 from tests.memory_history import MemoryHistory
-from tests.people_stanzas import OWN as ALICE
-from tests.people_stanzas import stanza
+from tests.stanzas import OWN as ALICE
+from tests.stanzas import stanza
 from tests.xmpp_server import SM, Peer, quietly, serving
 
 pytestmark = pytest.mark.attack

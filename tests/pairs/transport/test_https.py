@@ -133,7 +133,7 @@ def test_many_at_a_time(server):
 
 def test_nobody_there(server):
     where = WebAddress(host="127.0.0.1", port=1)
-    https = Https(authorities=server.authority.pem, danger_private_addresses=True)
+    https = Https(authorities=server.authority.pem, own=[where])
     with pytest.raises(ConnectFailed):
         asyncio.run(https.get(where, most=1, take=print))
 

@@ -228,8 +228,6 @@ def test_a_file_at_our_own_private_server_is_got_and_at_another_is_not(authority
                     await receiver.download(theirs, folder / "c")
             assert len(fresh.slots) == 1
             assert other.connections == 1
-            allowed = Sharing(fresh, https(authority, danger_private_addresses=True))
-            await allowed.download(theirs, folder / "c")
             named = Sharing(fresh, https(authority, own=[parse_web_address(theirs.url)]))
             await named.download(theirs, folder / "d")
 

@@ -27,7 +27,7 @@ from securecall.xmpp.forms import Form, build_form, parse_form
 from securecall.xmpp.presence import Presence, Presences, parse_presence
 from securecall.xmpp.pubsub import Whose, parse_configuration, parse_event, parse_items
 from securecall.xmpp.roster import Roster, parse_roster
-from tests.people_stanzas import OWN
+from tests.stanzas import OWN
 
 NAMESPACES = (
     "jabber:client", "jabber:iq:roster", "jabber:x:data", "urn:xmpp:blocking",

@@ -23,8 +23,8 @@ from securecall.xmpp.room_grammar import (
     parse_occupant,
     parse_room_form,
 )
-from tests.people_stanzas import OWN
 from tests.properties.xmpp.test_people_parsers import element
+from tests.stanzas import OWN
 
 ROOM = "ward@chat.a.example"
 PEOPLE = (OWN, "bob@b.example", "carol@c.example", "eve@e.example")

@@ -9,8 +9,9 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 from cryptography.hazmat.primitives.padding import PKCS7
 
+from securecall.chat.attachments import Opening
 from securecall.chat.message import SharedFile
-from securecall.chat.sealing import CBC_256, GCM_256, Opener, Sealer
+from securecall.chat.sealing import CBC_256, GCM_256, PIECE, Opener, Sealer
 from securecall.secret import Secret
 
 URL = "https://upload.example/x.bin"
@@ -39,6 +40,14 @@ def opened(sealed, shared, *, step=0):
     step = step or max(1, len(sealed))
     pieces = [opener.update(sealed[i : i + step]) for i in range(0, len(sealed), step)]
     return b"".join([*pieces, opener.finish()])
+
+
+def open_file(sealed, shared, target):
+    """Decrypt a file to `target` piece by piece, as one that is fetched."""
+    with Opening(shared, target) as opening, sealed.open("rb") as source:
+        while piece := source.read(PIECE):
+            opening.write(piece)
+        return opening.release()
 
 
 def cbc(plain, **changes):

@@ -9,9 +9,10 @@ import tracemalloc
 
 import pytest
 
-from securecall.chat.attachments import SEALING, Opening, open_file, seal_file, sweep
+from securecall.chat.attachments import SEALING, Opening, seal_file, sweep
 from securecall.chat.sealing import PIECE
 from securecall.errors import FileNotIntact, LocalError, UsageError
+from tests.unit.chat.shared_files import open_file
 
 PLAIN = os.urandom(2 * PIECE + 77)
 
@@ -57,17 +58,6 @@ def test_what_is_written_is_for_its_owner_alone(source, folder):
     sealed = seal_file(source, folder)
     got = open_file(sealed.path, sealed.shared("https://u.example/1"), folder / "got")
     assert {stat.S_IMODE(p.stat().st_mode) for p in (sealed.path, got)} == {0o600}
-
-
-def test_progress_is_told(source, folder):
-    told, opened = [], []
-    sealed = seal_file(source, folder, progress=lambda *a: told.append(a))
-    open_file(
-        sealed.path, sealed.shared("https://u.example/1"), folder / "got",
-        progress=lambda *a: opened.append(a),
-    )  # fmt: skip
-    assert told == [(PIECE, len(PLAIN)), (2 * PIECE, len(PLAIN)), (len(PLAIN), len(PLAIN))]
-    assert opened[-1] == (sealed.size, sealed.size)
 
 
 def test_neither_key_nor_address_are_in_a_repr(folder):
@@ -159,8 +149,6 @@ def test_files_that_cannot_be_used_are_the_operators_matter(source, folder):
         seal_file(folder / "absent", folder)
     with pytest.raises(LocalError):
         seal_file(source, folder / "absent")
-    with pytest.raises(LocalError):
-        open_file(folder / "absent", shared, folder / "got")
     with pytest.raises(LocalError):
         open_file(sealed.path, shared, folder / "absent" / "got")
 

@@ -20,14 +20,14 @@ class Bench:
     def _undo(self):
         self.undone += 1
 
-    def put(self, name, data=b"x", *, error=None):
+    def put(self, name, data=b"x", *, error=None, patience=0.0):
         def work():
             self.history.set_value(name, data)
             if error is not None:
                 raise error
             return name
 
-        return self.committer.commit(work)
+        return self.committer.commit(work, patience=patience)
 
 
 def run(scenario):
@@ -44,6 +44,29 @@ def test_what_is_asked_for_together_is_one_transaction_in_order():
         assert await asyncio.gather(*(bench.put(f"{n}") for n in range(5))) == list("01234")
         assert bench.history.commits == 1
         assert list(bench.history.values("")) == list("01234")
+
+    run(scenario)
+
+
+def test_what_has_patience_goes_with_what_has_none_before_it():
+    async def scenario(bench):
+        for number in range(3):
+            patient = asyncio.ensure_future(bench.put(f"patient {number}", patience=3600.0))
+            await asyncio.sleep(0)
+            assert bench.history.commits == number
+            assert await bench.put(f"urgent {number}") == f"urgent {number}"
+            assert await patient == f"patient {number}"
+            assert bench.history.commits == number + 1
+        assert list(bench.history.values(""))[:1] == ["patient 0"]
+
+    run(scenario)
+
+
+def test_patience_has_an_end():
+    async def scenario(bench):
+        both = (bench.put("a", patience=0.001), bench.put("b", patience=0.001))
+        assert await asyncio.gather(*both) == ["a", "b"]
+        assert bench.history.commits == 1
 
     run(scenario)
 

@@ -9,11 +9,9 @@ from array import array
 import pytest
 
 from securecall.chat.voice import (
-    BARS,
     VoiceRecorder,
     VoiceSource,
     record,
-    waveform,
 )
 from securecall.errors import DeviceError, ProtocolError, UsageError
 from securecall.media import opus
@@ -111,44 +109,6 @@ def test_two_recordings_do_not_share_a_serial_number():
     assert len(serials) == 5
 
 
-class Rising:
-    """Louder from frame to frame."""
-
-    def __init__(self, frames):
-        self._level, self._step = 0, 32000 // frames
-
-    def read(self, samples, rate):
-        self._level += self._step
-        half = samples // 2
-        return array("h", [self._level, -self._level] * half).tobytes()
-
-    def discard(self):
-        pass
-
-    def close(self):
-        pass
-
-
-def test_the_waveform_shows_where_it_was_loud():
-    bars = recorded(Rising(128), 128).waveform
-    assert len(bars) == BARS
-    assert list(bars) == sorted(bars)
-    assert bars[0] < 10
-    assert bars[-1] > 240
-
-
-def test_a_short_recording_has_fewer_bars():
-    assert len(recorded(SilenceSource(), 3).waveform) == 3
-
-
-def test_the_waveform_of_a_peer_is_made_of_what_is_heard():
-    message = recorded(ToneSource(HERTZ, dbfs=-10), 100)
-    seconds, bars = waveform(message.data)
-    assert seconds == 2.0
-    assert len(bars) == BARS
-    assert all(abs(a - b) < 40 for a, b in zip(bars[8:], message.waveform[8:], strict=False))
-
-
 def test_it_ends_by_itself_at_its_limit():
     recorder = VoiceRecorder(SilenceSource(), most_seconds=0.1)
     for _ in range(50):
@@ -216,8 +176,6 @@ def test_the_gain_is_obeyed():
 def test_what_is_no_recording_is_refused():
     with pytest.raises(ProtocolError):
         VoiceSource(b"RIFF")
-    with pytest.raises(ProtocolError):
-        waveform(b"")
 
 
 def test_a_recording_is_played_at_one_rate_and_not_after_its_closing():

@@ -465,6 +465,59 @@ def test_lists_are_fetched_once_and_known_ones_do_while_the_server_is_gone():
     run(body())
 
 
+def test_between_messages_nothing_is_asked_or_kept_and_trust_is_what_it_is_now():
+    async def body():
+        world = World()
+        alice, bob = await world.person(ALICE), await world.person(BOB)
+        assert alice.omemo.ready([BOB]) is None  # his list and his keys were never seen
+        for sealed in await alice.write(b"1", BOB):
+            bob.omemo.open_sealed(sealed, ALICE)
+        count, saves = len(world.server.fetched), alice.store.saves
+        ready = alice.omemo.ready([BOB])
+        assert ready is not None
+        assert ready == await alice.omemo.prepare([BOB])
+        assert (len(world.server.fetched), alice.store.saves) == (count, saves)
+        alice.trust.otherwise = DeviceTrust.UNDECIDED
+        with pytest.raises(UntrustedDevices):
+            alice.omemo.ready([BOB])
+        with pytest.raises(UntrustedDevices):
+            alice.omemo.seal(dict.fromkeys(BOTH, b"2"), ready)
+        alice.trust.otherwise = DeviceTrust.TRUSTED
+        phone = await world.person(BOB)
+        await alice.omemo.devices_changed(OMEMO, BOB, world.server.lists[OMEMO, BOB])
+        assert alice.omemo.ready([BOB]) is None
+        assert phone.id in {device.id for device in (await alice.omemo.prepare([BOB])).devices}
+        alice.omemo.revoke(BOB, bob.id)
+        assert alice.omemo.ready([BOB]) is None  # there is no session any more
+
+    run(body())
+
+
+def test_upkeep_is_due_when_there_is_something_to_do():
+    async def body():
+        world = World()
+        alice, bob = await world.person(ALICE), await world.person(BOB)
+        assert not alice.omemo.is_due
+        saves, published = alice.store.saves, len(world.server.published)
+        await alice.omemo.maintain()
+        assert (alice.store.saves, len(world.server.published)) == (saves, published)
+        for sealed in await alice.write(b"1", BOB):
+            bob.omemo.open_sealed(sealed, ALICE)
+        assert bob.omemo.is_due  # a prekey is used up, an answer is owed
+        await bob.omemo.maintain()
+        assert not bob.omemo.is_due
+        bob.omemo.before_history()
+        world.now += 8 * 86400
+        assert not bob.omemo.is_due  # not while an archive is read
+        await bob.omemo.after_history()
+        assert not bob.omemo.is_due
+        assert alice.omemo.is_due  # the signed prekey is too old
+        await alice.omemo.maintain()
+        assert not alice.omemo.is_due
+
+    run(body())
+
+
 def test_only_the_first_opening_needs_a_server_and_one_that_forgot_us_is_told_again():
     async def body():
         world = World()

@@ -273,6 +273,25 @@ def test_a_transaction_within_one_is_undone_alone(history):
     assert history.add(message("a")).number == 1
 
 
+def test_a_value_that_was_undone_is_read_as_it_was(history):
+    history.set_value("v", b"1")
+    assert history.value("v") == b"1"
+    assert history.value("w") is None
+    with history.transaction():
+        with pytest.raises(Refused), history.transaction():
+            history.set_values({"v": b"2", "w": b"2"})
+            assert history.value("v") == b"2"
+            raise Refused
+        assert (history.value("v"), history.value("w")) == (b"1", None)
+    with pytest.raises(Refused), history.transaction():
+        history.set_value("v", None)
+        assert history.value("v") is None
+        raise Refused
+    assert history.value("v") == b"1"
+    history.set_value("v", None)
+    assert history.value("v") is None
+
+
 def test_a_transaction_within_one_ends_with_it(history):
     with pytest.raises(Refused), history.transaction():
         with history.transaction():

@@ -18,6 +18,7 @@ import pytest
 
 from securecall.errors import LocalError, StoreCorrupt, UsageError
 from securecall.secret import Secret
+from securecall.store import history_records as records
 from securecall.store import history_schema, sealing
 from securecall.store.history import FILE
 from securecall.store.sqlite import Store
@@ -414,7 +415,7 @@ def test_a_change_that_fails_at_any_statement_changed_nothing(tmp_path, failing,
         change_all(history, place)
     else:
         pytest.fail("it never came to the end")
-    assert failed > 40
+    assert failed > 30
     before = everything(history)
     history.close()
     again = open_history(tmp_path)
@@ -428,7 +429,7 @@ def test_an_error_that_is_caught_inside_does_not_save_half_a_change(tmp_path, fa
     before = everything(history)
     with pytest.raises(LocalError, match="undone"), history.transaction():
         history.set_value("a", b"1")
-        failing.left = 2
+        failing.left = 1
         with pytest.raises(LocalError):
             history.set_value("b", b"2")
         failing.left = NEVER
@@ -437,6 +438,54 @@ def test_an_error_that_is_caught_inside_does_not_save_half_a_change(tmp_path, fa
     assert everything(history) == before
     history.set_value("a", b"1")
     assert history.value("a") == b"1"
+    history.close()
+
+
+def test_a_step_that_fails_half_way_is_not_kept_by_whoever_catches_that(tmp_path, monkeypatch):
+    history = open_history(tmp_path)
+    fill(history)
+    before = everything(history)
+    build = records.build_value
+
+    def breaking(name, data):
+        if name == "b":
+            raise UsageError("refused half-way")
+        return build(name, data)
+
+    monkeypatch.setattr(records, "build_value", breaking)
+    with pytest.raises(LocalError, match="half-way"), history.transaction():
+        with pytest.raises(UsageError):
+            history.set_values({"a": b"1", "b": b"1"})
+    assert everything(history) == before
+    with history.transaction():
+        with pytest.raises(UsageError), history.transaction():  # undone alone
+            history.set_values({"a": b"1", "b": b"1"})
+        history.set_value("c", b"1")
+        with pytest.raises(UsageError):  # it had written nothing
+            history.set_value("b", b"1")
+    assert (history.value("a"), history.value("c")) == (None, b"1")
+    history.close()
+
+
+def test_a_message_costs_few_statements_and_a_value_read_again_none(tmp_path, failing):
+    history = open_history(tmp_path)
+    fill(history)
+
+    def statements(act):
+        failing.left = 10**6
+        act()
+        done = 10**6 - failing.left
+        failing.left = NEVER
+        return done
+
+    with history.transaction():
+        history.add(message("first", id="1"))
+        history.set_value("ratchet", b"1")
+        assert statements(lambda: history.add(message("second", id="2"))) == 1
+        assert statements(lambda: history.set_value("ratchet", b"2")) == 1
+        assert statements(lambda: history.post(parcel("p"))) == 2
+        assert statements(lambda: history.taken(history.last_number)) <= 2
+    assert statements(lambda: history.value("ratchet")) == 0
     history.close()
 
 

@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element, tostring
 import pytest
 
 from securecall.errors import ProtocolError, StoreCorrupt, UsageError
-from securecall.xmpp.archive import Catchup, Place, Progress, build_preferences
+from securecall.xmpp.archive import Catchup, Place, Progress
 from securecall.xmpp.unwrapped import Why
 from tests.archive import MAM, RSM, Archive, around, result
 from tests.around import COVEN, OWN
@@ -201,9 +201,3 @@ def test_a_place_outlives_the_process():
     for data in (b"", b"x y", b"\xff"):
         with pytest.raises(StoreCorrupt):
             Place.parse(data)
-
-
-def test_preferences_are_asked_for_by_name():
-    assert build_preferences().get("default") == "always"
-    with pytest.raises(UsageError):
-        build_preferences("sometimes")

@@ -11,7 +11,7 @@ from securecall.xmpp.blocking import (
     build_blocklist_request,
     build_unblock,
 )
-from tests.people_stanzas import OWN, stanza
+from tests.stanzas import OWN, stanza
 
 
 def element(name: str, *jids: str) -> str:

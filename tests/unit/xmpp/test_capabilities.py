@@ -18,7 +18,7 @@ from securecall.xmpp.capabilities import (
     parse_info,
 )
 from securecall.xmpp.forms import Form
-from tests.people_stanzas import stanza
+from tests.stanzas import stanza
 
 PC = Identity("client", "pc")
 

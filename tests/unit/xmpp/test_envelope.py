@@ -31,7 +31,7 @@ def test_what_is_put_in_comes_out():
     found = parse_envelope(envelope())
     assert [(e.tag, e.text) for e in found.content] == [("{jabber:client}body", "Grüße & <Küsse>")]
     assert (str(found.sender), found.to, found.sent) == (ALICE.bare, BOB, NOW)
-    found.require(sender=ALICE, to=BOB, sent=NOW, room=False)
+    found.require(sender=ALICE, to=BOB, sent=NOW, named=False)
     assert len(envelope(padding="x" * 50)) == len(envelope()) + 33
 
 
@@ -43,11 +43,11 @@ def test_what_is_put_in_comes_out():
         {"to": ALICE},
         {"sent": NOW + MOST_EARLIER + 1},
         {"sent": NOW - 90_000},
-        {"to": ROOM, "room": True},
+        {"to": ROOM, "named": True},
     ],
 )
 def test_an_envelope_in_another_stanza_is_refused(around):
-    honest = {"sender": ALICE, "to": BOB, "sent": NOW, "room": False}
+    honest = {"sender": ALICE, "to": BOB, "sent": NOW, "named": False}
     parse_envelope(envelope()).require(**honest)
     with pytest.raises(EnvelopeMismatch):
         parse_envelope(envelope()).require(**(honest | around))
@@ -56,9 +56,9 @@ def test_an_envelope_in_another_stanza_is_refused(around):
 def test_a_room_has_to_be_named():
     text = envelope().decode().replace('<to jid="bob@b.example"/>', "")
     found = parse_envelope(text.encode())
-    found.require(sender=ALICE, to=BOB, sent=NOW, room=False)
+    found.require(sender=ALICE, to=BOB, sent=NOW, named=False)
     with pytest.raises(EnvelopeMismatch):
-        found.require(sender=ALICE, to=ROOM, sent=NOW, room=True)
+        found.require(sender=ALICE, to=ROOM, sent=NOW, named=True)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 
 from securecall.errors import ProtocolError
 from securecall.xmpp.forms import Form, build_form, parse_form
-from tests.people_stanzas import stanza
+from tests.stanzas import stanza
 
 X = "<x xmlns='jabber:x:data' type='{}'>{}</x>"
 TYPE = "<field var='FORM_TYPE' type='hidden'><value>t</value></field>"

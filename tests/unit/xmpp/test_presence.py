@@ -19,7 +19,7 @@ from securecall.xmpp.presence import (
     build_unavailable,
     parse_presence,
 )
-from tests.people_stanzas import stanza
+from tests.stanzas import stanza
 
 VER = "QgayPKawpkPSDYmwT/WM94uAlu0="
 KNOWN = {"bob@b.example"}

@@ -14,16 +14,14 @@ from securecall.xmpp.pubsub import (
     Whose,
     build_configuration,
     build_create,
-    build_delete,
     build_items_request,
     build_publish,
-    build_retract,
     parse_configuration,
     parse_event,
     parse_items,
     require_configuration,
 )
-from tests.people_stanzas import OWN, stanza
+from tests.stanzas import OWN, stanza
 
 NODES = {"open": Whose.ANYBODYS, "private": Whose.OURS}
 PRIVATE = NodeOptions(access=Access.WHITELIST)
@@ -121,10 +119,8 @@ def test_a_publication_names_its_conditions():
 def test_requests_name_their_node():
     for built in (
         build_items_request("n", ids=["a"], most=3),
-        build_retract("n", "a"),
         build_create("n", PRIVATE),
         build_configuration("n", PRIVATE),
-        build_delete("n"),
     ):
         assert built[0].get("node") == "n"
     assert build_items_request("n", most=3)[0].get("max_items") == "3"

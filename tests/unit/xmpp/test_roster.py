@@ -15,7 +15,7 @@ from securecall.xmpp.roster import (
     parse_kept,
     parse_roster,
 )
-from tests.people_stanzas import OWN, stanza
+from tests.stanzas import OWN, stanza
 
 BOB = RosterItem(jid="bob@b.example", name="Bob", subscription=Subscription.BOTH)
 

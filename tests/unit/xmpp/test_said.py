@@ -17,7 +17,6 @@ from securecall.chat.message import (
 from securecall.errors import ProtocolError
 from securecall.xmpp.said import (
     clear_payload,
-    encrypted,
     legacy_payload,
     parse_bounced,
     parse_said,
@@ -199,16 +198,6 @@ def test_beside_legacy_omemo_only_marks_count():
 def test_a_decrypted_body_has_only_characters_that_can_be_passed_on():
     (text,) = parse_said(legacy_payload(message(), "a\x00b\x1bc\n"), now=NOW).said
     assert text.body == "a\ufffdb\ufffdc\n"
-
-
-def test_the_better_of_two_encryptions_counts():
-    old = "<encrypted xmlns='eu.siacs.conversations.axolotl'/>"
-    new = "<encrypted xmlns='urn:xmpp:omemo:2'/>"
-    assert encrypted(message(old + new)).tag == "{urn:xmpp:omemo:2}encrypted"
-    assert encrypted(message(old)).tag == "{eu.siacs.conversations.axolotl}encrypted"
-    assert encrypted(message("<body/>")) is None
-    with pytest.raises(ProtocolError):
-        encrypted(message(new + new))
 
 
 STANZAS = "urn:ietf:params:xml:ns:xmpp-stanzas"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from securecall.errors import ProtocolError
 from securecall.xmpp.blocking import Blocklist
 from securecall.xmpp.capabilities import QUERY, build_hash, parse_caps, parse_info
-from securecall.xmpp.external_services import parse_services, stun_servers, turn_servers
+from securecall.xmpp.external_services import SERVICES, parse_services, stun_servers, turn_servers
 from securecall.xmpp.jid import parse_jid
 from securecall.xmpp.pubsub import Whose, parse_event
 from securecall.xmpp.room_grammar import (
@@ -15,7 +15,7 @@ from securecall.xmpp.room_grammar import (
     parse_occupant,
 )
 from securecall.xmpp.roster import Roster, parse_roster
-from tests.people_stanzas import stanza
+from tests.stanzas import stanza
 from tests.vectors.xmpp.xep_examples import stanzas
 
 
@@ -82,7 +82,7 @@ def test_the_services_of_xep_0215_are_read():
     hosts, relays = set(), set()
     for _, iq in stanzas("0215"):
         if iq.get("type") == "result" and len(iq) and len(iq[0]):
-            if not iq[0].tag.startswith("{urn:xmpp:extdisco:2}"):
+            if iq[0].tag != SERVICES:
                 continue
             if iq[0][0].get("host") is None:
                 continue  # a placeholder

@@ -8,7 +8,7 @@ from functools import cache
 from xml.etree.ElementTree import Element, ParseError
 
 from tests.paths import vectors
-from tests.people_stanzas import stanza
+from tests.stanzas import stanza
 
 
 @cache
