@@ -80,6 +80,7 @@ CARBONS: Final = "urn:xmpp:carbons:2"
 STANZA_IDS: Final = "urn:xmpp:sid:0"
 RESULT: Final = f"{{{MAM}}}result"
 ROOM_USER: Final = "{http://jabber.org/protocol/muc#user}x"
+INVITED: Final = "{jabber:x:conference}x"  # by a person, not by way of the room (XEP-0249)
 RETRY_SECONDS: Final = 3.0
 HELPERS_SECONDS: Final = 3.0  # a call waits for no more
 CLOSE_SECONDS: Final = 2.0  # for what is being said when we leave
@@ -465,7 +466,7 @@ class ChatAccount:
                 _ = catchup.collect(stanza, around)
             done()  # what is left of a pass that was given up is nobody's
             return
-        if stanza.find(ROOM_USER) is not None:
+        if any(stanza.find(tag) is not None for tag in (ROOM_USER, INVITED)):
             self.rooms.on_message(stanza)
         self._intake.put(stanza, done, room=self._room_of(stanza))
 

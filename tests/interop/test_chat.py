@@ -9,7 +9,14 @@ import pytest
 import securecall as sc
 from securecall.chat.message import Delivery, DeviceTrust, Protection
 from securecall.errors import LoginRefused
-from securecall.events import ContactRequested, DevicesTrusted, NewDevice, TypingChanged
+from securecall.events import (
+    ContactRequested,
+    DevicesTrusted,
+    NewDevice,
+    RoomChanged,
+    TypingChanged,
+)
+from securecall.xmpp.room_grammar import Invitation
 from tests.interop.chatting import person, texts, until
 from tests.interop.conftest import RELAY
 
@@ -201,7 +208,19 @@ def test_a_private_room_is_read_by_its_members_and_by_nobody_else(server, tmp_pa
             person(server, tmp_path, "carol", device="room") as carol,
         ):
             everybody = [client.chat_accounts[0].address for client in (alice, bob, carol)]
+            invited = []
+
+            async def watch():
+                async for event in bob.events():
+                    if isinstance(event, RoomChanged) and isinstance(event.news, Invitation):
+                        invited.append(event.news)
+
+            watching = asyncio.create_task(watch())
+            await asyncio.sleep(0)
             ward = await alice.create_room("ward 7", members=everybody[1:])
+            (invitation,) = await until(lambda: invited)
+            assert (invitation.by, invitation.vouched) == (at(server, "alice"), True)
+            watching.cancel()
             for client in (bob, carol):
                 _ = await client.join_room(ward.address)
             _ = await ward.send("Rounds at nine.")
