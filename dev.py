@@ -209,9 +209,10 @@ def demo(arguments: list[str]) -> int:
 
 
 def test(arguments: list[str]) -> int:
-    """Run what needs no foreign server; two processes where everything is asked for."""
+    """Run what needs no foreign server; several processes where everything is asked for."""
     python = environment("dev", "interop")
-    spread = [] if arguments or (os.cpu_count() or 1) < 2 else ["-n", "2"]
+    # three for two cores: some tests wait for something that takes its time, as a demo does
+    spread = [] if arguments or (os.cpu_count() or 1) < 2 else ["-n", "3"]
     return run(python, "-m", "pytest", "-q", "-m", FAST, *spread, *arguments)
 
 

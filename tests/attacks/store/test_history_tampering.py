@@ -78,9 +78,9 @@ EDITS = {
         "UPDATE messages SET conversation = "
         "(SELECT conversation FROM messages AS other WHERE other.number = 3) WHERE number = 1"
     ),
-    "one byte of a message changed": (
+    "bytes of a message changed": (
         "UPDATE messages SET value = "
-        "CAST(substr(value, 1, 20) || x'00' || substr(value, 22) AS BLOB) WHERE number = 1"
+        "CAST(substr(value, 1, 20) || zeroblob(8) || substr(value, 29) AS BLOB) WHERE number = 1"
     ),
 }
 COLUMN_EDITS = {
@@ -140,7 +140,7 @@ def test_an_altered_message_is_shown_as_damaged_and_hides_no_other(folder, name)
 
 
 def test_a_damaged_message_is_still_known_by_its_name(folder):
-    edit(folder, EDITS["one byte of a message changed"])
+    edit(folder, EDITS["bytes of a message changed"])
     history = open_history(folder)
     for found in (history.find(JULIET, JULIET, "1"), history.find_archived(JULIET, "a1")):
         assert (found.number, found.conversation, found.sender) == (1, JULIET, JULIET)
