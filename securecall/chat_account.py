@@ -45,7 +45,7 @@ from securecall.events import (
 )
 from securecall.intake import Intake, Taken
 from securecall.keys.omemo import Omemo
-from securecall.keys.omemo_values import NAMESPACES, Device, DeviceTrust
+from securecall.keys.omemo_values import NAMESPACES, Device
 from securecall.keys.statement import OmemoKey
 from securecall.messaging import Messaging
 from securecall.people import People, PeopleEvent
@@ -87,7 +87,7 @@ CLOSE_SECONDS: Final = 2.0  # for what is being said when we leave
 _FIRST: Final = 50  # messages that a device fetches of the time before it
 _RATCHETS: Final = "omemo "  # names of OMEMO's values, before our JID
 _NODES: Final[Mapping[str, Whose]] = {
-    **{devices_node(namespace): Whose.ANYBODYS for namespace in NAMESPACES},
+    devices_node(namespace): Whose.ANYBODYS for namespace in NAMESPACES
 }
 _FEATURES: Final = (
     "urn:xmpp:receipts",
@@ -182,7 +182,7 @@ class ChatAccount:
             first_used=lambda who, those: tell(DevicesTrusted(who, those)),
             new_device=lambda one: tell(NewDevice(one.address, one)),
         )
-        inbox = Inbox(omemo, partial(_trust, devices))
+        inbox = Inbox(omemo, devices.trust_of)
         self._intake = Intake(
             history,
             committer,
@@ -238,7 +238,7 @@ class ChatAccount:
                 ratchets,
                 directory,
                 jid=session.bare,
-                trust=partial(_trust, devices),
+                trust=devices.trust_of,
                 unix=time.time,
             )
             contacts.own_address(login.address)
@@ -327,10 +327,8 @@ class ChatAccount:
         except (NetworkError, ProtocolError) as e:
             log.info("no relay for calls: %s", e)
             return IceHelpers()
-        turn, stun = (
-            turn_servers(services, unix=time.time()),
-            stun_servers(services, unix=time.time()),
-        )
+        now = time.time()
+        turn, stun = turn_servers(services, unix=now), stun_servers(services, unix=now)
         return IceHelpers(turn=turn[0] if turn else None, stun=stun[0] if stun else None)
 
     @property
@@ -571,10 +569,6 @@ class ChatAccount:
         task = asyncio.create_task(guarded())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _trust(devices: Devices, device: Device) -> DeviceTrust:
-    return devices.device_trust(parse_jid(device.jid).address, device.identity_key)
 
 
 def _vouched(device: Device) -> OmemoKey:
