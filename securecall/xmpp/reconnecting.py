@@ -57,12 +57,16 @@ class Backoff:
 
 
 class Silence:
-    """Whether the server is still there, judged by when it was last heard."""
+    """Whether the server is still there, judged by when it was last heard.
 
-    def __init__(self, *, now: float) -> None:
-        """It was heard now."""
+    In a session that was resumed it has to show first that it reads us: hearing it is not enough.
+    """
+
+    def __init__(self, *, now: float, unproved: bool = False) -> None:
+        """It was heard now; `unproved`: in a resumed session, and asked for its counter."""
         self._asked_at: float | None = None
         self._heard_at = now
+        self._proof_due = now + DEAD_AFTER if unproved else None
 
     def heard(self, at: float) -> None:
         """It was last heard then."""
@@ -75,13 +79,23 @@ class Silence:
         if self._asked_at is None:
             self._asked_at = now
 
+    def proved(self) -> None:
+        """It told its counter, so it reads us."""
+        self._proof_due = None
+
+    @property
+    def unproved(self) -> bool:
+        """It has not told its counter in the session it resumed."""
+        return self._proof_due is not None
+
     @property
     def due(self) -> float:
         """When to look again."""
-        if self._asked_at is not None:
-            return self._asked_at + DEAD_AFTER
-        return self._heard_at + PING_AFTER
+        asked = self._asked_at
+        due = self._heard_at + PING_AFTER if asked is None else asked + DEAD_AFTER
+        return due if self._proof_due is None else min(due, self._proof_due)
 
     def dead(self, *, now: float) -> bool:
-        """It was asked long ago and said nothing since."""
-        return self._asked_at is not None and now >= self._asked_at + DEAD_AFTER
+        """It was asked long ago and said nothing since, or not what it had to show."""
+        silent = self._asked_at is not None and now >= self._asked_at + DEAD_AFTER
+        return silent or (self._proof_due is not None and now >= self._proof_due)

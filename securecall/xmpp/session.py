@@ -310,7 +310,7 @@ class Session:
     def _begin(self, live: Stream, *, resumed: bool) -> None:
         self._stream = live
         self._up_since = _now()
-        self._silence = Silence(now=self._up_since)
+        self._silence = Silence(now=self._up_since, unproved=resumed)
         self._over = asyncio.get_running_loop().create_future()
         self._paused = False
         if not resumed:
@@ -354,6 +354,8 @@ class Session:
             self._silence.heard(live.heard_at)
             now = _now()
             if self._silence.dead(now=now) and not self._paused:
+                if self._silence.unproved and self._management is not None:
+                    self._management.resume_id = ""  # it would be the same the next time
                 live.abort()
                 return ConnectFailed("the server does not answer any more")
             if now >= self._silence.due:
@@ -421,6 +423,7 @@ class Session:
         if kept is None or live is None:
             return
         kept.asked = False
+        self._silence.proved()
         try:
             taken = kept.receive_ack(h)
         except ProtocolError as e:

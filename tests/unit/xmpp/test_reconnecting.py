@@ -56,3 +56,16 @@ def test_any_word_is_a_sign_of_life():
     assert silence.due == 70.0 + PING_AFTER
     silence.heard(5.0)  # older than what is known
     assert silence.due == 70.0 + PING_AFTER
+
+
+def test_a_resumed_session_is_dead_until_the_server_shows_that_it_reads_us():
+    silence = Silence(now=0.0, unproved=True)
+    silence.heard(DEAD_AFTER - 1)  # what it says proves nothing
+    assert silence.due == DEAD_AFTER
+    assert not silence.dead(now=DEAD_AFTER - 0.1)
+    assert silence.dead(now=DEAD_AFTER)
+    assert silence.unproved
+    silence.proved()
+    assert not silence.unproved
+    assert not silence.dead(now=DEAD_AFTER)
+    assert silence.due == DEAD_AFTER - 1 + PING_AFTER

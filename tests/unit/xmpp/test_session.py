@@ -10,6 +10,7 @@ from xml.etree.ElementTree import Element
 import pytest
 
 from securecall.errors import ConnectFailed, ProtocolError, XmppRefused
+from securecall.xmpp import reconnecting
 from securecall.xmpp.session import Session, SessionState
 from tests.xmpp_server import BIND, DOMAIN, SM, Manners, Peer, online, quietly, serving
 
@@ -238,6 +239,7 @@ def test_the_session_goes_on_over_another_connection(tmp_path):
             return
         peer.send("<resumed xmlns='urn:xmpp:sm:3' previd='session-1' h='0'/>")
         peer.send("<message id='b'/><message id='c'/><message id='d'/>")
+        await peer.expect(f"{{{SM}}}r")  # does it read us at all?
         heard.append((await peer.next()).get("id", ""))
         peer.send("<a xmlns='urn:xmpp:sm:3' h='1'/>")
         await quietly(peer)
@@ -269,6 +271,61 @@ def test_the_session_goes_on_over_another_connection(tmp_path):
             await taken.wait()
             assert got == ["a", "b", "c", "d"]
             assert heard == ["1", "1"]
+            await session.close()
+
+    run(work)
+
+
+@pytest.mark.parametrize("takes", [True, False])
+def test_a_resumed_session_in_which_the_server_takes_nothing_is_given_up(
+    tmp_path, monkeypatch, takes
+):
+    """Prosody 0.12 goes on to talk, and reads what we say into a stanza that never ends."""
+    monkeypatch.setattr(reconnecting, "DEAD_AFTER", 1.0)
+    asked: list[bool] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.login()
+        asked.append(bool(await peer.bind()))
+        if len(asked) == 1:
+            await peer.next()
+            peer.writer.transport.abort()
+        elif asked[-1]:
+            peer.send("<resumed xmlns='urn:xmpp:sm:3' previd='session-1' h='0'/>")
+            await peer.expect(f"{{{SM}}}r")
+            if takes:
+                peer.send("<a xmlns='urn:xmpp:sm:3' h='0'/>")
+            while True:
+                peer.send("<message id='a'/>")
+                await asyncio.sleep(0.01)
+        else:
+            await quietly(peer)
+
+    async def work():
+        async with serving(script, tmp_path) as server:
+            fresh, arrived = asyncio.Event(), asyncio.Semaphore(0)
+
+            async def on_fresh() -> None:
+                fresh.set()
+
+            def on_message(_: Element, done: Callable[[], None]) -> None:
+                done()
+                arrived.release()
+
+            def prepare(session: Session) -> None:
+                session.on_fresh(on_fresh)
+                session.on_message(on_message)
+
+            session = await Session.open(server.login, prepare=prepare)
+            await fresh.wait()
+            fresh.clear()
+            session.send(message(1))
+            if takes:
+                for _ in range(200):  # for much longer than it may be silent
+                    await arrived.acquire()
+            else:
+                await fresh.wait()
+            assert asked == ([False, True] if takes else [False, True, False])
             await session.close()
 
     run(work)
