@@ -45,6 +45,7 @@ SERVERS = {
     "prosody": "XMPP server, which the lab can start",
     "prosody-modules": "what it does beyond the standard of its package",
     "lua-unbound": "names resolved for it",
+    "lua-dbi-sqlite3": "a database for its archives",
     "ejabberd": "XMPP server of another make",
     "profanity": "an XMPP client in a terminal, with OMEMO",
     "tmux": "that terminal",

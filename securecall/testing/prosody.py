@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
+from securecall.errors import LocalError
 from securecall.testing.daemon import (
     Daemon,
     Launch,
@@ -35,6 +37,8 @@ async def start_prosody(site: Site, options: XmppOptions = _ORDINARY) -> Daemon:
     Raises:
         LocalError: it is not installed, or does not start.
     """
+    if options.archive_database:
+        _require_database()
     ports = options.listening()
     modules, settings = _extras(options)
     configuration = _CONFIGURATION.format(
@@ -49,6 +53,13 @@ async def start_prosody(site: Site, options: XmppOptions = _ORDINARY) -> Daemon:
         settings="\n".join(settings),
     )
     return await run_prosody(site, configuration, ports)
+
+
+def _require_database() -> None:
+    if not any(Path("/usr/lib").glob("*/lua/5.*/dbd/sqlite3.so")):
+        raise LocalError(
+            "SQLite for Prosody is not installed here. On Debian: apt install lua-dbi-sqlite3"
+        )
 
 
 async def run_prosody(site: Site, configuration: str, ports: Mapping[str, int]) -> Daemon:
@@ -103,6 +114,13 @@ def _extras(options: XmppOptions) -> tuple[list[str], list[str]]:
             "turn_external_tcp = true",
             "turn_external_ttl = 3600",
         ]
+    if options.archive_database:
+        lines += [
+            'storage = { archive = "sql"; muc_log = "sql" }',
+            'sql = { driver = "SQLite3"; database = "archive.sqlite" }',  # in data_path
+        ]
+    else:
+        lines.append('storage = "internal"')
     if options.bytes_per_second:
         rate = f'rate = "{options.bytes_per_second}b/s"; burst = "1s"'
         modules.append('"limits",')
@@ -134,7 +152,6 @@ c2s_require_encryption = true
 {authentication}
 disable_sasl_mechanisms = {{ "PLAIN", "OAUTHBEARER" }}
 allow_registration = false
-storage = "internal"
 smacks_hibernation_time = {resumption}
 archive_expires_after = "never"
 default_archive_policy = true

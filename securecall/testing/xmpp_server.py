@@ -39,6 +39,8 @@ class XmppOptions:
         bytes_per_second: A client that sends faster is slowed down; 0 for no limit.
         upload_bytes: The longest file it takes.
         web_host: In the addresses of files; the certificate has to prove it.
+        archive_database: Prosody keeps its archives in SQLite: its own files end at 10,000 messages
+            of a person, and each further one rewrites them all.
     """
 
     ports: Mapping[str, int] = field(default_factory=dict)
@@ -48,6 +50,7 @@ class XmppOptions:
     bytes_per_second: int = 0
     upload_bytes: int = 10 * 1024 * 1024
     web_host: str = _HOST
+    archive_database: bool = False
 
     def listening(self) -> dict[str, int]:
         """Choose the ports."""

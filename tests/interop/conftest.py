@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,8 @@ def prosody(
 ) -> Iterator[xmpp_servers.XmppServer]:
     """One Prosody for all tests; they keep apart by whom they sign in as."""
     folder = tmp_path_factory.mktemp("prosody")
-    with xmpp_servers.running(start_prosody, folder, certificates, RELAY) as server:
+    options = replace(RELAY, archive_database=True)
+    with xmpp_servers.running(start_prosody, folder, certificates, options) as server:
         yield server
 
 
