@@ -28,6 +28,7 @@ from securecall.people import Person
 from securecall.secret import Secret
 from securecall.xmpp.jid import parse_jid
 from securecall.xmpp.presence import Presence, Show, SubscriptionAsk
+from securecall.xmpp.reachability import Network, Reachability
 from securecall.xmpp.roster import RosterItem, Subscription
 from tests.memory_history import MemoryHistory
 
@@ -43,7 +44,7 @@ def somebody(address=BOB, name="Bob", *, status="", show=Show.AVAILABLE):
         address=address,
         item=RosterItem(jid=bare, name=name, subscription=Subscription.BOTH),
         presence=Presence(jid=parse_jid(f"{bare}/phone"), show=show, status=status),
-        reachability=None,
+        reachability=Reachability(network=Network.NONE),
         contact=None,
         blocked=False,
     )

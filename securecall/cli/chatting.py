@@ -158,6 +158,8 @@ def _person_fields(person: Person) -> dict[str, object]:
         "presence": presence_words(there),
         "status": there.status if there is not None else "",
         "blocked": person.blocked,
+        "calls": person.reachability.network.value,
+        "sip": str(person.reachability.sip or ""),
     }
 
 

@@ -29,7 +29,16 @@ def show_person(terminal: Terminal, f: Fields) -> None:
     name = safe(str(f["name"]), 24)
     blocked = paint(" (blocked)", "red") if f["blocked"] else ""
     asked = paint(" (not accepted yet)", "dim") if f["subscription"] in ("none", "from") else ""
-    terminal.say(f"{paint('●', here)} {address.ljust(32)} {name.ljust(16)} {words}{asked}{blocked}")
+    calls = paint(_calls(f), "dim")
+    terminal.say(
+        f"{paint('●', here)} {address.ljust(32)} {name.ljust(16)} {words}{calls}{asked}{blocked}"
+    )
+
+
+def _calls(f: Fields) -> str:
+    if f["sip"]:
+        return f" · call {safe(str(f['sip']))}"
+    return " · calls over XMPP only, which we cannot place yet" if f["calls"] == "xmpp" else ""
 
 
 def show_request(terminal: Terminal, f: Fields) -> None:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import sys
 import wave
+from dataclasses import replace
 
 import pytest
 
+from securecall.address import parse_address
 from securecall.chat.message import DeviceTrust, Protection
 from securecall.cli import chatting
 from securecall.cli.main import run
 from securecall.errors import LoginRefused, NetworkError, UntrustedDevices
 from securecall.events import ContactRequested
 from securecall.xmpp.presence import Ask, Show, SubscriptionAsk
+from securecall.xmpp.reachability import Network, Reachability
 from tests.fake_chat import BOB, FakeChat, device, shared, somebody
 
 ACCOUNT = ("--account", "alice@clinic.example")
+SIP = parse_address("sip:bob@clinic.example")
 
 
 class Typed:
@@ -292,7 +296,21 @@ def test_contacts_of_an_account_are_listed(fake, command):
     assert "--accept carol@x.example" in lines[2]
     lines = command("contacts", "--json", *ACCOUNT)[1]
     assert [p["subscription"] for p in events(lines, "person")] == ["both"]
+    assert [(p["calls"], p["sip"]) for p in events(lines, "person")] == [("none", "")]
     assert [r["address"] for r in events(lines, "request")] == ["xmpp:carol@x.example"]
+
+
+@pytest.mark.parametrize(
+    ("reached", "words"),
+    [
+        (Reachability(network=Network.SIP, sip=SIP), "call sip:bob@clinic.example"),
+        (Reachability(network=Network.XMPP, sip=SIP), "call sip:bob@clinic.example"),
+        (Reachability(network=Network.XMPP), "calls over XMPP only"),
+    ],
+)
+def test_contacts_show_how_somebody_can_be_called(fake, command, reached, words):
+    fake.everybody = [replace(somebody(), reachability=reached)]
+    assert words in command("contacts", *ACCOUNT)[1][0]
 
 
 @pytest.mark.parametrize(
