@@ -239,6 +239,7 @@ class ChatAccount:
                 directory,
                 jid=session.bare,
                 trust=devices.trust_of,
+                chosen=devices.is_chosen,
                 unix=time.time,
             )
             contacts.own_address(login.address)

@@ -34,11 +34,12 @@ from securecall.keys.omemo_trust import (
     sight,
     transition_device,
 )
-from securecall.keys.omemo_values import Device, DeviceTrust
+from securecall.keys.omemo_values import WRITABLE, Device, DeviceTrust
 from securecall.keys.statement import parse_statement
 from securecall.keys.trust import How, TrustState
 
 _MAX_KEPT: Final = 1024  # people
+_BY_HAND: Final = (DeviceHow.USER, DeviceHow.DIGITS, DeviceHow.QR)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +92,16 @@ class Devices:
         key = curve25519_form(identity_key)
         _, person, vouching = self._read(address)
         return judge_device(person, key, vouching, unix=_now())
+
+    def is_chosen(self, device: Device) -> bool:
+        """Whether our user decided for this very key, and it still may read what we write."""
+        address, key = _address(device.jid), curve25519_form(device.identity_key)
+        record = self._person(address).devices.get(key)
+        return (
+            record is not None
+            and record.how in _BY_HAND
+            and self.device_trust(address, device.identity_key) in WRITABLE
+        )
 
     def notice(
         self, address: Address, namespace: str, number: int, identity_key: bytes

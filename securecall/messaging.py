@@ -200,7 +200,7 @@ class Messaging:
         Nor is anything asked of the server of somebody with no trusted device: it would tell them
         that we are here, and have what they sent.
         """
-        known = self._omemo.devices(jid_of(to).bare)
+        known = self._known(jid_of(to).bare)
         if not any(self._devices.trust_of(device) in WRITABLE for device in known):
             return None
         try:
@@ -379,7 +379,10 @@ class Messaging:
     # -- for whom ---------------------------------------------------------------------------------
 
     async def recipients(self, to: Address) -> tuple[Recipient, ...]:
-        """The devices of the other side, as their server lists them now."""
+        """The devices of the other side, as their server lists them now.
+
+        One that shows another key than before is there twice: by each.
+        """
         everybody = self._everybody(to)
         with contextlib.suppress(UntrustedDevices):  # which those are is what was asked
             _ = await self._omemo.prepare([jid_of(each).bare for each in everybody])
@@ -390,8 +393,11 @@ class Messaging:
         return tuple(
             self._recipient(each, device)
             for each in everybody
-            for device in self._omemo.devices(jid_of(each).bare)
+            for device in self._known(jid_of(each).bare)
         )
+
+    def _known(self, jid: str) -> tuple[Device, ...]:
+        return (*self._omemo.devices(jid), *self._omemo.changed(jid))
 
     def _everybody(self, to: Address) -> tuple[Address, ...]:
         """With whom a conversation is.
@@ -442,8 +448,7 @@ class Messaging:
         fresh = []
         for each in (*everybody, self._own):
             jid = jid_of(each).bare
-            # one that shows another key than before is among those known by the old one
-            devices = (*self._omemo.devices(jid), *self._omemo.changed(jid))
+            devices = self._known(jid)
             if self._noticed.get(each) == devices:
                 continue
             for device in devices:

@@ -110,6 +110,10 @@ class Trust:
     def __init__(self) -> None:
         self.otherwise = DeviceTrust.TRUSTED
         self.by_fingerprint: dict[str, DeviceTrust] = {}
+        self.chosen: set[bytes] = set()  # identity keys that our user decided for
+
+    def is_chosen(self, device: Device) -> bool:
+        return device.identity_key in self.chosen
 
     def __call__(self, device: Device) -> DeviceTrust:
         return self.by_fingerprint.get(device.fingerprint, self.otherwise)
@@ -157,6 +161,7 @@ class World:
             ServerDirectory(self.server, jid),
             jid=jid,
             trust=trust,
+            chosen=trust.is_chosen,
             unix=lambda: self.now,
             namespaces=namespaces,
             label=label,

@@ -45,6 +45,7 @@ from securecall.keys.omemo_values import (
     Opened,
     Recipients,
     Sealed,
+    montgomery,
 )
 
 if TYPE_CHECKING:
@@ -65,12 +66,14 @@ class Omemo:
         directory: Directory,
         *,
         trust: Callable[[Device], DeviceTrust],
+        chosen: Callable[[Device], bool],
         unix: Callable[[], float],
         label: str,
     ) -> None:
         """Use `open` instead."""
         self._state = state
         self._trust = trust
+        self._chosen = chosen
         self._label = label
         self._lookup = Lookup(state, directory, trust=trust, unix=unix, label=label)
         self._upkeep = Upkeep(state, directory, self._lookup, trust=trust, unix=unix)
@@ -86,6 +89,7 @@ class Omemo:
         jid: str,
         trust: Callable[[Device], DeviceTrust],
         unix: Callable[[], float],
+        chosen: Callable[[Device], bool] = lambda _: False,
         namespaces: tuple[str, ...] = NAMESPACES,
         label: str = "",
     ) -> Omemo:
@@ -97,6 +101,8 @@ class Omemo:
             jid: Our bare JID.
             trust: What a device is to us. Called often: answer from memory.
             unix: The time.
+            chosen: Whether our user decided for this very key of a device; what they once trusted
+                without a look does not count. Only such a key replaces another one.
             namespaces: Which versions to take part in, the preferred one first.
             label: What this device is called in public; visible to everybody.
 
@@ -112,7 +118,7 @@ class Omemo:
             for namespace in namespaces:
                 taken |= set(await directory.fetch_devices(namespace, jid))
         state.begin(taken=taken, unix=unix())
-        omemo = cls(state, directory, trust=trust, unix=unix, label=label)
+        omemo = cls(state, directory, trust=trust, chosen=chosen, unix=unix, label=label)
         try:
             await omemo.maintain()
         except NetworkError:
@@ -157,7 +163,7 @@ class Omemo:
     def changed(self, jid: str) -> tuple[Device, ...]:
         """Devices of somebody that showed another identity key since this was opened: the new one.
 
-        They get nothing, and nothing of them is opened, until a person accepts that key.
+        They get nothing, and nothing of them is opened, until our user decided for that key.
         """
         return tuple(device for device in self._lookup.changed.values() if device.jid == jid)
 
@@ -179,9 +185,12 @@ class Omemo:
             return ready
         found = Found()
         async with self._turn:
-            for jid, number, outcome in await self._lookup.find(
-                self._everybody(wanted), self._names(namespaces)
-            ):
+            looked_up = await self._lookup.find(self._everybody(wanted), self._names(namespaces))
+            if self._accept_chosen(self._everybody(wanted)):
+                looked_up = await self._lookup.find(
+                    self._everybody(wanted), self._names(namespaces)
+                )
+            for jid, number, outcome in looked_up:
                 found.add(jid, number, outcome, self._trust)
         return found.recipients(self._required(wanted))
 
@@ -194,6 +203,7 @@ class Omemo:
             NoDevices, UntrustedDevices: as `prepare`.
         """
         wanted = tuple(jids)
+        _ = self._accept_chosen(self._everybody(wanted))
         known = self._lookup.known(self._everybody(wanted), self._names(namespaces))
         if known is None:
             return None
@@ -267,9 +277,6 @@ class Omemo:
         for number, key in enumerate(candidates, start=1):
             try:
                 return self._open_key(sealed, key, place)
-            except DeviceKeyChanged as e:
-                self._lookup.note_changed(_device(place, e.identity_key))
-                raise
             except CannotOpen:
                 if number == len(candidates):
                     self._upkeep.owe_session(place)
@@ -277,6 +284,15 @@ class Omemo:
         raise NotForUs("this message holds no key for this device", rule=_RULE)
 
     def _open_key(self, sealed: Sealed, key: KeyFor, place: Place) -> Opened:
+        try:
+            return self._try_key(sealed, key, place)
+        except DeviceKeyChanged as e:
+            self._lookup.note_changed(_device(place, e.identity_key))
+            if not self._accept_chosen([place[1]]):
+                raise
+        return self._try_key(sealed, key, place)
+
+    def _try_key(self, sealed: Sealed, key: KeyFor, place: Place) -> Opened:
         scheme = self._state.scheme(sealed.namespace)
         message = scheme.parse_key(key.data, kex=key.kex)
         plaintext = None
@@ -351,13 +367,6 @@ class Omemo:
             if self.is_due:
                 await self._upkeep.run()
 
-    def accept(self, device: Device) -> None:
-        """A person accepted the new identity key of a device (see `changed`)."""
-        with self._state.change() as change:
-            self._drop(change, device.jid, device.id)
-            change.book(device.jid).accept(device)
-        self._lookup.changed.pop((device.jid, device.id), None)
-
     def revoke(self, jid: str, device_id: int) -> None:
         """Delete the sessions with a revoked device; its identity key stays known."""
         with self._state.change() as change:
@@ -381,6 +390,25 @@ class Omemo:
 
     def _names(self, namespaces: tuple[str, ...] | None) -> tuple[str, ...]:
         return tuple(n for n in self._state.namespaces if namespaces is None or n in namespaces)
+
+    def _accept_chosen(self, jids: Iterable[str]) -> bool:
+        """Let devices be known by the other key they showed, where our user decided for that.
+
+        What goes on with the old key is not known, so its sessions go with it.
+        """
+        accepted = [d for jid in jids for d in self.changed(jid) if self._is_acceptable(d)]
+        for device in accepted:
+            with self._state.change() as change:
+                self._drop(change, device.jid, device.id)
+                change.book(device.jid).accept(device)
+            del self._lookup.changed[device.jid, device.id]
+        return bool(accepted)
+
+    def _is_acceptable(self, device: Device) -> bool:
+        # The key of one device under the id of another is a server's doing, whoever chose it.
+        key = montgomery(device.identity_key)
+        elsewhere = (d for d in self.devices(device.jid) if d.id != device.id)
+        return self._chosen(device) and all(montgomery(d.identity_key) != key for d in elsewhere)
 
     def _drop(self, change: Change, jid: str, device_id: int) -> None:
         for namespace in self._state.namespaces:

@@ -8,7 +8,7 @@ from securecall.directory import Directory
 from securecall.errors import IdentityMismatch, ProtocolError, Reason, SecurityError, UsageError
 from securecall.keys.omemo_fingerprint import curve25519_form, fingerprint
 from securecall.keys.omemo_trust import DeviceHow, Sighting
-from securecall.keys.omemo_values import DeviceTrust
+from securecall.keys.omemo_values import Device, DeviceTrust
 from securecall.keys.statement import OmemoKey, parse_statement
 from securecall.keys.trust import Act, How
 from tests.forge_devices import BOB, NS, contacts_at, identity_key, own_statement
@@ -144,6 +144,22 @@ def test_another_key_under_one_device_id_is_never_silent(devices):
     assert devices.device_trust(BOB, TWO) is DeviceTrust.UNDECIDED
     assert [d.ids for d in devices.listing(BOB)] == [(), (1,)]
     assert [d.fingerprint for d in devices.undecided(BOB)] == [shown(TWO)]
+
+
+def test_only_what_our_user_decided_for_by_hand_is_chosen(devices):
+    def device(number):
+        return Device(namespace=NS, jid=BOB.short, id=number, identity_key=identity_key(number))
+
+    for number in range(1, 5):
+        devices.notice(BOB, NS, number, identity_key(number))
+    devices.first_use(BOB, [identity_key(1)])
+    devices.trust_device(BOB, identity_key(2))
+    devices.trust_device(BOB, identity_key(3))
+    devices.distrust_device(BOB, identity_key(3))
+    assert [n for n in range(1, 6) if devices.is_chosen(device(n))] == [2]
+    assert devices.trust_of(device(1)) is DeviceTrust.TRUSTED
+    devices.verify_device(BOB, identity_key(1))
+    assert devices.is_chosen(device(1))
 
 
 def test_one_device_in_two_versions_of_omemo_is_one_device(devices):

@@ -232,8 +232,9 @@ def test_what_was_sent_when_the_session_became_ready_is_not_sent_by_its_writer_t
 class FakeOmemo:
     """Finds these devices, none of which is trusted."""
 
-    def __init__(self, *found):
+    def __init__(self, *found, changed=()):
         self.found = found
+        self.changes = changed
 
     async def prepare(self, jids):
         raise UntrustedDevices("none is trusted")
@@ -244,7 +245,7 @@ class FakeOmemo:
     listed = devices
 
     def changed(self, jid):
-        return ()
+        return tuple(device for device in self.changes if device.jid == jid)
 
 
 @pytest.fixture
@@ -279,3 +280,14 @@ def test_a_device_that_a_listing_meets_first_is_told_about_as_any_other(devices)
         assert [(d.address, d.id) for d in bench.new_devices] == [(BOB, 1), (ALICE, 2)]
 
     run(scenario, omemo=FakeOmemo(device(BOB, 1), device(ALICE, 2)), devices=devices)
+
+
+def test_a_device_with_another_key_is_listed_by_both_so_that_one_can_be_chosen(devices):
+    async def scenario(bench):
+        old, new = await bench.messaging.recipients(BOB)
+        assert (old.id, new.id) == (1, 1)
+        devices.trust_device(BOB, new.identity_key)
+        assert devices.is_chosen(changed)
+
+    changed = replace(device(BOB, 2), id=1)
+    run(scenario, omemo=FakeOmemo(device(BOB, 1), changed=(changed,)), devices=devices)

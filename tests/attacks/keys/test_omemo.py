@@ -26,7 +26,7 @@ from securecall.keys.omemo_legacy import OmemoLegacy
 from securecall.keys.omemo_prekeys import OwnKeys
 from securecall.keys.omemo_session import Session
 from securecall.keys.omemo_two import OmemoTwo
-from securecall.keys.omemo_values import OMEMO, OMEMO_LEGACY, Bundle, DeviceTrust
+from securecall.keys.omemo_values import OMEMO, OMEMO_LEGACY, Bundle, DeviceTrust, Sealed
 from securecall.keys.protobuf import build_protobuf
 from tests.omemo_world import BOTH, ONLY_LEGACY, ONLY_TWO, START, Person, World
 
@@ -120,12 +120,82 @@ def test_swapped_bundles_are_refused_and_reported(namespaces):
         recipients = await alice.omemo.prepare([BOB])
         assert [d.id for d in recipients.devices] == [phone.id]
         assert recipients.changed == alice.omemo.changed(BOB)
-        alice.omemo.accept(recipients.changed[0])
-        assert alice.omemo.changed(BOB) == ()
+        alice.trust.chosen.add(recipients.changed[0].identity_key)
         recipients = await alice.omemo.prepare([BOB])
         assert {d.id for d in recipients.devices} == {bob.id, phone.id}
+        assert alice.omemo.changed(BOB) == ()
 
     run(body())
+
+
+@EACH
+def test_a_device_with_a_new_key_is_shut_until_our_user_decided_for_that_key(namespaces):
+    async def body():
+        world, namespace = World(), namespaces[0]
+        alice = await world.person(ALICE, namespaces=namespaces)
+        bob = await world.person(BOB, namespaces=namespaces)
+        (sealed,) = await alice.write(b"hello", BOB)
+        bob.omemo.open_sealed(sealed, ALICE)
+        # Other keys under Bob's device id: his, if he set the device up anew.
+        anew = await world.person(BOB, namespaces=namespaces)
+        world.server.bundles[namespace, BOB, bob.id] = replace(
+            world.server.bundles.pop((namespace, BOB, anew.id)), id=bob.id
+        )
+        world.server.lists[namespace, BOB] = {bob.id: ""}
+        (first,) = [replace(s, sender=bob.id) for s in await anew.write(b"it is me", ALICE)]
+        for _ in range(2):  # whatever its trust would be, and however often it comes
+            with pytest.raises(DeviceKeyChanged):
+                alice.omemo.open_sealed(first, BOB)
+            (sealed,) = await alice.write(b"secret", BOB)  # still for the old key alone
+            with pytest.raises(CannotOpen):
+                anew.omemo.open_sealed(_at(sealed, anew.id), ALICE)
+            assert bob.omemo.open_sealed(sealed, ALICE).plaintext == b"secret"
+        (changed,) = alice.omemo.changed(BOB)
+        alice.trust.chosen.add(changed.identity_key)
+        # The control: from our user's word on both ways work, and the old key gets nothing.
+        assert alice.omemo.open_sealed(first, BOB).plaintext == b"it is me"
+        (sealed,) = await alice.write(b"welcome", BOB)
+        assert anew.omemo.open_sealed(_at(sealed, anew.id), ALICE).plaintext == b"welcome"
+        with pytest.raises(CannotOpen):
+            bob.omemo.open_sealed(sealed, ALICE)
+        assert alice.omemo.changed(BOB) == ()
+
+    run(body())
+
+
+@EACH
+def test_a_chosen_key_is_not_taken_for_another_device_too(namespaces):
+    async def body():
+        world, namespace = World(), namespaces[0]
+        alice = await world.person(ALICE, namespaces=namespaces)
+        bob, phone = [await world.person(BOB, namespaces=namespaces) for _ in range(2)]
+        await alice.omemo.prepare([BOB])
+        alice.trust.chosen.add(phone.omemo.own[namespace].identity_key)
+        bob_alone = world.server.bundles[namespace, BOB, bob.id]
+        swapped = replace(world.server.bundles[namespace, BOB, phone.id], id=bob.id)
+        world.server.bundles[namespace, BOB, bob.id] = swapped
+        recipients = await alice.omemo.prepare([BOB])
+        assert [d.id for d in recipients.devices] == [phone.id]
+        assert [d.id for d in recipients.changed] == [bob.id]
+        # The control: the bundle is good, and where the key is in use nowhere else it is taken.
+        assert naive(namespace, world.server.bundles[namespace, BOB, bob.id])
+        other = await world.person(ALICE, namespaces=namespaces)
+        other.trust.chosen = alice.trust.chosen
+        world.server.lists[namespace, BOB] = {bob.id: ""}
+        world.server.bundles[namespace, BOB, bob.id] = bob_alone
+        await other.omemo.prepare([BOB])
+        world.server.bundles[namespace, BOB, bob.id] = swapped
+        recipients = await other.omemo.prepare([BOB])
+        assert [d.fingerprint for d in recipients.devices if d.jid == BOB] == [
+            phone.omemo.own[namespace].fingerprint
+        ]
+
+    run(body())
+
+
+def _at(sealed: Sealed, number: int) -> Sealed:
+    """Addressed to another device id."""
+    return replace(sealed, keys=tuple(replace(key, id=number) for key in sealed.keys))
 
 
 @EACH
