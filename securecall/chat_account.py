@@ -354,11 +354,11 @@ class ChatAccount:
         self._set_up()
 
     async def _resumed(self) -> None:
-        """Read the archive again: servers pass on in any order what came while they changed over.
+        """Read the archives again: servers pass on in any order what came while they changed over.
 
         ejabberd does: what the old connection did not get any more comes after newer messages.
         """
-        self._intake.hold(parse_jid(self._session.bare).bare)
+        self._intake.hold()
         self._start_preparing()
 
     def _set_up(self) -> None:
@@ -398,7 +398,11 @@ class ChatAccount:
         if not self.messaging.ready:
             self.messaging.release()
             self._entered = False
-        await (self.rooms.resumed() if self._entered else self.rooms.fresh())
+        if self._entered:
+            for room in await self.rooms.resumed():
+                self._beside(partial(self._read_room, room))
+        else:
+            await self.rooms.fresh()  # each is read as it is entered
         self._entered = True
 
     async def _greet(self) -> None:
@@ -420,7 +424,7 @@ class ChatAccount:
         return MAM in features
 
     async def _read_room(self, address: Address) -> None:
-        """We are in: what was said before comes first."""
+        """We are in, or still are: what was said before comes first."""
         room, whole = jid_of(address), False
         try:
             whole = await self._learn_abilities(room) and await self._catch_up(room)

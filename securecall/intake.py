@@ -122,18 +122,11 @@ class Intake:
             for waiting in tuple(self._aside):
                 self._let_go(waiting)
 
-    def hold(self, keeper: str = "") -> None:
-        """Let what comes live wait, for an archive is read first.
-
-        Args:
-            keeper: Bare JID of whose; "" for all, where a session begins anew.
-        """
+    def hold(self) -> None:
+        """Let what comes live wait, for every archive is read first."""
         self._held = True
         self._open.clear()
-        if keeper:
-            _ = self._read_to_end.pop(keeper, None)
-        else:
-            self._read_to_end.clear()
+        self._read_to_end.clear()
 
     def release(self, keeper: str, *, whole: bool, room: bool = False) -> None:
         """An archive was read: go on with what came live meanwhile.

@@ -267,10 +267,16 @@ class Rooms:
             room.lost()
         _ = await asyncio.gather(*(self._come_back(room) for room in self._rooms.values()))
 
-    async def resumed(self) -> None:
-        """The session went on: rooms may have lost us meanwhile without a word (XEP-0410)."""
+    async def resumed(self) -> tuple[Address, ...]:
+        """The session went on: rooms may have lost us meanwhile without a word (XEP-0410).
+
+        Returns:
+            The rooms that we were in all the time; the others are entered again.
+        """
         inside = [room for room in self._rooms.values() if room.state is RoomState.INSIDE]
-        _ = await asyncio.gather(*(self._check(room) for room in inside))
+        stayed = await asyncio.gather(*(self._check(room) for room in inside))
+        kept = zip(inside, stayed, strict=True)
+        return tuple(parse_jid(room.jid).address for room, is_in in kept if is_in)
 
     def on_presence(self, stanza: Element) -> bool:
         """Take a presence that came from a room of ours; False for any other."""
@@ -377,7 +383,8 @@ class Rooms:
             self._keep()
             self._failed(room, e)
 
-    async def _check(self, room: Room) -> None:
+    async def _check(self, room: Room) -> bool:
+        """Whether we stayed in it."""
         condition: str | None = ""
         try:
             _ = await self._session.request(
@@ -387,10 +394,12 @@ class Rooms:
             condition = e.condition
         except ConnectFailed:
             condition = None
-        if judge_self_ping(condition) is SelfPing.OUTSIDE:
-            room.lost()
-            self._outside(room.jid)
-            await self._come_back(room)
+        if judge_self_ping(condition) is not SelfPing.OUTSIDE:
+            return True
+        room.lost()
+        self._outside(room.jid)
+        await self._come_back(room)
+        return False
 
     async def _recheck(self, room: Room) -> None:
         try:

@@ -8,6 +8,9 @@ import secrets
 
 import pytest
 
+from securecall.chat_account import ChatAccount
+from securecall.testing.cutting import CuttingRelay
+from tests.interop.chatting import person, until
 from tests.interop.soaking import Plan, impatient, soak
 
 SEED = int(os.environ.get("SOAK_SEED", "0")) or secrets.randbits(32)
@@ -25,6 +28,56 @@ def run(server, folder, names, plan):
 def test_cuts_and_restarts_lose_nothing(prosody, tmp_path):
     plan = Plan(messages=150, cuts=20, restarts=2, seed=SEED, absences=1)
     run(prosody, tmp_path, ("alice", "bob"), plan)
+
+
+@pytest.mark.interop
+@pytest.mark.timeout(240)
+def test_what_is_not_passed_on_in_a_room_while_a_session_changes_over_is_found(
+    server, tmp_path, monkeypatch
+):
+    dropped = []
+    arrived = ChatAccount._arrived
+
+    def lossy(account, stanza, done):
+        """As if the server had kept what is said in rooms to itself, once."""
+        if stanza.get("type") == "groupchat" and account is dropped[0] and len(dropped) == 1:
+            dropped.append(stanza)
+            done()
+        else:
+            arrived(account, stanza, done)
+
+    async def main():
+        async with (
+            CuttingRelay(server.ports["xmpp"]) as relay,
+            person(server, tmp_path, "alice", device="cut") as alice,
+            person(server, tmp_path, "bob", port=relay.port, device="cut") as bob,
+        ):
+            account = bob.chat_accounts[0]
+            ward = await alice.create_room("ward 7", members=[account.address])
+            there = await bob.join_room(ward.address)
+            _ = await ward.send("first")
+            await until(lambda: len(there.messages()) == 1)
+            resumed = asyncio.Event()
+
+            async def note():
+                resumed.set()
+
+            account._session.on_resumed(note)
+            dropped.append(account)
+            monkeypatch.setattr(ChatAccount, "_arrived", lossy)
+            account._session.on_message(account._arrived)
+            async with relay.refusing():
+                relay.cut()
+                _ = await ward.send("dropped")
+            await until(lambda: len(there.messages()) == 2)
+            _ = await ward.send("after")
+            await until(lambda: len(there.messages()) == 3)
+            assert [m.text for m in there.messages()] == ["first", "dropped", "after"]
+            assert len(dropped) == 2
+            assert resumed.is_set()  # not a new session, which always read
+
+    with impatient():
+        asyncio.run(main())
 
 
 @pytest.mark.soak

@@ -91,10 +91,10 @@ def test_what_came_live_is_passed_in_the_archive_only_after_a_while():
 
 def test_so_much_that_nothing_more_would_be_read_does_not_wait_for_the_archive():
     async def scenario(bench):
-        bench.intake.hold(ALICE)
+        bench.intake.hold()
         await asyncio.gather(*(bench.live(str(n), at=NOON) for n in range(MOST_HELD)))
         assert bench.place is None  # the archive has to be read from where it was
-        bench.intake.hold(ALICE)
+        bench.intake.hold()
         waiting = asyncio.create_task(bench.live("x", at=NOON))
         for _ in range(20):
             await asyncio.sleep(0)
