@@ -16,7 +16,6 @@ from securecall.address import Address
 from securecall.chat.committer import Committer
 from securecall.chat.history import History
 from securecall.chat.ledger import Active, Changed, Ignored, Ledger, News, ReadElsewhere, Received
-from securecall.chat.message import Text
 from securecall.contacts import Contacts
 from securecall.devices import Devices
 from securecall.errors import (
@@ -397,6 +396,8 @@ class ChatAccount:
         await self._omemo.after_history()
         if not self.messaging.ready:
             self.messaging.release()
+            for creditor in self.messaging.creditors():  # who were owed when we stopped
+                self._beside(partial(self.messaging.acknowledge, creditor))
             self._entered = False
         if self._entered:
             for room in await self.rooms.resumed():
@@ -520,16 +521,9 @@ class ChatAccount:
         """After a transaction: tell, answer, and see to keys."""
         for news in taken.news:
             self._announce(news)
-        fresh = {n.message.id for n in taken.news if isinstance(n, Received)}
-        owed: dict[Address, list[str]] = {}
-        for arrival in taken.arrivals:
-            said = arrival.said
-            if not isinstance(said, Text) or not said.wants_receipt or arrival.own or arrival.room:
-                continue
-            if arrival.id and arrival.id in fresh:
-                owed.setdefault(arrival.conversation, []).append(arrival.id)
-        for conversation, names in owed.items():
-            self._beside(partial(self.messaging.acknowledge, conversation, names))
+        owed = dict.fromkeys(n.message.conversation for n in taken.news if isinstance(n, Received))
+        for conversation in owed:
+            self._beside(partial(self.messaging.acknowledge, conversation))
         for notice in taken.notices:
             if notice.kind is NoticeKind.EVENT:
                 self._beside(partial(self._event, notice))

@@ -11,7 +11,7 @@ import secrets
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 from xml.etree.ElementTree import Element
@@ -174,16 +174,29 @@ class Messaging:
         if self._ready:
             self._session.send(stanza)
 
-    async def acknowledge(self, to: Address, names: Sequence[str]) -> None:
-        """Tell somebody that we have messages of theirs; sent until the server has it.
+    def creditors(self) -> tuple[Address, ...]:
+        """Who waits for receipts of ours."""
+        return self._ledger.receipts.creditors()
+
+    async def acknowledge(self, to: Address) -> None:
+        """Tell somebody that we have the messages they wait to hear of, each once.
 
         Somebody none of whose devices is trusted is told nothing, not even that we are here.
+
+        Raises:
+            NetworkError: their keys have to be fetched, and cannot be now; it stays owed.
+            LocalError: the disk refused; it stays owed.
         """
-        recipients = await self._willing(to)
-        if recipients is None:
+        receipts = self._ledger.receipts
+        if not receipts.owed(to):
             return
+        recipients = await self._willing(to)
 
         def work() -> list[Parcel]:
+            names = receipts.owed(to)
+            receipts.settle(to)
+            if recipients is None:
+                return []
             return [self._receipt(to, name, recipients) for name in names]
 
         for parcel in await self._committer.commit(work):

@@ -28,6 +28,7 @@ from securecall.chat.message import (
     Typing,
     Unreadable,
 )
+from securecall.chat.receipts import Receipts
 
 _MOST_EARLIER: Final = 1000  # messages of ours that one "seen up to here" can move
 _FAR: Final = (
@@ -95,10 +96,15 @@ News = Received | Changed | Active | ReadElsewhere | Ignored
 
 
 class Ledger:
-    """Enters what was said into a history; to be used inside one of its transactions."""
+    """Enters what was said into a history; to be used inside one of its transactions.
+
+    Attributes:
+        receipts: Those that we owe for what was entered.
+    """
 
     def __init__(self, history: History, own: Address) -> None:
         """Take the history and our own address, which receipts are for."""
+        self.receipts = Receipts(history, own)
         self._history = history
         self._own = own
 
@@ -152,6 +158,8 @@ class Ledger:
             self._history.replace(replace(known, id="", edited=0.0))
         elif known is not None and (_says(known, said) or known.edited):
             return self._archived(arrival, known)
+        if said.wants_receipt and arrival.id and not arrival.own and not arrival.room:
+            self.receipts.owe(arrival.conversation, arrival.id)
         return (Received(self._history.add(_written(_arrived(arrival), said))),)
 
     def _known(self, arrival: Arrival) -> Message | None:

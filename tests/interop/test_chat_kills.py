@@ -191,6 +191,13 @@ async def kill_often(server, folder, kills: int, seed: int, ciphertexts: Ciphert
             got = [m.text or m.unreadable for m in to_dave.messages(count=100_000) if not m.own]
             require_same(got, theirs, "who was killed has")
             assert not left()
+            # what she had got when she was killed is receipted once she is back
+            receipted = (Delivery.DELIVERED, Delivery.DISPLAYED)
+            await until(
+                lambda: all(
+                    m.delivery in receipted for m in to_carol.messages(count=100_000) if m.own
+                )
+            )
             bad = [
                 m.text
                 for side in (to_dave, to_carol)

@@ -5,19 +5,25 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from types import SimpleNamespace
+from xml.etree.ElementTree import fromstring
 
 import pytest
 
 from securecall.address import parse_address
 from securecall.chat.committer import Committer
 from securecall.chat.ledger import Ledger
-from securecall.chat.message import Delivery, DeviceTrust, Text
+from securecall.chat.message import Arrival, Delivery, DeviceTrust, Protection, Text
 from securecall.devices import Devices
-from securecall.errors import ConnectFailed, UntrustedDevices
+from securecall.errors import ConnectFailed, LocalError, UntrustedDevices
 from securecall.keys.omemo_values import Device
 from securecall.messaging import Messaging
+from securecall.xmpp.envelope import parse_envelope
+from securecall.xmpp.inbox import ENCRYPTED
+from securecall.xmpp.omemo import parse_encrypted
+from securecall.xmpp.said import parse_said, sealed_payload
 from tests.forge_devices import NS, contacts_at, identity_key
 from tests.memory_history import MemoryHistory
+from tests.omemo_world import World
 
 ALICE = parse_address("xmpp:alice@clinic.example")
 BOB = parse_address("xmpp:bob@clinic.example")
@@ -50,8 +56,8 @@ class FakeSession:
 
 
 class Bench:
-    def __init__(self, room=1000, omemo=None, devices=None):
-        self.history = MemoryHistory()
+    def __init__(self, room=1000, omemo=None, devices=None, history=None):
+        self.history = history or MemoryHistory()
         self.session = FakeSession(room)
         self.news = []
         self.new_devices = []
@@ -291,3 +297,73 @@ def test_a_device_with_another_key_is_listed_by_both_so_that_one_can_be_chosen(d
 
     changed = replace(device(BOB, 2), id=1)
     run(scenario, omemo=FakeOmemo(device(BOB, 1), changed=(changed,)), devices=devices)
+
+
+def test_receipts_that_a_crash_left_unsent_are_sent_once(monkeypatch):
+    """It came between the message and its receipt; another receipt was in the outbox already."""
+
+    async def main():
+        world, trusted = World(), SimpleNamespace(trust_of=lambda _: DeviceTrust.TRUSTED)
+        alice, bob = [await world.person(who.short) for who in (ALICE, BOB)]
+        (opening,) = await bob.write(b"", ALICE.short)
+        alice.omemo.open_sealed(opening, BOB.short)
+        died = Bench(omemo=alice.omemo, devices=trusted)
+        entered = Ledger(died.history, ALICE)
+        for name in ("m1", "m2"):
+            entered.enter(came(name))
+        entered.enter(came("asks for none", wants_receipt=False))
+        bench = Bench(omemo=alice.omemo, devices=trusted, history=died.history)
+        bench.messaging.release()
+        assert bench.messaging.creditors() == (BOB,)
+        acknowledging = [bench.messaging.acknowledge(BOB) for _ in range(2)]
+        await asyncio.gather(*acknowledging)  # a message that comes just now wants the same
+        assert [await read(bob, sent) for sent in bench.session.sent] == ["m1", "m2"]
+        bench.session.take(2)
+        await settled()
+        later = Bench(omemo=alice.omemo, devices=trusted, history=died.history)
+        later.messaging.release()
+        assert later.messaging.creditors() == ()
+        await later.messaging.acknowledge(BOB)
+        assert later.session.sent == []
+
+    async def read(bob, sent):
+        (encrypted,) = fromstring(sent).findall(ENCRYPTED[0])
+        opened = bob.omemo.open_sealed(parse_encrypted(encrypted), ALICE.short)
+        (said,) = parse_said(sealed_payload(parse_envelope(opened.plaintext).content), now=0).said
+        return said.id
+
+    asyncio.run(main())
+
+
+def test_receipts_stay_owed_while_the_disk_refuses_and_go_to_nobody_who_is_not_trusted():
+    async def main():
+        world, trust = World(), {"of all": DeviceTrust.TRUSTED}
+        devices = SimpleNamespace(trust_of=lambda _: trust["of all"])
+        alice, bob = [await world.person(who.short) for who in (ALICE, BOB)]
+        (opening,) = await bob.write(b"", ALICE.short)
+        alice.omemo.open_sealed(opening, BOB.short)
+        bench = Bench(omemo=alice.omemo, devices=devices)
+        Ledger(bench.history, ALICE).enter(came("m1"))
+        bench.messaging.release()
+        bench.history.fail_next = LocalError("full")
+        with pytest.raises(LocalError):
+            await bench.messaging.acknowledge(BOB)
+        assert (bench.session.sent, bench.messaging.creditors()) == ([], (BOB,))
+        trust["of all"] = DeviceTrust.UNDECIDED
+        await bench.messaging.acknowledge(BOB)
+        assert (bench.session.sent, bench.messaging.creditors()) == ([], ())
+
+    asyncio.run(main())
+
+
+def came(name, *, wants_receipt=True):
+    return Arrival(
+        conversation=BOB,
+        sender=BOB,
+        id=name,
+        sent=1.0,
+        protection=Protection.OMEMO,
+        device=7,
+        trust=DeviceTrust.TRUSTED,
+        said=Text(body=name, wants_receipt=wants_receipt),
+    )

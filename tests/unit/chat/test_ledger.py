@@ -23,6 +23,8 @@ from securecall.chat.message import (
     Unreadable,
     Via,
 )
+from securecall.chat.receipts import MOST_OWED, Receipts
+from securecall.errors import StoreCorrupt
 from tests.memory_history import MemoryHistory
 
 ALICE = parse_address("xmpp:alice@one.example")
@@ -282,3 +284,41 @@ def test_a_correction_of_our_own_is_entered_when_sent(ledger, history):
     after = ledger.compose(BOB, said_now, name="a2", unix=60, protection=Protection.OMEMO, device=1)
     assert (after.text, after.edited, after.id) == ("hello", 60, "a1")
     assert replace(after) == history.messages(BOB)[0]
+
+
+def test_a_receipt_is_owed_for_what_is_new_and_somebody_elses(ledger, history):
+    wanted = Text(body="hi", wants_receipt=True)
+    for arrival in (
+        said(wanted),
+        said(wanted, via=Via.CARBON),  # the same again
+        said(wanted, id="m2", own=True, sender=ALICE),
+        said(wanted, id="m3", conversation=ROOM, room=True),
+        said(wanted, id=""),
+        said(Text(body="hi"), id="m4"),
+        said(Text(body="better", corrects="m1", wants_receipt=True), id="m5"),
+        said(wanted, id="m6", protection=Protection.NONE),
+    ):
+        ledger.enter(arrival)
+    assert Receipts(history, ALICE).owed(BOB) == ("m1",)
+    assert Receipts(history, ALICE).creditors() == (BOB,)
+    assert Receipts(history, BOB).creditors() == ()
+
+
+def test_old_debts_are_forgotten_before_there_are_too_many(history):
+    receipts = Receipts(history, ALICE)
+    for number in range(MOST_OWED + 2):
+        receipts.owe(BOB, str(number))
+    assert receipts.owed(BOB)[0] == "2"
+    receipts.settle(ROOM)
+    assert len(receipts.owed(BOB)) == MOST_OWED
+    receipts.settle(BOB)
+    assert history.values("") == {}
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b'{"owed":[1]}', b'{"owed":[["a"]]}'])
+def test_debts_that_cannot_be_read_are_damage(history, data):
+    Receipts(history, ALICE).owe(BOB, "m1")
+    ((name, _),) = history.values("").items()
+    history.set_value(name, data)
+    with pytest.raises(StoreCorrupt):
+        Receipts(history, ALICE).creditors()
