@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from securecall.secret import Secret
 from securecall.testing.daemon import (
     Daemon,
     Launch,
@@ -34,20 +36,11 @@ async def start_kamailio(site: Site) -> Daemon:
             authorities=site.authorities,
         ),
     )
-    passwords = (
-        f'    $sht(passwords=>{name}) = "{escaped(password)}";'
-        for name, password in site.users.items()
+    head = KAMAILIO_HEAD.format(
+        domain=site.domain, port=port, folder=folder, modules=load_modules(KAMAILIO_MODULES)
     )
-    write_private(
-        folder / "kamailio.cfg",
-        _KAMAILIO.format(
-            domain=site.domain,
-            port=port,
-            folder=folder,
-            modules="\n".join(f'loadmodule "{name}.so"' for name in _KAMAILIO_MODULES.split()),
-            passwords="\n".join(passwords),
-        ),
-    )
+    routes = kamailio_routes(site.domain, site.users, digest="SHA-256")
+    write_private(folder / "kamailio.cfg", head + routes)
     # -DD: in the foreground, so that the child is the daemon; -E: log to standard error
     command: list[str | Path] = [path, "-f", folder / "kamailio.cfg", "-Y", folder, "-DD", "-E"]
     command += ["-P", folder / "kamailio.pid", "-m", "64", "-M", "8"]
@@ -56,7 +49,20 @@ async def start_kamailio(site: Site) -> Daemon:
     )
 
 
-_KAMAILIO_MODULES: Final = (
+def load_modules(names: str) -> str:
+    """Lines that load these modules, by their names with spaces between them."""
+    return "\n".join(f'loadmodule "{name}.so"' for name in names.split())
+
+
+def kamailio_routes(domain: str, users: Mapping[str, Secret], *, digest: str) -> str:
+    """What a configuration says after its head; `users` maps names to passwords."""
+    passwords = (
+        f'    $sht(passwords=>{name}) = "{escaped(password)}";' for name, password in users.items()
+    )
+    return _KAMAILIO_ROUTES.format(domain=domain, digest=digest, passwords="\n".join(passwords))
+
+
+KAMAILIO_MODULES: Final = (
     "tls kex corex tm tmx sl rr pv maxfwd textops siputils sanity usrloc registrar auth htable "
     "nathelper"
 )
@@ -95,11 +101,10 @@ modparam("usrloc", "db_mode", 0)
 modparam("registrar", "received_avp", "$avp(received)")
 modparam("nathelper", "received_avp", "$avp(received)")
 """
-_KAMAILIO: Final = (
-    KAMAILIO_HEAD
-    + """
+# registers and connects the users whose passwords it is given, and nobody else
+_KAMAILIO_ROUTES: Final = """
 modparam("auth", "qop", "auth")
-modparam("auth", "algorithm", "SHA-256")
+modparam("auth", "algorithm", "{digest}")
 modparam("htable", "htable", "passwords=>size=4;")
 
 event_route[htable:mod-init] {{
@@ -110,9 +115,11 @@ request_route {{
     if (!mf_process_maxfwd_header("10")) {{ sl_send_reply("483", "Too Many Hops"); exit; }}
     if (!sanity_check("1511", "7")) {{ exit; }}
     # clients talk from ephemeral ports; answers and calls go back the same connection
-    force_rport();
-    if (is_method("REGISTER")) {{ fix_nated_register(); }}
-    else if (is_method("INVITE|UPDATE")) {{ add_contact_alias(); }}
+    if (proto != UDP) {{
+        force_rport();
+        if (is_method("REGISTER")) {{ fix_nated_register(); }}
+        else if (is_method("INVITE|UPDATE")) {{ add_contact_alias(); }}
+    }}
     if (is_method("OPTIONS") && uri == myself && $rU == $null) {{
         sl_send_reply("200", "OK"); exit;
     }}
@@ -149,6 +156,5 @@ route[WHO] {{
     consume_credentials();
 }}
 
-onreply_route[BACK] {{ add_contact_alias(); }}
+onreply_route[BACK] {{ if (proto != UDP) {{ add_contact_alias(); }} }}
 """
-)

@@ -10,84 +10,29 @@ from pathlib import Path
 
 import pytest
 
-from securecall.testing.kamailio import KAMAILIO_HEAD, KAMAILIO_TLS
+from securecall.secret import Secret
+from securecall.testing.kamailio import (
+    KAMAILIO_HEAD,
+    KAMAILIO_MODULES,
+    KAMAILIO_TLS,
+    kamailio_routes,
+    load_modules,
+)
 from tests.interop.authority import DOMAIN, Certificates
 from tests.interop.children import Child, free_port, need
 
 PASSWORDS = {name: f"pw-{name}" for name in ("alice", "bob", "carol")}
 
-_CONFIG = """tcp_accept_no_cl=yes
+_PLAIN = """tcp_accept_no_cl=yes
 listen=udp:127.0.0.1:{plain}
 listen=tcp:127.0.0.1:{plain}
-modparam("auth", "qop", "auth")
-modparam("auth", "algorithm", "{digest}")
-modparam("htable", "htable", "passwords=>size=4;")
-
-event_route[htable:mod-init] {{
-{passwords}
-}}
-
-request_route {{
-    if (!mf_process_maxfwd_header("10")) {{ sl_send_reply("483", "Too Many Hops"); exit; }}
-    if (!sanity_check("1511", "7")) {{ exit; }}
-
-    # Phones here talk from ephemeral ports; answers and calls go back the same connection.
-    if (proto == TLS || proto == TCP || proto == WSS) {{
-        force_rport();
-        if (is_method("REGISTER")) {{ fix_nated_register(); }}
-        else if (is_method("INVITE|UPDATE")) {{ add_contact_alias(); }}
-    }}
-    if (is_method("OPTIONS") && uri == myself && $rU == $null) {{
-        sl_send_reply("200", "OK"); exit;
-    }}
-    if (is_method("CANCEL")) {{ if (t_check_trans()) {{ t_relay(); }} exit; }}
-
-    if (has_totag()) {{
-        if (loose_route()) {{ handle_ruri_alias(); t_on_reply("BACK"); t_relay(); exit; }}
-        if (is_method("ACK")) {{ if (t_check_trans()) {{ t_relay(); }} exit; }}
-        sl_send_reply("404", "Not Here"); exit;
-    }}
-    t_check_trans();
-
-    if (is_method("REGISTER") || from_uri == myself) {{ route(WHO); }}
-    if (is_method("REGISTER")) {{ if (!save("location")) {{ sl_reply_error(); }} exit; }}
-    if (uri != myself) {{ sl_send_reply("403", "Relay Denied"); exit; }}
-    record_route();
-    if (!lookup("location")) {{ sl_send_reply("480", "Temporarily Unavailable"); exit; }}
-    t_on_reply("BACK");
-    if (!t_relay()) {{ sl_reply_error(); }}
-}}
-
-route[WHO] {{
-    $var(password) = $sht(passwords=>$au);
-    if ($var(password) == $null) {{ $var(password) = "\\x01"; }}
-    if (is_method("REGISTER")) {{
-        if (!pv_www_authenticate("{domain}", "$var(password)", "0", "$rm")) {{
-            www_challenge("{domain}", "1"); exit;
-        }}
-        if ($au != $tU) {{ sl_send_reply("403", "Not Your Address"); exit; }}
-    }} else {{
-        if (!pv_proxy_authenticate("{domain}", "$var(password)", "0")) {{
-            proxy_challenge("{domain}", "1"); exit;
-        }}
-        if ($au != $fU) {{ sl_send_reply("403", "Not Your Address"); exit; }}
-    }}
-    consume_credentials();
-}}
-
-onreply_route[BACK] {{
-    if (proto == TLS || proto == TCP || proto == WSS) {{ add_contact_alias(); }}
-}}
-
-event_route[xhttp:request] {{
-    if ($hu == "/sip" && $hdr(Upgrade) =~ "websocket") {{ if (ws_handle_handshake()) {{ exit; }} }}
-    xhttp_reply("404", "Not Found", "", "");
-}}
 """
-_MODULES = (
-    "tls kex corex tm tmx sl rr pv maxfwd textops siputils sanity usrloc registrar auth htable "
-    "nathelper xhttp websocket"
-)
+_WEBSOCKET = """
+event_route[xhttp:request] {
+    if ($hu == "/sip" && $hdr(Upgrade) =~ "websocket") { if (ws_handle_handshake()) { exit; } }
+    xhttp_reply("404", "Not Found", "", "");
+}
+"""
 
 
 @dataclass(frozen=True)
@@ -106,11 +51,11 @@ def running(folder: Path, certificates: Certificates, *, digest: str = "MD5") ->
     """Start a proxy whose digest algorithm is "MD5" or "SHA-256"; stop it at the end."""
     need_module("websocket", "kamailio-websocket-modules")
     tls, plain = free_port(), free_port()
-    passwords = [f'    $sht(passwords=>{n}) = "{p}";' for n, p in PASSWORDS.items()]
-    config = _CONFIG.format(
-        domain=DOMAIN, plain=plain, digest=digest, passwords="\n".join(passwords)
-    )
-    with started(folder, certificates, _MODULES, config, port=tls) as child:
+    users = {name: Secret(password) for name, password in PASSWORDS.items()}
+    routes = kamailio_routes(DOMAIN, users, digest=digest)
+    config = _PLAIN.format(plain=plain) + routes + _WEBSOCKET
+    modules = f"{KAMAILIO_MODULES} xhttp websocket"
+    with started(folder, certificates, modules, config, port=tls) as child:
         yield Kamailio(tls, plain, certificates, child)
 
 
@@ -136,8 +81,9 @@ def started(
     """
     program = need("kamailio", "kamailio kamailio-tls-modules")
     path = folder / "kamailio.cfg"
-    lines = "\n".join(f'loadmodule "{name}.so"' for name in modules.split())
-    head = KAMAILIO_HEAD.format(domain=DOMAIN, port=port, folder=folder, modules=lines)
+    head = KAMAILIO_HEAD.format(
+        domain=DOMAIN, port=port, folder=folder, modules=load_modules(modules)
+    )
     path.write_text(head + config)
     (folder / "tls.cfg").write_text(
         KAMAILIO_TLS.format(
