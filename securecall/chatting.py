@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Final
 from securecall.address import Address, Scheme, parse_address
 from securecall.chat.attachments import sweep
 from securecall.chat.committer import Committer
-from securecall.chat.conversation import Conversation, Courier, Progress, Recipient, incoming
+from securecall.chat.conversation import (
+    Conversation,
+    Courier,
+    Enclosure,
+    Progress,
+    Recipient,
+    incoming,
+)
 from securecall.chat.message import Displayed, Message, Reaction, SharedFile, Text, Typing
 from securecall.contacts import Contact, Contacts
 from securecall.devices import Devices
@@ -125,7 +132,7 @@ class Chatting:
         for account in self.accounts:
             if address in account.rooms.all():
                 return account
-        for account in self.accounts:
+        for account in self.accounts:  # a room that was left must not be written to as a person
             if account.rooms.members(address) is not None:
                 return account
         alike = (a for a in self.accounts if a.address.host == address.host)
@@ -249,17 +256,7 @@ class _Nobody:
     async def tell(self, to: Address, said: Typing | Displayed) -> None:
         return None
 
-    async def lay_up(
-        self,
-        to: Address,
-        path: Path,
-        *,
-        name: str,
-        media_type: str,
-        seconds: float,
-        expires: int,
-        progress: Progress,
-    ) -> SharedFile:
+    async def lay_up(self, to: Address, enclosure: Enclosure, *, progress: Progress) -> SharedFile:
         raise UsageError(_NOBODY)
 
     async def fetch(self, file: SharedFile, folder: Path, *, progress: Progress) -> Path:

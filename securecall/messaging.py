@@ -18,7 +18,7 @@ from xml.etree.ElementTree import Element
 
 from securecall.address import Address
 from securecall.chat.committer import Committer
-from securecall.chat.conversation import Progress, Recipient
+from securecall.chat.conversation import Enclosure, Progress, Recipient
 from securecall.chat.file_name import shown_name
 from securecall.chat.history import History, Parcel
 from securecall.chat.ledger import Ledger, News
@@ -255,29 +255,20 @@ class Messaging:
 
     # -- files ------------------------------------------------------------------------------------
 
-    async def lay_up(
-        self,
-        to: Address,
-        path: Path,
-        *,
-        name: str,
-        media_type: str,
-        seconds: float,
-        expires: int,
-        progress: Progress,
-    ) -> SharedFile:
+    async def lay_up(self, to: Address, enclosure: Enclosure, *, progress: Progress) -> SharedFile:
         """Encrypt a file and put it on our server, in a form that they can read.
 
         A bare link has no room for the true size, so for who reads only those nothing is padded.
         """
         link = Protection.OMEMO_LEGACY in protections(await self._recipients(to))
+        guessed = mimetypes.guess_type(enclosure.name)[0] or "application/octet-stream"
         return await self._sharing.upload(
-            path,
+            enclosure.path,
             self._folder,
-            name=name,
-            media_type=media_type or mimetypes.guess_type(name)[0] or "application/octet-stream",
-            seconds=seconds,
-            expires=expires,
+            name=enclosure.name,
+            media_type=enclosure.media_type or guessed,
+            seconds=enclosure.seconds,
+            expires=enclosure.expires,
             link=link,
             progress=progress,
         )

@@ -195,12 +195,12 @@ class FakeChat:
     async def tell(self, to, said):
         self.told.append(said)
 
-    async def lay_up(self, to, path, *, name, media_type, seconds, expires, progress):
-        data = path.read_bytes()
+    async def lay_up(self, to, enclosure, *, progress):
+        data = enclosure.path.read_bytes()
         for done in range(0, len(data) + 1, max(1, len(data) // 4)):
             progress(done, len(data))
         progress(len(data), len(data))
-        return shared(name=name, size=len(data), seconds=seconds)
+        return shared(name=enclosure.name, size=len(data), seconds=enclosure.seconds)
 
     async def fetch(self, file, folder, *, progress):
         if not folder.is_dir():

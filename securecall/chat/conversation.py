@@ -51,6 +51,25 @@ class Recipient:
     fingerprint: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enclosure:
+    """A file of ours that is to be sent.
+
+    Attributes:
+        path: Of the file; at most 4 GiB and what our server takes.
+        name: Shown to the other side, inside the encryption.
+        media_type: "" for what its name says.
+        seconds: How long it plays, 0 for what is no recording.
+        expires: Unix seconds after which both ends delete it, 0 for never.
+    """
+
+    path: Path
+    name: str
+    media_type: str = ""
+    seconds: float = 0.0
+    expires: int = 0
+
+
 class Courier(Protocol):
     """What carries a conversation: encrypts for every device of the other side, and sends."""
 
@@ -73,17 +92,7 @@ class Courier(Protocol):
         """Send what is not kept; without a connection it is not sent at all."""
         ...
 
-    async def lay_up(
-        self,
-        to: Address,
-        path: Path,
-        *,
-        name: str,
-        media_type: str,
-        seconds: float,
-        expires: int,
-        progress: Progress,
-    ) -> SharedFile:
+    async def lay_up(self, to: Address, enclosure: Enclosure, *, progress: Progress) -> SharedFile:
         """Encrypt a file and put it on our server, in a form that they can read."""
         ...
 
@@ -196,50 +205,31 @@ class Conversation:
             expires: Unix seconds after which both ends delete it, 0 for never.
             progress: Told of bytes done and bytes in all.
         """
-        return await self._share(
-            path,
-            name=name or path.name,
-            media_type=media_type,
-            seconds=0.0,
-            expires=expires,
-            progress=progress,
+        enclosure = Enclosure(
+            path=path, name=name or path.name, media_type=media_type, expires=expires
         )
+        return await self._share(enclosure, progress)
 
     async def send_voice(
         self, path: Path, *, seconds: float, expires: int = 0, progress: Progress = untold
     ) -> Message:
         """Send a voice message made by `securecall.chat.voice`."""
-        return await self._share(
-            path,
+        enclosure = Enclosure(
+            path=path,
             name="voice message.ogg",
             media_type="audio/ogg; codecs=opus",
             seconds=seconds,
             expires=expires,
-            progress=progress,
         )
+        return await self._share(enclosure, progress)
 
-    async def _share(
-        self,
-        path: Path,
-        *,
-        name: str,
-        media_type: str,
-        seconds: float,
-        expires: int,
-        progress: Progress,
-    ) -> Message:
+    async def _share(self, enclosure: Enclosure, progress: Progress) -> Message:
         if self.danger_plaintext_chat:
             raise UsageError("the key of a file would be sent unencrypted; share it another way")
-        file = await self._courier.lay_up(
-            self.address,
-            path,
-            name=name,
-            media_type=media_type,
-            seconds=seconds,
-            expires=expires,
-            progress=progress,
+        file = await self._courier.lay_up(self.address, enclosure, progress=progress)
+        said = Text(
+            body="", file=file, expires=enclosure.expires, wants_receipt=True, markable=True
         )
-        said = Text(body="", file=file, expires=expires, wants_receipt=True, markable=True)
         try:
             return await self._write(said)
         except BaseException:
