@@ -40,6 +40,7 @@ class Plan:
         seed: Of all chance.
         stalls: Of the cuts, those that nobody is told of.
         absences: How often the relay refuses for a while.
+        first: So many messages each way stand in the stores already, from an earlier part.
     """
 
     messages: int
@@ -48,6 +49,12 @@ class Plan:
     seed: int
     stalls: int = 0
     absences: int = 0
+    first: int = 0
+
+    @property
+    def last(self) -> int:
+        """So many stand in the stores at the end."""
+        return self.first + self.messages
 
 
 @dataclass
@@ -208,13 +215,16 @@ async def soak(server: XmppServer, folder: Path, names: tuple[str, str], plan: P
             sides.append(Side(name, other, client, f"{other}@{server.domain}"))
         trouble = Trouble(server, relays)
         fates.passed = lambda: sum(r.counts.to_server + r.counts.to_client for r in relays)
-        fates.done = lambda: sum(len(side.heard) for side in sides)
+        fates.done = lambda: sum(len(side.heard) - plan.first for side in sides)
         beside = [
             asyncio.create_task(work)
             for side in sides
             for work in (side.listen(), side.watch(trouble, figures))
         ]
-        await greet(sides)
+        if plan.first:
+            await until(lambda: all(len(side.heard) > plan.first for side in sides), seconds=60)
+        else:
+            await greet(sides)
         fates.left = held
         for relay in relays:
             _ = relay.cut()
@@ -246,10 +256,10 @@ async def greet(sides: list[Side]) -> None:
 async def write(side: Side, plan: Plan, sides: list[Side], chance: random.Random) -> None:
     """Send what is numbered, not too far ahead of what is heard; at times several at once."""
     other = next(each for each in sides if each is not side)
-    number = 0
-    while number < plan.messages:
+    number = plan.first
+    while number < plan.last:
         await until(lambda: number - len(other.heard) <= WINDOW, seconds=1800)  # noqa: B023
-        burst = range(number, min(plan.messages, number + chance.choice((1, 1, 2, 8))))
+        burst = range(number, min(plan.last, number + chance.choice((1, 1, 2, 8))))
         _ = await asyncio.gather(*(side.conversation.send(f"{side.name} {n}") for n in burst))
         number = burst.stop
 
@@ -286,7 +296,7 @@ async def finish(tasks, work) -> None:
 
 def expected(side: Side, plan: Plan) -> list[str]:
     """What the other said."""
-    return [f"{side.other} hello", *(f"{side.other} {n}" for n in range(plan.messages))]
+    return [f"{side.other} hello", *(f"{side.other} {n}" for n in range(plan.last))]
 
 
 async def headway(sides: list[Side], done: Callable[[], bool]) -> None:
@@ -311,7 +321,7 @@ async def settle(sides: list[Side], plan: Plan) -> None:
     """Wait until all is there, and nothing waits to be sent."""
     try:
         for side in sides:
-            await until(lambda side=side: len(side.heard) >= plan.messages + 1, seconds=120)
+            await until(lambda side=side: len(side.heard) > plan.last, seconds=120)
         for side in sides:
             await until(lambda side=side: not pending(side.client, side.address), seconds=60)
     except TimeoutError:
@@ -361,7 +371,7 @@ def require_kept(folder: Path, side: Side, plan: Plan) -> None:
         ours = [m.text for m in messages if m.own]
         require_same(
             ours,
-            [f"{side.name} hello", *(f"{side.name} {n}" for n in range(plan.messages))],
+            [f"{side.name} hello", *(f"{side.name} {n}" for n in range(plan.last))],
             f"{side.name}'s own",
         )
         unsent = [m.text for m in messages if m.own and m.delivery is Delivery.PENDING]

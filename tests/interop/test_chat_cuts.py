@@ -80,18 +80,32 @@ def test_what_is_not_passed_on_in_a_room_while_a_session_changes_over_is_found(
         asyncio.run(main())
 
 
+PARTS = 4  # each of at most half an hour, on a machine that is not at rest
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """Where the two keep what they have, and how many messages that is, by server."""
+    return {name: [tmp_path_factory.mktemp(name), 0] for name in ("prosody", "ejabberd")}
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-def test_thousands_of_messages_and_hundreds_of_cuts_lose_nothing(server, tmp_path):
-    size = float(os.environ.get("SOAK_SIZE", "1"))
+@pytest.mark.parametrize("part", range(PARTS))
+def test_thousands_of_messages_and_hundreds_of_cuts_lose_nothing(server, kept, part):
+    """Each part goes on where the last one ended, with the same stores and archives."""
+    size = float(os.environ.get("SOAK_SIZE", "1")) / PARTS
     if server.name == "ejabberd":  # its archive takes a tenth of a second for a message
         size /= 5
+    folder, first = kept[server.name]
     plan = Plan(
         messages=int(10_000 * size),
         cuts=int(500 * size),
         restarts=int(20 * size),
-        seed=SEED,
+        seed=SEED + part,
         stalls=int(20 * size),
         absences=int(20 * size),
+        first=first,
     )
-    run(server, tmp_path, ("alice", "bob"), plan)
+    run(server, folder, ("alice", "bob"), plan)
+    kept[server.name][1] = plan.last
