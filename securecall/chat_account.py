@@ -181,7 +181,7 @@ class ChatAccount:
             first_used=lambda who, those: tell(DevicesTrusted(who, those)),
             new_device=lambda one: tell(NewDevice(one.address, one)),
         )
-        inbox = Inbox(omemo, devices.trust_of)
+        inbox = Inbox(omemo, devices.trust_of, history)
         self._intake = Intake(
             history,
             committer,
