@@ -15,8 +15,9 @@ from typing import Final
 from securecall.address import ANONYMOUS, Address
 from securecall.errors import Reason, SecurityError, StatementInvalid, UsageError
 from securecall.keys.device import DeviceKey
-from securecall.keys.encoding import build_base64url, build_json
+from securecall.keys.encoding import build_base64url
 from securecall.keys.identity import RootKey
+from securecall.keys.signed_json import build_jws
 from securecall.keys.statement_content import (
     DEVICE_LIFETIME,
     MAX_ITEMS,
@@ -160,25 +161,18 @@ def build_statement(
         entry = device.entry(caps, until, omemo.get(device.id, ()))
         proof = build_base64url(device.proof(root.fingerprint, entry))
         listed.append({"entry": build_base64url(entry), "pop": {"ed25519": proof}})
-    payload = build_json(
-        {
-            "v": 1,
-            "root": {"ed25519": build_base64url(root.public)},
-            "seq": seq,
-            "iat": iat,
-            "exp": exp,
-            "addrs": [str(address) for address in addresses],
-            "devices": listed,
-            "require": list(require),
-            "revoked": list(revoked),
-        }
-    )
-    protected = build_base64url(PROTECTED)
-    body = build_base64url(payload)
-    signature = build_base64url(root.sign(f"{protected}.{body}".encode("ascii")))
-    data = build_json(
-        {"payload": body, "signatures": [{"protected": protected, "signature": signature}]}
-    )
+    payload: dict[str, object] = {
+        "v": 1,
+        "root": {"ed25519": build_base64url(root.public)},
+        "seq": seq,
+        "iat": iat,
+        "exp": exp,
+        "addrs": [str(address) for address in addresses],
+        "devices": listed,
+        "require": list(require),
+        "revoked": list(revoked),
+    }
+    data = build_jws(payload, PROTECTED, root)
     if len(data) > MAX_SIZE:
         raise UsageError(f"the statement takes {len(data)} bytes, more than {MAX_SIZE}")
     return data
