@@ -237,6 +237,7 @@ class Calling:
             expected_peer="" if anonymous else str(peer),
             judge=expectation.judge,
             ticket_secret=ticket.secret if ticket is not None else None,
+            countersignature=contacts.organisations.own_word(own),
         )
         return CallContext(
             policy=policy,

@@ -18,6 +18,7 @@ from securecall.keys.ticket import Ticket
 from securecall.keys.ticket_desk import TicketDesk
 from securecall.keys.trust import (
     Act,
+    Binding,
     Floor,
     How,
     TrustBook,
@@ -27,7 +28,8 @@ from securecall.keys.trust import (
     transition,
 )
 from securecall.keys.verification import safety_number
-from securecall.store.sqlite import Store
+from securecall.organisations import Organisations
+from securecall.store.sqlite import ORGANISATION, Store
 
 STATEMENT_SECONDS = 14 * 86_400
 REQUIRED = "id1"
@@ -88,11 +90,18 @@ class Conflict:
 
 
 class Contacts:
-    """Who we know, kept in the encrypted store; every change of trust is written as it is made."""
+    """Who we know, kept in the encrypted store; every change of trust is written as it is made.
+
+    Attributes:
+        organisations: Those whose word our user takes for the keys of their staff.
+    """
 
     def __init__(self, store: Store) -> None:
         """Begin with what the store holds; refreshes our own statement."""
+        if store.setting(ORGANISATION) is not None:
+            raise UsageError("these are the keys of an organisation, not of a person")
         self.store = store
+        self.organisations = Organisations(store, self.apply, lambda: self.addresses)
         self.desk = TicketDesk(store, store.tickets())
         self._own: list[Address] = [self.own_key_address, *self._own_addresses()]
         self._statement, self._expires = b"", 0
@@ -210,12 +219,21 @@ class Contacts:
         )
         if binding is None:
             return found
+        state = book.state(address, binding.root_fp)
+        if not self._stands(binding):
+            state = TrustState.UNKNOWN
         return replace(
             found,
-            state=book.state(address, binding.root_fp),
+            state=state,
             root_fp=binding.root_fp,
             since=binding.since,
             how=binding.how.value,
+        )
+
+    def _stands(self, binding: Binding) -> bool:
+        """False for a key that an organisation vouched for, and does not at present."""
+        return binding.how is not How.ORGANISATION or self.organisations.holds(
+            binding.address, binding.root_fp
         )
 
     def all(self) -> tuple[Contact, ...]:

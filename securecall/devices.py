@@ -294,7 +294,10 @@ class Devices:
             own = parse_statement(contacts.statement, unix=unix)
             return Vouching(state=TrustState.VERIFIED, statement=own)
         binding = contacts.book.lookup(address)
-        if binding is None:
+        if binding is None or (
+            binding.how is How.ORGANISATION
+            and not contacts.organisations.holds(address, binding.root_fp)
+        ):
             return None
         state = contacts.book.state(address, binding.root_fp)
         return Vouching(

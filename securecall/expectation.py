@@ -15,6 +15,7 @@ from securecall.keys.trust import (
     Act,
     How,
     Judgement,
+    TrustEvent,
     TrustState,
     card_events,
     judge_bearer,
@@ -23,6 +24,7 @@ from securecall.keys.trust import (
     judge_ticket,
     require_not_barred,
 )
+from securecall.organisations import Heard
 from securecall.policy import IdentityEvidence, SecurityLevel, SecurityState
 
 
@@ -64,6 +66,8 @@ class Expectation:
         self._incoming = incoming
         self._direct = direct
         self._judgement: Judgement | None = None
+        self._heard = Heard()
+        self._said = b""
         self._bearer = False
         self._merged: Statement | None = None
         self._forked = b""
@@ -88,15 +92,25 @@ class Expectation:
         held = _MergedClaim(statement=merged, own_address=claim.own_address)
         book = contacts.book
         if self._incoming:
-            bearer = self._direct and bool(claim.ticket_proof)
-            judge = judge_bearer if bearer else judge_incoming
-            self._judgement = judge(book, self._address, held)
+            if self._direct and claim.ticket_proof:
+                self._judgement = judge_bearer(book, self._address, held)
+            else:
+                vouched = self._hear(claim)
+                self._judgement = judge_incoming(book, self._address, held, vouched=vouched)
             if self._direct:
                 self._judge_bearer(claim)
         elif self._ticket is not None:
             self._judgement = judge_ticket(book, self._address, self._ticket.root_fp, held)
         else:
-            self._judgement = judge_outgoing(book, self._address, held)
+            vouched = self._hear(claim)
+            self._judgement = judge_outgoing(book, self._address, held, vouched=vouched)
+
+    def _hear(self, claim: PeerClaim) -> bool:
+        """Whether the organisation our user trusts for the peer's address vouches for its root."""
+        organisations = self._contacts.organisations
+        self._said = claim.countersignature
+        self._heard = organisations.hear(self._address, claim.root_fp, self._said)
+        return self._heard.vouched
 
     def _require_alone(self, root_fp: bytes, address: bytes) -> None:
         """Let one handshake at a time run with one root or address: more would be more guesses.
@@ -153,6 +167,7 @@ class Expectation:
             how=how,
             stale=judgement.stale,
             group=result.group,
+            organisation=self._heard.domain,
         )
 
     def secured(self, result: HandshakeResult, state: SecurityState) -> None:
@@ -164,18 +179,38 @@ class Expectation:
         contacts, judgement = self._contacts, self._require_judgement()
         address, root_fp = judgement.address, judgement.root_fp
         require_not_barred(contacts.book, root_fp)
+        if self._heard.domain:  # its own word, whoever calls
+            relied = judgement.how == How.ORGANISATION.value
+            contacts.organisations.learn(address, root_fp, self._said, relied=relied)
         if self._incoming and not self._bearer:
             if judgement.state is not TrustState.UNKNOWN:
                 self._remember_statement()
             return
         self._remember_statement()
-        how = How.BEARER if self._bearer else self._how
-        events = [contacts.event(Act.PIN, address, root_fp, how)]
+        events = [*self._superseded(), contacts.event(Act.PIN, address, root_fp, self._pins_by())]
         if not self._incoming and self._ticket is not None and self._how is How.QR:
             events.append(contacts.event(Act.VERIFY, address, root_fp, How.QR))
         if not self._incoming and state.level >= SecurityLevel.E2EE:
             events.append(contacts.event(Act.RAISE_FLOOR, address, b"", How.OUTGOING_CALL))
         contacts.apply(*events)
+
+    def _pins_by(self) -> How:
+        if self._bearer:
+            return How.BEARER
+        by_word = self._require_judgement().how == How.ORGANISATION.value
+        return How.ORGANISATION if by_word else self._how
+
+    def _superseded(self) -> list[TrustEvent]:
+        """An organisation vouches for another key of its member than before: that one goes."""
+        judgement = self._require_judgement()
+        binding = self._contacts.book.lookup(judgement.address)
+        if binding is None or binding.root_fp == judgement.root_fp:
+            return []
+        if judgement.how != How.ORGANISATION.value:
+            return []
+        return [
+            self._contacts.event(Act.FORGET, binding.address, binding.root_fp, How.ORGANISATION)
+        ]
 
     def confirmed(self, result: HandshakeResult) -> None:
         """The user compared the words of this call: the key is verified.

@@ -54,6 +54,8 @@ class IdentityEvidence:
         how: How that trust came about ("sas", "qr", "link", "first-call", ...), "" if none.
         stale: The peer's statement has expired; it proves less.
         group: The key exchange group that ran.
+        organisation: Domain of the organisation our user trusts for this address, "" for none; it
+            vouches for the key where `how` is "organisation".
     """
 
     root_fp: bytes
@@ -63,6 +65,7 @@ class IdentityEvidence:
     how: str = ""
     stale: bool = False
     group: str = ""
+    organisation: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +147,8 @@ def security_state(facts: Facts) -> SecurityState:
     warnings = []
     if identity is not None and identity.stale:
         warnings.append("The peer's identity statement has expired; ask them to go online.")
+    if identity is not None and identity.organisation and identity.trust is TrustState.UNKNOWN:
+        warnings.append(f"{identity.organisation} does not vouch for this key.")
     return SecurityState(
         level=level,
         reason=reason,

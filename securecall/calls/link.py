@@ -61,6 +61,7 @@ class LinkIdentity:
         expected_peer: The address dialled, "" towards an anonymous caller.
         judge: Raises a SecurityError to refuse the peer's claim.
         ticket_secret: Of the ticket we call with.
+        countersignature: What our organisation says of us at this address, b"" for nothing.
     """
 
     statement: bytes
@@ -70,6 +71,7 @@ class LinkIdentity:
     expected_peer: str
     judge: Callable[[PeerClaim], None]
     ticket_secret: Secret | None = None
+    countersignature: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,6 +290,7 @@ class SecureLink:
             fp_received=fingerprint_hash(self._agreement.received),
             outer_exporter=established.outer_exporter,
             ticket_secret=identity.ticket_secret,
+            countersignature=identity.countersignature,
             judge=identity.judge,
             nonce=self._nonce,
             unix=self._unix,

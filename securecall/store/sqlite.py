@@ -20,6 +20,7 @@ from securecall.keys.device import DeviceKey
 from securecall.keys.encoding import build_json
 from securecall.keys.identity import RootKey
 from securecall.keys.omemo_trust import DeviceAudit, PersonDevices
+from securecall.keys.organisation import LastWord
 from securecall.keys.statement import Statement
 from securecall.keys.ticket_desk import OutstandingTicket
 from securecall.keys.trust import AuditEntry, TrustBook, TrustState
@@ -32,6 +33,7 @@ from securecall.store.vault import DEFAULT_COST, Cost
 
 FILE: Final = "securecall.store"
 FAILURE_WINDOW: Final = 86_400  # seconds; security rule: warn from 32 in 24 hours
+ORGANISATION: Final = "organisation"  # a setting: whose keys these are, where it is no person
 _HISTORY: Final = "history-generation"
 _FAILURES_KEPT: Final = 64
 _FAILING_KEPT: Final = 512
@@ -276,6 +278,25 @@ class Store:
         """Return the evidence of a fork, b"" if there was none."""
         return self._rows.read("forks", root_fp.hex()) or b""
 
+    # -- organisations ----------------------------------------------------------------------------
+
+    def word_about(self, organisation_fp: bytes, address: Address, *, unix: int) -> LastWord | None:
+        """Return what the organisation with this root said of an address, None for nothing yet.
+
+        Raises:
+            StoreCorrupt: it does not hold at `unix`: the clock was set back by more than a day.
+        """
+        data = self._rows.read("words", f"{organisation_fp.hex()} {address}")
+        if data is None:
+            return None
+        return records.read_record(data, lambda record: records.parse_word(record, unix=unix))
+
+    def save_word(self, word: LastWord) -> None:
+        """Keep what an organisation said, as `organisation.weigh` made it."""
+        latest = word.latest
+        name = f"{latest.organisation_fp.hex()} {latest.address}"
+        self._rows.write((("words", name, records.build_word(word)),))
+
     # -- OMEMO devices ----------------------------------------------------------------------------
 
     def devices_of(self, address: Address) -> PersonDevices:
@@ -377,6 +398,10 @@ class Store:
             records.read_record(data, records.parse_contact)
             for data in self._rows.read_all("contacts").values()
         ]
+        organisations = [
+            records.read_record(data, records.parse_organisation)
+            for data in self._rows.read_all("organisations").values()
+        ]
         barred = self._rows.read_all("barred")
         try:
             roots = {bytes.fromhex(key): _BARRED[data.decode()] for key, data in barred.items()}
@@ -386,6 +411,7 @@ class Store:
             bindings={binding.address: binding for binding in bindings},
             contacts={contact.id: contact for contact in contacts},
             barred=roots,
+            organisations={found.domain: found for found in organisations},
         )
 
     def _log(self, table: str) -> tuple[LogEntry, ...]:
@@ -414,6 +440,8 @@ def _book_rows(book: TrustBook) -> dict[tuple[str, str], bytes]:
     }
     for contact in book.contacts.values():
         rows["contacts", contact.id] = records.build_contact(contact)
+    for organisation in book.organisations.values():
+        rows["organisations", organisation.domain] = records.build_organisation(organisation)
     for root_fp, state in book.barred.items():
         rows["barred", root_fp.hex()] = state.value.encode()
     return rows
