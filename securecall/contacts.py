@@ -351,8 +351,8 @@ class Contacts:
         return known is not None and REQUIRED in known.require
 
     def is_pinned(self, address: Address) -> bool:
-        """A key is bound to this address."""
-        return self.book.lookup(address) is not None
+        """A key is bound to this address, or an organisation told us which one it has."""
+        return self.book.lookup(address) is not None or self.organisations.expects(address)
 
     # -- tickets ----------------------------------------------------------------------------------
 

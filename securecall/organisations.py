@@ -201,6 +201,12 @@ class Organisations:
         known = None if trusted is None else self._known(trusted, address)
         return known is not None and known.vouches_for(root_fp, unix=_now())
 
+    def expects(self, address: Address) -> bool:
+        """Whether a word about this address holds now, whose key ever it names."""
+        trusted = self._store.book.organisation(address)
+        known = None if trusted is None else self._known(trusted, address)
+        return known is not None and known.vouches_for(known.latest.root_fp, unix=_now())
+
     def keep(self, word: LastWord) -> None:
         """Write what was said, and drop a key that rested on what is now taken back."""
         self._store.save_word(word)

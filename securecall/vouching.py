@@ -130,6 +130,18 @@ class VouchingKey:
             raise UsageError(f"{self.domain} vouches for nobody at {address.short}")
         return self._sign(before, address, before.root_fp, seconds=MAX_LIFETIME, withdrawn=True)
 
+    def renew(self) -> tuple[tuple[Address, bytes], ...]:
+        """Say everything again, withdrawals too, each for 14 days from now."""
+        return tuple(
+            (
+                one.address,
+                self._sign(
+                    one, one.address, one.root_fp, seconds=MAX_LIFETIME, withdrawn=one.withdrawn
+                ),
+            )
+            for one in self.issued()
+        )
+
     def issued(self) -> tuple[Issued, ...]:
         """The last word about everybody, by address."""
         return tuple(sorted(self._issued().values(), key=lambda issued: str(issued.address)))
@@ -162,7 +174,7 @@ class VouchingKey:
             seq=seq,
             exp=unix + seconds,
             withdrawn=withdrawn,
-            gone=(*gone, root_fp) if withdrawn else gone,
+            gone=tuple(dict.fromkeys((*gone, root_fp))) if withdrawn else gone,
         )
         # written before anybody sees the word: its number must not serve twice
         self._store.save_setting(_ISSUED, _build_issued({**self._issued(), address: issued}))

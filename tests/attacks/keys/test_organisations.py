@@ -130,6 +130,19 @@ def test_a_word_for_somebody_elses_key_or_address_is_refused(alice):
     assert alice.judge(alice.word(address=ANNA), address=ANNA).state is TrustState.PINNED
 
 
+def test_whoever_answers_in_the_place_of_a_vouched_member_is_held_to_the_floor_of_a_pin(
+    alice, monkeypatch
+):
+    assert not alice.contacts.is_pinned(BOB)  # the control: a stranger may be anybody
+    alice.judge(alice.word(), incoming=True)
+    assert alice.contacts.is_pinned(BOB)
+    assert alice.judge(b"", person=3).state is TrustState.UNKNOWN  # below what a pin requires
+    assert not alice.contacts.is_pinned(ANNA)
+    later = alice.unix + 8 * DAY
+    monkeypatch.setattr("securecall.organisations._now", lambda: later)
+    assert not alice.contacts.is_pinned(BOB)
+
+
 def test_the_clinic_cannot_speak_for_another_domain(alice):
     edited = payload() | {
         "addr": str(ELSEWHERE), "seq": alice.unix * 1000, "iat": alice.unix, "exp": alice.unix + DAY
