@@ -220,10 +220,10 @@ class Expectation:
         """
         contacts, judgement = self._contacts, self._require_judgement()
         address, root_fp = judgement.address, judgement.root_fp
-        events = []
-        if contacts.book.lookup(address) is None:
+        events = self._superseded()
+        if events or contacts.book.lookup(address) is None:
             if self._incoming:
-                address = Address(Scheme.KEY, root_fp.hex())
+                address, events = Address(Scheme.KEY, root_fp.hex()), []
             events.append(contacts.event(Act.PIN, address, root_fp, How.CONTACT))
         events.append(contacts.event(Act.VERIFY, address, root_fp, How.SAS))
         contacts.apply(*events)

@@ -132,8 +132,15 @@ def test_a_new_key_of_a_member_follows_on_the_old_one_where_the_clinic_says_so(t
                         with pytest.raises(sc.SecurityError):
                             await call.connected()
                 anew.contacts.organisations.take(clinic.vouch(BOB, anew.contacts.root_fp))
-                call, _ = await talk(alice, anew)
-                assert call.security.level is sc.E2EE
-                assert alice.contacts.find(BOB).root_fp == anew.contacts.root_fp
+                heard = await talk_back(alice, anew)  # which changes no pin
+                assert heard.security.level is sc.E2EE
+                assert alice.contacts.find(BOB).root_fp == bob.contacts.root_fp
+                async with alice.call(BOB, require=sc.VERIFIED) as call:
+                    async with (await anew.next_call()).accept():
+                        await call.connected()
+                        await call.confirm_sas()
+                        assert call.security.level is sc.VERIFIED
+                found = alice.contacts.find(BOB)
+                assert (found.root_fp, found.how) == (anew.contacts.root_fp, "sas")
 
     run(main)
