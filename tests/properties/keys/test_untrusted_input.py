@@ -16,6 +16,7 @@ from securecall.keys.encoding import (
     parse_base64url,
     parse_json,
 )
+from securecall.keys.organisation import parse_countersignature, parse_organisation_code
 from securecall.keys.statement import parse_statement
 from securecall.keys.ticket import Ticket, build_ticket, parse_ticket
 from securecall.keys.verification import (
@@ -26,6 +27,7 @@ from securecall.keys.verification import (
     sas,
 )
 from securecall.secret import Secret
+from tests.forge_organisation import CODE, word
 from tests.forge_statement import (
     NOW,
     compact,
@@ -194,3 +196,22 @@ def test_every_eight_bytes_have_three_words_and_ten_digits(data):
     shown = sas(data)
     assert len(shown.words) == 3
     assert len(shown.digits) == 10
+
+
+@given(MUTATIONS)
+def test_a_mutated_word_of_an_organisation_says_the_same_or_is_refused(steps):
+    original = parse_countersignature(word(), unix=NOW)
+    with contextlib.suppress(StatementInvalid):
+        assert parse_countersignature(mutated(word(), steps), unix=NOW) == original
+
+
+@given(st.binary(max_size=300) | JSON_VALUES.map(lambda value: json.dumps(value).encode()))
+def test_anything_else_is_no_word_of_an_organisation(data):
+    with pytest.raises(StatementInvalid):
+        parse_countersignature(data, unix=NOW)
+
+
+@given(st.text(max_size=120) | st.text(max_size=60).map(lambda text: CODE[:16] + text))
+def test_any_text_is_no_code_of_an_organisation(text):
+    with pytest.raises(ProtocolError):
+        parse_organisation_code(text)
