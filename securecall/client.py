@@ -30,6 +30,7 @@ from securecall.keys.ticket import Ticket, build_ticket
 from securecall.media.description import Description
 from securecall.media.endpoints import AudioSource
 from securecall.media.engine import Clock
+from securecall.organisations import Organisations
 from securecall.policy import Policy, SecurityLevel
 from securecall.secret import Secret
 from securecall.sip.signaling import SipSignaling
@@ -151,6 +152,11 @@ class Client:
             UsageError: the client is not open.
         """
         return self._open.contacts
+
+    @property
+    def organisations(self) -> Organisations:
+        """The organisations whose word we take for the keys of their staff, and of us."""
+        return self.contacts.organisations
 
     async def contact(self, address: str | Address) -> Contact:
         """The contact behind an address; unknown addresses make a contact without a key.

@@ -33,7 +33,7 @@ async def organisation(args: argparse.Namespace, output: Output) -> None:
         issuing[action](args, output)
         return
     async with open_home(args) as client:
-        organisations = client.contacts.organisations
+        organisations = client.organisations
         if action == "trust":
             found = organisations.trust(args.code, scanned=args.scanned)
             output.tell("organisation", **_organisation(found.domain, found.root_fp, found.since))

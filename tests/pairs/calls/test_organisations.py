@@ -28,7 +28,7 @@ async def scene(folder, bus=None):
         folder / "clinic", PASSPHRASE, domain=BOB.host, cost=MINIMUM_COST
     ) as clinic:
         async with people(folder, bus) as (alice, bob):
-            alice.contacts.organisations.trust(clinic.code)
+            alice.organisations.trust(clinic.code)
             yield clinic, alice, bob
 
 
@@ -44,7 +44,7 @@ def test_a_first_call_to_a_member_is_end_to_end_and_the_first_after_withdrawal_r
     async def main():
         async with scene(tmp_path) as (clinic, alice, bob):
             said = clinic.vouch(BOB, bob.contacts.root_fp)
-            bob.contacts.organisations.take(said)
+            bob.organisations.take(said)
             first, answer = await talk(alice, bob)
             identity = first.security.identity
             assert first.security.level is sc.E2EE
@@ -58,7 +58,7 @@ def test_a_first_call_to_a_member_is_end_to_end_and_the_first_after_withdrawal_r
             assert alice.contacts.find(BOB).how == "organisation"
             heard = await talk_back(alice, bob)
             assert (heard.security.level, heard.security.identity.how) == (sc.E2EE, "organisation")
-            alice.contacts.organisations.take(clinic.withdraw(BOB))
+            alice.organisations.take(clinic.withdraw(BOB))
             assert alice.contacts.find(BOB).state is TrustState.UNKNOWN
             async with alice.call(BOB) as call:
                 async with (await bob.next_call()).accept():
@@ -85,7 +85,7 @@ def test_without_a_word_a_member_is_a_stranger_and_a_word_alone_never_verifies(t
             heard = await talk_back(alice, bob)
             assert heard.security.level is sc.OPPORTUNISTIC
             assert heard.security.warnings == (f"{BOB.host} does not vouch for this key.",)
-            bob.contacts.organisations.take(clinic.vouch(BOB, bob.contacts.root_fp))
+            bob.organisations.take(clinic.vouch(BOB, bob.contacts.root_fp))
             async with alice.call(BOB, require=sc.VERIFIED) as call:
                 async with (await bob.next_call()).accept():
                     state = await call.connected()
@@ -93,7 +93,7 @@ def test_without_a_word_a_member_is_a_stranger_and_a_word_alone_never_verifies(t
                     await call.confirm_sas()
                     assert call.security.level is sc.VERIFIED
             # what Alice compared is hers, whatever the clinic says from now on
-            alice.contacts.organisations.take(clinic.withdraw(BOB))
+            alice.organisations.take(clinic.withdraw(BOB))
             again, _ = await talk(alice, bob)
             assert again.security.level is sc.VERIFIED
             assert "organisation" not in {p.role for p in again.report.parties}
@@ -104,7 +104,7 @@ def test_without_a_word_a_member_is_a_stranger_and_a_word_alone_never_verifies(t
 def test_a_lapsed_word_leaves_a_known_member_below_what_is_required(tmp_path, monkeypatch):
     async def main():
         async with scene(tmp_path) as (clinic, alice, bob):
-            bob.contacts.organisations.take(clinic.vouch(BOB, bob.contacts.root_fp))
+            bob.organisations.take(clinic.vouch(BOB, bob.contacts.root_fp))
             call, _ = await talk(alice, bob)
             assert call.security.level is sc.E2EE
             later = time.time() + 15 * 86_400
@@ -123,7 +123,7 @@ def test_a_new_key_of_a_member_follows_on_the_old_one_where_the_clinic_says_so(t
     async def main():
         bus = SignalBus()
         async with scene(tmp_path, bus) as (clinic, alice, bob):
-            bob.contacts.organisations.take(clinic.vouch(BOB, bob.contacts.root_fp))
+            bob.organisations.take(clinic.vouch(BOB, bob.contacts.root_fp))
             await talk(alice, bob)
             async with sc.open(tmp_path / "anew", passphrase=PASSPHRASE) as anew:
                 anew.use(BOB, bus.endpoint(BOB))
@@ -131,7 +131,7 @@ def test_a_new_key_of_a_member_follows_on_the_old_one_where_the_clinic_says_so(t
                     async with (await anew.next_call()).accept():
                         with pytest.raises(sc.SecurityError):
                             await call.connected()
-                anew.contacts.organisations.take(clinic.vouch(BOB, anew.contacts.root_fp))
+                anew.organisations.take(clinic.vouch(BOB, anew.contacts.root_fp))
                 heard = await talk_back(alice, anew)  # which changes no pin
                 assert heard.security.level is sc.E2EE
                 assert alice.contacts.find(BOB).root_fp == bob.contacts.root_fp
