@@ -16,6 +16,7 @@ from securecall.calls.signaling import IncomingLeg, Route
 from securecall.contacts import Contact, Contacts
 from securecall.errors import UsageError
 from securecall.expectation import Expectation
+from securecall.fips import STANDARD, Approval, require_working
 from securecall.keys.handshake import HandshakeResult
 from securecall.keys.ticket import Ticket, parse_ticket
 from securecall.keys.trust import How
@@ -68,6 +69,7 @@ class Calling:
         accounts: Callable[[], tuple[Account, ...]],
         observer: Observer,
         helpers: Callable[[], Awaitable[IceHelpers]] = no_helpers,
+        approval: Approval = STANDARD,
     ) -> None:
         """Compose calls out of these.
 
@@ -77,8 +79,10 @@ class Calling:
             accounts: Those signed in at this moment.
             observer: Follows every call.
             helpers: Says what helps a call to find a path, at its beginning.
+            approval: The profile all calls run under.
         """
         self._helpers = helpers
+        self._approval = approval
         self._contacts = contacts
         self._clock = clock
         self._accounts = accounts
@@ -227,7 +231,11 @@ class Calling:
             towards: Host we face, to pick our own address.
             ticket: The one we call with.
         """
-        contacts, observer = self._contacts, self._observer
+        contacts, observer, approval = self._contacts, self._observer, self._approval
+        if approval.suite.approved:
+            require_working()
+            if policy.danger_plain_dtls:
+                raise UsageError("the fips profile makes no calls without proof of identity")
         anonymous = peer == ANONYMOUS
         identity = LinkIdentity(
             statement=contacts.statement,
@@ -238,6 +246,7 @@ class Calling:
             judge=expectation.judge,
             ticket_secret=ticket.secret if ticket is not None else None,
             countersignature=contacts.organisations.own_word(own),
+            suite=approval.suite,
         )
         return CallContext(
             policy=policy,
@@ -258,6 +267,7 @@ class Calling:
             observe=lambda call, output: observer.observe(call, expectation, output),
             sound_failed=observer.sound_failed,
             helpers=self._helpers,
+            approved=approval.provider and approval.suite.approved,
         )
 
 

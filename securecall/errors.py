@@ -383,6 +383,10 @@ class StoreCorrupt(LocalError):
     """The key store was damaged or altered; nothing of it was used."""
 
 
+class FipsError(LocalError):
+    """A self-test of the fips profile failed: this process offers nothing any more."""
+
+
 class ListenFailed(LocalError):
     """The address and port calls were to come in on cannot be used."""
 

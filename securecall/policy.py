@@ -80,6 +80,7 @@ class Facts:
         gateway: A telephone gateway or a known focus stands in the path.
         srtp_profile: As negotiated, "" before.
         sframe: Frames are sealed under the identity handshake's keys.
+        approved: The fips profile's suite ran, over a FIPS provider that is active.
     """
 
     keying: Keying
@@ -89,6 +90,7 @@ class Facts:
     gateway: bool = False
     srtp_profile: str = ""
     sframe: bool = False
+    approved: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +106,8 @@ class SecurityState:
         pq: Frame keys stay secret against a later quantum computer.
         sframe: Frames are encrypted end to end inside SRTP.
         sas_confirmed: The words were compared and confirmed in this call.
+        fips_approved: Sealed under the fips profile, over an active FIPS provider; always False
+            with `fips='algorithms-only'`. An indicator, no validation.
         warnings: Things a person should know, each a sentence.
     """
 
@@ -115,6 +119,7 @@ class SecurityState:
     pq: bool = False
     sframe: bool = False
     sas_confirmed: bool = False
+    fips_approved: bool = False
     warnings: tuple[str, ...] = ()
 
     @property
@@ -137,7 +142,7 @@ _KNOWN_BY = {
     "import": "the key you imported",
     "organisation": "the key this contact's organisation vouches for",
 }
-_PQ_GROUPS = frozenset({"X25519MLKEM768"})
+_PQ_GROUPS = frozenset({"X25519MLKEM768", "SecP384r1MLKEM1024"})
 
 
 def security_state(facts: Facts) -> SecurityState:
@@ -158,6 +163,7 @@ def security_state(facts: Facts) -> SecurityState:
         pq=facts.sframe and identity is not None and identity.group in _PQ_GROUPS,
         sframe=facts.sframe,
         sas_confirmed=facts.sas_confirmed,
+        fips_approved=facts.approved and facts.sframe,
         warnings=tuple(warnings),
     )
 
@@ -229,8 +235,9 @@ class Policy:
                 f"minimum={self.minimum.name} would do without any proof of who answers; "
                 "if that is meant, say danger_plain_dtls=True instead"
             )
-        if self.danger_plain_dtls and self.minimum is not None:
-            raise UsageError("danger_plain_dtls and a minimum contradict each other; give one")
+        if self.danger_plain_dtls and (self.minimum is not None or self.require_pq):
+            other = "require_pq" if self.minimum is None else "a minimum"
+            raise UsageError(f"danger_plain_dtls and {other} contradict each other; give one")
 
     @classmethod
     def clinical(cls) -> Policy:

@@ -61,6 +61,7 @@ class CallContext:
         towards: The host we face, to pick our own address; "" for anywhere.
         ticket: How the ticket travelled, "" without one.
         helpers: Says what helps to find a path, when one is looked for.
+        approved: The call runs under the fips profile, over an active FIPS provider.
     """
 
     policy: Policy
@@ -77,6 +78,7 @@ class CallContext:
     sound_failed: Callable[[Call, Exception], None]
     ticket: str = ""
     helpers: Callable[[], Awaitable[IceHelpers]] = no_helpers
+    approved: bool = False
 
 
 class Call:
@@ -494,6 +496,7 @@ class Call:
             identity=evidence,
             srtp_profile=srtp_profile,
             sframe=result is not None,
+            approved=result is not None and self._context.approved,
         )
         self._perform(self._machine.secured(facts, now=self._now()))
 
