@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from securecall.errors import DowngradeError, EndReason, SecurecallError, Unsupp
 from securecall.events import CallMissed, Event, PlaintextReceived, RegistrationChanged
 from securecall.fips import STANDARD, Approval, Fips, Profile, approval, require_working
 from securecall.keys.ticket import Ticket, build_ticket
+from securecall.logs import logger
 from securecall.media.description import Description
 from securecall.media.endpoints import AudioSource
 from securecall.media.engine import Clock
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from securecall.chat_account import ChatAccount
     from securecall.people import People, Person
 
-log = logging.getLogger("securecall.client")
+log = logger("securecall.client")
 
 TICKET_SECONDS = 7 * 86_400
 MOST_RINGING = 5  # calls of strangers at one time, and as many of people we know

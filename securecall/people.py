@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from securecall.address import Address
 from securecall.contacts import Contact, Contacts
 from securecall.directory import Directory, Learned, Published
 from securecall.errors import NetworkError, ProtocolError, SecurityError, XmppRefused
+from securecall.logs import logger
 from securecall.xmpp import blocking, capabilities
 from securecall.xmpp import roster as rosters
 from securecall.xmpp.abilities import Abilities
@@ -50,7 +50,7 @@ from securecall.xmpp.session import Session
 MOST_ASKS: Final = 256  # of strangers, waiting for our user
 _CHECK_SECONDS: Final = 3600.0
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,6 @@ Receive, hand to the core, perform its outputs, re-arm one timer; nothing else i
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from securecall.calls.signaling import Ended, IncomingLeg, Leg, Signal
 from securecall.errors import CallFailed, EndReason, SecurecallError, UsageError
 from securecall.keys.handshake import HandshakeResult
 from securecall.keys.verification import Sas, sas
+from securecall.logs import logger
 from securecall.media.description import Description, Keying
 from securecall.media.endpoints import AudioSink, AudioSource, PcmInput, PcmOutput, Recorder
 from securecall.media.engine import AudioStatistics, Clock
@@ -40,7 +40,7 @@ from securecall.policy import (
 )
 from securecall.transport.turn import IceHelpers, no_helpers
 
-log = logging.getLogger("securecall.call")
+log = logger("securecall.call")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from securecall.errors import NetworkError, ProtocolError, SecurecallError, UsageError
+from securecall.logs import logger
 from securecall.sip.frames import MessageFrames
 from securecall.sip.limits import SERVER, STRANGER, Quota
 from securecall.sip.message import Request, Response
@@ -42,7 +42,7 @@ _MOST_WAITING: Final = 64  # messages kept while the server is being reached aga
 _FIRST_WAIT: Final = 0.5  # seconds between tries to reach it again, doubled each time, to at most
 _LAST_WAIT: Final = 30.0
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 Connection: TypeAlias = "TlsConnection | WebSocketConnection"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from securecall.calls.signaling import (
     Signal,
 )
 from securecall.errors import EndReason, MessageFailed, UsageError
+from securecall.logs import logger
 from securecall.media.description import Description
 from securecall.sip.agent import Agent
 from securecall.sip.connections import (
@@ -56,7 +56,7 @@ from securecall.transport.tls import (
 if TYPE_CHECKING:
     from securecall.transport.resolver import Resolver
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 TextSink = Callable[[Address, str], None]
 

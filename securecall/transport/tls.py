@@ -12,7 +12,6 @@ import asyncio
 import collections
 import contextlib
 import functools
-import logging
 import os
 import socket
 import ssl
@@ -20,6 +19,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
 from securecall.errors import CertificateError, ConnectFailed, ListenFailed
+from securecall.logs import logger
 from securecall.transport.endpoint import endpoint
 from securecall.transport.origin import origin_of
 from securecall.transport.server_identity import (
@@ -45,7 +45,7 @@ MOST_OF_ONE_ADDRESS: Final = 16  # of these, from one IPv4 address or one IPv6 n
 MOST_UNSENT_BYTES: Final = 256 * 1024
 _READ_BYTES: Final = 64 * 1024
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 
 class TlsConnection:
