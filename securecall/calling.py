@@ -24,6 +24,7 @@ from securecall.media.engine import Clock
 from securecall.policy import Policy, SecurityState, floor_for
 from securecall.transport.endpoint import host_of
 from securecall.transport.turn import IceHelpers, no_helpers
+from securecall.passports import Vouching
 
 Callee = str | Address | Contact | Ticket
 
@@ -145,15 +146,29 @@ class Calling:
     ) -> CallContext:
         """Compose what a call that came in has to know; `known`: a key is bound to its caller."""
         contacts = self._contacts
+        vouching = self._vouching(policy, account, leg.remote, outgoing=False)
         return self._context(
             policy,
-            Expectation(contacts, leg.remote, incoming=True, direct=account.direct),
+            Expectation(
+                contacts, leg.remote, incoming=True, direct=account.direct, vouching=vouching
+            ),
+            vouching=vouching,
             peer=leg.remote,
             pinned=known or (account.direct and contacts.has_open_tickets()),
             direct=account.direct,
             own=contacts.own_key_address if account.direct else account.address,
             towards=host_of(leg.path.remote),
         )
+
+    def _vouching(
+        self, policy: Policy, account: Account, peer: Address, *, outgoing: bool
+    ) -> Vouching | None:
+        """Who signs and checks in signalling: where it is wished, between two sip addresses."""
+        own = account.address
+        named = all(a.scheme is Scheme.SIP and a != ANONYMOUS for a in (own, peer))
+        if not policy.passport or account.direct or not named:
+            return None
+        return Vouching(self._contacts, own=own, peer=peer, outgoing=outgoing)
 
     def _by_ticket(self, ticket: Ticket, policy: Policy, *, how: str) -> Plan:
         way = next((t for t in ticket.targets if t.direct is not None), None)
@@ -196,9 +211,11 @@ class Calling:
 
     def _by_account(self, address: Address, account: Account, policy: Policy) -> Plan:
         contacts = self._contacts
+        vouching = self._vouching(policy, account, address, outgoing=True)
         context = self._context(
             policy,
-            Expectation(contacts, address),
+            Expectation(contacts, address, vouching=vouching),
+            vouching=vouching,
             peer=address,
             pinned=contacts.is_pinned(address),
             direct=False,
@@ -218,6 +235,7 @@ class Calling:
         own: Address,
         towards: str,
         ticket: Ticket | None = None,
+        vouching: Vouching | None = None,
     ) -> CallContext:
         """Compose what a call has to know.
 
@@ -230,6 +248,7 @@ class Calling:
             own: The address we claim.
             towards: Host we face, to pick our own address.
             ticket: The one we call with.
+            vouching: Signs and checks in signalling.
         """
         contacts, observer, approval = self._contacts, self._observer, self._approval
         if approval.suite.approved:
@@ -268,6 +287,8 @@ class Calling:
             sound_failed=observer.sound_failed,
             helpers=self._helpers,
             approved=approval.provider and approval.suite.approved,
+            voucher=vouching,
+            unaided=expectation.unaided,
         )
 
 

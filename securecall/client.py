@@ -584,7 +584,9 @@ class Client:
         async def dial(offer: Description) -> Leg:
             account = plan.account
             signaling = account.signaling if account else await self._direct_signaling()
-            return await signaling.dial(plan.route, offer)
+            voucher = plan.context.voucher
+            identity = voucher.sign(offer) if voucher is not None else ""
+            return await signaling.dial(replace(plan.route, identity=identity), offer)
 
         async def begin(call: Call) -> None:
             if len(calls) >= plan.context.policy.max_calls:

@@ -13,6 +13,7 @@ from securecall.chat.message import Message
 from securecall.errors import IdentityChanged, SecurityError, UsageError
 from securecall.keys.device import DeviceKey
 from securecall.keys.encoding import parse_json
+from securecall.keys.passport import PassportKey, Replays
 from securecall.keys.statement import OmemoKey, build_statement, next_seq, parse_statement
 from securecall.keys.ticket import Ticket
 from securecall.keys.ticket_desk import TicketDesk
@@ -29,6 +30,7 @@ from securecall.keys.trust import (
 )
 from securecall.keys.verification import safety_number
 from securecall.organisations import Organisations
+from securecall.secret import Secret
 from securecall.store.sqlite import ORGANISATION, Store
 
 STATEMENT_SECONDS = 14 * 86_400
@@ -38,6 +40,7 @@ _INSTANCE = "sip-instance"
 _LAST_PORT = "last-port"
 _PLACE = "place "
 _OMEMO = "own-omemo"
+_PASSPORT = "own-passport-key"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +108,8 @@ class Contacts:
         self.desk = TicketDesk(store, store.tickets())
         self._own: list[Address] = [self.own_key_address, *self._own_addresses()]
         self._statement, self._expires = b"", 0
+        self._passport: PassportKey | None = None
+        self.replays = Replays()
         # whose handshake is under way, by root and by address; see `Expectation`
         self.handshakes: dict[bytes, object] = {}
         if not self._resume():
@@ -163,6 +168,18 @@ class Contacts:
             self.store.save_setting(_OMEMO, "\n".join(lines).encode())
             self._publish()
 
+    def passport_key(self) -> PassportKey:
+        """The key that signs our PASSporTs; made, kept and listed in the statement when needed."""
+        if self._passport is None:
+            kept = self.store.setting(_PASSPORT)
+            key = PassportKey.from_scalar(Secret(kept)) if kept else PassportKey.generate()
+            if not kept:
+                self.store.save_setting(_PASSPORT, key.scalar.reveal())
+            self._passport = key
+            if not self._resume():
+                self._publish()
+        return self._passport
+
     def _own_addresses(self) -> tuple[Address, ...]:
         names = self.store.setting(_ADDRESSES) or b""
         return tuple(parse_address(name) for name in names.decode().split())
@@ -177,9 +194,11 @@ class Contacts:
         except SecurityError:  # a clock far from where it was: a new one is due
             return False
         device = self.store.device
+        # One that lists a PASSporT key not asked for in this run says no more than is so.
+        passport = self._passport.public if self._passport is not None else None
         same = kept.addresses == tuple(self._own) and [
-            (d.id, d.public, d.omemo) for d in kept.devices
-        ] == [(device.id, device.public, self.omemo)]
+            (d.id, d.public, d.omemo, None if passport is None else d.p256) for d in kept.devices
+        ] == [(device.id, device.public, self.omemo, passport)]
         if not same or kept.exp - unix < STATEMENT_SECONDS // 2:
             return False
         self._statement, self._expires = raw, kept.exp
@@ -198,6 +217,7 @@ class Contacts:
             devices=(self.store.device,),
             require=(REQUIRED,),
             omemo={self.store.device.id: self.omemo},
+            passports={self.store.device.id: self._passport} if self._passport else {},
         )
         self.store.save_statement(self._statement, seq)
 

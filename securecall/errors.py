@@ -149,6 +149,7 @@ class Reason(enum.StrEnum):
     CERTIFICATE = "certificate"
     INTEGRITY = "integrity"
     VERIFYING_TIMEOUT = "verifying-timeout"
+    REPLAYED = "replayed"
     LOGIN = "login"
     DEVICE_UNTRUSTED = "device-untrusted"
     DEVICE_CHANGED = "device-changed"

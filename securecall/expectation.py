@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from securecall.address import ANONYMOUS, Address, Scheme
 from securecall.contacts import Contacts
-from securecall.errors import Reason, SecurityError, TicketRefused
+from securecall.errors import DowngradeError, Reason, SecurityError, TicketRefused
 from securecall.keys.handshake import HandshakeResult, PeerClaim
 from securecall.keys.statement import Statement, StatementChange, merge
 from securecall.keys.ticket import Ticket
@@ -26,6 +26,7 @@ from securecall.keys.trust import (
 )
 from securecall.organisations import Heard
 from securecall.policy import IdentityEvidence, SecurityLevel, SecurityState
+from securecall.passports import Vouching
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,7 @@ class Expectation:
         how: How = How.FIRST_CALL,
         incoming: bool = False,
         direct: bool = False,
+        vouching: Vouching | None = None,
     ) -> None:
         """Prepare.
 
@@ -58,6 +60,7 @@ class Expectation:
             how: What the ticket rests on: LINK or QR.
             incoming: They call us.
             direct: No server in between; such a caller needs a ticket while tickets are open.
+            vouching: What the peer signed in signalling is to be held against its identity, too.
         """
         self._contacts = contacts
         self._address = address
@@ -65,6 +68,7 @@ class Expectation:
         self._how = how
         self._incoming = incoming
         self._direct = direct
+        self._vouching = vouching
         self._judgement: Judgement | None = None
         self._heard = Heard()
         self._said = b""
@@ -84,6 +88,8 @@ class Expectation:
         verdict = merge(known, claim.statement)
         merged = verdict.statement
         merged.device(claim.device.id, unix=_now())
+        if self._vouching is not None:
+            self._vouching.require_signed_by(merged)
         self._require_alone(claim.root_fp, str(self._address).encode())
         self._merged = merged
         self._news = verdict.change is not StatementChange.SAME
@@ -168,6 +174,37 @@ class Expectation:
             stale=judgement.stale,
             group=result.group,
             organisation=self._heard.domain,
+            passport=self._vouching is not None and self._vouching.present,
+        )
+
+    def unaided(self) -> IdentityEvidence | None:
+        """The evidence where no identity handshake ran: what a known person signed in signalling.
+
+        Raises:
+            DowngradeError: that person's statement requires the handshake.
+            SecurityError: the signature is not theirs, or their key is not to be trusted.
+        """
+        vouching = self._vouching
+        statement = vouching.known_statement() if vouching is not None else None
+        if vouching is None or not vouching.present or statement is None:
+            return None
+        if "id1" in statement.require:
+            raise DowngradeError(
+                "this person always proves who they are within the call, and now did not; somebody "
+                "in between may be answering"
+            )
+        vouching.require_signed_by(statement)
+        judge = judge_incoming if self._incoming else judge_outgoing
+        claim = _MergedClaim(statement=statement, own_address=str(self._address))
+        found = judge(self._contacts.book, self._address, claim)
+        return IdentityEvidence(
+            root_fp=found.root_fp,
+            device_id="",
+            trust=found.state,
+            since=found.since,
+            how=found.how,
+            stale=found.stale,
+            passport=True,
         )
 
     def secured(self, result: HandshakeResult, state: SecurityState) -> None:

@@ -53,9 +53,10 @@ class IdentityEvidence:
         since: Unix seconds since when the key is pinned, 0 if it is not.
         how: How that trust came about ("sas", "qr", "link", "first-call", ...), "" if none.
         stale: The peer's statement has expired; it proves less.
-        group: The key exchange group that ran.
+        group: The key exchange group that ran, "" where a signature in signalling is all there is.
         organisation: Domain of the organisation our user trusts for this address, "" for none; it
             vouches for the key where `how` is "organisation".
+        passport: A device of the same person signed the call's fingerprints in signalling.
     """
 
     root_fp: bytes
@@ -66,6 +67,7 @@ class IdentityEvidence:
     stale: bool = False
     group: str = ""
     organisation: str = ""
+    passport: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +93,11 @@ class Facts:
     srtp_profile: str = ""
     sframe: bool = False
     approved: bool = False
+
+    @property
+    def words(self) -> bool:
+        """There are words to compare: the identity handshake ran, and made them."""
+        return self.identity is not None and self.identity.group != ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +209,8 @@ class Policy:
         minimum: Lowest level media may flow at. None: E2EE for a contact with a pin,
             OPPORTUNISTIC *with identity evidence* for anyone else.
         require_pq: Refuse key agreement a later quantum computer could break.
+        passport: Sign the fingerprints of calls between SIP addresses (PASSporT with `mky`), and
+            hold whoever signs theirs to it. It adds to the identity handshake, which needs it not.
         danger_plain_dtls: Accept DTLS-SRTP without proof of identity where `minimum` is None; then
             also from phones that do not multiplex RTCP, which go without it.
         danger_plaintext_messages: Take text messages of SIP, which every server on the way can
@@ -216,6 +225,7 @@ class Policy:
 
     minimum: SecurityLevel | None = None
     require_pq: bool = False
+    passport: bool = False
     danger_plain_dtls: bool = False
     danger_plaintext_messages: bool = False
     ring_seconds: float = 60.0
@@ -310,7 +320,7 @@ def decide(state: SecurityState, floor: Floor) -> Gate:
     if state.level >= needed:
         return Gate.OPEN
     identity = state.identity
-    comparable = identity is not None and not identity.stale
+    comparable = identity is not None and not identity.stale and identity.group != ""
     # The key of a contact with a floor is unknown only where the user forgot it (another key ends
     # the call before this): comparing the words is the way back.
     forgotten = floor.pinned and identity is not None and identity.trust is TrustState.UNKNOWN

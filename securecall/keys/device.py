@@ -61,13 +61,20 @@ class DeviceKey:
         """Return the signature of the data, 64 bytes."""
         return ed25519_sign(self.seed, data)
 
-    def entry(self, caps: Sequence[str], not_after: int, omemo: Sequence[OmemoKey] = ()) -> bytes:
+    def entry(
+        self,
+        caps: Sequence[str],
+        not_after: int,
+        omemo: Sequence[OmemoKey] = (),
+        p256: bytes = b"",
+    ) -> bytes:
         """Return this device's entry for an identity statement, JSON bytes.
 
         Args:
             caps: What the device can do, for diagnostics.
             not_after: Unix seconds after which nobody accepts the device.
             omemo: Its OMEMO identity keys, which the root vouches for by this entry.
+            p256: Its PASSporT key, uncompressed, b"" for none; it proves possession as well.
         """
         members: dict[str, object] = {
             "id": self.id,
@@ -75,6 +82,8 @@ class DeviceKey:
             "caps": list(caps),
             "not_after": not_after,
         }
+        if p256:
+            members["p256"] = build_base64url(p256)
         if omemo:
             members["omemo"] = [
                 {"ns": key.namespace, "id": key.id, "ik": build_base64url(key.identity_key)}

@@ -14,9 +14,10 @@ from typing import Final
 
 from securecall.address import ANONYMOUS, Address
 from securecall.errors import Reason, SecurityError, StatementInvalid, UsageError
-from securecall.keys.device import DeviceKey
+from securecall.keys.device import DeviceKey, device_proof_input
 from securecall.keys.encoding import build_base64url
 from securecall.keys.identity import RootKey
+from securecall.keys.passport import PassportKey
 from securecall.keys.signed_json import build_jws
 from securecall.keys.statement_content import (
     DEVICE_LIFETIME,
@@ -128,6 +129,7 @@ def build_statement(
     caps: Sequence[str] = ("id1", "sframe5"),
     not_after: int | None = None,
     omemo: Mapping[str, Sequence[OmemoKey]] = MappingProxyType({}),
+    passports: Mapping[str, PassportKey] = MappingProxyType({}),
 ) -> bytes:
     """Sign a statement.
 
@@ -143,6 +145,7 @@ def build_statement(
         caps: What the devices can do, for diagnostics.
         not_after: Unix seconds after which the devices are not accepted; a year after `iat`.
         omemo: Device id -> the OMEMO identity keys of that device.
+        passports: Device id -> the PASSporT key of that device.
 
     Raises:
         UsageError: a limit is broken that every receiver would refuse.
@@ -158,9 +161,14 @@ def build_statement(
     until = iat + DEVICE_LIFETIME if not_after is None else not_after
     listed: list[object] = []
     for device in devices:
-        entry = device.entry(caps, until, omemo.get(device.id, ()))
-        proof = build_base64url(device.proof(root.fingerprint, entry))
-        listed.append({"entry": build_base64url(entry), "pop": {"ed25519": proof}})
+        passport = passports.get(device.id)
+        p256 = passport.public if passport is not None else b""
+        entry = device.entry(caps, until, omemo.get(device.id, ()), p256)
+        proofs = {"ed25519": build_base64url(device.proof(root.fingerprint, entry))}
+        if passport is not None:
+            signed = passport.sign(device_proof_input(root.fingerprint, entry))
+            proofs["p256"] = build_base64url(signed)
+        listed.append({"entry": build_base64url(entry), "pop": proofs})
     payload: dict[str, object] = {
         "v": 1,
         "root": {"ed25519": build_base64url(root.public)},

@@ -57,6 +57,11 @@ class SipLeg:
         return self._session.offer
 
     @property
+    def identity(self) -> tuple[str, ...]:
+        """Values of Identity that came with it; unread."""
+        return tuple(self._session.invite.headers.all("identity"))
+
+    @property
     def path(self) -> SignalingPath:
         """What is known so far of the way taken."""
         connection = self._connection

@@ -151,6 +151,7 @@ class SipSignaling:
             flow=flow.number,
             direct=flow.connection.direct,
             now=self._now(),
+            identity=route.identity,
         )
         local = ANONYMOUS if flow.connection.direct else self._local
         leg = SipLeg(self, session, flow.connection, local=local, remote=route.target)
