@@ -18,7 +18,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
+from cryptography.exceptions import (
+    InternalError,
+    InvalidSignature,
+    InvalidTag,
+    UnsupportedAlgorithm,
+)
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mlkem
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
@@ -110,7 +115,7 @@ def run_self_tests() -> None:
             passed = test()
         except UnsupportedAlgorithm as e:
             raise Unsupported(f"this build of cryptography refuses {name}: {e}") from e
-        except (ValueError, InvalidTag, InvalidSignature, SecurecallError):
+        except (ValueError, InternalError, InvalidTag, InvalidSignature, SecurecallError):
             passed = False
         if not passed:
             LATCH.failure = name

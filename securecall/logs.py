@@ -7,7 +7,7 @@ be used. What is logged holds no secret to begin with: this is the second lock.
 
 from __future__ import annotations
 
-import hashlib
+import hmac
 import logging
 import re
 import secrets
@@ -84,8 +84,8 @@ def redacted(text: str) -> str:
 
 
 def _pseudonym(found: re.Match[str]) -> str:
-    name = hashlib.blake2b(found[0].lower().encode(), digest_size=4, key=_RUN).hexdigest()
-    return f"person-{name}"
+    name = hmac.digest(_RUN, found[0].lower().encode(), "sha256").hex()
+    return f"person-{name[:8]}"
 
 
 def _with(name: str, rule: _Redaction) -> logging.Logger:

@@ -307,6 +307,8 @@ def _interval(interval: Interval) -> dict[str, object]:
         "sframe": s.sframe,
         "pq": s.pq,
         "sas_confirmed": s.sas_confirmed,
+        "fips_approved": s.fips_approved,
+        "signed_in_signalling": identity.passport if identity else False,
         "peer_root": identity.root_fp.hex() if identity else "",
         "peer_device": identity.device_id if identity else "",
         "trust": identity.trust.name if identity else "",

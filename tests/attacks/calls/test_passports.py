@@ -63,6 +63,7 @@ def test_both_ends_sign_and_the_handshake_agrees(tmp_path):
                 assert end.security.level is sc.E2EE
                 assert end.security.identity.passport
                 assert end.security.pq
+                assert '"signed_in_signalling": true' in end.report.to_json()
             told = [d.decode() for _, d in s.mallory.proxy.transcript]
             kinds = [
                 parse_passport(t).kind
