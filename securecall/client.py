@@ -36,7 +36,7 @@ from securecall.policy import Policy, SecurityLevel
 from securecall.secret import Secret
 from securecall.sip.signaling import SipSignaling
 from securecall.store.sqlite import Store
-from securecall.store.vault import DEFAULT_COST, Pbkdf2
+from securecall.store.vault import DEFAULT_COST, Rounds
 from securecall.transport.endpoint import endpoint
 from securecall.transport.route import is_loopback, own_host_towards
 from securecall.transport.tls import PemPair
@@ -148,7 +148,7 @@ class Client:
     def _open_store(self) -> Store:
         approved = self._approval.suite.approved
         if self._create:
-            cost = Pbkdf2() if approved else DEFAULT_COST
+            cost = Rounds() if approved else DEFAULT_COST
             return Store.open_or_create(self._path, self._passphrase, cost=cost)
         return Store.open(self._path, self._passphrase, approved=approved)
 

@@ -16,7 +16,7 @@ from typing import Final, NoReturn
 from securecall.errors import LocalError, SecurecallError, StoreCorrupt, UsageError
 from securecall.secret import Secret
 from securecall.store.disk import connect, is_empty, make_private, sync_folder, translated
-from securecall.store.vault import SCHEMA, Cost, Pbkdf2, Vault, row_digest
+from securecall.store.vault import SCHEMA, Cost, Rounds, Vault, row_digest
 
 _TABLES: Final = {
     "header": "CREATE TABLE header (id INTEGER PRIMARY KEY CHECK (id = 1), data BLOB NOT NULL)",
@@ -62,7 +62,7 @@ class Rows:
 
     @classmethod
     def create(
-        cls, file: Path, passphrase: Secret, cost: Cost | Pbkdf2, changes: Sequence[Change]
+        cls, file: Path, passphrase: Secret, cost: Cost | Rounds, changes: Sequence[Change]
     ) -> Rows:
         """Make a new file, mode 600, with its first rows; a file left half-made is taken over.
 
@@ -181,7 +181,7 @@ class Rows:
                 raise
             self._digests, self.counter = digests, counter
 
-    def rewrap(self, passphrase: Secret, cost: Cost | Pbkdf2) -> None:
+    def rewrap(self, passphrase: Secret, cost: Cost | Rounds) -> None:
         """Set another passphrase.
 
         Raises:

@@ -29,7 +29,7 @@ from securecall.store import device_records, history, records
 from securecall.store.disk import translated
 from securecall.store.history import ChatHistory
 from securecall.store.rows import Change, Rows
-from securecall.store.vault import DEFAULT_COST, Cost, Pbkdf2
+from securecall.store.vault import DEFAULT_COST, Cost, Rounds
 
 FILE: Final = "securecall.store"
 FAILURE_WINDOW: Final = 86_400  # seconds; security rule: warn from 32 in 24 hours
@@ -84,7 +84,7 @@ class Store:
         *,
         root: RootKey | None = None,
         device_id: str = "",
-        cost: Cost | Pbkdf2 = DEFAULT_COST,
+        cost: Cost | Rounds = DEFAULT_COST,
     ) -> Self:
         """Make a store with an identity in it.
 
@@ -125,7 +125,7 @@ class Store:
             approved: Refuse one that Argon2id opens, as the fips profile does.
 
         Raises:
-            UsageError: `approved`, and Argon2id opens it.
+            Unsupported: `approved`, and Argon2id opens it.
             WrongPassphrase: it is another one.
             StoreCorrupt: damaged or altered.
             LocalError: not there, in use by another process, or not readable.
@@ -139,14 +139,14 @@ class Store:
 
     @classmethod
     def open_or_create(
-        cls, folder: Path, passphrase: Secret, *, cost: Cost | Pbkdf2 = DEFAULT_COST
+        cls, folder: Path, passphrase: Secret, *, cost: Cost | Rounds = DEFAULT_COST
     ) -> Self:
         """Open the store of a folder, or make one where there is none."""
         if (folder / FILE).exists():
-            return cls.open(folder, passphrase, approved=isinstance(cost, Pbkdf2))
+            return cls.open(folder, passphrase, approved=isinstance(cost, Rounds))
         return cls.create(folder, passphrase, cost=cost)
 
-    def set_passphrase(self, passphrase: Secret, *, cost: Cost | Pbkdf2 = DEFAULT_COST) -> None:
+    def set_passphrase(self, passphrase: Secret, *, cost: Cost | Rounds = DEFAULT_COST) -> None:
         """Change the passphrase; older copies of the file still open with the older one."""
         self._rows.rewrap(passphrase, cost)
 

@@ -13,7 +13,7 @@ from securecall import fips
 from securecall.errors import FipsError, Unsupported, UsageError
 from securecall.secret import Secret
 from securecall.store.sqlite import Store
-from securecall.store.vault import MINIMUM_COST, Pbkdf2
+from securecall.store.vault import MINIMUM_COST, Rounds
 from securecall.transport import openssl
 from securecall.transport.tls_context import (
     client_context,
@@ -140,11 +140,11 @@ def test_the_key_store_is_opened_by_pbkdf2_alone(tmp_path):
     Store.create(tmp_path / "argon", Secret(PASSPHRASE), cost=MINIMUM_COST).close()
 
     async def main():
-        with pytest.raises(UsageError, match="Argon2id"):
+        with pytest.raises(Unsupported, match="Argon2id"):
             async with opened(tmp_path / "argon"):
                 pass
         store = Store.open(tmp_path / "argon", Secret(PASSPHRASE))
-        store.set_passphrase(Secret(PASSPHRASE), cost=Pbkdf2())
+        store.set_passphrase(Secret(PASSPHRASE), cost=Rounds())
         store.close()
         async with opened(tmp_path / "argon"):
             pass
