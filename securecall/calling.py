@@ -21,10 +21,10 @@ from securecall.keys.handshake import HandshakeResult
 from securecall.keys.ticket import Ticket, parse_ticket
 from securecall.keys.trust import How
 from securecall.media.engine import Clock
+from securecall.passports import Vouching
 from securecall.policy import Policy, SecurityState, floor_for
 from securecall.transport.endpoint import host_of
 from securecall.transport.turn import IceHelpers, no_helpers
-from securecall.passports import Vouching
 
 Callee = str | Address | Contact | Ticket
 

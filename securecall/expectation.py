@@ -25,8 +25,8 @@ from securecall.keys.trust import (
     require_not_barred,
 )
 from securecall.organisations import Heard
-from securecall.policy import IdentityEvidence, SecurityLevel, SecurityState
 from securecall.passports import Vouching
+from securecall.policy import IdentityEvidence, SecurityLevel, SecurityState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
