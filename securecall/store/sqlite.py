@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,8 +29,8 @@ from securecall.secret import Secret
 from securecall.store import device_records, history, records
 from securecall.store.disk import translated
 from securecall.store.history import ChatHistory
+from securecall.store.lock import DEFAULT_COST, Cost, Keeper, Lock, Needs, Rounds
 from securecall.store.rows import Change, Rows
-from securecall.store.vault import DEFAULT_COST, Cost, Rounds
 
 FILE: Final = "securecall.store"
 FAILURE_WINDOW: Final = 86_400  # seconds; security rule: warn from 32 in 24 hours
@@ -62,10 +63,13 @@ class Store:
         device: This device's key.
     """
 
-    def __init__(self, folder: Path, rows: Rows) -> None:
+    def __init__(self, folder: Path, rows: Rows, keeper: Keeper | None) -> None:
         """Use `create`, `open` or `open_or_create`."""
         self._folder = folder
         self._rows = rows
+        self._keeper = keeper
+        self._opening = threading.Lock()
+        self._require_kept_generation()
         self._history: ChatHistory | None = None
         self.root = RootKey.from_seed(self._secret("root-seed"))
         self.device = DeviceKey.from_seed(
@@ -80,8 +84,9 @@ class Store:
     def create(
         cls,
         folder: Path,
-        passphrase: Secret,
+        passphrase: Secret | None,
         *,
+        keeper: Keeper | None = None,
         root: RootKey | None = None,
         device_id: str = "",
         cost: Cost | Rounds = DEFAULT_COST,
@@ -90,22 +95,23 @@ class Store:
 
         Args:
             folder: Made with mode 700 where it does not exist.
-            passphrase: The only way in; nobody can reset it.
+            passphrase: The only way in; nobody can reset it. None where the keeper alone opens it.
+            keeper: Keeps a part of the key outside of the file; from then on the file alone, even
+                with the passphrase, opens nothing, and an older copy of it is noticed.
             root: Of an identity that is restored; None draws a new one.
             device_id: Name of this device; "" draws one.
             cost: Of one try of the passphrase.
 
         Raises:
             LocalError: there is a store already, or the disk refuses.
-            UsageError: the passphrase is empty.
+            UsageError: the passphrase is empty, or there is neither one nor a keeper.
         """
         _make_folder(folder)
         device = DeviceKey.generate(device_id or f"d-{secrets.token_hex(4)}")
         root = root or RootKey.generate()
         rows = Rows.create(
             folder / FILE,
-            passphrase,
-            cost,
+            Lock(passphrase=passphrase, keeper=keeper, cost=cost),
             (
                 ("identity", "root-seed", root.seed.reveal()),
                 ("identity", "device-id", device.id.encode()),
@@ -113,42 +119,83 @@ class Store:
                 ("identity", "seq", b"0"),
             ),
         )
-        return cls(folder, rows)
+        return cls(folder, rows, keeper)
+
+    @staticmethod
+    def needs(folder: Path) -> Needs:
+        """Return what opens the store of a folder; raises as `open` does."""
+        return Rows.needs_of(folder / FILE)
 
     @classmethod
-    def open(cls, folder: Path, passphrase: Secret, *, approved: bool = False) -> Self:
+    def open(
+        cls,
+        folder: Path,
+        passphrase: Secret | None = None,
+        *,
+        keeper: Keeper | None = None,
+        approved: bool = False,
+    ) -> Self:
         """Open a store; all of it is checked before any of it is used.
 
         Args:
             folder: Where it is.
-            passphrase: The only way in.
+            passphrase: If it asks for one.
+            keeper: If it asks for one.
             approved: Refuse one that Argon2id opens, as the fips profile does.
 
         Raises:
             Unsupported: `approved`, and Argon2id opens it.
             WrongPassphrase: it is another one.
-            StoreCorrupt: damaged or altered.
-            LocalError: not there, in use by another process, or not readable.
+            UsageError: the store asks for a passphrase or a keeper that is not given.
+            StoreCorrupt: damaged, altered, or older than the keeper remembers.
+            LocalError: not there, in use by another process, or not readable; or the keeper does
+                not work.
         """
-        rows = Rows.open(folder / FILE, passphrase, approved=approved)
+        lock = Lock(passphrase=passphrase, keeper=keeper, approved=approved)
+        rows = Rows.open(folder / FILE, lock)
         try:
-            return cls(folder, rows)
+            return cls(folder, rows, keeper)
         except BaseException:
             rows.close()
             raise
 
     @classmethod
     def open_or_create(
-        cls, folder: Path, passphrase: Secret, *, cost: Cost | Rounds = DEFAULT_COST
+        cls,
+        folder: Path,
+        passphrase: Secret | None = None,
+        *,
+        keeper: Keeper | None = None,
+        cost: Cost | Rounds = DEFAULT_COST,
     ) -> Self:
         """Open the store of a folder, or make one where there is none."""
         if (folder / FILE).exists():
-            return cls.open(folder, passphrase, approved=isinstance(cost, Rounds))
-        return cls.create(folder, passphrase, cost=cost)
+            approved = isinstance(cost, Rounds)
+            return cls.open(folder, passphrase, keeper=keeper, approved=approved)
+        return cls.create(folder, passphrase, keeper=keeper, cost=cost)
 
     def set_passphrase(self, passphrase: Secret, *, cost: Cost | Rounds = DEFAULT_COST) -> None:
         """Change the passphrase; older copies of the file still open with the older one."""
-        self._rows.rewrap(passphrase, cost)
+        self.set_lock(Lock(passphrase=passphrase, keeper=self._keeper, cost=cost))
+
+    def set_lock(self, lock: Lock) -> None:
+        """Let something else open the store from now on: only the wrapped key is written anew.
+
+        Older copies of the file still open with what opened them, unless that was a keeper: it
+        forgets its part.
+
+        Raises:
+            UsageError: nothing would open it.
+            LocalError: the disk or the new keeper refused; what opened it before still does.
+        """
+        before, keeper = self._rows.needs, self._keeper
+        self._rows.rewrap(lock)
+        self._keeper = lock.keeper
+        self._keep_generation()
+        if keeper is not None:
+            # Where it does not work now, it keeps what opens nothing that is here any more.
+            with contextlib.suppress(LocalError):
+                keeper.forget(before.note)
 
     def close(self) -> None:
         """Release the files and wipe the keys; may be called again."""
@@ -157,6 +204,8 @@ class Store:
             with contextlib.suppress(LocalError):
                 self._save_history_generation(self._history)
             self._history.close()
+        with contextlib.suppress(LocalError):  # as above; or it is closed already
+            self._keep_generation()
         self._rows.close()
         self.root.seed.wipe()
         self.device.seed.wipe()
@@ -175,15 +224,30 @@ class Store:
         if self._rows.counter < least:
             raise StoreCorrupt("the key store was replaced by an older copy of itself")
 
+    def _require_kept_generation(self) -> None:
+        if self._keeper is not None:
+            self.require_generation(self._keeper.generation(self._rows.needs.note))
+            self._keep_generation()
+
+    def _keep_generation(self) -> None:
+        if self._keeper is not None:
+            self._keeper.keep_generation(self._rows.needs.note, self._rows.counter)
+
     # -- the history of conversations -------------------------------------------------------------
 
     def open_history(self) -> ChatHistory:
-        """Open what is kept of conversations, or begin it; closed with this store.
+        """Open what is kept of conversations, or begin it; once, and closed with this store.
 
         Raises:
             StoreCorrupt: damaged, altered, or replaced by an older copy.
             LocalError: gone although there was one, in use by another process, or the disk refuses.
         """
+        with self._opening:
+            if self._history is None:
+                self._history = self._opened_history()
+            return self._history
+
+    def _opened_history(self) -> ChatHistory:
         known = int(self.setting(_HISTORY) or 0)
         if known and not (self._folder / history.FILE).exists():
             raise LocalError("the history is gone: put it back, or forget it and begin a new one")
@@ -194,7 +258,6 @@ class Store:
         except BaseException:
             opened.close()
             raise
-        self._history = opened
         return opened
 
     def forget_history(self) -> None:
@@ -364,6 +427,21 @@ class Store:
             return []
         times = records.read_record(data, lambda record: records.integers(record["times"]))
         return [time for time in times if time > unix - FAILURE_WINDOW]
+
+    # -- backups ----------------------------------------------------------------------------------
+
+    @property
+    def tables(self) -> frozenset[str]:
+        """The tables that have rows."""
+        return self._rows.tables
+
+    def read_table(self, table: str) -> dict[str, bytes]:
+        """Return all rows of a table, by key, for a backup."""
+        return self._rows.read_all(table)
+
+    def write_restored(self, changes: Sequence[Change]) -> None:
+        """Write rows of a backup, of which nothing here was read yet; open the store anew then."""
+        self._rows.write(changes)
 
     # -- calls, settings --------------------------------------------------------------------------
 
