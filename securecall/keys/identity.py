@@ -8,9 +8,8 @@ from typing import Final, NoReturn
 from securecall.errors import UsageError
 from securecall.keys.encoding import label, length_prefixed, sha512
 from securecall.keys.signing import (
+    SeedSigner,
     Signer,
-    ed25519_public,
-    ed25519_sign,
     generate_seed,
     require_ed25519_public,
 )
@@ -28,15 +27,15 @@ def root_fingerprint(ed25519: bytes, mldsa65: bytes = b"") -> bytes:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RootKey:
-    """An Ed25519 root key; it never leaves the endpoint.
+    """An Ed25519 root key; it never leaves the endpoint, and may lie where nothing reads it.
 
     Attributes:
-        seed: The 32 bytes the key is made of.
+        signer: The private key, wherever it is.
         public: The public key, 32 bytes.
         fingerprint: root_fp, 64 bytes.
     """
 
-    seed: Secret = field(repr=False)
+    signer: Signer = field(repr=False)
     public: bytes
     fingerprint: bytes = field(repr=False)
 
@@ -52,12 +51,38 @@ class RootKey:
         Raises:
             UsageError: the seed is not 32 bytes.
         """
-        public = ed25519_public(seed)
-        return cls(seed=seed, public=public, fingerprint=root_fingerprint(public))
+        return cls.from_signer(SeedSigner(seed))
+
+    @classmethod
+    def from_signer(cls, signer: Signer) -> RootKey:
+        """Use a key that lies elsewhere, in a token."""
+        public = signer.public
+        return cls(signer=signer, public=public, fingerprint=root_fingerprint(public))
+
+    @property
+    def has_seed(self) -> bool:
+        """Whether the key can be taken out at all."""
+        return isinstance(self.signer, SeedSigner)
+
+    @property
+    def seed(self) -> Secret:
+        """The 32 bytes the key is made of.
+
+        Raises:
+            UsageError: it lies where nothing can read it.
+        """
+        if not isinstance(self.signer, SeedSigner):
+            raise UsageError("this root key lies in a token, and cannot be taken out of it")
+        return self.signer.seed
 
     def sign(self, data: bytes) -> bytes:
         """Return the signature of the data, 64 bytes."""
-        return ed25519_sign(self.seed, data)
+        return self.signer.sign(data)
+
+    def wipe(self) -> None:
+        """Overwrite the seed, if it is here."""
+        if isinstance(self.signer, SeedSigner):
+            self.signer.seed.wipe()
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise UsageError("a RootKey is never copied or serialised")
