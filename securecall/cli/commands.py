@@ -37,16 +37,15 @@ def open_home(args: argparse.Namespace, policy: Policy | None = None) -> Client:
     Raises:
         NoIdentity: there is no identity in that folder.
     """
-    home = _home(args)
+    home = home_of(args)
     if not _is_made(home):
         raise NoIdentity(f"there is no identity in {home} yet")
-    secret = passphrase.obtain(
-        file=args.passphrase_file, keyring=args.keyring, home=home, new=False
-    )
-    return securecall.open(home, passphrase=secret, policy=policy)
+    lock = passphrase.opener(args, home)
+    return securecall.open(home, passphrase=lock.passphrase, keeper=lock.keeper, policy=policy)
 
 
-def _home(args: argparse.Namespace) -> Path:
+def home_of(args: argparse.Namespace) -> Path:
+    """Return the folder that the arguments name."""
     return Path(args.home).expanduser()
 
 
@@ -56,10 +55,12 @@ def _is_made(home: Path) -> bool:
 
 async def init(args: argparse.Namespace, output: Output) -> None:
     """Make an identity, or show the one there is."""
-    home = _home(args)
+    home = home_of(args)
     new = not _is_made(home)
-    secret = passphrase.obtain(file=args.passphrase_file, keyring=args.keyring, home=home, new=new)
-    async with securecall.open(home, passphrase=secret, create=new) as client:
+    lock = passphrase.chosen(args) if new else passphrase.opener(args, home)
+    async with securecall.open(
+        home, passphrase=lock.passphrase, keeper=lock.keeper, cost=lock.cost, create=new
+    ) as client:
         for address in args.claim:
             client.contacts.own_address(parse_address(address))
         output.tell(

@@ -25,6 +25,7 @@ _PEOPLE = (
     "invite", "accept", "decline", "remove", "block", "unblock", "devices", "trust", "distrust",
 )  # fmt: skip
 _CHATTING = ("chat", "send-file", "voice-message", "inbox")
+_LOCKS = ("passphrase", "keyring", "token", "passphrase+keyring", "passphrase+token")
 _EPILOGUE = """\
 Begin with:  securecall demo        (one minute, no account, no microphone)
 Write:       securecall chat bob@clinic.example --account alice@clinic.example
@@ -100,6 +101,10 @@ def _command(args: argparse.Namespace) -> Command:
         from securecall.cli.organisation import organisation
 
         return organisation
+    if name == "keys":
+        from securecall.cli.safekeeping import keys
+
+        return keys
     if name in ("call", "answer"):
         from securecall.cli import calling
 
@@ -144,7 +149,11 @@ def parser() -> argparse.ArgumentParser:
     home = argparse.ArgumentParser(add_help=False)
     home.add_argument("--home", default="~/.securecall", help="folder of your keys (%(default)s)")
     home.add_argument("--passphrase-file", type=Path, metavar="FILE", help="read it from here")
-    home.add_argument("--keyring", action="store_true", help="keep the passphrase in the keyring")
+    home.add_argument("--keyring", action="store_true", help="the key lies in the keyring")
+    home.add_argument(
+        "--token", nargs=2, metavar=("MODULE", "LABEL"), help="the key lies in this PKCS#11 token"
+    )
+    home.add_argument("--pin-file", type=Path, metavar="FILE", help="its PIN is here")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def add(name: str, does: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -160,6 +169,8 @@ def parser() -> argparse.ArgumentParser:
     init.add_argument(
         "--claim", action="append", default=[], metavar="ADDRESS", help="an address of yours"
     )
+    _add_lock(init)
+    _add_keys(add("keys", "keep your keys safe: back up, restore, change what opens them"), home)
     _add_place(add("ticket", "invite one person to call you", home))
     _add_call(add("call", "call somebody", home))
     _add_answer(add("answer", "wait for calls", home))
@@ -189,6 +200,45 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--keep", type=Path, metavar="DIR", help="where to leave the recordings")
     _add_lab(add("lab", "run servers for calls and chat on this computer to play and test with"))
     return top
+
+
+def _add_lock(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--with-passphrase", action="store_true", help="beside keyring or token, a passphrase, too"
+    )
+    command.add_argument(
+        "--pbkdf2", action="store_true", help="PBKDF2 where Argon2id is not approved; weaker"
+    )
+
+
+def _add_keys(command: argparse.ArgumentParser, home: argparse.ArgumentParser) -> None:
+    actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
+    common = argparse.ArgumentParser(add_help=False)  # as in `parser`, for the second word
+    common.add_argument("--json", action="store_true", help="one JSON object per line")
+    common.add_argument("--debug", action="store_true", help="log, and show tracebacks")
+    for name, does, parents in (
+        ("backup", "write everything you would miss into one encrypted file", [common, home]),
+        ("check", "read a backup from end to end, and change nothing", [common]),
+        ("restore", "make a new device of yours out of a backup", [common, home]),
+    ):
+        action = actions.add_parser(
+            name, help=does, description=f"{does.capitalize()}.", parents=parents,
+            allow_abbrev=False,
+        )  # fmt: skip
+        action.add_argument("file", type=Path, metavar="FILE", help="the backup")
+        action.add_argument(
+            "--backup-passphrase-file", type=Path, metavar="FILE", help="read its passphrase here"
+        )
+        if name == "restore":
+            _add_lock(action)
+    does = "change what opens your keys; nothing else is written anew"
+    lock = actions.add_parser(
+        "lock", help=does, description=f"{does.capitalize()}.", parents=[common, home],
+        allow_abbrev=False,
+    )  # fmt: skip
+    lock.add_argument("--under", choices=_LOCKS, default="passphrase", help="(%(default)s)")
+    lock.add_argument("--new-passphrase-file", type=Path, metavar="FILE", help="read it from here")
+    _add_lock(lock)
 
 
 def _add_place(command: argparse.ArgumentParser) -> None:

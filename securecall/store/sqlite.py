@@ -19,7 +19,7 @@ from securecall.address import Address
 from securecall.errors import LocalError, StoreCorrupt, UsageError
 from securecall.keys.device import DeviceKey
 from securecall.keys.encoding import build_json
-from securecall.keys.identity import RootKey
+from securecall.keys.identity import RootKey, Signer
 from securecall.keys.omemo_trust import DeviceAudit, PersonDevices
 from securecall.keys.organisation import LastWord
 from securecall.keys.statement import Statement
@@ -63,7 +63,9 @@ class Store:
         device: This device's key.
     """
 
-    def __init__(self, folder: Path, rows: Rows, keeper: Keeper | None) -> None:
+    def __init__(
+        self, folder: Path, rows: Rows, keeper: Keeper | None, root: Signer | None = None
+    ) -> None:
         """Use `create`, `open` or `open_or_create`."""
         self._folder = folder
         self._rows = rows
@@ -71,7 +73,7 @@ class Store:
         self._opening = threading.Lock()
         self._require_kept_generation()
         self._history: ChatHistory | None = None
-        self.root = RootKey.from_seed(self._secret("root-seed"))
+        self.root = self._root(root)
         self.device = DeviceKey.from_seed(
             self._required("device-id").decode(), self._secret("device-seed")
         )
@@ -113,13 +115,13 @@ class Store:
             folder / FILE,
             Lock(passphrase=passphrase, keeper=keeper, cost=cost),
             (
-                ("identity", "root-seed", root.seed.reveal()),
+                *_root_rows(root),
                 ("identity", "device-id", device.id.encode()),
                 ("identity", "device-seed", device.seed.reveal()),
                 ("identity", "seq", b"0"),
             ),
         )
-        return cls(folder, rows, keeper)
+        return cls(folder, rows, keeper, root.signer)
 
     @staticmethod
     def needs(folder: Path) -> Needs:
@@ -133,6 +135,7 @@ class Store:
         passphrase: Secret | None = None,
         *,
         keeper: Keeper | None = None,
+        root: Signer | None = None,
         approved: bool = False,
     ) -> Self:
         """Open a store; all of it is checked before any of it is used.
@@ -141,6 +144,7 @@ class Store:
             folder: Where it is.
             passphrase: If it asks for one.
             keeper: If it asks for one.
+            root: The root key, if it lies in a token.
             approved: Refuse one that Argon2id opens, as the fips profile does.
 
         Raises:
@@ -154,7 +158,7 @@ class Store:
         lock = Lock(passphrase=passphrase, keeper=keeper, approved=approved)
         rows = Rows.open(folder / FILE, lock)
         try:
-            return cls(folder, rows, keeper)
+            return cls(folder, rows, keeper, root)
         except BaseException:
             rows.close()
             raise
@@ -166,13 +170,15 @@ class Store:
         passphrase: Secret | None = None,
         *,
         keeper: Keeper | None = None,
+        root: Signer | None = None,
         cost: Cost | Rounds = DEFAULT_COST,
     ) -> Self:
         """Open the store of a folder, or make one where there is none."""
         if (folder / FILE).exists():
             approved = isinstance(cost, Rounds)
-            return cls.open(folder, passphrase, keeper=keeper, approved=approved)
-        return cls.create(folder, passphrase, keeper=keeper, cost=cost)
+            return cls.open(folder, passphrase, keeper=keeper, root=root, approved=approved)
+        made = None if root is None else RootKey.from_signer(root)
+        return cls.create(folder, passphrase, keeper=keeper, root=made, cost=cost)
 
     def set_passphrase(self, passphrase: Secret, *, cost: Cost | Rounds = DEFAULT_COST) -> None:
         """Change the passphrase; older copies of the file still open with the older one."""
@@ -207,7 +213,7 @@ class Store:
         with contextlib.suppress(LocalError):  # as above; or it is closed already
             self._keep_generation()
         self._rows.close()
-        self.root.seed.wipe()
+        self.root.wipe()
         self.device.seed.wipe()
 
     @property
@@ -472,6 +478,15 @@ class Store:
             raise StoreCorrupt("the key store holds no identity: it was never finished")
         return data
 
+    def _root(self, signer: Signer | None) -> RootKey:
+        if self._rows.read("identity", "root-place") is None:
+            return RootKey.from_seed(self._secret("root-seed"))
+        if signer is None:
+            raise UsageError("the root key of this store lies in a token; open it with that")
+        if signer.public != self._required("root-public"):
+            raise LocalError("the token holds another root key than the one of this store")
+        return RootKey.from_signer(signer)
+
     def _secret(self, key: str) -> Secret:
         return Secret(self._required(key))
 
@@ -506,6 +521,12 @@ class Store:
 
     def _next(self, table: str) -> int:
         return self._rows.count(table) + 1
+
+
+def _root_rows(root: RootKey) -> tuple[Change, ...]:
+    if root.has_seed:
+        return (("identity", "root-seed", root.seed.reveal()),)
+    return (("identity", "root-public", root.public), ("identity", "root-place", b"token"))
 
 
 def _differences(old: TrustBook, new: TrustBook) -> list[Change]:
