@@ -3,7 +3,8 @@
 What is left out on purpose, and what follows from it when a backup is restored:
 * the device's key and its name: the restored installation is a new device of the same person;
 * OMEMO's keys, prekeys, sessions and stanzas not yet taken: a ratchet that is put back would
-  encrypt two messages with one key. A restored account begins as a new OMEMO device;
+  encrypt two messages with one key. A restored account begins as a new OMEMO device, which takes
+  the old one off the account's device list;
 * tickets: one that was used after the backup was made would be good for a second person;
 * keys of calls: they are never on the disk.
 """
@@ -32,7 +33,7 @@ from securecall.store.disk import sync_folder, translated
 from securecall.store.history import ChatHistory
 from securecall.store.lock import DEFAULT_COST, Cost, Keeper, Lock, Rounds
 from securecall.store.records import integer, text
-from securecall.store.sqlite import Store
+from securecall.store.sqlite import RETIRED, Store
 
 FORMAT: Final = 1
 KEPT: Final = frozenset(
@@ -48,7 +49,8 @@ _THIS_DEVICE: Final = {
 }
 _ROOTS: Final = (("identity", "root-seed"), ("identity", "root-place"))
 _ARCHIVES: Final = "archive "  # names of the places in archives: what of the history's values stays
-_MESSAGES, _RETENTIONS, _VALUES = "message", "retention", "value"
+_RATCHETS, _OMEMO_IDENTITY = "omemo ", " omemo/identity"
+_MESSAGES, _RETENTIONS, _VALUES, _RETIRED = "message", "retention", "value", "retired"
 _MANIFEST: Final = "backup"
 _BATCH: Final = 500
 _NO_TEXT: Final[int] = getattr(os, "O_BINARY", 0)  # Windows
@@ -230,6 +232,10 @@ def _conversations(history: ChatHistory) -> Iterator[Record]:
                 str(number),
                 bytes([message.unread]) + history_records.build_message(message),
             )
+    for name, value in history.values(_RATCHETS).items():
+        if name.endswith(_OMEMO_IDENTITY):  # of which nothing but the number goes into a backup
+            jid = name[len(_RATCHETS) : -len(_OMEMO_IDENTITY)]
+            yield _RETIRED, f"{jid} {int.from_bytes(value[:4], 'big')}", b""
     for address, seconds in history.retentions().items():
         person = history_records.Person(address, retention=seconds)
         yield _RETENTIONS, "", history_records.build_person(person)
@@ -280,6 +286,10 @@ def _write(store: Store, batch: list[Record]) -> None:
     ]
     if rows:
         store.write_restored(rows)
+    gone = [key for table, key, _ in batch if table == _RETIRED]
+    if gone:
+        before = (store.setting(RETIRED) or b"").decode().splitlines()
+        store.save_setting(RETIRED, "\n".join(dict.fromkeys([*before, *gone])).encode())
     rest = [change for change in batch if change[0] in (_MESSAGES, _RETENTIONS, _VALUES)]
     if not rest:
         return

@@ -35,6 +35,7 @@ from securecall.store.rows import Change, Rows
 FILE: Final = "securecall.store"
 FAILURE_WINDOW: Final = 86_400  # seconds; security rule: warn from 32 in 24 hours
 ORGANISATION: Final = "organisation"  # a setting: whose keys these are, where it is no person
+RETIRED: Final = "retired-omemo"  # setting: lines of bare JID and device id
 _HISTORY: Final = "history-generation"
 _FAILURES_KEPT: Final = 64
 _FAILING_KEPT: Final = 512
@@ -392,6 +393,11 @@ class Store:
             for place, audit in enumerate(audits, start=number)
         ]
         self._rows.write([row, *lines])
+
+    def retired_omemo(self, jid: str) -> frozenset[int]:
+        """Return the OMEMO devices of an account that this one, restored, takes the place of."""
+        lines = [line.split(" ") for line in (self.setting(RETIRED) or b"").decode().splitlines()]
+        return frozenset(int(number) for whose, number in lines if whose == jid)
 
     # -- tickets ----------------------------------------------------------------------------------
 

@@ -86,8 +86,13 @@ def test_a_restored_backup_uses_no_key_again(tmp_path, namespaces):
             cost=MINIMUM_COST,
         )
         restored = Store.open(tmp_path / "again", passphrase())
+        assert restored.retired_omemo(ALICE) == {alice.id}
+        assert not restored.retired_omemo(BOB)
         again = await world.person(
-            ALICE, namespaces=namespaces, store=Ratchets(restored.open_history())
+            ALICE,
+            namespaces=namespaces,
+            store=Ratchets(restored.open_history()),
+            retired=restored.retired_omemo(ALICE),
         )
         assert again.id != alice.id
         keys = {device.identity_key for device in alice.omemo.own.values()}
@@ -95,7 +100,8 @@ def test_a_restored_backup_uses_no_key_again(tmp_path, namespaces):
         first = await write(again, b"it is me", namespaces)
         assert place(first)[0] not in {place(sealed)[0] for sealed in went_on}
         assert bob.omemo.open_sealed(first, ALICE).plaintext == b"it is me"
-        assert again.id in world.server.lists[namespaces[0], ALICE]
+        # whoever has the old device gets no more of what is written
+        assert set(world.server.lists[namespaces[0], ALICE]) == {again.id}
         assert (namespaces[0], ALICE, again.id) in world.server.bundles
         for each in (store, restored):
             each.close()
