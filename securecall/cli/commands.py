@@ -41,7 +41,13 @@ def open_home(args: argparse.Namespace, policy: Policy | None = None) -> Client:
     if not _is_made(home):
         raise NoIdentity(f"there is no identity in {home} yet")
     lock = passphrase.opener(args, home)
-    return securecall.open(home, passphrase=lock.passphrase, keeper=lock.keeper, policy=policy)
+    return securecall.open(
+        home,
+        passphrase=lock.passphrase,
+        keeper=lock.keeper,
+        root=passphrase.root_of(args),
+        policy=policy,
+    )
 
 
 def home_of(args: argparse.Namespace) -> Path:
@@ -59,7 +65,12 @@ async def init(args: argparse.Namespace, output: Output) -> None:
     new = not _is_made(home)
     lock = passphrase.chosen(args) if new else passphrase.opener(args, home)
     async with securecall.open(
-        home, passphrase=lock.passphrase, keeper=lock.keeper, cost=lock.cost, create=new
+        home,
+        passphrase=lock.passphrase,
+        keeper=lock.keeper,
+        root=passphrase.root_of(args, make=new),
+        cost=lock.cost,
+        create=new,
     ) as client:
         for address in args.claim:
             client.contacts.own_address(parse_address(address))

@@ -154,6 +154,8 @@ def parser() -> argparse.ArgumentParser:
         "--token", nargs=2, metavar=("MODULE", "LABEL"), help="the key lies in this PKCS#11 token"
     )
     home.add_argument("--pin-file", type=Path, metavar="FILE", help="its PIN is here")
+    home.add_argument("--root-key", metavar="NAME", help="your root key lies in the token, as this")
+    home.set_defaults(pin=None)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def add(name: str, does: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from securecall.errors import UsageError
+from securecall.keys.signing import Signer
 from securecall.secret import Secret
 from securecall.store.lock import DEFAULT_COST, Keeper, KeeperKind, Lock, Rounds
 from securecall.store.sqlite import Store
+
+if TYPE_CHECKING:
+    from securecall.store.token import Token
 
 
 def opener(args: argparse.Namespace, home: Path) -> Lock:
@@ -78,6 +83,25 @@ def obtain(*, file: Path | None, keyring: bool, home: Path, new: bool) -> Secret
     return _obtain(file, "passphrase" if new else "Passphrase", new=new)
 
 
+def root_of(args: argparse.Namespace, *, make: bool = False) -> Signer | None:
+    """Return the root key that `--root-key` names in the token, None without it.
+
+    Args:
+        args: Of the command.
+        make: Where the token holds no such key yet, it makes one.
+
+    Raises:
+        UsageError: no token is named.
+        LocalError: the token does not work, or holds no such key.
+    """
+    if args.root_key is None:
+        return None
+    token = _token(args)
+    if make and not token.has_root(args.root_key):
+        return token.make_root(args.root_key)
+    return token.root(args.root_key)
+
+
 def of_backup(file: Path | None, *, new: bool) -> Secret:
     """Return the passphrase of a backup.
 
@@ -110,17 +134,19 @@ def _keeper(args: argparse.Namespace, kind: KeeperKind) -> Keeper | None:
 
         return SystemKeyring()
     if kind is KeeperKind.TOKEN:
-        from securecall.store.token import Token
-
-        if args.token is None:
-            raise UsageError("a part of the key lies in a token; name it: --token MODULE LABEL")
-        module, label = args.token
-        return Token(
-            Path(module),
-            label=label,
-            pin=_obtain(args.pin_file, "PIN", new=False, option="--pin-file"),
-        )
+        return _token(args)
     return None
+
+
+def _token(args: argparse.Namespace) -> Token:
+    from securecall.store.token import Token
+
+    if args.token is None:
+        raise UsageError("a key of this home lies in a token; name it: --token MODULE LABEL")
+    if args.pin is None:  # asked for once
+        args.pin = _obtain(args.pin_file, "PIN", new=False, option="--pin-file")
+    module, label = args.token
+    return Token(Path(module), label=label, pin=args.pin)
 
 
 def account_password(args: argparse.Namespace) -> Secret | None:

@@ -45,6 +45,7 @@ async def _restore(args: argparse.Namespace, output: Output) -> None:
         backup_passphrase=saved,
         passphrase=lock.passphrase,
         keeper=lock.keeper,
+        root=passphrase.root_of(args),
         cost=lock.cost,
     )
     output.tell("restored", home=str(home), **_fields(backup))

@@ -259,8 +259,10 @@ def _fill(stage: Path, records: Iterator[Record], lock: Lock, signer: Signer | N
             for table, _, _ in batch:
                 if table in count:
                     count[table] += 1
-    finally:
-        store.close()
+    except BaseException:
+        store.abandon()
+        raise
+    store.close()
     return _counted(manifest, count)
 
 

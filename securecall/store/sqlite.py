@@ -217,6 +217,14 @@ class Store:
         self.root.wipe()
         self.device.seed.wipe()
 
+    def abandon(self) -> None:
+        """Close a store that is to be thrown away: its keeper forgets its part."""
+        if self._keeper is not None:
+            with contextlib.suppress(LocalError):
+                self._keeper.forget(self._rows.needs.note)
+            self._keeper = None
+        self.close()
+
     @property
     def generation(self) -> int:
         """Number of the last write: keep it elsewhere to detect that an old file was put back."""

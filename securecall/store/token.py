@@ -229,6 +229,15 @@ class Token:
             )
         return self.root(name)
 
+    def has_root(self, name: str) -> bool:
+        """Whether a key of that name is there.
+
+        Raises:
+            LocalError: the token is not there.
+        """
+        with self._session() as session:
+            return bool(_all(session, self._root(name, self._pkcs11.ObjectClass.PUBLIC_KEY)))
+
     def root(self, name: str) -> TokenSigner:
         """Return the signer of a key that was made before.
 

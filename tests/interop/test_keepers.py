@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import securecall as sc
+from securecall.cli.main import run
 from securecall.errors import LocalError, StoreCorrupt, UsageError, WrongPassphrase
 from securecall.keys.identity import RootKey
 from securecall.keys.signing import require_ed25519_signature
@@ -242,3 +244,30 @@ def test_gnomes_keyring_keeps_the_key_of_a_store(tmp_path):
         "forgotten",
         "keyring.backends.SecretService",
     ]
+
+
+def test_the_command_keeps_its_keys_in_a_token(tmp_path, module, capsys):
+    (tmp_path / "pin").write_text(PIN + "\n")
+    (tmp_path / "words").write_text("for the backup\n")
+    token = ["--token", str(module), "ours", "--pin-file", str(tmp_path / "pin"), "--json"]
+    root = ["--root-key", "identity of erin"]
+    home = ["--home", str(tmp_path / "erin")]
+    saved = [str(tmp_path / "saved"), "--backup-passphrase-file", str(tmp_path / "words")]
+
+    def said(*words: str, code: int = 0) -> dict:
+        assert run([*words]) == code
+        return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+    made = said("init", *home, *token, *root)
+    assert made["created"]
+    assert said("init", *home, *token, *root)["root"] == made["root"]
+    assert said("contacts", *home, "--json", code=2)["kind"] == "UsageError"
+    assert said("contacts", *home, *token, code=2)["kind"] == "UsageError"
+    assert said("keys", "backup", *saved, *home, *token, *root)["root"] == made["root"]
+    again = ["--home", str(tmp_path / "again")]
+    assert said("keys", "restore", *saved, *again, *token, *root)["root"] == made["root"]
+    words = ["--new-passphrase-file", str(tmp_path / "words")]
+    locked = said("keys", "lock", "--under", "passphrase+token", *words, *again, *token, *root)
+    assert (locked["passphrase"], locked["keeper"]) == (True, "token")
+    opened = [*again, "--passphrase-file", str(tmp_path / "words"), *token, *root]
+    assert said("contacts", *opened)["type"] == "nobody"

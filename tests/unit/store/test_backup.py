@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import resource
+import signal
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -230,3 +233,73 @@ def test_a_disk_that_refuses_leaves_the_older_backup_and_no_rest(store, tmp_path
             put_back(file, tmp_path / "new")
     assert file.read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["old", "saved"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX limits")
+def test_a_disk_that_is_full_in_the_middle_is_a_local_error(store, tmp_path):
+    history = store.open_history()
+    with history.transaction():
+        for place in range(600):
+            history.add(message(f"{place} " + "x" * 500))
+    file = tmp_path / "saved"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+        with pytest.raises(LocalError):
+            back_up(store, file)
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        back_up(store, file)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+        with pytest.raises(LocalError) as caught:
+            put_back(file, tmp_path / "new")
+        assert not isinstance(caught.value, StoreCorrupt | WrongPassphrase)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["old", "saved"]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_a_restore_that_breaks_off_leaves_nothing_anywhere(store, tmp_path, monkeypatch, batch):
+    file, keeper, written = tmp_path / "saved", MemoryKeeper(), []
+    history = store.open_history()
+    with history.transaction():
+        for place in range(1200):
+            history.add(message(str(place)))
+    back_up(store, file)
+
+    def cut(batches):
+        for each in batches:
+            written.append(each)
+            if len(written) == batch:
+                raise KeyboardInterrupt
+            yield each
+
+    whole = backup_module._batches
+    monkeypatch.setattr(backup_module, "_batches", lambda records: cut(whole(records)))
+    with pytest.raises(KeyboardInterrupt):
+        put_back(file, tmp_path / "new", passphrase=None, keeper=keeper)
+    assert not keeper.kept
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["old", "saved"]
+
+
+def test_a_backup_of_a_store_in_use_is_whole(store, tmp_path):
+    history = store.open_history()
+    history.add(message("first"))
+    stop = threading.Event()
+
+    def write():
+        while not stop.is_set():
+            history.add(message("more"))
+            store.append_call(b"{}")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        written = back_up(store, tmp_path / "saved")
+    finally:
+        stop.set()
+        writer.join()
+    assert check_backup(tmp_path / "saved", BACKUP_PASSPHRASE) == written
+    assert put_back(tmp_path / "saved", tmp_path / "new") == written
