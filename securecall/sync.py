@@ -38,6 +38,7 @@ from securecall.media.frames import AudioFrame
 from securecall.policy import Policy, SecurityLevel, SecurityState
 from securecall.secret import Secret
 from securecall.store.backup import Backup
+from securecall.store.lock import Keeper
 from securecall.transport.tls import PemPair
 
 _T = TypeVar("_T")

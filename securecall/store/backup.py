@@ -18,7 +18,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -73,7 +73,7 @@ class Backup:
     """
 
     made: int
-    root_fp: bytes
+    root_fp: bytes = field(repr=False)
     device: str
     contacts: int = 0
     messages: int = 0
