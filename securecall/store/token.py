@@ -64,6 +64,7 @@ class Token:
 
         Raises:
             Unsupported: the extra is not installed.
+            UsageError: the PIN is no text.
             LocalError: the module cannot be loaded.
         """
         try:
@@ -72,6 +73,10 @@ class Token:
             raise Unsupported("tokens need an extra: pip install 'securecall[pkcs11]'") from e
         self._pkcs11 = pkcs11
         self._label = label
+        try:
+            _ = pin.reveal().decode()
+        except UnicodeDecodeError:  # its text would show it
+            raise UsageError("a PIN is text") from None
         self._pin = pin
         self._turn = threading.Lock()  # one login per process and token
         try:

@@ -108,6 +108,42 @@ def test_a_key_store_under_pbkdf2_is_made_and_opens(files, capsys):
     assert header.passphrase
 
 
+@pytest.fixture
+def ring():
+    keyring = pytest.importorskip("keyring", reason="the extra keyring")
+    from tests.forge_keyring import InMemory
+
+    before = keyring.get_keyring()
+    keyring.set_keyring(InMemory())
+    yield keyring.get_keyring()
+    keyring.set_keyring(before)
+
+
+def test_a_home_in_the_keyring_asks_nobody_anything(files, ring, capsys):
+    home = ["--home", str(files / "mine"), "--json"]
+    assert run(["init", "--keyring", *home]) == 0
+    assert run(["contacts", *home]) == 0
+    words = ["--new-passphrase-file", str(files / "new.txt")]
+    assert run(["keys", "lock", "--under", "passphrase+keyring", *words, *home]) == 0
+    assert len(ring.kept) == 2  # the part of the key, and how far the store got; not the one before
+    capsys.readouterr()
+    assert run(["contacts", *home]) == 2
+    assert "--passphrase-file" in said(capsys)["message"]
+    assert run(["contacts", *home, "--passphrase-file", str(files / "new.txt")]) == 0
+    assert run(["contacts", *home, "--passphrase-file", str(files / "old.txt")]) == 7
+    ring.locked = True
+    assert run(["contacts", *home, "--passphrase-file", str(files / "new.txt")]) == 7
+    assert said(capsys)["kind"] == "LocalError"
+
+
+def test_a_home_of_an_earlier_version_still_opens_with_its_keyring(files, ring, capsys):
+    home = files / "home"
+    assert run(["contacts", "--keyring", "--home", str(home), "--json"]) == 7
+    assert "no passphrase" in said(capsys)["message"]
+    ring.set_password("securecall", str(home.resolve()), PASSPHRASE)
+    assert run(["contacts", "--keyring", "--home", str(home)]) == 0
+
+
 def _header(folder) -> bytes:
     import sqlite3
 

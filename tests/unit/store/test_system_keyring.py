@@ -14,41 +14,10 @@ from securecall.store.system_keyring import SystemKeyring
 from tests.forge_store import passphrase
 from tests.guard import spellings
 
-keyring_backend = pytest.importorskip("keyring.backend", reason="the extra keyring")
-from keyring.errors import KeyringLocked, PasswordDeleteError  # noqa: E402 - after the skip
+pytest.importorskip("keyring", reason="the extra keyring")
+from tests.forge_keyring import InMemory
 
 SECRET = bytes(range(100, 132))
-
-
-class InMemory(keyring_backend.KeyringBackend):
-    """A keyring as the package has them."""
-
-    priority = 0  # never chosen by itself
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.kept: dict[tuple[str, str], str] = {}
-        self.locked = False
-        self.forgetful = False
-
-    def _require_unlocked(self) -> None:
-        if self.locked:
-            raise KeyringLocked("locked")
-
-    def get_password(self, service, username):
-        self._require_unlocked()
-        return self.kept.get((service, username))
-
-    def set_password(self, service, username, password):
-        self._require_unlocked()
-        if not self.forgetful:
-            self.kept[service, username] = password
-
-    def delete_password(self, service, username):
-        self._require_unlocked()
-        if (service, username) not in self.kept:
-            raise PasswordDeleteError("not there")
-        del self.kept[service, username]
 
 
 @pytest.fixture
