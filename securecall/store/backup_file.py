@@ -17,7 +17,7 @@ from typing import Final, Protocol
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from securecall.errors import StoreCorrupt
+from securecall.errors import LocalError, StoreCorrupt
 from securecall.secret import Secret
 from securecall.store.lock import LEAST_BEGINNING, MOST_HEADER, Lock, Seal, header_size
 from securecall.store.vault import Vault
@@ -59,8 +59,14 @@ class BackupWriter:
         _ = write(header)
 
     def add(self, table: str, key: str, data: bytes) -> None:
-        """Write a record."""
+        """Write a record.
+
+        Raises:
+            LocalError: it is larger than `read_backup` takes, which nothing of ours is.
+        """
         for part in (table.encode(), key.encode("utf-8", "surrogatepass"), data):
+            if len(part) > LONGEST:
+                raise LocalError(f"a row of {table} is too large for a backup")
             self._waiting += _SIZE.pack(len(part)) + part
         while len(self._waiting) > CHUNK:  # what may be the last one waits
             self._seal(CHUNK, last=False)

@@ -45,6 +45,7 @@ class SystemKeyring:
 
         Raises:
             Unsupported: the extra is not installed.
+            LocalError: this keyring keeps everything in a file that anybody can read.
         """
         try:
             import keyring
@@ -57,6 +58,7 @@ class SystemKeyring:
         self._absent: type[Exception] = PasswordDeleteError
         with self._translated():
             self._backend: Backend = keyring.get_keyring() if backend is None else backend
+        _require_sealed(self._backend)
 
     def __repr__(self) -> str:
         return "<SystemKeyring>"
@@ -148,6 +150,14 @@ class SystemKeyring:
             raise
         except self._error as e:  # its text may name what was asked for, never what was kept
             raise LocalError(f"the keyring did not work: {type(e).__name__}") from e
+
+
+def _require_sealed(backend: Backend) -> None:
+    several: tuple[Backend, ...] = tuple(getattr(backend, "backends", ())) or (backend,)
+    for each in several:  # as the package chains them
+        kind = type(each)
+        if kind.__module__.startswith("keyrings.alt") and "Plaintext" in kind.__name__:
+            raise LocalError("this keyring keeps everything unencrypted, in a file")
 
 
 def _name(note: bytes) -> str:

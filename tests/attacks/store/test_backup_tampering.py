@@ -14,11 +14,11 @@ import struct
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from securecall.errors import StoreCorrupt, WrongPassphrase
+from securecall.errors import LocalError, StoreCorrupt, WrongPassphrase
 from securecall.secret import Secret
 from securecall.store import lock as lock_module
 from securecall.store.backup import check_backup, restore
-from securecall.store.backup_file import CHUNK, BackupWriter, read_backup
+from securecall.store.backup_file import CHUNK, LONGEST, BackupWriter, read_backup
 from securecall.store.lock import MINIMUM_COST, Lock
 
 PASSPHRASE = Secret("a passphrase for the backup")
@@ -145,3 +145,9 @@ def test_a_record_that_claims_to_be_endless_is_refused():
     writer.finish()
     with pytest.raises(StoreCorrupt):
         read(out.getvalue())
+
+
+def test_what_could_not_be_read_again_is_not_written():
+    writer = BackupWriter(io.BytesIO().write, LOCK)
+    with pytest.raises(LocalError):
+        writer.add("t", "k", bytes(LONGEST + 1))

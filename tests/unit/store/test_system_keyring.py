@@ -109,3 +109,11 @@ def test_an_older_copy_of_the_file_is_noticed(tmp_path, keeper):
     (tmp_path / "a" / FILE).write_bytes(old)
     with pytest.raises(StoreCorrupt):
         Store.open(tmp_path / "a", keeper=keeper)
+
+
+@pytest.mark.parametrize("chained", [False, True])
+def test_a_keyring_that_is_a_plain_file_is_refused(ring, chained):
+    plain = type("PlaintextKeyring", (), {"__module__": "keyrings.alt.file"})()
+    chain = type("Chainer", (), {"backends": [ring, plain]})()
+    with pytest.raises(LocalError, match="unencrypted"):
+        SystemKeyring(chain if chained else plain)
