@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from securecall.errors import DowngradeError, PolicyRefused, Reason, UsageError
+from securecall.errors import DowngradeError, PolicyRefused, Reason, SecurityError, UsageError
 from securecall.keys.trust import TrustState
 from securecall.media.description import Gate as Gate
 from securecall.media.description import Keying
@@ -150,6 +150,12 @@ _KNOWN_BY = {
     "organisation": "the key this contact's organisation vouches for",
 }
 _PQ_GROUPS = frozenset({"X25519MLKEM768", "SecP384r1MLKEM1024"})
+# Whoever judges the handshake refuses these; no policy may open for one that slipped through.
+_BARRED = {
+    TrustState.CHANGED: Reason.IDENTITY_CHANGED,
+    TrustState.REVOKED: Reason.REVOKED,
+    TrustState.DISTRUSTED: Reason.DISTRUSTED,
+}
 
 
 def security_state(facts: Facts) -> SecurityState:
@@ -188,8 +194,14 @@ def _level(facts: Facts) -> tuple[SecurityLevel, str]:
             SecurityLevel.HOP_BY_HOP,
             "the other end gave no proof of identity; its keys came through signalling only",
         )
+    return _proven_level(facts, identity)
+
+
+def _proven_level(facts: Facts, identity: IdentityEvidence) -> tuple[SecurityLevel, str]:
     if facts.sas_denied:
         return SecurityLevel.OPPORTUNISTIC, "you and the other end read different words"
+    if identity.trust in _BARRED:
+        return SecurityLevel.OPPORTUNISTIC, f"the other end's key is {identity.trust.value}"
     if identity.stale:
         return SecurityLevel.OPPORTUNISTIC, "the other end's identity statement has expired"
     if identity.trust is TrustState.VERIFIED:
@@ -302,7 +314,13 @@ def decide(state: SecurityState, floor: Floor) -> Gate:
     Raises:
         DowngradeError: a contact with a floor was offered less.
         PolicyRefused: the level stays below the policy and no comparison of words can mend it.
+        SecurityError: the peer's key changed, was withdrawn, or is distrusted.
     """
+    if state.identity is not None and state.identity.trust in _BARRED:
+        raise SecurityError(
+            f"the other end's key is {state.identity.trust.value}",
+            reason=_BARRED[state.identity.trust],
+        )
     if floor.identity and state.identity is None:
         if floor.pinned:
             raise DowngradeError(
@@ -320,7 +338,14 @@ def decide(state: SecurityState, floor: Floor) -> Gate:
     if state.level >= needed:
         return Gate.OPEN
     identity = state.identity
-    comparable = identity is not None and not identity.stale and identity.group != ""
+    # Words come of the handshake alone, and mend what is missing about the key: not a gateway, or
+    # a server that has the media keys.
+    comparable = (
+        identity is not None
+        and not identity.stale
+        and identity.group != ""
+        and state.level > SecurityLevel.HOP_BY_HOP
+    )
     # The key of a contact with a floor is unknown only where the user forgot it (another key ends
     # the call before this): comparing the words is the way back.
     forgotten = floor.pinned and identity is not None and identity.trust is TrustState.UNKNOWN

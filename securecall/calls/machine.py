@@ -176,11 +176,13 @@ class CallMachine:
         return (Send(Ringing()),)
 
     def raise_minimum(self, minimum: SecurityLevel) -> None:
-        """Ask more of this call than its floor did; never less.
+        """Ask more of this call than its floor did; never less, and nothing once it is over.
 
         Raises:
             UsageError: the evidence was already judged.
         """
+        if self.state is State.ENDED:
+            return
         if self._facts is not None:
             raise UsageError("the call is connected; its minimum is fixed")
         if minimum > self._floor.minimum:

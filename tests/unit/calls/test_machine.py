@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from securecall.calls import machine as m
@@ -402,3 +404,37 @@ def test_a_stale_statement_behind_a_floor_is_a_downgrade():
     machine = connected(FORGOTTEN)
     over = finish(machine.secured(proven(TrustState.UNKNOWN, stale=True), now=1.0))
     assert isinstance(over.error, DowngradeError)
+
+
+BARRED = {
+    TrustState.CHANGED: Reason.IDENTITY_CHANGED,
+    TrustState.REVOKED: Reason.REVOKED,
+    TrustState.DISTRUSTED: Reason.DISTRUSTED,
+}
+
+
+@pytest.mark.parametrize(("trust", "reason"), BARRED.items())
+@pytest.mark.parametrize("floor", [floor for floor, _ in FLOORS.values()], ids=FLOORS)
+def test_a_barred_key_opens_nothing_under_any_floor(floor, trust, reason):
+    machine = connected(floor)
+    over = finish(machine.secured(proven(trust), now=1.0))
+    assert isinstance(over.error, SecurityError)
+    assert over.error.reason is reason
+    assert machine.security.level is SecurityLevel.OPPORTUNISTIC
+    assert trust.value in machine.security.reason
+
+
+def test_no_words_are_compared_where_a_gateway_listens_to_them():
+    policy = Policy(minimum=SecurityLevel.VERIFIED)
+    machine = connected(floor_for(policy, contact_floor=False, pinned=True, direct=False))
+    over = finish(machine.secured(replace(proven(), gateway=True), now=1.0))
+    assert isinstance(over.error, PolicyRefused)
+    assert machine.security.level is SecurityLevel.HOP_BY_HOP
+
+
+def test_a_demand_on_a_call_that_is_over_changes_nothing():
+    machine = callee()
+    machine.receive(Ended(EndReason.CANCELLED), now=1.0)
+    over = dict(vars(machine))
+    machine.raise_minimum(SecurityLevel.VERIFIED)
+    assert vars(machine) == over

@@ -1,0 +1,511 @@
+"""A model checker for the call machine: the real one, every order of inputs, a reference beside it.
+
+The reference knows three things only: what was accepted, what evidence came, and the table of
+levels, written here a second time and in another way (a level is the lowest of what each fact
+allows). Every order the machine gives is held against it at every step.
+
+Orders are pruned by state. A state is *everything* the machine and the reference hold, all of it
+immutable, so two equal states have the same future; how many orders of inputs led to a state is
+counted along, and the sums must be the number of orders there are.
+"""
+
+from __future__ import annotations
+
+import copy
+import enum
+import itertools
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, fields, is_dataclass, replace
+
+from securecall.calls import machine as m
+from securecall.calls.machine import CallMachine, State
+from securecall.calls.negotiation import LocalMedia, build_answer, build_offer
+from securecall.calls.signaling import (
+    Accepted,
+    Answered,
+    Ended,
+    Offered,
+    Refused,
+    Ringing,
+    TransferRequested,
+)
+from securecall.errors import EndReason, PeerVanished, UsageError
+from securecall.keys.trust import TrustState
+from securecall.media.description import (
+    Candidate,
+    Description,
+    Direction,
+    Fingerprint,
+    Keying,
+    Setup,
+)
+from securecall.policy import (
+    Facts,
+    Floor,
+    Gate,
+    IdentityEvidence,
+    Policy,
+    SecurityLevel,
+    floor_for,
+)
+
+NONE, HOP, OPPORTUNISTIC, E2EE, VERIFIED = SecurityLevel
+NOW, LATE = 1.0, 1e9
+
+
+class Violation(AssertionError):
+    """The machine ordered what must never be."""
+
+
+# -- what the world can do ---------------------------------------------------------------------
+
+
+def _local(number: int) -> LocalMedia:
+    host = f"192.0.2.{number}"
+    return LocalMedia(
+        fingerprint=Fingerprint("sha-256", bytes([number]) * 32),
+        host=host,
+        port=40_000 + number,
+        codecs=("opus", "PCMU"),
+        ice_ufrag=f"ufrag{number}",
+        ice_pwd=f"password-of-number-{number}",
+        candidates=(Candidate("1", 1, "udp", 1, host, 40_000 + number, "host"),),
+        cname="c",
+        ssrc=number,
+    )
+
+
+US, PEER, EVE = _local(1), _local(2), _local(3)
+
+
+def _changed(description: Description, **changes: object) -> Description:
+    audio = replace(description.media[0], **changes)  # type: ignore[arg-type] # any field
+    return replace(description, media=(audio, *description.media[1:]))
+
+
+OFFER_OF_PEER = build_offer(PEER)
+OFFER = build_offer(US)
+ANSWER = build_answer(OFFER, PEER)[0]
+PLAIN = {"keying": Keying.NONE, "fingerprints": ()}
+EVES = {"fingerprints": (EVE.fingerprint,)}
+ANSWERS = {  # none of them may start media, but the first
+    "answer": Answered(ANSWER),
+    "answer in an early dialog": Answered(ANSWER, final=False),
+    "answer: RTP/AVP": Answered(_changed(ANSWER, **PLAIN)),
+    "answer: RTP/AVP, fingerprint kept": Answered(_changed(ANSWER, keying=Keying.NONE)),
+    "answer: SDES": Answered(_changed(ANSWER, keying=Keying.SDES, has_crypto=True)),
+    "answer: SDES beside DTLS": Answered(_changed(ANSWER, has_crypto=True)),
+    "answer: SHA-1": Answered(_changed(ANSWER, fingerprints=(Fingerprint("sha-1", bytes(20)),))),
+    "answer: our own fingerprint": Answered(_changed(ANSWER, fingerprints=(US.fingerprint,))),
+    "answer: nobody begins DTLS": Answered(_changed(ANSWER, setup=Setup.ACTPASS)),
+}
+KEPT, HOLD = "re-offer: the same", "re-offer: hold"
+REOFFERS = {  # the first two keep the association, all others change it
+    KEPT: {},
+    HOLD: {"direction": Direction.SENDONLY},
+    "re-offer: other keys": EVES,
+    "re-offer: more keys": {"fingerprints": (PEER.fingerprint, EVE.fingerprint)},
+    "re-offer: RTP/AVP": PLAIN,
+    "re-offer: hold with RTP/AVP": {**PLAIN, "direction": Direction.SENDONLY},
+    "re-offer: SDES beside DTLS": {"has_crypto": True},
+    "re-offer: ICE restart": {"ice_ufrag": "another"},
+}
+SIGNALS = {
+    "ringing": Ringing(),
+    **ANSWERS,
+    **{name: Offered(_changed(OFFER_OF_PEER, **change)) for name, change in REOFFERS.items()},
+    "transfer": TransferRequested("sip:eve@example.com"),
+    "stray": Accepted(),
+    "peer ends": Ended(EndReason.HUNG_UP),
+    "peer refuses": Ended(EndReason.SECURITY),
+}
+
+
+def _evidence(
+    trust: TrustState | None,
+    *,
+    keying: Keying = Keying.DTLS_SRTP,
+    stale: bool = False,
+    gateway: bool = False,
+    group: str = "X25519MLKEM768",
+    sframe: bool = True,
+) -> Facts:
+    identity = None
+    if trust is not None:
+        identity = IdentityEvidence(
+            root_fp=bytes(64), device_id="d", trust=trust, stale=stale, group=group
+        )
+    return Facts(
+        keying=keying,
+        identity=identity,
+        gateway=gateway,
+        srtp_profile="SRTP_AEAD_AES_256_GCM",
+        sframe=sframe and identity is not None,
+    )
+
+
+EVIDENCE = {
+    **{f"evidence: {trust.value}": _evidence(trust) for trust in TrustState},
+    **{
+        f"evidence: {trust.value}, stale": _evidence(trust, stale=True)
+        for trust in (TrustState.UNKNOWN, TrustState.PINNED, TrustState.VERIFIED)
+    },
+    "evidence: none": _evidence(None),
+    "evidence: none, SDES": _evidence(None, keying=Keying.SDES),
+    "evidence: none, plain": _evidence(None, keying=Keying.NONE),
+    "evidence: verified, plain": _evidence(TrustState.VERIFIED, keying=Keying.NONE),
+    "evidence: verified, SDES": _evidence(TrustState.VERIFIED, keying=Keying.SDES),
+    "evidence: verified, gateway": _evidence(TrustState.VERIFIED, gateway=True),
+    "evidence: verified, not post-quantum": _evidence(TrustState.VERIFIED, group="X25519"),
+    "evidence: pinned, no SFrame": _evidence(TrustState.PINNED, sframe=False),
+}
+RAISES = {"require E2EE": E2EE, "require VERIFIED": VERIFIED}
+Act = Callable[[CallMachine], tuple[m.Output, ...] | None]
+ACTS: dict[str, Act] = {
+    **{n: lambda c, s=signal: c.receive(s, now=NOW) for n, signal in SIGNALS.items()},
+    **{n: lambda c, f=facts: c.secured(f, now=NOW) for n, facts in EVIDENCE.items()},
+    **{n: lambda c, least=level: c.raise_minimum(least) for n, level in RAISES.items()},
+    "accept": lambda c: c.accept(US, now=NOW),
+    "hang up": lambda c: c.hang_up(),
+    "busy": lambda c: c.hang_up(EndReason.BUSY),
+    "confirm": lambda c: c.confirm_sas(),
+    "deny": lambda c: c.deny_sas(),
+    "media fails": lambda c: c.media_failed(PeerVanished()),
+    "a timer too early": lambda c: c.expire(now=NOW),
+    "the deadline": lambda c: c.expire(now=LATE),
+}
+
+
+# -- the reference -----------------------------------------------------------------------------
+
+_BROKEN = (TrustState.CHANGED, TrustState.REVOKED, TrustState.DISTRUSTED)
+
+
+def ceiling(facts: Facts | None, *, confirmed: bool, denied: bool) -> SecurityLevel:
+    """The table of levels: the lowest that any single fact allows."""
+    if facts is None:
+        return NONE
+    identity = facts.identity
+    allowed = [{Keying.NONE: NONE, Keying.SDES: HOP, Keying.DTLS_SRTP: VERIFIED}[facts.keying]]
+    allowed.append(HOP if facts.gateway or identity is None else VERIFIED)
+    if identity is not None:
+        allowed.append(OPPORTUNISTIC if identity.stale or denied else VERIFIED)
+        trust = {TrustState.VERIFIED: VERIFIED, TrustState.PINNED: E2EE}
+        allowed.append(VERIFIED if confirmed else trust.get(identity.trust, OPPORTUNISTIC))
+    return min(allowed)
+
+
+def passage(facts: Facts | None, floor: Floor, *, confirmed: bool, denied: bool) -> Gate:
+    """What the policy lets pass on this evidence; CLOSED ends the call."""
+    if facts is None or (floor.identity and facts.identity is None):
+        return Gate.CLOSED
+    if facts.identity is not None and facts.identity.trust in _BROKEN:
+        return Gate.CLOSED
+    quantum_safe = facts.identity and facts.sframe and facts.identity.group == "X25519MLKEM768"
+    if floor.require_pq and not quantum_safe:
+        return Gate.CLOSED
+    needed = max(floor.minimum, E2EE if floor.pinned else NONE)
+    if ceiling(facts, confirmed=confirmed, denied=denied) >= needed:
+        return Gate.OPEN
+    mended = ceiling(facts, confirmed=True, denied=denied) >= needed
+    forgotten = floor.pinned and facts.identity and facts.identity.trust is TrustState.UNKNOWN
+    return Gate.VERIFYING if mended and (needed is VERIFIED or forgotten) else Gate.CLOSED
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """All that matters of what has happened so far."""
+
+    floor: Floor
+    accepted: bool = False
+    started: bool = False
+    facts: Facts | None = None
+    confirmed: bool = False
+    denied: bool = False
+    gate: Gate = Gate.CLOSED
+    finished: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """One policy, one floor, one side of the call."""
+
+    policy: Policy
+    floor: Floor
+    outgoing: bool
+
+    def begin(self) -> Run:
+        """A call at its beginning."""
+        machine = CallMachine(self.policy, self.floor, outgoing=self.outgoing)
+        if self.outgoing:
+            _keyed(machine.dial(US, now=0.0))
+        else:
+            _require(machine.invited(OFFER_OF_PEER, now=0.0) == (m.Send(Ringing()),), "it rings")
+        return Run(machine, Seen(self.floor), self.outgoing)
+
+
+def configurations() -> list[Configuration]:
+    """Every policy and floor that differ in what they demand, both sides."""
+    policies = [Policy(require_pq=pq, danger_plain_dtls=True) for pq in (False, True)]
+    policies += [
+        Policy(minimum=minimum, require_pq=pq)
+        for minimum in (None, OPPORTUNISTIC, E2EE, VERIFIED)
+        for pq in (False, True)
+    ]
+    found: dict[Floor, Policy] = {}
+    for policy, contact, pinned, direct in itertools.product(policies, *[(False, True)] * 3):
+        floor = floor_for(policy, contact_floor=contact, pinned=pinned, direct=direct)
+        found.setdefault(floor, policy)
+    return [
+        Configuration(policy, floor, outgoing)
+        for floor, policy in found.items()
+        for outgoing in (True, False)
+    ]
+
+
+_numbers: dict[Hashable, int] = {}
+_by_identity: dict[int, tuple[Hashable, int]] = {}
+
+
+def _number(value: Hashable) -> int:
+    """Stand for a value, equal for equal ones; hashing whole descriptions each time is slow."""
+    known = _by_identity.get(id(value))
+    if known is None:
+        number = _numbers.setdefault(value, len(_numbers))
+        known = _by_identity[id(value)] = (value, number)  # kept, so that no other gets its id
+    return known[1]
+
+
+class Run:
+    """A real machine under way, and the reference beside it."""
+
+    __slots__ = ("machine", "outgoing", "seen")
+
+    def __init__(self, machine: CallMachine, seen: Seen, outgoing: bool) -> None:
+        self.machine, self.seen, self.outgoing = machine, seen, outgoing
+
+    @property
+    def key(self) -> Hashable:
+        """All there is: equal keys, equal futures."""
+        return (*map(_number, vars(self.machine).values()), self.seen)
+
+    def fork(self) -> Run:
+        """Another run from here on; what both share is immutable."""
+        return Run(copy.copy(self.machine), self.seen, self.outgoing)
+
+    def step(self, name: str) -> None:
+        """Do one act, and hold what comes of it against the reference."""
+        machine, before = self.machine, self.seen
+        held = dict(vars(machine))
+        try:
+            outputs = ACTS[name](machine) or ()
+        except UsageError:
+            _require(vars(machine) == held, "a refused act changes nothing")
+            return
+        if before.finished:
+            _require(all(isinstance(o, m.Discard) for o in outputs), "ended, and still orders")
+            _require(vars(machine) == held, "ended, and still changes")
+            return
+        self._note(name, discarded=any(isinstance(o, m.Discard) for o in outputs))
+        for output in outputs:
+            self._obey(name, output, before)
+        self._require_sound(name, outputs)
+
+    def _note(self, name: str, *, discarded: bool) -> None:
+        """Take down what the act itself says, whatever the machine makes of it."""
+        seen = self.seen
+        if name == ("answer" if self.outgoing else "accept") and not seen.accepted:
+            self.seen = replace(seen, accepted=True)
+        elif name in EVIDENCE and seen.accepted and seen.facts is None:
+            _require(not discarded, "evidence that was due is taken")
+            self.seen = replace(seen, facts=EVIDENCE[name])
+        elif name == "confirm":
+            self.seen = replace(seen, confirmed=True)
+        elif name == "deny":
+            self.seen = replace(seen, denied=True)
+        elif name in RAISES and RAISES[name] > seen.floor.minimum:
+            _require(seen.facts is None, "more is asked before the evidence is judged, or never")
+            floor = replace(seen.floor, minimum=RAISES[name], identity=True)
+            self.seen = replace(seen, floor=floor)
+
+    def _obey(self, name: str, output: m.Output, before: Seen) -> None:
+        seen = self.seen
+        _require(not seen.finished, "nothing is ordered after Finish")
+        match output:
+            case m.Send(signal=Answered(description=description)):
+                _require(seen.accepted, "nothing of ours is described before acceptance")
+                _keyed(description)
+                if before.started:
+                    _require(name in (KEPT, HOLD), "a changed association is never agreed to")
+            case m.StartMedia(agreement=agreement):
+                _require(seen.accepted and not before.accepted, "media starts at acceptance")
+                _require(not seen.started, "media starts once")
+                _require(agreement.remote_fingerprints == (PEER.fingerprint,), "the peer's keys")
+                self.seen = replace(seen, started=True)
+            case m.SetGate(gate=gate):
+                if gate is not Gate.CLOSED:
+                    _require(seen.accepted and seen.started, "no gate before acceptance")
+                    _require(seen.facts is not None, "no gate before evidence")
+                self.seen = replace(seen, gate=gate)
+            case m.SetDirection():
+                _require(seen.started and name in (KEPT, HOLD), "only a hold sets a direction")
+            case m.Secured(state=state):
+                _require(state.level <= self._ceiling(), "no level above the evidence")
+            case m.Finish():
+                _require(seen.gate is Gate.CLOSED, "the gate closes before the end")
+                self.seen = replace(seen, finished=True)
+            case m.Send(signal=Ended() | Refused()) | m.ChangeRefused() | m.Discard():
+                pass
+            case m.PeerRings() | m.TransferAsked():
+                pass
+            case _:
+                raise Violation(f"an order nobody expects: {output!r}")
+
+    def _ceiling(self) -> SecurityLevel:
+        seen = self.seen
+        return ceiling(seen.facts, confirmed=seen.confirmed, denied=seen.denied)
+
+    def _require_sound(self, name: str, outputs: tuple[m.Output, ...]) -> None:
+        """What holds between two steps."""
+        seen, machine = self.seen, self.machine
+        _require(machine.security.level == self._ceiling(), "the level is what the evidence says")
+        _require((machine.state is State.ENDED) == seen.finished, "ended is finished")
+        due = passage(seen.facts, seen.floor, confirmed=seen.confirmed, denied=seen.denied)
+        if seen.finished:
+            _require(machine.deadline is None, "nothing is awaited after the end")
+        else:
+            _require(seen.gate is due, f"the gate is {seen.gate.name}, the policy says {due.name}")
+            _require(seen.facts is None or due is not Gate.CLOSED, "what does not suffice ends it")
+            waiting = machine.state is not State.ACTIVE
+            _require((machine.deadline is not None) == waiting, "whoever waits has a deadline")
+            _require(name != "the deadline" or not waiting, "the deadline ends it")
+            _require((machine.state is State.ACTIVE) == (due is Gate.OPEN), "ACTIVE is open")
+        if name in REOFFERS and name not in (KEPT, HOLD) and not seen.finished:
+            refused = any(isinstance(o, m.Send) and isinstance(o.signal, Refused) for o in outputs)
+            _require(refused or seen.gate is Gate.CLOSED, "a change is refused or closes the gate")
+        _require(name != "deny" or seen.finished, "words that differ end the call")
+
+
+def _keyed(description: Description) -> None:
+    """Every m-line of ours is refused, or keyed at the endpoints and nowhere else."""
+    for line in description.media:
+        safe = line.keying is Keying.DTLS_SRTP and line.fingerprints and not line.has_crypto
+        _require(line.port == 0 or (safe and "TLS/RTP" in line.protocol), "no plaintext")
+
+
+def _require(holds: object, what: str) -> None:
+    if not holds:
+        raise Violation(what)
+
+
+# -- the walks ---------------------------------------------------------------------------------
+
+
+@dataclass
+class Walk:
+    """What a walk over all orders of inputs saw.
+
+    Attributes:
+        states: Different states.
+        steps: Steps taken with the real machine.
+        orders: By depth, how many orders of inputs that stands for.
+        closed: No order of any length reaches a further state.
+        ends: By key, how many orders of the full depth end there.
+    """
+
+    states: int
+    steps: int
+    orders: list[int]
+    closed: bool
+    ends: Counter[Hashable]
+
+
+def explore(configuration: Configuration, depth: int) -> Walk:
+    """Take every order of inputs to a depth, pruned by state, counting what is pruned.
+
+    Raises:
+        Violation: with the shortest order that leads to it.
+    """
+    first = configuration.begin()
+    runs, paths = {first.key: first}, {first.key: ()}
+    after: dict[Hashable, list[Hashable]] = {}
+    level: Counter[Hashable] = Counter({first.key: 1})
+    orders = [1]
+    for _ in range(depth):
+        following: Counter[Hashable] = Counter()
+        for key, many in level.items():
+            if key not in after:
+                after[key] = _successors(key, runs, paths)
+            for successor in after[key]:
+                following[successor] += many
+        level = following
+        orders.append(sum(level.values()))
+    closed = len(after) == len(runs)
+    return Walk(len(runs), len(after) * len(ACTS), orders, closed, level)
+
+
+def _successors(key, runs, paths) -> list[Hashable]:
+    found = []
+    for name in ACTS:
+        run = runs[key].fork()
+        try:
+            run.step(name)
+        except Violation as violation:
+            path = " > ".join((*paths[key], name))
+            raise Violation(f"{violation}\n  after: {path}") from violation
+        new = run.key
+        if new not in runs:
+            runs[new], paths[new] = run, (*paths[key], name)
+        found.append(new)
+    return found
+
+
+def unpruned(configuration: Configuration, depth: int) -> Counter[Hashable]:
+    """The same without pruning: how many orders end in which state."""
+    ends: Counter[Hashable] = Counter()
+    for names in itertools.product(ACTS, repeat=depth):
+        run = configuration.begin()
+        for name in names:
+            run.step(name)
+        ends[run.key] += 1
+    return ends
+
+
+def random_walk(configuration: Configuration, chance, length: int) -> Run:
+    """One long order; what ends a call is chosen seldom, or most of it would be an epilogue."""
+    run = configuration.begin()
+    names = []
+    for _ in range(length):
+        name = chance.choice(_SELDOM if chance.random() < 0.02 else _OFTEN)
+        names.append(name)
+        try:
+            run.step(name)
+        except Violation as violation:
+            raise Violation(f"{violation}\n  after: {' > '.join(names)}") from violation
+    return run
+
+
+_SELDOM = list(ACTS)
+_OFTEN = [
+    *("ringing", "answer", "answer", "answer in an early dialog", "accept", "accept"),
+    *REOFFERS,
+    *(name for name in EVIDENCE if name.startswith(("evidence: verified", "evidence: pinned"))),
+    *("evidence: unknown", "confirm", "transfer", "stray", "a timer too early", *RAISES),
+]
+
+
+def mutable_parts(value: object, path: str = "") -> Iterator[str]:
+    """Name everything inside a value that could change behind the back of its hash."""
+    if value is None or isinstance(value, (bool, int, float, str, bytes, enum.Enum)):
+        return
+    if isinstance(value, (tuple, frozenset)):
+        for part in value:
+            yield from mutable_parts(part, f"{path}[]")
+    elif is_dataclass(value) and value.__dataclass_params__.frozen:  # type: ignore[attr-defined] # every dataclass has them
+        for field in fields(value):
+            yield from mutable_parts(getattr(value, field.name), f"{path}.{field.name}")
+            if not field.compare:
+                yield f"{path}.{field.name} (not compared)"
+    else:
+        yield f"{path}: {type(value).__name__}"
