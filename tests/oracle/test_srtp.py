@@ -10,8 +10,8 @@ import pytest
 from securecall.rtp.packet import rtp_header
 from securecall.rtp.srtp import SrtpProfile, SrtpSession
 from securecall.secret import Secret
+from tests.oracle.srtp import Oracle, aes_cm, gcm_rtcp, gcm_rtp, session_key
 from tests.paths import vectors
-from tests.vectors.rtp.srtp_oracle import Oracle, aes_cm, gcm_rtcp, gcm_rtp, session_key
 
 RTCP = bytes.fromhex("81c8000c" + "cafebabe") + bytes(44)
 
