@@ -23,6 +23,7 @@ from securecall.errors import (
     UntrustedDevices,
 )
 from securecall.keys.omemo_legacy import OmemoLegacy
+from securecall.keys.omemo_lookup import Lookup
 from securecall.keys.omemo_prekeys import OwnKeys
 from securecall.keys.omemo_session import Session
 from securecall.keys.omemo_two import OmemoTwo
@@ -416,5 +417,56 @@ def test_a_list_without_end_is_bounded():
         assert [key.id for key in sealed.keys] == [bob.id]
         with pytest.raises(ProtocolError):
             bob.omemo.open_sealed(replace(sealed, payload=bytes(2**20)), ALICE)
+
+    run(body())
+
+
+def worse_keys(world: World, bob: Person, *, other_key: bool) -> None:
+    """The server breaks what Bob has for OMEMO 2, in the hope that its predecessor gets used."""
+    place = (OMEMO, BOB, bob.id)
+    bundle = world.server.bundles[place]
+    if other_key:
+        scheme = OmemoTwo()
+        own = OwnKeys.create(scheme, xeddsa.seed_to_priv(b"E" * 32), unix=START)
+        world.server.bundles[place] = replace(own.bundle(BOB, bob.id), id=bob.id)
+    else:
+        world.server.bundles[place] = replace(bundle, signature=bytes(64))
+
+
+@pytest.mark.parametrize("other_key", [False, True], ids=["bad signature", "other identity key"])
+def test_better_keys_that_are_wrong_do_not_lead_to_the_worse_namespace(other_key):
+    async def body():
+        world = World()
+        alice, bob = await world.person(ALICE), await world.person(BOB)
+        if other_key:  # she knows him by his legacy keys
+            better = world.server.lists.pop((OMEMO, BOB))
+            (first,) = await alice.write(b"hello", BOB)
+            assert first.namespace == OMEMO_LEGACY
+            alice.store.kept = {
+                k: v for k, v in alice.store.kept.items() if not k.startswith("omemo/session")
+            }
+            world.server.lists[OMEMO, BOB] = better
+            await alice.omemo.devices_changed(OMEMO, BOB, better)
+        worse_keys(world, bob, other_key=other_key)
+        with pytest.raises((NoDevices, UntrustedDevices)):
+            await alice.write(b"secret", BOB)
+
+    run(body())
+
+
+def test_control_whoever_goes_on_to_the_next_namespace_is_led_there(monkeypatch):
+    true = Lookup._look_up_in
+
+    async def forgiving(self, *args):
+        return replace(await true(self, *args), final=False)
+
+    monkeypatch.setattr(Lookup, "_look_up_in", forgiving)
+
+    async def body():
+        world = World()
+        alice, bob = await world.person(ALICE), await world.person(BOB)
+        worse_keys(world, bob, other_key=False)
+        (sealed,) = await alice.write(b"secret", BOB)
+        assert sealed.namespace == OMEMO_LEGACY
 
     run(body())

@@ -438,3 +438,55 @@ def test_a_demand_on_a_call_that_is_over_changes_nothing():
     over = dict(vars(machine))
     machine.raise_minimum(SecurityLevel.VERIFIED)
     assert vars(machine) == over
+
+
+def test_a_call_is_dialled_once():
+    machine = caller()
+    with pytest.raises(UsageError):
+        machine.dial(local(ALICE, 1), now=1.0)
+    with pytest.raises(UsageError):
+        callee().dial(local(ALICE, 1), now=1.0)
+
+
+def test_an_invitation_without_an_offer_is_incompatible():
+    machine = CallMachine(Policy(), FIRST_CONTACT, outgoing=False)
+    over = finish(machine.invited(None, now=0.0))
+    assert isinstance(over.error, Incompatible)
+    assert over.reason is EndReason.INCOMPATIBLE
+
+
+def test_a_peer_that_finds_us_incompatible_is_told_so_by_name():
+    over = finish(caller().receive(Ended(EndReason.INCOMPATIBLE), now=1.0))
+    assert isinstance(over.error, Incompatible)
+
+
+@pytest.mark.parametrize("reason", [EndReason.HUNG_UP, EndReason.SECURITY])
+def test_who_breaks_off_while_connecting_or_refuses_in_a_call_had_a_reason(reason):
+    machine = caller()
+    machine.receive(Answered(answer()), now=1.0)
+    over = finish(machine.receive(Ended(reason), now=1.0))
+    assert over.reason is EndReason.SECURITY
+    assert isinstance(over.error, SecurityError)
+
+
+def test_waiting_has_the_patience_of_the_policy_in_each_state():
+    policy = Policy(
+        minimum=SecurityLevel.VERIFIED, ring_seconds=30, connect_seconds=7, verifying_seconds=50
+    )
+    machine = caller(
+        floor_for(policy, contact_floor=False, pinned=True, direct=False), policy=policy
+    )
+    assert machine.deadline == 30.0
+    machine.receive(Answered(answer()), now=2.0)
+    assert machine.deadline == 9.0
+    machine.secured(proven(), now=3.0)
+    assert machine.deadline == 53.0
+    assert machine.expire(now=52.9) == ()
+    machine.confirm_sas()
+    assert machine.deadline is None
+    assert machine.expire(now=1e9) == ()
+
+
+def test_a_policy_cannot_ask_for_proof_and_do_without():
+    with pytest.raises(UsageError):
+        Policy(minimum=SecurityLevel.E2EE, danger_plain_dtls=True)

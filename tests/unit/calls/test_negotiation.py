@@ -279,3 +279,31 @@ def test_an_offer_without_the_codec_in_use_changes_something(codecs):
 def test_a_change_of_keys_is_another_association(changes):
     _, agreement = build_answer(offer(), local(BOB, 1))
     assert not same_association(agreement, with_audio(offer(), **changes))
+
+
+def test_what_has_no_audio_or_no_codec_of_ours_is_incompatible():
+    text = MediaDescription(kind=None, media="text", protocol="RTP/AVP", port=9, formats=("98",))
+    with pytest.raises(Incompatible):
+        require_acceptable_offer(replace(offer(), media=(text,)))
+    strange = Codec(97, "speex", 8_000)
+    with pytest.raises(Incompatible):
+        require_acceptable_offer(with_audio(offer(), codecs=(strange,)))
+    with pytest.raises(Incompatible):  # it is one of ours, but not one this call may use
+        build_answer(
+            with_audio(offer(), codecs=(Codec(0, "PCMU", 8_000),)), local(BOB, 1, ("opus",))
+        )
+
+
+def test_an_answer_of_another_shape_than_the_offer_is_incompatible():
+    answer, _ = build_answer(offer(), local(BOB, 1))
+    for media in ((), answer.media * 2):
+        with pytest.raises(Incompatible):
+            read_answer(offer(), replace(answer, media=media))
+
+
+def test_a_change_without_audio_cannot_be_answered():
+    answer, agreement = build_answer(offer(), local(BOB, 1))
+    with pytest.raises(Incompatible):
+        answer_unchanged(answer, replace(offer(), media=()), agreement)
+    with pytest.raises(Incompatible):
+        answer_unchanged(replace(answer, media=()), offer(), agreement)

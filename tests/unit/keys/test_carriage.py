@@ -119,3 +119,17 @@ def test_our_own_stream_ends_at_64_kib():
     carriage.send(b"x" * LARGEST_STREAM, 0.0)
     with pytest.raises(ProtocolError, match="64 KiB"):
         carriage.send(b"x", 0.0)
+
+
+def test_it_is_idle_once_everything_is_acknowledged_and_only_then():
+    ours = Carriage()
+    assert ours.idle
+    records = ours.send(bytes(WINDOW + 1), 0.0)
+    assert not ours.idle
+    theirs = Carriage()
+    acks = [ack for record in records for ack in theirs.receive(record, 0.0).records]
+    last = ours.receive(acks[-1], 0.0).records
+    assert not ours.idle, "the last byte is under way, and nothing waits behind it"
+    (ack,) = theirs.receive(last[0], 0.0).records
+    assert ours.receive(ack, 0.0).records == ()
+    assert ours.idle

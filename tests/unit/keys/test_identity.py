@@ -138,3 +138,8 @@ def test_p256_forms_are_checked_before_the_library_sees_them():
             require_p256_signature(key, signature, b"")
     with pytest.raises(ProtocolError):
         require_p256_signature(b"\x04" + bytes(64), bytes(64), b"")  # not on the curve
+
+
+def test_an_entry_names_nothing_that_a_device_does_not_have():
+    device = DeviceKey.from_seed("phone", Secret(bytes(range(32))))
+    assert b"omemo" not in device.entry(("id1",), 7)

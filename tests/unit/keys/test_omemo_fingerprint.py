@@ -95,3 +95,14 @@ def test_codes_of_others_are_read():
 def test_what_is_no_code_is_refused(text):
     with pytest.raises(ProtocolError):
         parse_code(text)
+
+
+def test_a_code_names_up_to_sixty_four_devices():
+    key = "07" * 32
+    for count in (64, 65):
+        code = "xmpp:bob@b.example?" + ";".join(f"omemo-sid-{n}={key}" for n in range(1, count + 1))
+        if count == 64:
+            assert len(parse_code(code)[1]) == 64
+        else:
+            with pytest.raises(ProtocolError):
+                parse_code(code)

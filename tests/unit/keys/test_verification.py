@@ -93,3 +93,23 @@ def test_a_scanned_code_is_compared_crosswise():
 def test_other_texts_are_no_code(text):
     with pytest.raises(ProtocolError):
         parse_verification_code(text)
+
+
+CODE = build_verification_code(VerificationCode(ALICE, BOB))
+BARE = CODE.removeprefix("securecall:verify:1:")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        BARE,  # two fingerprints, and no word of what they are
+        "securecall:verify:1:" + ":".join([BARE.partition(":")[0]] * 2),
+        "securecall:verify:1:" + BARE.partition(":")[0] + ":" + BARE.partition(":")[2][:-4],
+        "securecall:verify:1:" + BARE.partition(":")[0][:-4] + ":" + BARE.partition(":")[2],
+        CODE + "A" * 256,
+    ],
+    ids=["bare", "twice the same", "second too short", "first too short", "too long"],
+)
+def test_texts_that_come_close_are_no_code(text):
+    with pytest.raises(ProtocolError):
+        parse_verification_code(text)

@@ -5,11 +5,13 @@ import pickle
 
 import pytest
 
-from securecall.errors import ProtocolError, UsageError
+from securecall.errors import ProtocolError, Unsupported, UsageError
+from securecall.rtp import srtp as srtp_module
 from securecall.rtp.packet import MAX_PACKET, rtp_header
 from securecall.rtp.srtp import MAX_SOURCES, Rejection, SrtpError, SrtpProfile, SrtpSession
 from securecall.secret import Secret
 
+lib = srtp_module.lib
 RTCP = bytes.fromhex("80c90001cafebabe")
 
 
@@ -110,3 +112,28 @@ def test_a_hundred_thousand_packets_roll_the_sequence_number_over():
     for number in range(0, 200_000, 500):
         one = packet(number & 0xFFFF, payload=number.to_bytes(4))
         assert bob.unprotect(alice.protect(one)) == one
+
+
+class Crippled:
+    """libsrtp as a build without some of it."""
+
+    def __init__(self, **without):
+        self._without = without
+
+    def __getattr__(self, name):
+        return self._without.get(name) or getattr(lib, name)
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        "srtp_crypto_policy_set_from_profile_for_rtp",
+        "srtp_crypto_policy_set_from_profile_for_rtcp",
+        "srtp_create",
+    ],
+)
+def test_a_library_that_lacks_a_profile_is_told_as_unsupported(monkeypatch, missing):
+    monkeypatch.setattr(srtp_module, "lib", Crippled(**{missing: lambda *_: 1}))
+    profile = SrtpProfile.SRTP_AEAD_AES_256_GCM
+    with pytest.raises(Unsupported):
+        SrtpSession(profile, Secret(bytes(range(44))), Secret(bytes(range(1, 45))))

@@ -1,0 +1,148 @@
+"""DTLS: what an endpoint does before, beside and after its handshake."""
+
+from __future__ import annotations
+
+import pytest
+
+from securecall.errors import SecurityError, UsageError
+from securecall.transport.dtls import (
+    HANDSHAKE_LIMIT,
+    LARGEST_DATA,
+    STRICT,
+    ApplicationData,
+    Closed,
+    DtlsCertificate,
+    DtlsEndpoint,
+    DtlsRole,
+    Established,
+    Failed,
+    SendDatagram,
+)
+from securecall.transport.openssl import Channel
+
+CERTIFICATES = DtlsCertificate.generate(), DtlsCertificate.generate()
+
+
+def endpoint(client: bool, **changes) -> DtlsEndpoint:
+    mine, theirs = CERTIFICATES if client else CERTIFICATES[::-1]
+    arguments = {
+        "role": DtlsRole.CLIENT if client else DtlsRole.SERVER,
+        "certificate": mine,
+        "remote_digests": (theirs.digest,),
+        "alpn": ("securecall-id/1", "webrtc"),
+        "srtp_profiles": STRICT,
+    }
+    return DtlsEndpoint(**(arguments | changes))
+
+
+def sent(outputs) -> list[bytes]:
+    return [o.data for o in outputs if isinstance(o, SendDatagram)]
+
+
+def talk(client, server, outputs, *, now=0.0) -> list[object]:
+    """Carry datagrams both ways until nothing moves; returns everything else that came out."""
+    ends, others = {id(client): server, id(server): client}, list(outputs)
+    waiting = [(client, data) for data in sent(outputs)]
+    while waiting:
+        sender, data = waiting.pop(0)
+        receiver = ends[id(sender)]
+        found = receiver.receive(data, now)
+        others += found
+        waiting += [(receiver, d) for d in sent(found)]
+    return [o for o in others if not isinstance(o, SendDatagram)]
+
+
+def established(**changes) -> tuple[DtlsEndpoint, DtlsEndpoint]:
+    client, server = endpoint(True, **changes), endpoint(False)
+    found = talk(client, server, client.start(0.0))
+    assert [type(o) for o in found] == [Established, Established]
+    return client, server
+
+
+def test_before_it_began_a_client_takes_no_answer_and_no_time():
+    client = endpoint(True)
+    (hello, *_) = sent(endpoint(True).start(0.0))
+    assert client.receive(hello, 0.0) == ()
+    assert client.timeout(1e9) == ()
+    assert client.begun is None
+
+
+def test_a_server_begins_with_the_first_datagram_that_can_be_dtls():
+    server = endpoint(False)
+    assert server.start(0.0) == ()
+    for junk in (b"", b"\x16" * 12, b"\x00" * 40, b"\x40" + bytes(40), b"\x16" * 9000):
+        assert server.receive(junk, 1.0) == ()
+    assert server.begun is None
+    (hello, *_) = sent(endpoint(True).start(0.0))
+    assert server.receive(hello, 2.0)
+    assert server.begun == 2.0
+
+
+def test_nothing_is_sent_before_the_handshake_and_nothing_after_the_end():
+    client = endpoint(True)
+    with pytest.raises(UsageError):
+        client.send(b"early")
+    client, server = established()
+    assert [o.data for o in talk(client, server, client.send(b"in time"))] == [b"in time"]
+    for size in (0, LARGEST_DATA + 1):
+        with pytest.raises(UsageError):
+            client.send(bytes(size))
+    assert len(sent(client.send(bytes(LARGEST_DATA)))) == 1
+    outputs = client.close()
+    assert outputs[-1] == Closed()
+    assert client.close() == client.send(b"late") == client.timeout(1e9) == ()
+    assert Closed() in talk(client, server, outputs)
+
+
+def test_data_that_came_with_the_last_flight_is_not_lost():
+    client, server = established()
+    data = sent(server.send(b"one")) + sent(server.send(b"two"))
+    found = [o for d in data for o in client.receive(d, 1.0)]
+    assert [o.data for o in found if isinstance(o, ApplicationData)] == [b"one", b"two"]
+    assert [o for d in data for o in client.receive(d, 1.0)] == [], "a replay is none"
+
+
+def test_flights_are_sent_again_later_and_later_until_the_limit():
+    client = endpoint(True)
+    flight = sent(client.start(1.0))
+    assert client.timeout(1.2) == ()
+    assert sent(client.timeout(1.25)) == flight
+    assert client.timeout(1.7) == ()
+    assert sent(client.timeout(1.75)) == flight
+    assert not any(isinstance(o, Failed) for o in client.timeout(0.9 + HANDSHAKE_LIMIT))
+    outputs = client.timeout(1.0 + HANDSHAKE_LIMIT)
+    (failed,) = [o for o in outputs if isinstance(o, Failed)]
+    assert isinstance(failed.error, SecurityError)
+    assert client.deadline is None
+    assert client.receive(flight[0], 20.0) == ()
+
+
+def failure(client, server) -> SecurityError:
+    found = talk(client, server, client.start(0.0))
+    errors = [o.error for o in found if isinstance(o, Failed)]
+    assert errors
+    return errors[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("protocol", "DTLSv1"),
+        ("group", "secp521r1"),
+        ("extended_master_secret", False),
+        ("alpn", "h2"),
+        ("peer_certificate", b"another"),
+    ],
+)
+def test_what_was_negotiated_is_asked_again_after_the_handshake(monkeypatch, name, value):
+    monkeypatch.setattr(Channel, name, property(lambda self: value))
+    assert isinstance(failure(endpoint(True), endpoint(False)), SecurityError)
+
+
+def test_a_certificate_nobody_announced_is_refused_in_either_direction():
+    stranger = DtlsCertificate.generate().digest
+    for client, server in (
+        (endpoint(True, remote_digests=(stranger,)), endpoint(False)),
+        (endpoint(True), endpoint(False, remote_digests=(stranger,))),
+    ):
+        assert isinstance(failure(client, server), SecurityError)
