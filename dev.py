@@ -11,6 +11,7 @@
     python3 dev.py soak       what takes long: thousands of cuts, kills and messages
     python3 dev.py bench      measure against other libraries, in an environment of its own
     python3 dev.py cov        run the tests and show which lines they miss
+    python3 dev.py mutants    change one thing at a time, and see whether a test notices
     python3 dev.py map        rewrite the module table of docs/architecture.md
     python3 dev.py clean      remove what the other tasks made
 
@@ -224,6 +225,11 @@ def cov(arguments: list[str]) -> int:
     return test(["--cov", "--cov-report=term-missing", "-n", "2", *arguments])
 
 
+def mutants(arguments: list[str]) -> int:
+    """Change one thing in one module at a time, and see whether its tests notice; half an hour."""
+    return run(environment("dev", "interop"), "-m", "tests.mutants.run", *arguments)
+
+
 def attack(arguments: list[str]) -> int:
     """Run the attacks, and again where `assert` is compiled away."""
     python = environment("dev", "interop")
@@ -370,6 +376,7 @@ TASKS: dict[str, Callable[[list[str]], int]] = {
     "soak": soak,
     "bench": bench,
     "cov": cov,
+    "mutants": mutants,
     "map": map_,
     "clean": clean,
 }

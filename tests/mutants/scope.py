@@ -1,0 +1,117 @@
+"""What the tests have to hold fast, and which tests are asked about which module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[2] / "securecall"
+ALL_OF = ("keys", "store")
+AND = (
+    *("calls.machine", "calls.negotiation", "policy", "rtp.srtp", "rtp.sframe"),
+    *("transport.dtls", "transport.dtls_certificate"),
+)
+LEFT_OUT = ("keys.wordlist",)  # a list of words, compared with its source by a hash
+
+_STATEMENT = (
+    *("unit/keys/test_statement.py", "attacks/keys/test_statement_forgeries.py"),
+    *("oracle/test_statement.py", "properties/keys/test_untrusted_input.py"),
+    *("unit/keys/test_identity.py", "attacks/keys/test_secrets.py"),
+    "architecture/test_spec.py",
+)
+_TRUST = (
+    *("unit/keys/test_trust.py", "properties/keys/test_trust_book.py"),
+    *("attacks/keys/test_addresses.py", "attacks/keys/test_strangers_devices.py"),
+)
+_HANDSHAKE = (
+    *("unit/keys/test_identity_dialogue.py", "unit/keys/test_identity_messages.py"),
+    *("unit/keys/test_carriage.py", "properties/keys/test_identity_messages.py"),
+    *("model/test_identity_handshake.py", "oracle/test_identity.py"),
+    *("properties/keys/test_carriage.py", "pairs/keys/test_handshake_pairs.py"),
+    *("attacks/keys/test_handshake_attacks.py", "attacks/keys/test_inner_attacks.py"),
+    *("unit/keys/test_handshake.py", "properties/keys/test_handshake.py"),
+    "architecture/test_spec.py",
+)
+_OMEMO = (
+    *("unit/keys/test_omemo_limits.py", "unit/keys/test_omemo.py", "unit/keys/test_omemo_wire.py"),
+    *("unit/keys/test_omemo_fingerprint.py", "vectors/keys/test_omemo_vectors.py"),
+    *("properties/keys/test_omemo_parsing.py", "attacks/keys/test_omemo.py"),
+    *("attacks/keys/test_omemo_devices.py", "pairs/keys/test_omemo_schedule.py"),
+    *("unit/test_devices.py", "unit/xmpp/test_omemo.py"),
+)
+_STORE = (
+    *("unit/store/test_forms.py", "unit/store/test_sqlite.py", "unit/store/test_vault.py"),
+    *("properties/store/test_store_rows.py", "attacks/store/test_store_tampering.py"),
+)
+_HISTORY = (
+    *("unit/store/test_forms.py", "unit/store/test_history.py", "unit/store/test_history_file.py"),
+    *("unit/store/test_history_search.py", "unit/store/test_history_disks.py"),
+    *("properties/store/test_history_machine.py", "attacks/store/test_history_tampering.py"),
+)
+_MACHINE = (
+    *("unit/calls/test_machine.py", "model/test_call_machine.py"),
+    "unit/calls/test_negotiation.py",
+)
+_DTLS = (
+    *(
+        "unit/transport/test_dtls.py",
+        "unit/transport/test_dtls_certificate.py",
+        "pairs/transport/test_dtls.py",
+    ),
+    *("attacks/transport/test_dtls_attacks.py", "pairs/calls/test_link.py"),
+)
+_OF: dict[str, tuple[str, ...]] = {
+    "keys.statement": _STATEMENT,
+    "keys.signing": ("vectors/keys/test_wycheproof.py", *_STATEMENT),
+    "keys.encoding": (*_STATEMENT, *_HANDSHAKE[:4]),
+    "keys.device": _STATEMENT,
+    "keys.identity": ("unit/keys/test_identity.py", *_STATEMENT, *_HANDSHAKE[:2]),
+    "keys.identity_": _HANDSHAKE,
+    "keys.handshake": _HANDSHAKE[::-1],
+    "keys.inner_tls": _HANDSHAKE[::-1],
+    "keys.carriage": _HANDSHAKE,
+    "keys.ticket": ("unit/keys/test_ticket.py", "attacks/keys/test_tickets.py"),
+    "keys.trust": _TRUST,
+    "keys.verification": ("unit/keys/test_verification.py", "oracle/test_identity.py"),
+    "keys.omemo": _OMEMO,
+    "keys.protobuf": _OMEMO,
+    "store.": _STORE,
+    "store.history": _HISTORY,
+    "store.message_rows": _HISTORY,
+    "store.words": _HISTORY,
+    "store.pages": _HISTORY,
+    "store.sealing": (*_HISTORY, *_STORE),
+    "store.device_records": ("unit/test_devices.py", *_STORE, *_HISTORY),
+    "store.disk": (*_STORE, *_HISTORY),
+    "store.expiry": (*_HISTORY, *_STORE),
+    "calls.machine": _MACHINE,
+    "calls.negotiation": ("unit/calls/test_negotiation.py", *_MACHINE),
+    "policy": ("model/test_call_machine.py", *_MACHINE),
+    "rtp.srtp": ("unit/rtp/test_srtp.py", "oracle/test_srtp.py", "attacks/rtp/test_srtp.py"),
+    "rtp.sframe": (
+        *("unit/rtp/test_sframe.py", "oracle/test_sframe.py", "attacks/rtp/test_sframe.py"),
+        *("vectors/rtp/test_sframe.py", "properties/rtp/test_sframe.py"),
+    ),
+    "transport.dtls": _DTLS,
+}
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """Name and file of every module in scope."""
+    for package in ALL_OF:
+        for path in sorted((PACKAGE / package).glob("*.py")):
+            name = f"{package}.{path.stem}"
+            if path.stem != "__init__" and name not in LEFT_OUT:
+                yield name, path
+    for name in AND:
+        yield name, PACKAGE / f"{name.replace('.', '/')}.py"
+
+
+def files_of(name: str) -> list[list[str]]:
+    """The test files that answer for a module: first the likeliest, then the others."""
+    found = max((key for key in _OF if name.startswith(key)), key=len)
+    tests, word = PACKAGE.parent / "tests", name.rpartition(".")[2].rpartition("_")[2]
+    files = [f for f in dict.fromkeys(_OF[found]) if (tests / f).exists()]
+    first = [*files[:2], *(f for f in files[2:] if word in f)]
+    stages = (first, [f for f in files if f not in first])
+    return [[f"tests/{file}" for file in stage] for stage in stages if stage]
