@@ -490,3 +490,32 @@ def test_waiting_has_the_patience_of_the_policy_in_each_state():
 def test_a_policy_cannot_ask_for_proof_and_do_without():
     with pytest.raises(UsageError):
         Policy(minimum=SecurityLevel.E2EE, danger_plain_dtls=True)
+
+
+def test_only_hanging_up_on_a_conversation_is_an_orderly_end():
+    def talking(policy: Policy) -> CallMachine:
+        machine = connected(floor_for(policy, contact_floor=False, pinned=True, direct=False))
+        machine.secured(proven(), now=1.0)
+        return machine
+
+    active, verifying = talking(Policy()), talking(Policy(minimum=SecurityLevel.VERIFIED))
+    assert finish(active.receive(Ended(EndReason.HUNG_UP), now=2.0)).error is None
+    assert verifying.state is State.VERIFYING
+    over = finish(verifying.receive(Ended(EndReason.HUNG_UP), now=2.0))
+    assert over.reason is EndReason.HUNG_UP
+    assert over.error is not None
+    over = finish(talking(Policy()).receive(Ended(EndReason.SECURITY), now=2.0))
+    assert isinstance(over.error, SecurityError)
+    assert "refused to go on" in str(over.error)
+
+
+def test_what_the_peer_said_at_the_end_is_quoted_and_cut():
+    over = finish(
+        caller().receive(Ended(EndReason.BUSY, text="in a\nmeeting" + "!" * 200), now=1.0)
+    )
+    assert isinstance(over.error, Busy)
+    assert "('in a\\nmeeting" in str(over.error)
+    assert "!" * 108 in str(over.error)
+    assert "!" * 109 not in str(over.error)
+    over = finish(caller().receive(Ended(EndReason.BUSY), now=1.0))
+    assert "(" not in str(over.error)

@@ -307,3 +307,25 @@ def test_a_change_without_audio_cannot_be_answered():
         answer_unchanged(answer, replace(offer(), media=()), agreement)
     with pytest.raises(Incompatible):
         answer_unchanged(replace(answer, media=()), offer(), agreement)
+
+
+def test_an_offer_bundles_the_one_line_it_has():
+    made = offer()
+    assert made.bundle == (made.media[0].mid,)
+
+
+def test_an_answer_bundles_only_what_the_offer_did():
+    answer, _ = build_answer(offer(), local(BOB, 1))
+    assert answer.bundle == offer().bundle
+    answer, _ = build_answer(replace(offer(), bundle=()), local(BOB, 1))
+    assert answer.bundle == ()
+
+
+def test_a_second_audio_line_is_refused_in_its_place_with_one_format():
+    first, second = offer().media[0], replace(offer().media[0], mid="1")
+    answer, _ = build_answer(replace(offer(), media=(first, second)), local(BOB, 1))
+    kept, refused = answer.media
+    assert (kept.port, refused.port) == (1, 0)
+    assert len(refused.codecs) == 1
+    assert refused.direction is Direction.INACTIVE
+    assert not refused.fingerprints
