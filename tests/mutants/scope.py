@@ -86,7 +86,7 @@ _OF: dict[str, tuple[str, ...]] = {
     "store.expiry": (*_HISTORY, *_STORE),
     "calls.machine": _MACHINE,
     "calls.negotiation": ("unit/calls/test_negotiation.py", *_MACHINE),
-    "policy": ("model/test_call_machine.py", *_MACHINE),
+    "policy": ("unit/test_policy.py", "model/test_call_machine.py", *_MACHINE),
     "rtp.srtp": ("unit/rtp/test_srtp.py", "oracle/test_srtp.py", "attacks/rtp/test_srtp.py"),
     "rtp.sframe": (
         *("unit/rtp/test_sframe.py", "oracle/test_sframe.py", "attacks/rtp/test_sframe.py"),

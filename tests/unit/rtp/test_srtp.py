@@ -137,3 +137,13 @@ def test_a_library_that_lacks_a_profile_is_told_as_unsupported(monkeypatch, miss
     profile = SrtpProfile.SRTP_AEAD_AES_256_GCM
     with pytest.raises(Unsupported):
         SrtpSession(profile, Secret(bytes(range(44))), Secret(bytes(range(1, 45))))
+
+
+def test_one_source_is_one_whatever_stands_behind_its_number():
+    alice, bob = pair()
+    for number in range(2 * MAX_SOURCES):
+        report = bytes.fromhex("80c80006cafebabe") + bytes([number]) * 20
+        assert bob.unprotect_rtcp(alice.protect_rtcp(report)) == report
+        sound = packet(sequence=number + 1, payload=bytes([number]) * 5)
+        assert bob.unprotect(alice.protect(sound)) == sound
+    assert bob.counters.total == 0

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
 
 from securecall.errors import SecurityError, UsageError
+from securecall.rtp.srtp import SrtpProfile
+from securecall.transport import dtls
 from securecall.transport.dtls import (
+    COMPAT,
     HANDSHAKE_LIMIT,
     LARGEST_DATA,
     STRICT,
@@ -146,3 +153,43 @@ def test_a_certificate_nobody_announced_is_refused_in_either_direction():
         (endpoint(True), endpoint(False, remote_digests=(stranger,))),
     ):
         assert isinstance(failure(client, server), SecurityError)
+
+
+@pytest.mark.parametrize("profile", SrtpProfile)
+def test_media_keys_have_the_lengths_srtp_takes(profile):
+    assert dtls._KEY_LENGTHS[profile.name] == (profile.key_length, profile.salt_length)
+
+
+def rsa_certificate() -> DtlsCertificate:
+    """What some deployed phones have."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "phone")])
+    like = CERTIFICATES[0].certificate
+    builder = x509.CertificateBuilder(
+        issuer_name=name,
+        subject_name=name,
+        public_key=key.public_key(),
+        serial_number=1,
+        not_valid_before=like.not_valid_before_utc,
+        not_valid_after=like.not_valid_after_utc,
+    )
+    return DtlsCertificate(builder.sign(key, hashes.SHA256()), key)  # type: ignore[arg-type] # as a foreign end
+
+
+@pytest.mark.parametrize("ours_is_client", [True, False])
+def test_rsa_certificates_are_taken_where_compatibility_is_asked_for_and_nowhere_else(
+    ours_is_client,
+):
+    theirs = rsa_certificate()
+    for policy in (STRICT, COMPAT):
+        ours = endpoint(ours_is_client, srtp_profiles=policy, remote_digests=(theirs.digest,))
+        peer = endpoint(
+            not ours_is_client,
+            certificate=theirs,
+            remote_digests=(CERTIFICATES[0 if ours_is_client else 1].digest,),
+            srtp_profiles=COMPAT,
+        )
+        client, server = (ours, peer) if ours_is_client else (peer, ours)
+        kinds = {type(o) for o in talk(client, server, client.start(0.0))}
+        assert (Established in kinds) == (policy is COMPAT)
+        assert (Failed in kinds) == (policy is STRICT)

@@ -1,0 +1,96 @@
+"""Policy: its defaults, what a level is called and why, and how far it goes where."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+
+from securecall import policy
+from securecall.keys.trust import How, TrustState
+from securecall.media.description import Keying
+from securecall.policy import (
+    Facts,
+    IdentityEvidence,
+    Policy,
+    SecurityLevel,
+    security_state,
+)
+
+DEFAULTS = {
+    "minimum": None,
+    "require_pq": False,
+    "danger_plain_dtls": False,
+    "danger_plaintext_messages": False,
+    "ring_seconds": 60.0,
+    "connect_seconds": 15.0,
+    "verifying_seconds": 120.0,
+    "max_calls": 64,
+    "call_waiting": True,
+    "prefer_codecs": ("opus", "G722", "PCMU", "PCMA"),
+    "opus_bitrate": 28_000,
+    "opus_complexity": 1,
+    "ice": True,
+}
+
+
+def test_a_policy_that_says_nothing_is_the_documented_one():
+    ours = Policy()
+    assert {f.name: getattr(ours, f.name) for f in fields(Policy)} == DEFAULTS
+
+
+def test_the_clinical_policy_wants_verified_and_post_quantum():
+    assert Policy.clinical() == Policy(minimum=SecurityLevel.VERIFIED, require_pq=True)
+
+
+def test_levels_are_ordered_and_only_the_two_upper_ones_are_end_to_end():
+    assert list(SecurityLevel) == sorted(SecurityLevel)
+    assert [level.is_e2ee for level in SecurityLevel] == [False, False, False, True, True]
+    assert len({level.words for level in SecurityLevel}) == len(SecurityLevel)
+    for level in SecurityLevel:
+        assert ("nd-to-end" in level.words) == level.is_e2ee
+
+
+def evidence(trust: TrustState, **changes) -> IdentityEvidence:
+    given = {"root_fp": bytes(64), "device_id": "d", "trust": trust, "group": "X25519MLKEM768"}
+    return IdentityEvidence(**(given | changes))
+
+
+def test_each_way_a_key_became_known_has_its_own_reason():
+    assert set(policy._KNOWN_BY) <= {how.value for how in How}
+    said = set()
+    for how in policy._KNOWN_BY:
+        identity = evidence(TrustState.PINNED, how=how)
+        state = security_state(Facts(keying=Keying.DTLS_SRTP, identity=identity))
+        assert state.level is SecurityLevel.E2EE
+        said.add(state.reason)
+    assert len(said) == len(policy._KNOWN_BY)
+
+
+CASES = [
+    Facts(keying=Keying.NONE),
+    Facts(keying=Keying.SDES),
+    Facts(keying=Keying.DTLS_SRTP),
+    Facts(keying=Keying.DTLS_SRTP, gateway=True),
+    Facts(keying=Keying.DTLS_SRTP, identity=evidence(TrustState.VERIFIED), sas_denied=True),
+    Facts(keying=Keying.DTLS_SRTP, identity=evidence(TrustState.VERIFIED, stale=True)),
+    Facts(keying=Keying.DTLS_SRTP, identity=evidence(TrustState.VERIFIED)),
+    Facts(keying=Keying.DTLS_SRTP, identity=evidence(TrustState.PINNED), sas_confirmed=True),
+    Facts(keying=Keying.DTLS_SRTP, identity=evidence(TrustState.PINNED)),
+    Facts(keying=Keying.DTLS_SRTP, identity=evidence(TrustState.UNKNOWN)),
+    Facts(keying=Keying.DTLS_SRTP, identity=evidence(TrustState.CHANGED)),
+]
+
+
+def test_every_line_of_the_table_gives_another_reason():
+    assert len({security_state(facts).reason for facts in CASES}) == len(CASES)
+
+
+@pytest.mark.parametrize("facts", CASES)
+def test_what_was_not_said_is_not_there(facts):
+    state = security_state(facts)
+    assert not state.sframe
+    assert not state.pq, "without frames sealed end to end, the group protects nothing"
+    assert state.srtp_profile == ""
+    stale = facts.identity is not None and facts.identity.stale
+    assert len(state.warnings) == stale
