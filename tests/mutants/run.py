@@ -18,6 +18,7 @@ import importlib.abc
 import importlib.util
 import os
 import random
+import resource
 import signal
 import sys
 import time
@@ -37,7 +38,8 @@ BEFORE = (
     *("xeddsa", "dns.resolver", "asyncio", "sqlite3", "cryptography.hazmat.primitives.hpke"),
 )
 LEAST = 4  # mutants of a module, in a sample
-PATIENCE = 90.0  # seconds for the tests of one mutant; one that hangs was noticed
+CPU = 120  # seconds of the processor for the tests of one mutant: an endless loop was noticed
+PATIENCE = 900.0  # seconds by the clock, which says little on a busy machine
 
 
 class Instead(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -63,6 +65,7 @@ def noticed(name: str, path: Path, tree, tests: list[str]) -> bool:
     child = os.fork()
     if child == 0:
         os.setpgid(0, 0)
+        resource.setrlimit(resource.RLIMIT_CPU, (CPU, CPU))
         quiet = os.open(os.devnull, os.O_WRONLY)
         os.dup2(quiet, 1)
         os.dup2(quiet, 2)
