@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from contextlib import closing
 from dataclasses import replace
 
 import pytest
 
+from securecall.address import parse_address
 from securecall.errors import LocalError, StoreCorrupt
+from securecall.keys.omemo_trust import DeviceAct, DeviceAudit, DeviceEvent, DeviceHow
+from securecall.keys.omemo_values import DeviceTrust
 from securecall.secret import Secret
 from securecall.store import history_file, records, sealing
 from securecall.store import history_records as history_records
 from securecall.store import sqlite as sqlite_module
+from securecall.store.device_records import build_device_audit
 from securecall.store.rows import Rows
 from securecall.store.vault import MINIMUM_COST, Vault
 from tests.forge_history import JULIET, ROMEO, message, open_history
@@ -170,3 +175,25 @@ def test_a_row_found_under_another_key_is_noticed(tmp_path, monkeypatch):
     with pytest.raises(StoreCorrupt):
         store.failures(str(BOB), unix=NOW)
     store.close()
+
+
+def test_an_act_on_a_device_is_written_down_whole():
+    event = DeviceEvent(
+        act=DeviceAct.VERIFY,
+        address=parse_address("xmpp:bob@b.example"),
+        key=bytes(range(32)),
+        how=DeviceHow.QR,
+        unix=NOW,
+        who="alice",
+    )
+    audit = DeviceAudit(event=event, before=DeviceTrust.UNDECIDED, after=DeviceTrust.VERIFIED)
+    assert json.loads(build_device_audit(audit)) == {
+        "unix": NOW,
+        "who": "alice",
+        "act": "verify",
+        "how": "qr",
+        "address": "xmpp:bob@b.example",
+        "device": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8",
+        "before": "undecided",
+        "after": "verified",
+    }

@@ -150,6 +150,14 @@ def test_unread_messages_are_counted_until_they_are_marked(history):
     assert history.unread(JULIET) == 0
 
 
+def test_who_may_stay_longer_keeps_nobody_behind_it(history):
+    longer = history.add(message("a", expires=int(NOW) + 20))
+    longest = history.add(message("b", expires=int(NOW) + 30))
+    soon = history.add(message("c", expires=int(NOW) + 10))
+    assert history.expire(NOW + 10) == (soon,)
+    assert history.expire(NOW + 30) == (longer, longest)
+
+
 def test_messages_expire_at_their_own_second(history):
     soon = history.add(message("a", expires=int(NOW) + 10))
     later = history.add(message("b", expires=int(NOW) + 10 * DAY))
