@@ -37,8 +37,9 @@ def take(data: bytes, many: int = 2) -> bytes | None:
 
 def test_each_mutant_is_another_program_and_says_where():
     seen = {ast.unparse(ast.parse(SOURCE))}
-    for number in range(mutator.count(SOURCE)):
+    for number, place in enumerate(mutator.places(SOURCE)):
         line, change, tree = mutator.mutant(SOURCE, number)
+        assert (line, change) == place
         text = ast.unparse(tree)
         assert text not in seen, change
         assert 0 < line <= SOURCE.count("\n")
@@ -72,8 +73,5 @@ def test_every_equivalent_mutant_still_exists_and_has_a_reason():
         assert entry["why"]
         source = paths[entry["module"]].read_text(encoding="utf-8")
         lines = source.splitlines()
-        found = {
-            (lines[line - 1].strip(), change)
-            for line, change, _ in (mutator.mutant(source, n) for n in range(mutator.count(source)))
-        }
+        found = {(lines[line - 1].strip(), change) for line, change in mutator.places(source)}
         assert (entry["line"], entry["change"]) in found, entry

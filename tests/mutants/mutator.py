@@ -21,11 +21,16 @@ _WORDS = ("Error", "Refused", "Mismatch", "_refused", "_not_owned", "Incompatibl
 _UNTOUCHED = ("__repr__", "__str__", "__all__", "_RULE", "_KEY_RULE")
 
 
-def count(source: str) -> int:
-    """How many mutants a module has."""
+def places(source: str) -> list[tuple[int, str]]:
+    """Line and change of every mutant of a module, by number."""
     mutator = _Mutator(-1)
     mutator.visit(ast.parse(source))
     return mutator.seen
+
+
+def count(source: str) -> int:
+    """How many mutants a module has."""
+    return len(places(source))
 
 
 def mutant(source: str, number: int) -> tuple[int, str, ast.Module]:
@@ -41,14 +46,14 @@ class _Mutator(ast.NodeTransformer):
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.seen = 0
+        self.seen: list[tuple[int, str]] = []
         self.done: tuple[int, str] | None = None
 
     def _here(self, node: ast.AST, what: str) -> bool:
-        self.seen += 1
-        if self.seen - 1 != self.number:
+        self.seen.append((node.lineno, what))  # type: ignore[attr-defined] # nodes of code
+        if len(self.seen) - 1 != self.number:
             return False
-        self.done = (node.lineno, what)  # type: ignore[attr-defined] # statements and expressions
+        self.done = self.seen[-1]
         return True
 
     # -- what is left alone

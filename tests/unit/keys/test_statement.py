@@ -437,6 +437,15 @@ def test_withdrawals_are_remembered_within_bounds():
     assert len(known.revoked) <= 4096
 
 
+def test_as_many_as_anybody_has_are_remembered():
+    names = tuple(f"d{n}" for n in range(4095))
+    known = parsed().narrowed(revoked=names, devices=None)
+    both = merge(known, parsed(seq=NOW * 1000 + 1, revoked=["one"])).statement
+    assert len(both.revoked) == 4096
+    with pytest.raises(StatementInvalid):
+        merge(known, parsed(seq=NOW * 1000 + 1, revoked=["one", "two"]))
+
+
 def test_statements_of_different_roots_do_not_mix():
     with pytest.raises(UsageError):
         merge(parsed(), parsed(root_key(2)))

@@ -217,3 +217,11 @@ def test_a_withdrawn_ticket_is_worthless():
     assert not shelf.tickets
     with pytest.raises(TicketRefused):
         show(desk, proof(made.secret, BIND, 1))
+
+
+def test_a_ticket_stands_alone_unless_a_link_is_wanted():
+    bare = build_ticket(ticket())
+    assert bare.startswith("securecall:1:")
+    assert build_ticket(ticket(), link="https://a.example/call").startswith(
+        "https://a.example/call#securecall:1:"
+    )
