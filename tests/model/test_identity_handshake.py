@@ -142,20 +142,13 @@ def weak_channel(caller_is_client: bool, calls: int) -> Counter:
 
 
 @pytest.mark.parametrize("caller_is_client", BOTH)
+@pytest.mark.parametrize("calls", [0, 1, 2])
 def test_lost_repeated_reordered_reflected_and_spliced_messages_make_nobody_disagree(
-    caller_is_client,
+    caller_is_client, calls
 ):
-    ends = weak_channel(caller_is_client, calls=1)
+    ends = weak_channel(caller_is_client, calls)
     assert ends[True, True]
-    assert sum(ends.values()) > 1000
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("caller_is_client", BOTH)
-def test_messages_of_three_calls_at_once_make_nobody_disagree(caller_is_client):
-    ends = weak_channel(caller_is_client, calls=2)
-    assert ends[True, True]
-    assert sum(ends.values()) > 20_000
+    assert sum(ends.values()) > (250, 1000, 2000)[calls]
 
 
 def believing(patch, believe):
@@ -266,7 +259,6 @@ def test_no_mixture_of_identities_is_taken_but_the_true_one(victim_calls, victim
     assert spliced(found[:2], victim, MALLORY.device.public) == 0
 
 
-@pytest.mark.soak
 @pytest.mark.parametrize("victim_calls", BOTH)
 @pytest.mark.parametrize("victim_is_client", BOTH)
 def test_no_mixture_of_four_identities_is_taken_but_the_true_one(victim_calls, victim_is_client):
@@ -274,7 +266,7 @@ def test_no_mixture_of_four_identities_is_taken_but_the_true_one(victim_calls, v
     victim, peer = sorted(pair, key=lambda end: end.client is not victim_is_client)
     found = sources(victim, peer)
     assert spliced(found, victim, peer.owner.device.public) == 1
-    assert spliced(found, victim, ALICE.device.public if victim is not pair[0] else bytes(32)) == 0
+    assert spliced(found, victim, bytes(32)) == 0
 
 
 # -- 4: words -------------------------------------------------------------------------------------
