@@ -20,11 +20,12 @@ from securecall.keys import (
 )
 from securecall.rtp import sframe, srtp
 from securecall.transport import dtls
+from securecall.transport.suite import ORDINARY
 from tests.paths import PROJECT
 
 SPEC = PROJECT / "docs" / "spec"
 HANDSHAKE = {
-    "ALPN token, outer and inner": {dtls.IDENTITY_PROTOCOL, inner_tls.PROTOCOL},
+    "ALPN token, outer and inner": {dtls.IDENTITY_PROTOCOL, ORDINARY.protocol},
     "first byte of a carriage record": {carriage.MARK},
     "largest data of a record": {carriage.LARGEST_FRAGMENT},
     "window, bytes": {carriage.WINDOW},
@@ -42,7 +43,7 @@ HANDSHAKE = {
     "SFrame streams of a sender": {handshake.STREAMS},
     "SFrame descriptor byte": {sframe.DESCRIPTOR},
     "SFrame and SRTP replay window": {sframe.WINDOW, srtp.WINDOW},
-    "inner group": {inner_tls.GROUP},
+    "inner group": {ORDINARY.inner_group},
     "inner cipher": {inner_tls.CIPHER},
     "SRTP profile": {*dtls.STRICT.value, dtls._IDENTITY_PROFILE},
     "outer exporter": {dtls.OUTER_EXPORTER},

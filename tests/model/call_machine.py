@@ -158,6 +158,10 @@ EVIDENCE = {
     "evidence: verified, SDES": _evidence(TrustState.VERIFIED, keying=Keying.SDES),
     "evidence: verified, gateway": _evidence(TrustState.VERIFIED, gateway=True),
     "evidence: verified, not post-quantum": _evidence(TrustState.VERIFIED, group="X25519"),
+    "evidence: verified, signed in signalling": _evidence(
+        TrustState.VERIFIED, group="", sframe=False
+    ),
+    "evidence: pinned, signed in signalling": _evidence(TrustState.PINNED, group="", sframe=False),
     "evidence: pinned, no SFrame": _evidence(TrustState.PINNED, sframe=False),
 }
 RAISES = {"require E2EE": E2EE, "require VERIFIED": VERIFIED}
@@ -202,13 +206,14 @@ def passage(facts: Facts | None, floor: Floor, *, confirmed: bool, denied: bool)
         return Gate.CLOSED
     if facts.identity is not None and facts.identity.trust in _BROKEN:
         return Gate.CLOSED
-    quantum_safe = facts.identity and facts.sframe and facts.identity.group == "X25519MLKEM768"
+    quantum_safe = facts.identity and facts.sframe and "MLKEM" in facts.identity.group
     if floor.require_pq and not quantum_safe:
         return Gate.CLOSED
     needed = max(floor.minimum, E2EE if floor.pinned else NONE)
     if ceiling(facts, confirmed=confirmed, denied=denied) >= needed:
         return Gate.OPEN
-    mended = ceiling(facts, confirmed=True, denied=denied) >= needed
+    words = facts.identity is not None and facts.identity.group  # of the identity handshake
+    mended = words and ceiling(facts, confirmed=True, denied=denied) >= needed
     forgotten = floor.pinned and facts.identity and facts.identity.trust is TrustState.UNKNOWN
     return Gate.VERIFYING if mended and (needed is VERIFIED or forgotten) else Gate.CLOSED
 
@@ -247,7 +252,7 @@ class Configuration:
 
 def configurations() -> list[Configuration]:
     """Every policy and floor that differ in what they demand, both sides."""
-    policies = [Policy(require_pq=pq, danger_plain_dtls=True) for pq in (False, True)]
+    policies = [Policy(danger_plain_dtls=True)]
     policies += [
         Policy(minimum=minimum, require_pq=pq)
         for minimum in (None, OPPORTUNISTIC, E2EE, VERIFIED)

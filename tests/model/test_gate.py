@@ -114,7 +114,7 @@ async def walked(depth: int) -> tuple[int, ...]:
 
 @pytest.fixture(autouse=True)
 def one_certificate(monkeypatch):
-    monkeypatch.setattr(DtlsCertificate, "generate", lambda: CERTIFICATE)
+    monkeypatch.setattr(DtlsCertificate, "generate", lambda *_, **__: CERTIFICATE)
 
 
 def test_nothing_is_read_sent_or_played_behind_a_closed_gate_in_any_order():

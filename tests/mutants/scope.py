@@ -65,6 +65,12 @@ _OF: dict[str, tuple[str, ...]] = {
     "keys.signing": ("vectors/keys/test_wycheproof.py", *_STATEMENT),
     "keys.encoding": (*_STATEMENT, *_HANDSHAKE[:4]),
     "keys.device": _STATEMENT,
+    "keys.signed_json": _STATEMENT,
+    "keys.organisation": (
+        "attacks/keys/test_organisations.py",
+        "unit/keys/test_organisation.py",
+    ),
+    "keys.passport": ("attacks/keys/test_a11_passports.py", "vectors/keys/test_passport.py"),
     "keys.identity": ("unit/keys/test_identity.py", *_STATEMENT, *_HANDSHAKE[:2]),
     "keys.identity_": _HANDSHAKE,
     "keys.handshake": _HANDSHAKE[::-1],

@@ -20,6 +20,7 @@ from securecall.policy import (
 DEFAULTS = {
     "minimum": None,
     "require_pq": False,
+    "passport": False,
     "danger_plain_dtls": False,
     "danger_plaintext_messages": False,
     "ring_seconds": 60.0,

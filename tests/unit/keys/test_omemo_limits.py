@@ -270,25 +270,6 @@ def test_whose_lists_concern_us():
     asyncio.run(body())
 
 
-def test_accepting_a_new_key_ends_the_sessions_under_the_old_one():
-    async def body():
-        world = World()
-        alice = await world.person(ALICE, namespaces=ONLY_TWO)
-        bob = await world.person(BOB, namespaces=ONLY_TWO)
-        await alice.write(b"hello", BOB)
-        other = Device(namespace=OMEMO, jid=BOB, id=bob.id, identity_key=identity())
-
-        def sessions() -> list[str]:
-            return [k for k in alice.store.kept if k.startswith("omemo/session") and BOB in k]
-
-        assert sessions()
-        alice.omemo.accept(other)
-        assert not sessions()
-        assert alice.omemo._state.book(BOB).device(OMEMO, bob.id) == other
-
-    asyncio.run(body())
-
-
 def test_a_payload_is_opened_up_to_its_limit():
     async def body():
         world = World()
