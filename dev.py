@@ -5,7 +5,7 @@
     python3 dev.py test       run the tests (more arguments go to pytest)
     python3 dev.py check      format, lint, types, layers, and a report of sizes
     python3 dev.py fix        format, and mend what lint can mend by itself
-    python3 dev.py attack     only the attacks, also with Python's -O
+    python3 dev.py attack     only the attacks, also with Python's -O, and the table of threats
     python3 dev.py servers    install the servers that interop talks to (Debian, Ubuntu)
     python3 dev.py interop    talk to those servers (--no-skip: a skipped test is a failure)
     python3 dev.py soak       what takes long: thousands of cuts, kills and messages
@@ -225,13 +225,22 @@ def cov(arguments: list[str]) -> int:
 
 
 def attack(arguments: list[str]) -> int:
-    """Run the attacks, and again where `assert` is compiled away."""
+    """Run the attacks, and again where `assert` is compiled away; then the table of threats."""
     python = environment("dev", "interop")
-    pytest = ["-m", "pytest", "-q", "tests/attacks", *arguments]
+    # The trials of the table are left to the table.
+    trials = [] if arguments else ["--ignore=tests/attacks/test_threats.py"]
+    pytest = ["-m", "pytest", "-q", "tests/attacks", *trials, *arguments]
+    table = ["-m", "securecall.cli", "attack", "run", "all", "--table"]
     say("-- attacks")
-    first = run(python, *pytest)
+    failed = run(python, *pytest)
     say("-- attacks under python -O: no protection may hang on an assert")
-    return run(python, "-O", *pytest, "-W", "ignore::pytest.PytestConfigWarning") or first
+    failed = run(python, "-O", *pytest, "-W", "ignore::pytest.PytestConfigWarning") or failed
+    if arguments:
+        return failed
+    say("-- threats: what each does to people without the protection, and to ours")
+    failed = run(python, *table) or failed
+    say("-- threats under python -O")
+    return run(python, "-O", *table) or failed
 
 
 def oracle() -> None:

@@ -33,7 +33,8 @@ Then:        securecall init        make your keys
              securecall ticket      invite a friend      securecall answer   wait for the call
 Your friend: securecall call @FILE  with your ticket
 In trouble:  securecall doctor ADDRESS   what is wrong with an account, and what to do
-Exit codes: 0 fine, 2 usage, 3 network, 4 protocol, 5 security, 6 call failed, 7 this machine."""
+Exit codes: 0 fine, 1 an attack succeeded (attack), 2 usage,
+3 network, 4 protocol, 5 security, 6 call failed, 7 this machine."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -93,6 +94,10 @@ def _command(args: argparse.Namespace) -> Command:
         from securecall.cli.lab import lab
 
         return lab
+    if name == "attack":
+        from securecall.cli.attack import attack
+
+        return attack
     if name == "doctor":
         from securecall.cli.doctor import doctor
 
@@ -201,6 +206,7 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--fast", action="store_true", help="shorter calls and no pauses, for tests")
     demo.add_argument("--keep", type=Path, metavar="DIR", help="where to leave the recordings")
     _add_lab(add("lab", "run servers for calls and chat on this computer to play and test with"))
+    _add_attack(add("attack", "see attacks succeed elsewhere and fail here"))
     return top
 
 
@@ -241,6 +247,12 @@ def _add_keys(command: argparse.ArgumentParser, home: argparse.ArgumentParser) -
     lock.add_argument("--under", choices=_LOCKS, default="passphrase", help="(%(default)s)")
     lock.add_argument("--new-passphrase-file", type=Path, metavar="FILE", help="read it from here")
     _add_lock(lock)
+
+
+def _add_attack(command: argparse.ArgumentParser) -> None:
+    command.add_argument("what", choices=("list", "run"), help="list the threats, or run some")
+    command.add_argument("names", nargs="*", metavar="NAME", help="A1, D6, … or all")
+    command.add_argument("--table", action="store_true", help="only the table at the end")
 
 
 def _add_place(command: argparse.ArgumentParser) -> None:

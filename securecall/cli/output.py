@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from typing import Final, Protocol, TextIO
 
+from securecall.cli.attack_screen import AttackScreen
 from securecall.cli.lab_screen import show_lab, show_served
 from securecall.cli.people_screen import (
     show_devices,
@@ -117,6 +118,7 @@ class PeopleOutput:
         self._state = ""
         self._level = ""
         self._words = ""
+        self._attacks = AttackScreen(self.terminal)
 
     def tell(self, kind: str, /, **fields: object) -> None:
         """Write a sentence, or draw the live line again."""
@@ -333,6 +335,24 @@ class PeopleOutput:
         self.terminal.clear()
         show(self.terminal, f)
 
+    def _on_threats(self, f: Fields) -> None:
+        self._attacks.threats(_many(f["threats"]))
+
+    def _on_attack(self, f: Fields) -> None:
+        self._attacks.begin(f)
+
+    def _on_attacking(self, f: Fields) -> None:
+        self._attacks.attacking(f)
+
+    def _on_trial(self, f: Fields) -> None:
+        self._attacks.trial(f)
+
+    def _on_attacked(self, f: Fields) -> None:
+        self._attacks.end(f)
+
+    def _on_attacks(self, f: Fields) -> None:
+        self._attacks.table(_many(f["threats"]))
+
     def _on_error(self, f: Fields) -> None:
         self.terminal.clear()
 
@@ -374,3 +394,7 @@ def _day(unix: object) -> str:
 
 def _number(value: object) -> float:
     return float(value) if isinstance(value, (int, float)) else 0.0
+
+
+def _many(value: object) -> list[Fields]:
+    return [v for v in value if isinstance(v, dict)] if isinstance(value, list) else []

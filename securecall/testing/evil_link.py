@@ -17,6 +17,7 @@ from securecall.calls.link import (
     Transmit,
 )
 from securecall.calls.negotiation import Agreement
+from securecall.errors import UsageError
 from securecall.keys.device import DeviceKey
 from securecall.keys.handshake import CallRole, PeerClaim
 from securecall.keys.identity import RootKey
@@ -238,7 +239,10 @@ class ActingLink:
 
     def receive(self, datagram: bytes, *, now: float) -> tuple[Spoke, ...]:
         """Take a DTLS datagram of the victim."""
-        return self._spoken(self._link.receive(datagram, now=now))
+        try:
+            return self._spoken(self._link.receive(datagram, now=now))
+        except UsageError as e:  # where nobody was named she cannot act a caller
+            return (f"failed: {e}",)
 
     def expire(self, *, now: float) -> tuple[Spoke, ...]:
         """Run timers."""

@@ -11,8 +11,8 @@ from securecall.calls.machine import State
 from securecall.expectation import Expectation
 from securecall.keys.trust import Act, How
 from securecall.media.description import Gate
+from securecall.testing.attacks.stage import GUARD_SECONDS
 from securecall.testing.bus import SignalBus
-from tests.attacks.calls.cast import GUARD_SECONDS
 from tests.attacks.calls.on_a_bus import ALICE, BOB, people
 
 
