@@ -293,11 +293,13 @@ class FalseSelf:
 
     Attributes:
         root: Her root key.
+        met: What was claimed, and proved, to her.
     """
 
     def __init__(self) -> None:
         """Make both."""
         self.root = RootKey.generate()
+        self.met: list[PeerClaim] = []
         self._device = DeviceKey.generate("mallory")
 
     def identity(self, *, claimed: Address, peer: Address, unix: int) -> LinkIdentity:
@@ -321,12 +323,8 @@ class FalseSelf:
             root_fp=self.root.fingerprint,
             own_address=str(claimed),
             expected_peer=expected,
-            judge=_believe,
+            judge=self.met.append,
         )
-
-
-def _believe(claim: PeerClaim) -> None:
-    """Accept whoever it is."""
 
 
 def digests_of(victim: Description) -> tuple[CertificateDigest, ...]:

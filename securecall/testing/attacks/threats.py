@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from securecall.testing.attacks import (
+    at_rest,
     downgrades,
     fingerprints,
+    handshakes,
+    identities,
     listening,
+    parsers,
     relays,
     signalling_tls,
     splices,
@@ -89,6 +93,7 @@ THREATS: Final[tuple[Threat, ...]] = (
         title="puts a device of hers on the victim's list",
         adversary=Adversary.XMPP_SERVER,
         expected="nothing is encrypted for it, and the user is told",
+        attack=identities.A5,
         tests=(
             "attacks/keys/test_omemo_devices.py",
             "attacks/chat/test_words_of_listed_devices.py",
@@ -161,6 +166,7 @@ THREATS: Final[tuple[Threat, ...]] = (
         title="forges, cuts or rolls back an identity statement",
         adversary=Adversary.PROVIDER,
         expected="rollback, revoked, expired, or refused",
+        attack=identities.U4,
         tests=("attacks/keys/test_statement_forgeries.py",),
     ),
     Threat(
@@ -192,6 +198,7 @@ THREATS: Final[tuple[Threat, ...]] = (
         title="flips, cuts, reorders, loses and repeats the handshake's records",
         adversary=Adversary.NETWORK,
         expected="complete or closed, within bounded memory and time",
+        attack=handshakes.H2,
         tests=("properties/keys/test_handshake.py", "properties/keys/test_carriage.py"),
     ),
     Threat(
@@ -199,6 +206,7 @@ THREATS: Final[tuple[Threat, ...]] = (
         title="negotiates less in the inner TLS",
         adversary=Adversary.CONTACT,
         expected="refused",
+        attack=handshakes.H3,
         tests=("attacks/keys/test_inner_attacks.py", "attacks/keys/test_handshake_attacks.py"),
     ),
     Threat(
@@ -206,6 +214,7 @@ THREATS: Final[tuple[Threat, ...]] = (
         title="answers with garbage, unknown messages, another order, trailing bytes",
         adversary=Adversary.CONTACT,
         expected="refused, and no second try with less",
+        attack=handshakes.H4,
         tests=("attacks/keys/test_inner_attacks.py", "attacks/transport/test_dtls_attacks.py"),
     ),
     Threat(
@@ -213,6 +222,7 @@ THREATS: Final[tuple[Threat, ...]] = (
         title="chooses her part of the words after she has seen the other's",
         adversary=Adversary.PROVIDER,
         expected="one guess in 2^33 that fails visibly",
+        attack=handshakes.H5,
         tests=("attacks/keys/test_sas_steering.py", "attacks/keys/test_handshake_attacks.py"),
     ),
     Threat(
@@ -220,6 +230,7 @@ THREATS: Final[tuple[Threat, ...]] = (
         title="sends decoys, another key's certificate, or plays the callee",
         adversary=Adversary.NETWORK,
         expected="refused or survived; an impostor learns neither statement nor ticket proof",
+        attack=handshakes.H6,
         tests=("attacks/keys/test_inner_attacks.py", "attacks/transport/test_dtls_attacks.py"),
     ),
     Threat(
@@ -350,6 +361,7 @@ THREATS: Final[tuple[Threat, ...]] = (
         title="edits, swaps, cuts or rolls back the files",
         adversary=Adversary.THIEF,
         expected="a typed error, and nothing half loaded",
+        attack=at_rest.K2,
         tests=("attacks/store/test_store_tampering.py", "attacks/store/test_history_tampering.py"),
     ),
     Threat(
@@ -357,6 +369,7 @@ THREATS: Final[tuple[Threat, ...]] = (
         title="looks for keys in logs, errors, representations and pickles",
         adversary=Adversary.FORENSICS,
         expected="none found",
+        attack=at_rest.K3,
         tests=("attacks/keys/test_secrets.py", "attacks/calls/test_key_remains.py"),
     ),
     Threat(
@@ -400,6 +413,7 @@ THREATS: Final[tuple[Threat, ...]] = (
         title="changes a file, or lies about it",
         adversary=Adversary.XMPP_SERVER,
         expected="an error, and nothing is released",
+        attack=at_rest.M1,
         tests=("attacks/chat/test_m_files.py",),
     ),
     Threat(
@@ -444,22 +458,26 @@ THREATS: Final[tuple[Threat, ...]] = (
             title=title,
             adversary=Adversary.STRANGER,
             expected="typed errors only, in bounded time and memory",
+            attack=attack,
             tests=tests,
         )
-        for name, title, tests in (
+        for name, title, attack, tests in (
             (
                 "F1",
                 "sends malformed SDP and SIP",
+                parsers.F1,
                 ("properties/sip/test_parsers.py", "properties/sip/test_hostile_sizes.py"),
             ),
             (
                 "F2",
                 "sends malformed XML, bombs and deep nesting",
+                parsers.F2,
                 ("attacks/xmpp/test_xml_attacks.py", "properties/xmpp/test_xml.py"),
             ),
             (
                 "F3",
                 "sends malformed handshakes, frames, statements and candidates",
+                parsers.F3,
                 (
                     "properties/keys/test_untrusted_input.py",
                     "properties/keys/test_carriage.py",
