@@ -11,7 +11,7 @@
     python3 dev.py soak       what takes long: thousands of cuts, kills and messages
     python3 dev.py bench      measure against other libraries, in an environment of its own
     python3 dev.py cov        run the tests and show which lines they miss
-    python3 dev.py map        rewrite the module table of docs/architecture.md
+    python3 dev.py map        rewrite the tables of modules and of threats in docs/
     python3 dev.py clean      remove what the other tasks made
 
 The first run makes `.venv` beside this file; nothing outside this folder is touched, except by
@@ -308,8 +308,10 @@ def bench(arguments: list[str]) -> int:
 
 
 def map_(arguments: list[str]) -> int:
-    """Rewrite the module table of docs/architecture.md from the modules' docstrings."""
-    return run(environment("dev", "interop"), "-m", "tests.architecture.module_map", "--write")
+    """Rewrite the tables of docs/architecture.md and docs/threat-model.md from the code."""
+    python = environment("dev", "interop")
+    written = run(python, "-m", "tests.architecture.module_map", "--write")
+    return run(python, "-m", "tests.architecture.threat_model", "--write") or written
 
 
 def servers(arguments: list[str]) -> int:
