@@ -18,6 +18,7 @@ from securecall.testing.attacks import (
     signalling_tls,
     splices,
     tickets,
+    uploads,
 )
 from securecall.testing.attacks.outcome import Attack
 
@@ -421,6 +422,7 @@ THREATS: Final[tuple[Threat, ...]] = (
         title="keeps every upload, to learn from it",
         adversary=Adversary.XMPP_SERVER,
         expected="no key, name or type in any request",
+        attack=uploads.M2,
         tests=("attacks/xmpp/test_m_upload_servers.py",),
     ),
     Threat(
