@@ -62,7 +62,6 @@ class Threat:
 
 
 _JINGLE: Final = "calls over XMPP (Jingle) are not built yet"
-_PASSPORT: Final = "signed caller identity (PASSporT, RFC 8225) is not built yet"
 _GROUPS: Final = "group calls with keys of their own are not built yet"
 _TURN: Final = "relays (TURN) are not built yet"
 
@@ -73,7 +72,7 @@ THREATS: Final[tuple[Threat, ...]] = (
         adversary=Adversary.PROVIDER,
         expected="no call with her: identity mismatch, changed, or downgrade; the gate stays shut",
         attack=fingerprints.A1,
-        tests=("attacks/transport/test_dtls_attacks.py",),
+        tests=("attacks/transport/test_dtls_attacks.py", "attacks/calls/test_passports.py"),
     ),
     Threat(
         id="A2",
@@ -114,7 +113,11 @@ THREATS: Final[tuple[Threat, ...]] = (
         adversary=Adversary.PROVIDER,
         expected="a duplicate is refused; a new call with old keys fails in DTLS and ends",
         attack=fingerprints.A7,
-        tests=("attacks/sip/test_advisories.py",),
+        tests=(
+            "attacks/sip/test_advisories.py",
+            "attacks/calls/test_passports.py",
+            "attacks/keys/test_a11_passports.py",
+        ),
     ),
     Threat(
         id="A9",
@@ -137,14 +140,14 @@ THREATS: Final[tuple[Threat, ...]] = (
         title="forges a signed caller identity",
         adversary=Adversary.PROVIDER,
         expected="refused",
-        lacking=_PASSPORT,
+        tests=("attacks/keys/test_a11_passports.py", "attacks/calls/test_passports.py"),
     ),
     Threat(
         id="A13",
         title="signs as one contact with the key of another",
         adversary=Adversary.CONTACT,
         expected="address not owned",
-        lacking=_PASSPORT,
+        tests=("attacks/calls/test_passports.py",),
     ),
     Threat(
         id="U1",
@@ -363,7 +366,11 @@ THREATS: Final[tuple[Threat, ...]] = (
         adversary=Adversary.THIEF,
         expected="a typed error, and nothing half loaded",
         attack=at_rest.K2,
-        tests=("attacks/store/test_store_tampering.py", "attacks/store/test_history_tampering.py"),
+        tests=(
+            "attacks/store/test_backup_tampering.py",
+            "attacks/store/test_store_tampering.py",
+            "attacks/store/test_history_tampering.py",
+        ),
     ),
     Threat(
         id="K3",
@@ -371,7 +378,11 @@ THREATS: Final[tuple[Threat, ...]] = (
         adversary=Adversary.FORENSICS,
         expected="none found",
         attack=at_rest.K3,
-        tests=("attacks/keys/test_secrets.py", "attacks/calls/test_key_remains.py"),
+        tests=(
+            "attacks/calls/test_keys_in_sight.py",
+            "attacks/keys/test_secrets.py",
+            "attacks/calls/test_key_remains.py",
+        ),
     ),
     Threat(
         id="K4",
@@ -386,7 +397,10 @@ THREATS: Final[tuple[Threat, ...]] = (
         title="has an old backup restored",
         adversary=Adversary.THIEF,
         expected="no key of a ratchet is used twice",
-        tests=("attacks/store/test_history_tampering.py",),
+        tests=(
+            "attacks/store/test_restored_ratchets.py",
+            "attacks/store/test_history_tampering.py",
+        ),
     ),
     Threat(
         id="Q1",
@@ -408,6 +422,7 @@ THREATS: Final[tuple[Threat, ...]] = (
         adversary=Adversary.FUTURE,
         expected="refused before sound",
         attack=listening.Q3,
+        tests=("attacks/calls/test_q3_require_pq.py",),
     ),
     Threat(
         id="M1",
