@@ -60,7 +60,7 @@ def test_a_ticket_call_is_end_to_end_for_both_and_remembers_both(tmp_path):
             channels = [
                 p for p in call.report.parties if p.capability is Capability.COULD_SUBSTITUTE
             ]
-            assert [p.role for p in channels] == ["ticket channel"]
+            assert [p.role for p in channels] == ["ticket-channel"]
 
     asyncio.run(main())
 

@@ -24,7 +24,7 @@ def test_a_ticket_a_call_the_same_words_and_a_report_both_signed(people, tmp_pat
         assert command.last("security")["pq"]
         assert command.last("security")["sframe"]
         assert command.last("ended")["reason"] == "hung-up"
-        signatures = command.last("report")["report"]["signatures"]
+        signatures = command.last("report")["report"]["countersignature"]
         assert signatures["ours"]
         assert signatures["theirs"]
     assert sound.duration(record) > 1
@@ -73,7 +73,7 @@ def test_a_declined_call_leaves_with_6(people):
             assert alice.finish() == 6
             assert bob.finish() == 0
     assert alice.last("error")["reason"] == "declined"
-    assert alice.last("report")["report"]["media_sent_seconds"] == 0
+    assert alice.last("report")["report"]["call"]["sent_ms"] == 0
 
 
 def test_a_ticket_whose_maker_is_not_there_leaves_with_3(people):
