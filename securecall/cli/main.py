@@ -33,7 +33,9 @@ Then:        securecall init        make your keys
              securecall ticket      invite a friend      securecall answer   wait for the call
 Your friend: securecall call @FILE  with your ticket
 In trouble:  securecall doctor ADDRESS   what is wrong with an account, and what to do
-Exit codes: 0 fine, 2 usage, 3 network, 4 protocol, 5 security, 6 call failed, 7 this machine."""
+Afterwards:  securecall report verify FILE   is this report of a call true?
+Exit codes: 0 fine, 2 usage, 3 network, 4 protocol, 5 security, 6 call failed, 7 this machine,
+8 a report that not both ends signed."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -93,6 +95,10 @@ def _command(args: argparse.Namespace) -> Command:
         from securecall.cli.lab import lab
 
         return lab
+    if name == "report":
+        from securecall.cli.report import report
+
+        return report
     if name == "doctor":
         from securecall.cli.doctor import doctor
 
@@ -194,6 +200,7 @@ def parser() -> argparse.ArgumentParser:
     _add_sending(add("send-file", "send a file, encrypted", home), voice=False)
     _add_sending(add("voice-message", "send a spoken message, encrypted", home), voice=True)
     _add_inbox(add("inbox", "show what nobody read yet", home))
+    _add_report(commands, common)
     doctor = add("doctor", "find out why an account does not work")
     doctor.add_argument("account", metavar="SIP", help="your SIP address, alice@clinic.example")
     _add_server(doctor)
@@ -255,6 +262,12 @@ def _add_place(command: argparse.ArgumentParser) -> None:
 def _add_talk(command: argparse.ArgumentParser) -> None:
     command.add_argument("--play", type=Path, metavar="FILE", help="send this WAV file")
     command.add_argument("--record", type=Path, metavar="FILE", help="record the other side")
+    command.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="keep the report of the call, here or in a folder",
+    )
     command.add_argument("--seconds", type=float, help="hang up after so long")
     command.add_argument("--mic", action="store_true", help="use microphone and speaker")
     command.add_argument("--speaker", action="store_true", help="use the speaker, if there is one")
@@ -405,6 +418,29 @@ def _add_inbox(command: argparse.ArgumentParser) -> None:
     command.add_argument("--save", type=Path, metavar="FOLDER", help="save the files in here")
     command.add_argument("--keep-unread", action="store_true", help="do not mark it as read")
     _add_account(command)
+
+
+def _add_report(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser
+) -> None:
+    does = "show who could have listened to a call, or check the report of one"
+    acts = commands.add_parser(
+        "report", help=does, description=does[0].upper() + does[1:] + ".", allow_abbrev=False
+    ).add_subparsers(dest="act", required=True, metavar="show|verify")
+    show = acts.add_parser(
+        "show", help="one page in plain words", parents=[common], allow_abbrev=False
+    )
+    show.add_argument("--html", type=Path, metavar="OUT", help="write the page as HTML instead")
+    verify = acts.add_parser(
+        "verify",
+        help="what is proved, missing or false in it",
+        parents=[common],
+        allow_abbrev=False,
+        epilog="Exit codes: 0 both ends signed and nothing was changed; 5 it was changed or is not "
+        "true; 8 nothing is false, but a signature is missing; 4 no report; 7 no such file.",
+    )
+    for act in (show, verify):
+        act.add_argument("file", type=Path, metavar="FILE", help="from securecall call --report")
 
 
 def _add_lab(command: argparse.ArgumentParser) -> None:

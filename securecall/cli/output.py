@@ -19,6 +19,7 @@ from securecall.cli.people_screen import (
     show_request,
     show_sent,
 )
+from securecall.cli.report_screen import show_verified
 from securecall.cli.terminal import Terminal, safe
 from securecall.policy import SecurityLevel, SecurityState
 
@@ -267,11 +268,21 @@ class PeopleOutput:
         self._say(f"Recorded {_number(f['seconds']):.1f} s: {f['path']}")
 
     def _on_report(self, f: Fields) -> None:
-        report = f["report"]
-        if isinstance(report, dict) and not report["intervals"]:
-            return  # no keys were ever agreed: nobody could have heard what was never sent
+        if f["keys"]:  # else nobody could have heard what was never sent
+            self._say("")
+            self._say(safe_lines(str(f["text"])))
         self._say("")
-        self._say(safe_lines(str(f["text"])))
+        if f["file"]:
+            self._say(f"The report is in {safe(str(f['file']))}", "bold")
+            self._say(f"  check it: securecall report verify {safe(str(f['file']))}", "dim")
+        elif f["keys"]:
+            self._say("The report was not kept. To keep one: --report FILE", "dim")
+
+    def _on_page(self, f: Fields) -> None:
+        self.terminal.say(safe_lines(str(f["text"])))
+
+    def _on_verified(self, f: Fields) -> None:
+        show_verified(self.terminal, f)
 
     def _on_contact(self, f: Fields) -> None:
         style = {"VERIFIED": "green", "PINNED": "cyan"}.get(str(f["state"]), "dim")
