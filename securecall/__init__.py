@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from securecall.address import Address as Address
     from securecall.address import parse_address as parse_address
     from securecall.calls.call import Call as Call
+    from securecall.calls.report import Consent as Consent
     from securecall.calls.report import ListenerReport as ListenerReport
     from securecall.chat.conversation import Conversation as Conversation
     from securecall.chat.message import Delivery as Delivery
@@ -97,7 +98,7 @@ _HOMES = {
     "account": "Account",
     "address": "Address parse_address",
     "calls.call": "Call",
-    "calls.report": "ListenerReport",
+    "calls.report": "Consent ListenerReport",
     "chat.conversation": "Conversation",
     "chat.message": "Delivery DeviceTrust Message Protection",
     "chat_account": "ChatAccount",

@@ -596,9 +596,10 @@ class Call:
 
     def _statements(self) -> tuple[bytes, ...]:
         identity, result = self._context.identity, self._result
-        if identity is None or result is None:
+        if identity is None:
             return ()
-        return (identity.statement, result.peer.statement.raw)
+        theirs = () if result is None else (result.peer.statement.raw,)
+        return (identity.statement, *theirs)
 
     # -- the inside: the end ------------------------------------------------------------------
 

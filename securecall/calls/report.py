@@ -44,8 +44,8 @@ class ListenerReport:
         refused: Changes of the call that were refused.
         dropped: Events that found no room in `events`.
         record: The countersigned record, None where no identity was proven or nobody asked for it.
-        statements: Our identity statement and the peer's, so that anyone can check the record
-            offline; empty where no identity was proven.
+        statements: Our identity statement and, if it proved one, the peer's, so that anyone can
+            check seal and record offline; empty in a call without identity.
         signer: The device key that seals the file, None in a call without identity.
     """
 

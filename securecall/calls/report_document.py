@@ -332,7 +332,7 @@ def _countersignature(record: Countersigned | None, missing: str) -> dict[str, o
 
 
 def _statements(statements: tuple[bytes, ...]) -> dict[str, object]:
-    ours, theirs = statements or (None, None)
+    ours, theirs = (*statements, None, None)[:2]
     return {
         "ours": build_base64url(ours) if ours is not None else None,
         "theirs": build_base64url(theirs) if theirs is not None else None,

@@ -253,7 +253,7 @@ _INTERVAL: Final = Members(
         "sas_confirmed": Flag(),
         "identity": Maybe(_IDENTITY),
         "warnings": Many(Text(), 32),
-        "parties": Many(_PARTY, 512, 3),
+        "parties": Many(_PARTY, 512, 1),
     }
 )
 _END: Final = Members(

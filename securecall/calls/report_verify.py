@@ -19,7 +19,7 @@ from securecall.calls.report_document import (
     read_way,
     sealed_bytes,
 )
-from securecall.calls.report_parties import Capability, parties_over
+from securecall.calls.report_parties import Capability, Role, parties_over
 from securecall.calls.report_shape import SECTIONS
 from securecall.errors import ProtocolError, Reason, SecurityError
 from securecall.keys.encoding import parse_base64url, sha512
@@ -27,6 +27,9 @@ from securecall.keys.signing import require_ed25519_signature
 from securecall.keys.statement_grammar import parse_statement
 
 LENGTH_TOLERANCE_MS: Final = 10_000  # between the length both signed and that of our intervals
+
+# Of these there is one each: their names are words of ours, or stand elsewhere.
+_NAMELESS: Final = frozenset({Role.YOU, Role.PEER, Role.NETWORK, Role.TICKET, Role.FIRST_CALL})
 
 Object = Mapping[str, object]
 
@@ -235,14 +238,12 @@ def _statement_problem(data: bytes, end: Object, began: int) -> str:
         return "it is not the statement that was shown in the call"
     try:
         statement = parse_statement(data, unix=began)
+        key = statement.device(str(end["device"]), unix=began).public.hex()
     except SecurityError as e:
         return str(e)
     if statement.root_fp.hex() != end["root"]:
         return "the statement is of another root key"
-    keys = {entry.id: entry.public.hex() for entry in statement.devices}
-    if keys.get(str(end["device"])) != end["key"]:
-        return "the statement does not list this device with this key"
-    return ""
+    return "" if key == end["key"] else "the statement lists this device with another key"
 
 
 def _agreement(document: Object) -> Iterator[Finding]:
@@ -324,11 +325,12 @@ def _warrants(document: Object) -> Iterator[Finding]:
     for interval, parties in zip(intervals, everybody, strict=True):
         stated: dict[tuple[object, object], int] = {}
         for said in (members(p) for p in items(interval["parties"])):
-            place = (said["role"], said["name"])
+            place = (said["role"], "" if said["role"] in _NAMELESS else said["name"])
             could = order.index(str(said["could"]))
             stated[place] = max(could, stated.get(place, 0))
         for party in parties:
-            claimed = stated.get((party.role.value, party.name))
+            name = "" if party.role in _NAMELESS else party.name
+            claimed = stated.get((party.role.value, name))
             if claimed is None:
                 yield _false("intervals", f"{party.name} ({party.role.value}) is left out.")
             elif claimed > order.index(party.capability.value):
