@@ -42,7 +42,11 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; mar
 dd { margin: 0; overflow-wrap: anywhere; }
 @media print { :root { --ink: #000; --soft: #333; --paper: #fff; --line: #999; --wash: #fff;
   --good: #000; --bad: #000; --warn: #000; }
-  body { max-width: none; padding: 0; font-size: 10pt; } li, tr { break-inside: avoid; } }
+  body { max-width: none; padding: 0; font-size: 9pt; line-height: 1.35; }
+  h1 { font-size: 16pt; } h2 { margin: .8rem 0 .25rem; font-size: 11pt; }
+  .verdict { margin: .7rem 0; padding: .2rem .8rem; } .parties li { padding: .22rem 0; }
+  p, .limits li { margin: .1rem 0; } li, tr { break-inside: avoid; } }
+@page { margin: 15mm; }
 """
 _TONES: Final = {
     Capability.HELD_KEY: ("bad", "●"),

@@ -84,6 +84,7 @@ THEY_RECORDED: Final = "The other end says that it recorded you."
 THEY_COMPARED: Final = "The other end says that it compared the words."
 NO_RECORDING: Final = "Nobody said that they record. Nobody can be sure that nobody did."
 ALTERED: Final = "Do not trust this page. The file was changed, or it is not true:"
+IT_SAYS: Final = "The file says:"
 FIXED: Final = (
     *EVENTS.values(),
     NOTHING_SENT,
@@ -100,6 +101,7 @@ FIXED: Final = (
     THEY_COMPARED,
     NO_RECORDING,
     ALTERED,
+    IT_SAYS,
     *LIMITS,
 )
 _MOST_EVENTS: Final = 24  # of a page; the file has them all
@@ -150,16 +152,17 @@ def page_of(document: Object, doubts: tuple[str, ...] = ()) -> Page:
     intervals = [read_interval(i) for i in written]
     parties = strongest(chain.from_iterable(parties_over(way, intervals)))
     verdict, names = _verdict(intervals, parties)
+    said = f"{IT_SAYS} " if doubts else ""
     return Page(
         call=_call(call),
         doubts=doubts,
-        verdict=verdict,
+        verdict=said + verdict,
         names=names,
         good=verdict == ONLY_TWO and not doubts,
         level=_level(call, written[-1], intervals[-1]),
         parties=parties,
         events=_events(members(document["events"])),
-        signed=_signed(document),
+        signed=tuple(said + sentence for sentence in _signed(document)),
         limits=LIMITS,
         experts=_experts(written[-1]),
     )

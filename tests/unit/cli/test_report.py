@@ -70,7 +70,9 @@ def test_show_warns_above_everything_else_of_what_was_altered(kept, capsys):
     kept.write_text(build_file(altered(json.loads(kept.read_text()))))
     assert run(["report", "show", str(kept)]) == 5
     shown = capsys.readouterr().out
-    assert shown.index("Do not trust this page") < shown.index("could have listened.")
+    warned, verdict = shown.index("Do not trust this page"), shown.index("Only the two of you")
+    assert warned < verdict
+    assert shown[:verdict].endswith("The file says: ")
     page = kept.with_suffix(".html")
     assert run(["report", "show", str(kept), "--html", str(page)]) == 5
     assert "Do not trust this page" in page.read_text()
