@@ -4,7 +4,6 @@ Exit codes: 0 proved, 8 something is missing, 5 something is false, 4 no report.
 
 import base64, hashlib, json, re, struct, sys
 from pathlib import Path
-
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ed25519, mldsa
 
@@ -13,6 +12,7 @@ ORDER = ("held the key", "could hear it through this device", "could have substi
          "saw metadata only", "nothing")
 HELD, LET_IN, SUBSTITUTE, METADATA, NOTHING = range(5)
 SECTIONS = ("call", "way", "intervals", "events", "countersignature", "statements", "limits")
+WRONG = (ValueError, RecursionError, InvalidSignature, UnsupportedAlgorithm)
 TYPES = {"object": dict, "array": list, "string": str, "integer": int, "boolean": bool}
 
 def lp(data): return struct.pack(">I", len(data)) + data
@@ -20,7 +20,6 @@ def label(text): return lp(b"securecall-id/1 " + text)
 def h(data): return hashlib.sha512(data).digest()
 def canonical(x): return json.dumps(x, sort_keys=True, separators=(",", ":")).encode("ascii")
 def within(host, domain): return domain != "" and (host == domain or host.endswith("." + domain))
-
 def need(holds, why):
     if not holds:
         raise ValueError(why)
@@ -33,7 +32,7 @@ def b64(text):
 def signed(key, signature, data):
     try:
         ed25519.Ed25519PublicKey.from_public_bytes(key).verify(signature, data)
-    except (InvalidSignature, ValueError):
+    except WRONG:
         return False
     return True
 
@@ -98,8 +97,7 @@ def statement(text, unix):
             need(signed(key, pop, label(b"pop") + fingerprint + h(raw)), "a key nobody holds")
             if entry["id"] not in payload["revoked"] and unix <= entry["not_after"]:
                 devices[entry["id"]] = key.hex()
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InvalidSignature,
-            UnsupportedAlgorithm):
+    except (*WRONG, KeyError, TypeError, AttributeError):
         return None, None, {}
     return h(data).hex(), fingerprint.hex(), devices
 
@@ -132,10 +130,13 @@ def least(way, i, passed):
     if way["page"]:
         found["page", way["page"]] = METADATA if bare else HELD if opened else SUBSTITUTE
     if who and keying != "none" and who["trust"] != "verified" and not i["sas_confirmed"]:
-        if way["ticket"] in ("link", "bearer"):
+        how = who["how"] if who["trust"] == "pinned" else "sas"
+        if {way["ticket"], how} & {"link", "bearer"}:
             found["ticket-channel", None] = SUBSTITUTE
-        if who["how"] in ("first-call", "directory", "organisation"):
-            found[who["how"], None if who["how"] == "first-call" else peer or "unknown"] = SUBSTITUTE
+        if how in ("directory", "organisation"):
+            found[how, peer or "unknown"] = SUBSTITUTE
+        elif how not in ("link", "bearer", "contact", "import", "qr", "digits", "sas"):
+            found["first-call", None] = SUBSTITUTE
     return found
 
 def verify(d):
@@ -159,14 +160,13 @@ def verify(d):
             found.append((f"{name}-signature", made and not signed(x(end["key"]), x(made), data)))
             found.append(("statements", (hashed, root, devices.get(end["device"])) != (
                 end["statement"], end["root"], end["key"])))
-        length = call["lasted_ms"] - intervals[0]["from_ms"]
+        late, length = call["began"] - record["began"], call["lasted_ms"] - intervals[0]["from_ms"]
         found += [
             ("countersignature", not part["ours"] or bool(part["theirs"]) == bool(why)),
-            ("call", call["peer"] != theirs["address"] or abs(call["began"] - record["began"]) > 600),
+            ("call", call["peer"] != theirs["address"] or abs(late) > 600),
             ("call", abs(length - 100 * record["lasted_ds"]) > 10_000),
-            ("intervals", last["level"] != said["level"] or keys(last)[1:] != (
-                record["keying"], record["srtp"], theirs["root"], theirs["device"],
-                record["group"])),
+            ("intervals", (last["level"], *keys(last)[1:]) != (said["level"], record["keying"],
+             record["srtp"], theirs["root"], theirs["device"], record["group"])),
             ("intervals", any(i["sas_confirmed"] for i in intervals) != said["compared"]),
             ("events", min(events["refused"], 65535) != said["refused"]),
             ("events", ("recording-started" in kinds) != said["recorded"]),
@@ -194,7 +194,7 @@ def verify(d):
 if __name__ == "__main__":
     try:
         verdict, parts = verify(read(Path(sys.argv[1]).read_bytes()))
-    except (ValueError, RecursionError) as e:
+    except WRONG as e:
         verdict, parts = "no report:", [str(e)]
     print(verdict, *sorted(parts))
     sys.exit({"proved": 0, "missing": 8, "false": 5}.get(verdict, 4))

@@ -340,19 +340,21 @@ def _vouching(way: Way, security: SecurityState | None) -> Iterator[ReportParty]
         return
     if identity.trust is TrustState.VERIFIED or security.keying is Keying.NONE:
         return
-    if way.ticket in _TICKETS:
+    how = identity.how if identity.trust is TrustState.PINNED else ""
+    ticket = way.ticket if way.ticket in _TICKETS else how
+    if ticket in _TICKETS:
         yield ReportParty(
             role=Role.TICKET,
             name="whatever carried the ticket to the caller",
             capability=Capability.COULD_SUBSTITUTE,
-            why=f"{_TICKETS[way.ticket]} {_WORDS}",
+            why=f"{_TICKETS[ticket]} {_WORDS}",
         )
-    if identity.how not in _VOUCHERS:
+    if identity.trust is not TrustState.PINNED or how in _TICKETS or how in _OWN_WORD:
         return
-    role, name, why = _VOUCHERS[identity.how]
+    role, why = _VOUCHERS.get(how, (Role.FIRST_CALL, _FIRST))
     yield ReportParty(
         role=role,
-        name=name or way.peer_domain or "unknown",
+        name=_FIRST_NAME if role is Role.FIRST_CALL else way.peer_domain or "unknown",
         capability=Capability.COULD_SUBSTITUTE,
         why=f"{why} {_WORDS}",
     )
@@ -362,20 +364,24 @@ _TICKETS = {
     How.LINK.value: "Whoever could change the ticket on its way could have put in a key.",
     How.BEARER.value: "Whoever could read the ticket on its way could have used it first.",
 }
+# The user had the key in hand. Whatever else a key rests on came by way of servers in the end.
+_OWN_WORD = frozenset(
+    {How.CONTACT.value, How.IMPORT.value, How.QR.value, How.DIGITS.value, How.SAS.value}
+)
+_FIRST_NAME = "the servers of your first call with this contact"
+_FIRST = "They could have put in a key of their own back then, and stayed in between since."
 _VOUCHERS = {
-    How.FIRST_CALL.value: (
+    How.FIRST_CALL.value: (Role.FIRST_CALL, _FIRST),
+    How.CARD.value: (
         Role.FIRST_CALL,
-        "the servers of your first call with this contact",
-        "They could have put in a key of their own back then, and stayed in between since.",
+        "The key is that of another address of this contact, and as good as it was there.",
     ),
     How.DIRECTORY.value: (
         Role.DIRECTORY,
-        "",
         "You got the key from there. It could have given you a key of its own.",
     ),
     How.ORGANISATION.value: (
         Role.ORGANISATION,
-        "",
         "You trust its word about whose key this is. It could have named a key of its own.",
     ),
 }

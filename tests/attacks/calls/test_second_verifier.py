@@ -100,7 +100,7 @@ def good() -> dict[str, tuple[dict, str]]:
     }  # fmt: skip
     for number, way in enumerate(WAYS):
         found[f"way {number}"] = (replace(caller, record=None, way=way), "missing")
-    for how in ("first-call", "directory", "organisation", "link", "bearer"):
+    for how in ("first-call", "directory", "organisation", "link", "bearer", "card", "qr", "new"):
         security = evidence(BOB, TrustState.PINNED, how)
         changed = replace(caller, intervals=(replace(interval, security=security),))
         found[how] = (changed, "proved")

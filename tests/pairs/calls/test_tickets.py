@@ -142,7 +142,8 @@ def test_a_friend_is_called_again_without_a_ticket(tmp_path):
                 await call.connected()
             async with alice.call(bob.address) as call:  # another ticket may be open meanwhile
                 assert (await call.connected()).level is sc.E2EE
-            await taking
+            for end in (call, (await taking)[1]):  # the key is still no better than the ticket was
+                assert "ticket-channel" in {p.role for p in end.report.parties}
             with pytest.raises(sc.UsageError):
                 carol.call(bob.address)
 

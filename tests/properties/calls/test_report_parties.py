@@ -25,7 +25,7 @@ WAYS = (
     Way(peer="bob", protocol="SIP", direct=True, ticket="bearer", relays=("turn.example",)),
     Way(peer="bob"),
 )
-HOWS = ("", "first-call", "directory", "organisation", "contact")
+HOWS = ("", "card", "directory", "organisation", "link", "contact")
 WORTH = {could: worth for worth, could in enumerate(reversed(list(Capability)))}
 
 
@@ -78,9 +78,14 @@ def expected_roles(way: Way, interval: Interval) -> set[Role]:
     roles |= {role for names, role in carriers if names}
     s, identity = interval.security, interval.security.identity
     keys = s.keying is not Keying.NONE
-    if keys and identity is not None and not s.sas_confirmed and identity.trust != "verified":
-        roles |= {Role(identity.how)} if identity.how in HOWS[1:4] else set()
-        roles |= {Role.TICKET} if way.ticket else set()
+    if not keys or identity is None or s.sas_confirmed or identity.trust == "verified":
+        return roles
+    pinned = identity.trust == "pinned"
+    if way.ticket or (pinned and identity.how == "link"):
+        roles |= {Role.TICKET}
+    if pinned and identity.how not in ("link", "contact"):
+        word = identity.how in ("directory", "organisation")
+        roles |= {Role(identity.how) if word else Role.FIRST_CALL}
     return roles
 
 

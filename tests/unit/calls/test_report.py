@@ -44,6 +44,11 @@ def test_networks_are_not_cleared_by_connections_nobody_here_saw(trust, path):
     ("how", "role"),
     [
         ("first-call", Role.FIRST_CALL),
+        ("card", Role.FIRST_CALL),
+        ("user", Role.FIRST_CALL),
+        ("a word of the future", Role.FIRST_CALL),
+        ("link", Role.TICKET),
+        ("bearer", Role.TICKET),
         ("directory", Role.DIRECTORY),
         ("organisation", Role.ORGANISATION),
     ],

@@ -51,7 +51,7 @@ def reasons() -> set[str]:
         )
         for gateways, ticket, direct in product(((), ("g",)), ("", "link", "bearer"), (False, True))
     )  # fmt: skip
-    hows = ("", "first-call", "directory", "organisation")
+    hows = ("", "first-call", "card", "directory", "organisation", "link", "bearer")
     for way, keying, level, how in product(ways, Keying, SecurityLevel, hows):
         for trust, passed in product((None, TrustState.UNKNOWN, TrustState.PINNED), (False, True)):
             identity = None
