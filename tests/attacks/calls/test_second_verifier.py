@@ -18,6 +18,8 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from securecall.calls.report import CallEvent, EventKind, Interval
 from securecall.calls.report_document import build_file, parse_report
@@ -31,7 +33,7 @@ from securecall.policy import UNSECURED, Facts, security_state
 from tests.attacks.calls.test_altered_reports import ALTERATIONS, RECORD, put
 from tests.properties.calls.test_report_parties import WAYS, facts
 from tests.report_world import ALICE, BEGAN, BOB, MALLORY, evidence, object_of, reports, resealed
-from tests.unit.cli.test_report import HOSTILE
+from tests.unit.cli.test_report import CHANGES, HOSTILE, changed
 
 SPEC = Path(__file__).parents[3] / "docs" / "spec"
 FILE = SPEC / "verify_report.py"
@@ -178,6 +180,19 @@ def test_they_agree_on_who_could_have_listened():
             parties.remove(party)
         verdicts.append(agree(resealed(document, ALICE)))
     assert min(verdicts.count(v) for v in ("false", "missing")) > 30
+
+
+@settings(max_examples=60, deadline=None)
+@given(CHANGES, st.sampled_from(["caller", "no keys", "still going on"]), st.booleans())
+def test_they_agree_on_any_change(changes, name, sealed):
+    document = changed(GOOD[name][0], changes)
+    try:
+        _ = parse_report(build_file(document).encode())
+    except ProtocolError:
+        with pytest.raises((ValueError, RecursionError)):
+            SECOND.read(build_file(document).encode())
+    else:
+        agree(resealed(document, ALICE) if sealed else document)
 
 
 @pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE.keys())
