@@ -82,6 +82,8 @@ class Witness:
 
     def _secured(self, state: SecurityState, at: float) -> None:
         before = self.security
+        if state == before:
+            return  # told twice, as where words are confirmed again
         # What passed before still passes: the gate closes by an order of its own.
         passed = self._gate is not Gate.CLOSED
         self.intervals = (*self.intervals, Interval(since=at, security=state, passed=passed))

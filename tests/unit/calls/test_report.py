@@ -7,12 +7,15 @@ from dataclasses import replace
 import pytest
 
 from securecall.calls.report import CallEvent, Capability, EventKind, Interval, Role
+from securecall.calls.report_document import parse_report
 from securecall.calls.report_parties import parties_of, way_of
+from securecall.calls.report_shape import MAX_SIZE
+from securecall.calls.report_verify import examine, require_unaltered
 from securecall.calls.signaling import SignalingPath
 from securecall.keys.trust import TrustState
 from securecall.media.description import Keying
 from securecall.policy import UNSECURED, Facts, SecurityState, security_state
-from tests.report_world import ALICE, BOB, PATH, evidence, reports, way_between
+from tests.report_world import ALICE, BOB, PATH, evidence, object_of, reports, way_between
 
 DIRECT = SignalingPath(protocol="SIP", transport="TLSv1.3", direct=True, remote="192.0.2.1:5061")
 HOP = security_state(Facts(keying=Keying.DTLS_SRTP))
@@ -204,6 +207,24 @@ def test_names_from_the_wire_are_made_visible():
         assert not {"\u202e", "\x1b"} & set(text)
     assert "<script>" not in report.to_html()
     assert "&lt;script&gt;" in report.to_html()
+
+
+def test_the_largest_report_that_others_can_cause_is_still_read_and_holds():
+    """A hundred hops fill the header of a message; nobody may make our own report too large."""
+    hops = tuple(f"{number}.{'h' * 150}.example" for number in range(100))
+    report, _ = reports()
+    events = (CallEvent(2.0, EventKind.CHANGE_REFUSED, "x" * 1000),) * 64
+    way = way_between(ALICE, BOB, replace(PATH, hops=hops))
+    states = (state(TrustState.UNKNOWN), state(TrustState.UNKNOWN, confirmed=True), HOP)
+    report = replace(
+        report, record=None, events=events, refused=64, error="e" * 9000, way=way,
+        intervals=tuple(stretch(float(n), s) for n, s in enumerate(states)),
+    )  # fmt: skip
+    data = report.to_json().encode()
+    assert len(data) < MAX_SIZE / 2
+    require_unaltered(examine(parse_report(data)))
+    too_many = replace(report, way=replace(way, hops=tuple(str(n) for n in range(140))))
+    assert object_of(too_many)["way"]["hops"][-1] == "41 more"
 
 
 def test_the_page_is_one_file_that_loads_nothing():
