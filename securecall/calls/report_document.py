@@ -38,6 +38,7 @@ LIMITS: Final = (
     "This report says who could have listened. It does not say who did.",
     "It speaks of the call. It cannot see a microphone in the room, a stolen phone, or a bad "
     "program on either side.",
+    "The other end can record the call, or let others listen. That cannot be seen from here.",
     "The servers and networks on the way always see who calls whom, when, and for how long.",
     "The signatures show that two devices took part. They do not show who held them.",
     "Only the part that both ends signed is the word of both. The rest is the word of this device.",

@@ -47,7 +47,7 @@ async def report(args: argparse.Namespace, output: Output) -> int:
         return OK if verdict is Verdict.PROVED else UNPROVED
     page = page_of(document, false)
     if args.html is not None:
-        _ = _write(args.html, page_as_html(page), replace=True)
+        _ = _write(args.html.expanduser(), page_as_html(page), replace=True)
         output.tell("note", text=f"The page is in {args.html}")
     else:
         output.tell("page", report=document, text=page_as_text(page), altered=list(false))

@@ -187,7 +187,7 @@ def changed(base: dict, changes: list[tuple[tuple, object]]) -> dict:
 CHANGES = st.lists(st.tuples(st.sampled_from(PLACES), VALUES), min_size=1, max_size=3)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(CHANGES)
 def test_any_change_is_refused_or_read_and_judged_but_never_crashes(changes):
     document = changed(DOCUMENTS[0], changes)
@@ -200,7 +200,7 @@ def test_any_change_is_refused_or_read_and_judged_but_never_crashes(changes):
         assert any(f.verdict != "proved" for f in findings)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.binary(max_size=200), st.integers(0, len(GOOD)))
 def test_bytes_from_anywhere_are_read_or_refused(data, at):
     for attempt in (

@@ -170,7 +170,7 @@ def test_they_agree_on_who_could_have_listened():
     base = replace(base, record=None, statements=(ALICE.statement,))
     before = replace(base.intervals[0], since=0.5)
     verdicts = []
-    for way, interval in chance.sample(list(facts()), 150):
+    for way, interval in chance.sample(list(facts()), 80):
         intervals = chance.choice([(interval,), (before, replace(interval, since=1.0))])
         document = object_of(replace(base, way=way, intervals=intervals))
         parties = document["intervals"][-1]["parties"]
@@ -179,10 +179,10 @@ def test_they_agree_on_who_could_have_listened():
         if chance.random() < 0.2:
             parties.remove(party)
         verdicts.append(agree(resealed(document, ALICE)))
-    assert min(verdicts.count(v) for v in ("false", "missing")) > 30
+    assert min(verdicts.count(v) for v in ("false", "missing")) > 20
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(CHANGES, st.sampled_from(["caller", "no keys", "still going on"]), st.booleans())
 def test_they_agree_on_any_change(changes, name, sealed):
     document = changed(GOOD[name][0], changes)
@@ -283,7 +283,7 @@ def test_the_schema_and_the_code_refuse_the_same():
         if isinstance(path[-1], str):
             del place[path[-1]]
             assert not (accepted(document) or VALIDATOR.is_valid(document))
-    assert 20 < answers.count(True) < len(answers) / 2
+    assert 10 < answers.count(True) < len(answers) / 2
 
 
 def test_an_interval_without_anything_is_in_every_report():
