@@ -271,10 +271,11 @@ class PeopleOutput:
         if f["keys"]:  # else nobody could have heard what was never sent
             self._say("")
             self._say(safe_lines(str(f["text"])))
-        self._say("")
+            self._say("")
         if f["file"]:
-            self._say(f"The report is in {safe(str(f['file']))}", "bold")
-            self._say(f"  check it: securecall report verify {safe(str(f['file']))}", "dim")
+            file = safe(str(f["file"]), 1000)
+            self._say(f"The report is in {file}", "bold")
+            self._say(f"  check it: securecall report verify {file}", "dim")
         elif f["keys"]:
             self._say("The report was not kept. To keep one: --report FILE", "dim")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from dataclasses import replace
@@ -16,7 +17,9 @@ from securecall.calls.report_shape import MAX_SIZE
 from securecall.calls.report_verify import examine
 from securecall.calls.report_words import Page, page_as_text, page_of
 from securecall.cli.main import run
+from securecall.cli.output import PeopleOutput
 from securecall.cli.report import save_report
+from securecall.cli.terminal import Terminal
 from securecall.errors import LocalError, ProtocolError
 from tests.report_world import object_of, reports
 
@@ -96,6 +99,23 @@ def test_a_report_is_kept_for_its_owner_and_replaces_nothing(tmp_path):
     assert in_folder.name == "2025-11-24T160000Z-.._.._etc_pass_wd.json"
     with pytest.raises(LocalError, match="cannot write"):
         save_report(report, tmp_path / "no" / "such" / "folder.json")
+
+
+@pytest.mark.parametrize(
+    ("keys", "file", "said"),
+    [
+        (True, "calls/one.json", "The report is in calls/one.json"),
+        (True, "", "The report was not kept. To keep one: --report FILE"),
+        (False, "", ""),
+    ],
+    ids=["kept", "not kept", "nothing to keep"],
+)
+def test_after_a_call_it_is_plain_where_its_report_is(keys, file, said):
+    out = io.StringIO()
+    PeopleOutput(Terminal(out, {})).tell("report", report={}, text="PAGE", keys=keys, file=file)
+    assert said in out.getvalue()
+    assert ("PAGE" in out.getvalue()) is keys
+    assert ("securecall report verify" in out.getvalue()) is bool(file)
 
 
 def text_of(**changes: object) -> str:
