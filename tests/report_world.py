@@ -101,6 +101,7 @@ def evidence(
                 how=how,
                 stale=stale,
                 group=GROUP,
+                organisation="clinic.example" if how == "organisation" else "",
             ),
             sas_confirmed=confirmed,
             srtp_profile=PROFILE,

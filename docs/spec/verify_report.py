@@ -134,7 +134,7 @@ def least(way, i, passed):
         if {way["ticket"], how} & {"link", "bearer"}:
             found["ticket-channel", None] = SUBSTITUTE
         if how in ("directory", "organisation"):
-            found[how, peer or "unknown"] = SUBSTITUTE
+            found[how, (how == "organisation" and who["organisation"]) or peer or "unknown"] = SUBSTITUTE
         elif how not in ("link", "bearer", "contact", "import", "qr", "digits", "sas"):
             found["first-call", None] = SUBSTITUTE
     return found

@@ -223,6 +223,7 @@ def _read_identity(identity: Mapping[str, object]) -> IdentityEvidence:
         how=str(identity["how"]),
         stale=identity["stale"] is True,
         group=str(identity["group"]),
+        organisation=str(identity["organisation"]),
     )
 
 
@@ -318,6 +319,7 @@ def _identity(identity: IdentityEvidence | None) -> dict[str, object] | None:
         "how": identity.how,
         "stale": identity.stale,
         "group": identity.group,
+        "organisation": visible(identity.organisation),
     }
 
 

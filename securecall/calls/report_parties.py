@@ -352,9 +352,10 @@ def _vouching(way: Way, security: SecurityState | None) -> Iterator[ReportParty]
     if identity.trust is not TrustState.PINNED or how in _TICKETS or how in _OWN_WORD:
         return
     role, why = _VOUCHERS.get(how, (Role.FIRST_CALL, _FIRST))
+    named = identity.organisation if role is Role.ORGANISATION else ""
     yield ReportParty(
         role=role,
-        name=_FIRST_NAME if role is Role.FIRST_CALL else way.peer_domain or "unknown",
+        name=_FIRST_NAME if role is Role.FIRST_CALL else named or way.peer_domain or "unknown",
         capability=Capability.COULD_SUBSTITUTE,
         why=f"{why} {_WORDS}",
     )

@@ -236,6 +236,7 @@ _IDENTITY: Final = Members(
         "how": Text(32),
         "stale": Flag(),
         "group": Text(64),
+        "organisation": Text(),
     }
 )
 _INTERVAL: Final = Members(
