@@ -210,6 +210,7 @@ def _read_security(interval: Mapping[str, object]) -> SecurityState:
         pq=interval["pq"] is True,
         sframe=interval["sframe"] is True,
         sas_confirmed=interval["sas_confirmed"] is True,
+        fips_approved=interval["fips_approved"] is True,
         warnings=texts(interval["warnings"]),
     )
 
@@ -224,6 +225,7 @@ def _read_identity(identity: Mapping[str, object]) -> IdentityEvidence:
         stale=identity["stale"] is True,
         group=str(identity["group"]),
         organisation=str(identity["organisation"]),
+        passport=identity["signed_in_signalling"] is True,
     )
 
 
@@ -294,6 +296,7 @@ def _interval(
         "sframe": s.sframe,
         "pq": s.pq,
         "sas_confirmed": s.sas_confirmed,
+        "fips_approved": s.fips_approved,
         "identity": _identity(s.identity),
         "warnings": [visible(w) for w in s.warnings],
         "parties": [
@@ -320,6 +323,7 @@ def _identity(identity: IdentityEvidence | None) -> dict[str, object] | None:
         "stale": identity.stale,
         "group": identity.group,
         "organisation": visible(identity.organisation),
+        "signed_in_signalling": identity.passport,
     }
 
 

@@ -237,6 +237,7 @@ _IDENTITY: Final = Members(
         "stale": Flag(),
         "group": Text(64),
         "organisation": Text(),
+        "signed_in_signalling": Flag(),
     }
 )
 _INTERVAL: Final = Members(
@@ -252,6 +253,7 @@ _INTERVAL: Final = Members(
         "sframe": Flag(),
         "pq": Flag(),
         "sas_confirmed": Flag(),
+        "fips_approved": Flag(),
         "identity": Maybe(_IDENTITY),
         "warnings": Many(Text(), 32),
         "parties": Many(_PARTY, 512, 1),
