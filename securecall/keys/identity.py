@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
-from securecall.errors import UsageError
+from securecall.errors import NotPrimary, UsageError
 from securecall.keys.encoding import label, length_prefixed, sha512
 from securecall.keys.signing import (
     Signer,
@@ -31,12 +31,12 @@ class RootKey:
     """An Ed25519 root key; it never leaves the endpoint.
 
     Attributes:
-        seed: The 32 bytes the key is made of.
+        seed: The 32 bytes the key is made of; None on a device that only knows whose it is.
         public: The public key, 32 bytes.
         fingerprint: root_fp, 64 bytes.
     """
 
-    seed: Secret = field(repr=False)
+    seed: Secret | None = field(repr=False)
     public: bytes
     fingerprint: bytes = field(repr=False)
 
@@ -55,9 +55,38 @@ class RootKey:
         public = ed25519_public(seed)
         return cls(seed=seed, public=public, fingerprint=root_fingerprint(public))
 
+    @classmethod
+    def known(cls, public: bytes) -> RootKey:
+        """The root of a device that does not hold it: it can be recognised, but not sign.
+
+        Raises:
+            ProtocolError: this is no Ed25519 key of large order.
+        """
+        require_ed25519_public(public)
+        return cls(seed=None, public=public, fingerprint=root_fingerprint(public))
+
+    @property
+    def held(self) -> bool:
+        """The key itself is here: this device can sign statements."""
+        return self.seed is not None
+
     def sign(self, data: bytes) -> bytes:
-        """Return the signature of the data, 64 bytes."""
-        return ed25519_sign(self.seed, data)
+        """Return the signature of the data, 64 bytes.
+
+        Raises:
+            NotPrimary: the key is held by another device.
+        """
+        return ed25519_sign(self.require_seed(), data)
+
+    def require_seed(self) -> Secret:
+        """The seed, for those who keep it or write it down.
+
+        Raises:
+            NotPrimary: the key is held by another device.
+        """
+        if self.seed is None:
+            raise NotPrimary("the root key is not on this device; do this on the one that has it")
+        return self.seed
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise UsageError("a RootKey is never copied or serialised")

@@ -127,6 +127,8 @@ def build_statement(
     caps: Sequence[str] = ("id1", "sframe5"),
     not_after: int | None = None,
     omemo: Mapping[str, Sequence[OmemoKey]] = MappingProxyType({}),
+    others: Sequence[DeviceEntry] = (),
+    successions: Sequence[bytes] = (),
 ) -> bytes:
     """Sign a statement.
 
@@ -142,13 +144,17 @@ def build_statement(
         caps: What the devices can do, for diagnostics.
         not_after: Unix seconds after which the devices are not accepted; a year after `iat`.
         omemo: Device id -> the OMEMO identity keys of that device.
+        others: Devices whose keys are not here, with their own proofs for this root.
+        successions: How this root came to follow others, the oldest first.
 
     Raises:
+        NotPrimary: the root key is not here.
         UsageError: a limit is broken that every receiver would refuse.
     """
     if not 0 < exp - iat <= MAX_LIFETIME:
         raise UsageError("a statement lives for more than 0 and at most 14 days")
-    if len(addresses) > MAX_ITEMS or len(devices) > MAX_ITEMS or len(revoked) > MAX_REVOKED:
+    listed_here = len(devices) + len(others)
+    if len(addresses) > MAX_ITEMS or listed_here > MAX_ITEMS or len(revoked) > MAX_REVOKED:
         raise UsageError(
             f"at most {MAX_ITEMS} addresses, {MAX_ITEMS} devices, {MAX_REVOKED} withdrawn"
         )
@@ -160,19 +166,21 @@ def build_statement(
         entry = device.entry(caps, until, omemo.get(device.id, ()))
         proof = build_base64url(device.proof(root.fingerprint, entry))
         listed.append({"entry": build_base64url(entry), "pop": {"ed25519": proof}})
-    payload = build_json(
-        {
-            "v": 1,
-            "root": {"ed25519": build_base64url(root.public)},
-            "seq": seq,
-            "iat": iat,
-            "exp": exp,
-            "addrs": [str(address) for address in addresses],
-            "devices": listed,
-            "require": list(require),
-            "revoked": list(revoked),
-        }
-    )
+    listed += [build_listed_device(other) for other in others]
+    members: dict[str, object] = {
+        "v": 1,
+        "root": {"ed25519": build_base64url(root.public)},
+        "seq": seq,
+        "iat": iat,
+        "exp": exp,
+        "addrs": [str(address) for address in addresses],
+        "devices": listed,
+        "require": list(require),
+        "revoked": list(revoked),
+    }
+    if successions:
+        members["successions"] = [build_base64url(each) for each in successions]
+    payload = build_json(members)
     protected = build_base64url(PROTECTED)
     body = build_base64url(payload)
     signature = build_base64url(root.sign(f"{protected}.{body}".encode("ascii")))
@@ -182,3 +190,11 @@ def build_statement(
     if len(data) > MAX_SIZE:
         raise UsageError(f"the statement takes {len(data)} bytes, more than {MAX_SIZE}")
     return data
+
+
+def build_listed_device(entry: DeviceEntry) -> dict[str, object]:
+    """Return one item of `devices`, as it was read."""
+    proofs = {"ed25519": build_base64url(entry.proof)}
+    if entry.p256_proof:
+        proofs["p256"] = build_base64url(entry.p256_proof)
+    return {"entry": build_base64url(entry.raw), "pop": proofs}

@@ -4,7 +4,7 @@ A JWS in the General JSON Serialisation whose payload is one JSON object:
 
     {"v":1, "root":{"ed25519":b64u[,"mldsa65":b64u]}, "seq":ms, "iat":s, "exp":s, "addrs":[..],
      "devices":[{"entry":b64u(JSON), "pop":{"ed25519":b64u[,"p256":b64u]}}, ..],
-     "require":[..], "revoked":[..]}
+     "require":[..], "revoked":[..][, "successions":[b64u(JWS), ..]]}
 
 An entry is `{"id", "ed25519", "caps", "not_after"[, "p256", "hpke", "omemo"]}`; further members
 of an entry are ignored, further members anywhere else are refused. The statement proves itself, so
@@ -19,6 +19,7 @@ from typing import Final
 
 from securecall.address import Address
 from securecall.errors import IdentityMismatch, Revoked
+from securecall.keys.succession import Succession
 
 MAX_SIZE: Final = 24 * 1024  # bytes
 MAX_DEPTH: Final = 6
@@ -59,6 +60,8 @@ class DeviceEntry:
         hpke_sha256: SHA-256 of its HPKE key (KEM 0x647A), b"" if none.
         omemo: Its OMEMO identity keys.
         raw: The signed bytes of the entry.
+        proof: Its proof of possession, the signature of its Ed25519 key.
+        p256_proof: The same of its P-256 key, b"" if it has none.
     """
 
     id: str
@@ -69,6 +72,8 @@ class DeviceEntry:
     hpke_sha256: bytes = b""
     omemo: tuple[OmemoKey, ...] = ()
     raw: bytes = field(repr=False)
+    proof: bytes = field(default=b"", repr=False)
+    p256_proof: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +93,7 @@ class Statement:
         checked_at: Unix seconds of the check; `stale` and `device` refer to it.
         raw: The whole JWS.
         payload_hash: SHA-512 of the payload bytes.
+        successions: How this root came to follow others, the oldest first.
     """
 
     root_public: bytes
@@ -102,6 +108,7 @@ class Statement:
     checked_at: int
     raw: bytes = field(repr=False)
     payload_hash: bytes = field(repr=False)
+    successions: tuple[Succession, ...] = ()
 
     @property
     def stale(self) -> bool:

@@ -29,6 +29,7 @@ from securecall.keys.statement_content import (
     OmemoKey,
     Statement,
 )
+from securecall.keys.succession import MAX_CHAIN, Succession, parse_chain
 
 _RULE: Final = "identity statement"
 _TOKEN: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
@@ -65,7 +66,7 @@ def _parse(data: bytes, unix: int) -> Statement:
     # The version first: what else stands in another version is not ours to judge.
     if _integer(members.get("v")) != 1:
         raise _refused("another version")
-    _require_members(members, _MEMBERS)
+    _require_members(members, _MEMBERS, optional=("successions",))
     root = _mapping(members["root"])
     _require_members(root, ("ed25519",), optional=("mldsa65",))
     public = _bytes(root["ed25519"], 32)
@@ -82,7 +83,9 @@ def _parse(data: bytes, unix: int) -> Statement:
         raise _refused("exp does not lie within 14 days after iat")
     addresses = tuple(_address(item, root_fp) for item in _items(members["addrs"], MAX_ITEMS))
     _require_unique(addresses, "an address")
-    devices = tuple(_device(item, root_fp) for item in _items(members["devices"], MAX_ITEMS))
+    devices = tuple(
+        parse_listed_device(item, root_fp) for item in _items(members["devices"], MAX_ITEMS)
+    )
     _require_distinct_keys(devices, public)
     return Statement(
         root_public=public,
@@ -97,7 +100,13 @@ def _parse(data: bytes, unix: int) -> Statement:
         checked_at=unix,
         raw=bytes(data),
         payload_hash=sha512(payload),
+        successions=_successions(members.get("successions", []), root_fp, unix),
     )
+
+
+def _successions(value: object, root_fp: bytes, unix: int) -> tuple[Succession, ...]:
+    items = [parse_base64url(_text(item)) for item in _items(value, MAX_CHAIN)]
+    return parse_chain(items, root_fp, unix=unix)
 
 
 def _require_signatures(value: object, body: str, public: bytes, mldsa: bytes) -> None:
@@ -119,7 +128,12 @@ def _require_signatures(value: object, body: str, public: bytes, mldsa: bytes) -
             require_mldsa65_signature(mldsa, raw, signed)
 
 
-def _device(value: object, root_fp: bytes) -> DeviceEntry:
+def parse_listed_device(value: object, root_fp: bytes) -> DeviceEntry:
+    """Read one item of `devices`, the proofs of which must hold for this root.
+
+    Raises:
+        ProtocolError: a rule is broken or a proof does not hold.
+    """
     listed = _mapping(value)
     _require_members(listed, ("entry", "pop"))
     raw = parse_base64url(_text(listed["entry"]))
@@ -132,9 +146,11 @@ def _device(value: object, root_fp: bytes) -> DeviceEntry:
     pop = _mapping(listed["pop"])
     _require_members(pop, ("ed25519", "p256") if p256 else ("ed25519",))
     signed = device_proof_input(root_fp, raw)
-    require_ed25519_signature(public, _bytes(pop["ed25519"], 64), signed)
+    proof = _bytes(pop["ed25519"], 64)
+    require_ed25519_signature(public, proof, signed)
+    p256_proof = _bytes(pop["p256"], 64) if p256 else b""
     if p256:
-        require_p256_signature(p256, _bytes(pop["p256"], 64), signed)
+        require_p256_signature(p256, p256_proof, signed)
     return DeviceEntry(
         id=_device_id(entry["id"]),
         public=public,
@@ -144,6 +160,8 @@ def _device(value: object, root_fp: bytes) -> DeviceEntry:
         hpke_sha256=_hpke(entry["hpke"]) if "hpke" in entry else b"",
         omemo=tuple(_omemo(item) for item in _items(entry.get("omemo", []), MAX_ITEMS)),
         raw=raw,
+        proof=proof,
+        p256_proof=p256_proof,
     )
 
 
