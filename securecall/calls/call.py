@@ -22,7 +22,13 @@ from securecall.calls.machine import CallMachine, State
 from securecall.calls.negotiation import Agreement
 from securecall.calls.report import Interval, ListenerReport, parties_of
 from securecall.calls.signaling import Ended, IncomingLeg, Leg, Signal
-from securecall.errors import CallFailed, EndReason, SecurecallError, UsageError
+from securecall.errors import (
+    CallFailed,
+    EndReason,
+    SecurecallError,
+    SecurityError,
+    UsageError,
+)
 from securecall.keys.handshake import HandshakeResult
 from securecall.keys.verification import Sas, sas
 from securecall.media.description import Description, Keying
@@ -388,6 +394,11 @@ class Call:
             self._connection.source = audio
         if require is not None:
             self._machine.raise_minimum(require)
+
+    def break_off(self, error: SecurityError) -> None:
+        """End the call at once: what it rested on does not hold any more; the client's verb."""
+        if not self._over.is_set():
+            self._media_failed(error)
 
     async def refuse(self, reason: EndReason) -> None:
         """Refuse an incoming call."""

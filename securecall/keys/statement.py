@@ -28,7 +28,7 @@ from securecall.keys.statement_content import (
     OmemoKey,
     Statement,
 )
-from securecall.keys.statement_grammar import parse_statement
+from securecall.keys.statement_grammar import build_listed_device, parse_statement
 
 __all__ = [
     "DeviceEntry",
@@ -190,11 +190,3 @@ def build_statement(
     if len(data) > MAX_SIZE:
         raise UsageError(f"the statement takes {len(data)} bytes, more than {MAX_SIZE}")
     return data
-
-
-def build_listed_device(entry: DeviceEntry) -> dict[str, object]:
-    """Return one item of `devices`, as it was read."""
-    proofs = {"ed25519": build_base64url(entry.proof)}
-    if entry.p256_proof:
-        proofs["p256"] = build_base64url(entry.p256_proof)
-    return {"entry": build_base64url(entry.raw), "pop": proofs}

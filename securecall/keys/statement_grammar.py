@@ -9,7 +9,7 @@ from typing import Final
 from securecall.address import ANONYMOUS, Address, Scheme, parse_address
 from securecall.errors import ProtocolError, StatementInvalid
 from securecall.keys.device import DEVICE_ID, device_proof_input
-from securecall.keys.encoding import parse_base64url, parse_json, sha512
+from securecall.keys.encoding import build_base64url, parse_base64url, parse_json, sha512
 from securecall.keys.identity import root_fingerprint
 from securecall.keys.signing import (
     require_ed25519_signature,
@@ -163,6 +163,14 @@ def parse_listed_device(value: object, root_fp: bytes) -> DeviceEntry:
         proof=proof,
         p256_proof=p256_proof,
     )
+
+
+def build_listed_device(entry: DeviceEntry) -> dict[str, object]:
+    """Return one item of `devices`, as it was read."""
+    proofs = {"ed25519": build_base64url(entry.proof)}
+    if entry.p256_proof:
+        proofs["p256"] = build_base64url(entry.p256_proof)
+    return {"entry": build_base64url(entry.raw), "pop": proofs}
 
 
 def _hpke(value: object) -> bytes:

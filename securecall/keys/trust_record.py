@@ -170,7 +170,8 @@ class TrustEvent:
     Attributes:
         act: What is done.
         address: To which address.
-        root_fp: With which root; the new one for PIN, CHANGE, ACCEPT and SUCCEED. b"" where none is meant.
+        root_fp: With which root; the new one for PIN, CHANGE, ACCEPT and SUCCEED. b"" where none
+            is meant.
         how: By what evidence.
         unix: When, Unix seconds.
         who: Who decided: a user name, or "" for the owner of this store.

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, NoReturn, Self
 
 from securecall.address import Address
-from securecall.errors import LocalError, StoreCorrupt, UsageError
+from securecall.errors import LocalError, ProtocolError, StoreCorrupt, UsageError
 from securecall.keys.device import DeviceKey
 from securecall.keys.encoding import build_json
 from securecall.keys.identity import RootKey
@@ -56,7 +56,7 @@ class Store:
     """An open store.
 
     Attributes:
-        root: Our root key.
+        root: Our root key; on a device that does not hold it, only whose it is.
         device: This device's key.
     """
 
@@ -65,7 +65,7 @@ class Store:
         self._folder = folder
         self._rows = rows
         self._history: ChatHistory | None = None
-        self.root = RootKey.from_seed(self._secret("root-seed"))
+        self.root = self._read_root()
         self.device = DeviceKey.from_seed(
             self._required("device-id").decode(), self._secret("device-seed")
         )
@@ -89,7 +89,8 @@ class Store:
         Args:
             folder: Made with mode 700 where it does not exist.
             passphrase: The only way in; nobody can reset it.
-            root: Of an identity that is restored; None draws a new one.
+            root: Of an identity that is restored, or that another device holds; None draws a new
+                one.
             device_id: Name of this device; "" draws one.
             cost: Of one try of the passphrase.
 
@@ -105,7 +106,7 @@ class Store:
             passphrase,
             cost,
             (
-                ("identity", "root-seed", root.seed.reveal()),
+                *_root_rows(root)[:1],
                 ("identity", "device-id", device.id.encode()),
                 ("identity", "device-seed", device.seed.reveal()),
                 ("identity", "seq", b"0"),
@@ -148,7 +149,8 @@ class Store:
                 self._save_history_generation(self._history)
             self._history.close()
         self._rows.close()
-        self.root.seed.wipe()
+        if self.root.seed is not None:
+            self.root.seed.wipe()
         self.device.seed.wipe()
 
     @property
@@ -212,15 +214,78 @@ class Store:
         """The highest sequence number ever used for a statement of ours."""
         return int(self._required("seq"))
 
-    def save_statement(self, raw: bytes, seq: int) -> None:
-        """Keep our new statement; to be done before anyone sees it.
+    @property
+    def household(self) -> bytes:
+        """What is kept of our other devices, b"" before there were any."""
+        return self._rows.read("identity", "household") or b""
+
+    @property
+    def device_since(self) -> int:
+        """Unix seconds when this device's key was made, 0 where that was not written down."""
+        return int(self._rows.read("identity", "device-since") or b"0")
+
+    @property
+    def next_device(self) -> DeviceKey | None:
+        """The key that is to replace this device's, once the root vouches for it."""
+        seed = self._rows.read("identity", "device-next")
+        return None if seed is None else DeviceKey.from_seed(self.device.id, Secret(seed))
+
+    def save_next_device(self, device: DeviceKey) -> None:
+        """Keep a key that is to replace this device's."""
+        self._rows.write((("identity", "device-next", device.seed.reveal()),))
+
+    def save_statement(
+        self,
+        raw: bytes,
+        seq: int,
+        *,
+        household: bytes | None = None,
+        root: RootKey | None = None,
+        device: DeviceKey | None = None,
+        since: int | None = None,
+    ) -> None:
+        """Keep our new statement, and with it what it says, in one step; before anyone sees it.
+
+        Args:
+            raw: The statement.
+            seq: Its number.
+            household: What is kept of our other devices.
+            root: Another root: our own successor, or the same one, held from now on.
+            device: Another key of this device.
+            since: Unix seconds when the device's key was made.
 
         Raises:
             UsageError: the number does not grow.
         """
         if seq <= self.seq:
             raise UsageError("a new statement needs a higher sequence number")
-        self._rows.write((("identity", "statement", raw), ("identity", "seq", str(seq).encode())))
+        changes: list[Change] = [
+            ("identity", "statement", raw),
+            ("identity", "seq", str(seq).encode()),
+        ]
+        if household is not None:
+            changes.append(("identity", "household", household))
+        if since is not None:
+            changes.append(("identity", "device-since", str(since).encode()))
+        if root is not None:
+            changes += _root_rows(root)
+        if device is not None:
+            changes.append(("identity", "device-seed", device.seed.reveal()))
+            changes.append(("identity", "device-next", None))
+        self._rows.write(changes)
+        # Calls in progress go on with the key they began with: it is not wiped here.
+        self.root, self.device = root or self.root, device or self.device
+
+    def save_root(self, root: RootKey) -> None:
+        """Keep the key of our root on this device, which only knew whose it is.
+
+        Raises:
+            UsageError: it is another root, or not the key itself.
+        """
+        if root.fingerprint != self.root.fingerprint or not root.held:
+            raise UsageError("this is not the key of our root")
+        self._rows.write(_root_rows(root))
+        self.root = root
 
     # -- trust ------------------------------------------------------------------------------------
 
@@ -365,6 +430,15 @@ class Store:
             raise StoreCorrupt("the key store holds no identity: it was never finished")
         return data
 
+    def _read_root(self) -> RootKey:
+        seed = self._rows.read("identity", "root-seed")
+        if seed is not None:
+            return RootKey.from_seed(Secret(seed))
+        try:
+            return RootKey.known(self._required("root-public"))
+        except ProtocolError as e:
+            raise StoreCorrupt("the key store holds no root key") from e
+
     def _secret(self, key: str) -> Secret:
         return Secret(self._required(key))
 
@@ -394,6 +468,16 @@ class Store:
 
     def _next(self, table: str) -> int:
         return self._rows.count(table) + 1
+
+
+def _root_rows(root: RootKey) -> list[Change]:
+    """The row of a root, and the one of the other kind that must not stay beside it."""
+    if root.held:
+        return [
+            ("identity", "root-seed", root.require_seed().reveal()),
+            ("identity", "root-public", None),
+        ]
+    return [("identity", "root-public", root.public), ("identity", "root-seed", None)]
 
 
 def _differences(old: TrustBook, new: TrustBook) -> list[Change]:

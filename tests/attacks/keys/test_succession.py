@@ -5,6 +5,7 @@ The control is a succession as one writes it in an hour: signed by the old key, 
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass
 
@@ -247,7 +248,7 @@ def test_loops_and_broken_chains_are_refused(steps):
 
 def test_a_chain_has_a_length():
     roots = [root_key(30 + n) for n in range(MAX_CHAIN + 2)]
-    steps = [step(a, b) for a, b in zip(roots, roots[1:], strict=False)]
+    steps = [step(a, b) for a, b in itertools.pairwise(roots)]
     assert len(shown(roots[-1], *steps[1:]).successions) == MAX_CHAIN
     with pytest.raises(StatementInvalid):
         shown(roots[-1], *steps)
