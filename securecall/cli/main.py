@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from securecall import __version__
 from securecall.cli import failures
+from securecall.cli.keys_options import add_code, add_keys, add_verify
 from securecall.cli.output import JsonOutput, Output, PeopleOutput
 from securecall.cli.terminal import Terminal
 from securecall.hardening import forbid_core_dumps
@@ -31,6 +32,7 @@ Write:       securecall chat bob@clinic.example --account alice@clinic.example
 Then:        securecall init        make your keys
              securecall ticket      invite a friend      securecall answer   wait for the call
 Your friend: securecall call @FILE  with your ticket
+Your keys:   securecall keys show   devices, recovery words, withdrawal
 In trouble:  securecall doctor ADDRESS   what is wrong with an account, and what to do
 Exit codes: 0 fine, 2 usage, 3 network, 4 protocol, 5 security, 6 call failed, 7 this machine."""
 
@@ -100,6 +102,10 @@ def _command(args: argparse.Namespace) -> Command:
         from securecall.cli import calling
 
         return calling.call if name == "call" else calling.answer
+    if name == "keys":
+        from securecall.cli.keys_command import COMMANDS
+
+        return COMMANDS[args.act]
     if name in _CHATTING or (name == "contacts" and _is_about_people(args)):
         from securecall.cli import chatting
 
@@ -160,9 +166,8 @@ def parser() -> argparse.ArgumentParser:
     _add_call(add("call", "call somebody", home))
     _add_answer(add("answer", "wait for calls", home))
     verify = add("verify", "compare keys with a contact, once for all calls", home)
-    verify.add_argument("contact", help="an address, or the first digits of a key")
-    verify.add_argument("--confirm", action="store_true", help="you compared: mark as verified")
-    verify.add_argument("--code", metavar="TEXT", help="what you scanned from the other's screen")
+    add_verify(verify)
+    add_keys(add("keys", "look after your keys and devices"), common, home)
     contacts = add("contacts", "list the people you know", home)
     contacts.add_argument(
         "--add",
@@ -193,6 +198,7 @@ def _add_place(command: argparse.ArgumentParser) -> None:
         "--minutes", type=_minutes, default=7 * 1440, help="valid for so long (7 days)"
     )
     command.add_argument("--out", type=Path, metavar="FILE", help="write the ticket here as well")
+    add_code(command)
 
 
 def _add_talk(command: argparse.ArgumentParser) -> None:

@@ -8,8 +8,14 @@ from securecall.errors import IdentityMismatch, PhraseInvalid
 from securecall.keys.enrolment import build_invitation
 from securecall.restoring import join_identity, restore_from_phrase
 from securecall.store.sqlite import Store
+from tests.forge_store import cheap
 
 PASSPHRASE = sc.Secret("correct horse battery staple")
+
+
+@pytest.fixture(autouse=True)
+def _cheap_stores(monkeypatch):
+    cheap(monkeypatch)
 
 
 @pytest.fixture

@@ -18,10 +18,16 @@ from securecall.keys.enrolment import build_invitation
 from securecall.keys.trust import Act, How, TrustState
 from securecall.restoring import join_identity
 from securecall.testing.bus import SignalBus
+from tests.forge_store import cheap
 
 PASSPHRASE = sc.Secret("correct horse battery staple")
 DESK, PHONE, BOB = (sc.parse_address(f"sip:{n}@x.example") for n in ("alice", "phone", "bob"))
 SOON = 5.0  # seconds, row K4
+
+
+@pytest.fixture(autouse=True)
+def _cheap_stores(monkeypatch):
+    cheap(monkeypatch)
 
 
 @asynccontextmanager
