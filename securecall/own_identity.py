@@ -72,6 +72,7 @@ class OwnIdentity:
         self._store = store
         self._unix = unix
         self._watchers: list[Callable[[OwnKeysChanged], None]] = []
+        self._readers: list[Callable[[], None]] = []
         names = store.setting(_ADDRESSES) or b""
         self._claimed = [parse_address(name) for name in names.decode().split()]
         self._household = parse_household(store.household, self.root_fp)
@@ -82,6 +83,11 @@ class OwnIdentity:
     def watch(self, watcher: Callable[[OwnKeysChanged], None]) -> None:
         """Call this with everything that happens to our keys from now on."""
         self._watchers.append(watcher)
+
+    def on_statement(self, reader: Callable[[], None]) -> Callable[[], None]:
+        """Call this whenever we have another statement; returns how to stop that."""
+        self._readers.append(reader)
+        return lambda: self._readers.remove(reader)
 
     # -- who we are -------------------------------------------------------------------------------
 
@@ -324,7 +330,7 @@ class OwnIdentity:
             household=build_household(household),
             root=root,
         )
-        self._household, self._current = household, seen
+        self._replaced(household, seen)
         self._tell(OwnChange.SUCCEEDED)
         if self.request_due:
             self._tell(OwnChange.REQUEST_DUE, self.device.id)
@@ -499,7 +505,7 @@ class OwnIdentity:
             device=device if rotated else None,
             since=since,
         )
-        self._household, self._current = household, signed
+        self._replaced(household, signed)
         if rotated and root is None:
             self._tell(OwnChange.ROTATED, device.id)
 
@@ -514,7 +520,12 @@ class OwnIdentity:
         self._store.save_statement(
             seen.raw, seen.seq, household=build_household(household), device=device, since=since
         )
-        self._household, self._current = household, seen
+        self._replaced(household, seen)
+
+    def _replaced(self, household: Household, statement: Statement) -> None:
+        self._household, self._current = household, statement
+        for reader in tuple(self._readers):
+            reader()
 
     def _fork(self, seen: Statement) -> None:
         """Two statements of ours under one number: what both list stays, with one of our own."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import logging
 import time
@@ -356,13 +357,21 @@ class People:
                 self._tell(IdentityNews(address=own, error=e))
 
     async def run(self) -> None:
-        """Keep our identity published, for ever."""
-        while True:
-            try:
-                await self.publish_identity()
-            except (NetworkError, SecurityError, ProtocolError, UsageError) as e:
-                log.warning("our identity could not be published: %s", e)
-            await asyncio.sleep(_CHECK_SECONDS)
+        """Keep our identity published, for ever; at once where it changes."""
+        changed = asyncio.Event()
+        forget = self._contacts.identity.on_statement(changed.set)
+        try:
+            while True:
+                changed.clear()
+                try:
+                    await self.publish_identity()
+                except (NetworkError, SecurityError, ProtocolError, UsageError) as e:
+                    log.warning("our identity could not be published: %s", e)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_CHECK_SECONDS):
+                        _ = await changed.wait()
+        finally:
+            forget()
 
     def on_presence(self, stanza: Element, done: Callable[[], None]) -> None:
         """Take a presence of a person; those of rooms are not for here."""
