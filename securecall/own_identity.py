@@ -555,7 +555,13 @@ class OwnIdentity:
             return False
         household = self._household
         return (
-            own.raw == self.device.entry(CAPS, since + DEVICE_LIFETIME, self.omemo)
+            own.raw
+            == self.device.entry(
+                CAPS,
+                since + DEVICE_LIFETIME,
+                self.omemo,
+                successions=household.successions,
+            )
             and set(current.addresses) == set(self.addresses)
             and {d.raw for d in current.devices} == {own.raw, *(d.raw for d in household.devices)}
             and set(current.revoked) == set(household.revoked)

@@ -61,13 +61,21 @@ class DeviceKey:
         """Return the signature of the data, 64 bytes."""
         return ed25519_sign(self.seed, data)
 
-    def entry(self, caps: Sequence[str], not_after: int, omemo: Sequence[OmemoKey] = ()) -> bytes:
+    def entry(
+        self,
+        caps: Sequence[str],
+        not_after: int,
+        omemo: Sequence[OmemoKey] = (),
+        *,
+        successions: Sequence[bytes] = (),
+    ) -> bytes:
         """Return this device's entry for an identity statement, JSON bytes.
 
         Args:
             caps: What the device can do, for diagnostics.
             not_after: Unix seconds after which nobody accepts the device.
             omemo: Its OMEMO identity keys, which the root vouches for by this entry.
+            successions: How the root came to follow others, the oldest first.
         """
         members: dict[str, object] = {
             "id": self.id,
@@ -80,6 +88,8 @@ class DeviceKey:
                 {"ns": key.namespace, "id": key.id, "ik": build_base64url(key.identity_key)}
                 for key in omemo
             ]
+        if successions:
+            members["successions"] = [build_base64url(each) for each in successions]
         return build_json(members)
 
     def proof(self, root_fp: bytes, entry: bytes) -> bytes:

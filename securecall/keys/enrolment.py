@@ -12,7 +12,7 @@ A request is a JWS (General JSON Serialisation), protected header
     {"v":1, "root":b64u(root_fp), "device":{"entry":b64u(JSON), "pop":{..}}, "addrs":[..], "iat":s}
 
 signed by the key of the entry and, where that replaces an older key of the same device, by the
-older one as well. docs/spec/identity-statement.md has the whole text.
+older one as well. docs/spec/identity-lifecycle.md has the whole text.
 """
 
 from __future__ import annotations

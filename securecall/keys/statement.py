@@ -145,7 +145,7 @@ def build_statement(
         not_after: Unix seconds after which the devices are not accepted; a year after `iat`.
         omemo: Device id -> the OMEMO identity keys of that device.
         others: Devices whose keys are not here, with their own proofs for this root.
-        successions: How this root came to follow others, the oldest first.
+        successions: How this root came to follow others, the oldest first; `devices` carry them.
 
     Raises:
         NotPrimary: the root key is not here.
@@ -163,24 +163,24 @@ def build_statement(
     until = iat + DEVICE_LIFETIME if not_after is None else not_after
     listed: list[object] = []
     for device in devices:
-        entry = device.entry(caps, until, omemo.get(device.id, ()))
+        keys = omemo.get(device.id, ())
+        entry = device.entry(caps, until, keys, successions=successions)
         proof = build_base64url(device.proof(root.fingerprint, entry))
         listed.append({"entry": build_base64url(entry), "pop": {"ed25519": proof}})
     listed += [build_listed_device(other) for other in others]
-    members: dict[str, object] = {
-        "v": 1,
-        "root": {"ed25519": build_base64url(root.public)},
-        "seq": seq,
-        "iat": iat,
-        "exp": exp,
-        "addrs": [str(address) for address in addresses],
-        "devices": listed,
-        "require": list(require),
-        "revoked": list(revoked),
-    }
-    if successions:
-        members["successions"] = [build_base64url(each) for each in successions]
-    payload = build_json(members)
+    payload = build_json(
+        {
+            "v": 1,
+            "root": {"ed25519": build_base64url(root.public)},
+            "seq": seq,
+            "iat": iat,
+            "exp": exp,
+            "addrs": [str(address) for address in addresses],
+            "devices": listed,
+            "require": list(require),
+            "revoked": list(revoked),
+        }
+    )
     protected = build_base64url(PROTECTED)
     body = build_base64url(payload)
     signature = build_base64url(root.sign(f"{protected}.{body}".encode("ascii")))

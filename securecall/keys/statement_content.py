@@ -4,7 +4,7 @@ A JWS in the General JSON Serialisation whose payload is one JSON object:
 
     {"v":1, "root":{"ed25519":b64u[,"mldsa65":b64u]}, "seq":ms, "iat":s, "exp":s, "addrs":[..],
      "devices":[{"entry":b64u(JSON), "pop":{"ed25519":b64u[,"p256":b64u]}}, ..],
-     "require":[..], "revoked":[..][, "successions":[b64u(JWS), ..]]}
+     "require":[..], "revoked":[..]}
 
 An entry is `{"id", "ed25519", "caps", "not_after"[, "p256", "hpke", "omemo"]}`; further members
 of an entry are ignored, further members anywhere else are refused. The statement proves itself, so
@@ -62,6 +62,7 @@ class DeviceEntry:
         raw: The signed bytes of the entry.
         proof: Its proof of possession, the signature of its Ed25519 key.
         p256_proof: The same of its P-256 key, b"" if it has none.
+        successions: What it carries of how the root came to follow others; nobody checked it yet.
     """
 
     id: str
@@ -74,6 +75,7 @@ class DeviceEntry:
     raw: bytes = field(repr=False)
     proof: bytes = field(default=b"", repr=False)
     p256_proof: bytes = field(default=b"", repr=False)
+    successions: tuple[bytes, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

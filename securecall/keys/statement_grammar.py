@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Collection
 from typing import Final
@@ -66,7 +67,7 @@ def _parse(data: bytes, unix: int) -> Statement:
     # The version first: what else stands in another version is not ours to judge.
     if _integer(members.get("v")) != 1:
         raise _refused("another version")
-    _require_members(members, _MEMBERS, optional=("successions",))
+    _require_members(members, _MEMBERS)
     root = _mapping(members["root"])
     _require_members(root, ("ed25519",), optional=("mldsa65",))
     public = _bytes(root["ed25519"], 32)
@@ -100,13 +101,27 @@ def _parse(data: bytes, unix: int) -> Statement:
         checked_at=unix,
         raw=bytes(data),
         payload_hash=sha512(payload),
-        successions=_successions(members.get("successions", []), root_fp, unix),
+        successions=_successions(devices, root_fp, unix),
     )
 
 
-def _successions(value: object, root_fp: bytes, unix: int) -> tuple[Succession, ...]:
-    items = [parse_base64url(_text(item)) for item in _items(value, MAX_CHAIN)]
-    return parse_chain(items, root_fp, unix=unix)
+def _successions(
+    devices: tuple[DeviceEntry, ...], root_fp: bytes, unix: int
+) -> tuple[Succession, ...]:
+    """The chain that a device carries. One that does not hold is none: nobody follows it."""
+    for device in devices:
+        if device.successions:
+            with contextlib.suppress(StatementInvalid):
+                return parse_chain(device.successions, root_fp, unix=unix)
+    return ()
+
+
+def _carried(value: object) -> tuple[bytes, ...]:
+    # A member that readers of version 1 may not know: what is wrong with it is no fault of the rest
+    try:
+        return tuple(parse_base64url(_text(item)) for item in _items(value, MAX_CHAIN))
+    except ProtocolError:
+        return ()
 
 
 def _require_signatures(value: object, body: str, public: bytes, mldsa: bytes) -> None:
@@ -162,6 +177,7 @@ def parse_listed_device(value: object, root_fp: bytes) -> DeviceEntry:
         raw=raw,
         proof=proof,
         p256_proof=p256_proof,
+        successions=_carried(entry.get("successions", [])),
     )
 
 

@@ -5,8 +5,8 @@ A JWS in the General JSON Serialisation whose payload is one JSON object:
     {"v":1, "old":{"ed25519":b64u[,"mldsa65":b64u]}, "new":{..}, "iat":s}
 
 Each key of `old`, then each of `new`, signs, in this order. It has no expiry: somebody may come
-back after a year and has to be able to follow. It is carried by the statement of the new root,
-oldest first, so it arrives wherever that does. docs/spec/identity-statement.md has the whole text.
+back after a year and has to be able to follow. Devices carry it in their entries of the statement
+of the new root, oldest first, so it arrives wherever that does; docs/spec/identity-lifecycle.md.
 """
 
 from __future__ import annotations
