@@ -41,7 +41,7 @@ class Announcer:
         self._contacts = contacts
         self._queues: set[asyncio.Queue[Event]] = set()
         _ = contacts.statements.watch(self._keys_changed)
-        contacts.identity.watch(self.tell)
+        _ = contacts.identity.watch(self.tell)
 
     def events(self) -> AsyncGenerator[Event, None]:
         """Yield everything that happens from now on."""

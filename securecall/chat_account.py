@@ -38,6 +38,7 @@ from securecall.events import (
     MessageIgnored,
     MessageReceived,
     NewDevice,
+    OwnKeysChanged,
     PeopleChanged,
     PresenceChanged,
     RoomChanged,
@@ -165,7 +166,10 @@ class ChatAccount:
         self._greeted = False  # in this session
         self._entered = False  # our rooms, in this session
         self._running: tuple[asyncio.Task[None], ...] = ()
-        self._unwatch = contacts.statements.watch(self._keys_changed)
+        self._unwatch = (
+            contacts.statements.watch(self._keys_changed),
+            contacts.identity.watch(self._own_keys_changed),
+        )
         self._tasks: set[asyncio.Task[None]] = set()
         ledger = Ledger(history, self.address)
         self.messaging = Messaging(
@@ -282,7 +286,8 @@ class ChatAccount:
 
     async def close(self) -> None:
         """Leave the server; what was written and not yet taken is sent the next time."""
-        self._unwatch()
+        for unwatch in self._unwatch:
+            unwatch()
         if self._tasks and self._session.state is SessionState.ONLINE:
             _ = await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)  # receipts, for one
         ending = [*self._running, *self._tasks, *((self._setup,) if self._setup else ())]
@@ -507,6 +512,10 @@ class ChatAccount:
             if address.scheme is Scheme.XMPP:
                 for number in event.omemo:
                     self._omemo.revoke(jid_of(address).bare, number)
+
+    def _own_keys_changed(self, event: OwnKeysChanged) -> None:
+        for number in event.omemo:
+            self._omemo.revoke(self._session.bare, number)
 
     async def _learn_of(self, address: Address) -> None:
         _ = await self.people.refresh(address)

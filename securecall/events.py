@@ -169,10 +169,12 @@ class OwnKeysChanged:
     Attributes:
         change: How; WITHDRAWN and FORK deserve a warning, REQUEST_DUE an act.
         device: Which device it is about.
+        omemo: OMEMO device ids of one that was withdrawn.
     """
 
     change: OwnChange
     device: str = ""
+    omemo: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,9 +80,10 @@ class OwnIdentity:
         if self.holds_root and not self._is_current():
             self._sign()
 
-    def watch(self, watcher: Callable[[OwnKeysChanged], None]) -> None:
-        """Call this with everything that happens to our keys from now on."""
+    def watch(self, watcher: Callable[[OwnKeysChanged], None]) -> Callable[[], None]:
+        """Call this with everything that happens to our keys; returns how to stop that."""
         self._watchers.append(watcher)
+        return lambda: self._watchers.remove(watcher)
 
     def on_statement(self, reader: Callable[[], None]) -> Callable[[], None]:
         """Call this whenever we have another statement; returns how to stop that."""
@@ -296,7 +297,8 @@ class OwnIdentity:
         for gone in household.revoked:
             if gone not in before.revoked:
                 here = gone == self.device.id
-                self._tell(OwnChange.WITHDRAWN if here else OwnChange.REVOKED, gone)
+                change = OwnChange.WITHDRAWN if here else OwnChange.REVOKED
+                self._tell(change, gone, before.omemo_of(gone))
 
     def _take_signed(self, seen: Statement, household: Household) -> None:
         own, pending = self._own_entry(seen), self._store.next_device
@@ -420,8 +422,9 @@ class OwnIdentity:
             raise UsageError("a device does not withdraw itself: do it on another one of yours")
         if self._household.device(device_id) is None:
             raise UsageError(f"there is no device of ours named {device_id[:64]!r}")
-        self._sign(self._household.without_device(device_id))
-        self._tell(OwnChange.REVOKED, device_id)
+        before = self._household
+        self._sign(before.without_device(device_id))
+        self._tell(OwnChange.REVOKED, device_id, before.omemo_of(device_id))
         return self.statement
 
     def rotate(self) -> bytes:
@@ -580,9 +583,9 @@ class OwnIdentity:
                 "this device was withdrawn by its owner: nothing works from here any more"
             )
 
-    def _tell(self, change: OwnChange, device: str = "") -> None:
-        for watcher in self._watchers:
-            watcher(OwnKeysChanged(change, device))
+    def _tell(self, change: OwnChange, device: str = "", omemo: tuple[int, ...] = ()) -> None:
+        for watcher in tuple(self._watchers):
+            watcher(OwnKeysChanged(change, device, omemo))
 
     def _now(self) -> int:
         return int(self._unix())

@@ -16,11 +16,10 @@ from securecall.address import Address
 from securecall.contacts import Contact, Contacts
 from securecall.directory import Directory, Learned, Published
 from securecall.errors import (
-    NetworkError,
     ProtocolError,
     Reason,
+    SecurecallError,
     SecurityError,
-    UsageError,
     XmppRefused,
 )
 from securecall.xmpp import blocking, capabilities
@@ -365,7 +364,7 @@ class People:
                 changed.clear()
                 try:
                     await self.publish_identity()
-                except (NetworkError, SecurityError, ProtocolError, UsageError) as e:
+                except SecurecallError as e:  # a full disk, too: there may be room again later
                     log.warning("our identity could not be published: %s", e)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_CHECK_SECONDS):

@@ -39,6 +39,11 @@ class Household:
         """The device of that name."""
         return next((device for device in self.devices if device.id == device_id), None)
 
+    def omemo_of(self, device_id: str) -> tuple[int, ...]:
+        """The OMEMO device ids of the device of that name."""
+        device = self.device(device_id)
+        return () if device is None else tuple(sorted({key.id for key in device.omemo}))
+
     def with_device(
         self, device: DeviceEntry, addresses: Sequence[Address], granted: int
     ) -> Household:
