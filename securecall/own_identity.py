@@ -299,6 +299,9 @@ class OwnIdentity:
                 here = gone == self.device.id
                 change = OwnChange.WITHDRAWN if here else OwnChange.REVOKED
                 self._tell(change, gone, before.omemo_of(gone))
+        for device in household.devices:  # by whoever else holds our root: our user has to know
+            if before.device(device.id) is None:
+                self._tell(OwnChange.ENROLLED, device.id)
 
     def _take_signed(self, seen: Statement, household: Household) -> None:
         own, pending = self._own_entry(seen), self._store.next_device

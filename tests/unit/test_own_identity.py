@@ -234,6 +234,13 @@ def test_the_root_can_be_handed_to_a_second_device(house, desk):
     phone.own_address(PHONE)
     assert desk.take(phone.statement)
     assert {d.id for d in desk.devices} == {"desk", "phone"}
+    # what the other one lets in, a thief of the root perhaps, this one is told of
+    tablet = house.device("tablet", RootKey.known(desk.root_public))
+    house.clock.now += 1
+    signed = phone.enrol(tablet.request())
+    house.told.clear()
+    assert desk.take(signed)
+    assert house.told == [OwnKeysChanged(OwnChange.ENROLLED, "tablet")]
 
 
 # -- the root is replaced --------------------------------------------------------------------------

@@ -67,6 +67,7 @@ def test_a_call_in_either_direction_carries_the_pin_over(tmp_path, who_calls):
                     state = end.security
             # the word of two keys is worth a pin, and a policy that asks for more says so
             assert (state.level, state.identity.how) == (sc.E2EE, "succession")
+            assert "compare again" in state.reason
             after = bob.contacts.find(ALICE)
             assert (after.state, after.root_fp) == (TrustState.PINNED, alice.contacts.root_fp)
             assert after.floor  # which stays
