@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from securecall.errors import DowngradeError as DowngradeError
     from securecall.errors import EndReason as EndReason
     from securecall.errors import FileNotIntact as FileNotIntact
+    from securecall.errors import FipsError as FipsError
     from securecall.errors import IdentityChanged as IdentityChanged
     from securecall.errors import IdentityMismatch as IdentityMismatch
     from securecall.errors import Incompatible as Incompatible
@@ -101,7 +102,7 @@ _HOMES = {
     "contacts": "Contact",
     "errors": (
         "Busy CallFailed Cancelled CertificateError ConnectFailed Declined DeviceError "
-        "DowngradeError EndReason FileNotIntact "
+        "DowngradeError EndReason FileNotIntact FipsError "
         "IdentityChanged IdentityMismatch Incompatible ListenFailed "
         "LocalError LoginRefused MessageFailed NameNotFound NetworkError NoAnswer NoDevices "
         "NotPrimary PeerVanished PhraseInvalid PolicyRefused ProtocolError Reason "

@@ -74,6 +74,7 @@ class SignIn:
         listen: Where to take calls from the server, None for on the connection we make.
         certificate: Our listener's, with `listen`.
         register: Tell the server where we are.
+        approved: Only with algorithms that NIST approves.
     """
 
     address: Address
@@ -86,6 +87,7 @@ class SignIn:
     listen: tuple[str, int] | None = None
     certificate: PemPair | None = None
     register: bool = False
+    approved: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -122,6 +124,7 @@ class SignIn:
             password=self.password,
             realms=tuple(name.lower() for name in names),
             learns=not self.realm,
+            md5=not self.approved,
         )
 
 
@@ -150,6 +153,7 @@ async def open_account(
         server=how.where,
         authorities=how.authorities,
         login=how.login,
+        approved=how.approved,
     )
     if how.register:
         try:

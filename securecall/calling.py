@@ -16,10 +16,12 @@ from securecall.calls.signaling import IncomingLeg, Route
 from securecall.contacts import Contact, Contacts
 from securecall.errors import UsageError
 from securecall.expectation import Expectation
+from securecall.fips import STANDARD, Approval, require_working
 from securecall.keys.handshake import HandshakeResult
 from securecall.keys.ticket import Ticket, parse_ticket
 from securecall.keys.trust import How
 from securecall.media.engine import Clock
+from securecall.passports import Vouching
 from securecall.policy import Policy, SecurityState, floor_for
 from securecall.transport.endpoint import host_of
 from securecall.transport.turn import IceHelpers, no_helpers
@@ -68,6 +70,7 @@ class Calling:
         accounts: Callable[[], tuple[Account, ...]],
         observer: Observer,
         helpers: Callable[[], Awaitable[IceHelpers]] = no_helpers,
+        approval: Approval = STANDARD,
     ) -> None:
         """Compose calls out of these.
 
@@ -77,8 +80,10 @@ class Calling:
             accounts: Those signed in at this moment.
             observer: Follows every call.
             helpers: Says what helps a call to find a path, at its beginning.
+            approval: The profile all calls run under.
         """
         self._helpers = helpers
+        self._approval = approval
         self._contacts = contacts
         self._clock = clock
         self._accounts = accounts
@@ -141,15 +146,29 @@ class Calling:
     ) -> CallContext:
         """Compose what a call that came in has to know; `known`: a key is bound to its caller."""
         contacts = self._contacts
+        vouching = self._vouching(policy, account, leg.remote, outgoing=False)
         return self._context(
             policy,
-            Expectation(contacts, leg.remote, incoming=True, direct=account.direct),
+            Expectation(
+                contacts, leg.remote, incoming=True, direct=account.direct, vouching=vouching
+            ),
+            vouching=vouching,
             peer=leg.remote,
             pinned=known or (account.direct and contacts.has_open_tickets()),
             direct=account.direct,
             own=contacts.own_key_address if account.direct else account.address,
             towards=host_of(leg.path.remote),
         )
+
+    def _vouching(
+        self, policy: Policy, account: Account, peer: Address, *, outgoing: bool
+    ) -> Vouching | None:
+        """Who signs and checks in signalling: where it is wished, between two sip addresses."""
+        own = account.address
+        named = all(a.scheme is Scheme.SIP and a != ANONYMOUS for a in (own, peer))
+        if not policy.passport or account.direct or not named:
+            return None
+        return Vouching(self._contacts, own=own, peer=peer, outgoing=outgoing)
 
     def _by_ticket(self, ticket: Ticket, policy: Policy, *, how: str) -> Plan:
         way = next((t for t in ticket.targets if t.direct is not None), None)
@@ -192,9 +211,11 @@ class Calling:
 
     def _by_account(self, address: Address, account: Account, policy: Policy) -> Plan:
         contacts = self._contacts
+        vouching = self._vouching(policy, account, address, outgoing=True)
         context = self._context(
             policy,
-            Expectation(contacts, address),
+            Expectation(contacts, address, vouching=vouching),
+            vouching=vouching,
             peer=address,
             pinned=contacts.is_pinned(address),
             direct=False,
@@ -214,6 +235,7 @@ class Calling:
         own: Address,
         towards: str,
         ticket: Ticket | None = None,
+        vouching: Vouching | None = None,
     ) -> CallContext:
         """Compose what a call has to know.
 
@@ -226,8 +248,13 @@ class Calling:
             own: The address we claim.
             towards: Host we face, to pick our own address.
             ticket: The one we call with.
+            vouching: Signs and checks in signalling.
         """
-        contacts, observer = self._contacts, self._observer
+        contacts, observer, approval = self._contacts, self._observer, self._approval
+        if approval.suite.approved:
+            require_working()
+            if policy.danger_plain_dtls:
+                raise UsageError("the fips profile makes no calls without proof of identity")
         anonymous = peer == ANONYMOUS
         identity = LinkIdentity(
             statement=contacts.statement,
@@ -237,6 +264,8 @@ class Calling:
             expected_peer="" if anonymous else str(peer),
             judge=expectation.judge,
             ticket_secret=ticket.secret if ticket is not None else None,
+            countersignature=contacts.organisations.own_word(own),
+            suite=approval.suite,
         )
         return CallContext(
             policy=policy,
@@ -257,6 +286,9 @@ class Calling:
             observe=lambda call, output: observer.observe(call, expectation, output),
             sound_failed=observer.sound_failed,
             helpers=self._helpers,
+            approved=approval.provider and approval.suite.approved,
+            voucher=vouching,
+            unaided=expectation.unaided,
         )
 
 

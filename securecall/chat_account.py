@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -48,6 +47,7 @@ from securecall.intake import Intake, Taken
 from securecall.keys.omemo import Omemo
 from securecall.keys.omemo_values import NAMESPACES, Device
 from securecall.keys.statement import OmemoKey
+from securecall.logs import logger
 from securecall.messaging import Messaging
 from securecall.people import People, PeopleEvent
 from securecall.rooms import RoomFailed, RoomNews, Rooms
@@ -100,7 +100,7 @@ _FEATURES: Final = (
     *(f"{node}+notify" for node in _NODES),
 )
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 
 class _Ratchets:
@@ -187,7 +187,7 @@ class ChatAccount:
             first_used=lambda who, those: tell(DevicesTrusted(who, those)),
             new_device=lambda one: tell(NewDevice(one.address, one)),
         )
-        inbox = Inbox(omemo, devices.trust_of)
+        inbox = Inbox(omemo, devices.trust_of, history)
         self._intake = Intake(
             history,
             committer,

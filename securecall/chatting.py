@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -25,6 +24,7 @@ from securecall.contacts import Contact, Contacts
 from securecall.devices import Devices
 from securecall.errors import DowngradeError, LocalError, UsageError
 from securecall.events import Event, MessageExpired
+from securecall.logs import logger
 from securecall.secret import Secret
 from securecall.transport.turn import IceHelpers
 
@@ -36,7 +36,7 @@ EXPIRE_SECONDS: Final = 60.0
 _A_PAGE: Final = 200
 _NOBODY: Final = "sign in to an XMPP account first: await client.sign_in(xmpp=...)"
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 
 class Chatting:

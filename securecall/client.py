@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,16 +23,20 @@ from securecall.chat.message import Message
 from securecall.chatting import Chatting
 from securecall.contacts import Contact, Contacts
 from securecall.devices import Devices
-from securecall.errors import DowngradeError, EndReason, SecurecallError, UsageError
+from securecall.errors import DowngradeError, EndReason, SecurecallError, Unsupported, UsageError
 from securecall.events import CallMissed, Event, PlaintextReceived, RegistrationChanged
+from securecall.fips import STANDARD, Approval, Fips, Profile, approval, require_working
 from securecall.keys.ticket import Ticket, build_ticket
+from securecall.logs import logger
 from securecall.media.description import Description
 from securecall.media.endpoints import AudioSource
 from securecall.media.engine import Clock
+from securecall.organisations import Organisations
 from securecall.policy import Policy, SecurityLevel
 from securecall.secret import Secret
 from securecall.sip.signaling import SipSignaling
 from securecall.store.sqlite import Store
+from securecall.store.vault import DEFAULT_COST, Rounds
 from securecall.transport.endpoint import endpoint
 from securecall.transport.route import is_loopback, own_host_towards
 from securecall.transport.tls import PemPair
@@ -42,7 +45,7 @@ if TYPE_CHECKING:
     from securecall.chat_account import ChatAccount
     from securecall.people import People, Person
 
-log = logging.getLogger("securecall.client")
+log = logger("securecall.client")
 
 TICKET_SECONDS = 7 * 86_400
 MOST_RINGING = 5  # calls of strangers at one time, and as many of people we know
@@ -54,6 +57,8 @@ def open(  # noqa: A001 - `securecall.open` reads as it should
     passphrase: Secret,
     create: bool = False,
     policy: Policy | None = None,
+    profile: Profile = "standard",
+    fips: Fips = "required",
 ) -> Client:
     """Open (or make) a person's endpoint; use it as `async with`.
 
@@ -62,8 +67,20 @@ def open(  # noqa: A001 - `securecall.open` reads as it should
         passphrase: Opens it; nothing else does.
         create: Make a new identity there if the folder holds none.
         policy: Default for every call.
+        profile: "fips" uses algorithms that NIST approves, and has no chat (docs/how-to/fips.md).
+        fips: "algorithms-only" lets that profile start without an active FIPS provider.
+
+    Raises:
+        Unsupported: the fips profile cannot be had here.
+        FipsError: one of its self-tests failed, now or earlier in this process.
     """
-    return Client(Path(path).expanduser(), passphrase, create=create, policy=policy or Policy())
+    return Client(
+        Path(path).expanduser(),
+        passphrase,
+        create=create,
+        policy=policy or Policy(),
+        approval=approval(profile, fips),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +102,17 @@ class Client:
         do_not_disturb: Nobody rings; callers hear that we are busy, and `CallMissed` tells of them.
     """
 
-    def __init__(self, path: Path, passphrase: Secret, *, create: bool, policy: Policy) -> None:
+    def __init__(
+        self,
+        path: Path,
+        passphrase: Secret,
+        *,
+        create: bool,
+        policy: Policy,
+        approval: Approval = STANDARD,
+    ) -> None:
         """Use `securecall.open`."""
+        self._approval = approval
         self.policy = policy
         self._path = path
         self._passphrase = passphrase
@@ -100,20 +126,31 @@ class Client:
 
     async def __aenter__(self) -> Self:
         """Open the store (a quarter of a second: Argon2id) and the identity in it."""
-        how = Store.open_or_create if self._create else Store.open
-        store = await asyncio.to_thread(how, self._path, self._passphrase)
+        store = await asyncio.to_thread(self._open_store)
         try:
             contacts = Contacts(store)
             announcer = Announcer(contacts)
             chatting = Chatting(contacts, announcer.tell, self._path)
             calling = Calling(
-                contacts, Clock.running(), lambda: self.accounts, announcer, chatting.helpers
+                contacts,
+                Clock.running(),
+                lambda: self.accounts,
+                announcer,
+                chatting.helpers,
+                self._approval,
             )
         except BaseException:
             store.close()
             raise
         self._opened = _Open(store, contacts, announcer, calling, chatting)
         return self
+
+    def _open_store(self) -> Store:
+        approved = self._approval.suite.approved
+        if self._create:
+            cost = Rounds() if approved else DEFAULT_COST
+            return Store.open_or_create(self._path, self._passphrase, cost=cost)
+        return Store.open(self._path, self._passphrase, approved=approved)
 
     async def __aexit__(
         self,
@@ -152,6 +189,11 @@ class Client:
         """
         return self._open.contacts
 
+    @property
+    def organisations(self) -> Organisations:
+        """The organisations whose word we take for the keys of their staff, and of us."""
+        return self.contacts.organisations
+
     async def contact(self, address: str | Address) -> Contact:
         """The contact behind an address; unknown addresses make a contact without a key.
 
@@ -186,7 +228,9 @@ class Client:
         """
         if self._listener is None:
             wanted = port or self.contacts.last_port
-            self._listener = await SipSignaling.open(local=ANONYMOUS, listen=(host, wanted))
+            self._listener = await SipSignaling.open(
+                local=ANONYMOUS, listen=(host, wanted), approved=self._approval.suite.approved
+            )
             account = Account(ANONYMOUS, self._listener, direct=True)
             self._accounts.append(account)
             self._listener.on_incoming(self._on_leg_of(account))
@@ -293,7 +337,12 @@ class Client:
         """
         if xmpp and sip and server is not None:
             raise UsageError("sign in twice to name the server of each network")
+        approved = self._approval.suite.approved
+        if approved:
+            require_working()
         if xmpp:
+            if approved:
+                raise Unsupported("the fips profile has no chat: OMEMO's algorithms are not NIST's")
             if password is None:
                 raise UsageError("an XMPP account needs its password")
             chat = await self._open.chatting.sign_in(
@@ -318,6 +367,7 @@ class Client:
                 listen=listen,
                 certificate=certificate,
                 register=password is not None if register is None else register,
+                approved=approved,
             ),
             instance=self.contacts.sip_instance,
             watcher=lambda state, error: announcer.tell(RegistrationChanged(address, state, error)),
@@ -491,6 +541,7 @@ class Client:
         *,
         audio: AudioSource | None = None,
         require: SecurityLevel | None = None,
+        require_pq: bool = False,
         policy: Policy | None = None,
         scanned: bool = False,
         direct: tuple[str, int] | None = None,
@@ -502,6 +553,8 @@ class Client:
             who: A ticket, an address, or a contact.
             audio: What to send: a file, a tone, a microphone.
             require: The least level to talk at, above the policy's; never lowers it.
+            require_pq: Beside what the policy asks, refuse key agreement that a later quantum
+                computer could break.
             policy: Instead of the client's.
             scanned: The ticket was scanned as a QR code from the callee's own screen, in person.
             direct: Host and port to connect straight to, for an address that is a key (`key:`);
@@ -518,6 +571,8 @@ class Client:
                 raise UsageError("unencrypted calls are not offered; there is nothing to require")
             if require > SecurityLevel.HOP_BY_HOP:  # which takes an identity, so ours is offered
                 policy = replace(policy, danger_plain_dtls=False)
+        if require_pq:
+            policy = replace(policy, require_pq=True, danger_plain_dtls=False)
         plan = self._open.calling.plan(who, policy, scanned=scanned, direct=direct, account=account)
         call = self._place(plan, audio)
         call.prepare(audio=None, require=require)
@@ -529,7 +584,9 @@ class Client:
         async def dial(offer: Description) -> Leg:
             account = plan.account
             signaling = account.signaling if account else await self._direct_signaling()
-            return await signaling.dial(plan.route, offer)
+            voucher = plan.context.voucher
+            identity = voucher.sign(offer) if voucher is not None else ""
+            return await signaling.dial(replace(plan.route, identity=identity), offer)
 
         async def begin(call: Call) -> None:
             if len(calls) >= plan.context.policy.max_calls:
@@ -544,7 +601,7 @@ class Client:
         for account in self._accounts:
             if account.direct:
                 return account.signaling
-        signaling = await SipSignaling.open(local=ANONYMOUS)
+        signaling = await SipSignaling.open(local=ANONYMOUS, approved=self._approval.suite.approved)
         self._accounts.append(Account(ANONYMOUS, signaling, direct=True))
         return signaling
 

@@ -13,11 +13,13 @@ from securecall.chat.message import Message
 from securecall.errors import IdentityChanged, IdentityMismatch, UsageError
 from securecall.keys.device import DeviceKey
 from securecall.keys.encoding import parse_json
+from securecall.keys.passport import PassportKey, Replays
 from securecall.keys.statement import OmemoKey, Statement, StatementVerdict, parse_statement
 from securecall.keys.ticket import Ticket
 from securecall.keys.ticket_desk import TicketDesk
 from securecall.keys.trust import (
     Act,
+    Binding,
     Floor,
     How,
     TrustBook,
@@ -29,9 +31,10 @@ from securecall.keys.trust import (
     transition,
 )
 from securecall.keys.verification import parse_verification_code, safety_number
+from securecall.organisations import Organisations
 from securecall.own_identity import REQUIRED, OwnIdentity
 from securecall.statements import Statements
-from securecall.store.sqlite import Store
+from securecall.store.sqlite import ORGANISATION, Store
 
 _INSTANCE = "sip-instance"
 _LAST_PORT = "last-port"
@@ -95,6 +98,7 @@ class Contacts:
         desk: Our side of tickets.
         identity: Who we are, and which devices are ours.
         statements: What others say of themselves.
+        organisations: Those whose word our user takes for the keys of their staff.
     """
 
     def __init__(self, store: Store, *, unix: Callable[[], float] = time.time) -> None:
@@ -104,10 +108,14 @@ class Contacts:
             store: Open.
             unix: The wall clock by which our statement is renewed, in seconds.
         """
+        if store.setting(ORGANISATION) is not None:
+            raise UsageError("these are the keys of an organisation, not of a person")
         self.store = store
+        self.organisations = Organisations(store, self.apply, lambda: self.addresses)
         self.desk = TicketDesk(store, store.tickets())
         self.identity = OwnIdentity(store, unix=unix)
         self.statements = Statements(store)
+        self.replays = Replays()
         # whose handshake is under way, by root and by address; see `Expectation`
         self.handshakes: dict[bytes, object] = {}
 
@@ -151,6 +159,10 @@ class Contacts:
         """Vouch in the statement for the OMEMO identity keys of this device; one per namespace."""
         self.identity.own_omemo(keys)
 
+    def passport_key(self) -> PassportKey:
+        """The key that signs our PASSporTs; made, kept and listed in the statement when needed."""
+        return self.identity.passport_key()
+
     def succeed(self) -> bytes:
         """Replace our root by a new one; see `OwnIdentity.succeed`. Outstanding tickets are void.
 
@@ -179,12 +191,21 @@ class Contacts:
         )
         if binding is None:
             return found
+        state = book.state(address, binding.root_fp)
+        if not self._stands(binding):
+            state = TrustState.UNKNOWN
         return replace(
             found,
-            state=book.state(address, binding.root_fp),
+            state=state,
             root_fp=binding.root_fp,
             since=binding.since,
             how=binding.how.value,
+        )
+
+    def _stands(self, binding: Binding) -> bool:
+        """False for a key that an organisation vouched for, and does not at present."""
+        return binding.how is not How.ORGANISATION or self.organisations.holds(
+            binding.address, binding.root_fp
         )
 
     def all(self) -> tuple[Contact, ...]:
@@ -329,8 +350,8 @@ class Contacts:
         return known is not None and REQUIRED in known.require
 
     def is_pinned(self, address: Address) -> bool:
-        """A key is bound to this address."""
-        return self.book.lookup(address) is not None
+        """A key is bound to this address, or an organisation told us which one it has."""
+        return self.book.lookup(address) is not None or self.organisations.expects(address)
 
     # -- what others say of themselves ------------------------------------------------------------
 
@@ -377,7 +398,7 @@ class Contacts:
         require_not_barred(self.book, root_fp)
         unix = _now()
         known = self.store.known_statement(root_fp, unix=unix)
-        if known is not None:
+        if known is not None and device_id:  # none, where a signature in signalling was all
             _ = known.device(device_id, unix=unix)
 
     # -- tickets ----------------------------------------------------------------------------------

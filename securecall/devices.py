@@ -295,7 +295,10 @@ class Devices:
                 return None
             return Vouching(state=TrustState.VERIFIED, statement=replace(own, checked_at=unix))
         binding = contacts.book.lookup(address)
-        if binding is None:
+        if binding is None or (
+            binding.how is How.ORGANISATION
+            and not contacts.organisations.holds(address, binding.root_fp)
+        ):
             return None
         state = contacts.book.state(address, binding.root_fp)
         return Vouching(

@@ -166,6 +166,7 @@ class Reason(enum.StrEnum):
     CERTIFICATE = "certificate"
     INTEGRITY = "integrity"
     VERIFYING_TIMEOUT = "verifying-timeout"
+    REPLAYED = "replayed"
     LOGIN = "login"
     DEVICE_UNTRUSTED = "device-untrusted"
     DEVICE_CHANGED = "device-changed"
@@ -398,6 +399,10 @@ class WrongPassphrase(LocalError):
 
 class StoreCorrupt(LocalError):
     """The key store was damaged or altered; nothing of it was used."""
+
+
+class FipsError(LocalError):
+    """A self-test of the fips profile failed: this process offers nothing any more."""
 
 
 class ListenFailed(LocalError):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from securecall.address import ANONYMOUS, Address, Scheme
 from securecall.contacts import Contacts
-from securecall.errors import Reason, SecurityError, TicketRefused
+from securecall.errors import DowngradeError, Reason, SecurityError, TicketRefused
 from securecall.keys.handshake import HandshakeResult, PeerClaim
 from securecall.keys.statement import Statement
 from securecall.keys.ticket import Ticket
@@ -15,6 +15,7 @@ from securecall.keys.trust import (
     Act,
     How,
     Judgement,
+    TrustEvent,
     TrustState,
     card_events,
     judge_bearer,
@@ -24,6 +25,8 @@ from securecall.keys.trust import (
     require_not_barred,
     succeeded,
 )
+from securecall.organisations import Heard
+from securecall.passports import Vouching
 from securecall.policy import IdentityEvidence, SecurityLevel, SecurityState
 
 
@@ -47,6 +50,7 @@ class Expectation:
         how: How = How.FIRST_CALL,
         incoming: bool = False,
         direct: bool = False,
+        vouching: Vouching | None = None,
     ) -> None:
         """Prepare.
 
@@ -57,6 +61,7 @@ class Expectation:
             how: What the ticket rests on: LINK or QR.
             incoming: They call us.
             direct: No server in between; such a caller needs a ticket while tickets are open.
+            vouching: What the peer signed in signalling is to be held against its identity, too.
         """
         self._contacts = contacts
         self._address = address
@@ -64,7 +69,10 @@ class Expectation:
         self._how = how
         self._incoming = incoming
         self._direct = direct
+        self._vouching = vouching
         self._judgement: Judgement | None = None
+        self._heard = Heard()
+        self._said = b""
         self._bearer = False
         self._seen: Statement | None = None
 
@@ -77,21 +85,33 @@ class Expectation:
         contacts = self._contacts
         merged = contacts.statements.shown_by(claim.device, claim.statement)
         merged.device(claim.device.id, unix=_now())
+        if self._vouching is not None:
+            self._vouching.require_signed_by(merged)
         self._require_alone(claim.root_fp, str(self._address).encode())
         self._seen = claim.statement
         held = _MergedClaim(statement=merged, own_address=claim.own_address)
         # Judged as if a succession it proves were written down, which `secured` does.
         book = succeeded(contacts.book, claim.statement)
         if self._incoming:
-            bearer = self._direct and bool(claim.ticket_proof)
-            judge = judge_bearer if bearer else judge_incoming
-            self._judgement = judge(book, self._address, held)
+            if self._direct and claim.ticket_proof:
+                self._judgement = judge_bearer(book, self._address, held)
+            else:
+                vouched = self._hear(claim)
+                self._judgement = judge_incoming(book, self._address, held, vouched=vouched)
             if self._direct:
                 self._judge_bearer(claim)
         elif self._ticket is not None:
             self._judgement = judge_ticket(book, self._address, self._ticket.root_fp, held)
         else:
-            self._judgement = judge_outgoing(book, self._address, held)
+            vouched = self._hear(claim)
+            self._judgement = judge_outgoing(book, self._address, held, vouched=vouched)
+
+    def _hear(self, claim: PeerClaim) -> bool:
+        """Whether the organisation our user trusts for the peer's address vouches for its root."""
+        organisations = self._contacts.organisations
+        self._said = claim.countersignature
+        self._heard = organisations.hear(self._address, claim.root_fp, self._said)
+        return self._heard.vouched
 
     def _require_alone(self, root_fp: bytes, address: bytes) -> None:
         """Let one handshake at a time run with one root or address: more would be more guesses.
@@ -152,6 +172,38 @@ class Expectation:
             how=how,
             stale=judgement.stale,
             group=result.group,
+            organisation=self._heard.domain,
+            passport=self._vouching is not None and self._vouching.present,
+        )
+
+    def unaided(self) -> IdentityEvidence | None:
+        """The evidence where no identity handshake ran: what a known person signed in signalling.
+
+        Raises:
+            DowngradeError: that person's statement requires the handshake.
+            SecurityError: the signature is not theirs, or their key is not to be trusted.
+        """
+        vouching = self._vouching
+        statement = vouching.known_statement() if vouching is not None else None
+        if vouching is None or not vouching.present or statement is None:
+            return None
+        if "id1" in statement.require:
+            raise DowngradeError(
+                "this person always proves who they are within the call, and now did not; somebody "
+                "in between may be answering"
+            )
+        vouching.require_signed_by(statement)
+        judge = judge_incoming if self._incoming else judge_outgoing
+        claim = _MergedClaim(statement=statement, own_address=str(self._address))
+        found = judge(self._contacts.book, self._address, claim)
+        return IdentityEvidence(
+            root_fp=found.root_fp,
+            device_id="",
+            trust=found.state,
+            since=found.since,
+            how=found.how,
+            stale=found.stale,
+            passport=True,
         )
 
     def secured(self, result: HandshakeResult, state: SecurityState) -> None:
@@ -163,18 +215,38 @@ class Expectation:
         contacts, judgement = self._contacts, self._require_judgement()
         address, root_fp = judgement.address, judgement.root_fp
         require_not_barred(contacts.book, root_fp)
+        if self._heard.domain:  # its own word, whoever calls
+            relied = judgement.how == How.ORGANISATION.value
+            contacts.organisations.learn(address, root_fp, self._said, relied=relied)
         if self._incoming and not self._bearer:
             if judgement.state is not TrustState.UNKNOWN:
                 self._remember_statement()
             return
         self._remember_statement()
-        how = How.BEARER if self._bearer else self._how
-        events = [contacts.event(Act.PIN, address, root_fp, how)]
+        events = [*self._superseded(), contacts.event(Act.PIN, address, root_fp, self._pins_by())]
         if not self._incoming and self._ticket is not None and self._how is How.QR:
             events.append(contacts.event(Act.VERIFY, address, root_fp, How.QR))
         if not self._incoming and state.level >= SecurityLevel.E2EE:
             events.append(contacts.event(Act.RAISE_FLOOR, address, b"", How.OUTGOING_CALL))
         contacts.apply(*events)
+
+    def _pins_by(self) -> How:
+        if self._bearer:
+            return How.BEARER
+        by_word = self._require_judgement().how == How.ORGANISATION.value
+        return How.ORGANISATION if by_word else self._how
+
+    def _superseded(self) -> list[TrustEvent]:
+        """An organisation vouches for another key of its member than before: that one goes."""
+        judgement = self._require_judgement()
+        binding = self._contacts.book.lookup(judgement.address)
+        if binding is None or binding.root_fp == judgement.root_fp:
+            return []
+        if judgement.how != How.ORGANISATION.value:
+            return []
+        return [
+            self._contacts.event(Act.FORGET, binding.address, binding.root_fp, How.ORGANISATION)
+        ]
 
     def confirmed(self, result: HandshakeResult) -> None:
         """The user compared the words of this call: the key is verified.
@@ -184,10 +256,10 @@ class Expectation:
         """
         contacts, judgement = self._contacts, self._require_judgement()
         address, root_fp = judgement.address, judgement.root_fp
-        events = []
-        if contacts.book.lookup(address) is None:
+        events = self._superseded()
+        if events or contacts.book.lookup(address) is None:
             if self._incoming:
-                address = Address(Scheme.KEY, root_fp.hex())
+                address, events = Address(Scheme.KEY, root_fp.hex()), []
             events.append(contacts.event(Act.PIN, address, root_fp, How.CONTACT))
         events.append(contacts.event(Act.VERIFY, address, root_fp, How.SAS))
         contacts.apply(*events)

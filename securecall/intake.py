@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from securecall.chat.history import History
 from securecall.chat.ledger import Ledger, News
 from securecall.chat.message import Arrival
 from securecall.errors import LocalError
+from securecall.logs import logger
 from securecall.xmpp.archive import Place
 from securecall.xmpp.jid import jid_of
 from securecall.xmpp.unwrap import unwrap
@@ -35,7 +35,7 @@ AGAIN_SECONDS: Final = 10.0  # of what came live that is read again in the archi
 FAILED: Final = "failed"  # in `Intake.discarded`: it could not be entered, by a mistake of ours
 ARCHIVE: Final = "archive "  # names of the places in archives, by the JID of their keeper
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 Done = Callable[[], None]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import logging
 import mimetypes
 import secrets
 import time
@@ -40,6 +39,7 @@ from securecall.errors import ConnectFailed, LocalError, NoDevices, UntrustedDev
 from securecall.keys.omemo import Omemo
 from securecall.keys.omemo_trust import Sighting
 from securecall.keys.omemo_values import WRITABLE, Device, Recipients
+from securecall.logs import logger
 from securecall.xmpp.envelope import MAX_PADDING
 from securecall.xmpp.jid import jid_of
 from securecall.xmpp.outbox import Outbox, protections, weakest
@@ -54,7 +54,7 @@ DOUBTED_SECONDS: Final = 10.0  # before a connection is lost; what was taken the
 # Seconds until it is kept that the server took a message, if nothing else is kept meanwhile.
 PATIENCE: Final = 0.02
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 
 class Messaging:

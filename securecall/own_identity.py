@@ -26,6 +26,7 @@ from securecall.keys.device import DeviceKey
 from securecall.keys.enrolment import DeviceRequest, build_request, parse_request
 from securecall.keys.household import Household, build_household, parse_household
 from securecall.keys.identity import RootKey
+from securecall.keys.passport import PassportKey
 from securecall.keys.phrase import build_phrase, parse_phrase
 from securecall.keys.statement import OmemoKey, Statement, build_statement, next_seq
 from securecall.keys.statement import parse_statement as read_statement
@@ -40,6 +41,7 @@ REQUIRED: Final = "id1"
 CAPS: Final = ("id1", "sframe5")
 _ADDRESSES: Final = "own-addresses"
 _OMEMO: Final = "own-omemo"
+_PASSPORT: Final = "own-passport-key"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +77,8 @@ class OwnIdentity:
         self._readers: list[Callable[[], None]] = []
         names = store.setting(_ADDRESSES) or b""
         self._claimed = [parse_address(name) for name in names.decode().split()]
+        kept = store.setting(_PASSPORT)
+        self._passport = PassportKey.from_scalar(Secret(kept)) if kept else None
         self._household = parse_household(store.household, self.root_fp)
         self._current = self._read_current()
         if self.holds_root and not self._is_current():
@@ -203,6 +207,14 @@ class OwnIdentity:
             self._store.save_setting(_OMEMO, "\n".join(lines).encode())
             self._changed()
 
+    def passport_key(self) -> PassportKey:
+        """The key that signs our PASSporTs; made, kept and listed in the statement when needed."""
+        if self._passport is None:
+            self._passport = PassportKey.generate()
+            self._store.save_setting(_PASSPORT, self._passport.scalar.reveal())
+            self._changed()
+        return self._passport
+
     def _changed(self) -> None:
         if self.holds_root:
             if not self.withdrawn:
@@ -222,7 +234,8 @@ class OwnIdentity:
         if current is None or own is None or current.exp - now < STATEMENT_SECONDS // 4:
             return True
         missing = set(self._claimed) - set(current.addresses)
-        return own.omemo != self.omemo or bool(missing) or self._rotation_due()
+        unsaid = own.omemo != self.omemo or own.p256 != self._p256 or bool(missing)
+        return unsaid or self._rotation_due()
 
     def request(self) -> bytes:
         """Return what to show to the device that holds the root; public.
@@ -250,6 +263,7 @@ class OwnIdentity:
             addresses=self._claimed,
             iat=now,
             before=before,
+            passport=self._passport,
         )
 
     def take(self, raw: bytes) -> bool:
@@ -496,6 +510,7 @@ class OwnIdentity:
             caps=CAPS,
             not_after=since + DEVICE_LIFETIME,
             omemo={device.id: self.omemo},
+            passports={device.id: self._passport} if self._passport else {},
             others=household.devices,
             successions=household.successions,
         )
@@ -566,12 +581,17 @@ class OwnIdentity:
                 CAPS,
                 since + DEVICE_LIFETIME,
                 self.omemo,
+                self._p256,
                 successions=household.successions,
             )
             and set(current.addresses) == set(self.addresses)
             and {d.raw for d in current.devices} == {own.raw, *(d.raw for d in household.devices)}
             and set(current.revoked) == set(household.revoked)
         )
+
+    @property
+    def _p256(self) -> bytes:
+        return b"" if self._passport is None else self._passport.public
 
     def _own_entry(self, statement: Statement) -> DeviceEntry | None:
         return next((d for d in statement.devices if d.id == self.device.id), None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
-import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from securecall.errors import (
     SecurityError,
     XmppRefused,
 )
+from securecall.logs import logger
 from securecall.xmpp import blocking, capabilities
 from securecall.xmpp import roster as rosters
 from securecall.xmpp.abilities import Abilities
@@ -57,7 +57,7 @@ from securecall.xmpp.session import Session
 MOST_ASKS: Final = 256  # of strangers, waiting for our user
 _CHECK_SECONDS: Final = 3600.0
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,7 +53,10 @@ class IdentityEvidence:
         since: Unix seconds since when the key is pinned, 0 if it is not.
         how: How that trust came about ("sas", "qr", "link", "first-call", ...), "" if none.
         stale: The peer's statement has expired; it proves less.
-        group: The key exchange group that ran.
+        group: The key exchange group that ran, "" where a signature in signalling is all there is.
+        organisation: Domain of the organisation our user trusts for this address, "" for none; it
+            vouches for the key where `how` is "organisation".
+        passport: A device of the same person signed the call's fingerprints in signalling.
     """
 
     root_fp: bytes
@@ -63,6 +66,8 @@ class IdentityEvidence:
     how: str = ""
     stale: bool = False
     group: str = ""
+    organisation: str = ""
+    passport: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +82,7 @@ class Facts:
         gateway: A telephone gateway or a known focus stands in the path.
         srtp_profile: As negotiated, "" before.
         sframe: Frames are sealed under the identity handshake's keys.
+        approved: The fips profile's suite ran, over a FIPS provider that is active.
     """
 
     keying: Keying
@@ -86,6 +92,12 @@ class Facts:
     gateway: bool = False
     srtp_profile: str = ""
     sframe: bool = False
+    approved: bool = False
+
+    @property
+    def words(self) -> bool:
+        """There are words to compare: the identity handshake ran, and made them."""
+        return self.identity is not None and self.identity.group != ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +113,8 @@ class SecurityState:
         pq: Frame keys stay secret against a later quantum computer.
         sframe: Frames are encrypted end to end inside SRTP.
         sas_confirmed: The words were compared and confirmed in this call.
+        fips_approved: Sealed under the fips profile, over an active FIPS provider; always False
+            with `fips='algorithms-only'`. An indicator, no validation.
         warnings: Things a person should know, each a sentence.
     """
 
@@ -112,6 +126,7 @@ class SecurityState:
     pq: bool = False
     sframe: bool = False
     sas_confirmed: bool = False
+    fips_approved: bool = False
     warnings: tuple[str, ...] = ()
 
     @property
@@ -135,7 +150,7 @@ _KNOWN_BY = {
     "succession": "a new key, for which the one you knew stands; compare again",
     "organisation": "the key this contact's organisation vouches for",
 }
-_PQ_GROUPS = frozenset({"X25519MLKEM768"})
+_PQ_GROUPS = frozenset({"X25519MLKEM768", "SecP384r1MLKEM1024"})
 
 
 def security_state(facts: Facts) -> SecurityState:
@@ -145,6 +160,8 @@ def security_state(facts: Facts) -> SecurityState:
     warnings = []
     if identity is not None and identity.stale:
         warnings.append("The peer's identity statement has expired; ask them to go online.")
+    if identity is not None and identity.organisation and identity.trust is TrustState.UNKNOWN:
+        warnings.append(f"{identity.organisation} does not vouch for this key.")
     return SecurityState(
         level=level,
         reason=reason,
@@ -154,6 +171,7 @@ def security_state(facts: Facts) -> SecurityState:
         pq=facts.sframe and identity is not None and identity.group in _PQ_GROUPS,
         sframe=facts.sframe,
         sas_confirmed=facts.sas_confirmed,
+        fips_approved=facts.approved and facts.sframe,
         warnings=tuple(warnings),
     )
 
@@ -192,6 +210,8 @@ class Policy:
         minimum: Lowest level media may flow at. None: E2EE for a contact with a pin,
             OPPORTUNISTIC *with identity evidence* for anyone else.
         require_pq: Refuse key agreement a later quantum computer could break.
+        passport: Sign the fingerprints of calls between SIP addresses (PASSporT with `mky`), and
+            hold whoever signs theirs to it. It adds to the identity handshake, which needs it not.
         danger_plain_dtls: Accept DTLS-SRTP without proof of identity where `minimum` is None; then
             also from phones that do not multiplex RTCP, which go without it.
         danger_plaintext_messages: Take text messages of SIP, which every server on the way can
@@ -206,6 +226,7 @@ class Policy:
 
     minimum: SecurityLevel | None = None
     require_pq: bool = False
+    passport: bool = False
     danger_plain_dtls: bool = False
     danger_plaintext_messages: bool = False
     ring_seconds: float = 60.0
@@ -225,8 +246,9 @@ class Policy:
                 f"minimum={self.minimum.name} would do without any proof of who answers; "
                 "if that is meant, say danger_plain_dtls=True instead"
             )
-        if self.danger_plain_dtls and self.minimum is not None:
-            raise UsageError("danger_plain_dtls and a minimum contradict each other; give one")
+        if self.danger_plain_dtls and (self.minimum is not None or self.require_pq):
+            other = "require_pq" if self.minimum is None else "a minimum"
+            raise UsageError(f"danger_plain_dtls and {other} contradict each other; give one")
 
     @classmethod
     def clinical(cls) -> Policy:
@@ -299,7 +321,7 @@ def decide(state: SecurityState, floor: Floor) -> Gate:
     if state.level >= needed:
         return Gate.OPEN
     identity = state.identity
-    comparable = identity is not None and not identity.stale
+    comparable = identity is not None and not identity.stale and identity.group != ""
     # The key of a contact with a floor is unknown only where the user forgot it (another key ends
     # the call before this): comparing the words is the way back.
     forgotten = floor.pinned and identity is not None and identity.trust is TrustState.UNKNOWN

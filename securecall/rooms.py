@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -21,6 +20,7 @@ from securecall.errors import (
     XmppRefused,
 )
 from securecall.keys.encoding import build_json, parse_json
+from securecall.logs import logger
 from securecall.xmpp import capabilities
 from securecall.xmpp import room_grammar as grammar
 from securecall.xmpp.jid import Jid, jid_of, parse_jid
@@ -52,7 +52,7 @@ _MAX_LEFT: Final = 1000
 _MAX_OF_ALL: Final = 4000
 _OF_ALL: Final = "rooms of all accounts"
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

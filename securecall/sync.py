@@ -28,6 +28,7 @@ from securecall.chat import conversation as _conversation
 from securecall.chat.message import Message
 from securecall.contacts import Contact
 from securecall.errors import EndReason, UsageError
+from securecall.fips import Fips, Profile
 from securecall.keys.ticket import Ticket
 from securecall.keys.verification import Sas
 from securecall.media.endpoints import AudioSource, Recorder
@@ -46,9 +47,15 @@ def open(  # noqa: A001 - `securecall.sync.open` reads as it should
     passphrase: Secret,
     create: bool = False,
     policy: Policy | None = None,
+    profile: Profile = "standard",
+    fips: Fips = "required",
 ) -> Client:
     """Open (or make) a person's endpoint; use it as `with`. See `securecall.open`."""
-    return Client(_client.open(path, passphrase=passphrase, create=create, policy=policy))
+    return Client(
+        _client.open(
+            path, passphrase=passphrase, create=create, policy=policy, profile=profile, fips=fips
+        )
+    )
 
 
 class _Loop:
@@ -346,6 +353,7 @@ class Client:
         *,
         audio: AudioSource | None = None,
         require: SecurityLevel | None = None,
+        require_pq: bool = False,
         policy: Policy | None = None,
         scanned: bool = False,
         direct: tuple[str, int] | None = None,
@@ -354,7 +362,13 @@ class Client:
 
         async def place() -> _call.Call:
             return self._inner.call(
-                who, audio=audio, require=require, policy=policy, scanned=scanned, direct=direct
+                who,
+                audio=audio,
+                require=require,
+                require_pq=require_pq,
+                policy=policy,
+                scanned=scanned,
+                direct=direct,
             )
 
         return Call(self._loop, self._loop.run(place()))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import logging
 
+from securecall.logs import danger_log
 from securecall.secret import Secret
 
 CANARY = b"canary:never-print-me:8d1f0c2b"
@@ -57,7 +58,8 @@ class SecretGuard(logging.Handler):
         Secret.__init__ = watched_init
         self.watch(CANARY)
         logging.getLogger().addHandler(self)
-        # Ours log everything while tests run, so that no level hides a leak.
+        # Ours log everything while tests run, so that neither a level nor redaction hides a leak.
+        danger_log()
         logging.getLogger("securecall").setLevel(logging.DEBUG)
 
     def remove(self) -> None:

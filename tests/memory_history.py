@@ -26,6 +26,7 @@ class MemoryHistory:
         self._parcels: dict[int, Parcel] = {}
         self._values: dict[str, bytes] = {}
         self._retention: dict[Address, int] = {}
+        self._opened: set[bytes] = set()
         self._last_message = 0
         self._last_parcel = 0
         self._depth = 0
@@ -62,6 +63,12 @@ class MemoryHistory:
             self._depth -= 1
         if self._depth == 0:
             self.commits += 1
+
+    def opened(self, mark: bytes) -> None:
+        self._opened.add(mark)
+
+    def was_opened(self, mark: bytes) -> bool:
+        return mark in self._opened
 
     def add(self, message: Message) -> Message:
         with self.transaction():

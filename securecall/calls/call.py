@@ -6,13 +6,12 @@ Receive, hand to the core, perform its outputs, re-arm one timer; nothing else i
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from securecall.address import parse_address
 from securecall.calls import orders
@@ -21,7 +20,7 @@ from securecall.calls.link import LinkIdentity
 from securecall.calls.machine import CallMachine, State
 from securecall.calls.negotiation import Agreement
 from securecall.calls.report import Interval, ListenerReport, parties_of
-from securecall.calls.signaling import Ended, IncomingLeg, Leg, Signal
+from securecall.calls.signaling import Answered, Ended, IncomingLeg, Leg, Signal
 from securecall.errors import (
     CallFailed,
     EndReason,
@@ -31,6 +30,7 @@ from securecall.errors import (
 )
 from securecall.keys.handshake import HandshakeResult
 from securecall.keys.verification import Sas, sas
+from securecall.logs import logger
 from securecall.media.description import Description, Keying
 from securecall.media.endpoints import AudioSink, AudioSource, PcmInput, PcmOutput, Recorder
 from securecall.media.engine import AudioStatistics, Clock
@@ -46,7 +46,27 @@ from securecall.policy import (
 )
 from securecall.transport.turn import IceHelpers, no_helpers
 
-log = logging.getLogger("securecall.call")
+log = logger("securecall.call")
+
+
+class Voucher(Protocol):
+    """Who signs what we describe in signalling, and holds the peer to what it signed."""
+
+    def sign(self, description: Description) -> str:
+        """Return the value of Identity for a description of ours."""
+        ...
+
+    def receive(self, values: tuple[str, ...], description: Description) -> None:
+        """Take the values of Identity that came with a description.
+
+        Raises:
+            ProtocolError, SecurityError: they are not what they should be; the call ends.
+        """
+        ...
+
+
+def _no_evidence() -> IdentityEvidence | None:
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +87,9 @@ class CallContext:
         towards: The host we face, to pick our own address; "" for anywhere.
         ticket: How the ticket travelled, "" without one.
         helpers: Says what helps to find a path, when one is looked for.
+        approved: The call runs under the fips profile, over an active FIPS provider.
+        voucher: Signs and checks descriptions, None where that is not wished.
+        unaided: The evidence there is where no identity handshake ran.
     """
 
     policy: Policy
@@ -83,6 +106,9 @@ class CallContext:
     sound_failed: Callable[[Call, Exception], None]
     ticket: str = ""
     helpers: Callable[[], Awaitable[IceHelpers]] = no_helpers
+    approved: bool = False
+    voucher: Voucher | None = None
+    unaided: Callable[[], IdentityEvidence | None] = _no_evidence
 
 
 class Call:
@@ -138,6 +164,7 @@ class Call:
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Future[None]] = set()
         self._finish: orders.Finish | None = None
+        self._vouched = False
         self._rings = asyncio.Event()
         self._ready = asyncio.Event()
         self._over = asyncio.Event()
@@ -385,6 +412,12 @@ class Call:
         """Take an incoming leg: alerts the peer, or refuses at once."""
         self._leg = leg
         self._offer = leg.offer
+        if self._context.voucher is not None and leg.offer is not None:
+            try:
+                self._context.voucher.receive(leg.identity, leg.offer)
+            except SecurecallError as e:
+                self._media_failed(e)
+                return
         self._perform(self._machine.invited(leg.offer, now=self._now()))
         leg.listen(self._on_signal)
 
@@ -416,6 +449,13 @@ class Call:
         self._arm()
 
     def _on_signal(self, signal: Signal) -> None:
+        voucher, first = self._context.voucher, self.state in (State.DIALLING, State.RINGING)
+        if voucher is not None and first and isinstance(signal, Answered) and signal.final:
+            try:
+                voucher.receive(signal.identity, signal.description)
+            except SecurecallError as e:
+                self._media_failed(e)
+                return
         self._perform(self._machine.receive(signal, now=self._now()))
 
     def _perform(self, outputs: tuple[orders.Output, ...]) -> None:
@@ -428,7 +468,7 @@ class Call:
         match output:
             case orders.Send(signal=signal):
                 if self._leg is not None:
-                    self._leg.send(signal)
+                    self._leg.send(self._signed(signal))
             case orders.StartMedia(agreement=agreement):
                 self._spawn(self._connect(agreement))
             case orders.SetGate(gate=gate):
@@ -444,6 +484,14 @@ class Call:
                 self._finished(output)
             case orders.TransferAsked() | orders.ChangeRefused() | orders.Discard():
                 log.info("%r: %r", self, output)
+
+    def _signed(self, signal: Signal) -> Signal:
+        """Our answer to the first offer with our name under it; later ones change no keys."""
+        voucher = self._context.voucher
+        if voucher is None or self.outgoing or self._vouched or not isinstance(signal, Answered):
+            return signal
+        self._vouched = True
+        return replace(signal, identity=(voucher.sign(signal.description),))
 
     def _set_gate(self, gate: Gate) -> None:
         if gate is Gate.OPEN and self._result is not None:
@@ -500,11 +548,14 @@ class Call:
                 self.peer = parse_address(result.peer.own_address).short  # nameless until now
             self._sas = sas(result.sas_secret.reveal())
             result.wipe()  # SRTP and SFrame have theirs; nobody who keeps this call keeps a key
+        else:
+            evidence = self._context.unaided()
         facts = Facts(
             keying=Keying.DTLS_SRTP,
             identity=evidence,
             srtp_profile=srtp_profile,
             sframe=result is not None,
+            approved=result is not None and self._context.approved,
         )
         self._perform(self._machine.secured(facts, now=self._now()))
 

@@ -26,6 +26,7 @@ from securecall.rtp.srtp import FIRST_SEQUENCES, SrtpProfile, SrtpSession
 from securecall.transport.dtls import DtlsCertificate
 from securecall.transport.ice import IcePath
 from securecall.transport.route import own_host_towards
+from securecall.transport.suite import ORDINARY
 from securecall.transport.turn import IceHelpers, no_helpers
 from securecall.transport.udp import UdpPath
 
@@ -88,7 +89,9 @@ class MediaConnection:
         self._towards = towards
         self._outgoing = outgoing
         self._helpers = helpers
-        self._certificate = DtlsCertificate.generate()
+        self._certificate = DtlsCertificate.generate(
+            identity.suite.curve if identity is not None else ORDINARY.curve
+        )
         self._path: UdpPath | IcePath | None = None
         self._agreement: Agreement | None = None
         self._link: SecureLink | None = None

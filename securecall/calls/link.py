@@ -34,7 +34,6 @@ from securecall.secret import Secret
 from securecall.transport import dtls
 from securecall.transport.dtls import (
     COMPAT,
-    IDENTITY_PROTOCOL,
     STRICT,
     WEBRTC_PROTOCOL,
     ApplicationData,
@@ -47,6 +46,7 @@ from securecall.transport.dtls import (
     Failed,
     SendDatagram,
 )
+from securecall.transport.suite import ORDINARY, Suite
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +61,8 @@ class LinkIdentity:
         expected_peer: The address dialled, "" towards an anonymous caller.
         judge: Raises a SecurityError to refuse the peer's claim.
         ticket_secret: Of the ticket we call with.
+        countersignature: What our organisation says of us at this address, b"" for nothing.
+        suite: The algorithms of both handshakes.
     """
 
     statement: bytes
@@ -70,6 +72,8 @@ class LinkIdentity:
     expected_peer: str
     judge: Callable[[PeerClaim], None]
     ticket_secret: Secret | None = None
+    countersignature: bytes = b""
+    suite: Suite = ORDINARY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,8 +178,9 @@ class SecureLink:
             remote_digests=tuple(
                 CertificateDigest(f.algorithm, f.value) for f in agreement.remote_fingerprints
             ),
-            alpn=(IDENTITY_PROTOCOL, WEBRTC_PROTOCOL) if identity else (WEBRTC_PROTOCOL,),
+            alpn=(identity.suite.protocol, WEBRTC_PROTOCOL) if identity else (WEBRTC_PROTOCOL,),
             srtp_profiles=STRICT if strict else COMPAT,
+            suite=identity.suite if identity else ORDINARY,
         )
         self._handshake: IdentityHandshake | None = None
         self._countersigner: Countersigner | None = None
@@ -274,7 +279,7 @@ class SecureLink:
             receive=established.receive_key,
         )
         identity = self._identity
-        if identity is None or established.alpn != IDENTITY_PROTOCOL:
+        if identity is None or established.alpn != identity.suite.protocol:
             self._secured = True
             return (Secured(keys=self._keys, identity=None),)
         self._handshake = IdentityHandshake(
@@ -288,11 +293,13 @@ class SecureLink:
             fp_received=fingerprint_hash(self._agreement.received),
             outer_exporter=established.outer_exporter,
             ticket_secret=identity.ticket_secret,
+            countersignature=identity.countersignature,
             judge=identity.judge,
             nonce=self._nonce,
             unix=self._unix,
             begun=self._dtls.begun,
             foreign=(MARK,),
+            suite=identity.suite,
         )
         return self._after_handshake(self._handshake.start(now), now)
 

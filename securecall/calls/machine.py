@@ -297,7 +297,7 @@ class CallMachine:
             UsageError: there is nothing to confirm: no identity handshake, or the call is over.
         """
         facts = self._facts
-        if (self.state, Input.CONFIRM) not in NEXT or facts is None or facts.identity is None:
+        if (self.state, Input.CONFIRM) not in NEXT or facts is None or not facts.words:
             raise UsageError("there are no words to confirm in this call")
         self._facts = replace(facts, sas_confirmed=True)
         return self._evaluate(Input.CONFIRM)
@@ -309,7 +309,7 @@ class CallMachine:
             UsageError: there were no words to compare.
         """
         facts = self._facts
-        if (self.state, Input.CONFIRM) not in NEXT or facts is None or facts.identity is None:
+        if (self.state, Input.CONFIRM) not in NEXT or facts is None or not facts.words:
             raise UsageError("there are no words to compare in this call")
         self._facts = replace(facts, sas_confirmed=False, sas_denied=True)
         self.security = security_state(self._facts)

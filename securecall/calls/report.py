@@ -201,6 +201,7 @@ def parties_of(
                 "since; comparing the words of a call once excludes that",
             )
         )
+    found += _organisation(security)
     found.append(_network(security, direct=path is not None and path.direct))
     order = list(Capability)
     return tuple(sorted(found, key=lambda p: order.index(p.capability)))
@@ -211,6 +212,24 @@ def _rests_on_first_call(security: SecurityState | None) -> bool:
     if security is None or security.level is not SecurityLevel.E2EE or security.identity is None:
         return False
     return security.identity.how == "first-call"
+
+
+def _organisation(security: SecurityState | None) -> list[ReportParty]:
+    """Whoever vouches for a key could vouch for another one."""
+    identity = security.identity if security is not None else None
+    if security is None or identity is None or identity.how != "organisation":
+        return []
+    if security.level is not SecurityLevel.E2EE:
+        return []
+    return [
+        ReportParty(
+            role="organisation",
+            name=identity.organisation,
+            capability=Capability.COULD_SUBSTITUTE,
+            why="it vouches for this key and could have vouched for one of its own; comparing the "
+            "words of a call once excludes that",
+        )
+    ]
 
 
 def _ends(peer: str, security: SecurityState | None) -> list[ReportParty]:
@@ -288,6 +307,8 @@ def _interval(interval: Interval) -> dict[str, object]:
         "sframe": s.sframe,
         "pq": s.pq,
         "sas_confirmed": s.sas_confirmed,
+        "fips_approved": s.fips_approved,
+        "signed_in_signalling": identity.passport if identity else False,
         "peer_root": identity.root_fp.hex() if identity else "",
         "peer_device": identity.device_id if identity else "",
         "trust": identity.trust.name if identity else "",

@@ -47,10 +47,12 @@ class Answered:
     Attributes:
         final: False for an answer in a provisional response (an early dialog), which never
             starts DTLS.
+        identity: Values of Identity that go, or came, with it; unread.
     """
 
     description: Description
     final: bool = True
+    identity: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +175,11 @@ class IncomingLeg(Leg, Protocol):
         """The first offer, None for an offerless invitation."""
         ...
 
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """Values of Identity that came with it; unread."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
@@ -182,10 +189,12 @@ class Route:
         target: The address to ask for.
         direct: (host, port) to connect straight to, from a ticket or an explicit direct account;
             None goes through the account's verified server.
+        identity: Value of Identity for the offer, "" for none.
     """
 
     target: Address
     direct: tuple[str, int] | None = None
+    identity: str = field(default="", repr=False)
 
 
 class Signaling(Protocol):

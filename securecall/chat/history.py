@@ -40,6 +40,14 @@ class History(Protocol):
         """Make everything inside one change that is durable at the end, or never happened."""
         ...
 
+    def opened(self, mark: bytes) -> None:
+        """Remember that the stanza with this mark was opened."""
+        ...
+
+    def was_opened(self, mark: bytes) -> bool:
+        """Whether it was, as far back as that is remembered."""
+        ...
+
     def add(self, message: Message) -> Message:
         """Keep a message at the end of its conversation; returns it with its number."""
         ...

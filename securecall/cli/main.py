@@ -98,6 +98,10 @@ def _command(args: argparse.Namespace) -> Command:
         from securecall.cli.doctor import doctor
 
         return doctor
+    if name == "org":
+        from securecall.cli.organisation import organisation
+
+        return organisation
     if name in ("call", "answer"):
         from securecall.cli import calling
 
@@ -177,6 +181,7 @@ def parser() -> argparse.ArgumentParser:
     )
     contacts.add_argument("--forget", metavar="CONTACT", help="drop this contact's key")
     _add_people(contacts)
+    _add_organisation(commands, common, home)
     _add_chat(add("chat", "write with somebody", home))
     _add_sending(add("send-file", "send a file, encrypted", home), voice=False)
     _add_sending(add("voice-message", "send a spoken message, encrypted", home), voice=True)
@@ -279,6 +284,56 @@ def _add_people(command: argparse.ArgumentParser) -> None:
     for name, does in (("trust", "encrypt for this device"), ("distrust", "never encrypt for it")):
         one.add_argument(f"--{name}", nargs=2, metavar=("ADDRESS", "DIGITS"), help=does)
     account.add_argument("--compared", action="store_true", help="you compared the fingerprint")
+
+
+def _add_organisation(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    common: argparse.ArgumentParser,
+    home: argparse.ArgumentParser,
+) -> None:
+    """Add `org` and its actions to the command line."""
+    does = "let a clinic vouch for the keys of its staff"
+    top = commands.add_parser("org", help=does, description=does[0].upper() + does[1:] + ".")
+    actions = top.add_subparsers(dest="action", required=True, metavar="ACTION")
+    keys = argparse.ArgumentParser(add_help=False)
+    keys.add_argument(
+        "--keys",
+        default="~/.securecall-organisation",
+        help="folder of the clinic's key (%(default)s)",
+    )
+    keys.add_argument("--passphrase-file", type=Path, metavar="FILE", help="read it from here")
+    keys.add_argument("--keyring", action="store_true", help="keep the passphrase in the keyring")
+
+    def add(name: str, does: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        return actions.add_parser(
+            name,
+            help=does,
+            description=does[0].upper() + does[1:] + ".",
+            parents=[common, *parents],
+            allow_abbrev=False,
+        )
+
+    create = add("create", "the clinic: make its key, in a folder of its own", keys)
+    create.add_argument("domain", metavar="DOMAIN", help="of its addresses: clinic.example")
+    vouch = add("vouch", "the clinic: say that a key is a member's", keys)
+    vouch.add_argument("address", metavar="ADDRESS", help="the member's: bob@clinic.example")
+    vouch.add_argument("key", metavar="KEY", help="their root: 128 hex digits, see their `init`")
+    vouch.add_argument("--days", type=int, default=14, help="it holds so long (%(default)s)")
+    withdraw = add("withdraw", "the clinic: take that back, for ever", keys)
+    withdraw.add_argument("address", metavar="ADDRESS", help="the member's")
+    for one in (vouch, withdraw):
+        one.add_argument("--out", type=Path, metavar="FILE", help="write it here")
+    renew = add("renew", "the clinic: say all of it again, one file for each member", keys)
+    renew.add_argument("folder", type=Path, metavar="FOLDER", help="write the files in here")
+    _ = add("show", "the clinic: its code, and for whom it vouches", keys)
+    trust = add("trust", "take a clinic's word from now on", home)
+    trust.add_argument("code", metavar="CODE", help="its code: securecall:org:1:…")
+    trust.add_argument("--scanned", action="store_true", help="you scanned it at the clinic")
+    forget = add("forget", "take a clinic's word no more", home)
+    forget.add_argument("domain", metavar="DOMAIN")
+    take = add("take", "take what a clinic says of you, or takes back of others", home)
+    take.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    _ = add("list", "list the clinics whose word you take", home)
 
 
 def _add_chat(command: argparse.ArgumentParser) -> None:

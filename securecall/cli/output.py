@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from typing import Final, Protocol, TextIO
 
@@ -148,6 +149,32 @@ class PeopleOutput:
         self._say(f"Your key: {f['address']}", "dim")
         if f["created"]:
             self._say("Keep the passphrase: nobody can open the keys without it.")
+
+    def _on_clinic(self, f: Fields) -> None:
+        self._say(f"The key that vouches for people at {f['domain']}. Let them scan, or read:")
+        self.terminal.say(str(f["code"]))
+
+    def _on_member(self, f: Fields) -> None:
+        state = "withdrawn" if f["withdrawn"] else "lapsed" if f["lapsed"] else ""
+        until = state or f"until {_day(f['until'])}"
+        self._say(f"{safe(str(f['address']))}  {until}", *(("yellow",) if state else ()))
+
+    def _on_word(self, f: Fields) -> None:
+        if f["file"]:
+            self._say(f"{safe(str(f['address']))}: {f['file']}")
+        else:
+            self.terminal.say(str(f["word"]))
+
+    def _on_organisation(self, f: Fields) -> None:
+        self._say(f"You take the word of {f['domain']} for the keys of its people.", "green")
+        self._say(f"  its key: {f['short']}; since {_day(f['since'])}", "dim")
+
+    def _on_taken(self, f: Fields) -> None:
+        who, domain = safe(str(f["address"])), safe(str(f["domain"]))
+        if f["withdrawn"]:
+            self._say(f"{domain} does not vouch for this key of {who} any more.", "yellow")
+        else:
+            self._say(f"{domain} vouches for {who} until {_day(f['until'])}.", "green")
 
     def _on_ticket(self, f: Fields) -> None:
         self._say("A ticket for one person, for one call. Send it to your friend:", "bold")
@@ -335,6 +362,10 @@ def safe_lines(text: str) -> str:
 
 def _texts(value: object) -> list[str]:
     return [str(v) for v in value] if isinstance(value, (list, tuple)) else []
+
+
+def _day(unix: object) -> str:
+    return time.strftime("%Y-%m-%d", time.localtime(_number(unix)))
 
 
 def _number(value: object) -> float:

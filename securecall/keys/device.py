@@ -66,6 +66,7 @@ class DeviceKey:
         caps: Sequence[str],
         not_after: int,
         omemo: Sequence[OmemoKey] = (),
+        p256: bytes = b"",
         *,
         successions: Sequence[bytes] = (),
     ) -> bytes:
@@ -75,6 +76,7 @@ class DeviceKey:
             caps: What the device can do, for diagnostics.
             not_after: Unix seconds after which nobody accepts the device.
             omemo: Its OMEMO identity keys, which the root vouches for by this entry.
+            p256: Its PASSporT key, uncompressed, b"" for none; it proves possession as well.
             successions: How the root came to follow others, the oldest first.
         """
         members: dict[str, object] = {
@@ -83,6 +85,8 @@ class DeviceKey:
             "caps": list(caps),
             "not_after": not_after,
         }
+        if p256:
+            members["p256"] = build_base64url(p256)
         if omemo:
             members["omemo"] = [
                 {"ns": key.namespace, "id": key.id, "ik": build_base64url(key.identity_key)}

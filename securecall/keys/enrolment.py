@@ -23,7 +23,7 @@ from typing import Final
 
 from securecall.address import Address, Scheme, parse_address
 from securecall.errors import IdentityMismatch, ProtocolError
-from securecall.keys.device import DeviceKey
+from securecall.keys.device import DeviceKey, device_proof_input
 from securecall.keys.encoding import (
     build_base64url,
     build_json,
@@ -32,6 +32,7 @@ from securecall.keys.encoding import (
     parse_json,
     sha512,
 )
+from securecall.keys.passport import PassportKey
 from securecall.keys.signing import require_ed25519_public, require_ed25519_signature
 from securecall.keys.statement_content import MAX_ITEMS, MAX_SIZE, DeviceEntry, OmemoKey
 from securecall.keys.statement_grammar import parse_listed_device
@@ -111,6 +112,7 @@ def build_request(
     addresses: Sequence[Address],
     iat: int,
     before: DeviceKey | None = None,
+    passport: PassportKey | None = None,
 ) -> bytes:
     """Sign what a device asks for.
 
@@ -123,14 +125,18 @@ def build_request(
         addresses: Which addresses it is signed in under.
         iat: Unix seconds of issue.
         before: The key it replaces, which is listed now.
+        passport: The key that signs the PASSporTs of this device.
     """
-    entry = device.entry(caps, not_after, omemo)
-    proof = build_base64url(device.proof(root_fp, entry))
+    p256 = b"" if passport is None else passport.public
+    entry = device.entry(caps, not_after, omemo, p256)
+    proofs = {"ed25519": build_base64url(device.proof(root_fp, entry))}
+    if passport is not None:
+        proofs["p256"] = build_base64url(passport.sign(device_proof_input(root_fp, entry)))
     payload = build_json(
         {
             "v": 1,
             "root": build_base64url(root_fp),
-            "device": {"entry": build_base64url(entry), "pop": {"ed25519": proof}},
+            "device": {"entry": build_base64url(entry), "pop": proofs},
             "addrs": [str(address) for address in addresses if address.scheme is not Scheme.KEY],
             "iat": iat,
         }

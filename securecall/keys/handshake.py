@@ -31,8 +31,9 @@ from securecall.keys.identity_dialogue import (
     fingerprint_hash,
 )
 from securecall.keys.identity_messages import NONCE, CallRole, FrameReader
-from securecall.keys.inner_tls import GROUP, InnerTls
+from securecall.keys.inner_tls import InnerTls
 from securecall.secret import Secret
+from securecall.transport.suite import ORDINARY, Suite
 
 __all__ = [
     "CallRole",
@@ -156,6 +157,7 @@ class IdentityHandshake:
         begun: float | None = None,
         foreign: Collection[int] = (),
         own_devices_welcome: bool = False,
+        suite: Suite = ORDINARY,
     ) -> None:
         """Prepare one end.
 
@@ -180,6 +182,7 @@ class IdentityHandshake:
             begun: When the first DTLS datagram went; by default when `start` is called.
             foreign: First bytes of records that belong to someone else.
             own_devices_welcome: Another device of our own person was called.
+            suite: The one DTLS agreed on.
 
         Raises:
             UsageError: the arguments contradict each other, or `statement` is no statement.
@@ -213,7 +216,10 @@ class IdentityHandshake:
         self._foreign = frozenset(foreign)
         self._carriage = Carriage()
         self._frames = FrameReader()
-        self._tls: InnerTls | None = InnerTls(client=tls_client, device_seed=device.seed)
+        self._suite = suite
+        self._tls: InnerTls | None = InnerTls(
+            client=tls_client, device_seed=device.seed, suite=suite
+        )
         self._dialogue: Dialogue | None = None
         self._begun = begun
         self._linger_until: float | None = None
@@ -351,7 +357,7 @@ class IdentityHandshake:
         result = HandshakeResult(
             peer=dialogue.peer,
             sas_secret=tls.export(_SAS_EXPORTER, 8, dialogue.nonces),
-            group=GROUP,
+            group=self._suite.inner_group,
             identity_hashes=hashes,
             device_id=facts.device_id,
             peer_device_id=dialogue.peer.device.id,

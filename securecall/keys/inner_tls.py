@@ -1,4 +1,4 @@
-"""The inner TLS 1.3: mutual Ed25519 device keys, X25519MLKEM768, over the carriage's stream.
+"""The inner TLS 1.3: mutual Ed25519 device keys, one hybrid group, over the carriage's stream.
 
 Everything is pinned on the context and asked again afterwards. The certificates are envelopes:
 fixed content around the device's public key, self-signed, believed for nothing but the key
@@ -18,21 +18,13 @@ from cryptography.x509.oid import NameOID
 from securecall.errors import IdentityMismatch, Reason, SecurityError
 from securecall.secret import Secret
 from securecall.transport.openssl import Channel, ChannelClosed, ChannelSettings, Version
+from securecall.transport.suite import ORDINARY, Suite
 
-GROUP: Final = "X25519MLKEM768"
 CIPHER: Final = "TLS_AES_256_GCM_SHA384"
-PROTOCOL: Final = "securecall-id/1"
 _NAME: Final = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "securecall")])
 _NOT_BEFORE: Final = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
 _NOT_AFTER: Final = datetime.datetime(2049, 12, 31, tzinfo=datetime.UTC)
 _ED25519: Final = bytes.fromhex("302a300506032b6570032100")  # SubjectPublicKeyInfo, RFC 8410 4
-_SETTINGS: Final = ChannelSettings(
-    version=Version.TLS_1_3,
-    ciphers=CIPHER,
-    groups=GROUP,
-    signature_algorithms="ed25519",
-    alpn=(PROTOCOL,),
-)
 
 
 class InnerTls:
@@ -41,12 +33,19 @@ class InnerTls:
     After a `SecurityError` the association is dead; `outgoing` may still hold an alert.
     """
 
-    def __init__(self, *, client: bool, device_seed: Secret) -> None:
+    def __init__(self, *, client: bool, device_seed: Secret, suite: Suite = ORDINARY) -> None:
         """Prepare a context of its own around the device's Ed25519 key."""
         key = ed25519.Ed25519PrivateKey.from_private_bytes(device_seed.reveal())
         self._client = client
+        self._suite = suite
         self._channel = Channel(
-            _SETTINGS,
+            ChannelSettings(
+                version=Version.TLS_1_3,
+                ciphers=CIPHER,
+                groups=suite.inner_group,
+                signature_algorithms="ed25519",
+                alpn=(suite.protocol,),
+            ),
             client=client,
             certificate=device_certificate(key),
             key=key,
@@ -97,7 +96,8 @@ class InnerTls:
         if not self._channel.handshake():
             return
         found = (self._channel.protocol, self._channel.group, self._channel.cipher)
-        if found != ("TLSv1.3", GROUP, CIPHER) or self._channel.alpn != PROTOCOL:
+        suite = self._suite
+        if found != ("TLSv1.3", suite.inner_group, CIPHER) or self._channel.alpn != suite.protocol:
             raise SecurityError(
                 f"the inner TLS negotiated {found} and {self._channel.alpn!r}",
                 reason=Reason.WEAK_SUITE,

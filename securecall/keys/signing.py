@@ -1,4 +1,4 @@
-"""Signatures of people's keys: the one door to Ed25519, and to verifying P-256 and ML-DSA-65."""
+"""Signatures of people's keys: the one door to Ed25519 and P-256, and to verifying ML-DSA-65."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, mldsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import (
+    decode_dss_signature,
+    encode_dss_signature,
+)
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from securecall.errors import ProtocolError, UsageError
 from securecall.secret import Secret
@@ -100,6 +104,35 @@ def require_p256_signature(public: bytes, signature: bytes, data: bytes) -> None
         key.verify(der, data, ec.ECDSA(hashes.SHA256()))
     except (InvalidSignature, ValueError) as e:
         raise ProtocolError("the P-256 signature is wrong", rule=rule) from e
+
+
+def p256_generate() -> Secret:
+    """Draw a P-256 private key, 32 bytes."""
+    number = ec.generate_private_key(ec.SECP256R1()).private_numbers().private_value
+    return Secret(number.to_bytes(32, "big"))
+
+
+def p256_public(scalar: Secret) -> bytes:
+    """Return the uncompressed point of a private key, 65 bytes.
+
+    Raises:
+        UsageError: it is no P-256 key.
+    """
+    point = _p256(scalar).public_key()
+    return point.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+
+
+def p256_sign(scalar: Secret, data: bytes) -> bytes:
+    """Sign by ECDSA with SHA-256; r || s, 64 bytes."""
+    r, s = decode_dss_signature(_p256(scalar).sign(data, ec.ECDSA(hashes.SHA256())))
+    return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+
+
+def _p256(scalar: Secret) -> ec.EllipticCurvePrivateKey:
+    try:
+        return ec.derive_private_key(int.from_bytes(scalar.reveal(), "big"), ec.SECP256R1())
+    except ValueError as e:
+        raise UsageError("that is no private key of P-256") from e
 
 
 def require_mldsa65_signature(public: bytes, signature: bytes, data: bytes) -> None:

@@ -14,9 +14,11 @@ from typing import Final
 
 from securecall.address import ANONYMOUS, Address
 from securecall.errors import Reason, SecurityError, StatementInvalid, UsageError
-from securecall.keys.device import DeviceKey
-from securecall.keys.encoding import build_base64url, build_json
+from securecall.keys.device import DeviceKey, device_proof_input
+from securecall.keys.encoding import build_base64url
 from securecall.keys.identity import RootKey
+from securecall.keys.passport import PassportKey
+from securecall.keys.signed_json import build_jws
 from securecall.keys.statement_content import (
     DEVICE_LIFETIME,
     MAX_ITEMS,
@@ -129,6 +131,7 @@ def build_statement(
     omemo: Mapping[str, Sequence[OmemoKey]] = MappingProxyType({}),
     others: Sequence[DeviceEntry] = (),
     successions: Sequence[bytes] = (),
+    passports: Mapping[str, PassportKey] = MappingProxyType({}),
 ) -> bytes:
     """Sign a statement.
 
@@ -146,6 +149,7 @@ def build_statement(
         omemo: Device id -> the OMEMO identity keys of that device.
         others: Devices whose keys are not here, with their own proofs for this root.
         successions: How this root came to follow others, the oldest first; `devices` carry them.
+        passports: Device id -> the PASSporT key of that device.
 
     Raises:
         NotPrimary: the root key is not here.
@@ -163,30 +167,28 @@ def build_statement(
     until = iat + DEVICE_LIFETIME if not_after is None else not_after
     listed: list[object] = []
     for device in devices:
+        passport = passports.get(device.id)
+        p256 = passport.public if passport is not None else b""
         keys = omemo.get(device.id, ())
-        entry = device.entry(caps, until, keys, successions=successions)
-        proof = build_base64url(device.proof(root.fingerprint, entry))
-        listed.append({"entry": build_base64url(entry), "pop": {"ed25519": proof}})
+        entry = device.entry(caps, until, keys, p256, successions=successions)
+        proofs = {"ed25519": build_base64url(device.proof(root.fingerprint, entry))}
+        if passport is not None:
+            signed = passport.sign(device_proof_input(root.fingerprint, entry))
+            proofs["p256"] = build_base64url(signed)
+        listed.append({"entry": build_base64url(entry), "pop": proofs})
     listed += [build_listed_device(other) for other in others]
-    payload = build_json(
-        {
-            "v": 1,
-            "root": {"ed25519": build_base64url(root.public)},
-            "seq": seq,
-            "iat": iat,
-            "exp": exp,
-            "addrs": [str(address) for address in addresses],
-            "devices": listed,
-            "require": list(require),
-            "revoked": list(revoked),
-        }
-    )
-    protected = build_base64url(PROTECTED)
-    body = build_base64url(payload)
-    signature = build_base64url(root.sign(f"{protected}.{body}".encode("ascii")))
-    data = build_json(
-        {"payload": body, "signatures": [{"protected": protected, "signature": signature}]}
-    )
+    payload: dict[str, object] = {
+        "v": 1,
+        "root": {"ed25519": build_base64url(root.public)},
+        "seq": seq,
+        "iat": iat,
+        "exp": exp,
+        "addrs": [str(address) for address in addresses],
+        "devices": listed,
+        "require": list(require),
+        "revoked": list(revoked),
+    }
+    data = build_jws(payload, PROTECTED, root)
     if len(data) > MAX_SIZE:
         raise UsageError(f"the statement takes {len(data)} bytes, more than {MAX_SIZE}")
     return data

@@ -30,6 +30,7 @@ from securecall.keys.trust_record import (
     Contact,
     Floor,
     How,
+    Organisation,
     TrustBook,
     TrustEvent,
     TrustState,
@@ -44,6 +45,7 @@ __all__ = [
     "Floor",
     "How",
     "Judgement",
+    "Organisation",
     "TrustBook",
     "TrustEvent",
     "TrustState",
@@ -96,8 +98,16 @@ class Judgement:
     floor: Floor = Floor.NONE
 
 
-def judge_outgoing(book: TrustBook, dialled: Address, claim: Claim) -> Judgement:
+def judge_outgoing(
+    book: TrustBook, dialled: Address, claim: Claim, *, vouched: bool = False
+) -> Judgement:
     """Judge who answered a call to `dialled`; writes nothing.
+
+    Args:
+        book: What is believed.
+        dialled: The address called.
+        claim: What the peer proved.
+        vouched: The word of `book.organisation(dialled)` holds for the peer's root now.
 
     Raises:
         AddressNotOwned: the peer claims another address, or at first contact not this one.
@@ -105,7 +115,7 @@ def judge_outgoing(book: TrustBook, dialled: Address, claim: Claim) -> Judgement
         Revoked: the root was withdrawn.
         SecurityError: DISTRUSTED by the user.
     """
-    return _judge(book, dialled, claim)
+    return _judge(book, dialled, claim, vouched=vouched)
 
 
 def judge_ticket(book: TrustBook, address: Address, root_fp: bytes, claim: Claim) -> Judgement:
@@ -120,17 +130,20 @@ def judge_ticket(book: TrustBook, address: Address, root_fp: bytes, claim: Claim
     return _judge(book, address, claim)
 
 
-def judge_incoming(book: TrustBook, signalled: Address, claim: Claim) -> Judgement:
+def judge_incoming(
+    book: TrustBook, signalled: Address, claim: Claim, *, vouched: bool = False
+) -> Judgement:
     """Judge who calls with the From address `signalled`; writes nothing, whatever comes of it.
 
-    A caller without an address (ANONYMOUS) is held to its own `key:` address.
+    A caller without an address (ANONYMOUS) is held to its own `key:` address; `vouched` is as for
+    `judge_outgoing`.
 
     Raises:
         AddressNotOwned, IdentityChanged, Revoked, SecurityError: as for `judge_outgoing`.
     """
     if signalled == ANONYMOUS:
         signalled = Address(Scheme.KEY, claim.statement.root_fp.hex())
-    return _judge(book, signalled, claim)
+    return _judge(book, signalled, claim, vouched=vouched)
 
 
 def judge_bearer(book: TrustBook, signalled: Address, claim: Claim) -> Judgement:
@@ -161,6 +174,8 @@ def card_events(
     if binding is None or contact is None or binding.root_fp != statement.root_fp:
         return ()
     if binding.state not in (TrustState.PINNED, TrustState.VERIFIED):
+        return ()
+    if binding.how is How.ORGANISATION:  # it speaks for this one address
         return ()
     return tuple(
         TrustEvent(act=Act.PIN, address=other, root_fp=binding.root_fp, how=How.CARD, unix=unix)
@@ -208,6 +223,8 @@ def succeeded(book: TrustBook, statement: Statement) -> TrustBook:
 
 def _inheritance(book: TrustBook, binding: Binding, new: bytes, unix: int) -> list[TrustEvent]:
     address, how = binding.address, How.SUCCESSION
+    if binding.how is How.ORGANISATION:
+        return []  # which vouches for one key of its member, for a time, and now for another
     if address.scheme is not Scheme.KEY:
         if binding.state is TrustState.CHANGED and binding.rival != new:
             return []  # a conflict with somebody else, which our user has to decide
@@ -242,6 +259,10 @@ def transition(book: TrustBook, event: TrustEvent) -> tuple[TrustBook, AuditEntr
             after = after_book.state(event.address, event.root_fp)
         case Act.ADD_TO_CARD | Act.RAISE_FLOOR | Act.LIFT_FLOOR:
             after_book, after = _card(book, event), before
+        case Act.PIN_ORGANISATION | Act.FORGET_ORGANISATION:
+            known = book.organisations.get(event.organisation)
+            before = TrustState.UNKNOWN if known is None else TrustState.PINNED
+            after_book, after = _organise(book, known, event)
         case _:
             after_book, after = _bind(book, binding, event)
     entry = AuditEntry(
@@ -250,19 +271,23 @@ def transition(book: TrustBook, event: TrustEvent) -> tuple[TrustBook, AuditEntr
     return after_book, entry
 
 
-def _judge(book: TrustBook, address: Address, claim: Claim) -> Judgement:
+def _judge(book: TrustBook, address: Address, claim: Claim, *, vouched: bool = False) -> Judgement:
     statement = claim.statement
     if claim.own_address != str(address):
         raise AddressNotOwned(f"the peer of the call with {address.short} claims to be another")
     require_not_barred(book, statement.root_fp)
     binding = book.lookup(address)
-    if binding is None:
+    vouched = vouched and book.organisation(address) is not None
+    if binding is None or _rests_on(binding, statement.root_fp, vouched=vouched):
         if address not in statement.addresses:
             raise AddressNotOwned(f"the peer's identity does not include {address.short}")
+        known = binding is not None and binding.root_fp == statement.root_fp
         return Judgement(
             address=address,
             root_fp=statement.root_fp,
-            state=TrustState.UNKNOWN,
+            state=TrustState.PINNED if vouched else TrustState.UNKNOWN,
+            since=binding.since if binding is not None and known and vouched else 0,
+            how=How.ORGANISATION.value if vouched else "",
             stale=statement.stale,
             floor=book.floor(address),
         )
@@ -279,6 +304,15 @@ def _judge(book: TrustBook, address: Address, claim: Claim) -> Judgement:
         stale=statement.stale,
         floor=book.floor(address),
     )
+
+
+def _rests_on(binding: Binding, root_fp: bytes, *, vouched: bool) -> bool:
+    """Whether an organisation's word decides, and not the binding: it was made by such a word.
+
+    Without that word the same root is nobody's any more; with it another root may follow on it.
+    """
+    by_word = binding.how is How.ORGANISATION and binding.state is TrustState.PINNED
+    return by_word and (vouched or binding.root_fp == root_fp)
 
 
 def require_not_barred(book: TrustBook, root_fp: bytes) -> None:
@@ -306,6 +340,8 @@ def _bind(
     after = NEXT.get((before, event.act))
     if after is None:
         raise UsageError(f"{event.act.value} cannot follow in state {before.value}")
+    if event.how is How.ORGANISATION:
+        _require_organisation(book, binding, event)
     bindings = dict(book.bindings)
     if after is TrustState.UNKNOWN:
         del bindings[event.address]
@@ -314,6 +350,43 @@ def _bind(
         _first_binding(book, event) if binding is None else _rebound(book, binding, event, after)
     )
     return _with_card(replace(book, bindings=bindings), event.address), after
+
+
+def _require_organisation(book: TrustBook, binding: Binding | None, event: TrustEvent) -> None:
+    """Let an organisation speak for its domain alone, and take back nothing but its own word."""
+    if event.act is Act.PIN and event.address.host not in book.organisations:
+        raise UsageError(f"no organisation you trust vouches for {event.address.short}")
+    own = binding is not None and binding.how is How.ORGANISATION
+    if event.act is Act.FORGET and not (own and event.address.host):
+        raise UsageError("an organisation takes back nothing but its own word")
+
+
+def _organise(
+    book: TrustBook, known: Organisation | None, event: TrustEvent
+) -> tuple[TrustBook, TrustState]:
+    domain, organisations = event.organisation, dict(book.organisations)
+    if not domain or event.address != Address(Scheme.KEY, event.root_fp.hex()):
+        raise UsageError("an organisation has a domain, and is named by its root")
+    if event.act is Act.FORGET_ORGANISATION:
+        if known is None or known.root_fp != event.root_fp:
+            raise UsageError(f"you do not trust an organisation {domain} with this key")
+        del organisations[domain]
+        kept = {
+            address: binding
+            for address, binding in book.bindings.items()
+            if not (binding.how is How.ORGANISATION and address.host == domain)
+        }
+        return replace(book, organisations=organisations, bindings=kept), TrustState.UNKNOWN
+    require_not_barred(book, event.root_fp)
+    if known is not None and known.root_fp != event.root_fp:
+        raise IdentityChanged(
+            f"{domain} has another key than the one you trust; forget that first, if you are sure"
+        )
+    if known is None:
+        organisations[domain] = Organisation(
+            domain=domain, root_fp=event.root_fp, since=event.unix, how=event.how
+        )
+    return replace(book, organisations=organisations), TrustState.PINNED
 
 
 def _first_binding(book: TrustBook, event: TrustEvent) -> Binding:

@@ -46,6 +46,8 @@ class Act(enum.StrEnum):
     ADD_TO_CARD = "add-to-card"
     RAISE_FLOOR = "raise-floor"
     LIFT_FLOOR = "lift-floor"
+    PIN_ORGANISATION = "pin-organisation"
+    FORGET_ORGANISATION = "forget-organisation"
 
 
 class How(enum.StrEnum):
@@ -61,7 +63,7 @@ class How(enum.StrEnum):
     DIGITS = "digits"
     SAS = "sas"
     IMPORT = "import"
-    ORGANISATION = "organisation"
+    ORGANISATION = "organisation"  # the word of an organisation whose root our user pinned
     OUTGOING_CALL = "outgoing-call"
     USER = "user"
     OWNER = "owner"  # the root's own signed word
@@ -91,7 +93,8 @@ ALLOWED: Final[Mapping[Act, frozenset[How]]] = MappingProxyType(
         Act.CHANGE: frozenset({How.DIRECTORY, How.OUTGOING_CALL}),
         Act.ACCEPT: frozenset({How.USER}),
         Act.KEEP: frozenset({How.USER}),
-        Act.FORGET: frozenset({How.USER}),
+        # an organisation takes back its own word, and nothing else
+        Act.FORGET: frozenset({How.USER, How.ORGANISATION}),
         Act.DISTRUST: frozenset({How.USER}),
         Act.RESTORE: frozenset({How.USER}),
         Act.REVOKE: frozenset({How.OWNER, How.USER}),
@@ -99,6 +102,8 @@ ALLOWED: Final[Mapping[Act, frozenset[How]]] = MappingProxyType(
         Act.ADD_TO_CARD: frozenset({How.USER, How.SUCCESSION}),
         Act.RAISE_FLOOR: frozenset({How.OUTGOING_CALL, How.USER}),
         Act.LIFT_FLOOR: frozenset({How.USER}),
+        Act.PIN_ORGANISATION: frozenset({How.USER, How.QR}),
+        Act.FORGET_ORGANISATION: frozenset({How.USER}),
     }
 )
 # Acts on one binding. What is missing is refused: nothing is verified before it is pinned, and
@@ -164,6 +169,23 @@ class Contact:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Organisation:
+    """An organisation whose word our user takes for the keys of its staff.
+
+    Attributes:
+        domain: Its; it speaks for addresses there alone.
+        root_fp: Fingerprint of the root it signs with.
+        since: Unix seconds since when our user trusts it.
+        how: USER, or QR where its code was scanned.
+    """
+
+    domain: str
+    root_fp: bytes = field(repr=False)
+    since: int
+    how: How
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrustEvent:
     """One change of trust.
 
@@ -176,6 +198,8 @@ class TrustEvent:
         unix: When, Unix seconds.
         who: Who decided: a user name, or "" for the owner of this store.
         card: For ADD_TO_CARD: id of the card.
+        organisation: For PIN_ORGANISATION and FORGET_ORGANISATION: its domain; `address` is then
+            the `key:` address of its root.
     """
 
     act: Act
@@ -185,6 +209,7 @@ class TrustEvent:
     unix: int
     who: str = ""
     card: str = ""
+    organisation: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,15 +230,27 @@ class TrustBook:
         bindings: By address.
         contacts: Cards, by id.
         barred: Roots that are REVOKED or DISTRUSTED, whatever address they show.
+        organisations: Those whose word our user takes, by domain.
     """
 
     bindings: Mapping[Address, Binding] = field(default_factory=dict)
     contacts: Mapping[str, Contact] = field(default_factory=dict)
     barred: Mapping[bytes, TrustState] = field(default_factory=dict, repr=False)
+    organisations: Mapping[str, Organisation] = field(default_factory=dict)
 
     def lookup(self, address: Address) -> Binding | None:
         """Return the binding of an address, None where no root is known."""
         return self.bindings.get(address)
+
+    def organisation(self, address: Address) -> Organisation | None:
+        """Return the organisation that may vouch for an address, None where our user trusts none.
+
+        It does not speak for whom our user knows by other means.
+        """
+        binding = self.bindings.get(address)
+        if binding is not None and binding.how is not How.ORGANISATION:
+            return None
+        return self.organisations.get(address.host) if address.host else None
 
     def contact(self, address: Address) -> Contact | None:
         """Return the card an address stands on."""

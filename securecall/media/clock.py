@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Final, Protocol
 from weakref import WeakValueDictionary
 
+from securecall.logs import logger
 from securecall.media.frames import TICK
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 SLOTS: Final = 10
 """Parts a tick is cut into when there are many streams, so that they do not send in one burst."""

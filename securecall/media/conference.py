@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Protocol, Self
 
 from securecall.errors import UsageError
+from securecall.logs import logger
 from securecall.media.clock import Clock
 from securecall.media.description import Gate
 from securecall.media.endpoints import AudioSink, AudioSource
@@ -17,7 +17,7 @@ from securecall.media.mixer import Level as Level
 from securecall.media.mixer import Mixer, Voice
 from securecall.media.resample import Resampler, to_mono
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 
 class Mixable(Protocol):

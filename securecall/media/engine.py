@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
 from securecall.errors import ProtocolError, UsageError
+from securecall.logs import logger
 from securecall.media import codecs
 from securecall.media.clock import Clock as Clock
 from securecall.media.description import Codec, Direction
@@ -30,7 +30,7 @@ from securecall.rtp.sframe import (
 from securecall.rtp.srtp import Rejection, SrtpError, SrtpSession
 from securecall.rtp.stream import RtcpSession
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 _TICKS_PER_SECOND: Final = 50
 

@@ -83,6 +83,7 @@ class Agent:
         flow: int,
         direct: bool,
         now: float,
+        identity: str = "",
     ) -> tuple[Session, tuple[Output, ...]]:
         """Call somebody.
 
@@ -93,6 +94,7 @@ class Agent:
             flow: The connection to use.
             direct: The call lives and dies with that connection.
             now: Monotonic seconds.
+            identity: Value of Identity, "" for none.
 
         Raises:
             SipError: the offer or an address cannot be written.
@@ -105,6 +107,8 @@ class Agent:
         headers.add("Allow", self._allow)
         for name, value in (*SESSION_FIELDS, *session.timer.first_fields()):
             headers.add(name, value)
+        if identity:
+            headers.add("Identity", identity)
         headers.add("Content-Type", SDP)
         request.body = session.body(offer)
         self._ledger.add_session(session)

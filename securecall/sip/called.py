@@ -109,7 +109,9 @@ class Called:
         else:
             raise overlap(host.chance(10))
 
-    def accept(self, description: Description, *, now: float) -> None:
+    def accept(
+        self, description: Description, *, now: float, identity: tuple[str, ...] = ()
+    ) -> None:
         """Answer the INVITE; with the offer, if it had none.
 
         Raises:
@@ -121,7 +123,15 @@ class Called:
         host.descriptions.theirs = self.offer
         # Our ringing carries no description, so the 2xx need not wait for its PRACK (RFC 3262 3).
         host.state = SessionState.ANSWERED
-        accept(host, self.server, self._terms, body=body, offers=self.offer is None, now=now)
+        accept(
+            host,
+            self.server,
+            self._terms,
+            body=body,
+            offers=self.offer is None,
+            now=now,
+            identity=identity,
+        )
 
     def acknowledged(self, ack: Request, *, now: float) -> None:
         """Take the ACK of our 2xx that had the offer: it brings the answer."""

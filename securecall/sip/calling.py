@@ -253,4 +253,5 @@ class Calling:
         description = read_answer(response, self._host, now=now, early=early)
         if description is not None:
             self._host.descriptions.theirs = description
-            self._host.tell(Answered(description))
+            identity = tuple(response.headers.all("identity"))
+            self._host.tell(Answered(description, identity=identity))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from securecall.errors import NetworkError, ProtocolError, SecurecallError, UsageError
+from securecall.logs import logger
 from securecall.sip.frames import MessageFrames
 from securecall.sip.limits import SERVER, STRANGER, Quota
 from securecall.sip.message import Request, Response
@@ -42,7 +42,7 @@ _MOST_WAITING: Final = 64  # messages kept while the server is being reached aga
 _FIRST_WAIT: Final = 0.5  # seconds between tries to reach it again, doubled each time, to at most
 _LAST_WAIT: Final = 30.0
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 Connection: TypeAlias = "TlsConnection | WebSocketConnection"
 
@@ -176,6 +176,8 @@ class Connections:
         server: SipServer | None,
         context: NameProvingContext | None,
         resolver: Resolver | None = None,
+        *,
+        approved: bool = False,
     ) -> None:
         """Begin with none.
 
@@ -184,11 +186,13 @@ class Connections:
             server: The account's, None without one.
             context: Verifies the server's name; from `client_context`.
             resolver: Finds the server, None for the system's DNS.
+            approved: TLS with algorithms that NIST approves alone.
         """
         self.server = server
         self.wanted = False
         self._calls = calls
         self._context = context
+        self._approved = approved
         self._flows: dict[int, Flow] = {}
         self._last_flow = 0
         self._resolver = resolver
@@ -218,9 +222,13 @@ class Connections:
         """
         host, port = where
         if certificate is None:
-            self._listener = await listen_direct(host, port, self._accepted)
+            self._listener = await listen_direct(
+                host, port, self._accepted, approved=self._approved
+            )
         else:
-            self._listener = await listen(host, port, self._accepted, certificate=certificate)
+            self._listener = await listen(
+                host, port, self._accepted, certificate=certificate, approved=self._approved
+            )
 
     async def to_peer(self, host: str, port: int) -> Flow:
         """Connect straight to a peer, for one call.
@@ -229,7 +237,7 @@ class Connections:
             ConnectFailed: nobody answers there, or does not speak TLS as we do.
             UsageError: all was closed meanwhile.
         """
-        connection = await connect_direct(host, port)
+        connection = await connect_direct(host, port, approved=self._approved)
         self._require_open(connection)
         flow = self._add(connection, own=True, quota=STRANGER)
         self.spawn(self._read(flow))

@@ -65,12 +65,14 @@ class Login:
         realms: The realms it may be used for, in lower case. Where none of them is what the
             server says when it challenges our registration, that one is learned.
         learns: Whether a realm may be learned so.
+        md5: Whether MD5 will do, where a server knows nothing better.
     """
 
     user: str
     password: Secret = field(repr=False)
     realms: tuple[str, ...]
     learns: bool = True
+    md5: bool = True
 
 
 class Authenticator:
@@ -88,7 +90,9 @@ class Authenticator:
         self._realms = set(login.realms)
         self._learned = not login.learns
         self._registers = False
-        self._strongest = 0  # over all realms: the password is the same
+        self._strongest = (
+            _STRENGTH["MD5"] if login.md5 else _STRENGTH["SHA-256"]
+        )  # over all realms: the password is the same
         self._counts: dict[str, int] = {}  # how often each recent nonce was used
         self._known: dict[str, Challenge] = {}  # of registrations, to volunteer next time
 
@@ -149,8 +153,13 @@ class Authenticator:
         strength = _STRENGTH[chosen.algorithm]
         if strength < self._strongest:
             raise LoginRefused(
-                f"{chosen.realm[:60]!r} asked for a weaker hash ({chosen.algorithm}) than before; "
-                "somebody on the way may want one that is easier to guess the password from"
+                f"{chosen.realm[:60]!r} asked for a weaker hash ({chosen.algorithm}) than "
+                + (
+                    "before; somebody on the way may want one that is easier to guess the "
+                    "password from"
+                    if self._login.md5
+                    else "the fips profile uses"
+                )
             )
         # Others than our server can challenge a call, so once a registration was challenged they
         # raise nothing: its next challenge would look weaker than what they pretended.

@@ -12,7 +12,7 @@ _COMPACT: Final = {
     "a": "Accept-Contact", "b": "Referred-By", "c": "Content-Type", "e": "Content-Encoding",
     "f": "From", "i": "Call-ID", "k": "Supported", "l": "Content-Length", "m": "Contact",
     "o": "Event", "r": "Refer-To", "s": "Subject", "t": "To", "u": "Allow-Events", "v": "Via",
-    "x": "Session-Expires",
+    "x": "Session-Expires", "y": "Identity",
 }  # fmt: skip
 _KNOWN: Final = (
     *_COMPACT.values(), "Accept", "Allow", "Authorization", "Content-Disposition", "CSeq", "Date",

@@ -117,9 +117,11 @@ def accept(
     now: float,
     body: bytes = b"",
     offers: bool = False,
+    identity: tuple[str, ...] = (),
 ) -> None:
     """Answer an INVITE or UPDATE with 200; `offers` says that the ACK brings an answer."""
-    fields = (("Contact", host.contact), *SESSION_FIELDS, *terms.fields)
+    signed = tuple(("Identity", value) for value in identity)
+    fields = (("Contact", host.contact), *SESSION_FIELDS, *terms.fields, *signed)
     kind = (("Content-Type", SDP),) if body else ()
     response = host.response(server.request, 200, (*fields, *kind))
     response.body = body

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING
 
 from securecall.address import Address
 from securecall.calls.signaling import Signal, SignalBuffer, SignalingPath, SignalSink
+from securecall.logs import logger
 from securecall.media.description import Description
 from securecall.sip.connections import Connection
 from securecall.sip.session import Session
@@ -15,7 +15,7 @@ from securecall.sip.session import Session
 if TYPE_CHECKING:
     from securecall.sip.signaling import SipSignaling
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 
 class SipLeg:
@@ -55,6 +55,11 @@ class SipLeg:
     def offer(self) -> Description | None:
         """The first offer of an incoming call."""
         return self._session.offer
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """Values of Identity that came with it; unread."""
+        return tuple(self._session.invite.headers.all("identity"))
 
     @property
     def path(self) -> SignalingPath:

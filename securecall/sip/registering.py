@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -17,6 +16,7 @@ from securecall.errors import (
     SecurecallError,
     UsageError,
 )
+from securecall.logs import logger
 from securecall.sip.connections import Flow
 from securecall.sip.headers import Headers
 from securecall.sip.output import Replied
@@ -25,7 +25,7 @@ from securecall.sip.registration import Granted, Registration, RegistrationState
 _GOODBYE_SECONDS: Final = 2.0
 _BUSY: Final = 503
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 
 class Registrar(Protocol):

@@ -184,7 +184,8 @@ class Session:
     def _describe(self, signal: Answered | Offered, *, now: float) -> None:
         if self.state is SessionState.ALERTING and self._called is not None:
             if isinstance(signal, Offered) is (self.offer is None):
-                self._called.accept(signal.description, now=now)
+                identity = signal.identity if isinstance(signal, Answered) else ()
+                self._called.accept(signal.description, identity=identity, now=now)
         elif self.state is not SessionState.CONFIRMED:
             return
         elif isinstance(signal, Answered):

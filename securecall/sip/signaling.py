@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from securecall.calls.signaling import (
     Signal,
 )
 from securecall.errors import EndReason, MessageFailed, UsageError
+from securecall.logs import logger
 from securecall.media.description import Description
 from securecall.sip.agent import Agent
 from securecall.sip.connections import (
@@ -56,7 +56,7 @@ from securecall.transport.tls import (
 if TYPE_CHECKING:
     from securecall.transport.resolver import Resolver
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 TextSink = Callable[[Address, str], None]
 
@@ -71,6 +71,8 @@ class SipSignaling:
         context: NameProvingContext | None,
         login: Login | None,
         resolver: Resolver | None,
+        *,
+        approved: bool = False,
     ) -> None:
         """Use `open`."""
         self._local = local
@@ -79,7 +81,7 @@ class SipSignaling:
             authenticator=Authenticator(login) if login is not None else None,
             transport=server.transport if server is not None else "TLS",
         )
-        self._connections = Connections(self, server, context, resolver)
+        self._connections = Connections(self, server, context, resolver, approved=approved)
         self._legs: dict[int, SipLeg] = {}
         self._asked: dict[int, asyncio.Future[Replied]] = {}
         self._registering: Registering | None = None
@@ -101,6 +103,7 @@ class SipSignaling:
         authorities: Path | None = None,
         login: Login | None = None,
         resolver: Resolver | None = None,
+        approved: bool = False,
     ) -> Self:
         """Be ready to call, and to be called where `listen` is given.
 
@@ -112,12 +115,13 @@ class SipSignaling:
             authorities: PEM file of roots that may vouch for the server, else the system's.
             login: What the server is shown where it asks for a password.
             resolver: Finds the server, None for the system's DNS.
+            approved: TLS with algorithms that NIST approves alone.
 
         Raises:
             LocalError: the address, certificate or authorities cannot be used.
         """
-        context = client_context(authorities) if server is not None else None
-        signaling = cls(local, server, context, login, resolver)
+        context = client_context(authorities, approved=approved) if server is not None else None
+        signaling = cls(local, server, context, login, resolver, approved=approved)
         if listen is not None:
             await signaling._connections.listen(listen, listen_certificate)
         return signaling
@@ -147,6 +151,7 @@ class SipSignaling:
             flow=flow.number,
             direct=flow.connection.direct,
             now=self._now(),
+            identity=route.identity,
         )
         local = ANONYMOUS if flow.connection.direct else self._local
         leg = SipLeg(self, session, flow.connection, local=local, remote=route.target)

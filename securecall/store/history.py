@@ -1,7 +1,8 @@
 """The history of conversations in one SQLite file: messages, what waits to be sent, named values.
 
 What the file shows to who has no key: how many messages, conversations, parcels and values there
-are, which messages share a conversation or a day, which are unread, and about how long each is.
+are, how many stanzas were opened, which messages share a conversation or a day, which are unread,
+and about how long each is.
 Not whose they are, when they were written, or a word of them. It is durable when a transaction
 ends; every call blocks as long as the disk takes.
 """
@@ -30,6 +31,8 @@ from securecall.store.sealing import Keys
 from securecall.store.words import words_of
 
 FILE: Final = "securecall.history"
+MOST_OPENED: Final = 100_000  # stanzas remembered as opened; of those before, the ratchet may tell
+_SWEEP: Final = 1000  # older marks are deleted that many at a time
 
 
 class ChatHistory:
@@ -79,6 +82,22 @@ class ChatHistory:
     def transaction(self) -> AbstractContextManager[None]:
         """Make everything inside one change; see `HistoryFile.transaction`."""
         return self._file.transaction()
+
+    # -- stanzas ----------------------------------------------------------------------------------
+
+    def opened(self, mark: bytes) -> None:
+        """Remember that the stanza with this mark was opened."""
+        with self._file.step():
+            name = self._file.name("opened", mark.hex())
+            _ = self._file.rows("INSERT INTO opened (mark) VALUES (?)", name)
+            number = whole(self._file.rows("SELECT max(number) FROM opened")[0][0])
+            if number % _SWEEP == 0:
+                _ = self._file.rows("DELETE FROM opened WHERE number<=?", number - MOST_OPENED)
+
+    def was_opened(self, mark: bytes) -> bool:
+        """Whether it was, as far back as that is remembered."""
+        name = self._file.name("opened", mark.hex())
+        return bool(self._file.rows("SELECT 1 FROM opened WHERE mark=? LIMIT 1", name))
 
     # -- messages ---------------------------------------------------------------------------------
 

@@ -8,9 +8,7 @@ from typing import Final
 
 from securecall.errors import LocalError, StoreCorrupt
 
-SCHEMA: Final = 1
-# Statements that lead from one schema to the next; run in the transaction that opens the file.
-MIGRATIONS: Final[Mapping[int, tuple[str, ...]]] = {}
+SCHEMA: Final = 2
 SUMMED: Final = ("people", "named", "parcels")
 
 WHAT: Final = "the history"
@@ -32,7 +30,11 @@ OBJECTS: Final = {
     "by_unread": "CREATE INDEX by_unread ON messages (conversation) WHERE unread != 0",
     "by_due": "CREATE INDEX by_due ON messages (due) WHERE due != 0",
     "by_day": "CREATE INDEX by_day ON messages (day)",
+    "opened": "CREATE TABLE opened (number INTEGER PRIMARY KEY, mark INTEGER NOT NULL)",
+    "by_mark": "CREATE INDEX by_mark ON opened (mark)",
 }
+# Statements that lead from one schema to the next; run in the transaction that opens the file.
+MIGRATIONS: Final[Mapping[int, tuple[str, ...]]] = {1: (OBJECTS["opened"], OBJECTS["by_mark"])}
 PRAGMAS: Final = (
     "PRAGMA locking_mode=EXCLUSIVE",  # before the log: then there is no shared memory file
     "PRAGMA journal_mode=WAL",

@@ -13,9 +13,10 @@ from securecall.keys.encoding import (
     parse_base64url,
     parse_json,
 )
+from securecall.keys.organisation import LastWord, parse_countersignature
 from securecall.keys.statement import Statement, parse_statement
 from securecall.keys.ticket_desk import OutstandingTicket
-from securecall.keys.trust import AuditEntry, Binding, Contact, Floor, How, TrustState
+from securecall.keys.trust import AuditEntry, Binding, Contact, Floor, How, Organisation, TrustState
 from securecall.secret import Secret
 
 _MAX: Final = 1024 * 1024  # bytes; our own rows are far smaller
@@ -80,9 +81,50 @@ def parse_contact(record: dict[str, object]) -> Contact:
     )
 
 
+def build_organisation(organisation: Organisation) -> bytes:
+    """Write an organisation our user trusts."""
+    return build_json(
+        {
+            "domain": organisation.domain,
+            "root": build_base64url(organisation.root_fp),
+            "since": organisation.since,
+            "how": organisation.how.value,
+        }
+    )
+
+
+def parse_organisation(record: dict[str, object]) -> Organisation:
+    """Read what `build_organisation` wrote."""
+    return Organisation(
+        domain=text(record["domain"]),
+        root_fp=parse_base64url(text(record["root"])),
+        since=integer(record["since"]),
+        how=How(text(record["how"])),
+    )
+
+
+def build_word(word: LastWord) -> bytes:
+    """Write what an organisation said of an address so far."""
+    return build_json(
+        {
+            "latest": build_base64url(word.latest.raw),
+            "withdrawn": [build_base64url(root_fp) for root_fp in sorted(word.withdrawn)],
+        }
+    )
+
+
+def parse_word(record: dict[str, object], *, unix: int) -> LastWord:
+    """Read what `build_word` wrote; it holds at `unix`, unless the clock was set back."""
+    return LastWord(
+        latest=parse_countersignature(parse_base64url(text(record["latest"])), unix=unix),
+        withdrawn=frozenset(parse_base64url(root_fp) for root_fp in texts(record["withdrawn"])),
+    )
+
+
 def build_audit(entry: AuditEntry) -> bytes:
     """Write what a change of trust did."""
     event = entry.event
+    organisation = {"organisation": event.organisation} if event.organisation else {}
     return build_json(
         {
             "unix": event.unix,
@@ -94,6 +136,7 @@ def build_audit(entry: AuditEntry) -> bytes:
             "before": entry.before.value,
             "after": entry.after.value,
             "floor": entry.floor.value,
+            **organisation,
         }
     )
 

@@ -16,7 +16,7 @@ from typing import Final, NoReturn
 from securecall.errors import LocalError, SecurecallError, StoreCorrupt, UsageError
 from securecall.secret import Secret
 from securecall.store.disk import connect, is_empty, make_private, sync_folder, translated
-from securecall.store.vault import SCHEMA, Cost, Vault, row_digest
+from securecall.store.vault import SCHEMA, Cost, Rounds, Vault, row_digest
 
 _TABLES: Final = {
     "header": "CREATE TABLE header (id INTEGER PRIMARY KEY CHECK (id = 1), data BLOB NOT NULL)",
@@ -61,7 +61,9 @@ class Rows:
         self._load()
 
     @classmethod
-    def create(cls, file: Path, passphrase: Secret, cost: Cost, changes: Sequence[Change]) -> Rows:
+    def create(
+        cls, file: Path, passphrase: Secret, cost: Cost | Rounds, changes: Sequence[Change]
+    ) -> Rows:
         """Make a new file, mode 600, with its first rows; a file left half-made is taken over.
 
         Raises:
@@ -89,7 +91,7 @@ class Rows:
         return rows
 
     @classmethod
-    def open(cls, file: Path, passphrase: Secret) -> Rows:
+    def open(cls, file: Path, passphrase: Secret, *, approved: bool = False) -> Rows:
         """Open a file and check all of it before any of it is used.
 
         Raises:
@@ -105,7 +107,7 @@ class Rows:
                 _require_schema(connection)
                 found: object = connection.execute("SELECT data FROM header").fetchone()
                 connection.execute("COMMIT")
-            return cls(connection, Vault.unlock(_blob(found), passphrase))
+            return cls(connection, Vault.unlock(_blob(found), passphrase, approved=approved))
         except BaseException:
             connection.close()
             raise
@@ -179,7 +181,7 @@ class Rows:
                 raise
             self._digests, self.counter = digests, counter
 
-    def rewrap(self, passphrase: Secret, cost: Cost) -> None:
+    def rewrap(self, passphrase: Secret, cost: Cost | Rounds) -> None:
         """Set another passphrase.
 
         Raises:

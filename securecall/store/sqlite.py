@@ -20,6 +20,7 @@ from securecall.keys.device import DeviceKey
 from securecall.keys.encoding import build_json
 from securecall.keys.identity import RootKey
 from securecall.keys.omemo_trust import DeviceAudit, PersonDevices
+from securecall.keys.organisation import LastWord
 from securecall.keys.statement import Statement
 from securecall.keys.ticket_desk import OutstandingTicket
 from securecall.keys.trust import AuditEntry, TrustBook, TrustState
@@ -28,10 +29,11 @@ from securecall.store import device_records, history, records
 from securecall.store.disk import translated
 from securecall.store.history import ChatHistory
 from securecall.store.rows import Change, Rows
-from securecall.store.vault import DEFAULT_COST, Cost
+from securecall.store.vault import DEFAULT_COST, Cost, Rounds
 
 FILE: Final = "securecall.store"
 FAILURE_WINDOW: Final = 86_400  # seconds; security rule: warn from 32 in 24 hours
+ORGANISATION: Final = "organisation"  # a setting: whose keys these are, where it is no person
 _HISTORY: Final = "history-generation"
 _FAILURES_KEPT: Final = 64
 _FAILING_KEPT: Final = 512
@@ -82,7 +84,7 @@ class Store:
         *,
         root: RootKey | None = None,
         device_id: str = "",
-        cost: Cost = DEFAULT_COST,
+        cost: Cost | Rounds = DEFAULT_COST,
     ) -> Self:
         """Make a store with an identity in it.
 
@@ -115,15 +117,21 @@ class Store:
         return cls(folder, rows)
 
     @classmethod
-    def open(cls, folder: Path, passphrase: Secret) -> Self:
+    def open(cls, folder: Path, passphrase: Secret, *, approved: bool = False) -> Self:
         """Open a store; all of it is checked before any of it is used.
 
+        Args:
+            folder: Where it is.
+            passphrase: The only way in.
+            approved: Refuse one that Argon2id opens, as the fips profile does.
+
         Raises:
+            Unsupported: `approved`, and Argon2id opens it.
             WrongPassphrase: it is another one.
             StoreCorrupt: damaged or altered.
             LocalError: not there, in use by another process, or not readable.
         """
-        rows = Rows.open(folder / FILE, passphrase)
+        rows = Rows.open(folder / FILE, passphrase, approved=approved)
         try:
             return cls(folder, rows)
         except BaseException:
@@ -131,13 +139,15 @@ class Store:
             raise
 
     @classmethod
-    def open_or_create(cls, folder: Path, passphrase: Secret, *, cost: Cost = DEFAULT_COST) -> Self:
+    def open_or_create(
+        cls, folder: Path, passphrase: Secret, *, cost: Cost | Rounds = DEFAULT_COST
+    ) -> Self:
         """Open the store of a folder, or make one where there is none."""
         if (folder / FILE).exists():
-            return cls.open(folder, passphrase)
+            return cls.open(folder, passphrase, approved=isinstance(cost, Rounds))
         return cls.create(folder, passphrase, cost=cost)
 
-    def set_passphrase(self, passphrase: Secret, *, cost: Cost = DEFAULT_COST) -> None:
+    def set_passphrase(self, passphrase: Secret, *, cost: Cost | Rounds = DEFAULT_COST) -> None:
         """Change the passphrase; older copies of the file still open with the older one."""
         self._rows.rewrap(passphrase, cost)
 
@@ -341,6 +351,25 @@ class Store:
         """Return the evidence of a fork, b"" if there was none."""
         return self._rows.read("forks", root_fp.hex()) or b""
 
+    # -- organisations ----------------------------------------------------------------------------
+
+    def word_about(self, organisation_fp: bytes, address: Address, *, unix: int) -> LastWord | None:
+        """Return what the organisation with this root said of an address, None for nothing yet.
+
+        Raises:
+            StoreCorrupt: it does not hold at `unix`: the clock was set back by more than a day.
+        """
+        data = self._rows.read("words", f"{organisation_fp.hex()} {address}")
+        if data is None:
+            return None
+        return records.read_record(data, lambda record: records.parse_word(record, unix=unix))
+
+    def save_word(self, word: LastWord) -> None:
+        """Keep what an organisation said, as `organisation.weigh` made it."""
+        latest = word.latest
+        name = f"{latest.organisation_fp.hex()} {latest.address}"
+        self._rows.write((("words", name, records.build_word(word)),))
+
     # -- OMEMO devices ----------------------------------------------------------------------------
 
     def devices_of(self, address: Address) -> PersonDevices:
@@ -451,6 +480,10 @@ class Store:
             records.read_record(data, records.parse_contact)
             for data in self._rows.read_all("contacts").values()
         ]
+        organisations = [
+            records.read_record(data, records.parse_organisation)
+            for data in self._rows.read_all("organisations").values()
+        ]
         barred = self._rows.read_all("barred")
         try:
             roots = {bytes.fromhex(key): _BARRED[data.decode()] for key, data in barred.items()}
@@ -460,6 +493,7 @@ class Store:
             bindings={binding.address: binding for binding in bindings},
             contacts={contact.id: contact for contact in contacts},
             barred=roots,
+            organisations={found.domain: found for found in organisations},
         )
 
     def _log(self, table: str) -> tuple[LogEntry, ...]:
@@ -498,6 +532,8 @@ def _book_rows(book: TrustBook) -> dict[tuple[str, str], bytes]:
     }
     for contact in book.contacts.values():
         rows["contacts", contact.id] = records.build_contact(contact)
+    for organisation in book.organisations.values():
+        rows["organisations", organisation.domain] = records.build_organisation(organisation)
     for root_fp, state in book.barred.items():
         rows["barred", root_fp.hex()] = state.value.encode()
     return rows

@@ -1,9 +1,11 @@
 """The cryptography of the store: a key made of the passphrase, sealed rows, a sealed head.
 
-Header, in the clear, 169 bytes:
-    "securecall-vault" | u8 version 1 | u32 memory (KiB) | u32 iterations | u32 lanes | salt 16
+Header, in the clear:
+    "securecall-vault" | u8 version | u32 memory (KiB) | u32 iterations | u32 lanes | salt 16
+    | version 2 alone: u8 2 | u8 0 | u16 0
     | check 32 | nonce 12 | wrapped DEK 48 | SHA-256 of all before 32
-Argon2id makes 64 bytes of the passphrase: a wrapping key, and a key for `check`, an HMAC over what
+Argon2id (version 1), or PBKDF2-HMAC-SHA-512 for the fips profile (version 2, memory and lanes 0),
+makes 64 bytes of the passphrase: a wrapping key, and a key for `check`, an HMAC over what
 stands before it, which tells a wrong passphrase from a damaged file. The DEK (32 random bytes)
 yields, by HKDF, the keys of rows, head and row names; a new passphrase rewraps only the DEK.
 """
@@ -20,11 +22,12 @@ from typing import Final, NoReturn
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hashes import SHA256, SHA512
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 
-from securecall.errors import LocalError, StoreCorrupt, UsageError, WrongPassphrase
+from securecall.errors import LocalError, StoreCorrupt, Unsupported, UsageError, WrongPassphrase
 from securecall.secret import Secret
 
 SCHEMA: Final = 1
@@ -32,7 +35,8 @@ _MAGIC: Final = b"securecall-vault"
 _SALT: Final = 16
 _NONCE: Final = 12
 _FIXED: Final = struct.Struct(">16sBIII16s")
-_HEADER_SIZE: Final = _FIXED.size + 32 + _NONCE + 48 + 32
+_MORE: Final = bytes((2, 0, 0, 0))  # PBKDF2, and the passphrase alone opens it
+_TAIL: Final = 32 + _NONCE + 48 + 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,18 @@ class Cost:
     lanes: int = 4
 
 
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """What one try of a passphrase costs where Argon2id may not be used (SP 800-132).
+
+    Attributes:
+        iterations: Of HMAC-SHA-512.
+    """
+
+    iterations: int = 210_000
+
+
+_PBKDF2_BOUNDS: Final = (210_000, 10_000_000)
 DEFAULT_COST: Final = Cost()
 # Below, a header was tampered with so that guessing becomes cheap; above, so that opening hangs.
 MINIMUM_COST: Final = Cost(memory=19456, iterations=2, lanes=1)
@@ -70,7 +86,7 @@ class Vault:
         return cls(dek, _subkey(dek, "row"), _subkey(dek, "head"), _subkey(dek, "name"))
 
     @classmethod
-    def create(cls, passphrase: Secret, cost: Cost = DEFAULT_COST) -> tuple[Vault, bytes]:
+    def create(cls, passphrase: Secret, cost: Cost | Rounds = DEFAULT_COST) -> tuple[Vault, bytes]:
         """Draw the keys of a new vault; takes as long as `cost` says.
 
         Returns:
@@ -83,37 +99,52 @@ class Vault:
         return vault, vault.header(passphrase, cost)
 
     @classmethod
-    def unlock(cls, header: bytes, passphrase: Secret) -> Vault:
+    def unlock(cls, header: bytes, passphrase: Secret, *, approved: bool = False) -> Vault:
         """Open a vault; takes as long as its header says, within bounds.
 
+        Args:
+            header: As `header` returned it.
+            passphrase: Its own.
+            approved: Only with PBKDF2.
+
         Raises:
+            Unsupported: `approved`, and Argon2id made the keys.
             WrongPassphrase: it is another one.
             StoreCorrupt: the header is damaged or was altered; nothing was derived from it.
         """
-        if len(header) != _HEADER_SIZE or not hmac.compare_digest(
+        more = _MORE if header[len(_MAGIC) : len(_MAGIC) + 1] == b"\x02" else b""
+        size = _FIXED.size + len(more)
+        if len(header) != size + _TAIL or not hmac.compare_digest(
             hashlib.sha256(header[:-32]).digest(), header[-32:]
         ):
             raise StoreCorrupt("the header of the key store is damaged")
         magic, version, memory, iterations, lanes, salt = _FIXED.unpack_from(header)
-        if magic != _MAGIC or version != 1:
+        if magic != _MAGIC or version not in (1, 2) or header[_FIXED.size : size] != more:
             raise StoreCorrupt("the header of the key store is of another kind")
-        cost = Cost(memory, iterations, lanes)
+        if approved and version == 1:
+            raise Unsupported(
+                "Argon2id opens this key store, which the fips profile does not use: set its "
+                "passphrase anew with cost=Rounds(), or make another store"
+            )
+        cost = Cost(memory, iterations, lanes) if version == 1 else Rounds(iterations)
+        if version == 2 and (memory or lanes):
+            raise StoreCorrupt("the header of the key store was altered")
         try:
             _require_cost(cost)
         except UsageError as e:
             raise StoreCorrupt(f"the header of the key store was altered: {e}") from e
         wrapping, checking = _derive(passphrase, salt, cost)
-        fixed, rest = header[: _FIXED.size], header[_FIXED.size :]
+        fixed, rest = header[:size], header[size:]
         if not hmac.compare_digest(_check(checking, fixed), rest[:32]):
             raise WrongPassphrase("the key store does not open with this passphrase")
         nonce, wrapped = rest[32 : 32 + _NONCE], rest[32 + _NONCE : 32 + _NONCE + 48]
         try:
-            dek = AESGCM(wrapping.reveal()).decrypt(nonce, wrapped, header[: _FIXED.size + 32])
+            dek = AESGCM(wrapping.reveal()).decrypt(nonce, wrapped, header[: size + 32])
         except InvalidTag as e:
             raise StoreCorrupt("the wrapped key of the key store is damaged") from e
         return cls._from_dek(Secret(dek))
 
-    def header(self, passphrase: Secret, cost: Cost = DEFAULT_COST) -> bytes:
+    def header(self, passphrase: Secret, cost: Cost | Rounds = DEFAULT_COST) -> bytes:
         """Return a header that opens this vault with a passphrase, under a fresh salt.
 
         Raises:
@@ -124,7 +155,10 @@ class Vault:
         _require_cost(cost)
         salt = os.urandom(_SALT)
         wrapping, checking = _derive(passphrase, salt, cost)
-        fixed = _FIXED.pack(_MAGIC, 1, cost.memory, cost.iterations, cost.lanes, salt)
+        if isinstance(cost, Cost):
+            fixed = _FIXED.pack(_MAGIC, 1, cost.memory, cost.iterations, cost.lanes, salt)
+        else:
+            fixed = _FIXED.pack(_MAGIC, 2, 0, cost.iterations, 0, salt) + _MORE
         known = fixed + _check(checking, fixed)
         nonce = os.urandom(_NONCE)
         wrapped = AESGCM(wrapping.reveal()).encrypt(nonce, self._dek.reveal(), known)
@@ -199,7 +233,12 @@ def row_digest(version: int, sealed: bytes) -> bytes:
     return hashlib.sha256(struct.pack(">Q", version) + sealed).digest()
 
 
-def _require_cost(cost: Cost) -> None:
+def _require_cost(cost: Cost | Rounds) -> None:
+    if isinstance(cost, Rounds):
+        least, most = _PBKDF2_BOUNDS
+        if not least <= cost.iterations <= most:
+            raise UsageError(f"PBKDF2 iterations must lie in {least}..{most}")
+        return
     for name in ("memory", "iterations", "lanes"):
         value: int = getattr(cost, name)
         low: int = getattr(MINIMUM_COST, name)
@@ -208,7 +247,11 @@ def _require_cost(cost: Cost) -> None:
             raise UsageError(f"Argon2id {name} must lie in {low}..{high}, not {value}")
 
 
-def _derive(passphrase: Secret, salt: bytes, cost: Cost) -> tuple[Secret, Secret]:
+def _derive(passphrase: Secret, salt: bytes, cost: Cost | Rounds) -> tuple[Secret, Secret]:
+    if isinstance(cost, Rounds):
+        made = PBKDF2HMAC(algorithm=SHA512(), length=64, salt=salt, iterations=cost.iterations)
+        key = made.derive(passphrase.reveal())
+        return Secret(key[:32]), Secret(key[32:])
     kdf = Argon2id(
         salt=salt,
         length=64,

@@ -41,8 +41,10 @@ class BusLeg:
         local: Address,
         remote: Address,
         offer: Description | None = None,
+        identity: tuple[str, ...] = (),
     ) -> None:
         """Made by the bus."""
+        self.identity = identity
         self.call_id = call_id
         self.outgoing = outgoing
         self.local = local
@@ -129,6 +131,7 @@ class SignalBus:
             local=route.target,
             remote=caller,
             offer=arriving.description if isinstance(arriving, Offered) else None,
+            identity=(route.identity,) if route.identity else (),
         )
         ours.other, theirs.other = theirs, ours
         self.legs += [ours, theirs]

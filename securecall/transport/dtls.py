@@ -31,6 +31,7 @@ from securecall.transport.openssl import (
     ChannelSettings,
     Version,
 )
+from securecall.transport.suite import ORDINARY, Suite
 
 __all__ = [
     "COMPAT",
@@ -48,7 +49,7 @@ __all__ = [
     "SrtpPolicy",
 ]
 
-IDENTITY_PROTOCOL: Final = "securecall-id/1"
+IDENTITY_PROTOCOL: Final = ORDINARY.protocol
 WEBRTC_PROTOCOL: Final = "webrtc"  # RFC 8833: confidentiality is not asked for
 OUTER_EXPORTER: Final = "EXPORTER-securecall-outer-1"
 HANDSHAKE_LIMIT: Final = 15.0  # seconds from the first datagram on
@@ -60,12 +61,6 @@ _CHANGE_CIPHER_SPEC, _HANDSHAKE = 20, 22
 _FIRST_RESEND, _SLOWEST_RESEND = 0.25, 2.0  # seconds
 _MOST_ANSWERS: Final = 16
 _EXTRACTOR: Final = "EXTRACTOR-dtls_srtp"  # RFC 5764 4.2
-_GROUPS: Final = "X25519:P-256"
-_GROUP_NAMES: Final = frozenset({"x25519", "secp256r1", "prime256v1", "p-256"})
-_SIGNATURES: Final = "ECDSA+SHA256:ECDSA+SHA384:ECDSA+SHA512:ed25519"
-_STRICT_CIPHERS: Final = (
-    "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES128-GCM-SHA256"
-)
 # Some deployed peers still carry RSA certificates; their suites differ only in the signature.
 _RSA_CIPHERS: Final = (
     "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-CHACHA20-POLY1305:ECDHE-RSA-AES128-GCM-SHA256"
@@ -168,6 +163,7 @@ class DtlsEndpoint:
         remote_digests: tuple[CertificateDigest, ...],
         alpn: tuple[str, ...] = (IDENTITY_PROTOCOL, WEBRTC_PROTOCOL),
         srtp_profiles: SrtpPolicy = SrtpPolicy.STRICT,
+        suite: Suite = ORDINARY,
     ) -> None:
         """Prepare one end; the peer's digests must be known already.
 
@@ -177,13 +173,16 @@ class DtlsEndpoint:
         self._digests = require_usable_digests(remote_digests)
         self._client = role is DtlsRole.CLIENT
         self._alpn = alpn
+        self._suite = suite
         self._profiles = srtp_profiles.value
-        compat = srtp_profiles is SrtpPolicy.COMPAT
+        compat = srtp_profiles is SrtpPolicy.COMPAT and not suite.approved
         settings = ChannelSettings(
             version=Version.DTLS_1_2,
-            ciphers=f"{_STRICT_CIPHERS}:{_RSA_CIPHERS}" if compat else _STRICT_CIPHERS,
-            groups=_GROUPS,
-            signature_algorithms=f"{_SIGNATURES}:{_RSA_SIGNATURES}" if compat else _SIGNATURES,
+            ciphers=f"{suite.ciphers}:{_RSA_CIPHERS}" if compat else suite.ciphers,
+            groups=suite.groups,
+            signature_algorithms=(
+                f"{suite.signatures}:{_RSA_SIGNATURES}" if compat else suite.signatures
+            ),
             alpn=alpn,
             srtp_profiles=self._profiles,
             record_limit=LARGEST_DATAGRAM,
@@ -311,7 +310,8 @@ class DtlsEndpoint:
                 "the peer does not use the extended master secret (RFC 7627)",
                 reason=Reason.WEAK_SUITE,
             )
-        if channel.protocol != "DTLSv1.2" or channel.group.lower() not in _GROUP_NAMES:
+        names = self._suite.group_names
+        if channel.protocol != "DTLSv1.2" or channel.group.lower() not in names:
             raise SecurityError(
                 f"negotiated {channel.protocol} with {channel.group}", reason=Reason.WEAK_SUITE
             )
@@ -319,7 +319,7 @@ class DtlsEndpoint:
         if alpn is not None and alpn not in self._alpn:
             raise SecurityError("the peer answered with an application protocol never offered")
         profile = channel.srtp_profile
-        accepted = (_IDENTITY_PROFILE,) if alpn == IDENTITY_PROTOCOL else self._profiles
+        accepted = (_IDENTITY_PROFILE,) if alpn == self._suite.protocol else self._profiles
         if profile not in accepted:
             raise SecurityError(
                 f"the peer's SRTP profile {profile or '(none)'} is not acceptable here",

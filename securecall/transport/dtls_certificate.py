@@ -39,15 +39,18 @@ class CertificateDigest:
 
 @dataclass(frozen=True, slots=True)
 class DtlsCertificate:
-    """A self-signed P-256 certificate with its key; made fresh for each offer, kept nowhere."""
+    """A self-signed ECDSA certificate with its key; made fresh for each offer, kept nowhere."""
 
     certificate: x509.Certificate = field(repr=False)
     key: ec.EllipticCurvePrivateKey = field(repr=False)
 
     @classmethod
-    def generate(cls) -> DtlsCertificate:
+    def generate(cls, curve: str = "P-256") -> DtlsCertificate:
         """Make one. It carries a random name, and nothing of the person or the machine."""
+        algorithm: hashes.SHA256 | hashes.SHA384 = hashes.SHA256()
         key = ec.generate_private_key(ec.SECP256R1())
+        if curve == "P-384":
+            algorithm, key = hashes.SHA384(), ec.generate_private_key(ec.SECP384R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, secrets.token_hex(8))])
         builder = x509.CertificateBuilder(
             issuer_name=name,
@@ -57,7 +60,7 @@ class DtlsCertificate:
             not_valid_before=_NOT_BEFORE,
             not_valid_after=_NOT_AFTER,
         )
-        return cls(builder.sign(key, hashes.SHA256()), key)
+        return cls(builder.sign(key, algorithm), key)
 
     @property
     def digest(self) -> CertificateDigest:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import logging
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
@@ -17,6 +16,7 @@ from aioice import ice as aioice_ice
 from aioice import stun as aioice_stun
 
 from securecall.errors import ConnectFailed, UsageError
+from securecall.logs import quiet
 from securecall.transport.candidate import (
     MAX_CANDIDATES,
     Candidate,
@@ -32,8 +32,7 @@ from securecall.transport.udp import Address, bound_socket
 _GATHER_SECONDS: Final = 5.0
 
 # At INFO and below aioice logs candidates, user names and every packet.
-if logging.getLogger("aioice").level == logging.NOTSET:
-    logging.getLogger("aioice").setLevel(logging.WARNING)
+quiet("aioice", "aioice.ice", "aioice.turn", "aioice.mdns")
 
 
 class IceAgent(aioice.Connection):

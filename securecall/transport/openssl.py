@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cryptography import x509
+from cryptography.hazmat.backends.openssl.backend import backend
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from OpenSSL import SSL, crypto
 
@@ -25,13 +26,32 @@ PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 _DTLS_1_2 = 0xFEFD
 _DRAIN = 1 << 20
 _lib = SSL._lib  # type: ignore[attr-defined]  # noqa: SLF001 - see the module's docstring
-_NEEDED = ("SSL_CTX_set1_curves_list", "SSL_CTX_set1_sigalgs_list", "SSL_get_extms_support")
+_NEEDED = (
+    "SSL_CTX_set1_curves_list",
+    "SSL_CTX_set1_sigalgs_list",
+    "SSL_get_extms_support",
+    "ERR_clear_error",
+)
 _ABSENT = [name for name in _NEEDED if not hasattr(_lib, name)]
 if _ABSENT:
     raise Unsupported(
         f"this build of cryptography does not reach {', '.join(_ABSENT)} of OpenSSL; "
         "install cryptography >= 49 with pyOpenSSL 26.4 from wheels"
     )
+
+
+def fips_provider_active() -> bool:
+    """Whether the OpenSSL behind cryptography reports that its FIPS provider answers by default."""
+    return bool(getattr(backend, "_fips_enabled", False))
+
+
+def has_group(name: str) -> bool:
+    """Whether this build can run a key exchange, by OpenSSL's name."""
+    raw = SSL.Context(SSL.TLS_METHOD)._context  # noqa: SLF001 - see the module's docstring
+    known = bool(_lib.SSL_CTX_set1_curves_list(raw, name.encode()) == 1)
+    if not known:
+        _lib.ERR_clear_error()  # else the next channel would report it as its own
+    return known
 
 
 class Version(enum.Enum):

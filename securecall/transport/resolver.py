@@ -12,7 +12,6 @@ records, and decide only where we knock. Who opens has to prove the domain that 
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import socket
 import time
@@ -31,6 +30,7 @@ from dns.rdtypes.IN.NAPTR import NAPTR
 from dns.rdtypes.IN.SRV import SRV
 
 from securecall.errors import ConnectFailed, NameNotFound
+from securecall.logs import logger
 from securecall.transport.server_identity import canonical_host, is_address
 from securecall.transport.srv import (
     MOST_ADDRESSES,
@@ -58,7 +58,7 @@ TARGET_SECONDS: Final = 10.0
 MOST_KNOWN: Final = 256  # answers kept
 MOST_KNOWN_SECONDS: Final = 3600.0  # whatever their time to live says
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 T = TypeVar("T")
 Answers = TypeVar("Answers", bound=Sequence[object])

@@ -12,7 +12,6 @@ import asyncio
 import collections
 import contextlib
 import functools
-import logging
 import os
 import socket
 import ssl
@@ -20,6 +19,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
 from securecall.errors import CertificateError, ConnectFailed, ListenFailed
+from securecall.logs import logger
 from securecall.transport.endpoint import endpoint
 from securecall.transport.origin import origin_of
 from securecall.transport.server_identity import (
@@ -45,7 +45,7 @@ MOST_OF_ONE_ADDRESS: Final = 16  # of these, from one IPv4 address or one IPv6 n
 MOST_UNSENT_BYTES: Final = 256 * 1024
 _READ_BYTES: Final = 64 * 1024
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 
 class TlsConnection:
@@ -165,13 +165,14 @@ async def connect(
     return TlsConnection(reader, writer, verified_name=name)
 
 
-async def connect_direct(host: str, port: int) -> TlsConnection:
+async def connect_direct(host: str, port: int, *, approved: bool = False) -> TlsConnection:
     """Connect straight to a peer; proves nothing, so identity evidence is mandatory.
 
     Raises:
         ConnectFailed: nobody answers within 10 s, or no TLS can be agreed upon.
     """
-    reader, writer = await _open(host, port, context=direct_client_context(), server_name=None)
+    context = direct_client_context(approved=approved)
+    reader, writer = await _open(host, port, context=context, server_name=None)
     return TlsConnection(reader, writer, direct=True)
 
 
@@ -367,7 +368,13 @@ class Listener:
 
 
 async def listen(
-    host: str, port: int, accept: Accept, *, certificate: PemPair, origin: Origin = origin_of
+    host: str,
+    port: int,
+    accept: Accept,
+    *,
+    certificate: PemPair,
+    origin: Origin = origin_of,
+    approved: bool = False,
 ) -> Listener:
     """Listen with a certificate that proves our name; port 0 takes a free one.
 
@@ -377,15 +384,17 @@ async def listen(
         accept: Runs for each connection until it returns.
         certificate: Shown to all.
         origin: What connections are counted under.
+        approved: Only with algorithms that NIST approves.
 
     Raises:
         LocalError: the address or the certificate cannot be used.
     """
-    return _listen(host, port, server_context(certificate), accept, direct=False, origin=origin)
+    context = server_context(certificate, approved=approved)
+    return _listen(host, port, context, accept, direct=False, origin=origin)
 
 
 async def listen_direct(
-    host: str, port: int, accept: Accept, *, origin: Origin = origin_of
+    host: str, port: int, accept: Accept, *, origin: Origin = origin_of, approved: bool = False
 ) -> Listener:
     """Listen with a throw-away certificate, for callers who will demand identity evidence.
 
@@ -394,11 +403,13 @@ async def listen_direct(
         port: TCP port.
         accept: Runs for each connection until it returns.
         origin: What connections are counted under.
+        approved: Only with algorithms that NIST approves.
 
     Raises:
         LocalError: the address cannot be used.
     """
-    return _listen(host, port, direct_server_context(), accept, direct=True, origin=origin)
+    context = direct_server_context(approved=approved)
+    return _listen(host, port, context, accept, direct=True, origin=origin)
 
 
 def _listen(

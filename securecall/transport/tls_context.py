@@ -17,6 +17,7 @@ from securecall.transport.server_identity import require_name
 
 # Forward secrecy and an AEAD, or no connection. TLS 1.3 has nothing else.
 _SUITES: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
+_APPROVED_SUITES: Final = "ECDHE+AESGCM"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,17 +66,20 @@ class NameProvingContext(ssl.SSLContext):
         raise UsageError("connections that prove a name are made by connect()")
 
 
-def client_context(authorities: Path | None = None) -> NameProvingContext:
+def client_context(
+    authorities: Path | None = None, *, approved: bool = False
+) -> NameProvingContext:
     """Verify the server's name, always.
 
     Args:
         authorities: A PEM file of trusted roots in place of the system's.
+        approved: Only with algorithms that NIST approves.
 
     Raises:
         LocalError: the file cannot be read.
     """
     context = NameProvingContext(ssl.PROTOCOL_TLS_CLIENT)
-    _harden(context)
+    _harden(context, approved=approved)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_REQUIRED
     _trust(context, authorities)
@@ -111,10 +115,10 @@ def xmpp_context(authorities: Path | None = None, *, alpn: bool = False) -> ssl.
     return context
 
 
-def direct_client_context() -> ssl.SSLContext:
+def direct_client_context(*, approved: bool = False) -> ssl.SSLContext:
     """Verify nothing: only for direct connections, where identity evidence is mandatory."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    _harden(context)
+    _harden(context, approved=approved)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
@@ -136,14 +140,14 @@ def web_context(authorities: Path | None = None) -> ssl.SSLContext:
     return context
 
 
-def server_context(certificate: PemPair) -> ssl.SSLContext:
+def server_context(certificate: PemPair, *, approved: bool = False) -> ssl.SSLContext:
     """Show a certificate that proves our name.
 
     Raises:
         LocalError: the files cannot be read, or do not fit each other.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    _harden(context)
+    _harden(context, approved=approved)
     try:
         context.load_cert_chain(certificate.certificate, certificate.key)
     except (OSError, ssl.SSLError) as e:
@@ -153,9 +157,9 @@ def server_context(certificate: PemPair) -> ssl.SSLContext:
     return context
 
 
-def direct_server_context() -> ssl.SSLContext:
-    """Show a throw-away self-signed P-256 certificate, made now and kept nowhere."""
-    made = DtlsCertificate.generate()
+def direct_server_context(*, approved: bool = False) -> ssl.SSLContext:
+    """Show a throw-away self-signed certificate, made now and kept nowhere."""
+    made = DtlsCertificate.generate("P-384" if approved else "P-256")
     # ssl reads keys from files alone: what touches the disk is encrypted, and gone at once.
     password = secrets.token_bytes(32)
     pem = made.certificate.public_bytes(serialization.Encoding.PEM) + made.key.private_bytes(
@@ -164,7 +168,7 @@ def direct_server_context() -> ssl.SSLContext:
         serialization.BestAvailableEncryption(password),
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    _harden(context)
+    _harden(context, approved=approved)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "direct.pem")
         _ = path.write_bytes(pem)
@@ -172,7 +176,10 @@ def direct_server_context() -> ssl.SSLContext:
     return context
 
 
-def _harden(context: ssl.SSLContext) -> None:
+def _harden(context: ssl.SSLContext, *, approved: bool = False) -> None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers(_SUITES)
+    context.set_ciphers(_APPROVED_SUITES if approved else _SUITES)
+    if approved:  # of TLS 1.3 Python's ssl cannot choose the suites, and ChaCha20 is among them
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ecdh_curve("secp384r1")
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION

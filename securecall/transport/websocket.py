@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import logging
 import ssl
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from securecall.errors import ConnectFailed, NetworkError, ProtocolError, Unsupported
+from securecall.logs import logger
 from securecall.transport.origin import origin_of
 from securecall.transport.tls import Listener, Origin, PemPair, TlsConnection, connect, listen
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # its package is an extra, so it is imported by those who nee
 
 HANDSHAKE_SECONDS: Final = 10.0
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 
 class WebSocketConnection:

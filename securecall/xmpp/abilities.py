@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Final
 from xml.etree.ElementTree import Element
 
 from securecall.errors import NetworkError, ProtocolError
+from securecall.logs import logger
 from securecall.xmpp.capabilities import QUERY, CapabilityCache, Caps, Info
 from securecall.xmpp.nodes import Asks
 from securecall.xmpp.presence import Presence
 
 _MOST_QUESTIONS: Final = 64  # at the same time; who comes meanwhile is asked when they come again
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 
 class Abilities:

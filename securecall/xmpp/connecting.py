@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 import ssl
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from securecall.errors import ConnectFailed, XmppRefused
+from securecall.logs import logger
 from securecall.transport.srv import XMPP_DIRECT_PORTS, XMPP_PORT, Target
 from securecall.transport.tls_context import xmpp_context
 from securecall.xmpp import stream
@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # dnspython costs time: it is imported when a name is looked 
 LOGIN_SECONDS: Final = 20.0
 _MOST_CONTEXTS: Final = 16
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 
 class Connector:

@@ -6,11 +6,13 @@ only together with the message it opened.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 from xml.etree.ElementTree import Element
 
+from securecall.chat.history import History
 from securecall.chat.message import (
     Again,
     Arrival,
@@ -23,9 +25,9 @@ from securecall.chat.message import (
     Unreadable,
     Via,
 )
-from securecall.errors import AlreadyOpened, NotForUs, ProtocolError, SecurityError
+from securecall.errors import AlreadyOpened, CannotOpen, NotForUs, ProtocolError, SecurityError
 from securecall.keys.omemo import Omemo
-from securecall.keys.omemo_values import Device, Opened
+from securecall.keys.omemo_values import Device, Opened, Sealed
 from securecall.xmpp.envelope import NAME, parse_envelope
 from securecall.xmpp.files import SHARING, is_link, parse_link, parse_sharing
 from securecall.xmpp.jid import jid_of, parse_jid
@@ -58,10 +60,17 @@ class _Decrypted:
 class Inbox:
     """Reads the messages of one account."""
 
-    def __init__(self, omemo: Omemo, trust: Callable[[Device], DeviceTrust]) -> None:
-        """Decrypt with `omemo`; `trust` says what a device is to us."""
+    def __init__(
+        self, omemo: Omemo, trust: Callable[[Device], DeviceTrust], history: History
+    ) -> None:
+        """Decrypt with `omemo`; `trust` says what a device is to us.
+
+        `history` remembers what was opened: a ratchet knows only the last few chains it went
+        through, and then cannot tell what it opened from what never was for it.
+        """
         self._omemo = omemo
         self._trust = trust
+        self._history = history
 
     def read(self, found: Unwrapped, *, now: float) -> tuple[Arrival, ...]:
         """Tell what a message says; a broken one says that it is broken.
@@ -109,7 +118,7 @@ class Inbox:
         for element in elements:
             sealed = parse_encrypted(element)
             try:
-                opened = self._omemo.open_sealed(sealed, _bare(found))
+                opened = self._open(sealed, _bare(found))
             except NotForUs as e:
                 missed = e
                 continue
@@ -123,6 +132,20 @@ class Inbox:
                 trust=self._trust(opened.device),
             )
         raise missed or NotForUs(NOT_FOR_US)
+
+    def _open(self, sealed: Sealed, jid: str) -> Opened:
+        """Open what was sealed by a device of `jid`. Raises as `_decrypted`."""
+        ours = self._omemo.device_id
+        key = next((key.data for key in sealed.keys if key.id == ours), b"")
+        mark = hashlib.sha256(key + sealed.payload).digest()
+        try:
+            opened = self._omemo.open_sealed(sealed, jid)
+        except CannotOpen as e:
+            if key and self._history.was_opened(mark):
+                raise AlreadyOpened("this message was opened before", rule="XEP-0384") from e
+            raise
+        self._history.opened(mark)
+        return opened
 
 
 def _payload(found: Unwrapped, opened: Opened, *, self_jid: str) -> Sequence[Element]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Final
 from xml.etree.ElementTree import Element
 
 from securecall.errors import UsageError, XmppRefused
+from securecall.logs import logger
 from securecall.xmpp.conditions import build_stanza_error, parse_stanza_error
 from securecall.xmpp.login import prepared
 from securecall.xmpp.xml import CLIENT
@@ -18,7 +18,7 @@ from securecall.xmpp.xml import CLIENT
 MOST_REQUESTS: Final = 1024  # of ours, unanswered
 PING: Final = "urn:xmpp:ping"
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 RequestHandler = Callable[[Element], Element | None]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Final
 from xml.etree.ElementTree import Element
 
 from securecall.errors import ProtocolError
+from securecall.logs import logger
 from securecall.xmpp.management import NAMESPACE, Management, Taken
 from securecall.xmpp.stream import Stream
 from securecall.xmpp.xml import CLIENT, serialise
@@ -14,7 +14,7 @@ from securecall.xmpp.xml import CLIENT, serialise
 _SECONDS: Final = 600  # asked for; the server decides
 _MOST_EARLY: Final = 256
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 
 def tag(name: str) -> str:

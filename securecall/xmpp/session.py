@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 import random
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine
@@ -19,6 +18,7 @@ from securecall.errors import (
     SecurityError,
     XmppRefused,
 )
+from securecall.logs import logger
 from securecall.xmpp.conditions import is_final
 from securecall.xmpp.connecting import LOGIN_SECONDS, Connector
 from securecall.xmpp.login import SessionState as SessionState
@@ -37,7 +37,7 @@ if TYPE_CHECKING:  # dnspython costs time: it is imported when a name is looked 
 CSI: Final = "urn:xmpp:csi:0"
 MOST_UNDONE: Final = 1024  # stanzas of the server's; nothing more is read until some are done
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 StanzaHandler = Callable[[Element, Callable[[], None]], None]
 Handler = Callable[[], Awaitable[None]]

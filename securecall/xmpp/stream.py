@@ -7,7 +7,6 @@ before, and the password leaves in no form but SCRAM's.
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 import ssl
 from collections import deque
@@ -16,6 +15,7 @@ from typing import Final
 from xml.etree.ElementTree import Element, SubElement
 
 from securecall.errors import ConnectFailed, LoginRefused, ProtocolError, XmppRefused
+from securecall.logs import logger
 from securecall.secret import Secret
 from securecall.transport.certificate import END_POINT, end_point
 from securecall.transport.srv import Target
@@ -41,7 +41,7 @@ CLOSE_SECONDS: Final = 2.0
 MOST_UNSENT_BYTES: Final = 4 * 1024 * 1024
 _MOST_WAITING: Final = 256  # elements, while negotiating
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 
 class Stream(asyncio.Protocol):

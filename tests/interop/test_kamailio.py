@@ -63,6 +63,26 @@ def test_first_contact_is_opportunistic_and_the_second_call_end_to_end(proxy, tm
     asyncio.run(main())
 
 
+def test_what_both_ends_signed_in_signalling_passes_through_kamailio(proxy, tmp_path):
+    """PASSporTs with `mky`, in INVITE and 200."""
+
+    async def main():
+        async with (
+            signed_in("alice", proxy, tmp_path) as alice,
+            signed_in("bob", proxy, tmp_path) as bob,
+        ):
+            alice.policy = bob.policy = sc.Policy(passport=True)
+            for folder in ("first", "second"):
+                ends = await talk(alice, bob, tmp_path / folder)
+                assert all(end.security.identity.passport for end in ends)
+            assert ends[0].security.level is sc.E2EE
+            alice.policy = sc.Policy()  # the control: who does not sign is not said to have
+            ends = await talk(alice, bob, tmp_path / "third")
+            assert not any(end.security.identity.passport for end in ends)
+
+    asyncio.run(main())
+
+
 def test_words_compared_through_kamailio_verify_the_key(proxy, tmp_path):
     async def main():
         async with (

@@ -55,6 +55,10 @@ def test_two_subscribers_call_each_other(registrar, tmp_path):
             call, _ = await talk(bob, alice, "alice", tmp_path / "back")
             call, _ = await talk(alice, bob, "bob", tmp_path / "again")
             assert call.security.level is sc.E2EE
+            # Signed in signalling: the second INVITE, with credentials, carries it on.
+            alice.policy = bob.policy = sc.Policy(passport=True)
+            ends = await talk(alice, bob, "bob", tmp_path / "signed")
+            assert all(end.security.identity.passport for end in ends)
 
     asyncio.run(main())
 

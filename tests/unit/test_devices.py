@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from securecall.address import parse_address
@@ -9,9 +11,11 @@ from securecall.errors import IdentityMismatch, ProtocolError, Reason, SecurityE
 from securecall.keys.omemo_fingerprint import curve25519_form, fingerprint
 from securecall.keys.omemo_trust import DeviceHow, Sighting
 from securecall.keys.omemo_values import Device, DeviceTrust
+from securecall.keys.organisation import OrganisationCode, build_organisation_code
 from securecall.keys.statement import OmemoKey, parse_statement
 from securecall.keys.trust import Act, How
 from tests.forge_devices import BOB, NS, contacts_at, identity_key, own_statement
+from tests.forge_organisation import CLINIC, word
 from tests.forge_statement import root_key
 
 OLD = "eu.siacs.conversations.axolotl"
@@ -109,6 +113,21 @@ def test_an_identity_that_lists_no_devices_says_nothing_of_them(contacts, device
     Directory(contacts).learn(BOB, own_statement())
     assert devices.first_use(BOB, [ONE]) == (ONE,)
     assert devices.device_trust(BOB, ONE) is DeviceTrust.TRUSTED
+
+
+def test_a_key_that_rests_on_an_organisation_vouches_while_its_word_holds(
+    contacts, devices, monkeypatch
+):
+    contacts.organisations.trust(build_organisation_code(OrganisationCode(BOB.host, CLINIC.public)))
+    contacts.apply(contacts.event(Act.PIN, BOB, root_key(2).fingerprint, How.ORGANISATION))
+    Directory(contacts).learn(BOB, own_statement(omemo=(1,)))
+    assert devices.device_trust(BOB, ONE) is DeviceTrust.UNDECIDED  # nothing was said
+    contacts.organisations.take(word(unix=int(time.time()), address=BOB))
+    assert devices.device_trust(BOB, ONE) is DeviceTrust.TRUSTED
+    later = int(time.time()) + 8 * 86_400
+    monkeypatch.setattr("securecall.organisations._now", lambda: later)
+    monkeypatch.setattr("securecall.devices._now", lambda: later)
+    assert devices.device_trust(BOB, ONE) is DeviceTrust.UNDECIDED
 
 
 def test_a_withdrawn_device_is_distrusted_though_people_compared_it(contacts, devices):

@@ -184,6 +184,21 @@ def test_what_a_second_device_needs_is_asked_for_and_signed(house, desk):
     assert house.read(desk).device("phone").omemo == (key,)
 
 
+def test_the_passport_key_of_a_second_device_is_asked_for_as_well(house, desk):
+    phone = house.second(desk)
+    key = phone.passport_key()
+    assert phone.request_due
+    phone.take(desk.enrol(phone.request()))
+    assert house.read(desk).device("phone").p256 == key.public
+    assert not phone.request_due
+    house.clock.now += STATEMENT_SECONDS  # and stays, where the other one signs again
+    desk.passport_key()
+    listed = house.read(desk)
+    assert listed.device("phone").p256 == key.public
+    assert listed.device("desk").p256 == desk.passport_key().public
+    assert house.read(house.again(desk)) == listed
+
+
 def test_a_second_device_changes_its_key_with_the_old_one_as_witness(house, desk):
     phone = house.second(desk)
     before = phone.device.public

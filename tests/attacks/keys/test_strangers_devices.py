@@ -96,7 +96,9 @@ def test_a_receipt_that_a_stranger_asks_for_tells_them_nothing(contacts, monkeyp
             monkeypatch.setattr(
                 scene.alice.omemo._lookup, "_trust", lambda device: DeviceTrust.UNDECIDED
             )
-        await scene.messaging().acknowledge(WHO, "m1")
+        messaging = scene.messaging()
+        messaging._ledger.receipts.owe(WHO, "m1")
+        await messaging.acknowledge(WHO)
         assert scene.asked == (set() if guarded else {BOB})
         assert not scene.sent or not guarded
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -311,6 +311,14 @@ def test_a_conflict_with_somebody_else_stays_our_users_to_decide():
     )
     with pytest.raises(UsageError):
         transition(book, event)
+
+
+def test_a_key_that_an_organisation_vouched_for_hands_on_no_pin_of_its_own():
+    told = replace(pinned().lookup(BOB), how=How.ORGANISATION)
+    book = replace(pinned(), bindings={BOB: told})
+    after = succeeded(book, shown(NEW, step(OLD, NEW)))
+    assert after.lookup(BOB) == book.lookup(BOB)
+    assert OLD.fingerprint in after.barred
 
 
 def test_without_the_old_key_there_is_no_way_back():

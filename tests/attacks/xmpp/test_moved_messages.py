@@ -16,6 +16,7 @@ from securecall.xmpp.envelope import Envelope
 from securecall.xmpp.inbox import Inbox
 from securecall.xmpp.unwrap import unwrap
 from tests.around import AROUND, NOW, OWN
+from tests.memory_history import MemoryHistory
 from tests.stanzas import stanza
 
 pytestmark = pytest.mark.attack
@@ -46,8 +47,9 @@ def sent_to(reader: str, to: str):
     )
     device = Device(namespace=OMEMO, jid=ROMEO, id=5, identity_key=bytes(32))
     opened = Opened(plaintext=envelope(to), device=device, established=False)
-    omemo = SimpleNamespace(jid=ROMEO, open_sealed=lambda sealed, jid: opened)
-    (arrival,) = Inbox(omemo, lambda device: DeviceTrust.VERIFIED).read(found, now=NOW)
+    omemo = SimpleNamespace(jid=ROMEO, device_id=6, open_sealed=lambda sealed, jid: opened)
+    inbox = Inbox(omemo, lambda device: DeviceTrust.VERIFIED, MemoryHistory())
+    (arrival,) = inbox.read(found, now=NOW)
     return arrival
 
 

@@ -19,6 +19,7 @@ from securecall.xmpp.inbox import Inbox
 from securecall.xmpp.outbox import Outbox
 from securecall.xmpp.unwrap import unwrap
 from tests.around import AROUND, COVEN, NOW, OWN
+from tests.memory_history import MemoryHistory
 
 pytestmark = pytest.mark.attack
 
@@ -35,9 +36,11 @@ JULIETS = Outbox(SimpleNamespace(jid=JULIET, seal=seal))
 ROMEOS = Inbox(
     SimpleNamespace(
         jid=OWN.bare,
+        device_id=6,
         open_sealed=lambda sealed, jid: Opened(plaintext=sealed.payload, device=DEVICE),
     ),
     lambda device: DeviceTrust.VERIFIED,
+    MemoryHistory(),
 )
 
 

@@ -23,6 +23,7 @@ from securecall.keys.enrolment import (
     parse_request_text,
     parse_statement_text,
 )
+from securecall.keys.organisation import parse_countersignature, parse_organisation_code
 from securecall.keys.statement import parse_statement
 from securecall.keys.succession import build_succession, parse_succession
 from securecall.keys.ticket import Ticket, build_ticket, parse_ticket
@@ -34,6 +35,7 @@ from securecall.keys.verification import (
     sas,
 )
 from securecall.secret import Secret
+from tests.forge_organisation import CODE, word
 from tests.forge_statement import (
     NOW,
     compact,
@@ -243,3 +245,22 @@ def test_texts_for_devices_are_read_or_refused(prefix, rest):
     for parse in (parse_invitation, parse_request_text, parse_statement_text):
         with contextlib.suppress(ProtocolError):
             assert isinstance(parse(prefix + rest), bytes)
+
+
+@given(MUTATIONS)
+def test_a_mutated_word_of_an_organisation_says_the_same_or_is_refused(steps):
+    original = parse_countersignature(word(), unix=NOW)
+    with contextlib.suppress(StatementInvalid):
+        assert parse_countersignature(mutated(word(), steps), unix=NOW) == original
+
+
+@given(st.binary(max_size=300) | JSON_VALUES.map(lambda value: json.dumps(value).encode()))
+def test_anything_else_is_no_word_of_an_organisation(data):
+    with pytest.raises(StatementInvalid):
+        parse_countersignature(data, unix=NOW)
+
+
+@given(st.text(max_size=120) | st.text(max_size=60).map(lambda text: CODE[:16] + text))
+def test_any_text_is_no_code_of_an_organisation(text):
+    with pytest.raises(ProtocolError):
+        parse_organisation_code(text)

@@ -257,8 +257,7 @@ def test_words_cannot_be_confirmed_where_none_were_made():
 
 
 def test_require_pq_refuses_a_call_without_the_handshake():
-    policy = Policy(danger_plain_dtls=True, require_pq=True)
-    floor = floor_for(policy, contact_floor=False, pinned=False, direct=False)
+    floor = Floor(minimum=SecurityLevel.HOP_BY_HOP, pinned=False, identity=False, require_pq=True)
     assert isinstance(finish(connected(floor).secured(UNPROVEN, now=1.0)).error, PolicyRefused)
 
 

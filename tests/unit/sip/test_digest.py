@@ -227,3 +227,12 @@ def test_the_password_stays_out_of_every_text():
     assert "zanzibar" not in repr(login) + repr(Authenticator(login))
     _, fields = answered(authenticator(), challenge(MD5))
     assert not any("zanzibar" in value for value in fields.values())
+
+
+def test_a_login_without_md5_never_answers_it():
+    """The control: the same challenge is answered where MD5 will do."""
+    assert answered(authenticator(), challenge(MD5)) is not None
+    login = Login(user="alice", password=PASSWORD, realms=("example.com",), md5=False)
+    with pytest.raises(LoginRefused, match="fips"):
+        answered(Authenticator(login), challenge(MD5))
+    assert answered(Authenticator(login), challenge(MD5, SHA)) is not None

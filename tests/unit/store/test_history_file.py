@@ -159,12 +159,12 @@ def test_an_older_schema_is_brought_up_to_date_in_one_step(tmp_path, monkeypatch
     fill(history)
     before = everything(history)
     history.close()
-    edit(tmp_path, "DROP INDEX by_day", "PRAGMA user_version=0")
-    failing = (history_schema.OBJECTS["by_day"], "no statement")
-    monkeypatch.setattr(history_schema, "MIGRATIONS", {0: failing})
+    edit(tmp_path, "DROP TABLE opened", "PRAGMA user_version=1")
+    steps = history_schema.MIGRATIONS
+    monkeypatch.setattr(history_schema, "MIGRATIONS", {1: (*steps[1], "no statement")})
     with pytest.raises(StoreCorrupt):
         open_history(tmp_path)
-    monkeypatch.setattr(history_schema, "MIGRATIONS", {0: failing[:1]})
+    monkeypatch.setattr(history_schema, "MIGRATIONS", steps)
     again = open_history(tmp_path)
     assert everything(again) == before
     again.close()

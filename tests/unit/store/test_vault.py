@@ -7,9 +7,9 @@ import struct
 
 import pytest
 
-from securecall.errors import StoreCorrupt, UsageError, WrongPassphrase
+from securecall.errors import StoreCorrupt, Unsupported, UsageError, WrongPassphrase
 from securecall.secret import Secret
-from securecall.store.vault import DEFAULT_COST, MINIMUM_COST, Cost, Vault, row_digest
+from securecall.store.vault import DEFAULT_COST, MINIMUM_COST, Cost, Rounds, Vault, row_digest
 
 
 @pytest.fixture(scope="module")
@@ -150,3 +150,22 @@ def test_a_wiped_vault_opens_nothing():
     vault.wipe()
     with pytest.raises(UsageError):
         vault.unseal("t", b"n", 1, sealed)
+
+
+def test_a_vault_under_pbkdf2_opens_and_its_header_cannot_be_made_cheaper(made):
+    vault, header = Vault.create(Secret("pass"), Rounds())
+    again = Vault.unlock(header, Secret("pass"), approved=True)
+    assert again.unseal("t", b"n", 1, vault.seal("t", b"n", 1, b"data")) == b"data"
+    with pytest.raises(WrongPassphrase):
+        Vault.unlock(header, Secret("other"), approved=True)
+    for iterations in (1, 209_999, 10_000_001):
+        with pytest.raises(StoreCorrupt):
+            Vault.unlock(with_cost(header, Cost(0, iterations, 0)), Secret("pass"))
+    with pytest.raises(WrongPassphrase):  # within bounds, but not what was derived
+        Vault.unlock(with_cost(header, Cost(0, 210_001, 0)), Secret("pass"))
+    with pytest.raises(StoreCorrupt):
+        Vault.unlock(with_cost(header, Cost(19456, 210_000, 0)), Secret("pass"))
+    with pytest.raises(Unsupported):
+        Vault.unlock(made[1], Secret("pass"), approved=True)
+    with pytest.raises(UsageError):
+        Vault.create(Secret("pass"), Rounds(iterations=209_999))

@@ -1,0 +1,297 @@
+"""A1, A7, A13 against PASSporTs in calls: what a server puts in, takes out, or sends again."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from dataclasses import replace
+
+import pytest
+
+import securecall as sc
+from securecall import own_identity
+from securecall.calls.signaling import Ended, Ringing
+from securecall.errors import AddressNotOwned, Reason
+from securecall.keys.passport import PassportKey, build_passport, parse_passport
+from securecall.keys.statement import build_statement, parse_statement
+from securecall.keys.trust import Act, How
+from securecall.sip.identity import build_identity, passports_of
+from securecall.testing.bus import SignalBus
+from securecall.testing.mallory import Mode
+from tests.attacks.calls.cast import GUARD_SECONDS, PLAIN, stage, stranger
+from tests.attacks.calls.on_a_bus import ALICE, BOB, hear
+from tests.sip_wire import edited
+
+SIGNED = sc.Policy(passport=True)
+PLAIN_SIGNED = replace(PLAIN, passport=True)
+
+
+def informed(*people):
+    """Everybody has seen the statement of everybody else, with their PASSporT keys."""
+    for one in people:
+        one.contacts.passport_key()
+    for one in people:
+        for other in people:
+            if one is not other:
+                seen = parse_statement(other.contacts.statement, unix=int(time.time()))
+                one.contacts.store.save_known_statement(seen)
+
+
+def pin(one, address, other):
+    """One knows the key of the other under an address."""
+    one.contacts.apply(one.contacts.event(Act.PIN, address, other.contacts.root_fp, How.CONTACT))
+
+
+class Forging:
+    """Signalling whose user writes the invitation as he likes."""
+
+    def __init__(self, endpoint, rewrite):
+        self._endpoint, self._rewrite = endpoint, rewrite
+        self.on_incoming, self.close = endpoint.on_incoming, endpoint.close
+
+    async def dial(self, route, offer):
+        return await self._endpoint.dial(self._rewrite(route, offer), offer)
+
+
+def test_both_ends_sign_and_the_handshake_agrees(tmp_path):
+    async def run():
+        async with stage(tmp_path, policy=SIGNED, mode=Mode.TAP) as s:
+            call = await s.dial()
+            assert s.error is None
+            for end in (call, s.bob.calls[0]):
+                assert end.security.level is sc.E2EE
+                assert end.security.identity.passport
+                assert end.security.pq
+                assert '"signed_in_signalling": true' in end.report.to_json()
+            told = [d.decode() for _, d in s.mallory.proxy.transcript]
+            kinds = [
+                parse_passport(t).kind
+                for text in told
+                for line in text.split("\r\n")
+                if line.startswith("Identity: ")
+                for t in passports_of((line.partition(": ")[2],))
+            ]
+            assert sorted(set(kinds)) == ["", "rsp"]
+
+    asyncio.run(run())
+
+
+def test_without_being_asked_nobody_signs(tmp_path):
+    async def run():
+        async with stage(tmp_path, mode=Mode.TAP) as s:
+            call = await s.dial(seconds=0.1)
+            assert not call.security.identity.passport
+            assert not any(b"Identity:" in d for _, d in s.mallory.proxy.transcript)
+            for person in (s.alice, s.bob):
+                statement = parse_statement(person.client.contacts.statement, unix=int(time.time()))
+                assert [d.p256 for d in statement.devices] == [b""]
+
+    asyncio.run(run())
+
+
+def test_one_end_that_does_not_sign_is_reached_all_the_same(tmp_path):
+    """It is evidence beside the handshake, so its absence takes nothing away."""
+
+    async def run():
+        async with stage(tmp_path, policy=SIGNED) as s:
+            s.mallory.tamper.append(lambda message, *_: edited(message, Identity=None))
+            call = await s.dial(seconds=0.1)
+            assert s.error is None
+            assert call.security.level is sc.E2EE
+            assert not call.security.identity.passport
+
+    asyncio.run(run())
+
+
+@pytest.fixture
+def handshake_not_required(monkeypatch):
+    """People whose statements do not ask for the identity handshake, as others' might not."""
+
+    def build(*args, **members):
+        return build_statement(*args, **(members | {"require": ()}))
+
+    monkeypatch.setattr(own_identity, "build_statement", build)
+
+
+def test_where_no_handshake_runs_the_signature_is_the_evidence(tmp_path, handshake_not_required):
+    """The callee has no identity handshake at all; the caller demands proof of who answers."""
+
+    async def run():
+        for policy, passes in ((PLAIN_SIGNED, True), (PLAIN, False)):
+            async with stage(tmp_path / str(passes), policy=SIGNED, mode=Mode.TAP) as s:
+                s.bob.client.policy = policy
+                s.bob.client.contacts.apply(
+                    s.bob.client.contacts.event(Act.LIFT_FLOOR, s.alice.address, b"", How.USER)
+                )
+                informed(s.alice.client, s.bob.client)
+                call = await s.dial()
+                if passes:
+                    assert s.error is None
+                    assert call.security.level is sc.E2EE
+                    assert not call.security.pq
+                    assert not call.security.sframe
+                    with pytest.raises(sc.UsageError):  # there are no words
+                        await call.confirm_sas()
+                else:  # the control
+                    s.assert_refused(Reason.DOWNGRADE, Reason.IDENTITY_MISSING)
+                s.assert_nothing_was_heard()
+
+    asyncio.run(run())
+
+
+def test_a_person_whose_statement_requires_the_handshake_is_not_met_by_a_signature(tmp_path):
+    async def run():
+        async with stage(tmp_path, policy=SIGNED) as s:
+            s.bob.client.policy = PLAIN_SIGNED
+            s.bob.client.contacts.apply(
+                s.bob.client.contacts.event(Act.LIFT_FLOOR, s.alice.address, b"", How.USER)
+            )
+            informed(s.alice.client, s.bob.client)
+            await s.dial()
+            s.assert_refused(Reason.DOWNGRADE)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_a1_swapped_certificates_contradict_the_signature(tmp_path, signed):
+    """Plain calls, which any server could listen to: signed, it is found out while it rings."""
+    policy = PLAIN_SIGNED if signed else PLAIN
+
+    async def run():
+        async with stage(tmp_path, policy=policy, acquainted=False, mode=Mode.SWAP) as s:
+            informed(s.alice.client, s.bob.client)
+            await s.dial()
+            if signed:
+                s.assert_refused()
+                assert s.mallory.last_call.refusals == [("INVITE", 488)]
+            else:  # the control: she hears everything
+                assert s.mallory.bytes_decrypted > 0
+
+    asyncio.run(run())
+
+
+def test_a1_only_the_answer_is_swapped(tmp_path):
+    async def run():
+        async with stage(tmp_path, policy=SIGNED) as s:
+
+            def swap(sdp, to_callee):
+                return sdp if to_callee else sdp.replace("a=setup:", f"{OTHER}\r\na=setup:")
+
+            s.mallory.tamper_sdp.append(swap)
+            await s.dial()
+            s.assert_refused(Reason.IDENTITY_MISMATCH)
+
+    asyncio.run(run())
+
+
+OTHER = "a=fingerprint:sha-256 " + ":".join(["AB"] * 32)
+
+
+DAMAGE = {
+    "token": lambda value: value.replace(";info", "x;info"),
+    "signature": lambda value: re.sub(
+        r"\.[A-Za-z0-9_-]{9}([A-Za-z0-9_-]+);", r".AAAAAAAAA\1;", value
+    ),
+    "header": lambda _: "nonsense",
+}
+
+
+@pytest.mark.parametrize("towards_callee", [True, False], ids=["offer", "answer"])
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_signature_that_is_damaged_is_never_ignored(tmp_path, name, towards_callee):
+    """Though the identity handshake alone would do: the control is a call without it, above."""
+
+    async def run():
+        async with stage(tmp_path, policy=SIGNED) as s:
+            informed(s.alice.client, s.bob.client)
+
+            def damage(message, _dialogue, to_callee):
+                value = message.headers.first("identity")
+                if value is None or to_callee != towards_callee:
+                    return message
+                assert DAMAGE[name](value) != value
+                return edited(message, Identity=DAMAGE[name](value))
+
+            s.mallory.tamper.append(damage)
+            await s.dial()
+            s.assert_refused()
+
+    asyncio.run(run())
+
+
+def signed_by(key, orig, dest, digests):
+    return build_identity(
+        build_passport(key, kind="", orig=orig, dest=dest, digests=digests, unix=int(time.time()))
+    )
+
+
+def test_a13_a_stranger_signs_in_the_name_of_somebody_known(tmp_path, handshake_not_required):
+    """Mallory calls Bob as Alice, over plain DTLS, with a PASSporT of her own key."""
+
+    async def main(policy):
+        bus = SignalBus()
+        async with (
+            asyncio.timeout(GUARD_SECONDS),
+            stranger(tmp_path / str(policy.passport), "bob", policy) as bob,
+            stranger(tmp_path / str(policy.passport), "alice") as alice,
+            stranger(tmp_path / str(policy.passport), "mallory", PLAIN) as mallory,
+        ):
+            bob.use(BOB, bus.endpoint(BOB))
+            alice.use(ALICE, bus.endpoint(sc.parse_address("sip:elsewhere@example.com")))
+            informed(alice, bob)
+            pin(bob, ALICE, alice)
+            signer = PassportKey.generate()
+
+            def put_in(route, offer):
+                digests = [(f.algorithm, f.value) for f in offer.all_fingerprints]
+                return replace(route, identity=signed_by(signer, ALICE, BOB, digests))
+
+            mallory.use(ALICE, Forging(bus.endpoint(ALICE), put_in))
+            async with mallory.call(BOB, audio=sc.ToneSource(440)) as call:
+                async with (await bob.next_call()).accept() as answer:
+                    await answer.connected()
+                    await hear(answer)
+                    await call.hang_up()
+
+    with pytest.raises(AddressNotOwned):
+        asyncio.run(main(PLAIN_SIGNED))
+    asyncio.run(main(PLAIN))  # the control: whoever says to be Alice is let in
+
+
+def test_a7_an_invitation_that_is_sent_again_is_refused_before_it_rings(tmp_path):
+    async def main():
+        bus = SignalBus()
+        async with (
+            asyncio.timeout(GUARD_SECONDS),
+            stranger(tmp_path, "bob", SIGNED) as bob,
+            stranger(tmp_path, "alice", SIGNED) as alice,
+        ):
+            bob.use(BOB, bus.endpoint(BOB))
+            kept = []
+            keep = Forging(bus.endpoint(ALICE), lambda *sent: kept.append(sent) or sent[0])
+            alice.use(ALICE, keep)
+            informed(alice, bob)
+            pin(bob, ALICE, alice)
+            async with alice.call(BOB, audio=sc.ToneSource(440)) as call:
+                async with (await bob.next_call()).accept() as answer:
+                    await call.connected()
+                    await hear(answer)
+                    assert answer.security.identity.passport
+            again = bus.connect(ALICE, *kept[0])  # the same message, another Call-ID
+            signals = asyncio.Queue()
+            again.listen(signals.put_nowait)
+            assert isinstance(await signals.get(), Ended)
+            assert bob.calls == ()
+            route, offer = kept[0]
+            # the control: it rings
+            unsigned = bus.connect(
+                ALICE, replace(route, identity=""), offer
+            )  # the control: it rings
+            unsigned.listen(signals.put_nowait)
+            ring = await bob.next_call()
+            assert isinstance(await signals.get(), Ringing)
+            await ring.decline()
+
+    asyncio.run(main())

@@ -1,0 +1,195 @@
+"""A11, A7: PASSporTs that say too little, too much, or something else; and old ones."""
+
+from __future__ import annotations
+
+import hmac
+
+import pytest
+
+from securecall.address import parse_address
+from securecall.errors import AddressNotOwned, IdentityMismatch, ProtocolError, SecurityError
+from securecall.keys import passport as p
+from tests.forge_passport import (
+    ALICE,
+    BOB,
+    HEADER,
+    NOW,
+    ONE,
+    PAYLOAD,
+    TWO,
+    credulous,
+    digest,
+    forged,
+    written,
+)
+
+KEY = p.PassportKey.generate()
+ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+
+
+def judged(token, *, kind=p.REQUEST, digests=(ONE, TWO), unix=NOW, keys=(KEY.public,)):
+    """All that is asked of a token."""
+    passport = p.parse_passport(token)
+    passport.require_about(kind=kind, orig=ALICE, dest=BOB, digests=digests, unix=unix)
+    passport.require_genuine(keys)
+    return passport
+
+
+def changed(**members):
+    return {k: v for k, v in (PAYLOAD | members).items() if v is not None}
+
+
+def hs256(signed):
+    return hmac.digest(KEY.public, signed, "sha256")
+
+
+FORGERIES = {
+    "mky missing": (None, changed(mky=None), None),
+    "mky empty": (None, changed(mky=[]), None),
+    "mky a subset": (None, changed(mky=[digest(ONE)]), None),
+    "mky a superset": (
+        None,
+        changed(mky=[digest(ONE), digest(TWO), digest(("sha-512", bytes(64)))]),
+        None,
+    ),
+    "mky unsorted": (None, changed(mky=[digest(TWO), digest(ONE)]), None),
+    "mky twice the same": (None, changed(mky=[digest(ONE), digest(ONE), digest(TWO)]), None),
+    "mky in lower case": (
+        None,
+        changed(mky=[{"alg": "sha-256", "dig": ONE[1].hex()}, digest(TWO)]),
+        None,
+    ),
+    "alg none": (HEADER | {"alg": "none"}, None, lambda _: b""),
+    "alg none, a signature kept": (HEADER | {"alg": "none"}, None, None),
+    "alg HS256 by the public key": (HEADER | {"alg": "HS256"}, None, hs256),
+    "alg RS256": (HEADER | {"alg": "RS256"}, None, lambda _: b"as if by RSA"),
+    "header members twice": (
+        b'{"alg":"ES256","alg":"ES256","typ":"passport","x5u":"' + p.X5U.encode() + b'"}',
+        None,
+        None,
+    ),
+    "payload members twice": (
+        None,
+        written(PAYLOAD)[:-1] + b',"orig":{"uri":"sip:alice@example.com"}}',
+        None,
+    ),
+    "an unknown type": (HEADER | {"ppt": "xyz"}, None, None),
+    "the type of RFC 8862": (HEADER | {"ppt": "msec"}, None, None),
+    "an empty type": ({"alg": "ES256", "ppt": "", "typ": "passport", "x5u": p.X5U}, None, None),
+    "an answer in an invitation": (
+        {"alg": "ES256", "ppt": "rsp", "typ": "passport", "x5u": p.X5U},
+        None,
+        None,
+    ),
+    "iat quoted": (None, changed(iat=str(NOW)), None),
+    "iat a fraction": (None, written(changed(iat=0)).replace(b":0,", b":%d.0," % NOW), None),
+    "members in another order": (None, dict(reversed(PAYLOAD.items())), None),
+    "white space": (None, written(PAYLOAD).replace(b",", b", "), None),
+    "a claim nobody knows": (None, PAYLOAD | {"z": 1}, None),
+    "a header nobody knows": (HEADER | {"zip": "DEF"}, None, None),
+    "a number instead of an address": (None, changed(orig={"tn": "12155551212"}), None),
+    "an address in another form": (None, changed(orig={"uri": "sip:alice@EXAMPLE.com"}), None),
+    "another caller": (None, changed(orig={"uri": "sip:mallory@example.com"}), None),
+    "another callee": (None, changed(dest={"uri": ["sip:carol@example.com"]}), None),
+    "a minute old": (None, changed(iat=NOW - 61), None),
+    "a minute ahead": (None, changed(iat=NOW + 61), None),
+}
+
+
+def test_control_the_honest_one_is_taken():
+    token = p.build_passport(
+        KEY, kind=p.REQUEST, orig=ALICE, dest=BOB, digests=(TWO, ONE, ONE), unix=NOW
+    )
+    judged(token)
+    judged(token, unix=NOW + 60)
+    judged(forged(KEY))
+    answer = p.build_passport(
+        KEY, kind=p.RESPONSE, orig=ALICE, dest=BOB, digests=(ONE, TWO), unix=NOW
+    )
+    judged(answer, kind=p.RESPONSE)
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_a_forged_one_is_refused_and_a_credulous_verifier_takes_it(name):
+    token = forged(KEY, *FORGERIES[name])
+    with pytest.raises((ProtocolError, SecurityError)):
+        judged(token)
+    assert credulous(token, KEY.public, (ONE, TWO))  # the control
+
+
+def test_every_refusal_has_words_of_its_own():
+    words = set()
+    for forgery in ("mky a subset", "mky unsorted", "alg none", "iat quoted", "an unknown type"):
+        with pytest.raises((ProtocolError, SecurityError)) as refused:
+            judged(forged(KEY, *FORGERIES[forgery]))
+        words.add(str(refused.value))
+    assert len(words) == 5
+
+
+def test_the_compact_form_is_refused():
+    with pytest.raises(ProtocolError, match="full form"):
+        p.parse_passport(f"..{forged(KEY).rpartition('.')[2]}")
+
+
+@pytest.mark.parametrize("place", range(0, 64, 7))
+def test_no_bit_of_the_signature_can_change(place):
+    head, _, signature = forged(KEY).rpartition(".")
+    raw = bytearray(p.parse_base64url(signature))
+    raw[place] ^= 1
+    with pytest.raises(AddressNotOwned):
+        judged(f"{head}.{p.build_base64url(bytes(raw))}")
+
+
+def test_another_persons_key_proves_nothing():
+    with pytest.raises(AddressNotOwned):
+        judged(forged(p.PassportKey.generate()))
+    with pytest.raises(AddressNotOwned):
+        judged(forged(KEY), keys=())
+
+
+def test_other_certificates_than_the_signed_ones_are_refused():
+    with pytest.raises(IdentityMismatch):
+        judged(forged(KEY), digests=(ONE, ("sha-256", bytes(32))))
+
+
+def test_a7_a_second_time_is_refused_also_under_the_twin_of_its_signature():
+    replays = p.Replays()
+    token = forged(KEY)
+    replays.require_new(judged(token), unix=NOW)
+    with pytest.raises(SecurityError, match="before"):
+        replays.require_new(judged(token), unix=NOW + 59)
+    head, _, signature = token.rpartition(".")
+    raw = p.parse_base64url(signature)
+    twin = raw[:32] + (ORDER - int.from_bytes(raw[32:], "big")).to_bytes(32, "big")
+    twisted = judged(f"{head}.{p.build_base64url(twin)}")  # the control: it verifies
+    assert twisted.signature != raw
+    with pytest.raises(SecurityError, match="before"):
+        replays.require_new(twisted, unix=NOW + 59)
+    other = forged(KEY, None, changed(iat=NOW + 1))
+    replays.require_new(judged(other), unix=NOW)
+    assert len(replays) == 2
+
+
+def test_what_is_remembered_is_bounded_and_forgotten_when_it_is_stale_anyway(monkeypatch):
+    monkeypatch.setattr(p, "MOST_REMEMBERED", 3)
+    replays = p.Replays()
+    for n in range(3):
+        replays.require_new(judged(forged(KEY, None, changed(iat=NOW + n))), unix=NOW)
+    fourth = judged(forged(KEY, None, changed(iat=NOW + 9)))
+    with pytest.raises(SecurityError, match="too many"):
+        replays.require_new(fourth, unix=NOW)
+    replays.require_new(fourth, unix=NOW + p.REMEMBERED_SECONDS)
+    assert len(replays) == 1
+    assert p.REMEMBERED_SECONDS > 2 * p.FRESH_SECONDS  # no gap between the two
+
+
+def test_only_sip_addresses_can_be_named():
+    with pytest.raises(p.UsageError):
+        p.build_passport(
+            KEY,
+            kind=p.REQUEST,
+            orig=parse_address("xmpp:a@example.com"),
+            dest=BOB,
+            digests=(ONE,),
+            unix=NOW,
+        )

@@ -1,0 +1,70 @@
+"""A stanza that was opened is known again, whatever came between."""
+
+from __future__ import annotations
+
+import asyncio
+from xml.etree.ElementTree import Element
+
+import pytest
+
+from securecall.chat.message import Again, Delivered, DeviceTrust, Unreadable, Via
+from securecall.keys.omemo_values import OMEMO
+from securecall.xmpp.envelope import build_envelope
+from securecall.xmpp.inbox import Inbox
+from securecall.xmpp.jid import parse_jid
+from securecall.xmpp.omemo import build_encrypted
+from securecall.xmpp.unwrapped import Unwrapped
+from tests.memory_history import MemoryHistory
+from tests.omemo_world import World
+
+ALICE, BOB = "alice@clinic.example", "bob@clinic.example"
+TURNS = 70  # more than the ratchet remembers chains
+
+
+def receipt(sealed, world):
+    """The stanza as bob's server hands it over."""
+    message = Element("{jabber:client}message")
+    message.append(build_encrypted(sealed))
+    writer = parse_jid(f"{ALICE}/desk")
+    return Unwrapped(
+        message=message,
+        via=Via.ARCHIVE,
+        conversation=writer.address,
+        sender=writer.address,
+        writer=writer,
+        id="1",
+        sent=world.now,
+    )
+
+
+@pytest.mark.parametrize("remembered", [True, False])
+def test_what_was_opened_long_ago_is_no_broken_message(remembered):
+    async def body():
+        world = World()
+        alice, bob = await world.person(ALICE), await world.person(BOB)
+        history = MemoryHistory()
+        inbox = Inbox(bob.omemo, lambda device: DeviceTrust.TRUSTED, history)
+
+        async def write(number):
+            content = Element("{urn:xmpp:receipts}received", id=str(number))
+            plain = build_envelope(
+                [content], sender=parse_jid(ALICE), to=parse_jid(BOB), unix=world.now, padding=""
+            )
+            (sealed,) = [s for s in await alice.write(plain, BOB) if s.namespace == OMEMO]
+            return receipt(sealed, world)
+
+        found = []
+        for number in range(TURNS):
+            found.append(await write(number))
+            (arrival,) = inbox.read(found[-1], now=world.now)
+            assert isinstance(arrival.said, Delivered)
+            for sealed in await bob.write(b"back", ALICE):  # so the ratchet turns
+                alice.omemo.open_sealed(sealed, BOB)
+        if not remembered:  # the control: the ratchet alone takes the oldest for broken
+            inbox = Inbox(bob.omemo, lambda device: DeviceTrust.TRUSTED, MemoryHistory())
+        kinds = {
+            type(arrival.said) for each in found for arrival in inbox.read(each, now=world.now)
+        }
+        assert kinds == ({Again} if remembered else {Again, Unreadable})
+
+    asyncio.run(body())
