@@ -54,6 +54,8 @@ SERVERS = {
     "dbus": "what programs with windows ask for",
     "xdotool": "keys pressed in it",
     "imagemagick": "pictures of it",
+    "gnome-keyring": "a keyring (Secret Service)",
+    "softhsm2": "a PKCS#11 token without hardware",
     "linphone-cli": "a SIP phone that verifies its server",
     "sip-tester": "SIPp, scripted SIP scenarios",
     "opus-tools": "what plays and makes recordings in Opus",

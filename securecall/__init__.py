@@ -82,6 +82,14 @@ if TYPE_CHECKING:
     from securecall.restoring import restore_from_phrase as restore_from_phrase
     from securecall.secret import Secret as Secret
     from securecall.sip.registration import RegistrationState as RegistrationState
+    from securecall.store.backup import Backup as Backup
+    from securecall.store.backup import check_backup as check_backup
+    from securecall.store.backup import restore as restore
+    from securecall.store.lock import Cost as Cost
+    from securecall.store.lock import Lock as Lock
+    from securecall.store.lock import Rounds as Rounds
+    from securecall.store.system_keyring import SystemKeyring as SystemKeyring
+    from securecall.store.token import Token as Token
 
     HOP_BY_HOP = SecurityLevel.HOP_BY_HOP
     OPPORTUNISTIC = SecurityLevel.OPPORTUNISTIC
@@ -118,6 +126,10 @@ _HOMES = {
     "restoring": "join_identity restore_from_phrase",
     "secret": "Secret",
     "sip.registration": "RegistrationState",
+    "store.backup": "Backup check_backup restore",
+    "store.lock": "Cost Lock Rounds",
+    "store.system_keyring": "SystemKeyring",
+    "store.token": "Token",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 _LEVELS = frozenset({"HOP_BY_HOP", "OPPORTUNISTIC", "E2EE", "VERIFIED"})

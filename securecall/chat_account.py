@@ -246,6 +246,7 @@ class ChatAccount:
                 trust=devices.trust_of,
                 chosen=devices.is_chosen,
                 unix=time.time,
+                retired=contacts.store.retired_omemo(session.bare),
             )
             contacts.own_address(login.address)
             contacts.own_omemo([_vouched(device) for device in omemo.own.values()])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, overload
@@ -26,6 +27,7 @@ from securecall.devices import Devices
 from securecall.errors import DowngradeError, EndReason, SecurecallError, Unsupported, UsageError
 from securecall.events import CallMissed, Event, PlaintextReceived, RegistrationChanged
 from securecall.fips import STANDARD, Approval, Fips, Profile, approval, require_working
+from securecall.keys.identity import Signer
 from securecall.keys.ticket import Ticket, build_ticket
 from securecall.logs import logger
 from securecall.media.description import Description
@@ -35,8 +37,9 @@ from securecall.organisations import Organisations
 from securecall.policy import Policy, SecurityLevel
 from securecall.secret import Secret
 from securecall.sip.signaling import SipSignaling
+from securecall.store.backup import Backup, write_backup
+from securecall.store.lock import DEFAULT_COST, Cost, Keeper, Lock, Rounds
 from securecall.store.sqlite import Store
-from securecall.store.vault import DEFAULT_COST, Rounds
 from securecall.transport.endpoint import endpoint
 from securecall.transport.route import is_loopback, own_host_towards
 from securecall.transport.tls import PemPair
@@ -54,8 +57,11 @@ MOST_RINGING = 5  # calls of strangers at one time, and as many of people we kno
 def open(  # noqa: A001 - `securecall.open` reads as it should
     path: str | Path,
     *,
-    passphrase: Secret,
+    passphrase: Secret | None = None,
+    keeper: Keeper | None = None,
+    root: Signer | None = None,
     create: bool = False,
+    cost: Cost | Rounds = DEFAULT_COST,
     policy: Policy | None = None,
     profile: Profile = "standard",
     fips: Fips = "required",
@@ -64,8 +70,12 @@ def open(  # noqa: A001 - `securecall.open` reads as it should
 
     Args:
         path: Folder of the encrypted store.
-        passphrase: Opens it; nothing else does.
+        passphrase: Opens it; nothing else does, unless there is a keeper.
+        keeper: Keeps a part of its key outside of the folder, or with no passphrase all of it:
+            `SystemKeyring`, `Token`.
+        root: Our root key, where it lies in a token: `Token.root`.
         create: Make a new identity there if the folder holds none.
+        cost: Of one try of the passphrase, if a new identity is made.
         policy: Default for every call.
         profile: "fips" uses algorithms that NIST approves, and has no chat (docs/how-to/fips.md).
         fips: "algorithms-only" lets that profile start without an active FIPS provider.
@@ -80,6 +90,9 @@ def open(  # noqa: A001 - `securecall.open` reads as it should
         create=create,
         policy=policy or Policy(),
         approval=approval(profile, fips),
+        keeper=keeper,
+        root=root,
+        cost=cost,
     )
 
 
@@ -105,18 +118,26 @@ class Client:
     def __init__(
         self,
         path: Path,
-        passphrase: Secret,
+        passphrase: Secret | None,
         *,
         create: bool,
         policy: Policy,
         approval: Approval = STANDARD,
+        keeper: Keeper | None = None,
+        root: Signer | None = None,
+        cost: Cost | Rounds = DEFAULT_COST,
     ) -> None:
         """Use `securecall.open`."""
         self._approval = approval
         self.policy = policy
         self._path = path
-        self._passphrase = passphrase
-        self._create = create
+        approved = approval.suite.approved
+        how = (
+            partial(Store.open_or_create, cost=Rounds() if approved else cost)
+            if create
+            else partial(Store.open, approved=approved)
+        )
+        self._how = partial(how, path, passphrase, keeper=keeper, root=root)
         self.do_not_disturb = False
         self._opened: _Open | None = None
         self._accounts: list[Account] = []
@@ -126,7 +147,7 @@ class Client:
 
     async def __aenter__(self) -> Self:
         """Open the store (a quarter of a second: Argon2id) and the identity in it."""
-        store = await asyncio.to_thread(self._open_store)
+        store = await asyncio.to_thread(self._how)
         try:
             contacts = Contacts(store)
             announcer = Announcer(contacts)
@@ -144,13 +165,6 @@ class Client:
             raise
         self._opened = _Open(store, contacts, announcer, calling, chatting)
         return self
-
-    def _open_store(self) -> Store:
-        approved = self._approval.suite.approved
-        if self._create:
-            cost = Rounds() if approved else DEFAULT_COST
-            return Store.open_or_create(self._path, self._passphrase, cost=cost)
-        return Store.open(self._path, self._passphrase, approved=approved)
 
     async def __aexit__(
         self,
@@ -208,6 +222,30 @@ class Client:
         except UsageError:  # somebody with a telephone or a key alone
             return found
         return replace(found, conversation=known)
+
+    async def back_up(self, file: str | Path, *, passphrase: Secret) -> Backup:
+        """Write a backup that `securecall.restore` makes a new device of ours of.
+
+        Args:
+            file: An older backup there is replaced; any other file is left alone.
+            passphrase: Opens the backup; a good one, for the file may lie anywhere.
+
+        Raises:
+            LocalError: the disk refuses, or there is a file that is no backup.
+        """
+        cost = Rounds() if self._approval.suite.approved else DEFAULT_COST
+        return await asyncio.to_thread(
+            partial(write_backup, self._open.store, file, passphrase, cost=cost)
+        )
+
+    async def set_lock(self, lock: Lock) -> None:
+        """Let another passphrase or keeper open our keys from now on; see `Store.set_lock`.
+
+        Raises:
+            UsageError: nothing would open them.
+            LocalError: the disk or the keeper refused; what opened them before still does.
+        """
+        await asyncio.to_thread(self._open.store.set_lock, lock)
 
     # -- where we can be reached ------------------------------------------------------------------
 

@@ -362,8 +362,9 @@ class OwnIdentity:
 
         Raises:
             NotPrimary: the root is not on this device.
+            UsageError: it lies in a token.
         """
-        return build_phrase(self._store.root.require_seed())
+        return build_phrase(self._store.root.seed)
 
     def hold_root(self, phrase: Secret) -> None:
         """Take our root key onto this device, too, from its 24 words.
@@ -390,7 +391,7 @@ class OwnIdentity:
             SecurityError: ROLLBACK, an older request than the one that was granted.
             NotPrimary: the root is not on this device.
         """
-        _ = self._store.root.require_seed()
+        _ = self._store.root.require_signer()
         request, now = parse_request(data), self._now()
         device = request.device
         if request.root_fp != self.root_fp:
@@ -434,7 +435,7 @@ class OwnIdentity:
             NotPrimary: the root is not on this device.
             UsageError: there is no such device, or it is this one.
         """
-        _ = self._store.root.require_seed()
+        _ = self._store.root.require_signer()
         if device_id == self.device.id:
             raise UsageError("a device does not withdraw itself: do it on another one of yours")
         if self._household.device(device_id) is None:
@@ -450,7 +451,7 @@ class OwnIdentity:
         Raises:
             NotPrimary: the root is not on this device; it asks for that by a `request`.
         """
-        _ = self._store.root.require_seed()
+        _ = self._store.root.require_signer()
         self._require_ours()
         self._sign(rotate=True)
         return self.statement
@@ -466,7 +467,7 @@ class OwnIdentity:
         """
         self._require_ours()
         old, new, now = self._store.root, RootKey.generate(), self._now()
-        _ = old.require_seed()
+        _ = old.require_signer()
         step = build_succession(old, new, iat=now)
         successions = (*self._household.successions, step)[-MAX_CHAIN:]
         household = replace(
@@ -475,8 +476,7 @@ class OwnIdentity:
         for ticket in self._store.tickets():
             self._store.delete_ticket(ticket.id)
         self._sign(household, root=new, rotate=True)
-        if old.seed is not None:
-            old.seed.wipe()
+        old.wipe()
         self._tell(OwnChange.SUCCEEDED)
         return self.statement
 

@@ -29,6 +29,7 @@ from securecall.chat.message import Message
 from securecall.contacts import Contact
 from securecall.errors import EndReason, UsageError
 from securecall.fips import Fips, Profile
+from securecall.keys.signing import Signer
 from securecall.keys.ticket import Ticket
 from securecall.keys.verification import Sas
 from securecall.media.endpoints import AudioSource, Recorder
@@ -36,6 +37,8 @@ from securecall.media.engine import AudioStatistics
 from securecall.media.frames import AudioFrame
 from securecall.policy import Policy, SecurityLevel, SecurityState
 from securecall.secret import Secret
+from securecall.store.backup import Backup
+from securecall.store.lock import Keeper
 from securecall.transport.tls import PemPair
 
 _T = TypeVar("_T")
@@ -44,7 +47,9 @@ _T = TypeVar("_T")
 def open(  # noqa: A001 - `securecall.sync.open` reads as it should
     path: str | Path,
     *,
-    passphrase: Secret,
+    passphrase: Secret | None = None,
+    keeper: Keeper | None = None,
+    root: Signer | None = None,
     create: bool = False,
     policy: Policy | None = None,
     profile: Profile = "standard",
@@ -53,7 +58,14 @@ def open(  # noqa: A001 - `securecall.sync.open` reads as it should
     """Open (or make) a person's endpoint; use it as `with`. See `securecall.open`."""
     return Client(
         _client.open(
-            path, passphrase=passphrase, create=create, policy=policy, profile=profile, fips=fips
+            path,
+            passphrase=passphrase,
+            keeper=keeper,
+            root=root,
+            create=create,
+            policy=policy,
+            profile=profile,
+            fips=fips,
         )
     )
 
@@ -275,6 +287,10 @@ class Client:
     def address(self) -> Address:
         """Our address without any account: the root key itself."""
         return self._inner.address
+
+    def back_up(self, file: str | Path, *, passphrase: Secret) -> Backup:
+        """Write a backup; see `securecall.Client.back_up`."""
+        return self._loop.run(self._inner.back_up(file, passphrase=passphrase))
 
     def ticket(self, *, host: str = "", port: int = 0, valid_seconds: int = 0) -> str:
         """Make a one-time ticket; see `securecall.Client.ticket`."""

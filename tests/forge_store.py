@@ -6,10 +6,11 @@ import sqlite3
 from pathlib import Path
 
 from securecall.address import parse_address
+from securecall.errors import LocalError
 from securecall.keys.trust import Act, How, TrustEvent, transition
 from securecall.secret import Secret
+from securecall.store.lock import MINIMUM_COST, KeeperKind, Lock
 from securecall.store.sqlite import FILE, Store
-from securecall.store.vault import MINIMUM_COST
 from tests.forge_statement import NOW, root_key
 
 PASSPHRASE = "correct horse battery staple"
@@ -19,6 +20,10 @@ CAROL = parse_address("sip:carol@c.example")
 
 def passphrase() -> Secret:
     return Secret(PASSPHRASE)
+
+
+def lock() -> Lock:
+    return Lock(passphrase=passphrase(), cost=MINIMUM_COST)
 
 
 def make_store(folder: Path) -> Store:
@@ -90,3 +95,42 @@ def cheap(monkeypatch) -> None:
     for maker in (Store.create, Store.open_or_create):
         defaults = {**maker.__func__.__kwdefaults__, "cost": MINIMUM_COST}
         monkeypatch.setattr(maker.__func__, "__kwdefaults__", defaults)
+
+
+class MemoryKeeper:
+    """A keyring or token in memory, that fails when told to."""
+
+    def __init__(self, kind: KeeperKind = KeeperKind.KEYRING) -> None:
+        self.kind = kind
+        self.kept: dict[bytes, bytes] = {}
+        self.numbers: dict[bytes, int] = {}
+        self.failing = False
+
+    def _require_up(self) -> None:
+        if self.failing:
+            raise LocalError("the keyring is locked")
+
+    def keep(self, secret: Secret) -> bytes:
+        self._require_up()
+        note = b"note-%d" % len(self.numbers)
+        self.kept[note] = secret.reveal()
+        self.numbers[note] = 0
+        return note
+
+    def fetch(self, note: bytes) -> Secret:
+        self._require_up()
+        if note not in self.kept:
+            raise LocalError("the keyring knows nothing of this key store")
+        return Secret(self.kept[note])
+
+    def forget(self, note: bytes) -> None:
+        self._require_up()
+        self.kept.pop(note, None)
+
+    def generation(self, note: bytes) -> int:
+        self._require_up()
+        return self.numbers[note]
+
+    def keep_generation(self, note: bytes, number: int) -> None:
+        self._require_up()
+        self.numbers[note] = number

@@ -153,6 +153,7 @@ class World:
         namespaces: tuple[str, ...] = BOTH,
         store: MemoryStore | None = None,
         label: str = "",
+        retired: frozenset[int] = frozenset(),
     ) -> Person:
         store = store if store is not None else MemoryStore()
         trust = Trust()
@@ -165,6 +166,7 @@ class World:
             unix=lambda: self.now,
             namespaces=namespaces,
             label=label,
+            retired=retired,
         )
         return Person(jid, omemo, store, trust, self.server, lambda: self.now)
 

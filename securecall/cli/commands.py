@@ -39,10 +39,14 @@ def open_home(args: argparse.Namespace, policy: Policy | None = None) -> Client:
     home = home_of(args)
     if not is_made(home):
         raise NoIdentity(f"there is no identity in {home} yet")
-    secret = passphrase.obtain(
-        file=args.passphrase_file, keyring=args.keyring, home=home, new=False
+    lock = passphrase.opener(args, home)
+    return securecall.open(
+        home,
+        passphrase=lock.passphrase,
+        keeper=lock.keeper,
+        root=passphrase.root_of(args),
+        policy=policy,
     )
-    return securecall.open(home, passphrase=secret, policy=policy)
 
 
 def home_of(args: argparse.Namespace) -> Path:
@@ -59,8 +63,15 @@ async def init(args: argparse.Namespace, output: Output) -> None:
     """Make an identity, or show the one there is."""
     home = home_of(args)
     new = not is_made(home)
-    secret = passphrase.obtain(file=args.passphrase_file, keyring=args.keyring, home=home, new=new)
-    async with securecall.open(home, passphrase=secret, create=new) as client:
+    lock = passphrase.chosen(args) if new else passphrase.opener(args, home)
+    async with securecall.open(
+        home,
+        passphrase=lock.passphrase,
+        keeper=lock.keeper,
+        root=passphrase.root_of(args, make=new),
+        cost=lock.cost,
+        create=new,
+    ) as client:
         for address in args.claim:
             client.contacts.own_address(parse_address(address))
         output.tell(

@@ -74,7 +74,7 @@ _HINTS = (
     (WrongPassphrase, "Try again; without the passphrase nobody can open the keys."),
     (DeviceError, "Check the file or the device."),
     (NoIdentity, "Make one: securecall init"),
-    (StoreCorrupt, "Put a copy of the folder back; nothing in it was used or changed."),
+    (StoreCorrupt, "Use a backup: securecall keys restore. Nothing was used or changed."),
     (ListenFailed, "Another program may hold that port: choose one with --port."),
     (LocalError, "Check that file or folder, and its permissions."),
     (UsageError, "See: securecall --help"),

@@ -56,7 +56,7 @@ async def phrase(args: argparse.Namespace, output: Output) -> None:
     )
 
 
-async def restore(args: argparse.Namespace, output: Output) -> None:
+async def from_phrase(args: argparse.Namespace, output: Output) -> None:
     """Make an identity again from its words."""
     words, secret = await _words(args), _new_passphrase(args)
     try:
@@ -211,7 +211,7 @@ async def succeed(args: argparse.Namespace, output: Output) -> None:
 COMMANDS: dict[str, Callable[[argparse.Namespace, Output], Awaitable[None]]] = {
     "show": show,
     "phrase": phrase,
-    "restore": restore,
+    "from-phrase": from_phrase,
     "hold": hold,
     "invite": invite,
     "join": join,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
+
+LOCKS = ("passphrase", "keyring", "token", "passphrase+keyring", "passphrase+token")
 
 
 def add_code(command: argparse.ArgumentParser) -> None:
@@ -11,6 +14,16 @@ def add_code(command: argparse.ArgumentParser) -> None:
     command.add_argument("--qr", action="store_true", help="show it as a QR code")
     command.add_argument("--png", type=Path, metavar="FILE", help="save the QR code here")
     command.add_argument("--svg", type=Path, metavar="FILE", help="save the QR code here")
+
+
+def add_lock(command: argparse.ArgumentParser) -> None:
+    """What opens a home that is made, or is to open it from now on."""
+    command.add_argument(
+        "--with-passphrase", action="store_true", help="beside keyring or token, a passphrase, too"
+    )
+    command.add_argument(
+        "--pbkdf2", action="store_true", help="PBKDF2 where Argon2id is not approved; weaker"
+    )
 
 
 def add_verify(command: argparse.ArgumentParser) -> None:
@@ -40,7 +53,7 @@ def add_keys(
 
     add("show", "list your devices and what is known of the keys of others")
     add("phrase", "write down your 24 recovery words, on a terminal only")
-    restore = add("restore", "make your identity again from its 24 words")
+    restore = add("from-phrase", "make your identity again from its 24 words")
     restore.add_argument("--phrase-file", type=Path, metavar="FILE", help="the words are here")
     restore.add_argument(
         "--statement", metavar="TEXT", help="your last statement, from another device (or @FILE)"
@@ -66,6 +79,26 @@ def add_keys(
     add("rotate", "give this device a new key now")
     add_code(add("succeed", "replace your root key by a new one"))
     add_verify(add("verify", "compare keys with a contact, once for all calls"))
+    _add_backups(add)
+
+
+def _add_backups(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
+    for name, does in (
+        ("backup", "write everything you would miss into one encrypted file"),
+        ("check", "read a backup from end to end, and change nothing"),
+        ("restore", "make a new device of yours out of a backup"),
+    ):
+        act = add(name, does)
+        act.add_argument("file", type=Path, metavar="FILE", help="the backup")
+        act.add_argument(
+            "--backup-passphrase-file", type=Path, metavar="FILE", help="read its passphrase here"
+        )
+        if name == "restore":
+            add_lock(act)
+    lock = add("lock", "change what opens your keys; nothing else is written anew")
+    lock.add_argument("--under", choices=LOCKS, default="passphrase", help="(%(default)s)")
+    lock.add_argument("--new-passphrase-file", type=Path, metavar="FILE", help="read it from here")
+    add_lock(lock)
 
 
 def _add_name(command: argparse.ArgumentParser) -> None:

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from securecall import __version__
 from securecall.cli import failures
-from securecall.cli.keys_options import add_code, add_keys, add_verify
+from securecall.cli.keys_options import add_code, add_keys, add_lock, add_verify
 from securecall.cli.output import JsonOutput, Output, PeopleOutput
 from securecall.cli.terminal import Terminal
 from securecall.hardening import forbid_core_dumps
@@ -107,9 +107,9 @@ def _command(args: argparse.Namespace) -> Command:
 
         return calling.call if name == "call" else calling.answer
     if name == "keys":
-        from securecall.cli.keys_command import COMMANDS
+        from securecall.cli import keys_command, safekeeping
 
-        return COMMANDS[args.act]
+        return {**keys_command.COMMANDS, **safekeeping.COMMANDS}[args.act]
     if name in _CHATTING or (name == "contacts" and _is_about_people(args)):
         from securecall.cli import chatting
 
@@ -150,7 +150,13 @@ def parser() -> argparse.ArgumentParser:
     home = argparse.ArgumentParser(add_help=False)
     home.add_argument("--home", default="~/.securecall", help="folder of your keys (%(default)s)")
     home.add_argument("--passphrase-file", type=Path, metavar="FILE", help="read it from here")
-    home.add_argument("--keyring", action="store_true", help="keep the passphrase in the keyring")
+    home.add_argument("--keyring", action="store_true", help="the key lies in the keyring")
+    home.add_argument(
+        "--token", nargs=2, metavar=("MODULE", "LABEL"), help="the key lies in this PKCS#11 token"
+    )
+    home.add_argument("--pin-file", type=Path, metavar="FILE", help="its PIN is here")
+    home.add_argument("--root-key", metavar="NAME", help="your root key lies in the token, as this")
+    home.set_defaults(pin=None)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def add(name: str, does: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -166,12 +172,13 @@ def parser() -> argparse.ArgumentParser:
     init.add_argument(
         "--claim", action="append", default=[], metavar="ADDRESS", help="an address of yours"
     )
+    add_lock(init)
     _add_place(add("ticket", "invite one person to call you", home))
     _add_call(add("call", "call somebody", home))
     _add_answer(add("answer", "wait for calls", home))
     verify = add("verify", "compare keys with a contact, once for all calls", home)
     add_verify(verify)
-    add_keys(add("keys", "look after your keys and devices"), common, home)
+    add_keys(add("keys", "look after your keys and devices, and back them up"), common, home)
     contacts = add("contacts", "list the people you know", home)
     contacts.add_argument(
         "--add",

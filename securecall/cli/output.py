@@ -176,6 +176,26 @@ class PeopleOutput:
         else:
             self._say(f"{domain} vouches for {who} until {_day(f['until'])}.", "green")
 
+    def _on_backup(self, f: Fields) -> None:
+        self._say(f"Saved {_held(f)} in {safe(str(f['file']))}", "green")
+        self._say("Look at it now and then: securecall keys check FILE", "dim")
+
+    def _on_checked(self, f: Fields) -> None:
+        self._say(f"This backup is whole: {_held(f)}.", "green")
+        made = time.strftime("%Y-%m-%d %H:%M", time.localtime(_number(f["made"])))
+        self._say(f"Made {made} on the device {safe(str(f['device']))}.", "dim")
+
+    def _on_restored(self, f: Fields) -> None:
+        self._say(f"Restored {_held(f)} in {f['home']}", "green")
+        self._say("This is a new device of yours: sign in, and your contacts learn of it.")
+        self._say("Do not go on using the old one.", "yellow")
+
+    def _on_locked(self, f: Fields) -> None:
+        both = " and ".join(
+            word for word in ("a passphrase" if f["passphrase"] else "", str(f["keeper"])) if word
+        )
+        self._say(f"Your keys open with {both} from now on.", "green")
+
     def _on_ticket(self, f: Fields) -> None:
         self._say("A ticket for one person, for one call. Send it to your friend:", "bold")
         self._say("")
@@ -335,6 +355,10 @@ class PeopleOutput:
 
     def _on_error(self, f: Fields) -> None:
         self.terminal.clear()
+
+
+def _held(f: Fields) -> str:
+    return f"{f['contacts']} contacts, {f['messages']} messages and {f['calls']} reports of calls"
 
 
 def security_fields(state: SecurityState) -> dict[str, object]:

@@ -1,45 +1,152 @@
-"""Where passphrase and password come from: the terminal, a file, or the system's keyring."""
+"""Where passphrases, PINs and passwords come from: the terminal, a file, the system's keyring."""
 
 from __future__ import annotations
 
 import argparse
-import secrets
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from securecall.errors import LocalError, Unsupported, UsageError
+from securecall.errors import UsageError
+from securecall.keys.signing import Signer
 from securecall.secret import Secret
+from securecall.store.lock import DEFAULT_COST, Keeper, KeeperKind, Lock, Rounds
+from securecall.store.sqlite import Store
 
-_SERVICE = "securecall"
+if TYPE_CHECKING:
+    from securecall.store.token import Token
+
+
+def opener(args: argparse.Namespace, home: Path) -> Lock:
+    """Return what opens the home there is: asks for a passphrase only where there is one.
+
+    Raises:
+        UsageError: nobody can be asked, or the token is not named.
+        LocalError: the file, the keyring or the token does not give it.
+    """
+    needs = Store.needs(home)
+    if needs.keeper is KeeperKind.NONE and args.keyring:  # as earlier versions made it
+        from securecall.store.system_keyring import SystemKeyring
+
+        return Lock(passphrase=SystemKeyring().passphrase_of(str(home.resolve())))
+    keeper = _keeper(args, needs.keeper)
+    if not needs.passphrase:
+        return Lock(keeper=keeper)
+    return Lock(passphrase=_obtain(args.passphrase_file, "Passphrase", new=False), keeper=keeper)
+
+
+def chosen(args: argparse.Namespace) -> Lock:
+    """Return what is to open a new home: `--keyring` and `--token` keep all of its key.
+
+    Together with --with-passphrase or --passphrase-file, both are needed.
+
+    Raises:
+        UsageError: nobody can be asked, or the two entries differ.
+        LocalError: the file, the keyring or the token does not work.
+    """
+    kept = args.keyring or args.token is not None
+    asked = args.with_passphrase or args.passphrase_file is not None or not kept
+    kind = KeeperKind.TOKEN if args.token else KeeperKind.NONE
+    return _lock(args, KeeperKind.KEYRING if args.keyring else kind, args.passphrase_file, asked)
+
+
+def changed(args: argparse.Namespace) -> Lock:
+    """Return what is to open a home from now on, as `--under` says; raises as `chosen`."""
+    words = args.under.split("+")
+    kind = next((kind for kind in KeeperKind if kind.name.lower() in words), KeeperKind.NONE)
+    return _lock(args, kind, args.new_passphrase_file, "passphrase" in words)
+
+
+def _lock(args: argparse.Namespace, kind: KeeperKind, file: Path | None, asked: bool) -> Lock:  # noqa: FBT001 - of this module alone
+    keeper = _keeper(args, kind)
+    secret = _obtain(file, "passphrase", new=True) if asked else None
+    return Lock(passphrase=secret, keeper=keeper, cost=Rounds() if args.pbkdf2 else DEFAULT_COST)
 
 
 def obtain(*, file: Path | None, keyring: bool, home: Path, new: bool) -> Secret:
-    """Return the passphrase of a home; never from an argument or an environment variable.
+    """Return the one passphrase of a folder that nothing else opens.
 
     Args:
         file: Read it from here.
-        keyring: Ask the keyring; a new home gets a random one that only the keyring knows.
-        home: Whose passphrase.
+        keyring: It lies in the keyring; for a new folder a random one is put there.
+        home: Which folder.
         new: It is being chosen, so it is asked for twice.
 
     Raises:
         UsageError: nobody can be asked, or the two entries differ.
         LocalError: the file or the keyring does not give it.
     """
+    if file is None and keyring:
+        from securecall.store.system_keyring import SystemKeyring
+
+        return SystemKeyring().passphrase_of(str(home.resolve()), make=new)
+    return _obtain(file, "passphrase" if new else "Passphrase", new=new)
+
+
+def root_of(args: argparse.Namespace, *, make: bool = False) -> Signer | None:
+    """Return the root key that `--root-key` names in the token, None without it.
+
+    Args:
+        args: Of the command.
+        make: Where the token holds no such key yet, it makes one.
+
+    Raises:
+        UsageError: no token is named.
+        LocalError: the token does not work, or holds no such key.
+    """
+    if args.root_key is None:
+        return None
+    token = _token(args)
+    if make and not token.has_root(args.root_key):
+        return token.make_root(args.root_key)
+    return token.root(args.root_key)
+
+
+def of_backup(file: Path | None, *, new: bool) -> Secret:
+    """Return the passphrase of a backup.
+
+    Raises:
+        UsageError: nobody can be asked, or the two entries differ.
+        LocalError: the file does not give it.
+    """
+    what = "passphrase for the backup" if new else "Passphrase of the backup"
+    return _obtain(file, what, new=new, option="--backup-passphrase-file")
+
+
+def _obtain(
+    file: Path | None, what: str, *, new: bool, option: str = "--passphrase-file"
+) -> Secret:
     if file is not None:
         return Secret.from_file(file)
-    if keyring:
-        return _from_keyring(str(home.resolve()), new=new)
     if not sys.stdin.isatty():
-        raise UsageError(
-            "there is no terminal to ask for the passphrase; use --passphrase-file FILE"
-        )
-    first = Secret.prompt("Choose a passphrase: " if new else "Passphrase: ")
+        raise UsageError(f"there is no terminal to ask for the passphrase; use {option} FILE")
+    first = Secret.prompt(f"Choose a {what}: " if new else f"{what}: ")
     if not len(first):
         raise UsageError("an empty passphrase protects nothing")
     if new and first != Secret.prompt("The same again: "):
         raise UsageError("the two entries differ")
     return first
+
+
+def _keeper(args: argparse.Namespace, kind: KeeperKind) -> Keeper | None:
+    if kind is KeeperKind.KEYRING:
+        from securecall.store.system_keyring import SystemKeyring
+
+        return SystemKeyring()
+    if kind is KeeperKind.TOKEN:
+        return _token(args)
+    return None
+
+
+def _token(args: argparse.Namespace) -> Token:
+    from securecall.store.token import Token
+
+    if args.token is None:
+        raise UsageError("a key of this home lies in a token; name it: --token MODULE LABEL")
+    if args.pin is None:  # asked for once
+        args.pin = _obtain(args.pin_file, "PIN", new=False, option="--pin-file")
+    module, label = args.token
+    return Token(Path(module), label=label, pin=args.pin)
 
 
 def account_password(args: argparse.Namespace) -> Secret | None:
@@ -59,21 +166,3 @@ def account_password(args: argparse.Namespace) -> Secret | None:
             "--no-password where its server asks for none"
         )
     return Secret.prompt(f"Password of {args.account}: ")
-
-
-def _from_keyring(name: str, *, new: bool) -> Secret:
-    try:
-        import keyring
-        from keyring.errors import KeyringError
-    except ImportError as e:
-        raise Unsupported("the keyring needs an extra: pip install 'securecall[keyring]'") from e
-    try:
-        kept = keyring.get_password(_SERVICE, name)
-        if kept is None and new:
-            kept = secrets.token_urlsafe(32)
-            keyring.set_password(_SERVICE, name, kept)
-    except KeyringError as e:
-        raise LocalError(f"the keyring did not work: {type(e).__name__}") from e
-    if kept is None:
-        raise LocalError(f"the keyring holds no passphrase for {name}")
-    return Secret(kept)

@@ -8,9 +8,8 @@ from typing import Final, NoReturn
 from securecall.errors import NotPrimary, UsageError
 from securecall.keys.encoding import label, length_prefixed, sha512
 from securecall.keys.signing import (
+    SeedSigner,
     Signer,
-    ed25519_public,
-    ed25519_sign,
     generate_seed,
     require_ed25519_public,
 )
@@ -28,15 +27,15 @@ def root_fingerprint(ed25519: bytes, mldsa65: bytes = b"") -> bytes:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RootKey:
-    """An Ed25519 root key; it never leaves the endpoint.
+    """An Ed25519 root key; it never leaves the endpoint, and may lie where nothing reads it.
 
     Attributes:
-        seed: The 32 bytes the key is made of; None on a device that only knows whose it is.
+        signer: The private key, wherever it is; None on a device that only knows whose it is.
         public: The public key, 32 bytes.
         fingerprint: root_fp, 64 bytes.
     """
 
-    seed: Secret | None = field(repr=False)
+    signer: Signer | None = field(repr=False)
     public: bytes
     fingerprint: bytes = field(repr=False)
 
@@ -52,8 +51,31 @@ class RootKey:
         Raises:
             UsageError: the seed is not 32 bytes.
         """
-        public = ed25519_public(seed)
-        return cls(seed=seed, public=public, fingerprint=root_fingerprint(public))
+        return cls.from_signer(SeedSigner(seed))
+
+    @classmethod
+    def from_signer(cls, signer: Signer) -> RootKey:
+        """Use a key that lies elsewhere, in a token."""
+        public = signer.public
+        return cls(signer=signer, public=public, fingerprint=root_fingerprint(public))
+
+    @property
+    def has_seed(self) -> bool:
+        """Whether the key can be taken out at all."""
+        return isinstance(self.signer, SeedSigner)
+
+    @property
+    def seed(self) -> Secret:
+        """The 32 bytes the key is made of.
+
+        Raises:
+            NotPrimary: it is held by another device.
+            UsageError: it lies where nothing can read it.
+        """
+        signer = self.require_signer()
+        if not isinstance(signer, SeedSigner):
+            raise UsageError("this root key lies in a token, and cannot be taken out of it")
+        return signer.seed
 
     @classmethod
     def known(cls, public: bytes) -> RootKey:
@@ -63,12 +85,12 @@ class RootKey:
             ProtocolError: this is no Ed25519 key of large order.
         """
         require_ed25519_public(public)
-        return cls(seed=None, public=public, fingerprint=root_fingerprint(public))
+        return cls(signer=None, public=public, fingerprint=root_fingerprint(public))
 
     @property
     def held(self) -> bool:
         """The key itself is here: this device can sign statements."""
-        return self.seed is not None
+        return self.signer is not None
 
     def sign(self, data: bytes) -> bytes:
         """Return the signature of the data, 64 bytes.
@@ -76,17 +98,22 @@ class RootKey:
         Raises:
             NotPrimary: the key is held by another device.
         """
-        return ed25519_sign(self.require_seed(), data)
+        return self.require_signer().sign(data)
 
-    def require_seed(self) -> Secret:
-        """The seed, for those who keep it or write it down.
+    def require_signer(self) -> Signer:
+        """What signs, for whoever has to know first that it is here.
 
         Raises:
             NotPrimary: the key is held by another device.
         """
-        if self.seed is None:
+        if self.signer is None:
             raise NotPrimary("the root key is not on this device; do this on the one that has it")
-        return self.seed
+        return self.signer
+
+    def wipe(self) -> None:
+        """Overwrite the seed, if it is here."""
+        if isinstance(self.signer, SeedSigner):
+            self.signer.seed.wipe()
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise UsageError("a RootKey is never copied or serialised")

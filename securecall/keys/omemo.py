@@ -69,13 +69,16 @@ class Omemo:
         chosen: Callable[[Device], bool],
         unix: Callable[[], float],
         label: str,
+        retired: frozenset[int] = frozenset(),
     ) -> None:
         """Use `open` instead."""
         self._state = state
         self._trust = trust
         self._chosen = chosen
         self._label = label
-        self._lookup = Lookup(state, directory, trust=trust, unix=unix, label=label)
+        self._lookup = Lookup(
+            state, directory, trust=trust, unix=unix, label=label, retired=retired
+        )
         self._upkeep = Upkeep(state, directory, self._lookup, trust=trust, unix=unix)
         self._turn = asyncio.Lock()
         self._catching_up = False
@@ -92,6 +95,7 @@ class Omemo:
         chosen: Callable[[Device], bool] = lambda _: False,
         namespaces: tuple[str, ...] = NAMESPACES,
         label: str = "",
+        retired: frozenset[int] = frozenset(),
     ) -> Omemo:
         """Load or make this device's keys, put it on the device lists and publish its bundles.
 
@@ -105,6 +109,7 @@ class Omemo:
                 without a look does not count. Only such a key replaces another one.
             namespaces: Which versions to take part in, the preferred one first.
             label: What this device is called in public; visible to everybody.
+            retired: Devices of ours that are no more: they come off the lists as we get onto them.
 
         Raises:
             NetworkError: the server did not answer, and we were never here before.
@@ -118,7 +123,15 @@ class Omemo:
             for namespace in namespaces:
                 taken |= set(await directory.fetch_devices(namespace, jid))
         state.begin(taken=taken, unix=unix())
-        omemo = cls(state, directory, trust=trust, chosen=chosen, unix=unix, label=label)
+        omemo = cls(
+            state,
+            directory,
+            trust=trust,
+            chosen=chosen,
+            unix=unix,
+            label=label,
+            retired=retired,
+        )
         try:
             await omemo.maintain()
         except NetworkError:

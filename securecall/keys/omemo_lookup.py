@@ -34,6 +34,7 @@ class Lookup:
         trust: Callable[[Device], DeviceTrust],
         unix: Callable[[], float],
         label: str,
+        retired: frozenset[int],
     ) -> None:
         """Begin with what is kept; see `Omemo.open` for the arguments."""
         self.changed: dict[tuple[str, int], Device] = {}
@@ -42,6 +43,7 @@ class Lookup:
         self._trust = trust
         self._unix = unix
         self._label = label
+        self._retired = retired
         self._fetched: set[tuple[str, str]] = set()  # lists known to be current
         # by person and namespaces: as of which book, and the devices in it, None where unknown ones
         self._arranged: dict[
@@ -134,13 +136,14 @@ class Lookup:
         )
 
     async def announce(self, namespace: str, devices: Mapping[int, str]) -> None:
-        """Put us on our list, beside the others."""
+        """Put us on our list, beside the others, and take off it what we take the place of."""
         now = self._unix()
         count, seconds = _READDED
         if len(self._readded) == count and 0 <= now - self._readded[0] < seconds:
             return  # somebody keeps removing us; not a fight worth having
         self._readded.append(now)
-        everyone = {**devices, self._state.device_id: self._label}
+        others = {number: devices[number] for number in devices if number not in self._retired}
+        everyone = {**others, self._state.device_id: self._label}
         await self._directory.publish_devices(namespace, everyone)
         self.take_list(namespace, self._state.jid, everyone)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Final, NoReturn, Protocol
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
@@ -37,6 +37,31 @@ class Signer(Protocol):
     def sign(self, data: bytes) -> bytes:
         """Return the Ed25519 signature of the data, 64 bytes."""
         ...
+
+
+class SeedSigner:
+    """A private signing key in this process: its seed."""
+
+    __slots__ = ("public", "seed")
+
+    def __init__(self, seed: Secret) -> None:
+        """Take a seed, which is wiped by whoever made it.
+
+        Raises:
+            UsageError: the seed is not 32 bytes.
+        """
+        self.seed = seed
+        self.public = ed25519_public(seed)
+
+    def __repr__(self) -> str:
+        return "<SeedSigner>"
+
+    def sign(self, data: bytes) -> bytes:
+        """Return the Ed25519 signature of the data, 64 bytes."""
+        return ed25519_sign(self.seed, data)
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise UsageError("a private key is never copied or serialised")
 
 
 def generate_seed() -> Secret:

@@ -111,6 +111,19 @@ class ChatHistory:
                 self._search.keep_page(page_of(number - 1))
         return message
 
+    def put_back(self, message: Message) -> None:
+        """Keep a message of a backup under the number it had; the next one gets a higher number.
+
+        Raises:
+            UsageError: a message with this number, or a higher one, is there already.
+        """
+        with self._file.step():
+            ahead = message.number - self.last_number
+            if ahead < 1:
+                raise UsageError("messages are put back in their order, into a new history")
+            _ = self._file.advance(message=ahead)
+            self._rows.write(message)
+
     def replace(self, message: Message) -> None:
         """Write a message over the one with its number.
 
@@ -253,6 +266,14 @@ class ChatHistory:
             person = self._rows.person(conversation) or Person(conversation)
             self._rows.keep_person(replace(person, retention=seconds))
             self._rows.forget_if_empty(self._rows.conversation(conversation))
+
+    def retentions(self) -> dict[Address, int]:
+        """Return the conversations for which a retention was set."""
+        return {
+            person.address: person.retention
+            for _, person in self._rows.people()
+            if person.retention
+        }
 
     # -- parcels ----------------------------------------------------------------------------------
 

@@ -16,7 +16,8 @@ from typing import Final, NoReturn
 from securecall.errors import LocalError, SecurecallError, StoreCorrupt, UsageError
 from securecall.secret import Secret
 from securecall.store.disk import connect, is_empty, make_private, sync_folder, translated
-from securecall.store.vault import SCHEMA, Cost, Rounds, Vault, row_digest
+from securecall.store.lock import Lock, Needs, parse_needs
+from securecall.store.vault import SCHEMA, STORE, Vault, row_digest
 
 _TABLES: Final = {
     "header": "CREATE TABLE header (id INTEGER PRIMARY KEY CHECK (id = 1), data BLOB NOT NULL)",
@@ -61,9 +62,7 @@ class Rows:
         self._load()
 
     @classmethod
-    def create(
-        cls, file: Path, passphrase: Secret, cost: Cost | Rounds, changes: Sequence[Change]
-    ) -> Rows:
+    def create(cls, file: Path, lock: Lock, changes: Sequence[Change]) -> Rows:
         """Make a new file, mode 600, with its first rows; a file left half-made is taken over.
 
         Raises:
@@ -75,7 +74,7 @@ class Rows:
             with translated("the key store", file):
                 if not is_empty(connection):
                     raise LocalError(f"there is a key store in {file.parent} already")
-            vault, header = Vault.create(passphrase, cost)
+            vault, header = Vault.create(lock)
             with translated("the key store", file):
                 for statement in _TABLES.values():
                     connection.execute(statement)
@@ -91,26 +90,53 @@ class Rows:
         return rows
 
     @classmethod
-    def open(cls, file: Path, passphrase: Secret, *, approved: bool = False) -> Rows:
+    def open(cls, file: Path, lock: Lock) -> Rows:
         """Open a file and check all of it before any of it is used.
 
         Raises:
             WrongPassphrase: it is another one.
+            UsageError: something else opens it.
             StoreCorrupt: damaged or altered.
-            LocalError: not there, in use by another process, or not readable.
+            LocalError: not there, in use by another process, or not readable; or the keeper does
+                not work.
         """
-        if not file.exists():
-            raise LocalError(f"there is no key store in {file.parent}")
-        connection = _connect(file)
+        connection, header = _begun(file)
         try:
-            with translated("the key store", file):
-                _require_schema(connection)
-                found: object = connection.execute("SELECT data FROM header").fetchone()
-                connection.execute("COMMIT")
-            return cls(connection, Vault.unlock(_blob(found), passphrase, approved=approved))
+            return cls(connection, Vault.unlock(header, lock))
         except BaseException:
             connection.close()
             raise
+
+    @property
+    def needs(self) -> Needs:
+        """What its header asks for now.
+
+        Raises:
+            StoreCorrupt: the header was altered since the file was opened.
+        """
+        with self._lock, translated("the key store"):
+            self._require_open()
+            found: object = self._connection.execute("SELECT data FROM header").fetchone()
+        return parse_needs(_blob(found), STORE)
+
+    @staticmethod
+    def needs_of(file: Path) -> Needs:
+        """Return what opens a file, without opening it.
+
+        Raises:
+            StoreCorrupt: damaged or altered.
+            LocalError: not there, in use by another process, or not readable.
+        """
+        connection, header = _begun(file)
+        connection.close()
+        return parse_needs(header, STORE)
+
+    @property
+    def tables(self) -> frozenset[str]:
+        """The tables that have rows."""
+        with self._lock:
+            self._require_open()
+            return frozenset(table for table, _ in self._digests)
 
     def read(self, table: str, key: str) -> bytes | None:
         """Return the data of a row, None where there is none.
@@ -181,13 +207,13 @@ class Rows:
                 raise
             self._digests, self.counter = digests, counter
 
-    def rewrap(self, passphrase: Secret, cost: Cost | Rounds) -> None:
-        """Set another passphrase.
+    def rewrap(self, lock: Lock) -> None:
+        """Let something else open it from now on.
 
         Raises:
-            LocalError: the disk refused; the old passphrase is still the one.
+            LocalError: the disk or the keeper refused; what opened it before still does.
         """
-        header = self._vault.header(passphrase, cost)
+        header = self._vault.header(lock)
         with self._lock:
             self._require_open()
             try:
@@ -279,6 +305,22 @@ class Rows:
     def _require_open(self) -> None:
         if self._broken:
             raise LocalError("the key store is closed; open it again")
+
+
+def _begun(file: Path) -> tuple[sqlite3.Connection, bytes]:
+    """A file that is there, with its header, nothing of which was checked yet."""
+    if not file.exists():
+        raise LocalError(f"there is no key store in {file.parent}")
+    connection = _connect(file)
+    try:
+        with translated("the key store", file):
+            _require_schema(connection)
+            found: object = connection.execute("SELECT data FROM header").fetchone()
+            connection.execute("COMMIT")
+        return connection, _blob(found)
+    except BaseException:
+        connection.close()
+        raise
 
 
 def _connect(file: Path) -> sqlite3.Connection:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from securecall.address import Address
 from securecall.errors import LocalError, ProtocolError, StoreCorrupt, UsageError
 from securecall.keys.device import DeviceKey
 from securecall.keys.encoding import build_json
-from securecall.keys.identity import RootKey
+from securecall.keys.identity import RootKey, Signer
 from securecall.keys.omemo_trust import DeviceAudit, PersonDevices
 from securecall.keys.organisation import LastWord
 from securecall.keys.statement import Statement
@@ -28,12 +29,13 @@ from securecall.secret import Secret
 from securecall.store import device_records, history, records
 from securecall.store.disk import translated
 from securecall.store.history import ChatHistory
+from securecall.store.lock import DEFAULT_COST, Cost, Keeper, Lock, Needs, Rounds
 from securecall.store.rows import Change, Rows
-from securecall.store.vault import DEFAULT_COST, Cost, Rounds
 
 FILE: Final = "securecall.store"
 FAILURE_WINDOW: Final = 86_400  # seconds; security rule: warn from 32 in 24 hours
 ORGANISATION: Final = "organisation"  # a setting: whose keys these are, where it is no person
+RETIRED: Final = "retired-omemo"  # setting: lines of bare JID and device id
 _HISTORY: Final = "history-generation"
 _FAILURES_KEPT: Final = 64
 _FAILING_KEPT: Final = 512
@@ -62,12 +64,17 @@ class Store:
         device: This device's key.
     """
 
-    def __init__(self, folder: Path, rows: Rows) -> None:
+    def __init__(
+        self, folder: Path, rows: Rows, keeper: Keeper | None, root: Signer | None = None
+    ) -> None:
         """Use `create`, `open` or `open_or_create`."""
         self._folder = folder
         self._rows = rows
+        self._keeper = keeper
+        self._opening = threading.Lock()
+        self._require_kept_generation()
         self._history: ChatHistory | None = None
-        self.root = self._read_root()
+        self.root = self._read_root(root)
         self.device = DeviceKey.from_seed(
             self._required("device-id").decode(), self._secret("device-seed")
         )
@@ -80,8 +87,9 @@ class Store:
     def create(
         cls,
         folder: Path,
-        passphrase: Secret,
+        passphrase: Secret | None,
         *,
+        keeper: Keeper | None = None,
         root: RootKey | None = None,
         device_id: str = "",
         cost: Cost | Rounds = DEFAULT_COST,
@@ -90,7 +98,9 @@ class Store:
 
         Args:
             folder: Made with mode 700 where it does not exist.
-            passphrase: The only way in; nobody can reset it.
+            passphrase: The only way in; nobody can reset it. None where the keeper alone opens it.
+            keeper: Keeps a part of the key outside of the file; from then on the file alone, even
+                with the passphrase, opens nothing, and an older copy of it is noticed.
             root: Of an identity that is restored, or that another device holds; None draws a new
                 one.
             device_id: Name of this device; "" draws one.
@@ -98,58 +108,102 @@ class Store:
 
         Raises:
             LocalError: there is a store already, or the disk refuses.
-            UsageError: the passphrase is empty.
+            UsageError: the passphrase is empty, or there is neither one nor a keeper.
         """
         _make_folder(folder)
         device = DeviceKey.generate(device_id or f"d-{secrets.token_hex(4)}")
         root = root or RootKey.generate()
         rows = Rows.create(
             folder / FILE,
-            passphrase,
-            cost,
+            Lock(passphrase=passphrase, keeper=keeper, cost=cost),
             (
-                *_root_rows(root)[:1],
+                *_root_rows(root),
                 ("identity", "device-id", device.id.encode()),
                 ("identity", "device-seed", device.seed.reveal()),
                 ("identity", "seq", b"0"),
             ),
         )
-        return cls(folder, rows)
+        return cls(folder, rows, keeper, root.signer)
+
+    @staticmethod
+    def needs(folder: Path) -> Needs:
+        """Return what opens the store of a folder; raises as `open` does."""
+        return Rows.needs_of(folder / FILE)
 
     @classmethod
-    def open(cls, folder: Path, passphrase: Secret, *, approved: bool = False) -> Self:
+    def open(
+        cls,
+        folder: Path,
+        passphrase: Secret | None = None,
+        *,
+        keeper: Keeper | None = None,
+        root: Signer | None = None,
+        approved: bool = False,
+    ) -> Self:
         """Open a store; all of it is checked before any of it is used.
 
         Args:
             folder: Where it is.
-            passphrase: The only way in.
+            passphrase: If it asks for one.
+            keeper: If it asks for one.
+            root: The root key, if it lies in a token.
             approved: Refuse one that Argon2id opens, as the fips profile does.
 
         Raises:
             Unsupported: `approved`, and Argon2id opens it.
             WrongPassphrase: it is another one.
-            StoreCorrupt: damaged or altered.
-            LocalError: not there, in use by another process, or not readable.
+            UsageError: the store asks for a passphrase or a keeper that is not given.
+            StoreCorrupt: damaged, altered, or older than the keeper remembers.
+            LocalError: not there, in use by another process, or not readable; or the keeper does
+                not work.
         """
-        rows = Rows.open(folder / FILE, passphrase, approved=approved)
+        lock = Lock(passphrase=passphrase, keeper=keeper, approved=approved)
+        rows = Rows.open(folder / FILE, lock)
         try:
-            return cls(folder, rows)
+            return cls(folder, rows, keeper, root)
         except BaseException:
             rows.close()
             raise
 
     @classmethod
     def open_or_create(
-        cls, folder: Path, passphrase: Secret, *, cost: Cost | Rounds = DEFAULT_COST
+        cls,
+        folder: Path,
+        passphrase: Secret | None = None,
+        *,
+        keeper: Keeper | None = None,
+        root: Signer | None = None,
+        cost: Cost | Rounds = DEFAULT_COST,
     ) -> Self:
         """Open the store of a folder, or make one where there is none."""
         if (folder / FILE).exists():
-            return cls.open(folder, passphrase, approved=isinstance(cost, Rounds))
-        return cls.create(folder, passphrase, cost=cost)
+            approved = isinstance(cost, Rounds)
+            return cls.open(folder, passphrase, keeper=keeper, root=root, approved=approved)
+        made = None if root is None else RootKey.from_signer(root)
+        return cls.create(folder, passphrase, keeper=keeper, root=made, cost=cost)
 
     def set_passphrase(self, passphrase: Secret, *, cost: Cost | Rounds = DEFAULT_COST) -> None:
         """Change the passphrase; older copies of the file still open with the older one."""
-        self._rows.rewrap(passphrase, cost)
+        self.set_lock(Lock(passphrase=passphrase, keeper=self._keeper, cost=cost))
+
+    def set_lock(self, lock: Lock) -> None:
+        """Let something else open the store from now on: only the wrapped key is written anew.
+
+        Older copies of the file still open with what opened them, unless that was a keeper: it
+        forgets its part.
+
+        Raises:
+            UsageError: nothing would open it.
+            LocalError: the disk or the new keeper refused; what opened it before still does.
+        """
+        before, keeper = self._rows.needs, self._keeper
+        self._rows.rewrap(lock)
+        self._keeper = lock.keeper
+        self._keep_generation()
+        if keeper is not None:
+            # Where it does not work now, it keeps what opens nothing that is here any more.
+            with contextlib.suppress(LocalError):
+                keeper.forget(before.note)
 
     def close(self) -> None:
         """Release the files and wipe the keys; may be called again."""
@@ -158,10 +212,19 @@ class Store:
             with contextlib.suppress(LocalError):
                 self._save_history_generation(self._history)
             self._history.close()
+        with contextlib.suppress(LocalError):  # as above; or it is closed already
+            self._keep_generation()
         self._rows.close()
-        if self.root.seed is not None:
-            self.root.seed.wipe()
+        self.root.wipe()
         self.device.seed.wipe()
+
+    def abandon(self) -> None:
+        """Close a store that is to be thrown away: its keeper forgets its part."""
+        if self._keeper is not None:
+            with contextlib.suppress(LocalError):
+                self._keeper.forget(self._rows.needs.note)
+            self._keeper = None
+        self.close()
 
     @property
     def generation(self) -> int:
@@ -177,15 +240,30 @@ class Store:
         if self._rows.counter < least:
             raise StoreCorrupt("the key store was replaced by an older copy of itself")
 
+    def _require_kept_generation(self) -> None:
+        if self._keeper is not None:
+            self.require_generation(self._keeper.generation(self._rows.needs.note))
+            self._keep_generation()
+
+    def _keep_generation(self) -> None:
+        if self._keeper is not None:
+            self._keeper.keep_generation(self._rows.needs.note, self._rows.counter)
+
     # -- the history of conversations -------------------------------------------------------------
 
     def open_history(self) -> ChatHistory:
-        """Open what is kept of conversations, or begin it; closed with this store.
+        """Open what is kept of conversations, or begin it; once, and closed with this store.
 
         Raises:
             StoreCorrupt: damaged, altered, or replaced by an older copy.
             LocalError: gone although there was one, in use by another process, or the disk refuses.
         """
+        with self._opening:
+            if self._history is None:
+                self._history = self._opened_history()
+            return self._history
+
+    def _opened_history(self) -> ChatHistory:
         known = int(self.setting(_HISTORY) or 0)
         if known and not (self._folder / history.FILE).exists():
             raise LocalError("the history is gone: put it back, or forget it and begin a new one")
@@ -196,7 +274,6 @@ class Store:
         except BaseException:
             opened.close()
             raise
-        self._history = opened
         return opened
 
     def forget_history(self) -> None:
@@ -389,6 +466,11 @@ class Store:
         ]
         self._rows.write([row, *lines])
 
+    def retired_omemo(self, jid: str) -> frozenset[int]:
+        """Return the OMEMO devices of an account that this one, restored, takes the place of."""
+        lines = [line.split(" ") for line in (self.setting(RETIRED) or b"").decode().splitlines()]
+        return frozenset(int(number) for whose, number in lines if whose == jid)
+
     # -- tickets ----------------------------------------------------------------------------------
 
     def tickets(self) -> tuple[OutstandingTicket, ...]:
@@ -430,6 +512,21 @@ class Store:
         times = records.read_record(data, lambda record: records.integers(record["times"]))
         return [time for time in times if time > unix - FAILURE_WINDOW]
 
+    # -- backups ----------------------------------------------------------------------------------
+
+    @property
+    def tables(self) -> frozenset[str]:
+        """The tables that have rows."""
+        return self._rows.tables
+
+    def read_table(self, table: str) -> dict[str, bytes]:
+        """Return all rows of a table, by key, for a backup."""
+        return self._rows.read_all(table)
+
+    def write_restored(self, changes: Sequence[Change]) -> None:
+        """Write rows of a backup, of which nothing here was read yet; open the store anew then."""
+        self._rows.write(changes)
+
     # -- calls, settings --------------------------------------------------------------------------
 
     def append_call(self, report: bytes) -> int:
@@ -459,7 +556,13 @@ class Store:
             raise StoreCorrupt("the key store holds no identity: it was never finished")
         return data
 
-    def _read_root(self) -> RootKey:
+    def _read_root(self, signer: Signer | None) -> RootKey:
+        if self._rows.read("identity", "root-place") is not None:
+            if signer is None:
+                raise UsageError("the root key of this store lies in a token; open it with that")
+            if signer.public != self._required("root-public"):
+                raise LocalError("the token holds another root key than the one of this store")
+            return RootKey.from_signer(signer)
         seed = self._rows.read("identity", "root-seed")
         if seed is not None:
             return RootKey.from_seed(Secret(seed))
@@ -504,14 +607,14 @@ class Store:
         return self._rows.count(table) + 1
 
 
-def _root_rows(root: RootKey) -> list[Change]:
-    """The row of a root, and the one of the other kind that must not stay beside it."""
-    if root.held:
-        return [
-            ("identity", "root-seed", root.require_seed().reveal()),
-            ("identity", "root-public", None),
-        ]
-    return [("identity", "root-public", root.public), ("identity", "root-seed", None)]
+def _root_rows(root: RootKey) -> tuple[Change, ...]:
+    """The rows of a root; those of another kind must not stay beside them."""
+    seed = root.seed.reveal() if root.has_seed else None
+    return (
+        ("identity", "root-seed", seed),
+        ("identity", "root-public", None if root.has_seed else root.public),
+        ("identity", "root-place", b"token" if root.held and not root.has_seed else None),
+    )
 
 
 def _differences(old: TrustBook, new: TrustBook) -> list[Change]:

@@ -1,13 +1,7 @@
-"""The cryptography of the store: a key made of the passphrase, sealed rows, a sealed head.
+"""The cryptography of the store: one key yields those of sealed rows, their names and their head.
 
-Header, in the clear:
-    "securecall-vault" | u8 version | u32 memory (KiB) | u32 iterations | u32 lanes | salt 16
-    | version 2 alone: u8 2 | u8 0 | u16 0
-    | check 32 | nonce 12 | wrapped DEK 48 | SHA-256 of all before 32
-Argon2id (version 1), or PBKDF2-HMAC-SHA-512 for the fips profile (version 2, memory and lanes 0),
-makes 64 bytes of the passphrase: a wrapping key, and a key for `check`, an HMAC over what
-stands before it, which tells a wrong passphrase from a damaged file. The DEK (32 random bytes)
-yields, by HKDF, the keys of rows, head and row names; a new passphrase rewraps only the DEK.
+The DEK (32 random bytes) yields, by HKDF, the keys of rows, head and row names, and those of files
+beside this one. What wraps it is the header's business: `securecall.store.lock`.
 """
 
 from __future__ import annotations
@@ -22,54 +16,21 @@ from typing import Final, NoReturn
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256, SHA512
-from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
-from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 
-from securecall.errors import LocalError, StoreCorrupt, Unsupported, UsageError, WrongPassphrase
+from securecall.errors import StoreCorrupt, UsageError
 from securecall.secret import Secret
+from securecall.store.lock import DEFAULT_COST as DEFAULT_COST
+from securecall.store.lock import MAXIMUM_COST as MAXIMUM_COST
+from securecall.store.lock import MINIMUM_COST as MINIMUM_COST
+from securecall.store.lock import Cost as Cost
+from securecall.store.lock import Lock, Seal, build_header, open_header
+from securecall.store.lock import Rounds as Rounds
 
 SCHEMA: Final = 1
-_MAGIC: Final = b"securecall-vault"
-_SALT: Final = 16
+STORE: Final = Seal(b"securecall-vault", "the key store")
 _NONCE: Final = 12
-_FIXED: Final = struct.Struct(">16sBIII16s")
-_MORE: Final = bytes((2, 0, 0, 0))  # PBKDF2, and the passphrase alone opens it
-_TAIL: Final = 32 + _NONCE + 48 + 32
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What one try of a passphrase costs: Argon2id's parameters.
-
-    Attributes:
-        memory: KiB.
-        iterations: Passes over that memory.
-        lanes: Parallel lanes.
-    """
-
-    memory: int = 65536
-    iterations: int = 3
-    lanes: int = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Rounds:
-    """What one try of a passphrase costs where Argon2id may not be used (SP 800-132).
-
-    Attributes:
-        iterations: Of HMAC-SHA-512.
-    """
-
-    iterations: int = 210_000
-
-
-_PBKDF2_BOUNDS: Final = (210_000, 10_000_000)
-DEFAULT_COST: Final = Cost()
-# Below, a header was tampered with so that guessing becomes cheap; above, so that opening hangs.
-MINIMUM_COST: Final = Cost(memory=19456, iterations=2, lanes=1)
-MAXIMUM_COST: Final = Cost(memory=1048576, iterations=16, lanes=16)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,84 +47,27 @@ class Vault:
         return cls(dek, _subkey(dek, "row"), _subkey(dek, "head"), _subkey(dek, "name"))
 
     @classmethod
-    def create(cls, passphrase: Secret, cost: Cost | Rounds = DEFAULT_COST) -> tuple[Vault, bytes]:
-        """Draw the keys of a new vault; takes as long as `cost` says.
+    def create(cls, lock: Lock, seal: Seal = STORE) -> tuple[Vault, bytes]:
+        """Draw the keys of a new vault; takes as long as the cost in `lock` says.
 
         Returns:
             The vault and its header.
 
         Raises:
             UsageError: the passphrase is empty, or the cost is out of bounds.
+            LocalError: the keeper does not work now.
         """
         vault = cls._from_dek(Secret(os.urandom(32)))
-        return vault, vault.header(passphrase, cost)
+        return vault, vault.header(lock, seal)
 
     @classmethod
-    def unlock(cls, header: bytes, passphrase: Secret, *, approved: bool = False) -> Vault:
-        """Open a vault; takes as long as its header says, within bounds.
+    def unlock(cls, header: bytes, lock: Lock, seal: Seal = STORE) -> Vault:
+        """Open a vault; see `securecall.store.lock.open_header`, also for what it raises."""
+        return cls._from_dek(open_header(header, lock, seal))
 
-        Args:
-            header: As `header` returned it.
-            passphrase: Its own.
-            approved: Only with PBKDF2.
-
-        Raises:
-            Unsupported: `approved`, and Argon2id made the keys.
-            WrongPassphrase: it is another one.
-            StoreCorrupt: the header is damaged or was altered; nothing was derived from it.
-        """
-        more = _MORE if header[len(_MAGIC) : len(_MAGIC) + 1] == b"\x02" else b""
-        size = _FIXED.size + len(more)
-        if len(header) != size + _TAIL or not hmac.compare_digest(
-            hashlib.sha256(header[:-32]).digest(), header[-32:]
-        ):
-            raise StoreCorrupt("the header of the key store is damaged")
-        magic, version, memory, iterations, lanes, salt = _FIXED.unpack_from(header)
-        if magic != _MAGIC or version not in (1, 2) or header[_FIXED.size : size] != more:
-            raise StoreCorrupt("the header of the key store is of another kind")
-        if approved and version == 1:
-            raise Unsupported(
-                "Argon2id opens this key store, which the fips profile does not use: set its "
-                "passphrase anew with cost=Rounds(), or make another store"
-            )
-        cost = Cost(memory, iterations, lanes) if version == 1 else Rounds(iterations)
-        if version == 2 and (memory or lanes):
-            raise StoreCorrupt("the header of the key store was altered")
-        try:
-            _require_cost(cost)
-        except UsageError as e:
-            raise StoreCorrupt(f"the header of the key store was altered: {e}") from e
-        wrapping, checking = _derive(passphrase, salt, cost)
-        fixed, rest = header[:size], header[size:]
-        if not hmac.compare_digest(_check(checking, fixed), rest[:32]):
-            raise WrongPassphrase("the key store does not open with this passphrase")
-        nonce, wrapped = rest[32 : 32 + _NONCE], rest[32 + _NONCE : 32 + _NONCE + 48]
-        try:
-            dek = AESGCM(wrapping.reveal()).decrypt(nonce, wrapped, header[: size + 32])
-        except InvalidTag as e:
-            raise StoreCorrupt("the wrapped key of the key store is damaged") from e
-        return cls._from_dek(Secret(dek))
-
-    def header(self, passphrase: Secret, cost: Cost | Rounds = DEFAULT_COST) -> bytes:
-        """Return a header that opens this vault with a passphrase, under a fresh salt.
-
-        Raises:
-            UsageError: the passphrase is empty, or the cost is out of bounds.
-        """
-        if not len(passphrase):
-            raise UsageError("a key store needs a passphrase")
-        _require_cost(cost)
-        salt = os.urandom(_SALT)
-        wrapping, checking = _derive(passphrase, salt, cost)
-        if isinstance(cost, Cost):
-            fixed = _FIXED.pack(_MAGIC, 1, cost.memory, cost.iterations, cost.lanes, salt)
-        else:
-            fixed = _FIXED.pack(_MAGIC, 2, 0, cost.iterations, 0, salt) + _MORE
-        known = fixed + _check(checking, fixed)
-        nonce = os.urandom(_NONCE)
-        wrapped = AESGCM(wrapping.reveal()).encrypt(nonce, self._dek.reveal(), known)
-        data = known + nonce + wrapped
-        return data + hashlib.sha256(data).digest()
+    def header(self, lock: Lock, seal: Seal = STORE) -> bytes:
+        """Return a header by which something else opens this vault; raises as `create` does."""
+        return build_header(self._dek, lock, seal)
 
     def row_name(self, table: str, key: str) -> bytes:
         """Return the stored primary key of a row: whom we know is nobody's to read."""
@@ -231,43 +135,6 @@ class Vault:
 def row_digest(version: int, sealed: bytes) -> bytes:
     """Return SHA-256 over a row's version and sealed value."""
     return hashlib.sha256(struct.pack(">Q", version) + sealed).digest()
-
-
-def _require_cost(cost: Cost | Rounds) -> None:
-    if isinstance(cost, Rounds):
-        least, most = _PBKDF2_BOUNDS
-        if not least <= cost.iterations <= most:
-            raise UsageError(f"PBKDF2 iterations must lie in {least}..{most}")
-        return
-    for name in ("memory", "iterations", "lanes"):
-        value: int = getattr(cost, name)
-        low: int = getattr(MINIMUM_COST, name)
-        high: int = getattr(MAXIMUM_COST, name)
-        if not low <= value <= high:
-            raise UsageError(f"Argon2id {name} must lie in {low}..{high}, not {value}")
-
-
-def _derive(passphrase: Secret, salt: bytes, cost: Cost | Rounds) -> tuple[Secret, Secret]:
-    if isinstance(cost, Rounds):
-        made = PBKDF2HMAC(algorithm=SHA512(), length=64, salt=salt, iterations=cost.iterations)
-        key = made.derive(passphrase.reveal())
-        return Secret(key[:32]), Secret(key[32:])
-    kdf = Argon2id(
-        salt=salt,
-        length=64,
-        iterations=cost.iterations,
-        lanes=cost.lanes,
-        memory_cost=cost.memory,
-    )
-    try:
-        key = kdf.derive(passphrase.reveal())
-    except MemoryError as e:
-        raise LocalError(f"opening the key store needs {cost.memory // 1024} MiB of memory") from e
-    return Secret(key[:32]), Secret(key[32:])
-
-
-def _check(key: Secret, fixed: bytes) -> bytes:
-    return hmac.new(key.reveal(), fixed, hashlib.sha256).digest()
 
 
 def _subkey(dek: Secret, name: str) -> Secret:

@@ -94,6 +94,7 @@ LOAD = "sip_load {} {{seconds}}"
 OMEMO, OMEMO_LEGACY = Figure("omemo_ops two", "us"), Figure("omemo_ops legacy", "us")
 PYTHON_OMEMO = Figure("peers.omemo_manager", "us")
 HISTORY = "history"
+UNLOCK = "unlock"
 CHAT, CHAT_IDLE = "chat rate", "chat idle"
 PCMU_100, _ = _cpu("pcmu", 100)
 PCMU_100_LATE = Figure(PCMU_100.program, "late_ms_p99")
@@ -153,6 +154,11 @@ ROWS = (
     Row("chat-idle", "kB per idle client", Figure(CHAT_IDLE, "idle_kB"), None, 5120.0),
     Row("chat-sign-in", "ms CPU", Figure(CHAT_IDLE, "sign_in_ms"), None, None),
     Row("chat-first-sign-in", "ms CPU", Figure(CHAT_IDLE, "first_ms"), None, None),
+    Row("unlock-derive", "ms", Figure(UNLOCK, "derive_ms"), None, 300.0),
+    Row("unlock-open", "ms, 500 contacts", Figure(UNLOCK, "contacts_ms"), None, 100.0),
+    Row("unlock-list", "ms, 500 contacts", Figure(UNLOCK, "list_ms"), None, 100.0),
+    Row("backup", "ms, 500 contacts", Figure(UNLOCK, "backup_ms"), None, None),
+    Row("restore", "ms, 500 contacts", Figure(UNLOCK, "restore_ms"), None, None),
     Row("history-open", "ms, 100,000 messages", Figure(HISTORY, "open_ms"), None, 500.0),
     Row("history-last-50", "ms, 100,000 messages", Figure(HISTORY, "last_ms"), None, 20.0),
     Row("history-search", "ms, 100,000 messages", Figure(HISTORY, "search_ms"), None, 200.0),

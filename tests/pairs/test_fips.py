@@ -174,3 +174,14 @@ def shaken(*, approved):
         with contextlib.suppress(ssl.SSLWantReadError):
             end.do_handshake()
     return client.version(), client.cipher()[0]
+
+
+def test_a_backup_is_under_what_is_approved(tmp_path):
+    async def main():
+        async with opened(tmp_path / "alice") as alice:
+            await alice.back_up(tmp_path / "saved", passphrase=Secret(PASSPHRASE))
+
+    asyncio.run(main())
+    header = (tmp_path / "saved").read_bytes()[:49]
+    assert (header[16], header[45]) == (2, 2)  # PBKDF2
+    assert sc.check_backup(tmp_path / "saved", Secret(PASSPHRASE)).contacts == 0

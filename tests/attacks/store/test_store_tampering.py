@@ -15,16 +15,19 @@ import pytest
 from securecall.errors import LocalError, StoreCorrupt, WrongPassphrase
 from securecall.keys.trust import Act, How, TrustState
 from securecall.secret import Secret
-from securecall.store import vault as vault_module
+from securecall.store import lock as lock_module
+from securecall.store.lock import MINIMUM_COST
 from securecall.store.rows import Rows
 from securecall.store.sqlite import FILE, Store
-from securecall.store.vault import MINIMUM_COST
+from securecall.store.vault import Vault
 from tests.forge_statement import NOW, root_key
 from tests.forge_store import (
     BOB,
     CAROL,
+    MemoryKeeper,
     change,
     edit,
+    lock,
     make_store,
     passphrase,
     pin,
@@ -238,7 +241,7 @@ def test_lowered_costs_are_refused_before_anything_is_derived(folder, monkeypatc
     def never(*args, **more):
         raise AssertionError("a key was derived under the attacker's parameters")
 
-    monkeypatch.setattr(vault_module, "Argon2id", never)
+    monkeypatch.setattr(lock_module, "Argon2id", never)
     with pytest.raises(StoreCorrupt):
         reopen(folder)
 
@@ -246,10 +249,10 @@ def test_lowered_costs_are_refused_before_anything_is_derived(folder, monkeypatc
 def test_a_row_edited_while_the_store_is_open_is_refused(tmp_path):
     # The lock keeps other processes out; this is someone who writes past it.
     file = tmp_path / "rows"
-    Rows.create(file, passphrase(), MINIMUM_COST, [("t", "a", b"1"), ("t", "b", b"2")]).close()
+    Rows.create(file, lock(), [("t", "a", b"1"), ("t", "b", b"2")]).close()
     connection = sqlite3.connect(file, isolation_level=None)
     (header,) = connection.execute("SELECT data FROM header").fetchone()
-    opened = Rows(connection, vault_module.Vault.unlock(header, passphrase()))
+    opened = Rows(connection, Vault.unlock(header, lock()))
     assert opened.read("t", "a") == b"1"
     connection.execute("UPDATE sealed SET value = (SELECT value FROM sealed ORDER BY name LIMIT 1)")
     with pytest.raises(StoreCorrupt):
@@ -260,3 +263,26 @@ def test_a_row_edited_while_the_store_is_open_is_refused(tmp_path):
     with pytest.raises(StoreCorrupt):
         opened.read_all("t")
     opened.close()
+
+
+@pytest.mark.parametrize("with_keeper", [True, False], ids=["attack", "control"])
+def test_a_whole_file_of_an_earlier_time_is_refused_where_a_keeper_counts(folder, with_keeper):
+    keeper = MemoryKeeper() if with_keeper else None
+    store = Store.create(folder, passphrase(), keeper=keeper, cost=MINIMUM_COST)
+    pin(store, BOB, 2)
+    store.close()
+    old = (folder / FILE).read_bytes()
+    store = Store.open(folder, passphrase(), keeper=keeper)
+    change(store, Act.DISTRUST, How.USER)
+    store.close()
+    newest = (folder / FILE).read_bytes()
+    (folder / FILE).write_bytes(old)
+    if not with_keeper:  # nothing outside of the file remembers: the attack works
+        store = Store.open(folder, passphrase())
+        assert store.book.state(BOB, root_key(2).fingerprint) is TrustState.PINNED
+        store.close()
+        return
+    with pytest.raises(StoreCorrupt, match="older copy"):
+        Store.open(folder, passphrase(), keeper=keeper)
+    (folder / FILE).write_bytes(newest)
+    Store.open(folder, passphrase(), keeper=keeper).close()

@@ -68,3 +68,13 @@ def test_a_script_may_use_a_sip_account(tmp_path):
         assert account.listening is not None
         with pytest.raises(sc.ConnectFailed), alice.call("sip:bob@example.com"):
             pass
+
+
+def test_a_script_backs_up_and_restores(tmp_path):
+    with sync.open(tmp_path / "alice", passphrase=PASSPHRASE, create=True) as alice:
+        address = alice.address
+        made = alice.back_up(tmp_path / "saved", passphrase=PASSPHRASE)
+    how = {"backup_passphrase": PASSPHRASE, "passphrase": PASSPHRASE}
+    assert sc.restore(tmp_path / "saved", tmp_path / "again", **how) == made
+    with sync.open(tmp_path / "again", passphrase=PASSPHRASE) as again:
+        assert again.address == address

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from securecall.secret import Secret
+from securecall.store.lock import MINIMUM_COST, Lock
 from securecall.store.rows import Rows
-from securecall.store.vault import MINIMUM_COST
 
+LOCK = Lock(passphrase=Secret("pass"), cost=MINIMUM_COST)
 TABLES = st.sampled_from(["bindings", "contacts"])
 KEYS = st.sampled_from(["a", "b", "sip:ä@x.example", ""])
 CHANGES = st.lists(st.tuples(TABLES, KEYS, st.none() | st.binary(max_size=50)), max_size=5)
@@ -23,7 +24,7 @@ class Written(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
-        self.rows = Rows.create(self.folder / "rows", Secret("pass"), MINIMUM_COST, [])
+        self.rows = Rows.create(self.folder / "rows", LOCK, [])
         self.model: dict[tuple[str, str], bytes] = {}
         self.reopened = 0
 
@@ -46,7 +47,7 @@ class Written(RuleBasedStateMachine):
             self.reopened += 1
             counter = self.rows.counter
             self.rows.close()
-            self.rows = Rows.open(self.folder / "rows", Secret("pass"))
+            self.rows = Rows.open(self.folder / "rows", LOCK)
             assert self.rows.counter == counter
 
     @rule(table=TABLES, key=KEYS)

@@ -136,12 +136,12 @@ def test_a_device_joins_is_listed_and_is_withdrawn(keys, answers, tmp_path):
 def test_an_identity_comes_back_from_a_file_of_words(keys, tmp_path):
     words = tmp_path / "words"
     words.write_bytes(PHRASE.reveal())
-    code, events = keys("new", "restore", "--phrase-file", words, "--name", "laptop")
+    code, events = keys("new", "from-phrase", "--phrase-file", words, "--name", "laptop")
     assert code == 0
     assert [d["id"] for d in events[0]["devices"]] == ["laptop"]
-    assert keys("new", "restore", "--phrase-file", words)[0] == 7  # there is one already
+    assert keys("new", "from-phrase", "--phrase-file", words)[0] == 7  # there is one already
     words.write_text("abandon " * 24)
-    code, (error,) = keys("other", "restore", "--phrase-file", words)
+    code, (error,) = keys("other", "from-phrase", "--phrase-file", words)
     assert (code, error["kind"]) == (2, "PhraseInvalid")
     assert not (tmp_path / "other").exists()
 
@@ -150,7 +150,7 @@ def test_words_go_to_a_terminal_alone(keys):
     keys("desk", command="init")
     code, (error,) = keys("desk", "phrase")
     assert (code, error["kind"]) == (2, "UsageError")
-    assert keys("new", "restore")[0] == 2
+    assert keys("new", "from-phrase")[0] == 2
 
 
 def test_the_root_is_replaced_only_if_meant(keys, answers):

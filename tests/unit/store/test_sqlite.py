@@ -22,7 +22,7 @@ from securecall.store.rows import Rows
 from securecall.store.sqlite import FILE, Store
 from securecall.store.vault import MINIMUM_COST, Vault
 from tests.forge_statement import NOW, device_key, parsed, root_key
-from tests.forge_store import BOB, CAROL, change, make_store, passphrase, pin, reopen
+from tests.forge_store import BOB, CAROL, change, lock, make_store, passphrase, pin, reopen
 from tests.paths import PROJECT
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="POSIX file modes and limits")
@@ -333,10 +333,10 @@ class FailingConnection(sqlite3.Connection):
 
 def test_a_write_that_fails_at_any_statement_changed_nothing_and_the_next_one_works(tmp_path):
     file = tmp_path / "rows"
-    Rows.create(file, passphrase(), MINIMUM_COST, [("t", "a", b"old"), ("t", "b", b"old")]).close()
+    Rows.create(file, lock(), [("t", "a", b"old"), ("t", "b", b"old")]).close()
     connection = sqlite3.connect(file, isolation_level=None, factory=FailingConnection)
     (header,) = connection.execute("SELECT data FROM header").fetchone()
-    rows = Rows(connection, Vault.unlock(header, passphrase()))
+    rows = Rows(connection, Vault.unlock(header, lock()))
     failed = 0
     for place in range(20):
         before = rows.read_all("t")
@@ -351,7 +351,7 @@ def test_a_write_that_fails_at_any_statement_changed_nothing_and_the_next_one_wo
         rows.write([("t", "b", b"again"), ("t", "c", None)])
     assert failed >= 6
     rows.close()
-    Rows.open(file, passphrase()).close()
+    Rows.open(file, lock()).close()
 
 
 @POSIX

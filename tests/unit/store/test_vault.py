@@ -9,12 +9,13 @@ import pytest
 
 from securecall.errors import StoreCorrupt, Unsupported, UsageError, WrongPassphrase
 from securecall.secret import Secret
+from securecall.store.lock import Lock
 from securecall.store.vault import DEFAULT_COST, MINIMUM_COST, Cost, Rounds, Vault, row_digest
 
 
 @pytest.fixture(scope="module")
 def made():
-    return Vault.create(Secret("pass"), MINIMUM_COST)
+    return Vault.create(Lock(passphrase=Secret("pass"), cost=MINIMUM_COST))
 
 
 def resummed(header: bytes) -> bytes:
@@ -29,23 +30,23 @@ def with_cost(header: bytes, cost: Cost) -> bytes:
 
 def test_the_right_passphrase_opens_the_same_vault(made):
     vault, header = made
-    again = Vault.unlock(header, Secret("pass"))
+    again = Vault.unlock(header, Lock(passphrase=Secret("pass")))
     assert again.unseal("t", b"n", 1, vault.seal("t", b"n", 1, b"data")) == b"data"
     assert again.row_name("t", "k") == vault.row_name("t", "k")
 
 
 def test_a_wrong_passphrase_is_named_so(made):
     with pytest.raises(WrongPassphrase):
-        Vault.unlock(made[1], Secret("other"))
+        Vault.unlock(made[1], Lock(passphrase=Secret("other")))
 
 
 def test_another_passphrase_can_be_set_and_ends_the_old_one(made):
     vault, _ = made
-    header = vault.header(Secret("new"), MINIMUM_COST)
-    again = Vault.unlock(header, Secret("new"))
+    header = vault.header(Lock(passphrase=Secret("new"), cost=MINIMUM_COST))
+    again = Vault.unlock(header, Lock(passphrase=Secret("new")))
     assert again.unseal("t", b"n", 1, vault.seal("t", b"n", 1, b"data")) == b"data"
     with pytest.raises(WrongPassphrase):
-        Vault.unlock(header, Secret("pass"))
+        Vault.unlock(header, Lock(passphrase=Secret("pass")))
 
 
 def test_a_damaged_header_is_not_called_a_wrong_passphrase(made):
@@ -54,12 +55,12 @@ def test_a_damaged_header_is_not_called_a_wrong_passphrase(made):
         broken = bytearray(header)
         broken[place] ^= 1
         with pytest.raises(StoreCorrupt):
-            Vault.unlock(bytes(broken), Secret("pass"))
+            Vault.unlock(bytes(broken), Lock(passphrase=Secret("pass")))
     for size in (0, 1, len(header) - 1):
         with pytest.raises(StoreCorrupt):
-            Vault.unlock(header[:size], Secret("pass"))
+            Vault.unlock(header[:size], Lock(passphrase=Secret("pass")))
     with pytest.raises(StoreCorrupt):
-        Vault.unlock(header + b"\0", Secret("pass"))
+        Vault.unlock(header + b"\0", Lock(passphrase=Secret("pass")))
 
 
 @pytest.mark.parametrize(
@@ -75,9 +76,9 @@ def test_a_damaged_header_is_not_called_a_wrong_passphrase(made):
 )
 def test_costs_out_of_bounds_are_refused_on_both_sides(made, cost):
     with pytest.raises(UsageError):
-        made[0].header(Secret("pass"), cost)
+        made[0].header(Lock(passphrase=Secret("pass"), cost=cost))
     with pytest.raises(StoreCorrupt):
-        Vault.unlock(with_cost(made[1], cost), Secret("pass"))
+        Vault.unlock(with_cost(made[1], cost), Lock(passphrase=Secret("pass")))
 
 
 def test_the_default_cost_is_the_specified_one():
@@ -85,15 +86,15 @@ def test_the_default_cost_is_the_specified_one():
 
 
 def test_a_wrapped_key_that_was_exchanged_is_corruption(made):
-    other = Vault.create(Secret("pass"), MINIMUM_COST)[1]
+    other = Vault.create(Lock(passphrase=Secret("pass"), cost=MINIMUM_COST))[1]
     swapped = made[1][:77] + other[77:]
     with pytest.raises(StoreCorrupt):
-        Vault.unlock(resummed(swapped), Secret("pass"))
+        Vault.unlock(resummed(swapped), Lock(passphrase=Secret("pass")))
 
 
 def test_an_empty_passphrase_is_refused():
     with pytest.raises(UsageError):
-        Vault.create(Secret(b""), MINIMUM_COST)
+        Vault.create(Lock(passphrase=Secret(b""), cost=MINIMUM_COST))
 
 
 def test_a_row_opens_only_in_its_place_and_version(made):
@@ -145,7 +146,7 @@ def test_a_vault_does_not_print_copy_or_pickle(made):
 
 
 def test_a_wiped_vault_opens_nothing():
-    vault, _ = Vault.create(Secret("pass"), MINIMUM_COST)
+    vault, _ = Vault.create(Lock(passphrase=Secret("pass"), cost=MINIMUM_COST))
     sealed = vault.seal("t", b"n", 1, b"data")
     vault.wipe()
     with pytest.raises(UsageError):
@@ -153,19 +154,19 @@ def test_a_wiped_vault_opens_nothing():
 
 
 def test_a_vault_under_pbkdf2_opens_and_its_header_cannot_be_made_cheaper(made):
-    vault, header = Vault.create(Secret("pass"), Rounds())
-    again = Vault.unlock(header, Secret("pass"), approved=True)
+    vault, header = Vault.create(Lock(passphrase=Secret("pass"), cost=Rounds()))
+    again = Vault.unlock(header, Lock(passphrase=Secret("pass"), approved=True))
     assert again.unseal("t", b"n", 1, vault.seal("t", b"n", 1, b"data")) == b"data"
     with pytest.raises(WrongPassphrase):
-        Vault.unlock(header, Secret("other"), approved=True)
+        Vault.unlock(header, Lock(passphrase=Secret("other"), approved=True))
     for iterations in (1, 209_999, 10_000_001):
         with pytest.raises(StoreCorrupt):
-            Vault.unlock(with_cost(header, Cost(0, iterations, 0)), Secret("pass"))
+            Vault.unlock(with_cost(header, Cost(0, iterations, 0)), Lock(passphrase=Secret("pass")))
     with pytest.raises(WrongPassphrase):  # within bounds, but not what was derived
-        Vault.unlock(with_cost(header, Cost(0, 210_001, 0)), Secret("pass"))
+        Vault.unlock(with_cost(header, Cost(0, 210_001, 0)), Lock(passphrase=Secret("pass")))
     with pytest.raises(StoreCorrupt):
-        Vault.unlock(with_cost(header, Cost(19456, 210_000, 0)), Secret("pass"))
+        Vault.unlock(with_cost(header, Cost(19456, 210_000, 0)), Lock(passphrase=Secret("pass")))
     with pytest.raises(Unsupported):
-        Vault.unlock(made[1], Secret("pass"), approved=True)
+        Vault.unlock(made[1], Lock(passphrase=Secret("pass"), approved=True))
     with pytest.raises(UsageError):
-        Vault.create(Secret("pass"), Rounds(iterations=209_999))
+        Vault.create(Lock(passphrase=Secret("pass"), cost=Rounds(iterations=209_999)))
