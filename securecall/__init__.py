@@ -47,11 +47,14 @@ if TYPE_CHECKING:
     from securecall.errors import NetworkError as NetworkError
     from securecall.errors import NoAnswer as NoAnswer
     from securecall.errors import NoDevices as NoDevices
+    from securecall.errors import NotPrimary as NotPrimary
     from securecall.errors import PeerVanished as PeerVanished
+    from securecall.errors import PhraseInvalid as PhraseInvalid
     from securecall.errors import PolicyRefused as PolicyRefused
     from securecall.errors import ProtocolError as ProtocolError
     from securecall.errors import Reason as Reason
     from securecall.errors import RegistrationFailed as RegistrationFailed
+    from securecall.errors import Revoked as Revoked
     from securecall.errors import RoomNotPrivate as RoomNotPrivate
     from securecall.errors import SecurecallError as SecurecallError
     from securecall.errors import SecurityError as SecurityError
@@ -76,6 +79,8 @@ if TYPE_CHECKING:
     from securecall.policy import Policy as Policy
     from securecall.policy import SecurityLevel as SecurityLevel
     from securecall.policy import SecurityState as SecurityState
+    from securecall.restoring import join_identity as join_identity
+    from securecall.restoring import restore_from_phrase as restore_from_phrase
     from securecall.secret import Secret as Secret
     from securecall.sip.registration import RegistrationState as RegistrationState
     from securecall.store.backup import Backup as Backup
@@ -109,8 +114,8 @@ _HOMES = {
         "DowngradeError EndReason FileNotIntact FipsError "
         "IdentityChanged IdentityMismatch Incompatible ListenFailed "
         "LocalError LoginRefused MessageFailed NameNotFound NetworkError NoAnswer NoDevices "
-        "PeerVanished PolicyRefused ProtocolError Reason RegistrationFailed RoomNotPrivate "
-        "SecurecallError SecurityError "
+        "NotPrimary PeerVanished PhraseInvalid PolicyRefused ProtocolError Reason "
+        "RegistrationFailed Revoked RoomNotPrivate SecurecallError SecurityError "
         "StoreCorrupt TicketRefused TransferFailed Unreachable Unsupported UntrustedDevices "
         "UsageError WrongPassphrase XmppRefused"
     ),
@@ -119,6 +124,7 @@ _HOMES = {
     "media.endpoints": "FileSource Recorder SilenceSource ToneSource",
     "media.frames": "AudioFrame",
     "policy": "Policy SecurityLevel SecurityState",
+    "restoring": "join_identity restore_from_phrase",
     "secret": "Secret",
     "sip.registration": "RegistrationState",
     "store.backup": "Backup check_backup restore",

@@ -23,7 +23,13 @@ from securecall.calls.report import Consent, ListenerReport
 from securecall.calls.report_parties import way_of
 from securecall.calls.signaling import Answered, Ended, IncomingLeg, Leg, Signal
 from securecall.calls.witness import Witness
-from securecall.errors import CallFailed, EndReason, SecurecallError, UsageError
+from securecall.errors import (
+    CallFailed,
+    EndReason,
+    SecurecallError,
+    SecurityError,
+    UsageError,
+)
 from securecall.keys.handshake import HandshakeResult
 from securecall.keys.verification import Sas, sas
 from securecall.logs import logger
@@ -448,6 +454,11 @@ class Call:
             self._connection.source = audio
         if require is not None:
             self._machine.raise_minimum(require)
+
+    def break_off(self, error: SecurityError) -> None:
+        """End the call at once: what it rested on does not hold any more; the client's verb."""
+        if not self._over.is_set():
+            self._media_failed(error)
 
     async def refuse(self, reason: EndReason) -> None:
         """Refuse an incoming call."""

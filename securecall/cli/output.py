@@ -11,6 +11,12 @@ import time
 from collections.abc import Mapping
 from typing import Final, Protocol, TextIO
 
+from securecall.cli.keys_screen import (
+    show_code,
+    show_contact_keys,
+    show_device_request,
+    show_keys,
+)
 from securecall.cli.lab_screen import show_lab, show_served
 from securecall.cli.people_screen import (
     show_devices,
@@ -196,6 +202,8 @@ class PeopleOutput:
         self._say("")
         self.terminal.say(str(f["ticket"]))
         self._say("")
+        if f["picture"]:
+            self.terminal.say(str(f["picture"]))
         self._say("Whoever holds it can call you, so send it over a channel you trust.", "dim")
         self._say(f"It leads to {f['host']}:{f['port']}. Your friend runs:", "dim")
         self._say("    securecall call 'securecall:1:...'")
@@ -305,6 +313,18 @@ class PeopleOutput:
             self._say("This person is verified.", "green")
         else:
             self._say("If both of you see the same number, run this again with --confirm.")
+
+    def _on_keys(self, f: Fields) -> None:
+        show_keys(self.terminal, f)
+
+    def _on_contact_keys(self, f: Fields) -> None:
+        show_contact_keys(self.terminal, f)
+
+    def _on_device_request(self, f: Fields) -> None:
+        show_device_request(self.terminal, f)
+
+    def _on_code(self, f: Fields) -> None:
+        show_code(self.terminal, f)
 
     def _on_lab(self, f: Fields) -> None:
         show_lab(self.terminal, f)

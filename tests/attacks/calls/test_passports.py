@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 import securecall as sc
-from securecall import contacts
+from securecall import own_identity
 from securecall.calls.signaling import Ended, Ringing
 from securecall.errors import AddressNotOwned, Reason
 from securecall.keys.passport import PassportKey, build_passport, parse_passport
@@ -111,7 +111,7 @@ def handshake_not_required(monkeypatch):
     def build(*args, **members):
         return build_statement(*args, **(members | {"require": ()}))
 
-    monkeypatch.setattr(contacts, "build_statement", build)
+    monkeypatch.setattr(own_identity, "build_statement", build)
 
 
 def test_where_no_handshake_runs_the_signature_is_the_evidence(tmp_path, handshake_not_required):
