@@ -188,7 +188,7 @@ class Stage:
         """
         outcome = self._outcome()
         outcome.demand(outcome.ended, "an end of the call goes on")
-        outcome.demand(not any(map(_sent_anything, self.ends)), "sound was sent")
+        outcome.demand(not any(map(sent_anything, self.ends)), "sound was sent")
         outcome.demand(self.error is not None, "the caller was told nothing")
         if reasons:
             found = {getattr(e, "reason", None) for e in (self.error, *self.bob.errors)}
@@ -329,7 +329,8 @@ def loudness(path: Path, channel: int, hertz: float, *, at: float = 0.1) -> floa
     return 2 * (real**2 + imaginary**2) / (len(samples) * total) if total else 0.0
 
 
-def _sent_anything(call: Call) -> bool:
+def sent_anything(call: Call) -> bool:
+    """Whether a datagram of sound left this end."""
     statistics = call.statistics()
     return statistics is not None and statistics.packets_sent > 0
 

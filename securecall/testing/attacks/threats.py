@@ -389,8 +389,10 @@ THREATS: Final[tuple[Threat, ...]] = (
         title="goes on with a device that was withdrawn during the call",
         adversary=Adversary.THIEF,
         expected="the call ends",
-        tests=("attacks/calls/test_changes_of_mind.py",),
-        lacking="a withdrawal that is published in the midst of a call is noticed at the next call",
+        tests=(
+            "attacks/calls/test_withdrawn_devices.py",
+            "attacks/calls/test_changes_of_mind.py",
+        ),
     ),
     Threat(
         id="K5",

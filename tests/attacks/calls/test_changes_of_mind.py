@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 import securecall as sc
+from securecall.announcing import Announcer
 from securecall.calls.machine import State
 from securecall.expectation import Expectation
 from securecall.keys.trust import Act, How
@@ -32,7 +33,12 @@ async def refused(call):
 
 
 @pytest.mark.parametrize("known", [False, True])
-def test_words_cannot_be_confirmed_for_a_key_distrusted_while_they_were_compared(tmp_path, known):
+def test_words_cannot_be_confirmed_for_a_key_distrusted_while_they_were_compared(
+    tmp_path, monkeypatch, known
+):
+    # Such a call ends at once (test_withdrawn_devices.py); this is the door behind that one.
+    monkeypatch.setattr(Announcer, "_keys_changed", lambda self, event: None)
+
     async def main():
         async with asyncio.timeout(GUARD_SECONDS), people(tmp_path, SignalBus()) as (alice, bob):
             if known:
