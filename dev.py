@@ -5,14 +5,14 @@
     python3 dev.py test       run the tests (more arguments go to pytest)
     python3 dev.py check      format, lint, types, layers, and a report of sizes
     python3 dev.py fix        format, and mend what lint can mend by itself
-    python3 dev.py attack     only the attacks, also with Python's -O
+    python3 dev.py attack     only the attacks, also with Python's -O, and the table of threats
     python3 dev.py servers    install the servers that interop talks to (Debian, Ubuntu)
     python3 dev.py interop    talk to those servers (--no-skip: a skipped test is a failure)
     python3 dev.py soak       what takes long: thousands of cuts, kills and messages
     python3 dev.py bench      measure against other libraries, in an environment of its own
     python3 dev.py cov        run the tests and show which lines they miss
     python3 dev.py mutants    change one thing at a time, and see whether a test notices
-    python3 dev.py map        rewrite the module table of docs/architecture.md
+    python3 dev.py map        rewrite the tables of modules and of threats in docs/
     python3 dev.py clean      remove what the other tasks made
 
 The first run makes `.venv` beside this file; nothing outside this folder is touched, except by
@@ -231,13 +231,22 @@ def mutants(arguments: list[str]) -> int:
 
 
 def attack(arguments: list[str]) -> int:
-    """Run the attacks, and again where `assert` is compiled away."""
+    """Run the attacks, and again where `assert` is compiled away; then the table of threats."""
     python = environment("dev", "interop")
-    pytest = ["-m", "pytest", "-q", "tests/attacks", *arguments]
+    # The trials of the table are left to the table.
+    trials = [] if arguments else ["--ignore=tests/attacks/test_threats.py"]
+    pytest = ["-m", "pytest", "-q", "tests/attacks", *trials, *arguments]
+    table = ["-m", "securecall.cli", "attack", "run", "all", "--table"]
     say("-- attacks")
-    first = run(python, *pytest)
+    failed = run(python, *pytest)
     say("-- attacks under python -O: no protection may hang on an assert")
-    return run(python, "-O", *pytest, "-W", "ignore::pytest.PytestConfigWarning") or first
+    failed = run(python, "-O", *pytest, "-W", "ignore::pytest.PytestConfigWarning") or failed
+    if arguments:
+        return failed
+    say("-- threats: what each does to people without the protection, and to ours")
+    failed = run(python, *table) or failed
+    say("-- threats under python -O")
+    return run(python, "-O", *table) or failed
 
 
 def oracle() -> None:
@@ -305,8 +314,10 @@ def bench(arguments: list[str]) -> int:
 
 
 def map_(arguments: list[str]) -> int:
-    """Rewrite the module table of docs/architecture.md from the modules' docstrings."""
-    return run(environment("dev", "interop"), "-m", "tests.architecture.module_map", "--write")
+    """Rewrite the tables of docs/architecture.md and docs/threat-model.md from the code."""
+    python = environment("dev", "interop")
+    written = run(python, "-m", "tests.architecture.module_map", "--write")
+    return run(python, "-m", "tests.architecture.threat_model", "--write") or written
 
 
 def servers(arguments: list[str]) -> int:

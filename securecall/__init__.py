@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from securecall.address import Address as Address
     from securecall.address import parse_address as parse_address
     from securecall.calls.call import Call as Call
+    from securecall.calls.report import Consent as Consent
     from securecall.calls.report import ListenerReport as ListenerReport
     from securecall.chat.conversation import Conversation as Conversation
     from securecall.chat.message import Delivery as Delivery
@@ -46,11 +47,14 @@ if TYPE_CHECKING:
     from securecall.errors import NetworkError as NetworkError
     from securecall.errors import NoAnswer as NoAnswer
     from securecall.errors import NoDevices as NoDevices
+    from securecall.errors import NotPrimary as NotPrimary
     from securecall.errors import PeerVanished as PeerVanished
+    from securecall.errors import PhraseInvalid as PhraseInvalid
     from securecall.errors import PolicyRefused as PolicyRefused
     from securecall.errors import ProtocolError as ProtocolError
     from securecall.errors import Reason as Reason
     from securecall.errors import RegistrationFailed as RegistrationFailed
+    from securecall.errors import Revoked as Revoked
     from securecall.errors import RoomNotPrivate as RoomNotPrivate
     from securecall.errors import SecurecallError as SecurecallError
     from securecall.errors import SecurityError as SecurityError
@@ -75,6 +79,8 @@ if TYPE_CHECKING:
     from securecall.policy import Policy as Policy
     from securecall.policy import SecurityLevel as SecurityLevel
     from securecall.policy import SecurityState as SecurityState
+    from securecall.restoring import join_identity as join_identity
+    from securecall.restoring import restore_from_phrase as restore_from_phrase
     from securecall.secret import Secret as Secret
     from securecall.sip.registration import RegistrationState as RegistrationState
     from securecall.store.backup import Backup as Backup
@@ -97,7 +103,7 @@ _HOMES = {
     "account": "Account",
     "address": "Address parse_address",
     "calls.call": "Call",
-    "calls.report": "ListenerReport",
+    "calls.report": "Consent ListenerReport",
     "chat.conversation": "Conversation",
     "chat.message": "Delivery DeviceTrust Message Protection",
     "chat_account": "ChatAccount",
@@ -108,8 +114,8 @@ _HOMES = {
         "DowngradeError EndReason FileNotIntact FipsError "
         "IdentityChanged IdentityMismatch Incompatible ListenFailed "
         "LocalError LoginRefused MessageFailed NameNotFound NetworkError NoAnswer NoDevices "
-        "PeerVanished PolicyRefused ProtocolError Reason RegistrationFailed RoomNotPrivate "
-        "SecurecallError SecurityError "
+        "NotPrimary PeerVanished PhraseInvalid PolicyRefused ProtocolError Reason "
+        "RegistrationFailed Revoked RoomNotPrivate SecurecallError SecurityError "
         "StoreCorrupt TicketRefused TransferFailed Unreachable Unsupported UntrustedDevices "
         "UsageError WrongPassphrase XmppRefused"
     ),
@@ -118,6 +124,7 @@ _HOMES = {
     "media.endpoints": "FileSource Recorder SilenceSource ToneSource",
     "media.frames": "AudioFrame",
     "policy": "Policy SecurityLevel SecurityState",
+    "restoring": "join_identity restore_from_phrase",
     "secret": "Secret",
     "sip.registration": "RegistrationState",
     "store.backup": "Backup check_backup restore",

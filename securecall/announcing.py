@@ -10,11 +10,13 @@ from securecall.address import Address
 from securecall.calls import orders
 from securecall.calls.call import Call
 from securecall.contacts import Contacts
+from securecall.errors import SecurityError
 from securecall.events import (
     CallChangeRefused,
     CallEnded,
     CallRinging,
     CallSecured,
+    ContactKeysChanged,
     Event,
     GuessesWarning,
     SoundFailed,
@@ -38,6 +40,8 @@ class Announcer:
         self.calls: set[Call] = set()
         self._contacts = contacts
         self._queues: set[asyncio.Queue[Event]] = set()
+        _ = contacts.statements.watch(self._keys_changed)
+        _ = contacts.identity.watch(self.tell)
 
     def events(self) -> AsyncGenerator[Event, None]:
         """Yield everything that happens from now on."""
@@ -77,6 +81,17 @@ class Announcer:
                 self.tell(CallEnded(call, reason, error))
             case _:
                 pass
+
+    def _keys_changed(self, event: ContactKeysChanged) -> None:
+        """Tell, and end every call whose peer's keys were taken back: at once, not at its end."""
+        self.tell(event)
+        for call in tuple(self.calls):
+            identity = call.security.identity
+            if identity is not None:
+                try:
+                    self._contacts.require_device(identity.root_fp, identity.device_id)
+                except SecurityError as e:
+                    call.break_off(e)
 
     def sound_failed(self, call: Call, error: Exception) -> None:
         """Tell that a source or sink was taken out."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, Self
 from xml.etree.ElementTree import Element
 
-from securecall.address import Address
+from securecall.address import Address, Scheme
 from securecall.chat.committer import Committer
 from securecall.chat.history import History
 from securecall.chat.ledger import Active, Changed, Ignored, Ledger, News, ReadElsewhere, Received
@@ -27,6 +27,7 @@ from securecall.errors import (
 )
 from securecall.events import (
     ChatStateChanged,
+    ContactKeysChanged,
     ContactRequested,
     ConversationRead,
     DevicesTrusted,
@@ -36,6 +37,7 @@ from securecall.events import (
     MessageIgnored,
     MessageReceived,
     NewDevice,
+    OwnKeysChanged,
     PeopleChanged,
     PresenceChanged,
     RoomChanged,
@@ -164,6 +166,10 @@ class ChatAccount:
         self._greeted = False  # in this session
         self._entered = False  # our rooms, in this session
         self._running: tuple[asyncio.Task[None], ...] = ()
+        self._unwatch = (
+            contacts.statements.watch(self._keys_changed),
+            contacts.identity.watch(self._own_keys_changed),
+        )
         self._tasks: set[asyncio.Task[None]] = set()
         ledger = Ledger(history, self.address)
         self.messaging = Messaging(
@@ -281,6 +287,8 @@ class ChatAccount:
 
     async def close(self) -> None:
         """Leave the server; what was written and not yet taken is sent the next time."""
+        for unwatch in self._unwatch:
+            unwatch()
         if self._tasks and self._session.state is SessionState.ONLINE:
             _ = await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)  # receipts, for one
         ending = [*self._running, *self._tasks, *((self._setup,) if self._setup else ())]
@@ -498,6 +506,17 @@ class ChatAccount:
                 self._tell(ContactRequested(parse_jid(bare).address, status))
             case _:
                 self._tell(PeopleChanged(self.address, change))
+
+    def _keys_changed(self, event: ContactKeysChanged) -> None:
+        """Delete our sessions with devices that their owner does not stand by any more."""
+        for address in event.addresses:
+            if address.scheme is Scheme.XMPP:
+                for number in event.omemo:
+                    self._omemo.revoke(jid_of(address).bare, number)
+
+    def _own_keys_changed(self, event: OwnKeysChanged) -> None:
+        for number in event.omemo:
+            self._omemo.revoke(self._session.bare, number)
 
     async def _learn_of(self, address: Address) -> None:
         _ = await self.people.refresh(address)

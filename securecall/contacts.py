@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from securecall.address import Address, Scheme, parse_address
 from securecall.chat.conversation import Conversation
 from securecall.chat.message import Message
-from securecall.errors import IdentityChanged, SecurityError, UsageError
+from securecall.errors import IdentityChanged, IdentityMismatch, UsageError
 from securecall.keys.device import DeviceKey
 from securecall.keys.encoding import parse_json
 from securecall.keys.passport import PassportKey, Replays
-from securecall.keys.statement import OmemoKey, build_statement, next_seq, parse_statement
+from securecall.keys.statement import OmemoKey, Statement, StatementVerdict, parse_statement
 from securecall.keys.ticket import Ticket
 from securecall.keys.ticket_desk import TicketDesk
 from securecall.keys.trust import (
@@ -26,21 +26,19 @@ from securecall.keys.trust import (
     TrustEvent,
     TrustState,
     card_events,
+    require_not_barred,
+    succession_events,
     transition,
 )
-from securecall.keys.verification import safety_number
+from securecall.keys.verification import parse_verification_code, safety_number
 from securecall.organisations import Organisations
-from securecall.secret import Secret
+from securecall.own_identity import REQUIRED, OwnIdentity
+from securecall.statements import Statements
 from securecall.store.sqlite import ORGANISATION, Store
 
-STATEMENT_SECONDS = 14 * 86_400
-REQUIRED = "id1"
-_ADDRESSES = "own-addresses"
 _INSTANCE = "sip-instance"
 _LAST_PORT = "last-port"
 _PLACE = "place "
-_OMEMO = "own-omemo"
-_PASSPORT = "own-passport-key"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,130 +94,84 @@ class Contacts:
     """Who we know, kept in the encrypted store; every change of trust is written as it is made.
 
     Attributes:
+        store: Where.
+        desk: Our side of tickets.
+        identity: Who we are, and which devices are ours.
+        statements: What others say of themselves.
         organisations: Those whose word our user takes for the keys of their staff.
     """
 
-    def __init__(self, store: Store) -> None:
-        """Begin with what the store holds; refreshes our own statement."""
+    def __init__(self, store: Store, *, unix: Callable[[], float] = time.time) -> None:
+        """Begin with what the store holds; refreshes our own statement.
+
+        Args:
+            store: Open.
+            unix: The wall clock by which our statement is renewed, in seconds.
+        """
         if store.setting(ORGANISATION) is not None:
             raise UsageError("these are the keys of an organisation, not of a person")
         self.store = store
         self.organisations = Organisations(store, self.apply, lambda: self.addresses)
         self.desk = TicketDesk(store, store.tickets())
-        self._own: list[Address] = [self.own_key_address, *self._own_addresses()]
-        self._statement, self._expires = b"", 0
-        self._passport: PassportKey | None = None
+        self.identity = OwnIdentity(store, unix=unix)
+        self.statements = Statements(store)
         self.replays = Replays()
         # whose handshake is under way, by root and by address; see `Expectation`
         self.handshakes: dict[bytes, object] = {}
-        if not self._resume():
-            self._publish()
 
     # -- who we are -------------------------------------------------------------------------------
 
     @property
     def root_fp(self) -> bytes:
         """Our root's fingerprint, 64 bytes."""
-        return self.store.root.fingerprint
+        return self.identity.root_fp
 
     @property
     def own_key_address(self) -> Address:
         """The address that is our root key itself."""
-        return Address(Scheme.KEY, self.root_fp.hex())
+        return self.identity.key_address
 
     @property
     def device(self) -> DeviceKey:
         """The key this device takes part in calls with."""
-        return self.store.device
+        return self.identity.device
 
     @property
     def statement(self) -> bytes:
-        """Our identity statement, renewed when half of its life is over."""
-        if self._expires - _now() < STATEMENT_SECONDS // 2:
-            self._publish()
-        return self._statement
+        """Our identity statement; see `OwnIdentity.statement`."""
+        return self.identity.statement
 
     def own_address(self, address: Address) -> None:
         """Claim an address of an account of ours in the statement."""
-        if address not in self._own:
-            self._own.append(address)
-            names = " ".join(str(own) for own in self._own[1:])
-            self.store.save_setting(_ADDRESSES, names.encode())
-            self._publish()
+        self.identity.own_address(address)
 
     @property
     def addresses(self) -> tuple[Address, ...]:
         """Our own addresses, the one that is our key first."""
-        return tuple(self._own)
+        return self.identity.addresses
 
     @property
     def omemo(self) -> tuple[OmemoKey, ...]:
         """The OMEMO identity keys of this device, as our statement lists them."""
-        kept = (self.store.setting(_OMEMO) or b"").decode().splitlines()
-        return tuple(
-            OmemoKey(namespace=namespace, id=int(number), identity_key=bytes.fromhex(key))
-            for number, key, namespace in (line.split(" ", 2) for line in kept)
-        )
+        return self.identity.omemo
 
     def own_omemo(self, keys: Sequence[OmemoKey]) -> None:
         """Vouch in the statement for the OMEMO identity keys of this device; one per namespace."""
-        if tuple(keys) != self.omemo:
-            lines = [f"{key.id} {key.identity_key.hex()} {key.namespace}" for key in keys]
-            self.store.save_setting(_OMEMO, "\n".join(lines).encode())
-            self._publish()
+        self.identity.own_omemo(keys)
 
     def passport_key(self) -> PassportKey:
         """The key that signs our PASSporTs; made, kept and listed in the statement when needed."""
-        if self._passport is None:
-            kept = self.store.setting(_PASSPORT)
-            key = PassportKey.from_scalar(Secret(kept)) if kept else PassportKey.generate()
-            if not kept:
-                self.store.save_setting(_PASSPORT, key.scalar.reveal())
-            self._passport = key
-            if not self._resume():
-                self._publish()
-        return self._passport
+        return self.identity.passport_key()
 
-    def _own_addresses(self) -> tuple[Address, ...]:
-        names = self.store.setting(_ADDRESSES) or b""
-        return tuple(parse_address(name) for name in names.decode().split())
+    def succeed(self) -> bytes:
+        """Replace our root by a new one; see `OwnIdentity.succeed`. Outstanding tickets are void.
 
-    def _resume(self) -> bool:
-        """Go on with the statement of the last run, if it still says what is so."""
-        raw, unix = self.store.statement, _now()
-        if not raw:
-            return False
-        try:
-            kept = parse_statement(raw, unix=unix)
-        except SecurityError:  # a clock far from where it was: a new one is due
-            return False
-        device = self.store.device
-        # One that lists a PASSporT key not asked for in this run says no more than is so.
-        passport = self._passport.public if self._passport is not None else None
-        same = kept.addresses == tuple(self._own) and [
-            (d.id, d.public, d.omemo, None if passport is None else d.p256) for d in kept.devices
-        ] == [(device.id, device.public, self.omemo, passport)]
-        if not same or kept.exp - unix < STATEMENT_SECONDS // 2:
-            return False
-        self._statement, self._expires = raw, kept.exp
-        return True
-
-    def _publish(self) -> None:
-        unix = _now()
-        self._expires = unix + STATEMENT_SECONDS
-        seq = next_seq(self.store.seq, unix_ms=int(time.time() * 1000))
-        self._statement = build_statement(
-            self.store.root,
-            seq=seq,
-            iat=unix,
-            exp=self._expires,
-            addresses=tuple(self._own),
-            devices=(self.store.device,),
-            require=(REQUIRED,),
-            omemo={self.store.device.id: self.omemo},
-            passports={self.store.device.id: self._passport} if self._passport else {},
-        )
-        self.store.save_statement(self._statement, seq)
+        Raises:
+            NotPrimary: the root is not on this device.
+        """
+        statement = self.identity.succeed()
+        self.desk = TicketDesk(self.store, ())
+        return statement
 
     # -- people -----------------------------------------------------------------------------------
 
@@ -312,6 +264,8 @@ class Contacts:
     def verify(self, address: Address, how: How, *, root_fp: bytes) -> Contact:
         """The user compared a safety number or a code: the key is verified.
 
+        It is so for every address of the same card that is bound to that key.
+
         Args:
             address: Whose key.
             how: DIGITS or QR.
@@ -321,13 +275,38 @@ class Contacts:
             UsageError: no key of theirs is known.
             IdentityChanged: another key than the one compared is bound to the address by now.
         """
-        binding = self.book.lookup(address)
+        book = self.book
+        binding, card = book.lookup(address), book.contact(address)
         if binding is None:
             raise UsageError(f"no key is known for {address.short}; call them first")
         if binding.root_fp != root_fp:
             raise IdentityChanged(f"the key of {address.short} changed while you compared it")
-        self.apply(self.event(Act.VERIFY, address, binding.root_fp, how))
+        events = [self.event(Act.VERIFY, address, root_fp, how)]
+        for other in card.addresses if card is not None else ():
+            beside = book.lookup(other)
+            if other == address or beside is None or beside.root_fp != root_fp:
+                continue
+            if beside.state is not TrustState.CHANGED:
+                events.append(self.event(Act.VERIFY, other, root_fp, how))
+        self.apply(*events)
         return self.find(address)
+
+    def by_code(self, text: str) -> Contact:
+        """Return the contact whose verification code this is, as scanned from their screen.
+
+        Raises:
+            ProtocolError: it is no such code.
+            IdentityMismatch: it does not show our key: theirs is not the device we know, or
+                somebody sits in between.
+            UsageError: it is of nobody we know.
+        """
+        code = parse_verification_code(text)
+        if code.peer != self.root_fp:
+            raise IdentityMismatch("the code was made for another key than ours: do not trust it")
+        for contact in self.all():
+            if contact.root_fp == code.own:
+                return contact
+        raise UsageError("this code is of nobody whose key is known here; call them first")
 
     def add_address(self, person: Address, address: Address) -> Contact:
         """Put another address on a person's card, because they told us so.
@@ -373,6 +352,54 @@ class Contacts:
     def is_pinned(self, address: Address) -> bool:
         """A key is bound to this address, or an organisation told us which one it has."""
         return self.book.lookup(address) is not None or self.organisations.expects(address)
+
+    # -- what others say of themselves ------------------------------------------------------------
+
+    def take_statement(self, raw: bytes) -> StatementVerdict:
+        """Take a statement of somebody we know, from a file or a code; pins nobody.
+
+        Raises:
+            StatementInvalid: it is none, or its signatures do not hold.
+            Revoked, SecurityError: the root is barred, or ROLLBACK.
+            UsageError: it is of nobody we know.
+        """
+        seen = parse_statement(raw, unix=_now())
+        _ = self.follow(seen)
+        require_not_barred(self.book, seen.root_fp)
+        if not any(b.root_fp == seen.root_fp for b in self.book.bindings.values()):
+            raise UsageError("this is the identity of nobody whose key is known here")
+        verdict = self.statements.weigh(seen)
+        self.statements.keep(verdict, seen)
+        return verdict
+
+    def follow(self, statement: Statement) -> bool:
+        """Move our pins to a root that follows one we have pinned; returns whether it did."""
+        events = succession_events(self.book, statement, unix=_now())
+        if not events:
+            return False
+        self.apply(*events)
+        heir = Address(Scheme.KEY, statement.root_fp.hex())
+        for event in events:
+            before = Address(Scheme.KEY, event.root_fp.hex())
+            place = self.place_of(before) if event.act is Act.REVOKE else None
+            if place is not None:
+                self.remember_place(heir, place)
+        self.statements.succeeded(statement.root_fp)
+        return True
+
+    def require_device(self, root_fp: bytes, device_id: str) -> None:
+        """Refuse a device whose owner, or our user, does not stand by it any more.
+
+        Raises:
+            Revoked: the device or the root was withdrawn.
+            IdentityMismatch: the owner does not list it any more.
+            SecurityError: our user distrusts the root.
+        """
+        require_not_barred(self.book, root_fp)
+        unix = _now()
+        known = self.store.known_statement(root_fp, unix=unix)
+        if known is not None and device_id:  # none, where a signature in signalling was all
+            _ = known.device(device_id, unix=unix)
 
     # -- tickets ----------------------------------------------------------------------------------
 
@@ -437,7 +464,10 @@ class Contacts:
                 book = after
                 entries.append(entry)
         if entries:
+            barred = set(book.barred) - set(self.book.barred)
             self.store.save_trust(book, tuple(entries))
+            for root_fp in barred:
+                self.statements.barred(root_fp)
 
 
 def _now() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from securecall.address import Address, parse_address
@@ -35,7 +35,6 @@ from securecall.keys.omemo_trust import (
     transition_device,
 )
 from securecall.keys.omemo_values import WRITABLE, Device, DeviceTrust
-from securecall.keys.statement import parse_statement
 from securecall.keys.trust import How, TrustState
 
 _MAX_KEPT: Final = 1024  # people
@@ -291,8 +290,10 @@ class Devices:
     def _read_vouching(self, address: Address, written: int) -> Vouching | None:
         contacts, unix = self._contacts, _now()
         if address in contacts.addresses:
-            own = parse_statement(contacts.statement, unix=unix)
-            return Vouching(state=TrustState.VERIFIED, statement=own)
+            own = contacts.identity.known
+            if own is None:  # this device is not enrolled yet
+                return None
+            return Vouching(state=TrustState.VERIFIED, statement=replace(own, checked_at=unix))
         binding = contacts.book.lookup(address)
         if binding is None or (
             binding.how is How.ORGANISATION

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from securecall.address import Address
 from securecall.contacts import Contacts
 from securecall.errors import AddressNotOwned, IdentityChanged, Reason, SecurityError
-from securecall.keys.statement import Statement, StatementChange, merge, parse_statement
+from securecall.keys.statement import Statement, StatementChange, parse_statement
 from securecall.keys.trust import Act, How, TrustState, card_events, require_not_barred
 
 
@@ -20,6 +20,7 @@ class Published(enum.StrEnum):
     NEWER = "newer"
     FORK = "fork"  # two statements under one number: somebody else may sign with their root
     STRANGER = "stranger"  # nobody we know; nothing was kept
+    SUCCESSOR = "successor"  # of a root that follows the pinned one, which signed that it does
     OTHER_KEY = "other-key"  # of another root than the pinned one; ask for it to see
 
 
@@ -68,6 +69,7 @@ class Directory:
         self._require_another(seen)
         if address not in seen.addresses:
             raise AddressNotOwned(f"what {address.short} publishes is not its own identity")
+        _ = contacts.follow(seen)
         require_not_barred(contacts.book, seen.root_fp)
         binding = contacts.book.lookup(address)
         if binding is not None and (
@@ -108,22 +110,23 @@ class Directory:
         if binding is None:
             return Published.STRANGER
         seen = parse_statement(raw, unix=_now())
-        if seen.root_fp != binding.root_fp:
+        followed = address in seen.addresses and contacts.follow(seen)
+        if seen.root_fp != binding.root_fp and not followed:
             return Published.OTHER_KEY
         if address not in seen.addresses:
             raise AddressNotOwned(f"the identity of {address.short} gave that address up")
         change, _ = self._merge(seen)
+        if followed:
+            return Published.SUCCESSOR
         return {
             StatementChange.SAME: Published.SAME,
             StatementChange.FORK: Published.FORK,
         }.get(change, Published.NEWER)
 
     def _merge(self, seen: Statement) -> tuple[StatementChange, Statement]:
-        store = self._contacts.store
-        verdict = merge(store.known_statement(seen.root_fp, unix=_now()), seen)
-        if verdict.change is not StatementChange.SAME:
-            forked = seen.raw if verdict.change is StatementChange.FORK else b""
-            store.save_known_statement(verdict.statement, forked=forked)
+        statements = self._contacts.statements
+        verdict = statements.weigh(seen)
+        statements.keep(verdict, seen)
         return verdict.change, verdict.statement
 
     def _require_another(self, seen: Statement) -> None:

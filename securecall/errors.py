@@ -29,6 +29,23 @@ class Unsupported(UsageError):
     """What was asked for exists, but not in this build or on this platform."""
 
 
+class PhraseInvalid(UsageError):
+    """The words typed are no recovery phrase; what they were, no error says.
+
+    Attributes:
+        places: Which words are wrong, from 1; empty where that cannot be told.
+    """
+
+    def __init__(self, message: str, *, places: tuple[int, ...] = ()) -> None:
+        """Say what is wrong, without any of the words."""
+        super().__init__(message)
+        self.places = places
+
+
+class NotPrimary(UsageError):
+    """Only a device that holds the root key can do this; this one does not."""
+
+
 class NetworkError(SecurecallError):
     """The network or the other machine did not answer; a retry may help."""
 

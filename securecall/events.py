@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -116,6 +117,64 @@ class PlaintextReceived:
     account: Address
     sender: Address
     text: str = field(repr=False)
+
+
+class KeysChange(enum.StrEnum):
+    """What happened to the keys of somebody we know."""
+
+    DEVICES = "devices"  # they have other devices than before
+    REVOKED = "revoked"  # they withdrew a device, or their root: calls with it end
+    SUCCEEDED = "succeeded"  # another root followed theirs, by the word of both; compare again
+    FORK = "fork"  # two statements under one number: somebody else may sign with their root
+    ROLLBACK = "rollback"  # somebody showed an older statement of theirs; it was refused
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContactKeysChanged:
+    """The keys of somebody we know changed, or somebody tried to change them.
+
+    Attributes:
+        addresses: Theirs, as far as they are bound to that root.
+        root_fp: Their root now.
+        change: What happened; FORK and ROLLBACK deserve a warning, SUCCEEDED a notice.
+        added: Devices that are new.
+        revoked: Devices that were withdrawn, for ever.
+        omemo: OMEMO device ids of those, and of others that are not listed any more.
+    """
+
+    addresses: tuple[Address, ...]
+    root_fp: bytes = field(repr=False)
+    change: KeysChange
+    added: tuple[str, ...] = ()
+    revoked: tuple[str, ...] = ()
+    omemo: tuple[int, ...] = ()
+
+
+class OwnChange(enum.StrEnum):
+    """What happened to our own keys."""
+
+    ENROLLED = "enrolled"  # the root vouches for another device, or for something new of one
+    ROTATED = "rotated"  # this device has a new key
+    REVOKED = "revoked"  # another device was withdrawn
+    WITHDRAWN = "withdrawn"  # this very device was: nothing works from here any more
+    SUCCEEDED = "succeeded"  # we have another root; our other devices have to join it
+    REQUEST_DUE = "request-due"  # this device needs the one that holds the root
+    FORK = "fork"  # somebody signs with our root under a number of ours
+
+
+@dataclass(frozen=True, slots=True)
+class OwnKeysChanged:
+    """Our own keys changed.
+
+    Attributes:
+        change: How; WITHDRAWN and FORK deserve a warning, REQUEST_DUE an act.
+        device: Which device it is about.
+        omemo: OMEMO device ids of one that was withdrawn.
+    """
+
+    change: OwnChange
+    device: str = ""
+    omemo: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +325,8 @@ Event = (
     | TransferRequested
     | CallEnded
     | CallMissed
+    | ContactKeysChanged
+    | OwnKeysChanged
     | GuessesWarning
     | PlaintextReceived
     | RegistrationChanged

@@ -9,7 +9,7 @@ from securecall.address import ANONYMOUS, Address, Scheme
 from securecall.contacts import Contacts
 from securecall.errors import DowngradeError, Reason, SecurityError, TicketRefused
 from securecall.keys.handshake import HandshakeResult, PeerClaim
-from securecall.keys.statement import Statement, StatementChange, merge
+from securecall.keys.statement import Statement
 from securecall.keys.ticket import Ticket
 from securecall.keys.trust import (
     Act,
@@ -23,6 +23,7 @@ from securecall.keys.trust import (
     judge_outgoing,
     judge_ticket,
     require_not_barred,
+    succeeded,
 )
 from securecall.organisations import Heard
 from securecall.passports import Vouching
@@ -73,9 +74,7 @@ class Expectation:
         self._heard = Heard()
         self._said = b""
         self._bearer = False
-        self._merged: Statement | None = None
-        self._forked = b""
-        self._news = False
+        self._seen: Statement | None = None
 
     def judge(self, claim: PeerClaim) -> None:
         """Refuse a peer that is not who it has to be; called before our own identity is shown.
@@ -84,19 +83,15 @@ class Expectation:
             SecurityError: of the kind that fits.
         """
         contacts = self._contacts
-        known = contacts.store.known_statement(claim.root_fp, unix=_now())
-        verdict = merge(known, claim.statement)
-        merged = verdict.statement
+        merged = contacts.statements.shown_by(claim.device, claim.statement)
         merged.device(claim.device.id, unix=_now())
         if self._vouching is not None:
             self._vouching.require_signed_by(merged)
         self._require_alone(claim.root_fp, str(self._address).encode())
-        self._merged = merged
-        self._news = verdict.change is not StatementChange.SAME
-        if verdict.change is StatementChange.FORK:
-            self._forked = claim.statement.raw
+        self._seen = claim.statement
         held = _MergedClaim(statement=merged, own_address=claim.own_address)
-        book = contacts.book
+        # Judged as if a succession it proves were written down, which `secured` does.
+        book = succeeded(contacts.book, claim.statement)
         if self._incoming:
             if self._direct and claim.ticket_proof:
                 self._judgement = judge_bearer(book, self._address, held)
@@ -159,7 +154,11 @@ class Expectation:
             Revoked, SecurityError: the key lost its trust since it was judged.
         """
         judgement = self._require_judgement()
-        require_not_barred(self._contacts.book, judgement.root_fp)
+        contacts = self._contacts
+        require_not_barred(contacts.book, judgement.root_fp)
+        if self._seen is not None:  # a withdrawal may have come in the meantime
+            current = contacts.statements.shown_by(result.peer.device, self._seen)
+            _ = current.device(result.peer_device_id, unix=_now())
         state, since, how = judgement.state, judgement.since, judgement.how
         if self._ticket is not None and self._how is How.QR:
             state, how = TrustState.VERIFIED, How.QR.value
@@ -270,8 +269,14 @@ class Expectation:
             contacts.apply(*more)
 
     def _remember_statement(self) -> None:
-        if self._merged is not None and self._news:
-            self._contacts.store.save_known_statement(self._merged, forked=self._forked)
+        """Write down what the peer's statement says; a newer one may have come by another way."""
+        if self._seen is None:
+            return
+        _ = self._contacts.follow(self._seen)
+        statements, seen = self._contacts.statements, self._seen
+        known = statements.known(seen.root_fp)
+        if known is None or known.seq <= seen.seq:
+            statements.keep(statements.weigh(seen), seen)
 
     def _require_judgement(self) -> Judgement:
         if self._judgement is None:

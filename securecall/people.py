@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import time
 from collections.abc import Callable, Iterable
@@ -13,7 +14,13 @@ from xml.etree.ElementTree import Element
 from securecall.address import Address
 from securecall.contacts import Contact, Contacts
 from securecall.directory import Directory, Learned, Published
-from securecall.errors import NetworkError, ProtocolError, SecurityError, XmppRefused
+from securecall.errors import (
+    ProtocolError,
+    Reason,
+    SecurecallError,
+    SecurityError,
+    XmppRefused,
+)
 from securecall.logs import logger
 from securecall.xmpp import blocking, capabilities
 from securecall.xmpp import roster as rosters
@@ -313,22 +320,57 @@ class People:
     async def publish_identity(self) -> None:
         """Publish our statement where it is another one than last time, or a day old.
 
+        First, what other devices of ours published is taken over. A device that does not hold our
+        root publishes nothing: what it has may be older than what is there.
+
         Raises:
             XmppRefused, ConnectFailed, SecurityError: the server did not take it.
         """
+        await self._take_own()
+        if not self._contacts.identity.holds_root:
+            return
         statement, unix = self._contacts.statement, time.time()
         if self._publication.is_due(statement, unix=unix):
             await self._nodes.publish(IDENTITY, CURRENT, build_identity(statement), OPTIONS)
             self._publication.published(statement, unix=unix)
 
+    async def _take_own(self) -> None:
+        try:
+            items = await self._nodes.fetch(self._own, IDENTITY, most=1)
+        except XmppRefused:
+            return  # nothing was ever published
+        self._take(parse_identity(items))
+
+    def _take(self, raw: bytes) -> None:
+        """Take a statement of ours, from where our own devices publish it; a server may show any.
+
+        It can add what our root signed elsewhere, and withdraw; what is older changes nothing.
+        """
+        if not raw:
+            return
+        try:
+            _ = self._contacts.identity.take(raw)
+        except SecurityError as e:
+            if e.reason is not Reason.ROLLBACK:
+                own = parse_jid(self._own).address
+                self._tell(IdentityNews(address=own, error=e))
+
     async def run(self) -> None:
-        """Keep our identity published, for ever."""
-        while True:
-            try:
-                await self.publish_identity()
-            except (NetworkError, SecurityError, ProtocolError) as e:
-                log.warning("our identity could not be published: %s", e)
-            await asyncio.sleep(_CHECK_SECONDS)
+        """Keep our identity published, for ever; at once where it changes."""
+        changed = asyncio.Event()
+        forget = self._contacts.identity.on_statement(changed.set)
+        try:
+            while True:
+                changed.clear()
+                try:
+                    await self.publish_identity()
+                except SecurecallError as e:  # a full disk, too: there may be room again later
+                    log.warning("our identity could not be published: %s", e)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_CHECK_SECONDS):
+                        _ = await changed.wait()
+        finally:
+            forget()
 
     def on_presence(self, stanza: Element, done: Callable[[], None]) -> None:
         """Take a presence of a person; those of rooms are not for here."""
@@ -342,7 +384,10 @@ class People:
         """Take a message that came live and may be an event of a node (XEP-0060 12)."""
         try:
             event = parse_event(stanza, own=self._own, nodes={IDENTITY: Whose.ANYBODYS})
-            if event is None or event.owner == self._own or not event.items:
+            if event is None or not event.items:
+                return
+            if event.owner == self._own:
+                self._take(parse_identity(event.items))
                 return
             raw, address = parse_identity(event.items), parse_jid(event.owner).address
         except ProtocolError as e:

@@ -147,6 +147,7 @@ _KNOWN_BY = {
     "directory": "the key this address publishes",
     "contact": "the key you put on this contact's card",
     "import": "the key you imported",
+    "succession": "a new key, for which the one you knew stands; compare again",
     "organisation": "the key this contact's organisation vouches for",
 }
 _PQ_GROUPS = frozenset({"X25519MLKEM768", "SecP384r1MLKEM1024"})

@@ -23,7 +23,7 @@ from securecall import client as _client
 from securecall.account import Account
 from securecall.address import Address
 from securecall.calls import call as _call
-from securecall.calls.report import ListenerReport
+from securecall.calls.report import Consent, ListenerReport
 from securecall.chat import conversation as _conversation
 from securecall.chat.message import Message
 from securecall.contacts import Contact
@@ -197,6 +197,10 @@ class Call:
 
     async def _record(self, path: str | Path) -> Recorder:
         return self._inner.record(path)
+
+    def note_consent(self, answer: Consent, *, by: str = "") -> None:
+        """Write into the report what was asked or answered about recording, and by whom."""
+        self._inner.note_consent(answer, by=by)
 
     @property
     def audio(self) -> Iterator[AudioFrame]:

@@ -90,6 +90,13 @@ def replace_rows(folder: Path, table: str, found: list[tuple[bytes, int, bytes]]
         connection.close()
 
 
+def cheap(monkeypatch) -> None:
+    """Let stores that a test makes through the public face open as quickly as may be."""
+    for maker in (Store.create, Store.open_or_create):
+        defaults = {**maker.__func__.__kwdefaults__, "cost": MINIMUM_COST}
+        monkeypatch.setattr(maker.__func__, "__kwdefaults__", defaults)
+
+
 class MemoryKeeper:
     """A keyring or token in memory, that fails when told to."""
 

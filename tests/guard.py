@@ -3,6 +3,8 @@
 Every `Secret` made while a test runs is remembered until that test has ended; each log record of
 any level, and each captured line of output, is searched for it: raw, in hexadecimal, in base64,
 and as Python would show it. `CANARY` is such a secret for tests that need one of their own.
+
+What people write is watched in the same way, in log records alone: a chat has to show it.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import base64
 import logging
 
+from securecall.chat.message import Text
 from securecall.logs import danger_log
 from securecall.secret import Secret
 
@@ -44,18 +47,25 @@ class SecretGuard(logging.Handler):
     def __init__(self) -> None:
         super().__init__(level=logging.NOTSET)
         self._watched: dict[bytes, frozenset[str]] = {}
+        self._written: set[str] = set()
         self._found: list[str] = []
         self._init = Secret.__init__
+        self._init_text = Text.__init__
 
     def install(self) -> None:
         """Begin to watch."""
-        guard, init = self, self._init
+        guard, init, init_text = self, self._init, self._init_text
 
         def watched_init(secret: Secret, data: bytes | bytearray | str) -> None:
             init(secret, data)
             guard.watch(data.encode() if isinstance(data, str) else bytes(data))
 
+        def watched_text(text: Text, *arguments: object, **more: object) -> None:
+            init_text(text, *arguments, **more)
+            guard.watch_text(text.body)
+
         Secret.__init__ = watched_init
+        Text.__init__ = watched_text
         self.watch(CANARY)
         logging.getLogger().addHandler(self)
         # Ours log everything while tests run, so that neither a level nor redaction hides a leak.
@@ -65,6 +75,7 @@ class SecretGuard(logging.Handler):
     def remove(self) -> None:
         """Leave everything as it was."""
         Secret.__init__ = self._init
+        Text.__init__ = self._init_text
         logging.getLogger().removeHandler(self)
 
     def watch(self, data: bytes) -> None:
@@ -74,15 +85,27 @@ class SecretGuard(logging.Handler):
             if len(self._watched) > MOST_WATCHED:
                 del self._watched[next(key for key in self._watched if key != CANARY)]
 
+    def watch_text(self, text: str) -> None:
+        """Remember what somebody wrote until `forget`."""
+        if len(text) >= LEAST_BYTES and len(set(text)) >= LEAST_DISTINCT:
+            self._written.add(text)
+            if len(self._written) > MOST_WATCHED:
+                self._written.pop()
+
     def forget(self) -> None:
         """A test has ended: only the canary stays watched."""
         self._watched.clear()
+        self._written.clear()
         self.watch(CANARY)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Search one log record, its arguments and its traceback."""
         text = logging.Formatter().format(record)
-        self.look_at(text, where=f"log {record.name} ({record.filename}:{record.lineno})")
+        where = f"log {record.name} ({record.filename}:{record.lineno})"
+        self.look_at(text, where=where)
+        # asyncio's debug mode and hypothesis are not ours, and show what they are given
+        if record.name.startswith("securecall") and any(word in text for word in self._written):
+            self._found.append(f"what somebody wrote was logged: {where}")
 
     def look_at(self, text: str, *, where: str) -> None:
         """Search one text."""

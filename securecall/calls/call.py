@@ -19,9 +19,17 @@ from securecall.calls.connection import ConnectionEvents, MediaConnection
 from securecall.calls.link import LinkIdentity
 from securecall.calls.machine import CallMachine, State
 from securecall.calls.negotiation import Agreement
-from securecall.calls.report import Interval, ListenerReport, parties_of
+from securecall.calls.report import Consent, ListenerReport
+from securecall.calls.report_parties import way_of
 from securecall.calls.signaling import Answered, Ended, IncomingLeg, Leg, Signal
-from securecall.errors import CallFailed, EndReason, SecurecallError, UsageError
+from securecall.calls.witness import Witness
+from securecall.errors import (
+    CallFailed,
+    EndReason,
+    SecurecallError,
+    SecurityError,
+    UsageError,
+)
 from securecall.keys.handshake import HandshakeResult
 from securecall.keys.verification import Sas, sas
 from securecall.logs import logger
@@ -133,6 +141,7 @@ class Call:
                 failed=self._media_failed,
                 guess_burned=context.guess_burned,
                 sound_failed=lambda error: context.sound_failed(self, error),
+                peer_said=lambda said: self._witness.heard(said, at=self._at()),
             ),
             policy=context.policy,
             identity=context.identity,
@@ -150,8 +159,7 @@ class Call:
         self._offer: Description | None = None
         self._result: HandshakeResult | None = None
         self._sas: Sas | None = None
-        self._mixed_with: dict[Call, None] = {}
-        self._intervals: list[Interval] = []
+        self._witness = Witness()
         self._began_unix = int(time.time())
         self._began = time.monotonic()
         self._lasted = 0.0
@@ -193,28 +201,35 @@ class Call:
     @property
     def report(self) -> ListenerReport:
         """Who could have listened, up to now or to the end."""
-        finish, statistics = self._finish, self.statistics()
-        security = self._intervals[-1].security if self._intervals else None
+        finish, statistics, witness = self._finish, self.statistics(), self._witness
+        identity, leg = self._context.identity, self._leg
         return ListenerReport(
             peer=self.peer,
+            address=self._peer_address(),
             outgoing=self.outgoing,
             began=self._began_unix,
-            lasted=self._lasted or time.monotonic() - self._began,
+            lasted=self._lasted or self._at(),
             media_seconds=(
                 (statistics.sent_seconds, statistics.received_seconds) if statistics else (0.0, 0.0)
             ),
             ended=finish.reason if finish else None,
             error=str(finish.error) if finish and finish.error else "",
-            intervals=tuple(self._intervals),
-            parties=parties_of(
+            intervals=witness.intervals,
+            way=way_of(
                 peer=self.peer,
-                path=self._leg.path if self._leg is not None else None,
-                security=security,
-                ticket=self._ticket(security),
-                mixed_with=tuple(call.peer for call in self._mixed_with),
+                path=leg.path if leg is not None else None,
+                own=leg.local if leg is not None else None,
+                other=leg.remote if leg is not None else None,
+                ticket=self._ticket(witness.security),
+                mixed_with=witness.mixed_with,
+                relays=self._connection.relays,
             ),
+            events=witness.events,
+            refused=witness.refused,
+            dropped=witness.dropped,
             record=self._connection.countersigned,
             statements=self._statements(),
+            signer=identity.device if identity is not None else None,
         )
 
     def statistics(self) -> AudioStatistics | None:
@@ -259,8 +274,10 @@ class Call:
         outputs = self._machine.confirm_sas()
         try:
             self._perform(outputs)
-            if result is not None and self.security.sas_confirmed:
+            verified = result is not None and self.security.sas_confirmed
+            if result is not None and verified:
                 self._context.confirmed(result)
+            self._witness.compared(same=True, verified=verified, at=self._at())
         except SecurecallError as e:
             self._media_failed(e)
             raise
@@ -274,7 +291,9 @@ class Call:
         Raises:
             UsageError: there were no words to compare.
         """
-        self._perform(self._machine.deny_sas())
+        outputs = self._machine.deny_sas()
+        self._witness.compared(same=False, at=self._at())
+        self._perform(outputs)
         await self._wind_up()
 
     async def hang_up(self) -> None:
@@ -333,21 +352,35 @@ class Call:
 
     def mixed_with(self, others: Iterable[object]) -> None:
         """Note for the report which other calls hear this one; a conference calls this."""
-        self._mixed_with.update((other, None) for other in others if isinstance(other, Call))
+        names = (other.peer for other in others if isinstance(other, Call))
+        self._witness.mixed(names, at=self._at())
 
     def record(self, path: str | Path) -> Recorder:
-        """Record the peer's sound to a WAV file, from now on or from the moment media flows."""
+        """Record the peer's sound to a WAV file, from now on or from the moment media flows.
+
+        The report says so, and the other end is told. Whether people agree is for the application
+        to ask, and to write down with `note_consent`.
+        """
         recorder = Recorder(path)
         self.add_sink(recorder)
         return recorder
 
+    def note_consent(self, answer: Consent, *, by: str = "") -> None:
+        """Write into the report what was asked or answered about recording, and by whom."""
+        self._witness.consent(answer, by=by, at=self._at())
+
     def add_sink(self, sink: AudioSink) -> None:
         """Give the peer's sound to a sink as well."""
         self._connection.add_sink(sink)
+        if isinstance(sink, Recorder):
+            self._witness.recorder(added=True, at=self._at())
+            self._connection.say(self._witness.said)
 
     def remove_sink(self, sink: AudioSink) -> None:
         """Give it nothing more, and leave it open; nothing happens if it is not one."""
-        self._connection.remove_sink(sink)
+        removed = self._connection.remove_sink(sink)
+        if removed and isinstance(sink, Recorder):
+            self._witness.recorder(added=False, at=self._at())
 
     def mute(self, *, muted: bool = True) -> None:
         """Send silence of the same packet size instead of sound."""
@@ -422,6 +455,11 @@ class Call:
         if require is not None:
             self._machine.raise_minimum(require)
 
+    def break_off(self, error: SecurityError) -> None:
+        """End the call at once: what it rested on does not hold any more; the client's verb."""
+        if not self._over.is_set():
+            self._media_failed(error)
+
     async def refuse(self, reason: EndReason) -> None:
         """Refuse an incoming call."""
         self._perform(self._machine.hang_up(reason))
@@ -431,6 +469,10 @@ class Call:
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
+
+    def _at(self) -> float:
+        """Seconds since the beginning, as the report counts them."""
+        return time.monotonic() - self._began
 
     def _follow(self, leg: Leg) -> None:
         self._leg = leg
@@ -450,7 +492,9 @@ class Call:
     def _perform(self, outputs: tuple[orders.Output, ...]) -> None:
         for output in outputs:
             self._perform_one(output)
+            self._witness.performed(output, at=self._at())
             self._context.observe(self, output)
+        self._connection.say(self._witness.said)
         self._arm()
 
     def _perform_one(self, output: orders.Output) -> None:
@@ -464,15 +508,14 @@ class Call:
                 self._set_gate(gate)
             case orders.SetDirection(direction=direction):
                 self._connection.set_direction(direction)
-            case orders.Secured(state=state):
-                since = time.monotonic() - self._began
-                self._intervals.append(Interval(since=since, security=state))
             case orders.PeerRings():
                 self._rings.set()
             case orders.Finish():
                 self._finished(output)
             case orders.TransferAsked() | orders.ChangeRefused() | orders.Discard():
                 log.info("%r: %r", self, output)
+            case orders.Secured():
+                pass  # the witness took it down
 
     def _signed(self, signal: Signal) -> Signal:
         """Our answer to the first offer with our name under it; later ones change no keys."""
@@ -485,14 +528,16 @@ class Call:
     def _set_gate(self, gate: Gate) -> None:
         if gate is Gate.OPEN and self._result is not None:
             # First, since it may refuse: a key can lose its trust while words are compared.
-            self._context.secured(self._result, self._machine.security)
+            security = self._machine.security
+            self._context.secured(self._result, security)
+            self._witness.learnt(security.identity, outgoing=self.outgoing, at=self._at())
         self._connection.gate = gate
         if gate is not Gate.CLOSED:
             self._ready.set()
 
     def _finished(self, finish: orders.Finish) -> None:
         self._finish = finish
-        self._lasted = time.monotonic() - self._began
+        self._lasted = self._at()
         self._connection.give_up_countersigning()
         self._over.set()
         self._output.close()
@@ -554,11 +599,18 @@ class Call:
             return self._context.ticket
         return identity.how if identity.how == "bearer" else ""
 
+    def _peer_address(self) -> str:
+        if self._result is not None:
+            return self._result.peer.own_address
+        identity = self._context.identity
+        return identity.expected_peer if identity is not None else ""
+
     def _statements(self) -> tuple[bytes, ...]:
         identity, result = self._context.identity, self._result
-        if identity is None or result is None:
+        if identity is None:
             return ()
-        return (identity.statement, result.peer.statement.raw)
+        theirs = () if result is None else (result.peer.statement.raw,)
+        return (identity.statement, *theirs)
 
     # -- the inside: the end ------------------------------------------------------------------
 

@@ -11,11 +11,12 @@ from functools import partial
 from typing import Final, Protocol
 
 from securecall.calls import link as linking
-from securecall.calls.countersign import CallRecord, Countersigned, Countersigner, Party
+from securecall.calls.countersign import CallRecord, Countersigned, Countersigner, Party, Said
 from securecall.calls.link import LinkIdentity, SecureLink
 from securecall.calls.negotiation import Agreement, LocalMedia
 from securecall.errors import PeerVanished, Reason, SecurecallError, SecurityError
-from securecall.keys.handshake import STREAMS, CallRole, HandshakeResult
+from securecall.keys.encoding import sha512
+from securecall.keys.handshake import STREAMS, CallRole, HandshakeResult, fingerprint_hash
 from securecall.media.codecs import usable
 from securecall.media.description import Direction, Fingerprint
 from securecall.media.endpoints import AudioSink, AudioSource
@@ -53,12 +54,14 @@ class ConnectionEvents:
         failed: It is over, and why.
         guess_burned: A handshake failed after its nonces.
         sound_failed: A source or sink raised and was taken out; the call goes on without it.
+        peer_said: The peer says something new of itself.
     """
 
     secured: Callable[[HandshakeResult | None, str], None]
     failed: Callable[[SecurecallError], None]
     guess_burned: Callable[[], None]
     sound_failed: Callable[[Exception], None]
+    peer_said: Callable[[Said], None]
 
 
 class MediaConnection:
@@ -66,6 +69,7 @@ class MediaConnection:
 
     Attributes:
         countersigned: The account both ends signed, None before.
+        relays: Hosts of TURN servers that could have carried the media.
     """
 
     def __init__(
@@ -95,6 +99,7 @@ class MediaConnection:
         self._path: UdpPath | IcePath | None = None
         self._agreement: Agreement | None = None
         self._link: SecureLink | None = None
+        self.relays: tuple[str, ...] = ()
         self._countersigner: Countersigner | None = None
         self._settled = asyncio.Event()
         self._session: AudioSession | None = None
@@ -129,6 +134,8 @@ class MediaConnection:
         own = await own_host_towards(self._towards)
         if ice:
             helpers = await self._helpers()
+            if helpers.turn is not None:
+                self.relays = (helpers.turn.host,)
             gathered = IcePath(
                 controlling=self._outgoing,
                 stun_server=helpers.stun,
@@ -161,6 +168,8 @@ class MediaConnection:
         if path is None or self._closed:
             return
         self._agreement = agreement
+        theirs = (c.host for c in agreement.candidates if c.type == "relay")
+        self.relays = tuple(dict.fromkeys((*self.relays, *theirs)))
         self._link = SecureLink(
             agreement,
             self._certificate,
@@ -250,11 +259,13 @@ class MediaConnection:
         if self._session is not None:
             self._session.add_sink(sink)
 
-    def remove_sink(self, sink: AudioSink) -> None:
-        """Give the peer's sound to a sink no more."""
+    def remove_sink(self, sink: AudioSink) -> bool:
+        """Give the peer's sound to a sink no more; tells whether it was one."""
+        before = len(self._sinks)
         self._sinks = [s for s in self._sinks if s is not sink]
         if self._session is not None:
             self._session.remove_sink(sink)
+        return len(self._sinks) < before
 
     def set_direction(self, direction: Direction) -> None:
         """Obey a hold, or its end."""
@@ -275,6 +286,11 @@ class MediaConnection:
         """The account both ends signed, or that only we signed and why."""
         return self._countersigner.outcome if self._countersigner is not None else None
 
+    def say(self, said: Said) -> None:
+        """Tell the peer what we say of ourselves in the account."""
+        if self._link is not None and not self._closed:
+            self._perform(self._link.say(said, now=self._now()))
+
     async def countersign(self) -> None:
         """Ask the peer to sign the account of the call; returns when that is settled."""
         link, signer = self._link, self._countersigner
@@ -289,19 +305,24 @@ class MediaConnection:
 
     def _prepare_countersigning(self, result: HandshakeResult, profile: str) -> None:
         identity = self._identity
-        if identity is None or self._link is None:
+        agreement = self._agreement
+        if identity is None or self._link is None or agreement is None:
             return
         us = Party(
             address=identity.own_address,
             root_fp=identity.root_fp,
             device_id=identity.device.id,
             device_public=identity.device.public,
+            statement=sha512(identity.statement),
+            fingerprints=fingerprint_hash(agreement.sent),
         )
         them = Party(
             address=result.peer.own_address,
             root_fp=result.peer.root_fp,
             device_id=result.peer.device.id,
             device_public=result.peer.device.public,
+            statement=sha512(result.peer.statement.raw),
+            fingerprints=fingerprint_hash(agreement.received),
         )
         caller, callee = (us, them) if self._outgoing else (them, us)
         record = CallRecord(
@@ -357,6 +378,8 @@ class MediaConnection:
                     if burned:
                         self._events.guess_burned()
                     self._events.failed(error)
+                case linking.PeerSaid(said=said):
+                    self._events.peer_said(said)
                 case linking.Settled() | linking.PeerClosed():
                     self._settled.set()
                     self._peer_leaves()

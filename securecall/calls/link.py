@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from securecall.calls.countersign import MARK, Countersigner
+from securecall.calls.countersign import MARK, Countersigner, Said
 from securecall.calls.negotiation import Agreement
 from securecall.errors import (
     ProtocolError,
@@ -133,7 +133,14 @@ class Settled:
     """The countersignature is settled, one way or the other."""
 
 
-LinkOutput = Transmit | Secured | LinkFailed | PeerClosed | Settled
+@dataclass(frozen=True, slots=True)
+class PeerSaid:
+    """The peer says something new of itself."""
+
+    said: Said
+
+
+LinkOutput = Transmit | Secured | LinkFailed | PeerClosed | Settled | PeerSaid
 
 
 class SecureLink:
@@ -237,6 +244,12 @@ class SecureLink:
         self._countersigner = countersigner
         self._times = times
 
+    def say(self, said: Said, *, now: float) -> tuple[LinkOutput, ...]:
+        """Tell the peer what we say of ourselves in the account."""
+        if self._countersigner is None or self._over:
+            return ()
+        return self._after_countersigning(self._countersigner.say(said), now)
+
     def propose_record(self, *, now: float) -> tuple[LinkOutput, ...]:
         """Ask the peer to sign the account of the call."""
         if self._countersigner is None or self._over:
@@ -306,11 +319,14 @@ class SecureLink:
     def _application_data(self, data: bytes, now: float) -> tuple[LinkOutput, ...]:
         if data[:1] == bytes((MARK,)) and self._secured and self._countersigner is not None:
             began, lasted = self._times()
+            before = self._countersigner.heard
             try:
                 records = self._countersigner.receive(data, began=began, lasted=lasted)
             except ProtocolError:
                 return ()  # a bad signature changes nothing; the report will say it is missing
-            return self._after_countersigning(records, now)
+            heard = self._countersigner.heard
+            news = (PeerSaid(heard),) if heard != before else ()
+            return (*news, *self._after_countersigning(records, now))
         if self._handshake is None:
             return ()  # plain DTLS-SRTP: data channels are not ours
         return self._after_handshake(self._handshake.receive(data, now), now)

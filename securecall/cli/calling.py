@@ -41,6 +41,7 @@ def _wishes(args: argparse.Namespace, *, until_played: bool) -> Wishes:
         confirm=args.confirm == "ask",
         mic=args.mic,
         speaker=args.speaker,
+        report=args.report,
     )
 
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import io
-import os
-import stat
 import time
 from pathlib import Path
 
 import securecall
+from securecall import qr
 from securecall.address import Address, Scheme, parse_address
 from securecall.cli import passphrase
 from securecall.cli.failures import NoIdentity
 from securecall.cli.output import Output
 from securecall.client import Client
 from securecall.contacts import Contact
-from securecall.errors import LocalError, UsageError
+from securecall.errors import Unsupported, UsageError
 from securecall.keys.trust import How
 from securecall.keys.verification import (
     VerificationCode,
@@ -25,6 +23,7 @@ from securecall.keys.verification import (
     require_verification_code,
 )
 from securecall.policy import Policy
+from securecall.qr import write_private
 from securecall.store.sqlite import FILE
 
 DEFAULT_PORT = 5061
@@ -38,7 +37,7 @@ def open_home(args: argparse.Namespace, policy: Policy | None = None) -> Client:
         NoIdentity: there is no identity in that folder.
     """
     home = home_of(args)
-    if not _is_made(home):
+    if not is_made(home):
         raise NoIdentity(f"there is no identity in {home} yet")
     lock = passphrase.opener(args, home)
     return securecall.open(
@@ -51,18 +50,19 @@ def open_home(args: argparse.Namespace, policy: Policy | None = None) -> Client:
 
 
 def home_of(args: argparse.Namespace) -> Path:
-    """Return the folder that the arguments name."""
+    """The folder of keys that the arguments name."""
     return Path(args.home).expanduser()
 
 
-def _is_made(home: Path) -> bool:
+def is_made(home: Path) -> bool:
+    """There is an identity in it."""
     return (home / FILE).exists()
 
 
 async def init(args: argparse.Namespace, output: Output) -> None:
     """Make an identity, or show the one there is."""
     home = home_of(args)
-    new = not _is_made(home)
+    new = not is_made(home)
     lock = passphrase.chosen(args) if new else passphrase.opener(args, home)
     async with securecall.open(
         home,
@@ -97,7 +97,7 @@ async def make_ticket(client: Client, args: argparse.Namespace, output: Output) 
     text = await client.ticket(host=args.host, port=args.port, valid_seconds=seconds)
     host, port = await client.listen()  # is listening since: says where
     if args.out is not None:
-        _write_private(args.out, text)
+        write_private(args.out, text.encode("ascii") + b"\n")
     output.tell(
         "ticket",
         ticket=text,
@@ -105,20 +105,8 @@ async def make_ticket(client: Client, args: argparse.Namespace, output: Output) 
         port=port,
         expires=int(time.time()) + seconds,
         file=str(args.out) if args.out is not None else "",
+        picture=picture(text, args) if args.qr or args.png or args.svg else "",
     )
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Write what others must not read; a file that was there is narrowed before, or refused."""
-    try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
-            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                if os.name == "posix":
-                    os.fchmod(file.fileno(), 0o600)  # EPERM where it is somebody else's
-                file.truncate()
-            file.write(text.encode("ascii") + b"\n")
-    except OSError as e:
-        raise LocalError(f"cannot write {path}: {e.strerror}") from e
 
 
 async def contacts(args: argparse.Namespace, output: Output) -> None:
@@ -145,8 +133,13 @@ async def contacts(args: argparse.Namespace, output: Output) -> None:
 
 async def verify(args: argparse.Namespace, output: Output) -> None:
     """Show the safety number of a contact, and mark the contact verified if it was compared."""
+    if args.contact is None and args.code is None:
+        raise UsageError("say whose key: an address, or --code with what you scanned")
     async with open_home(args) as client:
-        contact = find(client, args.contact)
+        if args.contact is None:
+            contact = client.contacts.by_code(args.code)
+        else:
+            contact = find(client, args.contact)
         own, peer = client.contacts.root_fp, contact.root_fp
         if args.code is not None:
             require_verification_code(parse_verification_code(args.code), own=own, peer=peer)
@@ -159,7 +152,8 @@ async def verify(args: argparse.Namespace, output: Output) -> None:
             **_contact_fields(contact),
             number=client.contacts.safety_number(contact.address),
             code=code,
-            picture="" if args.json else _picture(code),
+            addresses=[str(a) for a in contact.addresses],
+            picture=picture(code, args),
         )
 
 
@@ -197,12 +191,19 @@ def _contact_fields(contact: Contact) -> dict[str, object]:
     }
 
 
-def _picture(code: str) -> str:
-    """Return the code as a QR code of block characters, "" without the package that draws it."""
-    try:
-        import segno
-    except ImportError:
+def picture(text: str, args: argparse.Namespace) -> str:
+    """Save the code of a text where --png or --svg says; return it drawn for a terminal.
+
+    It is "" with --json, and without the package that draws it where nobody asked for the code.
+    """
+    for path in (args.png, args.svg):
+        if path is not None:
+            qr.save(text, path)
+    if args.json:
         return ""
-    drawn = io.StringIO()
-    segno.make(code, micro=False).terminal(out=drawn, compact=True, border=2)
-    return drawn.getvalue()
+    try:
+        return qr.draw(text)
+    except Unsupported:
+        if args.qr:
+            raise
+        return ""

@@ -10,8 +10,9 @@ from pathlib import Path
 from securecall.calls.call import Call
 from securecall.calls.machine import State
 from securecall.cli.output import Output, security_fields
+from securecall.cli.report import save_report
 from securecall.cli.sound import Meter, MeteredSource, sample_path
-from securecall.errors import IdentityMismatch, SecurecallError, UsageError
+from securecall.errors import IdentityMismatch, LocalError, SecurecallError, UsageError
 from securecall.media.endpoints import AudioSink, AudioSource, FileSource, Recorder
 from securecall.policy import SecurityLevel
 
@@ -32,6 +33,7 @@ class Wishes:
         confirm: Ask whether both read the same words.
         mic: Use microphone and speaker.
         speaker: Play what is received, if there is a speaker.
+        report: File or folder to keep the report of the call in, None not to keep it.
     """
 
     play: Path | None = None
@@ -42,6 +44,7 @@ class Wishes:
     confirm: bool = True
     mic: bool = False
     speaker: bool = False
+    report: Path | None = None
 
 
 class Sound:
@@ -106,9 +109,11 @@ async def converse(call: Call, wishes: Wishes, sound: Sound, output: Output) -> 
             await _lead(call, wishes, sound, output, began)
     except SecurecallError as e:
         error = e
-    _account(call, sound, output, error)
+    unkept = _account(call, wishes, sound, output, error)
     if error is not None:
         raise error
+    if unkept is not None:
+        raise unkept
 
 
 async def _lead(call: Call, wishes: Wishes, sound: Sound, output: Output, began: float) -> None:
@@ -183,7 +188,10 @@ async def _talk(
         ended.cancel()
 
 
-def _account(call: Call, sound: Sound, output: Output, error: SecurecallError | None) -> None:
+def _account(
+    call: Call, wishes: Wishes, sound: Sound, output: Output, error: SecurecallError | None
+) -> LocalError | None:
+    """Tell how it went and who could have listened; returns why the report could not be kept."""
     statistics = call.statistics()
     report = call.report
     output.tell(
@@ -197,4 +205,17 @@ def _account(call: Call, sound: Sound, output: Output, error: SecurecallError | 
     )
     if sound.recorder is not None and sound.recorder.seconds:
         output.tell("recorded", path=str(sound.path), seconds=round(sound.recorder.seconds, 2))
-    output.tell("report", report=report.to_object(), text=report.who_could_have_listened())
+    kept, unkept = "", None
+    if wishes.report is not None:
+        try:
+            kept = str(save_report(report, wishes.report))
+        except LocalError as e:  # what the call was is told all the same
+            unkept = e
+    output.tell(
+        "report",
+        report=report.to_object(),
+        text=report.who_could_have_listened(),
+        keys=bool(report.intervals),
+        file=kept,
+    )
+    return unkept

@@ -20,6 +20,7 @@ from securecall.errors import (
 )
 
 OK, USAGE, NETWORK, PROTOCOL, SECURITY, CALL_FAILED, LOCAL, INTERRUPTED = 0, 2, 3, 4, 5, 6, 7, 130
+UNPROVED = 8  # a report in which nothing is false, but which not both ends signed
 
 _CODES = (
     (UsageError, USAGE),
@@ -45,6 +46,7 @@ _SECURITY_HINTS = {
         "Ask them, another way, which devices are theirs; then: securecall contacts --trust"
     ),
     Reason.VERIFYING_TIMEOUT: "Call again and compare the words while you talk.",
+    Reason.INTEGRITY: "Believe none of it. Go by what you wrote down yourself, or call again.",
 }
 _END_HINTS = {
     EndReason.BUSY: "Try again later.",
@@ -62,6 +64,7 @@ class NoIdentity(LocalError):
 
 _RULE_HINTS = {
     "ticket": "Copy the whole ticket: it begins with securecall:1:",
+    "listener report": "This is no report of securecall, or one of a version not known here.",
     "canonical address": "Write an address such as sip:bob@clinic.example, or use a ticket.",
 }
 _HINTS = (

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from securecall import __version__
 from securecall.cli import failures
+from securecall.cli.keys_options import add_code, add_keys, add_lock, add_verify
 from securecall.cli.output import JsonOutput, Output, PeopleOutput
 from securecall.cli.terminal import Terminal
 from securecall.hardening import forbid_core_dumps
@@ -25,15 +26,17 @@ _PEOPLE = (
     "invite", "accept", "decline", "remove", "block", "unblock", "devices", "trust", "distrust",
 )  # fmt: skip
 _CHATTING = ("chat", "send-file", "voice-message", "inbox")
-_LOCKS = ("passphrase", "keyring", "token", "passphrase+keyring", "passphrase+token")
 _EPILOGUE = """\
 Begin with:  securecall demo        (one minute, no account, no microphone)
 Write:       securecall chat bob@clinic.example --account alice@clinic.example
 Then:        securecall init        make your keys
              securecall ticket      invite a friend      securecall answer   wait for the call
 Your friend: securecall call @FILE  with your ticket
+Your keys:   securecall keys show   devices, recovery words, withdrawal
 In trouble:  securecall doctor ADDRESS   what is wrong with an account, and what to do
-Exit codes: 0 fine, 2 usage, 3 network, 4 protocol, 5 security, 6 call failed, 7 this machine."""
+Afterwards:  securecall report verify FILE   is this report of a call true?
+Exit codes: 0 fine, 1 an attack succeeded (attack), 2 usage, 3 network, 4 protocol, 5 security,
+6 call failed, 7 this machine, 8 a report that not both ends signed."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -93,6 +96,14 @@ def _command(args: argparse.Namespace) -> Command:
         from securecall.cli.lab import lab
 
         return lab
+    if name == "report":
+        from securecall.cli.report import report
+
+        return report
+    if name == "attack":
+        from securecall.cli.attack import attack
+
+        return attack
     if name == "doctor":
         from securecall.cli.doctor import doctor
 
@@ -101,14 +112,14 @@ def _command(args: argparse.Namespace) -> Command:
         from securecall.cli.organisation import organisation
 
         return organisation
-    if name == "keys":
-        from securecall.cli.safekeeping import keys
-
-        return keys
     if name in ("call", "answer"):
         from securecall.cli import calling
 
         return calling.call if name == "call" else calling.answer
+    if name == "keys":
+        from securecall.cli import keys_command, safekeeping
+
+        return {**keys_command.COMMANDS, **safekeeping.COMMANDS}[args.act]
     if name in _CHATTING or (name == "contacts" and _is_about_people(args)):
         from securecall.cli import chatting
 
@@ -171,15 +182,13 @@ def parser() -> argparse.ArgumentParser:
     init.add_argument(
         "--claim", action="append", default=[], metavar="ADDRESS", help="an address of yours"
     )
-    _add_lock(init)
-    _add_keys(add("keys", "keep your keys safe: back up, restore, change what opens them"), home)
+    add_lock(init)
     _add_place(add("ticket", "invite one person to call you", home))
     _add_call(add("call", "call somebody", home))
     _add_answer(add("answer", "wait for calls", home))
     verify = add("verify", "compare keys with a contact, once for all calls", home)
-    verify.add_argument("contact", help="an address, or the first digits of a key")
-    verify.add_argument("--confirm", action="store_true", help="you compared: mark as verified")
-    verify.add_argument("--code", metavar="TEXT", help="what you scanned from the other's screen")
+    add_verify(verify)
+    add_keys(add("keys", "look after your keys and devices, and back them up"), common, home)
     contacts = add("contacts", "list the people you know", home)
     contacts.add_argument(
         "--add",
@@ -194,6 +203,7 @@ def parser() -> argparse.ArgumentParser:
     _add_sending(add("send-file", "send a file, encrypted", home), voice=False)
     _add_sending(add("voice-message", "send a spoken message, encrypted", home), voice=True)
     _add_inbox(add("inbox", "show what nobody read yet", home))
+    _add_report(commands, common)
     doctor = add("doctor", "find out why an account does not work")
     doctor.add_argument("account", metavar="SIP", help="your SIP address, alice@clinic.example")
     _add_server(doctor)
@@ -201,46 +211,14 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--fast", action="store_true", help="shorter calls and no pauses, for tests")
     demo.add_argument("--keep", type=Path, metavar="DIR", help="where to leave the recordings")
     _add_lab(add("lab", "run servers for calls and chat on this computer to play and test with"))
+    _add_attack(add("attack", "see attacks succeed elsewhere and fail here"))
     return top
 
 
-def _add_lock(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--with-passphrase", action="store_true", help="beside keyring or token, a passphrase, too"
-    )
-    command.add_argument(
-        "--pbkdf2", action="store_true", help="PBKDF2 where Argon2id is not approved; weaker"
-    )
-
-
-def _add_keys(command: argparse.ArgumentParser, home: argparse.ArgumentParser) -> None:
-    actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
-    common = argparse.ArgumentParser(add_help=False)  # as in `parser`, for the second word
-    common.add_argument("--json", action="store_true", help="one JSON object per line")
-    common.add_argument("--debug", action="store_true", help="log, and show tracebacks")
-    for name, does, parents in (
-        ("backup", "write everything you would miss into one encrypted file", [common, home]),
-        ("check", "read a backup from end to end, and change nothing", [common]),
-        ("restore", "make a new device of yours out of a backup", [common, home]),
-    ):
-        action = actions.add_parser(
-            name, help=does, description=f"{does.capitalize()}.", parents=parents,
-            allow_abbrev=False,
-        )  # fmt: skip
-        action.add_argument("file", type=Path, metavar="FILE", help="the backup")
-        action.add_argument(
-            "--backup-passphrase-file", type=Path, metavar="FILE", help="read its passphrase here"
-        )
-        if name == "restore":
-            _add_lock(action)
-    does = "change what opens your keys; nothing else is written anew"
-    lock = actions.add_parser(
-        "lock", help=does, description=f"{does.capitalize()}.", parents=[common, home],
-        allow_abbrev=False,
-    )  # fmt: skip
-    lock.add_argument("--under", choices=_LOCKS, default="passphrase", help="(%(default)s)")
-    lock.add_argument("--new-passphrase-file", type=Path, metavar="FILE", help="read it from here")
-    _add_lock(lock)
+def _add_attack(command: argparse.ArgumentParser) -> None:
+    command.add_argument("what", choices=("list", "run"), help="list the threats, or run some")
+    command.add_argument("names", nargs="*", metavar="NAME", help="A1, D6, … or all")
+    command.add_argument("--table", action="store_true", help="only the table at the end")
 
 
 def _add_place(command: argparse.ArgumentParser) -> None:
@@ -250,11 +228,18 @@ def _add_place(command: argparse.ArgumentParser) -> None:
         "--minutes", type=_minutes, default=7 * 1440, help="valid for so long (7 days)"
     )
     command.add_argument("--out", type=Path, metavar="FILE", help="write the ticket here as well")
+    add_code(command)
 
 
 def _add_talk(command: argparse.ArgumentParser) -> None:
     command.add_argument("--play", type=Path, metavar="FILE", help="send this WAV file")
     command.add_argument("--record", type=Path, metavar="FILE", help="record the other side")
+    command.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="keep the report of the call, here or in a folder",
+    )
     command.add_argument("--seconds", type=float, help="hang up after so long")
     command.add_argument("--mic", action="store_true", help="use microphone and speaker")
     command.add_argument("--speaker", action="store_true", help="use the speaker, if there is one")
@@ -405,6 +390,29 @@ def _add_inbox(command: argparse.ArgumentParser) -> None:
     command.add_argument("--save", type=Path, metavar="FOLDER", help="save the files in here")
     command.add_argument("--keep-unread", action="store_true", help="do not mark it as read")
     _add_account(command)
+
+
+def _add_report(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser
+) -> None:
+    does = "show who could have listened to a call, or check the report of one"
+    acts = commands.add_parser(
+        "report", help=does, description=does[0].upper() + does[1:] + ".", allow_abbrev=False
+    ).add_subparsers(dest="act", required=True, metavar="show|verify")
+    show = acts.add_parser(
+        "show", help="one page in plain words", parents=[common], allow_abbrev=False
+    )
+    show.add_argument("--html", type=Path, metavar="OUT", help="write the page as HTML instead")
+    verify = acts.add_parser(
+        "verify",
+        help="what is proved, missing or false in it",
+        parents=[common],
+        allow_abbrev=False,
+        epilog="Exit codes: 0 both ends signed and nothing was changed; 5 it was changed or is not "
+        "true; 8 nothing is false, but a signature is missing; 4 no report; 7 no such file.",
+    )
+    for act in (show, verify):
+        act.add_argument("file", type=Path, metavar="FILE", help="from securecall call --report")
 
 
 def _add_lab(command: argparse.ArgumentParser) -> None:

@@ -11,6 +11,13 @@ import time
 from collections.abc import Mapping
 from typing import Final, Protocol, TextIO
 
+from securecall.cli.attack_screen import AttackScreen
+from securecall.cli.keys_screen import (
+    show_code,
+    show_contact_keys,
+    show_device_request,
+    show_keys,
+)
 from securecall.cli.lab_screen import show_lab, show_served
 from securecall.cli.people_screen import (
     show_devices,
@@ -19,6 +26,7 @@ from securecall.cli.people_screen import (
     show_request,
     show_sent,
 )
+from securecall.cli.report_screen import show_verified
 from securecall.cli.terminal import Terminal, safe
 from securecall.policy import SecurityLevel, SecurityState
 
@@ -117,6 +125,7 @@ class PeopleOutput:
         self._state = ""
         self._level = ""
         self._words = ""
+        self._attacks = AttackScreen(self.terminal)
 
     def tell(self, kind: str, /, **fields: object) -> None:
         """Write a sentence, or draw the live line again."""
@@ -195,6 +204,8 @@ class PeopleOutput:
         self._say("")
         self.terminal.say(str(f["ticket"]))
         self._say("")
+        if f["picture"]:
+            self.terminal.say(str(f["picture"]))
         self._say("Whoever holds it can call you, so send it over a channel you trust.", "dim")
         self._say(f"It leads to {f['host']}:{f['port']}. Your friend runs:", "dim")
         self._say("    securecall call 'securecall:1:...'")
@@ -267,11 +278,22 @@ class PeopleOutput:
         self._say(f"Recorded {_number(f['seconds']):.1f} s: {f['path']}")
 
     def _on_report(self, f: Fields) -> None:
-        report = f["report"]
-        if isinstance(report, dict) and not report["intervals"]:
-            return  # no keys were ever agreed: nobody could have heard what was never sent
-        self._say("")
-        self._say(safe_lines(str(f["text"])))
+        if f["keys"]:  # else nobody could have heard what was never sent
+            self._say("")
+            self._say(safe_lines(str(f["text"])))
+            self._say("")
+        if f["file"]:
+            file = safe(str(f["file"]), 1000)
+            self._say(f"The report is in {file}", "bold")
+            self._say(f"  check it: securecall report verify {file}", "dim")
+        elif f["keys"]:
+            self._say("The report was not kept. To keep one: --report FILE", "dim")
+
+    def _on_page(self, f: Fields) -> None:
+        self.terminal.say(safe_lines(str(f["text"])))
+
+    def _on_verified(self, f: Fields) -> None:
+        show_verified(self.terminal, f)
 
     def _on_contact(self, f: Fields) -> None:
         style = {"VERIFIED": "green", "PINNED": "cyan"}.get(str(f["state"]), "dim")
@@ -293,6 +315,18 @@ class PeopleOutput:
             self._say("This person is verified.", "green")
         else:
             self._say("If both of you see the same number, run this again with --confirm.")
+
+    def _on_keys(self, f: Fields) -> None:
+        show_keys(self.terminal, f)
+
+    def _on_contact_keys(self, f: Fields) -> None:
+        show_contact_keys(self.terminal, f)
+
+    def _on_device_request(self, f: Fields) -> None:
+        show_device_request(self.terminal, f)
+
+    def _on_code(self, f: Fields) -> None:
+        show_code(self.terminal, f)
 
     def _on_lab(self, f: Fields) -> None:
         show_lab(self.terminal, f)
@@ -332,6 +366,24 @@ class PeopleOutput:
 
         self.terminal.clear()
         show(self.terminal, f)
+
+    def _on_threats(self, f: Fields) -> None:
+        self._attacks.threats(_many(f["threats"]))
+
+    def _on_attack(self, f: Fields) -> None:
+        self._attacks.begin(f)
+
+    def _on_attacking(self, f: Fields) -> None:
+        self._attacks.attacking(f)
+
+    def _on_trial(self, f: Fields) -> None:
+        self._attacks.trial(f)
+
+    def _on_attacked(self, f: Fields) -> None:
+        self._attacks.end(f)
+
+    def _on_attacks(self, f: Fields) -> None:
+        self._attacks.table(_many(f["threats"]))
 
     def _on_error(self, f: Fields) -> None:
         self.terminal.clear()
@@ -374,3 +426,7 @@ def _day(unix: object) -> str:
 
 def _number(value: object) -> float:
     return float(value) if isinstance(value, (int, float)) else 0.0
+
+
+def _many(value: object) -> list[Fields]:
+    return [v for v in value if isinstance(v, dict)] if isinstance(value, list) else []

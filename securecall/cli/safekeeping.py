@@ -12,12 +12,6 @@ from securecall.errors import LocalError
 from securecall.store.backup import Backup, check_backup, restore
 
 
-async def keys(args: argparse.Namespace, output: Output) -> None:
-    """Do what the second word says."""
-    actions = {"backup": _back_up, "check": _check, "restore": _restore, "lock": _lock}
-    await actions[args.action](args, output)
-
-
 async def _back_up(args: argparse.Namespace, output: Output) -> None:
     async with open_home(args) as client:
         secret = passphrase.of_backup(args.backup_passphrase_file, new=True)
@@ -61,6 +55,9 @@ async def _lock(args: argparse.Namespace, output: Output) -> None:
         passphrase=lock.passphrase is not None,
         keeper="" if lock.keeper is None else lock.keeper.kind.name.lower(),
     )
+
+
+COMMANDS = {"backup": _back_up, "check": _check, "restore": _restore, "lock": _lock}
 
 
 def _fields(backup: Backup) -> dict[str, object]:

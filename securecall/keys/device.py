@@ -67,6 +67,8 @@ class DeviceKey:
         not_after: int,
         omemo: Sequence[OmemoKey] = (),
         p256: bytes = b"",
+        *,
+        successions: Sequence[bytes] = (),
     ) -> bytes:
         """Return this device's entry for an identity statement, JSON bytes.
 
@@ -75,6 +77,7 @@ class DeviceKey:
             not_after: Unix seconds after which nobody accepts the device.
             omemo: Its OMEMO identity keys, which the root vouches for by this entry.
             p256: Its PASSporT key, uncompressed, b"" for none; it proves possession as well.
+            successions: How the root came to follow others, the oldest first.
         """
         members: dict[str, object] = {
             "id": self.id,
@@ -89,6 +92,8 @@ class DeviceKey:
                 {"ns": key.namespace, "id": key.id, "ik": build_base64url(key.identity_key)}
                 for key in omemo
             ]
+        if successions:
+            members["successions"] = [build_base64url(each) for each in successions]
         return build_json(members)
 
     def proof(self, root_fp: bytes, entry: bytes) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
-from securecall.errors import UsageError
+from securecall.errors import NotPrimary, UsageError
 from securecall.keys.encoding import label, length_prefixed, sha512
 from securecall.keys.signing import (
     SeedSigner,
@@ -30,12 +30,12 @@ class RootKey:
     """An Ed25519 root key; it never leaves the endpoint, and may lie where nothing reads it.
 
     Attributes:
-        signer: The private key, wherever it is.
+        signer: The private key, wherever it is; None on a device that only knows whose it is.
         public: The public key, 32 bytes.
         fingerprint: root_fp, 64 bytes.
     """
 
-    signer: Signer = field(repr=False)
+    signer: Signer | None = field(repr=False)
     public: bytes
     fingerprint: bytes = field(repr=False)
 
@@ -69,15 +69,46 @@ class RootKey:
         """The 32 bytes the key is made of.
 
         Raises:
+            NotPrimary: it is held by another device.
             UsageError: it lies where nothing can read it.
         """
-        if not isinstance(self.signer, SeedSigner):
+        signer = self.require_signer()
+        if not isinstance(signer, SeedSigner):
             raise UsageError("this root key lies in a token, and cannot be taken out of it")
-        return self.signer.seed
+        return signer.seed
+
+    @classmethod
+    def known(cls, public: bytes) -> RootKey:
+        """The root of a device that does not hold it: it can be recognised, but not sign.
+
+        Raises:
+            ProtocolError: this is no Ed25519 key of large order.
+        """
+        require_ed25519_public(public)
+        return cls(signer=None, public=public, fingerprint=root_fingerprint(public))
+
+    @property
+    def held(self) -> bool:
+        """The key itself is here: this device can sign statements."""
+        return self.signer is not None
 
     def sign(self, data: bytes) -> bytes:
-        """Return the signature of the data, 64 bytes."""
-        return self.signer.sign(data)
+        """Return the signature of the data, 64 bytes.
+
+        Raises:
+            NotPrimary: the key is held by another device.
+        """
+        return self.require_signer().sign(data)
+
+    def require_signer(self) -> Signer:
+        """What signs, for whoever has to know first that it is here.
+
+        Raises:
+            NotPrimary: the key is held by another device.
+        """
+        if self.signer is None:
+            raise NotPrimary("the root key is not on this device; do this on the one that has it")
+        return self.signer
 
     def wipe(self) -> None:
         """Overwrite the seed, if it is here."""

@@ -30,7 +30,7 @@ from securecall.keys.statement_content import (
     OmemoKey,
     Statement,
 )
-from securecall.keys.statement_grammar import parse_statement
+from securecall.keys.statement_grammar import build_listed_device, parse_statement
 
 __all__ = [
     "DeviceEntry",
@@ -129,6 +129,8 @@ def build_statement(
     caps: Sequence[str] = ("id1", "sframe5"),
     not_after: int | None = None,
     omemo: Mapping[str, Sequence[OmemoKey]] = MappingProxyType({}),
+    others: Sequence[DeviceEntry] = (),
+    successions: Sequence[bytes] = (),
     passports: Mapping[str, PassportKey] = MappingProxyType({}),
 ) -> bytes:
     """Sign a statement.
@@ -145,14 +147,18 @@ def build_statement(
         caps: What the devices can do, for diagnostics.
         not_after: Unix seconds after which the devices are not accepted; a year after `iat`.
         omemo: Device id -> the OMEMO identity keys of that device.
+        others: Devices whose keys are not here, with their own proofs for this root.
+        successions: How this root came to follow others, the oldest first; `devices` carry them.
         passports: Device id -> the PASSporT key of that device.
 
     Raises:
+        NotPrimary: the root key is not here.
         UsageError: a limit is broken that every receiver would refuse.
     """
     if not 0 < exp - iat <= MAX_LIFETIME:
         raise UsageError("a statement lives for more than 0 and at most 14 days")
-    if len(addresses) > MAX_ITEMS or len(devices) > MAX_ITEMS or len(revoked) > MAX_REVOKED:
+    listed_here = len(devices) + len(others)
+    if len(addresses) > MAX_ITEMS or listed_here > MAX_ITEMS or len(revoked) > MAX_REVOKED:
         raise UsageError(
             f"at most {MAX_ITEMS} addresses, {MAX_ITEMS} devices, {MAX_REVOKED} withdrawn"
         )
@@ -163,12 +169,14 @@ def build_statement(
     for device in devices:
         passport = passports.get(device.id)
         p256 = passport.public if passport is not None else b""
-        entry = device.entry(caps, until, omemo.get(device.id, ()), p256)
+        keys = omemo.get(device.id, ())
+        entry = device.entry(caps, until, keys, p256, successions=successions)
         proofs = {"ed25519": build_base64url(device.proof(root.fingerprint, entry))}
         if passport is not None:
             signed = passport.sign(device_proof_input(root.fingerprint, entry))
             proofs["p256"] = build_base64url(signed)
         listed.append({"entry": build_base64url(entry), "pop": proofs})
+    listed += [build_listed_device(other) for other in others]
     payload: dict[str, object] = {
         "v": 1,
         "root": {"ed25519": build_base64url(root.public)},

@@ -19,6 +19,7 @@ from typing import Final
 
 from securecall.address import Address
 from securecall.errors import IdentityMismatch, Revoked
+from securecall.keys.succession import Succession
 
 MAX_SIZE: Final = 24 * 1024  # bytes
 MAX_DEPTH: Final = 6
@@ -59,6 +60,9 @@ class DeviceEntry:
         hpke_sha256: SHA-256 of its HPKE key (KEM 0x647A), b"" if none.
         omemo: Its OMEMO identity keys.
         raw: The signed bytes of the entry.
+        proof: Its proof of possession, the signature of its Ed25519 key.
+        p256_proof: The same of its P-256 key, b"" if it has none.
+        successions: What it carries of how the root came to follow others; nobody checked it yet.
     """
 
     id: str
@@ -69,6 +73,9 @@ class DeviceEntry:
     hpke_sha256: bytes = b""
     omemo: tuple[OmemoKey, ...] = ()
     raw: bytes = field(repr=False)
+    proof: bytes = field(default=b"", repr=False)
+    p256_proof: bytes = field(default=b"", repr=False)
+    successions: tuple[bytes, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +95,7 @@ class Statement:
         checked_at: Unix seconds of the check; `stale` and `device` refer to it.
         raw: The whole JWS.
         payload_hash: SHA-512 of the payload bytes.
+        successions: How this root came to follow others, the oldest first.
     """
 
     root_public: bytes
@@ -102,6 +110,7 @@ class Statement:
     checked_at: int
     raw: bytes = field(repr=False)
     payload_hash: bytes = field(repr=False)
+    successions: tuple[Succession, ...] = ()
 
     @property
     def stale(self) -> bool:

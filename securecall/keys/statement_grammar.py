@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable
 from typing import Final
@@ -9,7 +10,7 @@ from typing import Final
 from securecall.address import ANONYMOUS, Address, Scheme, parse_address
 from securecall.errors import ProtocolError, StatementInvalid
 from securecall.keys.device import DEVICE_ID, device_proof_input
-from securecall.keys.encoding import parse_base64url, parse_json, sha512
+from securecall.keys.encoding import build_base64url, parse_base64url, parse_json, sha512
 from securecall.keys.identity import root_fingerprint
 from securecall.keys.signed_json import (
     exact_bytes,
@@ -40,6 +41,7 @@ from securecall.keys.statement_content import (
     OmemoKey,
     Statement,
 )
+from securecall.keys.succession import MAX_CHAIN, Succession, parse_chain
 
 _TOKEN: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
 _NAMESPACE: Final = re.compile(r"[!-~]{1,128}")
@@ -80,7 +82,9 @@ def _parse(data: bytes, unix: int) -> Statement:
     require_dates(seq=seq, iat=iat, exp=exp, unix=unix)
     addresses = tuple(_address(item, root_fp) for item in items(members["addrs"], MAX_ITEMS))
     require_unique(addresses, "an address")
-    devices = tuple(_device(item, root_fp) for item in items(members["devices"], MAX_ITEMS))
+    devices = tuple(
+        parse_listed_device(item, root_fp) for item in items(members["devices"], MAX_ITEMS)
+    )
     _require_distinct_keys(devices, public)
     return Statement(
         root_public=public,
@@ -95,7 +99,27 @@ def _parse(data: bytes, unix: int) -> Statement:
         checked_at=unix,
         raw=bytes(data),
         payload_hash=sha512(payload),
+        successions=_successions(devices, root_fp, unix),
     )
+
+
+def _successions(
+    devices: tuple[DeviceEntry, ...], root_fp: bytes, unix: int
+) -> tuple[Succession, ...]:
+    """The chain that a device carries. One that does not hold is none: nobody follows it."""
+    for device in devices:
+        if device.successions:
+            with contextlib.suppress(StatementInvalid):
+                return parse_chain(device.successions, root_fp, unix=unix)
+    return ()
+
+
+def _carried(value: object) -> tuple[bytes, ...]:
+    # A member that readers of version 1 may not know: what is wrong with it is no fault of the rest
+    try:
+        return tuple(parse_base64url(text(item)) for item in items(value, MAX_CHAIN))
+    except ProtocolError:
+        return ()
 
 
 def _require_signatures(value: object, body: str, public: bytes, mldsa: bytes) -> None:
@@ -106,7 +130,12 @@ def _require_signatures(value: object, body: str, public: bytes, mldsa: bytes) -
         require_mldsa65_signature(mldsa, raw, signed)
 
 
-def _device(value: object, root_fp: bytes) -> DeviceEntry:
+def parse_listed_device(value: object, root_fp: bytes) -> DeviceEntry:
+    """Read one item of `devices`, the proofs of which must hold for this root.
+
+    Raises:
+        ProtocolError: a rule is broken or a proof does not hold.
+    """
     listed = mapping(value)
     require_members(listed, ("entry", "pop"))
     raw = parse_base64url(text(listed["entry"]))
@@ -119,9 +148,11 @@ def _device(value: object, root_fp: bytes) -> DeviceEntry:
     pop = mapping(listed["pop"])
     require_members(pop, ("ed25519", "p256") if p256 else ("ed25519",))
     signed = device_proof_input(root_fp, raw)
-    require_ed25519_signature(public, exact_bytes(pop["ed25519"], 64), signed)
+    proof = exact_bytes(pop["ed25519"], 64)
+    require_ed25519_signature(public, proof, signed)
+    p256_proof = exact_bytes(pop["p256"], 64) if p256 else b""
     if p256:
-        require_p256_signature(p256, exact_bytes(pop["p256"], 64), signed)
+        require_p256_signature(p256, p256_proof, signed)
     return DeviceEntry(
         id=_device_id(entry["id"]),
         public=public,
@@ -131,7 +162,18 @@ def _device(value: object, root_fp: bytes) -> DeviceEntry:
         hpke_sha256=_hpke(entry["hpke"]) if "hpke" in entry else b"",
         omemo=tuple(_omemo(item) for item in items(entry.get("omemo", []), MAX_ITEMS)),
         raw=raw,
+        proof=proof,
+        p256_proof=p256_proof,
+        successions=_carried(entry.get("successions", [])),
     )
+
+
+def build_listed_device(entry: DeviceEntry) -> dict[str, object]:
+    """Return one item of `devices`, as it was read."""
+    proofs = {"ed25519": build_base64url(entry.proof)}
+    if entry.p256_proof:
+        proofs["p256"] = build_base64url(entry.p256_proof)
+    return {"entry": build_base64url(entry.raw), "pop": proofs}
 
 
 def _hpke(value: object) -> bytes:

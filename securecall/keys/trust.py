@@ -20,6 +20,7 @@ from securecall.errors import (
     UsageError,
 )
 from securecall.keys.statement_content import Statement
+from securecall.keys.succession import ancestors
 from securecall.keys.trust_record import (
     ALLOWED,
     NEXT,
@@ -54,6 +55,8 @@ __all__ = [
     "judge_outgoing",
     "judge_ticket",
     "require_not_barred",
+    "succeeded",
+    "succession_events",
     "transition",
 ]
 
@@ -181,6 +184,62 @@ def card_events(
     )
 
 
+def succession_events(
+    book: TrustBook, statement: Statement, *, unix: int
+) -> tuple[TrustEvent, ...]:
+    """Return what follows where a root proves that it came after one we have bindings of.
+
+    The bindings of its forerunners move to it, those that are `key:` addresses get one of the new
+    root beside them, and the forerunners are barred. Nothing follows for roots we do not know, nor
+    beyond a barred one: whoever followed that before is the successor, and nobody else.
+    """
+    new = statement.root_fp
+    if new in book.barred:
+        return ()
+    line: list[bytes] = []
+    for old in reversed(ancestors(statement.successions, new)):
+        if old in book.barred:
+            break
+        line.append(old)
+    bound = [b for b in book.bindings.values() if b.root_fp in line]
+    events: list[TrustEvent] = []
+    for binding in bound:
+        events += _inheritance(book, binding, new, unix)
+    if bound:
+        at = bound[0].address
+        events += [
+            TrustEvent(act=Act.REVOKE, address=at, root_fp=old, how=How.OWNER, unix=unix)
+            for old in reversed(line)
+        ]
+    return tuple(events)
+
+
+def succeeded(book: TrustBook, statement: Statement) -> TrustBook:
+    """Return the book as it will be once the successions of a statement are written down."""
+    for event in succession_events(book, statement, unix=statement.checked_at):
+        book, _ = transition(book, event)
+    return book
+
+
+def _inheritance(book: TrustBook, binding: Binding, new: bytes, unix: int) -> list[TrustEvent]:
+    address, how = binding.address, How.SUCCESSION
+    if binding.how is How.ORGANISATION:
+        return []  # which vouches for one key of its member, for a time, and now for another
+    if address.scheme is not Scheme.KEY:
+        if binding.state is TrustState.CHANGED and binding.rival != new:
+            return []  # a conflict with somebody else, which our user has to decide
+        return [TrustEvent(act=Act.SUCCEED, address=address, root_fp=new, how=how, unix=unix)]
+    heir, card = Address(Scheme.KEY, new.hex()), book.contact(address)
+    events = []
+    if card is not None and book.contact(heir) is None:
+        events.append(
+            TrustEvent(act=Act.ADD_TO_CARD, address=heir, how=how, unix=unix, card=card.id)
+        )
+    if book.lookup(heir) is None:
+        events.append(TrustEvent(act=Act.PIN, address=heir, root_fp=new, how=how, unix=unix))
+    return events
+
+
 def transition(book: TrustBook, event: TrustEvent) -> tuple[TrustBook, AuditEntry]:
     """Apply one change; the only way to another book.
 
@@ -276,7 +335,7 @@ def _bind(
     book: TrustBook, binding: Binding | None, event: TrustEvent
 ) -> tuple[TrustBook, TrustState]:
     before = binding.state if binding is not None else TrustState.UNKNOWN
-    if event.act in (Act.PIN, Act.VERIFY):
+    if event.act in (Act.PIN, Act.VERIFY, Act.SUCCEED):
         require_not_barred(book, event.root_fp)
     after = NEXT.get((before, event.act))
     if after is None:
@@ -357,6 +416,10 @@ def _rebound(book: TrustBook, binding: Binding, event: TrustEvent, after: TrustS
     if event.act is Act.ACCEPT:
         if event.root_fp != binding.rival:
             raise UsageError("only the root that caused the conflict can be accepted")
+        return _first_binding(book, event)
+    if event.act is Act.SUCCEED:
+        if event.root_fp in (b"", binding.root_fp) or binding.rival not in (b"", event.root_fp):
+            raise UsageError("another root follows than the one this is about")
         return _first_binding(book, event)
     if event.root_fp != binding.root_fp:
         raise IdentityChanged(f"another key is bound to {binding.address.short}")

@@ -42,6 +42,7 @@ class Act(enum.StrEnum):
     DISTRUST = "distrust"
     RESTORE = "restore"
     REVOKE = "revoke"
+    SUCCEED = "succeed"
     ADD_TO_CARD = "add-to-card"
     RAISE_FLOOR = "raise-floor"
     LIFT_FLOOR = "lift-floor"
@@ -66,6 +67,7 @@ class How(enum.StrEnum):
     OUTGOING_CALL = "outgoing-call"
     USER = "user"
     OWNER = "owner"  # the root's own signed word
+    SUCCESSION = "succession"  # the pinned root and the one that follows it signed that it does
 
 
 _PINS: Final = frozenset(
@@ -79,6 +81,7 @@ _PINS: Final = frozenset(
         How.QR,
         How.IMPORT,
         How.ORGANISATION,
+        How.SUCCESSION,  # for the key: address of the root that follows
     }
 )
 _CHECKS: Final = frozenset({How.QR, How.DIGITS, How.SAS, How.IMPORT})
@@ -95,7 +98,8 @@ ALLOWED: Final[Mapping[Act, frozenset[How]]] = MappingProxyType(
         Act.DISTRUST: frozenset({How.USER}),
         Act.RESTORE: frozenset({How.USER}),
         Act.REVOKE: frozenset({How.OWNER, How.USER}),
-        Act.ADD_TO_CARD: frozenset({How.USER}),
+        Act.SUCCEED: frozenset({How.SUCCESSION}),
+        Act.ADD_TO_CARD: frozenset({How.USER, How.SUCCESSION}),
         Act.RAISE_FLOOR: frozenset({How.OUTGOING_CALL, How.USER}),
         Act.LIFT_FLOOR: frozenset({How.USER}),
         Act.PIN_ORGANISATION: frozenset({How.USER, How.QR}),
@@ -117,6 +121,10 @@ NEXT: Final[Mapping[tuple[TrustState, Act], TrustState]] = MappingProxyType(
         (TrustState.CHANGED, Act.CHANGE): TrustState.CHANGED,
         (TrustState.CHANGED, Act.ACCEPT): TrustState.PINNED,
         (TrustState.CHANGED, Act.KEEP): TrustState.PINNED,
+        # Whoever held the old key signed it, a thief perhaps: that is worth a pin, never more.
+        (TrustState.PINNED, Act.SUCCEED): TrustState.PINNED,
+        (TrustState.VERIFIED, Act.SUCCEED): TrustState.PINNED,
+        (TrustState.CHANGED, Act.SUCCEED): TrustState.PINNED,
         (TrustState.PINNED, Act.FORGET): TrustState.UNKNOWN,
         (TrustState.VERIFIED, Act.FORGET): TrustState.UNKNOWN,
         (TrustState.CHANGED, Act.FORGET): TrustState.UNKNOWN,
@@ -184,7 +192,8 @@ class TrustEvent:
     Attributes:
         act: What is done.
         address: To which address.
-        root_fp: With which root; the new one for PIN, CHANGE and ACCEPT. b"" where none is meant.
+        root_fp: With which root; the new one for PIN, CHANGE, ACCEPT and SUCCEED. b"" where none
+            is meant.
         how: By what evidence.
         unix: When, Unix seconds.
         who: Who decided: a user name, or "" for the owner of this store.

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, NoReturn, Self
 
 from securecall.address import Address
-from securecall.errors import LocalError, StoreCorrupt, UsageError
+from securecall.errors import LocalError, ProtocolError, StoreCorrupt, UsageError
 from securecall.keys.device import DeviceKey
 from securecall.keys.encoding import build_json
 from securecall.keys.identity import RootKey, Signer
@@ -60,7 +60,7 @@ class Store:
     """An open store.
 
     Attributes:
-        root: Our root key.
+        root: Our root key; on a device that does not hold it, only whose it is.
         device: This device's key.
     """
 
@@ -74,7 +74,7 @@ class Store:
         self._opening = threading.Lock()
         self._require_kept_generation()
         self._history: ChatHistory | None = None
-        self.root = self._root(root)
+        self.root = self._read_root(root)
         self.device = DeviceKey.from_seed(
             self._required("device-id").decode(), self._secret("device-seed")
         )
@@ -101,7 +101,8 @@ class Store:
             passphrase: The only way in; nobody can reset it. None where the keeper alone opens it.
             keeper: Keeps a part of the key outside of the file; from then on the file alone, even
                 with the passphrase, opens nothing, and an older copy of it is noticed.
-            root: Of an identity that is restored; None draws a new one.
+            root: Of an identity that is restored, or that another device holds; None draws a new
+                one.
             device_id: Name of this device; "" draws one.
             cost: Of one try of the passphrase.
 
@@ -300,15 +301,78 @@ class Store:
         """The highest sequence number ever used for a statement of ours."""
         return int(self._required("seq"))
 
-    def save_statement(self, raw: bytes, seq: int) -> None:
-        """Keep our new statement; to be done before anyone sees it.
+    @property
+    def household(self) -> bytes:
+        """What is kept of our other devices, b"" before there were any."""
+        return self._rows.read("identity", "household") or b""
+
+    @property
+    def device_since(self) -> int:
+        """Unix seconds when this device's key was made, 0 where that was not written down."""
+        return int(self._rows.read("identity", "device-since") or b"0")
+
+    @property
+    def next_device(self) -> DeviceKey | None:
+        """The key that is to replace this device's, once the root vouches for it."""
+        seed = self._rows.read("identity", "device-next")
+        return None if seed is None else DeviceKey.from_seed(self.device.id, Secret(seed))
+
+    def save_next_device(self, device: DeviceKey) -> None:
+        """Keep a key that is to replace this device's."""
+        self._rows.write((("identity", "device-next", device.seed.reveal()),))
+
+    def save_statement(
+        self,
+        raw: bytes,
+        seq: int,
+        *,
+        household: bytes | None = None,
+        root: RootKey | None = None,
+        device: DeviceKey | None = None,
+        since: int | None = None,
+    ) -> None:
+        """Keep our new statement, and with it what it says, in one step; before anyone sees it.
+
+        Args:
+            raw: The statement.
+            seq: Its number.
+            household: What is kept of our other devices.
+            root: Another root: our own successor, or the same one, held from now on.
+            device: Another key of this device.
+            since: Unix seconds when the device's key was made.
 
         Raises:
             UsageError: the number does not grow.
         """
         if seq <= self.seq:
             raise UsageError("a new statement needs a higher sequence number")
-        self._rows.write((("identity", "statement", raw), ("identity", "seq", str(seq).encode())))
+        changes: list[Change] = [
+            ("identity", "statement", raw),
+            ("identity", "seq", str(seq).encode()),
+        ]
+        if household is not None:
+            changes.append(("identity", "household", household))
+        if since is not None:
+            changes.append(("identity", "device-since", str(since).encode()))
+        if root is not None:
+            changes += _root_rows(root)
+        if device is not None:
+            changes.append(("identity", "device-seed", device.seed.reveal()))
+            changes.append(("identity", "device-next", None))
+        self._rows.write(changes)
+        # Calls in progress go on with the key they began with: it is not wiped here.
+        self.root, self.device = root or self.root, device or self.device
+
+    def save_root(self, root: RootKey) -> None:
+        """Keep the key of our root on this device, which only knew whose it is.
+
+        Raises:
+            UsageError: it is another root, or not the key itself.
+        """
+        if root.fingerprint != self.root.fingerprint or not root.held:
+            raise UsageError("this is not the key of our root")
+        self._rows.write(_root_rows(root))
+        self.root = root
 
     # -- trust ------------------------------------------------------------------------------------
 
@@ -492,14 +556,20 @@ class Store:
             raise StoreCorrupt("the key store holds no identity: it was never finished")
         return data
 
-    def _root(self, signer: Signer | None) -> RootKey:
-        if self._rows.read("identity", "root-place") is None:
-            return RootKey.from_seed(self._secret("root-seed"))
-        if signer is None:
-            raise UsageError("the root key of this store lies in a token; open it with that")
-        if signer.public != self._required("root-public"):
-            raise LocalError("the token holds another root key than the one of this store")
-        return RootKey.from_signer(signer)
+    def _read_root(self, signer: Signer | None) -> RootKey:
+        if self._rows.read("identity", "root-place") is not None:
+            if signer is None:
+                raise UsageError("the root key of this store lies in a token; open it with that")
+            if signer.public != self._required("root-public"):
+                raise LocalError("the token holds another root key than the one of this store")
+            return RootKey.from_signer(signer)
+        seed = self._rows.read("identity", "root-seed")
+        if seed is not None:
+            return RootKey.from_seed(Secret(seed))
+        try:
+            return RootKey.known(self._required("root-public"))
+        except ProtocolError as e:
+            raise StoreCorrupt("the key store holds no root key") from e
 
     def _secret(self, key: str) -> Secret:
         return Secret(self._required(key))
@@ -538,9 +608,13 @@ class Store:
 
 
 def _root_rows(root: RootKey) -> tuple[Change, ...]:
-    if root.has_seed:
-        return (("identity", "root-seed", root.seed.reveal()),)
-    return (("identity", "root-public", root.public), ("identity", "root-place", b"token"))
+    """The rows of a root; those of another kind must not stay beside them."""
+    seed = root.seed.reveal() if root.has_seed else None
+    return (
+        ("identity", "root-seed", seed),
+        ("identity", "root-public", None if root.has_seed else root.public),
+        ("identity", "root-place", b"token" if root.held and not root.has_seed else None),
+    )
 
 
 def _differences(old: TrustBook, new: TrustBook) -> list[Change]:

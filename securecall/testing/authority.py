@@ -13,7 +13,7 @@ from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from securecall.transport.tls import PemPair
@@ -55,20 +55,27 @@ class Authority:
         _ = pem.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         return cls(folder, pem, certificate, key)
 
-    def issue(self, name: str, *more: str, lasting: datetime.timedelta = _VALID) -> PemPair:
+    def issue(
+        self,
+        name: str,
+        *more: str,
+        lasting: datetime.timedelta = _VALID,
+        key: rsa.RSAPrivateKey | None = None,
+    ) -> PemPair:
         """Certify a server for these host names, IP addresses and SIP domains ("sip:a.example").
 
         Args:
             name: The first of them.
             more: The others.
             lasting: From now; a certificate for the past, of up to three days, has expired.
+            key: Of the server; by default a new one on P-256.
 
         Returns:
             Chain and key, written beside the authority's certificate; the key for its owner only.
         """
-        key = ec.generate_private_key(ec.SECP256R1())
+        own = key or ec.generate_private_key(ec.SECP256R1())
         certificate = (
-            _builder(name, key.public_key(), lasting)
+            _builder(name, own.public_key(), lasting)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(sign_certificates=False), critical=True)
             .add_extension(
@@ -93,13 +100,15 @@ class Authority:
         _ = chain.write_bytes(certificate.public_bytes(pem) + self._certificate.public_bytes(pem))
         secret.touch(mode=0o600)
         _ = secret.write_bytes(
-            key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+            own.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         )
         return PemPair(certificate=chain, key=secret)
 
 
 def _builder(
-    subject: str, key: ec.EllipticCurvePublicKey, lasting: datetime.timedelta = _VALID
+    subject: str,
+    key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey,
+    lasting: datetime.timedelta = _VALID,
 ) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return x509.CertificateBuilder(

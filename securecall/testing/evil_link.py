@@ -17,6 +17,7 @@ from securecall.calls.link import (
     Transmit,
 )
 from securecall.calls.negotiation import Agreement
+from securecall.errors import UsageError
 from securecall.keys.device import DeviceKey
 from securecall.keys.handshake import CallRole, PeerClaim
 from securecall.keys.identity import RootKey
@@ -238,7 +239,10 @@ class ActingLink:
 
     def receive(self, datagram: bytes, *, now: float) -> tuple[Spoke, ...]:
         """Take a DTLS datagram of the victim."""
-        return self._spoken(self._link.receive(datagram, now=now))
+        try:
+            return self._spoken(self._link.receive(datagram, now=now))
+        except UsageError as e:  # where nobody was named she cannot act a caller
+            return (f"failed: {e}",)
 
     def expire(self, *, now: float) -> tuple[Spoke, ...]:
         """Run timers."""
@@ -289,11 +293,13 @@ class FalseSelf:
 
     Attributes:
         root: Her root key.
+        met: What was claimed, and proved, to her.
     """
 
     def __init__(self) -> None:
         """Make both."""
         self.root = RootKey.generate()
+        self.met: list[PeerClaim] = []
         self._device = DeviceKey.generate("mallory")
 
     def identity(self, *, claimed: Address, peer: Address, unix: int) -> LinkIdentity:
@@ -317,12 +323,8 @@ class FalseSelf:
             root_fp=self.root.fingerprint,
             own_address=str(claimed),
             expected_peer=expected,
-            judge=_believe,
+            judge=self.met.append,
         )
-
-
-def _believe(claim: PeerClaim) -> None:
-    """Accept whoever it is."""
 
 
 def digests_of(victim: Description) -> tuple[CertificateDigest, ...]:

@@ -19,8 +19,8 @@ from securecall.errors import SecurecallError
 from securecall.media.description import Description
 from securecall.sip.message import Message, Request, Response
 from securecall.sip.sdp import parse_description
-from securecall.testing.attacks import fingerprints, redirect
 from securecall.testing.authority import Authority
+from securecall.testing.edits import fingerprints, redirect
 from securecall.testing.evil_link import (
     ActingLink,
     EvilLink,

@@ -7,6 +7,7 @@ import logging
 
 import pytest
 
+from securecall.chat.message import Text
 from securecall.secret import Secret
 from tests.guard import CANARY, SecretGuard
 
@@ -43,6 +44,24 @@ def test_an_innocent_text_is_let_through(guard):
 def test_a_secret_in_the_arguments_of_a_log_record_is_found(guard):
     record = logging.LogRecord("x", logging.DEBUG, "f.py", 1, "key %r", (CANARY,), None)
     guard.emit(record)
+    assert len(guard.found()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "leaks"), [("securecall.chat", 1), ("somebody.else", 0)], ids=["ours", "not ours"]
+)
+def test_what_somebody_wrote_is_found_in_our_logs(guard, name, leaks):
+    guard.watch_text("the biopsy was benign")
+    message = "message %r from alice"
+    guard.emit(logging.LogRecord(name, 10, "f.py", 1, message, ("the biopsy was benign",), None))
+    assert len(guard.found()) == leaks
+
+
+@pytest.mark.reveals("the leak is the point")
+def test_every_text_made_in_a_test_is_watched_without_being_asked():
+    Text(body="the biopsy was benign")
+    logging.getLogger("securecall.test").debug("sent: the biopsy was benign")
+    (guard,) = [h for h in logging.getLogger().handlers if isinstance(h, SecretGuard)]
     assert len(guard.found()) == 1
 
 

@@ -9,6 +9,7 @@ import pytest
 
 import securecall as sc
 from securecall.calls.report import Capability, require_countersigned
+from securecall.calls.report_parties import SERVERS
 from securecall.keys.trust import TrustState
 from tests.interop import authority, switch
 from tests.interop.people import (
@@ -110,11 +111,11 @@ def test_the_report_names_the_proxy_and_what_it_could_do(proxy, tmp_path):
             signed_in("bob", proxy, tmp_path) as bob,
         ):
             call, _ = await talk(alice, bob, tmp_path / "first")
-            servers = [p for p in call.report.parties if p.role == "server"]
+            servers = [p for p in call.report.parties if p.role in SERVERS]
             assert proxy.domain in {p.name for p in servers}
             assert {p.capability for p in servers} == {Capability.COULD_SUBSTITUTE}
             call, _ = await talk(alice, bob, tmp_path / "second")
-            servers = [p for p in call.report.parties if p.role == "server"]
+            servers = [p for p in call.report.parties if p.role in SERVERS]
             assert proxy.domain in {p.name for p in servers}
             assert {p.capability for p in servers} == {Capability.METADATA}
 

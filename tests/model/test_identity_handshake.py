@@ -25,7 +25,7 @@ from securecall.keys.identity_messages import (
     build_identity,
     parse_identity,
 )
-from tests.attacks.keys.test_sas_steering import CHOOSE, NOTHING, interleavings, leg_events
+from securecall.testing.attacks.words import CHOOSE, NOTHING, interleavings, legs
 from tests.model.identity_handshake import (
     ALICE,
     BOB,
@@ -350,22 +350,19 @@ def chances(bits: int) -> Counter:
     for alice_is_client, bob_is_client in itertools.product(BOTH, repeat=2):
         alice = End(ALICE, alice_is_client, CallRole.CALLER, BOB.address)
         bob = End(BOB, bob_is_client, CallRole.CALLEE, ALICE.address, nonce=5 % size)
-        events = (
-            leg_events(alice_is_client, CallRole.CALLER),
-            leg_events(bob_is_client, CallRole.CALLEE),
-        )
+        events = legs(alice_is_client=alice_is_client, bob_is_client=bob_is_client)
         for order in interleavings(*events):
             wins = 0
             for value in range(size):
-                legs = (Leg(replace(alice, nonce=value), 11, bits), Leg(bob, 7, bits))
+                pair = (Leg(replace(alice, nonce=value), 11, bits), Leg(bob, 7, bits))
                 for at, event in order:
-                    other = legs[1 - at]
+                    other = pair[1 - at]
                     known = other.hers is not None and other.honest is not None
                     wanted = other.string(other.hers, other.honest) if known else None  # type: ignore[arg-type] # known
-                    legs[at].step(event, wanted)
-                assert all(leg.running.failure is None for leg in legs)
-                assert None not in (legs[0].hers, legs[0].honest, legs[1].hers, legs[1].honest)
-                strings = {leg.string(leg.hers, leg.honest) for leg in legs}  # type: ignore[arg-type] # just asserted
+                    pair[at].step(event, wanted)
+                assert all(leg.running.failure is None for leg in pair)
+                assert None not in (pair[0].hers, pair[0].honest, pair[1].hers, pair[1].honest)
+                strings = {leg.string(leg.hers, leg.honest) for leg in pair}  # type: ignore[arg-type] # just asserted
                 wins += len(strings) == 1
             found[wins] += 1
     return found

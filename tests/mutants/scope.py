@@ -19,6 +19,7 @@ _STATEMENT = (
     *("unit/keys/test_identity.py", "attacks/keys/test_secrets.py"),
     "architecture/test_spec.py",
 )
+_OWN = ("unit/test_own_identity.py", "unit/test_restoring.py")
 _TRUST = (
     *("unit/keys/test_trust.py", "properties/keys/test_trust_book.py"),
     *("attacks/keys/test_addresses.py", "attacks/keys/test_strangers_devices.py"),
@@ -70,6 +71,10 @@ _OF: dict[str, tuple[str, ...]] = {
         "attacks/keys/test_organisations.py",
         "unit/keys/test_organisation.py",
     ),
+    "keys.enrolment": ("attacks/keys/test_enrolment.py", *_OWN),
+    "keys.household": _OWN,
+    "keys.phrase": ("unit/keys/test_phrase.py", "vectors/keys/test_phrase_vectors.py"),
+    "keys.succession": ("attacks/keys/test_succession.py", "unit/test_statements.py", *_OWN),
     "keys.passport": ("attacks/keys/test_a11_passports.py", "vectors/keys/test_passport.py"),
     "keys.identity": ("unit/keys/test_identity.py", *_STATEMENT, *_HANDSHAKE[:2]),
     "keys.identity_": _HANDSHAKE,
@@ -90,6 +95,9 @@ _OF: dict[str, tuple[str, ...]] = {
     "store.device_records": ("unit/test_devices.py", "unit/store/test_forms.py"),
     "store.disk": ("unit/store/test_history_disks.py", "unit/store/test_sqlite.py"),
     "store.expiry": ("unit/store/test_history.py", "unit/store/test_history_file.py"),
+    "store.backup": ("unit/store/test_backup.py", "attacks/store/test_backup_tampering.py"),
+    "store.token": ("interop/test_keepers.py",),
+    "store.system_keyring": ("unit/store/test_system_keyring.py",),
     "calls.machine": _MACHINE,
     "calls.negotiation": ("unit/calls/test_negotiation.py", *_MACHINE),
     "policy": ("unit/test_policy.py", "model/test_call_machine.py", *_MACHINE),

@@ -21,7 +21,7 @@ from securecall.keys.inner_tls import InnerTls
 from securecall.keys.verification import safety_number, sas
 from securecall.keys.wordlist import words
 from securecall.secret import Secret
-from tests.attacks.keys.test_sas_steering import wire_order
+from securecall.testing.attacks.words import wire_order
 from tests.oracle import identity as oracle
 from tests.pairs.keys.link import End, Link, Person, make_pair
 
@@ -117,7 +117,10 @@ def test_what_people_compare(eight, one, other):
 
 def test_who_says_what_when():
     for callee_is_client in (True, False):
-        ours = wire_order(True, CallRole.CALLEE if callee_is_client else CallRole.CALLER)
+        ours = wire_order(
+            honest_is_client=True,
+            honest_role=CallRole.CALLEE if callee_is_client else CallRole.CALLER,
+        )
         theirs = [(who == "C", MessageType(kind)) for who, kind in oracle.order(callee_is_client)]
         assert sorted(ours) == sorted(theirs)
         for client in (True, False):  # what one end says, in its order

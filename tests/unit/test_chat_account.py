@@ -11,11 +11,18 @@ from securecall.address import parse_address
 from securecall.chat.committer import Committer
 from securecall.chat_account import ChatAccount
 from securecall.devices import Devices
+from securecall.directory import Directory
+from securecall.keys.identity import RootKey
+from securecall.keys.statement import OmemoKey
+from securecall.own_identity import OwnIdentity
+from securecall.store.sqlite import Store
+from securecall.store.vault import MINIMUM_COST
 from securecall.xmpp.archive import MAM
 from securecall.xmpp.capabilities import QUERY, Identity, Info, build_info
 from tests.fake_room import FakeRoom
 from tests.fake_session import FakeSession
-from tests.forge_devices import BOB, contacts_at
+from tests.forge_devices import BOB, NS, contacts_at, identity_key, own_statement
+from tests.forge_store import passphrase
 from tests.memory_history import MemoryHistory
 from tests.stanzas import OWN, stanza
 
@@ -25,6 +32,12 @@ RSM = "{http://jabber.org/protocol/rsm}"
 
 class FakeOmemo:
     is_due = False
+
+    def __init__(self):
+        self.revoked = []
+
+    def revoke(self, jid, number):
+        self.revoked.append((jid, number))
 
     def before_history(self):
         pass
@@ -40,12 +53,13 @@ class Scene:
         self.contacts = contacts_at(folder)
         self.history = MemoryHistory()
         self.session = FakeSession()
+        self.omemo = FakeOmemo()
         self.said: list[str] = []  # in the room, as its archive has it
         self.done: list[str] = []
         self.account = ChatAccount(
             SimpleNamespace(address=parse_address(f"xmpp:{OWN}")),
             self.session,
-            FakeOmemo(),
+            self.omemo,
             SimpleNamespace(),
             history=self.history,
             committer=Committer(self.history, undone=lambda: None),
@@ -161,3 +175,25 @@ def test_a_room_that_lost_us_meanwhile_is_entered_and_read_again(tmp_path):
             assert scene.texts == ["first", "dropped"]
 
     asyncio.run(scenario())
+
+
+def test_sessions_with_devices_that_were_withdrawn_are_deleted(tmp_path):
+    scene = Scene(tmp_path / "desk")
+    directory = Directory(scene.contacts)
+    directory.learn(BOB, own_statement(device=7, omemo=(70, 71), age=100))
+    directory.notice(BOB, own_statement(device=7, omemo=(70, 71), age=50))
+    assert scene.omemo.revoked == []  # it is there as before
+    directory.notice(BOB, own_statement(device=8, omemo=(80,), revoked=("device-7",)))
+    assert scene.omemo.revoked == [(BOB.short, 70), (BOB.short, 71)]
+    # and with one of our own
+    root = RootKey.known(scene.contacts.identity.root_public)
+    store = Store.create(
+        tmp_path / "phone", passphrase(), root=root, device_id="phone", cost=MINIMUM_COST
+    )
+    phone = OwnIdentity(store)
+    phone.own_omemo([OmemoKey(namespace=NS, id=90, identity_key=identity_key(90))])
+    scene.contacts.identity.enrol(phone.request())
+    scene.contacts.identity.revoke("phone")
+    assert scene.omemo.revoked[2:] == [(OWN, 90)]
+    for kept in (store, scene.contacts.store):
+        kept.close()

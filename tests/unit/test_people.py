@@ -6,8 +6,11 @@ import pytest
 
 from securecall.address import parse_address
 from securecall.directory import Published
-from securecall.errors import IdentityChanged, XmppRefused
+from securecall.errors import IdentityChanged, IdentityMismatch, Revoked, XmppRefused
+from securecall.keys.identity import RootKey
 from securecall.people import MOST_ASKS, IdentityNews, People
+from securecall.store.sqlite import Store
+from securecall.store.vault import MINIMUM_COST
 from securecall.xmpp.blocking import BlockChange
 from securecall.xmpp.capabilities import DISCO, Info, build_hash, build_info
 from securecall.xmpp.identity import IDENTITY, build_identity
@@ -17,6 +20,7 @@ from securecall.xmpp.reachability import AUDIO, DTLS, ICE, JINGLE, RTP, Network
 from securecall.xmpp.roster import RosterChange
 from tests.fake_session import FakeSession
 from tests.forge_devices import BOB, contacts_at, own_statement
+from tests.forge_store import passphrase
 from tests.stanzas import OWN, stanza
 
 ROSTER = "jabber:iq:roster"
@@ -322,3 +326,49 @@ def test_removing_and_blocking_ask_the_server(scene):
         ("block", BOB.short, "set"),
         ("unblock", BOB.short, "set"),
     ]
+
+
+@pytest.fixture
+def two_devices(tmp_path):
+    """Alice's desk, which holds her root; and the scene of her phone, which does not."""
+    desk = contacts_at(tmp_path / "desk")
+    root = RootKey.known(desk.identity.root_public)
+    store = Store.create(
+        tmp_path / "phone", passphrase(), root=root, device_id="phone", cost=MINIMUM_COST
+    )
+    store.close()
+    phone = Scene(tmp_path / "phone")
+    yield desk, phone
+    desk.store.close()
+    phone.contacts.store.close()
+
+
+def test_a_second_device_takes_what_the_first_published_and_publishes_nothing(two_devices):
+    desk, phone = two_devices
+    published = []
+    phone.session.answers["set", f"{{{PUBSUB}}}pubsub"] = lambda p, to: published.append(p)
+    desk.identity.enrol(phone.contacts.identity.request())
+    phone.published = desk.statement
+    run(phone.people.publish_identity())
+    assert phone.contacts.statement == desk.statement
+    desk.own_address(parse_address(f"xmpp:{OWN}"))
+    phone.event(desk.statement, OWN)  # as it was published, at once
+    assert phone.contacts.statement == desk.statement
+    assert published == []
+    phone.event(desk.identity.revoke("phone"), OWN)
+    with pytest.raises(Revoked):
+        _ = phone.contacts.statement
+    assert phone.told == []
+
+
+def test_what_a_server_puts_into_our_own_node_is_told_or_passed_over(two_devices):
+    desk, phone = two_devices
+    desk.identity.enrol(phone.contacts.identity.request())
+    old = desk.statement
+    desk.own_address(parse_address(f"xmpp:{OWN}"))
+    phone.event(desk.statement, OWN)
+    phone.event(old, OWN)  # older: nothing
+    assert phone.told == []
+    phone.event(own_statement(), OWN)  # another person's
+    assert [type(told.error) for told in phone.told] == [IdentityMismatch]
+    assert phone.contacts.statement == desk.statement

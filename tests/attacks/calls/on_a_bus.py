@@ -7,8 +7,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import securecall as sc
+from securecall.testing.attacks.stage import stranger
 from securecall.testing.bus import SignalBus
-from tests.attacks.calls.cast import stranger
 
 ALICE = sc.parse_address("sip:alice@example.com")
 BOB = sc.parse_address("sip:bob@example.com")

@@ -15,7 +15,7 @@ import pytest
 import securecall as sc
 from securecall.media.endpoints import PcmInput
 from securecall.policy import Gate
-from tests.attacks.calls.cast import GUARD_SECONDS
+from securecall.testing.attacks.stage import GUARD_SECONDS
 from tests.pairs.calls.three_people import HERTZ, Ears, answer, people
 
 

@@ -11,8 +11,8 @@ from securecall.calls import connection
 from securecall.calls.machine import State
 from securecall.calls.signaling import Ended
 from securecall.media.description import Gate
+from securecall.testing.attacks.stage import GUARD_SECONDS, stranger
 from securecall.testing.bus import SignalBus
-from tests.attacks.calls.cast import GUARD_SECONDS, stranger
 from tests.attacks.calls.on_a_bus import BOB, hear, people
 
 

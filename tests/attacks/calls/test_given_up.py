@@ -11,8 +11,8 @@ import securecall as sc
 from securecall.calls.signaling import Leg, Route
 from securecall.events import CallEnded
 from securecall.media.description import Description
+from securecall.testing.attacks.stage import GUARD_SECONDS
 from securecall.testing.bus import SignalBus
-from tests.attacks.calls.cast import GUARD_SECONDS
 from tests.attacks.calls.on_a_bus import BOB, people
 
 

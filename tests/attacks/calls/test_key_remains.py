@@ -8,8 +8,8 @@ import pytest
 
 import securecall as sc
 from securecall.keys.handshake import CallRole
+from securecall.testing.attacks.stage import GUARD_SECONDS
 from securecall.testing.bus import SignalBus
-from tests.attacks.calls.cast import GUARD_SECONDS
 from tests.attacks.calls.on_a_bus import BOB, hear, people
 
 

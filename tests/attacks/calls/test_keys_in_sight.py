@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 import securecall as sc
 from securecall.secret import Secret
+from securecall.testing.attacks.stage import GUARD_SECONDS
 from securecall.testing.bus import SignalBus
-from tests.attacks.calls.cast import GUARD_SECONDS
 from tests.attacks.calls.on_a_bus import BOB, hear, people
 from tests.guard import LEAST_BYTES, LEAST_DISTINCT, spellings
 

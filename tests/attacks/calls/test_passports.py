@@ -10,16 +10,16 @@ from dataclasses import replace
 import pytest
 
 import securecall as sc
-from securecall import contacts
+from securecall import own_identity
 from securecall.calls.signaling import Ended, Ringing
 from securecall.errors import AddressNotOwned, Reason
 from securecall.keys.passport import PassportKey, build_passport, parse_passport
 from securecall.keys.statement import build_statement, parse_statement
 from securecall.keys.trust import Act, How
 from securecall.sip.identity import build_identity, passports_of
+from securecall.testing.attacks.stage import GUARD_SECONDS, PLAIN, stage, stranger
 from securecall.testing.bus import SignalBus
 from securecall.testing.mallory import Mode
-from tests.attacks.calls.cast import GUARD_SECONDS, PLAIN, stage, stranger
 from tests.attacks.calls.on_a_bus import ALICE, BOB, hear
 from tests.sip_wire import edited
 
@@ -111,7 +111,7 @@ def handshake_not_required(monkeypatch):
     def build(*args, **members):
         return build_statement(*args, **(members | {"require": ()}))
 
-    monkeypatch.setattr(contacts, "build_statement", build)
+    monkeypatch.setattr(own_identity, "build_statement", build)
 
 
 def test_where_no_handshake_runs_the_signature_is_the_evidence(tmp_path, handshake_not_required):
@@ -134,8 +134,8 @@ def test_where_no_handshake_runs_the_signature_is_the_evidence(tmp_path, handsha
                     with pytest.raises(sc.UsageError):  # there are no words
                         await call.confirm_sas()
                 else:  # the control
-                    s.assert_refused(Reason.DOWNGRADE, Reason.IDENTITY_MISSING)
-                s.assert_nothing_was_heard()
+                    s.require_refused(Reason.DOWNGRADE, Reason.IDENTITY_MISSING)
+                s.require_nothing_was_heard()
 
     asyncio.run(run())
 
@@ -149,7 +149,7 @@ def test_a_person_whose_statement_requires_the_handshake_is_not_met_by_a_signatu
             )
             informed(s.alice.client, s.bob.client)
             await s.dial()
-            s.assert_refused(Reason.DOWNGRADE)
+            s.require_refused(Reason.DOWNGRADE)
 
     asyncio.run(run())
 
@@ -164,7 +164,7 @@ def test_a1_swapped_certificates_contradict_the_signature(tmp_path, signed):
             informed(s.alice.client, s.bob.client)
             await s.dial()
             if signed:
-                s.assert_refused()
+                s.require_refused()
                 assert s.mallory.last_call.refusals == [("INVITE", 488)]
             else:  # the control: she hears everything
                 assert s.mallory.bytes_decrypted > 0
@@ -181,7 +181,7 @@ def test_a1_only_the_answer_is_swapped(tmp_path):
 
             s.mallory.tamper_sdp.append(swap)
             await s.dial()
-            s.assert_refused(Reason.IDENTITY_MISMATCH)
+            s.require_refused(Reason.IDENTITY_MISMATCH)
 
     asyncio.run(run())
 
@@ -216,7 +216,7 @@ def test_a_signature_that_is_damaged_is_never_ignored(tmp_path, name, towards_ca
 
             s.mallory.tamper.append(damage)
             await s.dial()
-            s.assert_refused()
+            s.require_refused()
 
     asyncio.run(run())
 

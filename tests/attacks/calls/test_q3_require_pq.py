@@ -12,9 +12,9 @@ import securecall as sc
 from securecall.fips import Approval
 from securecall.store.sqlite import Store
 from securecall.store.vault import MINIMUM_COST
+from securecall.testing.attacks.stage import GUARD_SECONDS, PLAIN, sent_anything, stranger
 from securecall.testing.bus import SignalBus
 from securecall.transport.suite import ORDINARY
-from tests.attacks.calls.cast import GUARD_SECONDS, PLAIN, sent_anything, stranger
 from tests.attacks.calls.on_a_bus import ALICE, BOB, hear, people
 
 CLASSICAL = replace(ORDINARY, inner_group="x25519")

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 import securecall as sc
+from securecall.testing.attacks.stage import GUARD_SECONDS, PLAIN, stranger
 from securecall.testing.bus import SignalBus
-from tests.attacks.calls.cast import GUARD_SECONDS, PLAIN, stranger
 from tests.attacks.calls.on_a_bus import BOB, people
 
 

@@ -15,8 +15,8 @@ from securecall.keys.trust import Act, How
 from securecall.secret import Secret
 from securecall.store.backup import restore, write_backup
 from securecall.store.lock import MINIMUM_COST
+from securecall.testing.attacks.stage import GUARD_SECONDS, stranger
 from securecall.testing.bus import SignalBus
-from tests.attacks.calls.cast import GUARD_SECONDS, stranger
 from tests.attacks.calls.on_a_bus import ALICE, BOB, hear
 
 SAVED = Secret("of the backup")

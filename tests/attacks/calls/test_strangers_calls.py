@@ -11,8 +11,8 @@ from securecall.address import parse_address
 from securecall.calls.machine import State
 from securecall.client import MOST_RINGING
 from securecall.errors import Busy
+from securecall.testing.attacks.stage import GUARD_SECONDS, stranger
 from securecall.testing.bus import SignalBus
-from tests.attacks.calls.cast import GUARD_SECONDS, stranger
 from tests.attacks.calls.on_a_bus import ALICE, BOB, people
 
 

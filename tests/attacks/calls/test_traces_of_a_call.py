@@ -20,9 +20,9 @@ from pathlib import Path
 import pytest
 
 from securecall.media.endpoints import SilenceSource, ToneSource
+from securecall.testing.attacks.stage import stage
 from securecall.testing.classify import Kind, classify
 from securecall.testing.mallory import Mode
-from tests.attacks.calls.cast import stage
 
 # What may be the same in two calls: the words of the protocols, the two addresses, and where the
 # media is. All else that is longer than a few characters has to be fresh.

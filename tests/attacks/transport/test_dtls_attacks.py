@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from securecall.errors import Reason, SecurityError
-from securecall.transport.dtls import COMPAT, STRICT, CertificateDigest, DtlsCertificate
-from tests.attacks.transport.bare import (
+from securecall.testing.bare_dtls import (
     NO_EXTENDED_MASTER_SECRET,
     BarePeer,
 )
+from securecall.transport.dtls import COMPAT, STRICT, CertificateDigest, DtlsCertificate
 from tests.pairs.transport.wire import Ours, pair, play, wrong
 
 ROLES = pytest.mark.parametrize("ours_is_client", [True, False])

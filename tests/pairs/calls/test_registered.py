@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 import securecall as sc
+from securecall.calls.report_parties import SERVERS
 from securecall.events import RegistrationChanged
 from securecall.testing.sip_server import LabServer
 
@@ -85,7 +86,7 @@ def test_two_people_call_each_other_with_address_and_password(tmp_path, algorith
             call, answer = await talk(alice, bob, at("bob", server))
             assert call.security.level is sc.OPPORTUNISTIC
             for end in (call, answer):  # one server, by whatever name; and no phone of the two
-                servers = [p.name for p in end.report.parties if p.role == "server"]
+                servers = [p.name for p in end.report.parties if p.role in SERVERS]
                 assert servers == [server.domain]
             call, answer = await talk(bob, alice, at("alice", server))
             call, answer = await talk(alice, bob, at("bob", server))

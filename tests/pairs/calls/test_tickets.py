@@ -60,7 +60,7 @@ def test_a_ticket_call_is_end_to_end_for_both_and_remembers_both(tmp_path):
             channels = [
                 p for p in call.report.parties if p.capability is Capability.COULD_SUBSTITUTE
             ]
-            assert [p.role for p in channels] == ["ticket channel"]
+            assert [p.role for p in channels] == ["ticket-channel"]
 
     asyncio.run(main())
 
@@ -142,7 +142,8 @@ def test_a_friend_is_called_again_without_a_ticket(tmp_path):
                 await call.connected()
             async with alice.call(bob.address) as call:  # another ticket may be open meanwhile
                 assert (await call.connected()).level is sc.E2EE
-            await taking
+            for end in (call, (await taking)[1]):  # the key is still no better than the ticket was
+                assert "ticket-channel" in {p.role for p in end.report.parties}
             with pytest.raises(sc.UsageError):
                 carol.call(bob.address)
 

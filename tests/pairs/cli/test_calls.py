@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 from securecall.cli import sound
+from securecall.cli.main import run
 
 WAIT = ("answer", "--ticket", "--host", "127.0.0.1", "--port", "0", "--once")
 
@@ -13,7 +16,10 @@ def test_a_ticket_a_call_the_same_words_and_a_report_both_signed(people, tmp_pat
         ticket = bob.wait_for("ticket")["ticket"]
         (tmp_path / "ticket").write_text(ticket)
         bob.wait_for("ready")
-        with people("alice", "call", f"@{tmp_path / 'ticket'}", "--seconds", "1.6") as alice:
+        kept = tmp_path / "report.json"
+        with people(
+            "alice", "call", f"@{tmp_path / 'ticket'}", "--seconds", "1.6", "--report", kept
+        ) as alice:
             words = [c.wait_for("words") for c in (alice, bob)]
             assert words[0] == words[1]
             alice.say("confirm")
@@ -24,9 +30,12 @@ def test_a_ticket_a_call_the_same_words_and_a_report_both_signed(people, tmp_pat
         assert command.last("security")["pq"]
         assert command.last("security")["sframe"]
         assert command.last("ended")["reason"] == "hung-up"
-        signatures = command.last("report")["report"]["signatures"]
+        signatures = command.last("report")["report"]["countersignature"]
         assert signatures["ours"]
         assert signatures["theirs"]
+    assert json.loads(kept.read_text()) == alice.last("report")["report"]
+    assert (alice.last("report")["file"], bob.last("report")["file"]) == (str(kept), "")
+    assert run(["report", "verify", str(kept)]) == 0
     assert sound.duration(record) > 1
     assert sound.likeness(sound.sample_path(), record) > 0.8
 
@@ -73,7 +82,7 @@ def test_a_declined_call_leaves_with_6(people):
             assert alice.finish() == 6
             assert bob.finish() == 0
     assert alice.last("error")["reason"] == "declined"
-    assert alice.last("report")["report"]["media_sent_seconds"] == 0
+    assert alice.last("report")["report"]["call"]["sent_ms"] == 0
 
 
 def test_a_ticket_whose_maker_is_not_there_leaves_with_3(people):

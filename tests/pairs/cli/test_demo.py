@@ -46,6 +46,6 @@ def test_the_demo_measures_what_it_says_in_an_empty_home(tmp_path):
         "relay-inner": "binding-mismatch",
         "impersonate": "identity-changed",
     }
-    assert shown["report"]["signatures"]["theirs"]
+    assert shown["report"]["countersignature"]["theirs"]
     assert not (tmp_path / "home").exists()
     assert sorted(p.name for p in keep.iterdir()) == ["bob-heard.wav", "mallory-heard.wav"]

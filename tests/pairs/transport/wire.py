@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from securecall.testing.bare_dtls import play as play
 from securecall.transport.dtls import (
     ApplicationData,
     CertificateDigest,
@@ -78,21 +79,6 @@ def pair(*, client=None, server=None):
         Ours(client=True, certificate=a, digests=(b.digest,), **(client or {})),
         Ours(client=False, certificate=b, digests=(a.digest,), **(server or {})),
     )
-
-
-def play(first, second, *, change=lambda up, data: (data,), begin=True, seed=()):
-    """Deliver everything until silence; `change` sees each datagram and says what arrives."""
-    queue = [(second, d) for d in seed]
-    if begin:
-        queue += [(second, d) for d in first.start()] + [(first, d) for d in second.start()]
-    for _ in range(10_000):
-        if not queue:
-            return
-        target, data = queue.pop(0)
-        source = first if target is second else second
-        for arriving in change(target is second, data):
-            queue += [(source, d) for d in target.receive(arriving)]
-    raise AssertionError("the two never fall silent")
 
 
 def wrong(digest: CertificateDigest) -> CertificateDigest:

@@ -37,7 +37,7 @@ class Trust(RuleBasedStateMachine):
         with contextlib.suppress(SecurityError, UsageError):
             self.book, entry = transition(before, event)
             assert entry.event is event
-            if act in (Act.PIN, Act.ACCEPT):
+            if act in (Act.PIN, Act.ACCEPT, Act.SUCCEED):
                 self.pinned.add((address, root))
             if act is Act.REVOKE:
                 self.withdrawn.add(root)

@@ -16,8 +16,16 @@ from securecall.keys.encoding import (
     parse_base64url,
     parse_json,
 )
+from securecall.keys.enrolment import (
+    build_request,
+    parse_invitation,
+    parse_request,
+    parse_request_text,
+    parse_statement_text,
+)
 from securecall.keys.organisation import parse_countersignature, parse_organisation_code
 from securecall.keys.statement import parse_statement
+from securecall.keys.succession import build_succession, parse_succession
 from securecall.keys.ticket import Ticket, build_ticket, parse_ticket
 from securecall.keys.verification import (
     VerificationCode,
@@ -31,12 +39,14 @@ from tests.forge_organisation import CODE, word
 from tests.forge_statement import (
     NOW,
     compact,
+    device_key,
     forged,
     p256_member,
     payload_of,
     root_key,
     signed,
     statement,
+    with_entry,
 )
 
 ROOT = root_key()
@@ -196,6 +206,45 @@ def test_every_eight_bytes_have_three_words_and_ten_digits(data):
     shown = sas(data)
     assert len(shown.words) == 3
     assert len(shown.digits) == 10
+
+
+DEVICE = device_key(2)
+REQUEST = build_request(
+    ROOT.fingerprint, DEVICE, caps=("id1",), not_after=NOW, omemo=(), addresses=(), iat=NOW
+)
+SUCCESSION = build_succession(ROOT, root_key(2), iat=NOW)
+
+
+@given(st.binary(max_size=300) | st.builds(mutated, st.just(REQUEST), MUTATIONS))
+def test_bytes_of_a_device_are_its_request_or_refused(data):
+    with contextlib.suppress(ProtocolError):
+        found = parse_request(data)
+        # what is signed is what was signed, however it is written
+        assert (found.root_fp, found.device.public) == (ROOT.fingerprint, DEVICE.public)
+
+
+@given(st.binary(max_size=300) | st.builds(mutated, st.just(SUCCESSION), MUTATIONS))
+def test_bytes_of_a_succession_are_that_one_or_refused(data):
+    with contextlib.suppress(StatementInvalid):
+        found = parse_succession(data, unix=NOW)
+        assert (found.old, found.new) == (ROOT.fingerprint, root_key(2).fingerprint)
+
+
+@given(JSON_VALUES)
+def test_a_device_may_carry_anything_where_successions_stand(value):
+    data = forged(with_entry(lambda entry: entry.update(successions=value)))
+    with contextlib.suppress(StatementInvalid):  # a number that strict JSON has not
+        assert parse_statement(data, unix=NOW).successions == ()
+
+
+@given(
+    st.sampled_from(["securecall:join:1:", "securecall:device:1:", "securecall:statement:1:", ""]),
+    st.text(max_size=200) | st.binary(max_size=99).map(build_base64url),
+)
+def test_texts_for_devices_are_read_or_refused(prefix, rest):
+    for parse in (parse_invitation, parse_request_text, parse_statement_text):
+        with contextlib.suppress(ProtocolError):
+            assert isinstance(parse(prefix + rest), bytes)
 
 
 @given(MUTATIONS)

@@ -7,14 +7,19 @@ from dataclasses import replace
 import pytest
 
 from securecall.calls.countersign import (
+    MOST_CORRECTIONS,
+    MOST_REFUSED,
     PATIENCE_SECONDS,
     CallRecord,
     Countersigner,
     Party,
+    Said,
+    parse_said,
     require_signature,
 )
 from securecall.errors import ProtocolError
 from securecall.keys.device import DeviceKey
+from securecall.policy import SecurityLevel
 
 ALICE, BOB, EVE = (DeviceKey.generate(name) for name in ("alice", "bob", "eve"))
 
@@ -137,3 +142,72 @@ def test_both_hanging_up_at_once_end_with_both_signatures():
 def test_malformed_records_are_refused(data):
     with pytest.raises(ProtocolError):
         pair()[1].receive(data, began=1, lasted=1)
+
+
+LEVELS = (SecurityLevel.E2EE, SecurityLevel.VERIFIED)
+
+
+def talk(alice: Countersigner, bob: Countersigner, *messages: bytes) -> int:
+    """Deliver messages to Bob, and what comes of them; returns how many were delivered."""
+    waiting, count = [(bob, m) for m in messages], 0
+    while waiting:
+        to, message = waiting.pop(0)
+        count += 1
+        other = alice if to is bob else bob
+        waiting += [(other, m) for m in to.receive(message, began=1000, lasted=50)]
+    return count
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["heard", "lost on the way"])
+def test_both_sign_what_each_says_of_itself(lost):
+    alice, bob = pair()
+    told = alice.say(Said(level=LEVELS[0], refused=3))
+    from_bob = bob.say(Said(level=LEVELS[1], compared=True, recorded=True))
+    if not lost:
+        for message in told:
+            assert bob.receive(message, began=1000, lasted=1) == ()
+        for message in from_bob:
+            assert alice.receive(message, began=1000, lasted=1) == ()
+    messages = talk(alice, bob, *alice.propose(began=1000, lasted=50, now=0.0))
+    assert messages == (4 if lost else 2)  # what got lost costs one round trip
+    for end in (alice, bob):
+        assert end.outcome is not None
+        assert end.outcome.theirs is not None
+        record = end.outcome.record
+        assert record.caller.said == Said(level=LEVELS[0], refused=3)
+        assert record.callee.said == Said(level=LEVELS[1], compared=True, recorded=True)
+        require_signature(record, ALICE.public, alice.outcome.ours)  # type: ignore[union-attr] # asserted above
+        require_signature(record, BOB.public, bob.outcome.ours)  # type: ignore[union-attr] # asserted above
+
+
+def test_nobody_signs_what_it_did_not_say():
+    """A peer that quotes us wrongly, for whatever reason, is told what we say and gets nothing."""
+    alice, bob = pair()
+    _ = bob.say(Said(level=LEVELS[0]))
+    for wrong in (Said(), Said(level=LEVELS[1]), Said(level=LEVELS[0], compared=True)):
+        alice.heard = wrong
+        (proposal,) = alice.propose(began=1000, lasted=50, now=0.0)
+        (answer,) = bob.receive(proposal, began=1000, lasted=50)
+        assert answer == bytes((0x5D, 4)) + Said(level=LEVELS[0]).packed()
+        assert bob.outcome is None
+
+
+def test_a_peer_that_changes_its_word_for_ever_is_followed_eight_times():
+    alice, _ = pair()
+    _ = alice.propose(began=1000, lasted=50, now=0.0)
+    words = [bytes((0x5D, 4)) + Said(refused=n + 1).packed() for n in range(100)]
+    signed = [alice.receive(word, began=1000, lasted=50) for word in words]
+    assert sum(map(len, signed)) == MOST_CORRECTIONS
+
+
+@pytest.mark.parametrize("packed", ["05000000", "00040000", "ffff0000"])
+def test_a_level_or_flag_nobody_knows_is_refused(packed):
+    alice, _ = pair()
+    with pytest.raises(ProtocolError):
+        alice.receive(bytes((0x5D, 4)) + bytes.fromhex(packed), began=1000, lasted=50)
+
+
+def test_what_is_said_has_one_form_and_reads_back():
+    for said in (Said(), Said(level=LEVELS[1], compared=True, recorded=True, refused=65535)):
+        assert parse_said(said.packed()) == said
+    assert parse_said(Said(refused=10**6).packed()).refused == MOST_REFUSED

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from securecall.cli import calling, commands
+from securecall.cli import calling
 from securecall.cli.main import parser
 from securecall.errors import UsageError
 from securecall.policy import Policy, floor_for
+from securecall.qr import write_private
 
 
 @pytest.mark.parametrize("command", [["call", "sip:bob@example.com"], ["answer"]])
@@ -32,6 +33,6 @@ def test_a_ticket_is_written_for_our_eyes_only_whatever_file_was_there(tmp_path,
     if before is not None:
         file.write_text("x" * 100)
         file.chmod(before)
-    commands._write_private(file, "securecall:1:secret")
+    write_private(file, b"securecall:1:secret\n")
     assert file.stat().st_mode & 0o777 == 0o600
     assert file.read_text() == "securecall:1:secret\n"

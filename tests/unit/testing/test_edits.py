@@ -8,7 +8,7 @@ from securecall.keys.ticket import Ticket, build_ticket, parse_ticket
 from securecall.media.description import Keying
 from securecall.secret import Secret
 from securecall.sip.sdp import parse_description
-from securecall.testing import attacks
+from securecall.testing import edits
 
 SDP = "\r\n".join(
     [
@@ -39,7 +39,7 @@ def audio(sdp):
 
 
 def test_redirected_media_has_one_way_only():
-    moved = audio(attacks.redirect("127.0.0.1", 5)(SDP))
+    moved = audio(edits.redirect("127.0.0.1", 5)(SDP))
     assert (moved.host, moved.port) == ("127.0.0.1", 5)
     assert moved.candidates == ()
     assert moved.ice_ufrag == ""
@@ -47,24 +47,24 @@ def test_redirected_media_has_one_way_only():
 
 
 def test_a_refused_line_stays_refused():
-    assert "m=video 0 " in attacks.redirect("127.0.0.1", 5)(SDP)
+    assert "m=video 0 " in edits.redirect("127.0.0.1", 5)(SDP)
 
 
 def test_fingerprints_are_replaced_added_and_taken_away():
-    wrong = attacks.random_fingerprint()
-    assert attacks.fingerprints_of(attacks.fingerprints(wrong)(SDP)) == (wrong,)
-    both = attacks.fingerprints_of(attacks.add_fingerprints(wrong)(SDP))
-    assert both == (*attacks.fingerprints_of(SDP), wrong)
-    assert attacks.fingerprints_of(attacks.strip_fingerprint(SDP)) == ()
-    conflicting = parse_description(attacks.session_fingerprint(wrong)(SDP).encode())
+    wrong = edits.random_fingerprint()
+    assert edits.fingerprints_of(edits.fingerprints(wrong)(SDP)) == (wrong,)
+    both = edits.fingerprints_of(edits.add_fingerprints(wrong)(SDP))
+    assert both == (*edits.fingerprints_of(SDP), wrong)
+    assert edits.fingerprints_of(edits.strip_fingerprint(SDP)) == ()
+    conflicting = parse_description(edits.session_fingerprint(wrong)(SDP).encode())
     assert len(conflicting.all_fingerprints) == 2
 
 
 def test_less_is_asked_for_in_every_way():
-    assert audio(attacks.plain_rtp(SDP)).keying is Keying.NONE
-    assert audio(attacks.sdes(bytes(30))(SDP)).keying is Keying.SDES
-    assert audio(attacks.crypto_beside(bytes(30))(SDP)).has_crypto
-    assert audio(attacks.strip_hint(SDP)).identity_hint == ""
+    assert audio(edits.plain_rtp(SDP)).keying is Keying.NONE
+    assert audio(edits.sdes(bytes(30))(SDP)).keying is Keying.SDES
+    assert audio(edits.crypto_beside(bytes(30))(SDP)).has_crypto
+    assert audio(edits.strip_hint(SDP)).identity_hint == ""
 
 
 def test_a_redirected_ticket_keeps_everything_but_its_way():
@@ -77,7 +77,7 @@ def test_a_redirected_ticket_keeps_everything_but_its_way():
             expiry=now + 60,
         )
     )
-    moved = parse_ticket(attacks.redirect_ticket(ticket, "127.0.0.1", 9), unix=now)
+    moved = parse_ticket(edits.redirect_ticket(ticket, "127.0.0.1", 9), unix=now)
     assert moved.targets[0].direct == ("127.0.0.1", 9)
     assert moved.root_fp == bytes(range(64))
     assert moved.secret == Secret(bytes(range(32)))
