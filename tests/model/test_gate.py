@@ -47,6 +47,7 @@ class Scene:
             failed=lambda e: None,
             guess_burned=lambda: None,
             sound_failed=lambda e: None,
+            peer_said=lambda said: None,
         )
         self.connection = MediaConnection(
             quiet, policy=Policy(), identity=None, strict=True, clock=StepClock(), towards="",

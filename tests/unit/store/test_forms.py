@@ -18,8 +18,9 @@ from securecall.store import history_file, records, sealing
 from securecall.store import history_records as history_records
 from securecall.store import sqlite as sqlite_module
 from securecall.store.device_records import build_device_audit
+from securecall.store.lock import MINIMUM_COST, Lock
 from securecall.store.rows import Rows
-from securecall.store.vault import MINIMUM_COST, Vault
+from securecall.store.vault import Vault
 from tests.forge_history import JULIET, ROMEO, message, open_history
 from tests.forge_statement import NOW
 from tests.forge_store import BOB, make_store, passphrase
@@ -160,12 +161,13 @@ def test_failures_of_many_forged_names_do_not_fill_the_disk(tmp_path, monkeypatc
 
 
 def test_a_header_of_another_kind_is_not_opened():
-    vault, header = Vault.create(passphrase(), MINIMUM_COST)
+    lock = Lock(passphrase=passphrase(), cost=MINIMUM_COST)
+    vault, header = Vault.create(lock)
     vault.wipe()
-    for place, value in ((0, b"X"), (8, b"\x02")):
+    for place, value in ((0, b"X"), (16, b"\x03")):
         changed = header[:place] + value + header[place + 1 : -32]
         with pytest.raises(StoreCorrupt):
-            Vault.unlock(changed + hashlib.sha256(changed).digest(), passphrase())
+            Vault.unlock(changed + hashlib.sha256(changed).digest(), lock)
 
 
 def test_a_row_found_under_another_key_is_noticed(tmp_path, monkeypatch):
