@@ -166,6 +166,7 @@ class Call:
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Future[None]] = set()
         self._finish: orders.Finish | None = None
+        self._sealed: ListenerReport | None = None  # once all is over
         self._vouched = False
         self._rings = asyncio.Event()
         self._ready = asyncio.Event()
@@ -201,6 +202,8 @@ class Call:
     @property
     def report(self) -> ListenerReport:
         """Who could have listened, up to now or to the end."""
+        if self._sealed is not None:
+            return self._sealed
         finish, statistics, witness = self._finish, self.statistics(), self._witness
         identity, leg = self._context.identity, self._leg
         return ListenerReport(
@@ -636,6 +639,7 @@ class Call:
         if self._leg is not None:
             await self._leg.closed()
         self._over.set()
+        self._sealed = self.report.sealed()
 
 
 async def _first_of(*events: asyncio.Event) -> None:

@@ -5,7 +5,9 @@ The words are "could", never "did": a report states what keys and certificates m
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 from securecall.calls.countersign import Countersigned, require_signature
@@ -47,6 +49,7 @@ class ListenerReport:
         statements: Our identity statement and, if it proved one, the peer's, so that anyone can
             check seal and record offline; empty in a call without identity.
         signer: The device key that seals the file, None in a call without identity.
+        document: What `to_object` returned once, where the key may be gone since.
     """
 
     peer: str
@@ -65,6 +68,7 @@ class ListenerReport:
     record: Countersigned | None = None
     statements: tuple[bytes, ...] = ()
     signer: Signer | None = field(default=None, repr=False)
+    document: Mapping[str, object] | None = field(default=None, repr=False)
 
     @property
     def security(self) -> SecurityState | None:
@@ -93,6 +97,8 @@ class ListenerReport:
 
     def to_object(self) -> dict[str, object]:
         """The report as plain values, sealed; its form is docs/spec/listener-report.md."""
+        if self.document is not None:
+            return copy.deepcopy(dict(self.document))
         return build_document(
             Account(
                 address=self.address or self.peer,
@@ -113,6 +119,10 @@ class ListenerReport:
             ),
             self.signer,
         )
+
+    def sealed(self) -> ListenerReport:
+        """The same, sealed now: it can be shown and kept when the keys are closed."""
+        return replace(self, signer=None, document=self.to_object())
 
     def to_json(self) -> str:
         """The report as a file: one JSON object, which `securecall report verify` checks."""

@@ -118,6 +118,9 @@ class Inbox:
         for element in elements:
             sealed = parse_encrypted(element)
             try:
+                if found.own and sealed.sender == self._omemo.device_id:
+                    # a copy of what an earlier session of ours sent, and the server took late
+                    raise AlreadyOpened("this device wrote it", rule="XEP-0280 6.1")
                 opened = self._open(sealed, _bare(found))
             except NotForUs as e:
                 missed = e

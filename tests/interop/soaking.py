@@ -368,7 +368,7 @@ def require_kept(folder: Path, side: Side, plan: Plan) -> None:
         theirs = [m.text or m.unreadable for m in messages if not m.own]
         require_same(theirs, expected(side, plan), f"{side.name}'s store")
         require_same(side.heard, theirs, f"what {side.name} was told")
-        ours = [m.text for m in messages if m.own]
+        ours = [m.text or m.unreadable for m in messages if m.own]
         require_same(
             ours,
             [f"{side.name} hello", *(f"{side.name} {n}" for n in range(plan.last))],

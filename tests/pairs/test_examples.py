@@ -66,7 +66,7 @@ def test_a_call_is_placed_and_answered(tmp_path, answering, more, alike):
     assert callee.returncode == 0, answered
     assert "End-to-end encrypted" in said
     assert "End-to-end encrypted" in answered
-    assert "Signed by both ends." in said
+    assert "Signed by both ends, before they hung up." in said
     assert sound.duration(heard) > 2
     assert (sound.likeness(speech, heard) > 0.8) is alike
 
@@ -95,7 +95,7 @@ def test_three_people_talk_through_one_of_them(tmp_path):
     assert [friend.returncode for friend in friends] == [0, 0], answered
     assert "heard the sound from this device" in said
     assert said.count("dBFS") == 2
-    assert all("Signed by both ends." in text for text in (said, *answered))
+    assert all("Signed by both ends, before they hung up." in text for text in (said, *answered))
     assert tone_seconds(heard, 440.0) > 1.5
 
 
@@ -139,4 +139,4 @@ def test_two_people_call_each_other_through_the_lab(tmp_path):
     words = [line for text in (said, heard) for line in text.splitlines() if "words:" in line]
     assert len(words) == 2
     assert words[0] == words[1]
-    assert "Signed by both ends." in said
+    assert "Signed by both ends, before they hung up." in said

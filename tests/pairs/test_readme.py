@@ -27,4 +27,4 @@ def test_the_readmes_code_runs_without_an_account(tmp_path):
     first, *page = run.stdout.splitlines()
     assert re.fullmatch(r"E2EE( [a-z]+){3}", first)
     assert page[0] == "WHO COULD HAVE LISTENED"
-    assert "Signed by both ends." in page
+    assert "Signed by both ends, before they hung up." in page

@@ -11,8 +11,8 @@ import securecall as sc
 from securecall import fips
 from securecall.errors import FipsError, Unsupported, UsageError
 from securecall.transport.suite import FIPS, FIPS_CLASSICAL, ORDINARY
+from tests.oracle.srtp import Oracle
 from tests.paths import PROJECT, vectors
-from tests.vectors.rtp.srtp_oracle import Oracle
 
 SENTENCE = (
     "securecall is not a FIPS 140 validated module and contains none. With `profile='fips'` it "

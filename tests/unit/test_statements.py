@@ -14,6 +14,7 @@ from securecall.keys.trust import Act, How, TrustState
 from tests.forge_devices import BOB, NS, contacts_at, identity_key
 from tests.forge_statement import DAY, device_key, root_key
 
+SEQ = int(time.time()) * 1000 - 5000
 OLD, NEW = root_key(2), root_key(3)
 SIP = parse_address("sip:bob@b.example")
 
@@ -38,7 +39,7 @@ def said(*devices: str, root=OLD, later=0, addresses=(BOB, SIP), keys=0, **chang
     numbers = {name: 10 + len(name) for name in devices}
     return build_statement(
         root,
-        seq=unix * 1000 - 5000 + later,
+        seq=SEQ + later,
         iat=unix,
         exp=unix + 7 * DAY,
         addresses=addresses,

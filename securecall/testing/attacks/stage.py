@@ -16,6 +16,7 @@ from securecall.address import Address, parse_address
 from securecall.calls.call import Call
 from securecall.calls.machine import State
 from securecall.calls.report import Capability
+from securecall.calls.report_parties import SERVERS
 from securecall.client import Client
 from securecall.client import open as open_client
 from securecall.errors import EndReason, Reason, SecurecallError
@@ -346,5 +347,5 @@ def _verdict(call: Call | None) -> Capability | None:
     """What the report says the server could have done."""
     if call is None:
         return None
-    servers = [p.capability for p in call.report.parties if p.role == "server"]
+    servers = [p.capability for p in call.report.parties if p.role in SERVERS]
     return servers[0] if servers else None

@@ -37,7 +37,7 @@ def alive() -> list[object]:
     return [
         thing
         for thing in gc.get_objects()
-        if type(thing).__module__.startswith("securecall.")
+        if str(type(thing).__module__).startswith("securecall.")
         and not type(thing).__module__.startswith("securecall.testing")
         and not isinstance(thing, Secret)
     ]

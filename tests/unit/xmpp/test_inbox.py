@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from xml.etree.ElementTree import Element
 
 import pytest
@@ -66,5 +67,24 @@ def test_what_was_opened_long_ago_is_no_broken_message(remembered):
             type(arrival.said) for each in found for arrival in inbox.read(each, now=world.now)
         }
         assert kinds == ({Again} if remembered else {Again, Unreadable})
+
+    asyncio.run(body())
+
+
+def test_a_copy_of_what_this_very_device_wrote_is_no_broken_message():
+    """A server that took it late sends it to the session that came after."""
+
+    async def body():
+        world = World()
+        alice, bob = await world.person(ALICE), await world.person(BOB)
+        inbox = Inbox(alice.omemo, lambda device: DeviceTrust.TRUSTED, MemoryHistory())
+        (sealed,) = [s for s in await alice.write(b"", BOB) if s.namespace == OMEMO]
+        copied = replace(receipt(sealed, world), own=True, via=Via.CARBON)
+        (arrival,) = inbox.read(copied, now=world.now)
+        assert arrival.said == Again()
+        # the control: by another device of ours, and not for this one
+        other = replace(copied, message=receipt(replace(sealed, sender=9), world).message)
+        (arrival,) = inbox.read(other, now=world.now)
+        assert isinstance(arrival.said, Unreadable)
 
     asyncio.run(body())
