@@ -258,7 +258,7 @@ class Room:
             raise ProtocolError("a presence of another room", rule=_RULE)
         if isinstance(presence, RoomRefusal):
             if self.state is RoomState.JOINING:
-                self.state = RoomState.OUTSIDE
+                self.lost()
             return (Refused(condition=presence.condition),)
         if self.state is RoomState.OUTSIDE:
             return ()  # late words of a room we left
