@@ -76,7 +76,7 @@ def test_a_copy_of_what_this_very_device_wrote_is_no_broken_message():
 
     async def body():
         world = World()
-        alice, bob = await world.person(ALICE), await world.person(BOB)
+        alice, _ = await world.person(ALICE), await world.person(BOB)
         inbox = Inbox(alice.omemo, lambda device: DeviceTrust.TRUSTED, MemoryHistory())
         (sealed,) = [s for s in await alice.write(b"", BOB) if s.namespace == OMEMO]
         copied = replace(receipt(sealed, world), own=True, via=Via.CARBON)
