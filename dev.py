@@ -2,10 +2,10 @@
 """Everything a person does with this checkout; needs nothing but Python.
 
     python3 dev.py demo       hear a call: two people, encrypted, on this machine
-    python3 dev.py test       run the tests (more arguments go to pytest)
+    python3 dev.py test       run the tests, but for the attacks (more arguments go to pytest)
     python3 dev.py check      format, lint, types, layers, and a report of sizes
     python3 dev.py fix        format, and mend what lint can mend by itself
-    python3 dev.py attack     only the attacks, also with Python's -O, and the table of threats
+    python3 dev.py attack     run the attacks, also with Python's -O, and the table of threats
     python3 dev.py servers    install the servers that interop talks to (Debian, Ubuntu)
     python3 dev.py interop    talk to those servers (--no-skip: a skipped test is a failure)
     python3 dev.py soak       what takes long: thousands of cuts, kills and messages
@@ -213,11 +213,9 @@ def demo(arguments: list[str]) -> int:
 
 
 def test(arguments: list[str]) -> int:
-    """Run what needs no foreign server; several processes where everything is asked for."""
+    """Run what needs no foreign server and attacks nothing; several processes for all of it."""
     python = environment("dev", "interop")
-    # The trials of the threat table take a minute or two: they belong to `attack`.
-    trials = "tests/attacks/test_threats.py::test_it_comes_out_as_it_must"
-    less = [] if arguments else ["--deselect", trials]
+    less = [] if arguments else ["--ignore=tests/attacks"]  # which is `attack`
     return run(python, "-m", "pytest", "-q", "-m", FAST, *spread(arguments), *less, *arguments)
 
 
