@@ -230,7 +230,9 @@ class Organisations:
 
     def _take_own(self, word: Countersignature) -> None:
         if word.address not in self._own():
-            raise UsageError(f"{word.address.short} is no address of yours")
+            raise UsageError(
+                f"{word.address.short} is no address of yours; claim it first (init --claim)"
+            )
         name = f"{_OWN}{word.address}"
         kept = self._store.setting(name)
         if word.withdrawn:

@@ -16,16 +16,19 @@ from securecall.keys.identity import RootKey
 from securecall.keys.phrase import parse_phrase
 from securecall.keys.statement import parse_statement
 from securecall.secret import Secret
+from securecall.store.lock import DEFAULT_COST, Cost, Keeper, Lock, Rounds
 from securecall.store.sqlite import Store
 
 
 def restore_from_phrase(
     path: str | Path,
     *,
-    passphrase: Secret,
+    passphrase: Secret | None,
     phrase: Secret,
     statement: bytes = b"",
     device_id: str = "",
+    keeper: Keeper | None = None,
+    cost: Cost | Rounds = DEFAULT_COST,
 ) -> None:
     """Make the home of an identity from its 24 words, with a key of its own for this device.
 
@@ -41,6 +44,8 @@ def restore_from_phrase(
             and what was withdrawn stays withdrawn. Never one from a server, which might show an
             older one than there is.
         device_id: Name of this device; "" draws one.
+        keeper: As for `Store.create`; the passphrase is None where the keeper alone opens it.
+        cost: Of one try of the passphrase.
 
     Raises:
         PhraseInvalid: these are no such words.
@@ -48,15 +53,19 @@ def restore_from_phrase(
         LocalError: there is a home already, or the disk refuses.
     """
     root = RootKey.from_seed(parse_phrase(phrase))
-    _make(path, passphrase, root, statement, device_id)
+    _ = _make(
+        path, Lock(passphrase=passphrase, keeper=keeper, cost=cost), root, statement, device_id
+    )
 
 
 def join_identity(
     path: str | Path,
     *,
-    passphrase: Secret,
+    passphrase: Secret | None,
     invitation: str,
     device_id: str = "",
+    keeper: Keeper | None = None,
+    cost: Cost | Rounds = DEFAULT_COST,
 ) -> bytes:
     """Make the home of a second device, under a root that another device of ours holds.
 
@@ -65,6 +74,8 @@ def join_identity(
         passphrase: Opens it from then on.
         invitation: As the other device shows it ("securecall:join:1:...").
         device_id: Name of this device; "" draws one.
+        keeper: As for `Store.create`; the passphrase is None where the keeper alone opens it.
+        cost: Of one try of the passphrase.
 
     Returns:
         The request to show to the other device.
@@ -74,17 +85,22 @@ def join_identity(
         LocalError: there is a home already, or the disk refuses.
     """
     root = RootKey.known(parse_invitation(invitation))
-    return _make(path, passphrase, root, b"", device_id)
+    return _make(path, Lock(passphrase=passphrase, keeper=keeper, cost=cost), root, b"", device_id)
 
 
-def _make(
-    path: str | Path, passphrase: Secret, root: RootKey, statement: bytes, device_id: str
-) -> bytes:
+def _make(path: str | Path, lock: Lock, root: RootKey, statement: bytes, device_id: str) -> bytes:
     folder = Path(path).expanduser()
     kept = parse_statement(statement, unix=int(time.time())) if statement else None
     if kept is not None and kept.root_fp != root.fingerprint:
         raise IdentityMismatch("this statement is of another identity than the words")
-    store = Store.create(folder, passphrase, root=root, device_id=device_id)
+    store = Store.create(
+        folder,
+        lock.passphrase,
+        keeper=lock.keeper,
+        root=root,
+        device_id=device_id,
+        cost=lock.cost,
+    )
     try:
         if kept is not None:
             household = Household().adopt(kept, here=store.device.id, claimed=())

@@ -64,6 +64,9 @@ class NoIdentity(LocalError):
 
 _RULE_HINTS = {
     "ticket": "Copy the whole ticket: it begins with securecall:1:",
+    "device request": "Copy the whole text, or read it from a file: @FILE",
+    "organisation code": "Copy the whole code, or read it from a file: @FILE",
+    "verification code": "Copy the whole code, or scan it again.",
     "listener report": "This is no report of securecall, or one of a version not known here.",
     "canonical address": "Write an address such as sip:bob@clinic.example, or use a ticket.",
 }
@@ -77,7 +80,7 @@ _HINTS = (
     (WrongPassphrase, "Try again; without the passphrase nobody can open the keys."),
     (DeviceError, "Check the file or the device."),
     (NoIdentity, "Make one: securecall init"),
-    (StoreCorrupt, "Use a backup: securecall keys restore. Nothing was used or changed."),
+    (StoreCorrupt, "Take a backup, or another copy of it. Nothing was used or changed."),
     (ListenFailed, "Another program may hold that port: choose one with --port."),
     (LocalError, "Check that file or folder, and its permissions."),
     (UsageError, "See: securecall --help"),

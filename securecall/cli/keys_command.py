@@ -27,6 +27,7 @@ from securecall.keys.enrolment import (
 from securecall.keys.statement import parse_statement
 from securecall.restoring import join_identity, restore_from_phrase
 from securecall.secret import Secret
+from securecall.store.lock import Lock
 
 _WRITTEN = "phrase-written"  # setting: Unix seconds when the words were asked back
 
@@ -48,7 +49,7 @@ async def phrase(args: argparse.Namespace, output: Output) -> None:
             await asyncio.to_thread(screen.show, words)
         finally:
             words.wipe()
-        client.contacts.store.save_setting(_WRITTEN, str(int(time.time())).encode())
+        _written(client.contacts)
     output.tell(
         "note",
         text="Every word is right. Keep the paper where your passport is: whoever reads it can be "
@@ -58,19 +59,24 @@ async def phrase(args: argparse.Namespace, output: Output) -> None:
 
 async def from_phrase(args: argparse.Namespace, output: Output) -> None:
     """Make an identity again from its words."""
-    words, secret = await _words(args), _new_passphrase(args)
+    words, lock = await _words(args), _new_lock(args)
     try:
         await asyncio.to_thread(
             restore_from_phrase,
             home_of(args),
-            passphrase=secret,
+            passphrase=lock.passphrase,
+            keeper=lock.keeper,
+            cost=lock.cost,
             phrase=words,
             statement=parse_statement_text(_text(args.statement)) if args.statement else b"",
             device_id=args.name,
         )
     finally:
         words.wipe()
-    async with securecall.open(home_of(args), passphrase=secret) as client:
+    async with securecall.open(
+        home_of(args), passphrase=lock.passphrase, keeper=lock.keeper
+    ) as client:
+        _written(client.contacts)
         output.tell("keys", **_own_fields(client.contacts))
     output.tell(
         "note",
@@ -87,6 +93,7 @@ async def hold(args: argparse.Namespace, output: Output) -> None:
             client.contacts.identity.hold_root(words)
         finally:
             words.wipe()
+        _written(client.contacts)
         output.tell("keys", **_own_fields(client.contacts))
 
 
@@ -104,10 +111,13 @@ async def invite(args: argparse.Namespace, output: Output) -> None:
 
 async def join(args: argparse.Namespace, output: Output) -> None:
     """Make this a device of an identity whose root another device holds."""
+    lock = _new_lock(args)
     data = await asyncio.to_thread(
         join_identity,
         home_of(args),
-        passphrase=_new_passphrase(args),
+        passphrase=lock.passphrase,
+        keeper=lock.keeper,
+        cost=lock.cost,
         invitation=_text(args.invitation),
         device_id=args.name,
     )
@@ -319,11 +329,18 @@ async def _words(args: argparse.Namespace) -> Secret:
     return await asyncio.to_thread(_screen(args).read)
 
 
-def _new_passphrase(args: argparse.Namespace) -> Secret:
+def _new_lock(args: argparse.Namespace) -> Lock:
     home = home_of(args)
     if is_made(home):
         raise LocalError(f"there is an identity in {home} already; use another --home")
-    return passphrase.obtain(file=args.passphrase_file, keyring=args.keyring, home=home, new=True)
+    if args.root_key is not None:
+        raise UsageError("a root key that comes as words, or stays elsewhere, is in no token here")
+    return passphrase.chosen(args)
+
+
+def _written(contacts: Contacts) -> None:
+    """Note that our user has the words on paper: they were asked back, or given."""
+    contacts.store.save_setting(_WRITTEN, str(int(time.time())).encode())
 
 
 def _text(argument: str) -> str:

@@ -21,6 +21,10 @@ def add_lock(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--with-passphrase", action="store_true", help="beside keyring or token, a passphrase, too"
     )
+    _add_pbkdf2(command)
+
+
+def _add_pbkdf2(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--pbkdf2", action="store_true", help="PBKDF2 where Argon2id is not approved; weaker"
     )
@@ -59,12 +63,14 @@ def add_keys(
         "--statement", metavar="TEXT", help="your last statement, from another device (or @FILE)"
     )
     _add_name(restore)
+    add_lock(restore)
     hold = add("hold", "put the root key on this device, too, from its 24 words")
     hold.add_argument("--phrase-file", type=Path, metavar="FILE", help="the words are here")
     add_code(add("invite", "begin to add a device: what to show to it"))
     join = add("join", "make this a device of an identity you have")
     join.add_argument("invitation", help="what the other device shows, or @FILE, or -")
     _add_name(join)
+    add_lock(join)
     add_code(join)
     add_code(add("request", "ask the device with the root key for what this one needs"))
     enrol = add("enrol", "let another device of yours speak for you")
@@ -98,7 +104,7 @@ def _add_backups(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     lock = add("lock", "change what opens your keys; nothing else is written anew")
     lock.add_argument("--under", choices=LOCKS, default="passphrase", help="(%(default)s)")
     lock.add_argument("--new-passphrase-file", type=Path, metavar="FILE", help="read it from here")
-    add_lock(lock)
+    _add_pbkdf2(lock)
 
 
 def _add_name(command: argparse.ArgumentParser) -> None:

@@ -28,10 +28,10 @@ _PEOPLE = (
 _CHATTING = ("chat", "send-file", "voice-message", "inbox")
 _EPILOGUE = """\
 Begin with:  securecall demo        (one minute, no account, no microphone)
-Write:       securecall chat bob@clinic.example --account alice@clinic.example
 Then:        securecall init        make your keys
              securecall ticket      invite a friend      securecall answer   wait for the call
 Your friend: securecall call @FILE  with your ticket
+Write:       securecall chat bob@clinic.example --account alice@clinic.example
 Your keys:   securecall keys show   devices, recovery words, withdrawal
 In trouble:  securecall doctor ADDRESS   what is wrong with an account, and what to do
 Afterwards:  securecall report verify FILE   is this report of a call true?
@@ -188,7 +188,10 @@ def parser() -> argparse.ArgumentParser:
     _add_answer(add("answer", "wait for calls", home))
     verify = add("verify", "compare keys with a contact, once for all calls", home)
     add_verify(verify)
-    add_keys(add("keys", "look after your keys and devices, and back them up"), common, home)
+    again = argparse.ArgumentParser(add_help=False)  # what stood before the second word still holds
+    for option in ("--json", "--debug"):
+        again.add_argument(option, action="store_true", default=argparse.SUPPRESS)
+    add_keys(add("keys", "look after your keys and devices, and back them up"), again, home)
     contacts = add("contacts", "list the people you know", home)
     contacts.add_argument(
         "--add",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -65,12 +66,11 @@ def _create(args: argparse.Namespace, output: Output) -> None:
 
 
 def _vouch(args: argparse.Namespace, output: Output) -> None:
-    address, key = (
-        parse_address(args.address),
-        parse_address("key:" + args.key.removeprefix("key:")),
-    )
+    address, digits = parse_address(args.address), args.key.removeprefix("key:").lower()
+    if not re.fullmatch("[0-9a-f]{128}", digits):
+        raise UsageError("KEY is 128 hex digits: what the member's `securecall init` shows as key:")
     with _opened(args) as clinic:
-        word = clinic.vouch(address, bytes.fromhex(key.user), days=args.days)
+        word = clinic.vouch(address, bytes.fromhex(digits), days=args.days)
         _hand_out(address, word, args.out, output)
 
 

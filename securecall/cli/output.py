@@ -181,7 +181,7 @@ class PeopleOutput:
 
     def _on_backup(self, f: Fields) -> None:
         self._say(f"Saved {_held(f)} in {safe(str(f['file']))}", "green")
-        self._say("Look at it now and then: securecall keys check FILE", "dim")
+        self._say(f"Look at it now and then: securecall keys check {safe(str(f['file']))}", "dim")
 
     def _on_checked(self, f: Fields) -> None:
         self._say(f"This backup is whole: {_held(f)}.", "green")
@@ -189,7 +189,9 @@ class PeopleOutput:
         self._say(f"Made {made} on the device {safe(str(f['device']))}.", "dim")
 
     def _on_restored(self, f: Fields) -> None:
-        self._say(f"Restored {_held(f)} in {f['home']}", "green")
+        self._say(f"Restored {_held(f)} in {safe(str(f['home']))}", "green")
+        made = time.strftime("%Y-%m-%d %H:%M", time.localtime(_number(f["made"])))
+        self._say(f"As it was on {made}; what came after is not in the backup.")
         self._say("This is a new device of yours: sign in, and your contacts learn of it.")
         self._say("Do not go on using the old one.", "yellow")
 

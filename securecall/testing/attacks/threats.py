@@ -63,7 +63,7 @@ class Threat:
 
 _JINGLE: Final = "calls over XMPP (Jingle) are not built yet"
 _GROUPS: Final = "group calls with keys of their own are not built yet"
-_TURN: Final = "relays (TURN) are not built yet"
+_TURN: Final = "calls through relays alone are not built yet"
 
 THREATS: Final[tuple[Threat, ...]] = (
     Threat(

@@ -139,11 +139,25 @@ def test_an_identity_comes_back_from_a_file_of_words(keys, tmp_path):
     code, events = keys("new", "from-phrase", "--phrase-file", words, "--name", "laptop")
     assert code == 0
     assert [d["id"] for d in events[0]["devices"]] == ["laptop"]
+    assert events[0]["phrase_written"] > 0  # they were just read from it
+    assert keys("root", "from-phrase", "--phrase-file", words, "--root-key", "x")[0] == 2
+    token = keys("token", "from-phrase", "--phrase-file", words, "--token", "/no/module", "lab")
+    assert token[0] != 0  # it is not passed over
+    assert not (tmp_path / "token").exists()
     assert keys("new", "from-phrase", "--phrase-file", words)[0] == 7  # there is one already
     words.write_text("abandon " * 24)
     code, (error,) = keys("other", "from-phrase", "--phrase-file", words)
     assert (code, error["kind"]) == (2, "PhraseInvalid")
     assert not (tmp_path / "other").exists()
+
+
+def test_json_may_be_asked_for_before_the_second_word(keys, tmp_path, capsys):
+    keys("desk", command="init")
+    home = ["--home", str(tmp_path / "desk"), "--passphrase-file", str(tmp_path / "passphrase")]
+    for arguments in (["keys", "--json", "show", *home], ["keys", "show", "--json", *home]):
+        capsys.readouterr()
+        assert run(arguments) == 0
+        assert json.loads(capsys.readouterr().out.splitlines()[0])["type"] == "keys"
 
 
 def test_words_go_to_a_terminal_alone(keys):
