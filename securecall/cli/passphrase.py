@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 def opener(args: argparse.Namespace, home: Path) -> Lock:
     """Return what opens the home there is: asks for a passphrase only where there is one.
 
+    One that is in a file is given in any case: a home that needs none then does not open.
+
     Raises:
         UsageError: nobody can be asked, or the token is not named.
         LocalError: the file, the keyring or the token does not give it.
@@ -30,7 +32,7 @@ def opener(args: argparse.Namespace, home: Path) -> Lock:
 
         return Lock(passphrase=SystemKeyring().passphrase_of(str(home.resolve())))
     keeper = _keeper(args, needs.keeper)
-    if not needs.passphrase:
+    if not needs.passphrase and args.passphrase_file is None:
         return Lock(keeper=keeper)
     return Lock(passphrase=_obtain(args.passphrase_file, "Passphrase", new=False), keeper=keeper)
 

@@ -223,7 +223,8 @@ def open_header(header: bytes, lock: Lock, seal: Seal) -> Secret:
     Raises:
         WrongPassphrase: it is another one.
         Unsupported: only what is approved may be used, and this is not.
-        UsageError: the header asks for a passphrase or a keeper that is not there.
+        UsageError: the header asks for a passphrase or a keeper that is not there; or for no
+            passphrase where one was given, as that of a file put in another's place would.
         LocalError: the keeper does not work, or keeps something else.
         StoreCorrupt: the header is damaged or was altered; nothing was derived from it.
     """
@@ -233,16 +234,8 @@ def open_header(header: bytes, lock: Lock, seal: Seal) -> Secret:
             f"Argon2id opens {seal.name}, which the fips profile does not use: set its passphrase "
             "anew with cost=Rounds(), or make another store"
         )
-    if needs.passphrase and lock.passphrase is None:
-        raise UsageError(f"{seal.name} needs its passphrase")
-    kept = None
-    if needs.keeper is not KeeperKind.NONE:
-        if lock.keeper is None or lock.keeper.kind is not needs.keeper:
-            raise UsageError(f"a part of the key of {seal.name} is kept in a {_called(needs)}")
-        kept = lock.keeper.fetch(needs.note)
-    wrapping, checking = _keys(
-        lock.passphrase if needs.passphrase else None, cost, salt, kept, seal
-    )
+    kept = _fetched(needs, lock, seal)
+    wrapping, checking = _keys(lock.passphrase, cost, salt, kept, seal)
     if not hmac.compare_digest(_check(checking, fixed), rest[:32]):
         if not needs.passphrase:
             raise LocalError(f"what the {_called(needs)} keeps does not open {seal.name}")
@@ -298,6 +291,25 @@ def _parse(header: bytes, seal: Seal) -> tuple[Needs, Cost | Rounds, bytes, byte
     needs = Needs(passphrase=kdf != 0, keeper=KeeperKind(kind), note=note)
     end = len(header) - _TAIL
     return needs, cost, salt, header[:end], header[end:-32]
+
+
+def _fetched(needs: Needs, lock: Lock, seal: Seal) -> Secret | None:
+    """What the keeper gives out, once all is there that is needed, and no passphrase more."""
+    if needs.passphrase and lock.passphrase is None:
+        raise UsageError(f"{seal.name} needs its passphrase")
+    if lock.passphrase is not None and not needs.passphrase:
+        raise UsageError(
+            f"{seal.name} opens without a passphrase, and one was given: "
+            "if you chose one for it, somebody put another in its place"
+        )
+    if needs.keeper is KeeperKind.NONE:
+        return None
+    if lock.keeper is None or lock.keeper.kind is not needs.keeper:
+        raise UsageError(f"a part of the key of {seal.name} is kept in a {_called(needs)}")
+    kept = lock.keeper.fetch(needs.note)
+    if len(kept) != KEPT:
+        raise LocalError(f"what the {_called(needs)} keeps for {seal.name} is no key")
+    return kept
 
 
 def _called(needs: Needs) -> str:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import secrets
 from collections.abc import Iterator
 from typing import Final, Protocol
 
 from securecall.errors import LocalError, Unsupported
 from securecall.secret import Secret
-from securecall.store.lock import KeeperKind
+from securecall.store.lock import KEPT, KeeperKind
 
 SERVICE: Final = "securecall"
+# As `keep` makes them. Whoever writes the file writes the note, and other entries of ours (how far
+# a store got, which its file shows; a passphrase) open no store.
+_NAME: Final = re.compile(rb"store [0-9a-f]{16}")
+_KEPT: Final = re.compile(rf"[0-9a-f]{{{2 * KEPT}}}")
 
 
 class Backend(Protocol):
@@ -85,16 +90,17 @@ class SystemKeyring:
         """Return what was kept under a name.
 
         Raises:
-            LocalError: the keyring does not work, or knows nothing of it.
+            LocalError: the keyring does not work, or knows nothing of it; or `keep` never made
+                such a name, or such a secret: somebody altered the file or the keyring.
         """
+        name = _name(note)
         with self._translated():
-            kept = self._backend.get_password(SERVICE, _name(note))
+            kept = self._backend.get_password(SERVICE, name)
         if kept is None:
             raise LocalError("the keyring holds nothing for this key store")
-        try:
-            return Secret(bytes.fromhex(kept))
-        except ValueError:  # its text would show what is kept
-            raise LocalError("what the keyring holds for this key store is no key") from None
+        if not _KEPT.fullmatch(kept):  # its text would show what is kept
+            raise LocalError("what the keyring holds for this key store is no key")
+        return Secret(bytes.fromhex(kept))
 
     def passphrase_of(self, home: str, *, make: bool = False) -> Secret:
         """Return the passphrase kept for a folder, or make a random one.
@@ -161,7 +167,9 @@ def _require_sealed(backend: Backend) -> None:
 
 
 def _name(note: bytes) -> str:
-    return note.decode("ascii", "replace")
+    if not _NAME.fullmatch(note):
+        raise LocalError("the key store names an entry of the keyring that is no part of its key")
+    return note.decode("ascii")
 
 
 def _counter(note: bytes) -> str:

@@ -97,7 +97,10 @@ _OF: dict[str, tuple[str, ...]] = {
     "store.expiry": ("unit/store/test_history.py", "unit/store/test_history_file.py"),
     "store.backup": ("unit/store/test_backup.py", "attacks/store/test_backup_tampering.py"),
     "store.token": ("interop/test_keepers.py",),
-    "store.system_keyring": ("unit/store/test_system_keyring.py",),
+    "store.system_keyring": (
+        "unit/store/test_system_keyring.py",
+        "attacks/store/test_substituted_store.py",
+    ),
     "calls.machine": _MACHINE,
     "calls.negotiation": ("unit/calls/test_negotiation.py", *_MACHINE),
     "policy": ("unit/test_policy.py", "model/test_call_machine.py", *_MACHINE),

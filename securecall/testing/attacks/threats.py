@@ -369,6 +369,7 @@ THREATS: Final[tuple[Threat, ...]] = (
         tests=(
             "attacks/store/test_backup_tampering.py",
             "attacks/store/test_store_tampering.py",
+            "attacks/store/test_substituted_store.py",
             "attacks/store/test_history_tampering.py",
         ),
     ),

@@ -123,6 +123,9 @@ def test_a_home_in_the_keyring_asks_nobody_anything(files, ring, capsys):
     home = ["--home", str(files / "mine"), "--json"]
     assert run(["init", "--keyring", *home]) == 0
     assert run(["contacts", *home]) == 0
+    unasked = ["--passphrase-file", str(files / "new.txt")]
+    assert run(["contacts", *home, *unasked]) == 2
+    assert "in its place" in said(capsys)["message"]
     words = ["--new-passphrase-file", str(files / "new.txt")]
     assert run(["keys", "lock", "--under", "passphrase+keyring", *words, *home]) == 0
     assert len(ring.kept) == 2  # the part of the key, and how far the store got; not the one before

@@ -98,6 +98,25 @@ def test_a_keeper_that_keeps_something_else_is_no_wrong_passphrase():
         open_header(header, Lock(keeper=MemoryKeeper(KeeperKind.TOKEN)), SEAL)
 
 
+@pytest.mark.parametrize("size", [0, 1, 31, 33])
+def test_what_a_keeper_gives_out_must_be_a_whole_key(size, monkeypatch):
+    keeper = MemoryKeeper()
+    header = build_header(Secret(DEK), Lock(keeper=keeper), SEAL)
+    keeper.kept = dict.fromkeys(keeper.kept, bytes(size))
+    monkeypatch.setattr(lock_module, "_keys", None)  # nothing is derived from it
+    with pytest.raises(LocalError, match="no key"):
+        open_header(header, Lock(keeper=keeper), SEAL)
+
+
+def test_a_passphrase_is_not_passed_over():
+    keeper = MemoryKeeper()
+    header = build_header(Secret(DEK), Lock(keeper=keeper), SEAL)
+    assert open_header(header, Lock(keeper=keeper), SEAL).reveal() == DEK
+    keeper.failing = True  # it is not even asked
+    with pytest.raises(UsageError, match="in its place"):
+        open_header(header, Lock(passphrase=PASS, keeper=keeper), SEAL)
+
+
 def test_what_nothing_opens_is_not_made():
     with pytest.raises(UsageError):
         build_header(Secret(DEK), Lock(), SEAL)

@@ -117,3 +117,38 @@ def test_a_keyring_that_is_a_plain_file_is_refused(ring, chained):
     chain = type("Chainer", (), {"backends": [ring, plain]})()
     with pytest.raises(LocalError, match="unencrypted"):
         SystemKeyring(chain if chained else plain)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "store {0} generation",
+        "/home/alice/.securecall",
+        "store {1}",
+        " store {0}",
+        "store {0}\n",
+        "",
+    ],
+)
+def test_an_entry_that_keep_never_made_is_not_even_asked_for(keeper, ring, name):
+    note = keeper.keep(Secret(SECRET)).decode().removeprefix("store ")
+    other = name.format(note, note.upper())
+    if other == f"store {note}":
+        other = "store 0123456789ABCDEF"
+    ring.kept["securecall", other] = SECRET.hex()  # though a key lies there
+    for use in (keeper.fetch, keeper.forget, keeper.generation):
+        with pytest.raises(LocalError, match="no part of its key"):
+            use(other.encode())
+    with pytest.raises(LocalError, match="no part of its key"):
+        keeper.keep_generation(other.encode(), 1)
+    assert ring.kept["securecall", other] == SECRET.hex()
+
+
+@pytest.mark.parametrize(
+    "kept", ["", "15", SECRET.hex()[2:], SECRET.hex() + "00", SECRET.hex(" "), SECRET.hex() + "\n"]
+)
+def test_what_is_no_whole_key_is_none(keeper, ring, kept):
+    note = keeper.keep(Secret(SECRET))
+    ring.kept["securecall", note.decode()] = kept
+    with pytest.raises(LocalError, match="no key"):
+        keeper.fetch(note)
