@@ -40,7 +40,7 @@ def read(data):
     """Strict JSON of the schema's form; ValueError for anything else."""
     need(len(data) <= 1 << 20, "too large")
     text, depth = data.decode("utf-8"), 0
-    for token in re.findall(r'"(?:[^"\\]|\\.)*"|[][{}]', text, re.DOTALL):
+    for token in re.findall(r'"[^"\\]*+(?:\\.?[^"\\]*+)*+"?|[][{}]', text, re.DOTALL):
         depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(token, 0)
         need(depth <= 8, "too deep")
     def members(pairs):
