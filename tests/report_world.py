@@ -39,12 +39,12 @@ class Person:
         self.device = DeviceKey.generate(f"{name}-phone")
         self.statement = self.stated(seq=BEGAN * 1000)
 
-    def stated(self, *, seq: int) -> bytes:
+    def stated(self, *, seq: int, iat: int = BEGAN - 60, exp: int = BEGAN + 86400) -> bytes:
         return build_statement(
             self.root,
             seq=seq,
-            iat=BEGAN - 60,
-            exp=BEGAN + 86400,
+            iat=iat,
+            exp=exp,
             addresses=[self.address],
             devices=[self.device],
         )

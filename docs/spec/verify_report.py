@@ -49,8 +49,7 @@ def read(data):
     def integer(digits):
         need(len(digits) <= 16 and 0 <= int(digits) < 1 << 53 and digits[0] != "-", "out of range")
         return int(digits)
-    def refuse(_):
-        need(False, "a number that is not whole")
+    def refuse(_): need(False, "a number that is not whole")
     d = json.loads(text, object_pairs_hook=members, parse_int=integer, parse_float=refuse,
                    parse_constant=refuse)
     need(fits(d, SCHEMA), "not of the form of version 1")
@@ -75,7 +74,7 @@ def fits(x, s):
                                      and not re.search(s["not"]["pattern"], x))
 
 def statement(text, unix):
-    """(hash, root fingerprint, {device id: key}) of a statement that holds, None if it does not."""
+    """(hash, root fingerprint, {device id: key}, exp) of a statement that holds, else nothing."""
     try:
         jws = json.loads(data := b64(text or ""))
         payload, made = json.loads(b64(jws["payload"])), {}
@@ -84,12 +83,12 @@ def statement(text, unix):
             need(header["typ"] == "securecall-identity+jws", "another kind of statement")
             signing = f"{one['protected']}.{jws['payload']}".encode("ascii")
             made[header["alg"]] = (b64(one["signature"]), signing)
-        root, devices = payload["root"], {}
+        root, iat, exp, devices = *map(payload.get, ("root", "iat", "exp")), {}
         public, post = b64(root["ed25519"]), b64(root.get("mldsa65", ""))
         need(signed(public, *made.pop("Ed25519")), "not signed by its root")
         if post:
             mldsa.MLDSA65PublicKey.from_public_bytes(post).verify(*made.pop("ML-DSA-65"))
-        need(not made and payload["iat"] - 86400 <= unix, "not valid when the call began")
+        need(not made and iat - 86400 <= unix and iat < exp <= iat + 1209600, "not valid then")
         fingerprint = h(label(b"root") + lp(public) + lp(post))
         for item in payload["devices"]:
             entry = json.loads(raw := b64(item["entry"]))
@@ -98,8 +97,8 @@ def statement(text, unix):
             if entry["id"] not in payload["revoked"] and unix <= entry["not_after"]:
                 devices[entry["id"]] = key.hex()
     except (*WRONG, KeyError, TypeError, AttributeError):
-        return None, None, {}
-    return h(data).hex(), fingerprint.hex(), devices
+        return None, None, {}, 0
+    return h(data).hex(), fingerprint.hex(), devices, exp
 
 def keys(i):
     who = i["identity"] or {}
@@ -156,7 +155,7 @@ def verify(d):
     if record:
         data, said = label(b"report") + h(canonical(record)), ours["said"]
         for name, end, side in (("our", ours, "ours"), ("their", theirs, "theirs")):
-            made, (hashed, root, devices) = part[side], stated[side]
+            made, (hashed, root, devices, _) = part[side], stated[side]
             found.append((f"{name}-signature", made and not signed(x(end["key"]), x(made), data)))
             found.append(("statements", (hashed, root, devices.get(end["device"])) != (
                 end["statement"], end["root"], end["key"])))
@@ -173,7 +172,7 @@ def verify(d):
         ]
     else:
         found.append(("countersignature", part["ours"] or part["theirs"] or not why))
-        found.append(("statements", statements["theirs"] and last["identity"]
+        found.append(("statements", statements["theirs"] is not None and last["identity"]
                       and stated["theirs"][1] != last["identity"]["root"]))
     refused = kinds.count("change-refused")
     found.append(("call", call["level"] != last["level"]))
@@ -188,7 +187,8 @@ def verify(d):
         wanted = least(way, judged[keys(i)], i["passed"])
         found.append(("intervals", any(claimed.get(p, 9) > could for p, could in wanted.items())))
     false = {name for name, is_false in found if is_false}
-    whole = seal and record and part["ours"] and part["theirs"]
+    fresh = all(call["began"] <= exp for *_, exp in stated.values())
+    whole = seal and record and part["ours"] and part["theirs"] and fresh
     return "false" if false else "proved" if whole else "missing", false
 
 if __name__ == "__main__":

@@ -31,6 +31,11 @@ LENGTH_TOLERANCE_MS: Final = 10_000  # between the length both signed and that o
 # Of these there is one each: their names are words of ours, or stand elsewhere.
 _NAMELESS: Final = frozenset({Role.YOU, Role.PEER, Role.NETWORK, Role.TICKET, Role.FIRST_CALL})
 
+_EXPIRED: Final = (
+    "The identity statement of {} had expired when the call began: nothing here shows that the "
+    "device was still that person's."
+)
+
 Object = Mapping[str, object]
 
 
@@ -191,7 +196,7 @@ def _signatures(document: Object) -> Iterator[Finding]:
 
 
 def _statements(document: Object) -> Iterator[Finding]:
-    """Each device of the record belongs to the root the record names, by that root's own word."""
+    """Each device of the record belongs to the root the record names, by its word that holds."""
     statements, ends = members(document["statements"]), _ends(document)
     if ends is None:
         yield from _lone_statement(document)
@@ -202,9 +207,13 @@ def _statements(document: Object) -> Iterator[Finding]:
         text = statements[name]
         data = b"" if text is None else _decoded(str(text))
         problem = _statement_problem(data, end, began)
-        whole = whole and not problem
+        # No lie: who knew a newer one went by that (decision 0096), which this file does not hold.
+        expired = not problem and parse_statement(data, unix=began).stale
+        whole = whole and not problem and not expired
         if problem:
             yield _false("statements", f"The identity of {end['address']}: {problem}.")
+        elif expired:
+            yield Finding("statements", Verdict.MISSING, _EXPIRED.format(end["address"]))
     if whole:
         yield Finding("statements", Verdict.PROVED, "Each key belongs to the device it is said of.")
 

@@ -196,6 +196,21 @@ def test_a_swapped_statement_is_found(older):
     assert false_parts(resealed(document, ALICE)) == {"statements"}
 
 
+@pytest.mark.parametrize("end", [0, 1], ids=["caller", "callee"])
+@pytest.mark.parametrize("who", [ALICE, BOB], ids=["caller's", "callee's"])
+def test_a_statement_that_had_expired_proves_nothing(who, end, monkeypatch):
+    """Whoever finds an old device signs with it, and says that its owner was vouched for."""
+    dates = {"seq": (BEGAN - 86_400) * 1000, "iat": BEGAN - 86_400}
+    for exp, proved in ((BEGAN, True), (BEGAN - 1, False)):  # the first is the control
+        monkeypatch.setattr(who, "statement", who.stated(exp=exp, **dates))
+        findings = examine(object_of(reports()[end]))
+        require_unaltered(findings)
+        missing = [f for f in findings if f.verdict is Verdict.MISSING]
+        assert is_countersigned(findings) is proved is not bool(missing)
+    assert [f.part for f in missing] == ["statements"]
+    assert str(who.address) in missing[0].what
+
+
 def lie(report: ListenerReport, **changes: object) -> dict:
     return object_of(replace(report, **changes))  # type: ignore[arg-type] # test-only freedom
 

@@ -157,12 +157,43 @@ def test_they_agree_on_statements():
         for which in ("ours", "theirs"):
             assert agree(swapped(which, data)) == "false"
     lone = copy.deepcopy(GOOD["still going on"][0])
-    lone["statements"]["theirs"] = build_base64url(MALLORY.statement)
-    assert agree(resealed(lone, ALICE)) == "false"
+    for data in (MALLORY.statement, b""):
+        lone["statements"]["theirs"] = build_base64url(data)
+        assert agree(resealed(lone, ALICE)) == "false"
     loose = copy.deepcopy(GOOD["caller"][0])
     for text in (loose["statements"]["theirs"] + "A", "AB", "A"):
         loose["statements"]["theirs"] = text
         assert agree(resealed(loose, ALICE)) == "false"
+
+
+@pytest.mark.parametrize("who", [ALICE, BOB], ids=["ours", "theirs"])
+@pytest.mark.parametrize(
+    ("iat", "exp", "verdict"),
+    [
+        (-1, 0, "proved"),
+        (-1, 14 * 86_400 - 1, "proved"),
+        (86_400, 86_401, "proved"),
+        (86_401, 86_402, "false"),
+        (-2, -1, "missing"),
+        (-300 * 86_400, -290 * 86_400, "missing"),
+    ],
+)
+def test_they_agree_on_when_statements_hold(who, iat, exp, verdict, monkeypatch):
+    made = who.stated(seq=BEGAN * 1000, iat=BEGAN + iat, exp=BEGAN + exp)
+    monkeypatch.setattr(who, "statement", made)
+    for report in reports():
+        assert agree(object_of(report)) == verdict
+    alone = replace(reports()[0], record=None)
+    assert agree(object_of(alone)) == ("false" if verdict == "false" else "missing")
+    marked, _ = reports(security=evidence(stale=True))
+    assert agree(object_of(marked)) == verdict  # that a report admits it proves no more
+
+
+@pytest.mark.parametrize("exp", [14 * 86_400 + 1, 300 * 86_400])
+def test_they_agree_that_no_statement_is_made_for_so_long(exp, monkeypatch):
+    monkeypatch.setattr("securecall.keys.statement.MAX_LIFETIME", exp)
+    monkeypatch.setattr(BOB, "statement", BOB.stated(seq=1, iat=BEGAN, exp=BEGAN + exp))
+    assert agree(object_of(reports()[0])) == "false"
 
 
 def test_they_agree_on_who_could_have_listened():
