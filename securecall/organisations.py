@@ -104,12 +104,16 @@ class Organisations:
     def take(self, data: bytes) -> Countersignature:
         """Take a word that an organisation gave out as a file.
 
-        One about ourselves is shown in calls from now on, or not any more where it is withdrawn.
+        One about ourselves is shown in calls from now on, or not any more where it is withdrawn. If
+        our user does not trust the organisation, the first that comes is taken, and its root alone
+        can replace or withdraw it: compare `organisation_fp`, or `trust` first.
         One about others counts where our user trusts the organisation; a withdrawal takes effect
         at once.
 
         Raises:
             StatementInvalid: it is not valid.
+            IdentityChanged: another root signed it than the organisation's that our user trusts, or
+                else the one that signed the word we show.
             UsageError: it is about somebody else, and our user does not trust the organisation.
             SecurityError: it contradicts what is known of the organisation; see `weigh`.
         """
@@ -234,10 +238,16 @@ class Organisations:
                 f"{word.address.short} is no address of yours; claim it first (init --claim)"
             )
         name = f"{_OWN}{word.address}"
-        kept = self._store.setting(name)
+        raw = self._store.setting(name)
+        kept = None if raw is None else parse_countersignature(raw, unix=_now())
+        # Anybody can sign in any name: it is that of the root our user trusts, else of the first.
+        known = self._store.book.organisations.get(word.domain)
+        owner = kept.organisation_fp if kept is not None else word.organisation_fp
+        owner = known.root_fp if known is not None else owner
+        require_word(word, domain=word.domain, organisation_fp=owner, address=word.address)
         if word.withdrawn:
             self._store.save_setting(name, None)
-        elif kept is None or parse_countersignature(kept, unix=_now()).seq < word.seq:
+        elif kept is None or kept.organisation_fp != owner or kept.seq < word.seq:
             self._store.save_setting(name, word.raw)
         else:
             raise UsageError(f"a newer word about {word.address.short} is here already")

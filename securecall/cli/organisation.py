@@ -15,7 +15,8 @@ from securecall.cli import passphrase
 from securecall.cli.commands import open_home
 from securecall.cli.output import Output
 from securecall.errors import LocalError, UsageError
-from securecall.keys.organisation import MAX_SIZE, parse_organisation_code
+from securecall.keys.organisation import MAX_SIZE, Countersignature, parse_organisation_code
+from securecall.keys.trust import Organisation
 from securecall.secret import Secret
 from securecall.vouching import VouchingKey
 
@@ -43,14 +44,7 @@ async def organisation(args: argparse.Namespace, output: Output) -> None:
             output.tell("note", text=f"The word of {args.domain} counts no more.")
         elif action == "take":
             for path in args.files:
-                word = organisations.take(_read(path))
-                output.tell(
-                    "taken",
-                    address=str(word.address),
-                    domain=word.domain,
-                    withdrawn=word.withdrawn,
-                    until=word.exp,
-                )
+                _tell_taken(organisations.take(_read(path)), organisations.all(), output)
         else:
             known = organisations.all()
             for each in known:
@@ -126,6 +120,20 @@ def _tell_clinic(clinic: VouchingKey, output: Output) -> None:
 def _organisation(domain: str, root_fp: bytes, since: int) -> dict[str, object]:
     address = Address(Scheme.KEY, root_fp.hex())
     return {"domain": domain, "root": root_fp.hex(), "short": address.short, "since": since}
+
+
+def _tell_taken(word: Countersignature, trusted: tuple[Organisation, ...], output: Output) -> None:
+    signer = Address(Scheme.KEY, word.organisation_fp.hex())
+    output.tell(
+        "taken",
+        address=str(word.address),
+        domain=word.domain,
+        root=signer.user,
+        short=signer.short,
+        trusted=word.organisation_fp in {each.root_fp for each in trusted},
+        withdrawn=word.withdrawn,
+        until=word.exp,
+    )
 
 
 def _hand_out(address: Address, word: bytes, path: Path | None, output: Output) -> None:

@@ -178,6 +178,10 @@ class PeopleOutput:
             self._say(f"{domain} does not vouch for this key of {who} any more.", "yellow")
         else:
             self._say(f"{domain} vouches for {who} until {_day(f['until'])}.", "green")
+        if not f["trusted"]:
+            self._say(
+                f"  Is {f['short']} its key? Ask, or scan its code: securecall org trust", "yellow"
+            )
 
     def _on_backup(self, f: Fields) -> None:
         self._say(f"Saved {_held(f)} in {safe(str(f['file']))}", "green")

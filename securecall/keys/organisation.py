@@ -249,7 +249,7 @@ def require_word(
         raise AddressNotOwned(f"the organisation's word is not about {address.short}")
     if word.organisation_fp != organisation_fp:
         raise IdentityChanged(
-            f"{domain} signs with another key than the one you trust; ask the organisation before "
+            f"{domain} signs with another key than the one you know; ask the organisation before "
             "you trust that"
         )
     if root_fp and word.root_fp != root_fp:

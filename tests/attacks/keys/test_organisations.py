@@ -24,6 +24,7 @@ from securecall.errors import (
 from securecall.keys.organisation import (
     PROTECTED,
     OrganisationCode,
+    build_countersignature,
     build_organisation_code,
     parse_countersignature,
 )
@@ -289,6 +290,70 @@ def test_without_the_clinic_trusted_its_words_are_not_even_read(alice):
         alice.organisations.take(alice.word())
     with pytest.raises(UsageError):
         alice.pin(2, How.ORGANISATION)
+
+
+@pytest.fixture
+def bob(tmp_path):
+    """He works at the clinic, and shows its word to others."""
+    contacts = contacts_at(tmp_path / "bob")
+    contacts.own_address(BOB)
+    yield contacts
+    contacts.store.close()
+
+
+def about(contacts, root, number=0, *, withdrawn=False) -> bytes:
+    unix = int(time.time())
+    return build_countersignature(
+        root,
+        domain=DOMAIN,
+        root_fp=contacts.root_fp,
+        address=BOB,
+        seq=unix * 1000 + number,
+        iat=unix,
+        exp=unix + DAY,
+        withdrawn=withdrawn,
+    )
+
+
+@pytest.mark.parametrize("trusts", [True, False])
+def test_nobody_else_replaces_or_withdraws_what_the_clinic_says_of_us(bob, trusts):
+    ours = bob.organisations
+    if trusts:
+        ours.trust(CODE)
+    genuine = about(bob, CLINIC)
+    ours.take(genuine)
+    ahead = 1000 * (DAY - 60)  # were it taken, nothing of the clinic's would be for a day
+    for false in (about(bob, ANOTHER, ahead), about(bob, ANOTHER, ahead, withdrawn=True)):
+        with pytest.raises(IdentityChanged):
+            ours.take(false)
+        assert ours.own_word(BOB) == genuine
+    newer = about(bob, CLINIC, 1)  # the control: the clinic does both
+    ours.take(newer)
+    assert ours.own_word(BOB) == newer
+    ours.take(about(bob, CLINIC, 2, withdrawn=True))
+    assert ours.own_word(BOB) == b""
+
+
+def test_a_first_word_by_nobody_we_know_names_its_key_and_gives_way_to_the_clinic_we_trust(bob):
+    ours = bob.organisations
+    false, genuine = about(bob, ANOTHER, 1000 * (DAY - 60)), about(bob, CLINIC)
+    assert ours.take(false).organisation_fp == ANOTHER.fingerprint
+    with pytest.raises(IdentityChanged):  # who was first is kept until the user says who is right
+        ours.take(genuine)
+    ours.trust(CODE)
+    ours.take(genuine)
+    assert ours.own_word(BOB) == genuine
+    with pytest.raises(IdentityChanged):
+        ours.take(false)
+    with pytest.raises(UsageError, match="newer"):
+        ours.take(about(bob, CLINIC, -1))
+
+
+def test_where_the_clinic_is_trusted_not_even_the_first_word_is_anybody_elses(bob):
+    bob.organisations.trust(CODE)
+    with pytest.raises(IdentityChanged):
+        bob.organisations.take(about(bob, ANOTHER))
+    assert bob.organisations.own_word(BOB) == b""
 
 
 def test_what_rested_on_a_clinic_goes_with_it(alice):

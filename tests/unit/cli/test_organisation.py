@@ -45,18 +45,22 @@ def test_a_clinic_and_one_of_its_staff_and_somebody_who_trusts_it(tmp_path, type
     assert (code, said["address"], said["word"]) == (0, BOB, "")
     code, (taken,) = typed("org", "take", word, home="bob")
     assert (code, taken["withdrawn"], taken["domain"]) == (0, False, "clinic.example")
+    assert (taken["root"], taken["trusted"]) == (clinic["root"], False)
 
     typed("init", home="alice")
     assert typed("org", "take", word, home="alice")[0] == 2  # whose word she does not take
     code, (trusted,) = typed("org", "trust", clinic["code"], home="alice")
     assert (code, trusted["root"]) == (0, clinic["root"])
-    assert typed("org", "take", word, home="alice")[0] == 0
+    code, (taken,) = typed("org", "take", word, home="alice")
+    assert (code, taken["root"], taken["trusted"]) == (0, clinic["root"], True)
+    assert "Is " not in typed("org", "take", word, home="alice", plain=True)[1]
     (tmp_path / "words").mkdir()
     code, renewed = typed("org", "renew", tmp_path / "words")
     assert (code, [e["address"] for e in renewed]) == (0, [BOB])
     (file,) = (tmp_path / "words").iterdir()
     assert file.name == "sip-bob@clinic.example.word"
-    assert typed("org", "take", file, home="bob")[0] == 0
+    code, text = typed("org", "take", file, home="bob", plain=True)
+    assert (code, f"Is {taken['short']} its key?" in text) == (0, True)
 
     gone = tmp_path / "gone.word"
     assert typed("org", "withdraw", BOB, "--out", gone)[0] == 0
