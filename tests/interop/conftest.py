@@ -60,6 +60,17 @@ def server(request: pytest.FixtureRequest) -> xmpp_servers.XmppServer:
     return running
 
 
+@pytest.fixture(params=[start_prosody, start_ejabberd], ids=["prosody", "ejabberd"])
+def fresh_server(
+    request: pytest.FixtureRequest, tmp_path: Path, certificates: authority.Certificates
+) -> Iterator[xmpp_servers.XmppServer]:
+    """Each in turn, where nobody has published anything yet: no devices, no identities."""
+    folder = tmp_path / "server"
+    folder.mkdir()
+    with xmpp_servers.running(request.param, folder, certificates) as server:
+        yield server
+
+
 @pytest.fixture
 def phone(tmp_path: Path, proxy: kamailio.Kamailio) -> Iterator[Callable[..., baresip.Baresip]]:
     """Start baresip phones: `phone("bob", encryption="dtls_srtp")`."""

@@ -38,7 +38,9 @@ async def follow(client, into):
         into.append(event)
 
 
-def test_a_second_device_is_vouched_for_and_withdrawn_by_the_account_itself(server, tmp_path):
+def test_a_second_device_is_vouched_for_and_withdrawn_by_the_account_itself(fresh_server, tmp_path):
+    server = fresh_server
+
     async def main():
         async with (
             person(server, tmp_path, "alice") as desk,
@@ -98,7 +100,9 @@ def test_a_second_device_is_vouched_for_and_withdrawn_by_the_account_itself(serv
     asyncio.run(main())
 
 
-def test_contacts_follow_to_a_new_root_by_the_account_itself(server, tmp_path):
+def test_contacts_follow_to_a_new_root_by_the_account_itself(fresh_server, tmp_path):
+    server = fresh_server
+
     async def main():
         async with (
             person(server, tmp_path, "carol") as carol,

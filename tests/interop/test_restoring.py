@@ -15,7 +15,11 @@ from tests.interop.test_chat import at
 pytestmark = pytest.mark.interop
 
 
-def test_a_restored_account_is_a_new_device_and_the_old_one_gets_nothing_more(server, tmp_path):
+def test_a_restored_account_is_a_new_device_and_the_old_one_gets_nothing_more(
+    fresh_server, tmp_path
+):
+    server = fresh_server
+
     async def main():
         secret = sc.Secret(PASSPHRASE)
         async with (
