@@ -140,6 +140,7 @@ class OwnIdentity:
                 omemo=tuple(sorted({key.id for key in entry.omemo})),
             )
             for entry in listed
+            if entry.id == self.device.id or self._household.device(entry.id) is not None
         ]
         return tuple(sorted(found, key=lambda device: not device.here))
 
@@ -155,8 +156,13 @@ class OwnIdentity:
 
     @property
     def known(self) -> Statement | None:
-        """Our statement as it was last signed; None on a device that waits for its first."""
-        return self._current
+        """Our last statement, less what was withdrawn since; None where there was none yet."""
+        current, household = self._current, self._household
+        if current is None:
+            return None
+        stay = {entry.raw for entry in household.devices}
+        stay |= {entry.raw for entry in current.devices if entry.id == self.device.id}
+        return current.narrowed(revoked=household.revoked, devices=frozenset(stay))
 
     @property
     def withdrawn(self) -> bool:
@@ -269,6 +275,9 @@ class OwnIdentity:
     def take(self, raw: bytes) -> bool:
         """Take a statement of ours that another device of ours signed.
 
+        Of an older one only what it withdraws counts: it may have been kept from us, or be of
+        after the backup that this device was made of.
+
         Args:
             raw: From a file, a QR code, or the node of our own account.
 
@@ -278,7 +287,7 @@ class OwnIdentity:
         Raises:
             StatementInvalid: it is none, or its signatures do not hold.
             IdentityMismatch: it is another person's, or does not list this device.
-            SecurityError: ROLLBACK, it is older than the one we have.
+            SecurityError: ROLLBACK, it is older than the one we have, and withdraws nothing new.
         """
         seen = read_statement(raw, unix=self._now())
         if seen.root_fp != self.root_fp:
@@ -287,6 +296,8 @@ class OwnIdentity:
         if current is not None and seen.payload_hash == current.payload_hash:
             return False
         if seen.seq < self._store.seq:
+            if self._withdraw(seen):
+                return True
             raise SecurityError(
                 "this statement of ours is older than the one this device has",
                 reason=Reason.ROLLBACK,
@@ -308,18 +319,39 @@ class OwnIdentity:
                 self._sign()
         else:
             self._take_signed(seen, household)
-        for gone in household.revoked:
-            if gone not in before.revoked:
-                here = gone == self.device.id
-                change = OwnChange.WITHDRAWN if here else OwnChange.REVOKED
-                self._tell(change, gone, before.omemo_of(gone))
+        self._tell_withdrawn(before)
         for device in household.devices:  # by whoever else holds our root: our user has to know
             if before.device(device.id) is None:
                 self._tell(OwnChange.ENROLLED, device.id)
 
+    def _withdraw(self, seen: Statement) -> bool:
+        """Withdraw what a statement of our root did, whatever its number; returns if it is news."""
+        before = self._household
+        if not set(seen.revoked) - set(before.revoked):
+            return False
+        self._settle(before.without(*seen.revoked))
+        self._tell_withdrawn(before)
+        return True
+
+    def _settle(self, household: Household) -> None:
+        """Keep another household, and sign it where that is possible."""
+        if self.holds_root and self.device.id not in household.revoked:
+            self._sign(household)
+        else:
+            self._store.save_household(build_household(household))
+            self._replaced(household, self._current)
+
+    def _tell_withdrawn(self, before: Household) -> None:
+        for gone in self._household.revoked:
+            if gone not in before.revoked:
+                here = gone == self.device.id
+                change = OwnChange.WITHDRAWN if here else OwnChange.REVOKED
+                self._tell(change, gone, before.omemo_of(gone))
+
     def _take_signed(self, seen: Statement, household: Household) -> None:
         own, pending = self._own_entry(seen), self._store.next_device
         if own is None:
+            _ = self._withdraw(seen)
             self._tell(OwnChange.REQUEST_DUE, self.device.id)
             raise IdentityMismatch("this statement does not list this device; ask for it again")
         since = own.not_after - DEVICE_LIFETIME
@@ -329,6 +361,7 @@ class OwnIdentity:
             self._keep(seen, household, device=pending, since=since)
             self._tell(OwnChange.ROTATED, self.device.id)
         else:
+            _ = self._withdraw(seen)
             raise IdentityMismatch("this statement lists another key under this device's name")
         self._tell(OwnChange.ENROLLED, self.device.id)
 
@@ -441,7 +474,7 @@ class OwnIdentity:
         if self._household.device(device_id) is None:
             raise UsageError(f"there is no device of ours named {device_id[:64]!r}")
         before = self._household
-        self._sign(before.without_device(device_id))
+        self._sign(before.without(device_id))
         self._tell(OwnChange.REVOKED, device_id, before.omemo_of(device_id))
         return self.statement
 
@@ -543,16 +576,16 @@ class OwnIdentity:
         )
         self._replaced(household, seen)
 
-    def _replaced(self, household: Household, statement: Statement) -> None:
+    def _replaced(self, household: Household, statement: Statement | None) -> None:
         self._household, self._current = household, statement
         for reader in tuple(self._readers):
             reader()
 
     def _fork(self, seen: Statement) -> None:
         """Two statements of ours under one number: what both list stays, with one of our own."""
-        household = self._household.meet(seen)
-        if self.holds_root and self.device.id not in household.revoked:
-            self._sign(household)
+        before = self._household
+        self._settle(before.meet(seen))
+        self._tell_withdrawn(before)
         self._tell(OwnChange.FORK)
 
     def _read_current(self) -> Statement | None:

@@ -56,12 +56,12 @@ class Household:
             granted={**self.granted, device.id: granted},
         )
 
-    def without_device(self, device_id: str) -> Household:
-        """Withdraw a device; its addresses stay ours."""
+    def without(self, *device_ids: str) -> Household:
+        """Withdraw devices; their addresses stay ours."""
         return replace(
             self,
-            devices=tuple(d for d in self.devices if d.id != device_id),
-            revoked=tuple(dict.fromkeys((*self.revoked, device_id))),
+            devices=tuple(d for d in self.devices if d.id not in device_ids),
+            revoked=tuple(dict.fromkeys((*self.revoked, *device_ids))),
         )
 
     def adopt(self, seen: Statement, *, here: str, claimed: Sequence[Address]) -> Household:

@@ -363,6 +363,10 @@ class Store:
         # Calls in progress go on with the key they began with: it is not wiped here.
         self.root, self.device = root or self.root, device or self.device
 
+    def save_household(self, household: bytes) -> None:
+        """Keep what is known of our other devices where no statement of ours says it yet."""
+        self._rows.write((("identity", "household", household),))
+
     def save_root(self, root: RootKey) -> None:
         """Keep the key of our root on this device, which only knew whose it is.
 

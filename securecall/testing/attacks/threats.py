@@ -393,6 +393,7 @@ THREATS: Final[tuple[Threat, ...]] = (
         tests=(
             "attacks/calls/test_withdrawn_devices.py",
             "attacks/calls/test_changes_of_mind.py",
+            "attacks/keys/test_withheld_withdrawals.py",
         ),
     ),
     Threat(
