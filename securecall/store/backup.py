@@ -5,6 +5,8 @@ What is left out on purpose, and what follows from it when a backup is restored:
 * OMEMO's keys, prekeys, sessions and stanzas not yet taken: a ratchet that is put back would
   encrypt two messages with one key. A restored account begins as a new OMEMO device, which takes
   the old one off the account's device list;
+* our other devices: one may have been withdrawn since. Those that are still ours are enrolled anew;
+  what was withdrawn before the backup stays so;
 * tickets: one that was used after the backup was made would be good for a second person;
 * keys of calls: they are never on the disk.
 """
@@ -25,6 +27,7 @@ from typing import Final
 from securecall.chat.message import Delivery, Message
 from securecall.errors import LocalError, ProtocolError, StoreCorrupt, UsageError
 from securecall.keys.encoding import build_base64url, build_json, parse_base64url, parse_json
+from securecall.keys.household import build_household, parse_household
 from securecall.keys.identity import RootKey, Signer
 from securecall.secret import Secret
 from securecall.store import history_records
@@ -282,7 +285,7 @@ def _root(records: Iterator[Record], signer: Signer | None) -> tuple[RootKey, li
 
 def _write(store: Store, batch: list[Record]) -> None:
     rows = [
-        change
+        _alone(store, change)
         for change in batch
         if change[0] in KEPT and change[1] not in _THIS_DEVICE.get(change[0], frozenset())
     ]
@@ -309,6 +312,15 @@ def _write(store: Store, batch: list[Record]) -> None:
                 history.retain(person.address, person.retention)
             elif key.startswith(_ARCHIVES):
                 history.set_value(key, data)
+
+
+def _alone(store: Store, row: Record) -> Record:
+    """Without our other devices: of the ones that were withdrawn since, this row knows nothing."""
+    table, key, data = row
+    if (table, key) != ("identity", "household"):
+        return row
+    household = parse_household(data, store.root.fingerprint)
+    return table, key, build_household(replace(household, devices=()))
 
 
 def _batches(

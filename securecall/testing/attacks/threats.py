@@ -400,8 +400,9 @@ THREATS: Final[tuple[Threat, ...]] = (
         id="K5",
         title="has an old backup restored",
         adversary=Adversary.THIEF,
-        expected="no key of a ratchet is used twice",
+        expected="no key of a ratchet is used twice, and no withdrawn device is back",
         tests=(
+            "attacks/keys/test_withheld_withdrawals.py",
             "attacks/store/test_restored_ratchets.py",
             "attacks/store/test_history_tampering.py",
         ),

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import pytest
 
-from securecall.errors import Reason, Revoked, SecurityError
+from securecall.errors import IdentityMismatch, Reason, Revoked, SecurityError
 from securecall.events import OwnChange, OwnKeysChanged
 from securecall.keys.identity import RootKey
 from securecall.keys.statement import build_statement, merge, parse_statement
 from securecall.own_identity import OwnIdentity
 from securecall.secret import Secret
+from securecall.store.backup import restore, write_backup
 from securecall.store.sqlite import Store
 from securecall.store.vault import MINIMUM_COST
 from tests.forge_statement import NOW
@@ -103,6 +104,41 @@ def test_the_root_on_another_device_cannot_be_kept_from_a_withdrawal(house):
     assert old.value.reason is Reason.ROLLBACK
     assert desk.take(laptop.statement)
     assert not laptop.take(desk.statement)  # they agree: there is no end of signing
+
+
+def test_a_backup_from_before_a_withdrawal_brings_nobody_back(house, tmp_path):
+    desk = house.device("desk")
+    house.join(desk, "phone")
+    house.join(desk, "lost")
+    tablet = house.join(desk, "tablet")
+    desk.revoke("lost")
+    before, claimed = desk.known, desk.addresses
+    write_backup(desk._store, tmp_path / "saved", SECRET, cost=MINIMUM_COST)
+    withdrawal = desk.revoke("phone")
+    control = unaware(house, desk, before, withdrawal)
+    assert not accepts(house.contact(withdrawal, control), "phone")
+    assert accepts(house.contact(control), "phone")  # the control: what the backup lists
+    restore(
+        tmp_path / "saved",
+        tmp_path / "again",
+        backup_passphrase=SECRET,
+        passphrase=SECRET,
+        cost=MINIMUM_COST,
+    )
+    again = house.begin(Store.open(tmp_path / "again", SECRET))
+    first = again.statement
+    assert house.read(first).seq > house.read(withdrawal).seq
+    assert [device.id for device in house.read(first).devices] == [again.device.id]
+    assert not accepts(house.contact(first), "phone")  # nor the desk, before it heard of anything
+    assert again.revoked == ("lost",)  # what was withdrawn before the backup stays so
+    assert again.addresses == claimed
+    assert again.take(withdrawal)
+    assert set(house.read(again.statement).revoked) == {"lost", "phone"}
+    with pytest.raises(IdentityMismatch):  # devices that are still ours ask again, and are back
+        tablet.take(again.statement)
+    tablet.take(again.enrol(tablet.request()))
+    assert accepts(house.contact(first, again.statement), "tablet")
+    assert tablet.revoked == again.revoked
 
 
 def test_a_device_without_the_root_believes_a_withdrawal_that_came_late(house):
