@@ -81,8 +81,7 @@ class OwnIdentity:
         self._passport = PassportKey.from_scalar(Secret(kept)) if kept else None
         self._household = parse_household(store.household, self.root_fp)
         self._current = self._read_current()
-        if self.holds_root and not self._is_current():
-            self._sign()
+        self._renew()
 
     def watch(self, watcher: Callable[[OwnKeysChanged], None]) -> Callable[[], None]:
         """Call this with everything that happens to our keys; returns how to stop that."""
@@ -178,8 +177,7 @@ class OwnIdentity:
             UsageError: it was never enrolled under our root.
         """
         self._require_ours()
-        if self.holds_root and not self._is_current():
-            self._sign()
+        self._renew()
         current = self._current
         if current is None or self._own_entry(current) is None:
             raise UsageError(
@@ -215,6 +213,7 @@ class OwnIdentity:
 
     def passport_key(self) -> PassportKey:
         """The key that signs our PASSporTs; made, kept and listed in the statement when needed."""
+        self._renew()  # now, not in the middle of the call that it is for: it may be replaced then
         if self._passport is None:
             self._passport = PassportKey.generate()
             self._store.save_setting(_PASSPORT, self._passport.scalar.reveal())
@@ -285,7 +284,8 @@ class OwnIdentity:
             Whether it was news.
 
         Raises:
-            StatementInvalid: it is none, or its signatures do not hold.
+            StatementInvalid: it is none, its signatures do not hold, or it lists keys of this
+                device under another name; what that withdraws counts all the same.
             IdentityMismatch: it is another person's, or does not list this device.
             SecurityError: ROLLBACK, it is older than the one we have, and withdraws nothing new.
         """
@@ -313,12 +313,18 @@ class OwnIdentity:
         household = before.adopt(seen, here=self.device.id, claimed=self._claimed)
         if self.device.id in household.revoked:
             self._keep(seen, household)
-        elif self.holds_root:
-            self._keep(seen, household)
-            if not self._is_current():  # it was made without knowing what this device is now
-                self._sign()
-        else:
+        elif not self.holds_root:
             self._take_signed(seen, household)
+        elif self._is_said(seen, household):
+            self._keep(seen, household)
+        else:  # it was made without knowing what this device is now
+            try:
+                self._sign(household, after=seen.seq)
+            except UsageError as e:
+                _ = self._withdraw(seen)
+                raise StatementInvalid(
+                    f"a statement of ours leaves no room for this device: {e}"
+                ) from e
         self._tell_withdrawn(before)
         for device in household.devices:  # by whoever else holds our root: our user has to know
             if before.device(device.id) is None:
@@ -411,8 +417,7 @@ class OwnIdentity:
         if root.fingerprint != self.root_fp:
             raise IdentityMismatch("these words are the key of another identity")
         self._store.save_root(root)
-        if not self._is_current():
-            self._sign()
+        self._renew()
 
     def read_request(self, data: bytes) -> DeviceRequest:
         """Look at the request of another device of ours, to compare its words; changes nothing.
@@ -521,6 +526,7 @@ class OwnIdentity:
         *,
         root: RootKey | None = None,
         rotate: bool = False,
+        after: int = 0,
     ) -> None:
         now = self._now()
         household = (household or self._household).at(now)
@@ -529,8 +535,11 @@ class OwnIdentity:
         rotated = rotate or self._rotation_due()
         if rotated:
             device, since = DeviceKey.generate(device.id), now
+        passport = self._passport
+        if rotated and passport is not None:
+            passport = PassportKey.generate()
         key = Address(Scheme.KEY, root_key.fingerprint.hex())
-        seq = next_seq(self._store.seq, unix_ms=int(self._unix() * 1000))
+        seq = next_seq(max(self._store.seq, after), unix_ms=int(self._unix() * 1000))
         raw = build_statement(
             root_key,
             seq=seq,
@@ -543,7 +552,7 @@ class OwnIdentity:
             caps=CAPS,
             not_after=since + DEVICE_LIFETIME,
             omemo={device.id: self.omemo},
-            passports={device.id: self._passport} if self._passport else {},
+            passports={device.id: passport} if passport else {},
             others=household.devices,
             successions=household.successions,
         )
@@ -558,7 +567,9 @@ class OwnIdentity:
             root=root,
             device=device if rotated else None,
             since=since,
+            settings={_PASSPORT: passport.scalar.reveal()} if rotated and passport else {},
         )
+        self._passport = passport
         self._replaced(household, signed)
         if rotated and root is None:
             self._tell(OwnChange.ROTATED, device.id)
@@ -598,16 +609,21 @@ class OwnIdentity:
             return None
         return found if found.root_fp == self.root_fp else None
 
-    def _is_current(self) -> bool:
-        """Our statement says what is so, and will for a while."""
-        current = self._current
+    def _renew(self) -> None:
+        """Sign what is due, where that is for this device to do."""
+        due = not self._is_said(self._current, self._household)
+        if due and self.holds_root and not self.withdrawn:
+            self._sign()
+
+    def _is_said(self, current: Statement | None, household: Household) -> bool:
+        """A statement says what is so, and will for a while."""
         if current is None or current.exp - self._now() < STATEMENT_SECONDS // 2:
             return False
         since = self._store.device_since
         own = self._own_entry(current)
         if own is None or not since or self._rotation_due():
             return False
-        household = self._household
+        addresses = {self.key_address, *self._claimed, *household.addresses}
         return (
             own.raw
             == self.device.entry(
@@ -617,7 +633,7 @@ class OwnIdentity:
                 self._p256,
                 successions=household.successions,
             )
-            and set(current.addresses) == set(self.addresses)
+            and set(current.addresses) == addresses
             and {d.raw for d in current.devices} == {own.raw, *(d.raw for d in household.devices)}
             and set(current.revoked) == set(household.revoked)
         )

@@ -1,7 +1,8 @@
 """Backups: everything a person would miss, in one file; and nothing that must not exist twice.
 
 What is left out on purpose, and what follows from it when a backup is restored:
-* the device's key and its name: the restored installation is a new device of the same person;
+* the device's keys, the one of its PASSporTs included, and its name: the restored installation is
+  a new device of the same person;
 * OMEMO's keys, prekeys, sessions and stanzas not yet taken: a ratchet that is put back would
   encrypt two messages with one key. A restored account begins as a new OMEMO device, which takes
   the old one off the account's device list;
@@ -48,7 +49,7 @@ KEPT: Final = frozenset(
 LEFT: Final = frozenset({"tickets"})
 _THIS_DEVICE: Final = {
     "identity": frozenset({"device-id", "device-seed", "device-next", "device-since"}),
-    "settings": frozenset({"own-omemo", "sip-instance", "history-generation"}),
+    "settings": frozenset({"own-omemo", "own-passport-key", "sip-instance", "history-generation"}),
 }
 _ROOTS: Final = (("identity", "root-seed"), ("identity", "root-place"))
 _ARCHIVES: Final = "archive "  # names of the places in archives: what of the history's values stays

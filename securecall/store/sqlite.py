@@ -10,9 +10,10 @@ import contextlib
 import os
 import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, NoReturn, Self
 
 from securecall.address import Address
@@ -330,6 +331,7 @@ class Store:
         root: RootKey | None = None,
         device: DeviceKey | None = None,
         since: int | None = None,
+        settings: Mapping[str, bytes] = MappingProxyType({}),
     ) -> None:
         """Keep our new statement, and with it what it says, in one step; before anyone sees it.
 
@@ -340,6 +342,7 @@ class Store:
             root: Another root: our own successor, or the same one, held from now on.
             device: Another key of this device.
             since: Unix seconds when the device's key was made.
+            settings: Further settings that it rests on.
 
         Raises:
             UsageError: the number does not grow.
@@ -359,6 +362,7 @@ class Store:
         if device is not None:
             changes.append(("identity", "device-seed", device.seed.reveal()))
             changes.append(("identity", "device-next", None))
+        changes += [("settings", name, data) for name, data in settings.items()]
         self._rows.write(changes)
         # Calls in progress go on with the key they began with: it is not wiped here.
         self.root, self.device = root or self.root, device or self.device

@@ -4,8 +4,16 @@ import pytest
 
 import securecall as sc
 from securecall.contacts import Contacts
-from securecall.errors import IdentityMismatch, NotPrimary, ProtocolError, Reason, Revoked
+from securecall.errors import (
+    IdentityMismatch,
+    NotPrimary,
+    ProtocolError,
+    Reason,
+    Revoked,
+    StatementInvalid,
+)
 from securecall.events import OwnChange, OwnKeysChanged
+from securecall.keys.device import DeviceKey
 from securecall.keys.enrolment import (
     build_invitation,
     build_request_text,
@@ -199,6 +207,53 @@ def test_the_passport_key_of_a_second_device_is_asked_for_as_well(house, desk):
     assert house.read(house.again(desk)) == listed
 
 
+@pytest.mark.parametrize("act", ["rotate", "succeed", "time"])
+def test_the_passport_key_is_replaced_with_the_device_key(house, desk, act):
+    before = desk.passport_key()
+    house.clock.now += 1 if act != "time" else ROTATION_SECONDS + DAY
+    if act != "time":
+        getattr(desk, act)()
+    listed = house.read(desk).device("desk").p256
+    after = desk.passport_key()
+    assert listed == after.public != before.public
+    assert house.again(desk).passport_key().public == after.public
+    assert house.read(desk).device("desk").p256 == after.public
+
+
+def test_a_device_that_never_signed_calls_gets_no_passport_key(house, desk):
+    house.clock.now += 1
+    desk.rotate()
+    assert house.read(desk).device("desk").p256 == b""
+
+
+@pytest.mark.parametrize("key", ["passport", "omemo"])
+def test_a_statement_that_cannot_stand_beside_this_device_changes_nothing(house, desk, key):
+    phone = house.second(desk)
+    omemo = OmemoKey(namespace="urn:xmpp:omemo:2", id=7, identity_key=b"k" * 32)
+    if key == "passport":
+        desk.passport_key()
+    else:
+        desk.own_omemo([omemo])
+    kept, told = desk.statement, len(house.told)
+    other = build_statement(  # a copy of this device under another name
+        desk._store.root, seq=house.read(desk).seq + 1, iat=NOW, exp=NOW + DAY,
+        addresses=[desk.key_address], devices=[DeviceKey.generate("copy")], revoked=["phone"],
+        passports={"copy": desk.passport_key()} if key == "passport" else {},
+        omemo={"copy": [omemo]} if key == "omemo" else {},
+    )  # fmt: skip
+    house.clock.now += 1
+    with pytest.raises(StatementInvalid):
+        desk.take(other)
+    # but what it withdraws: that is for ever, and our root signed it
+    after = house.read(desk)
+    assert [d.id for d in after.devices] == ["desk"]
+    assert after.revoked == desk.revoked == ("phone",)
+    assert after.raw != kept
+    assert house.told[told:] == [OwnKeysChanged(OwnChange.REVOKED, "phone")]
+    phone.take(after.raw)
+    assert phone.withdrawn
+
+
 def test_a_second_device_changes_its_key_with_the_old_one_as_witness(house, desk):
     phone = house.second(desk)
     before = phone.device.public
@@ -230,6 +285,17 @@ def test_a_withdrawn_device_is_told_and_does_nothing_more(house, desk):
     again = house.device("phone", RootKey.known(desk.root_public), folder="again")
     with pytest.raises(Revoked):
         desk.enrol(again.request())
+
+
+def test_a_withdrawn_device_that_holds_the_root_signs_no_more(house, desk):
+    phone = house.second(desk)
+    phone.hold_root(desk.phrase())
+    house.clock.now += 1
+    phone.take(desk.revoke("phone"))
+    seq = phone._store.seq
+    house.clock.now += STATEMENT_SECONDS
+    assert house.again(phone).withdrawn
+    assert phone._store.seq == seq
 
 
 def test_a_device_does_not_withdraw_itself_or_nobody(desk):

@@ -9,6 +9,12 @@ import pytest
 from securecall.address import parse_address
 from securecall.errors import AddressNotOwned, IdentityMismatch, ProtocolError, SecurityError
 from securecall.keys import passport as p
+from securecall.keys.statement import parse_statement
+from securecall.own_identity import OwnIdentity
+from securecall.secret import Secret
+from securecall.store.backup import restore, write_backup
+from securecall.store.sqlite import Store
+from securecall.store.vault import MINIMUM_COST
 from tests.forge_passport import (
     ALICE,
     BOB,
@@ -94,6 +100,38 @@ FORGERIES = {
     "a minute old": (None, changed(iat=NOW - 61), None),
     "a minute ahead": (None, changed(iat=NOW + 61), None),
 }
+
+
+@pytest.mark.parametrize("answer", ["rotate", "succeed", "restore"])
+def test_a_stolen_key_signs_for_nobody_once_its_owner_answered(tmp_path, answer):
+    def listed(identity):
+        statement = parse_statement(identity.statement, unix=NOW + 60)
+        return [device.p256 for device in statement.devices if device.p256]
+
+    secret = Secret("x")
+    store = Store.create(tmp_path / "alice", secret, cost=MINIMUM_COST)
+    alice = OwnIdentity(store, unix=lambda: NOW)
+    stolen = forged(alice.passport_key())
+    judged(stolen, keys=listed(alice))  # the control: until then it is hers
+    write_backup(store, tmp_path / "saved", secret, cost=MINIMUM_COST)
+    if answer == "restore":
+        store.close()
+        restore(
+            tmp_path / "saved",
+            tmp_path / "again",
+            backup_passphrase=secret,
+            passphrase=secret,
+            cost=MINIMUM_COST,
+        )
+        store = Store.open(tmp_path / "again", secret)
+        alice = OwnIdentity(store, unix=lambda: NOW)
+    else:
+        getattr(alice, answer)()
+    own = forged(alice.passport_key())
+    with pytest.raises(AddressNotOwned):
+        judged(stolen, keys=listed(alice))
+    judged(own, keys=listed(alice))
+    store.close()
 
 
 def test_control_the_honest_one_is_taken():
