@@ -110,13 +110,16 @@ class Directory:
         if binding is None:
             return Published.STRANGER
         seen = parse_statement(raw, unix=_now())
-        followed = address in seen.addresses and contacts.follow(seen)
-        if seen.root_fp != binding.root_fp and not followed:
+        if address in seen.addresses:
+            _ = contacts.follow(seen)
+        now = contacts.book.lookup(address)
+        # What was followed may be somebody else's root, shown at an address that he claims as well.
+        if now is None or now.root_fp != seen.root_fp:
             return Published.OTHER_KEY
         if address not in seen.addresses:
             raise AddressNotOwned(f"the identity of {address.short} gave that address up")
         change, _ = self._merge(seen)
-        if followed:
+        if now.root_fp != binding.root_fp:
             return Published.SUCCESSOR
         return {
             StatementChange.SAME: Published.SAME,

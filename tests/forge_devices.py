@@ -39,6 +39,7 @@ def own_statement(
     age: int = 0,
     revoked: tuple[str, ...] = (),
     device: int = 0,
+    successions: tuple[bytes, ...] = (),
 ) -> bytes:
     """A statement of now by root `number` that lists the OMEMO devices with these numbers."""
     unix = int(time.time()) - age
@@ -53,4 +54,5 @@ def own_statement(
         devices=[key],
         revoked=revoked,
         omemo={key.id: keys},
+        successions=successions,
     )

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from securecall.address import parse_address
@@ -13,6 +15,7 @@ from securecall.errors import (
     StatementInvalid,
 )
 from securecall.keys.statement import StatementChange
+from securecall.keys.succession import build_succession
 from securecall.keys.trust import Act, How, TrustState
 from tests.forge_devices import BOB, EVE, contacts_at, own_statement
 from tests.forge_statement import root_key
@@ -98,6 +101,24 @@ def test_what_comes_unasked_renews_but_pins_nothing(contacts):
     with pytest.raises(SecurityError) as refused:
         directory.notice(BOB, first)
     assert refused.value.reason is Reason.ROLLBACK
+
+
+def test_anothers_succession_at_his_address_is_told_as_another_key(contacts):
+    directory, now = Directory(contacts), int(time.time())
+    directory.learn(BOB, own_statement())
+    directory.learn(EVE, own_statement(3, address=EVE))
+    step = build_succession(root_key(3), root_key(4), iat=now)
+    pushed = own_statement(4, successions=(step,))  # Eve's, which claims his address
+    assert directory.notice(BOB, pushed) is Published.OTHER_KEY
+    assert contacts.find(BOB).root_fp == root_key(2).fingerprint
+    assert contacts.conflicts() == ()
+    assert contacts.find(EVE).root_fp == root_key(4).fingerprint  # her old root did sign that
+    # again, when her pin has moved: the same
+    assert directory.notice(BOB, pushed) is Published.OTHER_KEY
+    # the control: his own is what it says
+    step = build_succession(root_key(2), root_key(5), iat=now)
+    assert directory.notice(BOB, own_statement(5, successions=(step,))) is Published.SUCCESSOR
+    assert contacts.find(BOB).root_fp == root_key(5).fingerprint
 
 
 def test_two_statements_under_one_number_are_told_and_kept_as_evidence(contacts):
