@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
 from securecall.address import parse_address
 from securecall.directory import Published
 from securecall.errors import IdentityChanged, IdentityMismatch, Revoked, XmppRefused
+from securecall.keys.device import DeviceKey
+from securecall.keys.enrolment import build_request
 from securecall.keys.identity import RootKey
 from securecall.people import MOST_ASKS, IdentityNews, People
 from securecall.store.sqlite import Store
@@ -20,6 +23,7 @@ from securecall.xmpp.reachability import AUDIO, DTLS, ICE, JINGLE, RTP, Network
 from securecall.xmpp.roster import RosterChange
 from tests.fake_session import FakeSession
 from tests.forge_devices import BOB, contacts_at, own_statement
+from tests.forge_statement import DAY
 from tests.forge_store import passphrase
 from tests.stanzas import OWN, stanza
 
@@ -64,6 +68,17 @@ class Scene:
         )
         answer[0][0].append(build_identity(self.published))
         return answer
+
+    def publishing(self) -> list:
+        """Let a server take what is published; returns where it ends up."""
+        configured = stanza(
+            f"<pubsub xmlns='{PUBSUB}#owner'><configure><x xmlns='jabber:x:data' type='form'>"
+            "<field var='pubsub#access_model'><value>open</value></field></x></configure></pubsub>"
+        )
+        published = []
+        self.session.answers["get", f"{{{PUBSUB}#owner}}pubsub"] = lambda p, to: configured
+        self.session.answers["set", f"{{{PUBSUB}}}pubsub"] = lambda p, to: published.append(p)
+        return published
 
     def presence(self, text: str) -> list[bool]:
         done: list[bool] = []
@@ -292,14 +307,7 @@ def test_what_people_publish_is_weighed_and_only_news_are_told(scene):
 
 
 def test_our_identity_is_published_when_it_changes_and_daily(scene):
-    configured = stanza(
-        f"<pubsub xmlns='{PUBSUB}#owner'><configure><x xmlns='jabber:x:data' type='form'>"
-        "<field var='pubsub#access_model'><value>open</value></field></x></configure></pubsub>"
-    )
-    published = []
-    answers = scene.session.answers
-    answers["get", f"{{{PUBSUB}#owner}}pubsub"] = lambda p, to: configured
-    answers["set", f"{{{PUBSUB}}}pubsub"] = lambda p, to: published.append(p)
+    published = scene.publishing()
 
     async def play() -> None:
         await scene.people.publish_identity()
@@ -372,3 +380,35 @@ def test_what_a_server_puts_into_our_own_node_is_told_or_passed_over(two_devices
     phone.event(own_statement(), OWN)  # another person's
     assert [type(told.error) for told in phone.told] == [IdentityMismatch]
     assert phone.contacts.statement == desk.statement
+
+
+def test_an_older_withdrawal_in_our_own_node_is_taken_and_published_anew(two_devices):
+    desk, phone = two_devices
+    published = phone.publishing()
+    identity = phone.contacts.identity
+    desk.identity.enrol(identity.request())
+    desk.identity.enrol(_request_of("lost", desk.root_fp))
+    phone.event(desk.statement, OWN)
+    identity.hold_root(desk.identity.phrase())
+    withdrawal = desk.identity.revoke("lost")
+    time.sleep(0.002)  # statements are numbered by the millisecond
+    identity.rotate()
+    assert "lost" in {device.id for device in identity.devices}  # it was not told yet
+    phone.published = withdrawal
+    run(phone.people.publish_identity())
+    assert identity.revoked == ("lost",)
+    assert phone.told == []
+    (sent,) = published
+    assert sent.find(f".//{{{IDENTITY}}}identity").text == phone.contacts.statement.decode()
+
+
+def _request_of(name: str, root_fp: bytes) -> bytes:
+    return build_request(
+        root_fp,
+        DeviceKey.generate(name),
+        caps=("id1",),
+        not_after=int(time.time()) + DAY,
+        omemo=(),
+        addresses=(),
+        iat=int(time.time()),
+    )
