@@ -19,8 +19,9 @@ MAX_INTEGER: Final = 2**53 - 1  # what every JSON reader agrees on
 _LABEL_PREFIX: Final = "securecall-id/1 "
 _BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]*")
 _RULE: Final = "strict JSON"
-# A whole string, or what is left of the text if it never ends (so nothing is read twice); a bracket
-_NESTING: Final = re.compile(r"""\"[^"\\]*(?:\\.?[^"\\]*)*"?|[][{}]""", re.DOTALL)
+# A whole string, or what is left of the text if it never ends; a bracket. Possessive: nothing is
+# read twice.
+_NESTING: Final = re.compile(r"""\"[^"\\]*+(?:\\.?[^"\\]*+)*+"?|[][{}]""", re.DOTALL)
 
 
 def length_prefixed(data: bytes) -> bytes:

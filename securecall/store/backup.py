@@ -99,7 +99,9 @@ def write_backup(
         LocalError: the disk refuses, or there is a file that is no backup.
         StoreCorrupt: the store was altered.
         UsageError: the passphrase is empty.
+        NotPrimary: the root key is on another device: a backup without it brings nobody back.
     """
+    _ = store.root.require_signer()
     file = Path(file).expanduser()
     _require_replaceable(file)
     draft = file.with_name(f".{file.name}.{secrets.token_hex(4)}")

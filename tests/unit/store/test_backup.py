@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from securecall.chat.message import Delivery
-from securecall.errors import LocalError, StoreCorrupt, UsageError, WrongPassphrase
+from securecall.errors import LocalError, NotPrimary, StoreCorrupt, UsageError, WrongPassphrase
+from securecall.keys.identity import RootKey
 from securecall.secret import Secret
 from securecall.store import backup as backup_module
 from securecall.store.backup import KEPT, LEFT, check_backup, restore, write_backup
@@ -21,7 +22,7 @@ from securecall.store.lock import MINIMUM_COST, Rounds
 from securecall.store.sqlite import Store
 from tests.forge_history import JULIET, ROMEO, full_message, message, parcel
 from tests.forge_statement import NOW
-from tests.forge_store import BOB, MemoryKeeper, make_store
+from tests.forge_store import BOB, MemoryKeeper, make_store, passphrase
 from tests.paths import PROJECT
 
 BACKUP_PASSPHRASE = Secret("a passphrase for the backup")
@@ -197,6 +198,15 @@ def test_an_empty_passphrase_makes_no_backup(store, tmp_path):
     with pytest.raises(UsageError):
         write_backup(store, tmp_path / "saved", Secret(b""))
     assert [p.name for p in tmp_path.iterdir()] == ["old"]
+
+
+def test_a_device_without_the_root_makes_no_backup_that_nothing_could_restore(tmp_path):
+    root = RootKey.known(RootKey.generate().public)
+    store = Store.create(tmp_path / "phone", passphrase(), root=root, cost=MINIMUM_COST)
+    with pytest.raises(NotPrimary):
+        write_backup(store, tmp_path / "saved", passphrase(), cost=MINIMUM_COST)
+    assert not (tmp_path / "saved").exists()
+    store.close()
 
 
 def test_a_backup_under_pbkdf2_opens(store, tmp_path):
