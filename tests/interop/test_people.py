@@ -174,7 +174,9 @@ def test_the_roster_is_fetched_once_and_then_only_what_changed(server, tmp_path)
     play(server, tmp_path, main, "alice")
 
 
-def test_identities_are_published_pinned_and_renewed(server, tmp_path):
+def test_identities_are_published_pinned_and_renewed(fresh_server, tmp_path):
+    server = fresh_server
+
     async def main(alice: Client, bob: Client) -> None:
         await bob.people.publish_identity()
         await acquainted(alice, bob)
