@@ -11,8 +11,9 @@ from typing import Final
 from securecall.errors import ProtocolError
 from securecall.keys.encoding import build_base64url, build_json, parse_base64url, parse_json
 from securecall.keys.identity import RootKey
-from securecall.keys.statement_content import MAX_AHEAD, MAX_LIFETIME
 
+MAX_LIFETIME: Final = 14 * 86400  # seconds
+MAX_AHEAD: Final = 86400  # seconds a clock may run ahead
 _RULE: Final = "securecall signed JSON"
 
 
@@ -48,7 +49,7 @@ def signatures_of(
     value: object, body: str, headers: tuple[bytes, ...]
 ) -> tuple[tuple[bytes, bytes], ...]:
     """Return signature and signed bytes for each of these protected headers, in their order."""
-    listed = items(value, 2)
+    listed = items(value, len(headers))
     if len(listed) != len(headers):
         raise refused("it must have one signature per root key")
     found = []

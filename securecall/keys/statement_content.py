@@ -19,14 +19,14 @@ from typing import Final
 
 from securecall.address import Address
 from securecall.errors import IdentityMismatch, Revoked
+from securecall.keys.signed_json import MAX_AHEAD as MAX_AHEAD
+from securecall.keys.signed_json import MAX_LIFETIME as MAX_LIFETIME
 from securecall.keys.succession import Succession
 
 MAX_SIZE: Final = 24 * 1024  # bytes
 MAX_DEPTH: Final = 6
 MAX_ITEMS: Final = 16  # devices, and addresses, each
 MAX_REVOKED: Final = 256
-MAX_LIFETIME: Final = 14 * 86400  # seconds
-MAX_AHEAD: Final = 86400  # seconds a clock may run ahead
 PROTECTED: Final = b'{"alg":"Ed25519","typ":"securecall-identity+jws"}'
 PROTECTED_MLDSA: Final = b'{"alg":"ML-DSA-65","typ":"securecall-identity+jws"}'
 DEVICE_LIFETIME: Final = 365 * 86400  # seconds; device keys rotate yearly

@@ -16,18 +16,26 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from securecall.errors import ProtocolError, StatementInvalid, UsageError
-from securecall.keys.encoding import build_base64url, build_json, parse_base64url, parse_json
+from securecall.keys.encoding import build_base64url, build_json
 from securecall.keys.identity import RootKey, root_fingerprint
+from securecall.keys.signed_json import (
+    MAX_AHEAD,
+    exact_bytes,
+    integer,
+    mapping,
+    open_jws,
+    refused,
+    require_members,
+    signatures_of,
+)
 from securecall.keys.signing import require_ed25519_signature, require_mldsa65_signature
 
 MAX_SIZE: Final = 24 * 1024  # bytes, with two keys and signatures of ML-DSA-65 each
 MAX_CHAIN: Final = 4  # successions that a statement carries
 _DEPTH: Final = 4
-_AHEAD: Final = 86_400  # seconds a clock may run ahead
 _PROTECTED: Final = b'{"alg":"Ed25519","typ":"securecall-succession+jws"}'
 _PROTECTED_MLDSA: Final = b'{"alg":"ML-DSA-65","typ":"securecall-succession+jws"}'
 _MLDSA65_PUBLIC_SIZE: Final = 1952
-_RULE: Final = "root succession"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,20 +144,15 @@ def ancestors(chain: Sequence[Succession], root_fp: bytes) -> tuple[bytes, ...]:
 
 
 def _parse(data: bytes, unix: int) -> Succession:
-    outer = _object(data)
-    _require_members(outer, "payload", "signatures")
-    body = _text(outer["payload"])
-    members = _object(parse_base64url(body))
-    if type(members.get("v")) is not int or members["v"] != 1:
-        raise _refused("another version")
-    _require_members(members, "v", "old", "new", "iat")
+    body, _, members, signatures = open_jws(data, max_size=MAX_SIZE, max_depth=_DEPTH)
+    require_members(members, ("v", "old", "new", "iat"))
     old, new = _root(members["old"]), _root(members["new"])
     if old.ed25519 == new.ed25519 or (old.mldsa65 and old.mldsa65 == new.mldsa65):
-        raise _refused("the two roots share a key")
-    iat = members["iat"]
-    if type(iat) is not int or iat > unix + _AHEAD:
-        raise _refused("iat lies more than a day ahead, or is no time")
-    _require_signatures(outer["signatures"], body, old, new)
+        raise refused("the two roots share a key")
+    iat = integer(members["iat"])
+    if iat > unix + MAX_AHEAD:
+        raise refused("iat lies more than a day ahead")
+    _require_signatures(signatures, body, old, new)
     return Succession(old=old.fingerprint, new=new.fingerprint, iat=iat, raw=bytes(data))
 
 
@@ -159,45 +162,15 @@ def _require_signatures(value: object, body: str, old: _Root, new: _Root) -> Non
         wanted.append((_PROTECTED, root.ed25519))
         if root.mldsa65:
             wanted.append((_PROTECTED_MLDSA, root.mldsa65))
-    if not isinstance(value, list) or len(value) != len(wanted):
-        raise _refused("every key of both roots signs it once")
-    for item, (header, key) in zip(value, wanted, strict=True):
-        if not isinstance(item, dict):
-            raise _refused("a signature of another form")
-        _require_members(item, "protected", "signature")
-        protected = _text(item["protected"])
-        if parse_base64url(protected) != header:
-            raise _refused("another protected header")
-        signature = parse_base64url(_text(item["signature"]))
-        signed = f"{protected}.{body}".encode("ascii")
+    found = signatures_of(value, body, tuple(header for header, _ in wanted))
+    for (header, key), (signature, signed) in zip(wanted, found, strict=True):
         verify = require_ed25519_signature if header is _PROTECTED else require_mldsa65_signature
         verify(key, signature, signed)
 
 
 def _root(value: object) -> _Root:
-    if not isinstance(value, dict) or not {"ed25519"} <= value.keys() <= {"ed25519", "mldsa65"}:
-        raise _refused("a root of another form")
-    ed25519 = parse_base64url(_text(value["ed25519"]))
-    mldsa65 = parse_base64url(_text(value["mldsa65"])) if "mldsa65" in value else b""
-    if len(ed25519) != 32 or ("mldsa65" in value and len(mldsa65) != _MLDSA65_PUBLIC_SIZE):
-        raise _refused("a key of another size")
+    root = mapping(value)
+    require_members(root, ("ed25519",), optional=("mldsa65",))
+    ed25519 = exact_bytes(root["ed25519"], 32)
+    mldsa65 = exact_bytes(root["mldsa65"], _MLDSA65_PUBLIC_SIZE) if "mldsa65" in root else b""
     return _Root(ed25519, mldsa65)
-
-
-def _object(data: bytes) -> dict[str, object]:
-    return parse_json(data, max_size=MAX_SIZE, max_depth=_DEPTH)
-
-
-def _require_members(value: dict[str, object], *names: str) -> None:
-    if value.keys() != set(names):
-        raise _refused("a member is missing or unknown")
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise _refused("text expected")
-    return value
-
-
-def _refused(why: str) -> ProtocolError:
-    return ProtocolError(why, rule=_RULE)
