@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import math
 import mimetypes
 import secrets
 import time
 import uuid
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -112,7 +112,8 @@ class Messaging:
         self._written: set[Address] = set()  # of whom it is kept that our user wrote to them
         self._ready = False
         self._noting: set[asyncio.Task[None]] = set()
-        self._recent: deque[tuple[float, Parcel]] = deque()  # when the server took them
+        # by number, when the server took them; never, for those that were sent again since
+        self._recent: dict[int, tuple[float, Parcel]] = {}
         self._last = 0  # the number of the last parcel that was sent in this session
         self._behind = False  # some after it wait, for the session took no more
 
@@ -305,28 +306,32 @@ class Messaging:
         arrived: a server that goes down has been seen to take messages and lose them.
         """
         self._ready, self._last = True, 0
-        recent, self._recent = self._recent, deque()
-        for _, parcel in recent:
-            known = self._history.find(parcel.conversation, self._own, parcel.id)
-            if known is None or known.delivery in (Delivery.PENDING, Delivery.SENT):
-                _ = self._send(parcel)
         self._send_waiting()
 
     def _forget_recent(self, now: float) -> None:
-        while self._recent and self._recent[0][0] < now - DOUBTED_SECONDS:
-            _ = self._recent.popleft()
+        while self._recent:
+            number, (taken, _) = next(iter(self._recent.items()))
+            if taken >= now - DOUBTED_SECONDS:
+                return
+            del self._recent[number]
 
     def _send_waiting(self) -> None:
         self._behind = False
-        for parcel in self._history.parcels():
-            if parcel.number <= self._last:
+        waiting = {parcel.number: parcel for parcel in self._history.parcels()}
+        doubted = {number: parcel for number, (_, parcel) in self._recent.items()}
+        for number, parcel in sorted((waiting | doubted).items()):
+            if number <= self._last:
                 continue
             known = self._history.find(parcel.conversation, self._own, parcel.id)
-            if known is not None and known.delivery is not Delivery.PENDING:
+            delivery = Delivery.PENDING if known is None else known.delivery
+            if delivery is Delivery.PENDING or (number in doubted and delivery is Delivery.SENT):
+                if not self._send(parcel):
+                    return
+                if number in doubted:
+                    self._recent[number] = (math.inf, parcel)
+            elif number in waiting:
                 self._taken(parcel)  # the archive has it: only the word of that was lost
-                self._last = parcel.number
-            elif not self._send(parcel):
-                return
+                self._last = number
 
     def _ship(self, parcel: Parcel) -> None:
         if self._ready and not self._behind and parcel.number > self._last:
@@ -346,7 +351,8 @@ class Messaging:
     def _taken(self, parcel: Parcel) -> None:
         """The server has it; should we forget that by a crash, it gets it twice, under one name."""
         now = time.monotonic()
-        self._recent.append((now, parcel))
+        _ = self._recent.pop(parcel.number, None)  # the latest last
+        self._recent[parcel.number] = (now, parcel)
         self._forget_recent(now)
 
         def work() -> tuple[News, ...]:

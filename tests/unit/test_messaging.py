@@ -203,6 +203,49 @@ def test_what_was_taken_and_not_noted_yet_when_the_session_was_lost_is_sent_agai
     run(scenario)
 
 
+def test_what_is_sent_again_and_lost_with_the_next_session_too_is_sent_once_more(monkeypatch):
+    async def scenario(bench):
+        bench.messaging.release()
+        await bench.write("a", "b")
+        bench.session.take(2)
+        await settled()
+        for _ in range(2):
+            bench.messaging.lost()
+            bench.messaging.hold()
+            bench.session.waiting.clear()
+            bench.messaging.release()
+            monkeypatch.setattr("securecall.messaging.DOUBTED_SECONDS", -1.0)
+        assert bench.sent == ["a", "b"] * 3
+        bench.session.take(2)
+        bench.messaging.lost()
+        bench.messaging.release()
+        assert bench.sent == ["a", "b"] * 3
+
+    run(scenario)
+
+
+def test_nothing_newer_goes_before_what_a_full_session_did_not_take_again():
+    async def scenario(bench):
+        bench.messaging.release()
+        await bench.write("a", "b")
+        bench.session.take(2)
+        await settled()
+        bench.messaging.lost()
+        bench.messaging.hold()
+        await bench.write("c")
+        bench.session.room = 1
+        bench.messaging.release()
+        assert bench.sent == ["a", "b", "a"]
+        bench.session.take(1)
+        bench.session.take(1)
+        assert bench.sent == ["a", "b", "a", "b", "c"]
+        bench.session.take(1)
+        await settled()
+        assert bench.unsent == []
+
+    run(scenario)
+
+
 def test_what_was_taken_long_before_is_not_sent_again(monkeypatch):
     async def scenario(bench):
         bench.messaging.release()
