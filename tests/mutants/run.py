@@ -71,7 +71,9 @@ def noticed(name: str, path: Path, tree, tests: list[str]) -> bool:
         os.dup2(quiet, 2)
         if tree is not None:
             sys.meta_path.insert(0, Instead(name, path, tree))
-        marks = "not interop and not bench and not soak"
+        marks = "not bench and not soak"
+        if not any(file.startswith("tests/interop/") for file in tests):
+            marks += " and not interop"
         options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:cov", "-p", "no:xdist"]
         code = 3
         try:
