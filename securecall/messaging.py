@@ -322,16 +322,26 @@ class Messaging:
         for number, parcel in sorted((waiting | doubted).items()):
             if number <= self._last:
                 continue
-            known = self._history.find(parcel.conversation, self._own, parcel.id)
-            delivery = Delivery.PENDING if known is None else known.delivery
-            if delivery is Delivery.PENDING or (number in doubted and delivery is Delivery.SENT):
-                if not self._send(parcel):
-                    return
-                if number in doubted:
-                    self._recent[number] = (math.inf, parcel)
-            elif number in waiting:
-                self._taken(parcel)  # the archive has it: only the word of that was lost
-                self._last = number
+            if self._arrived(parcel, doubted=number in doubted):
+                if number in waiting:
+                    self._taken(parcel)  # only the word of that was lost
+                    self._last = number
+                continue
+            if not self._send(parcel):
+                return
+            if number in doubted:
+                self._recent[number] = (math.inf, parcel)
+
+    def _arrived(self, parcel: Parcel, *, doubted: bool) -> bool:
+        """Whether it is where it should be, as far as history knows.
+
+        A copy in our own archive says nothing of theirs; one that came back from a room does.
+        """
+        known = self._history.find(parcel.conversation, self._own, parcel.id)
+        if known is None or known.delivery is Delivery.PENDING:
+            return False
+        in_room = self._members(parcel.conversation) is not None
+        return known.delivery is not Delivery.SENT or (in_room and not doubted)
 
     def _ship(self, parcel: Parcel) -> None:
         if self._ready and not self._behind and parcel.number > self._last:

@@ -246,6 +246,25 @@ def test_nothing_newer_goes_before_what_a_full_session_did_not_take_again():
     run(scenario)
 
 
+@pytest.mark.parametrize(("members", "sent"), [(None, ["a", "b"]), ((ALICE, BOB), ["b"])])
+def test_a_copy_in_our_own_archive_is_no_sign_that_a_message_went_on_but_one_from_a_room_is(
+    members, sent
+):
+    async def scenario(bench):
+        bench.messaging._members = lambda _: members
+        await bench.write("a", "b")
+        (first, _) = bench.history.messages(BOB)
+        bench.history.replace(replace(first, delivery=Delivery.SENT, archive_id="7"))
+        bench.messaging.release()
+        assert bench.sent == sent
+        bench.session.take(2)
+        await settled()
+        assert bench.unsent == []
+        assert bench.history.parcels() == ()
+
+    run(scenario)
+
+
 def test_what_was_taken_long_before_is_not_sent_again(monkeypatch):
     async def scenario(bench):
         bench.messaging.release()
