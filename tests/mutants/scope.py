@@ -13,6 +13,7 @@ AND = (
 )
 LEFT_OUT = ("keys.wordlist",)  # a list of words, compared with its source by a hash
 
+_OF_ALL = ("architecture/test_reprs.py", "unit/keys/test_kept_words.py")
 _STATEMENT = (
     *("unit/keys/test_statement.py", "attacks/keys/test_statement_forgeries.py"),
     *("oracle/test_statement.py", "properties/keys/test_untrusted_input.py"),
@@ -128,7 +129,7 @@ def files_of(name: str) -> list[list[str]]:
     """The test files that answer for a module: first the likeliest, then the others."""
     found = max((key for key in _OF if name.startswith(key)), key=len)
     tests, word = PACKAGE.parent / "tests", name.rpartition(".")[2].rpartition("_")[2]
-    files = [f for f in dict.fromkeys(_OF[found]) if (tests / f).exists()]
+    files = [f for f in dict.fromkeys((*_OF[found], *_OF_ALL)) if (tests / f).exists()]
     first = [*files[:2], *(f for f in files[2:] if word in f)]
     stages = (first, [f for f in files if f not in first])
     return [[f"tests/{file}" for file in stage] for stage in stages if stage]

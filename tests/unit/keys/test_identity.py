@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from securecall.errors import ProtocolError, UsageError
+from securecall.errors import NotPrimary, ProtocolError, UsageError
 from securecall.keys.device import DeviceKey, device_proof_input
 from securecall.keys.encoding import label, length_prefixed, sha512
 from securecall.keys.identity import RootKey, require_ed25519_public, root_fingerprint
@@ -143,3 +143,53 @@ def test_p256_forms_are_checked_before_the_library_sees_them():
 def test_an_entry_names_nothing_that_a_device_does_not_have():
     device = DeviceKey.from_seed("phone", Secret(bytes(range(32))))
     assert b"omemo" not in device.entry(("id1",), 7)
+
+
+class Token:
+    """A signer whose key nothing can read."""
+
+    def __init__(self):
+        self._key = root_key()
+        self.public = self._key.public
+
+    def sign(self, data):
+        return self._key.sign(data)
+
+
+def test_a_root_in_a_token_signs_and_cannot_be_taken_out():
+    root = RootKey.from_signer(Token())
+    assert root.held
+    assert not root.has_seed
+    assert root.fingerprint == root_key().fingerprint
+    require_ed25519_signature(root.public, root.sign(b"x"), b"x")
+    with pytest.raises(UsageError, match="token"):
+        _ = root.seed
+    root.wipe()  # nothing of it is here
+    require_ed25519_signature(root.public, root.sign(b"x"), b"x")
+
+
+def test_a_root_that_is_only_known_signs_nothing():
+    root = RootKey.known(root_key().public)
+    assert not root.held
+    assert not root.has_seed
+    assert root.fingerprint == root_key().fingerprint
+    for act in (lambda: root.sign(b"x"), lambda: root.seed):
+        with pytest.raises(NotPrimary):
+            act()
+    with pytest.raises(ProtocolError):
+        RootKey.known(b"\x01" + bytes(31))
+
+
+def test_a_wiped_root_holds_no_seed_any_more():
+    root = root_key()
+    assert root.has_seed
+    seed = root.seed
+    root.wipe()
+    with pytest.raises(UsageError, match="wiped"):
+        seed.reveal()
+
+
+def test_a_key_of_another_length_is_none():
+    for size in (0, 31, 33):
+        with pytest.raises(ProtocolError, match="32 bytes"):
+            require_ed25519_public(bytes(size))

@@ -106,3 +106,11 @@ def test_a_code_names_up_to_sixty_four_devices():
         else:
             with pytest.raises(ProtocolError):
                 parse_code(code)
+
+
+def test_the_longest_code_is_read_and_one_longer_is_not():
+    code = build_code(BOB, {1: KEY})
+    longest = code + ";" * (8192 - len(code))
+    assert parse_code(longest) == parse_code(code)
+    with pytest.raises(ProtocolError, match="longer"):
+        parse_code(longest + ";")

@@ -172,3 +172,10 @@ def test_a_code_names_domain_and_key():
             parse_organisation_code(text)
     with pytest.raises(UsageError):
         build_organisation_code(OrganisationCode("no domain", CLINIC.public))
+
+
+@pytest.mark.parametrize("domain", ["CLINIC.example", "a b.example", "", "clinic.example;x", "-"])
+def test_a_code_names_a_domain(domain):
+    assert parse_organisation_code(CODE).domain == DOMAIN
+    with pytest.raises(ProtocolError):
+        parse_organisation_code(CODE.replace(DOMAIN, domain))

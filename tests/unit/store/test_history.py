@@ -352,3 +352,21 @@ def test_search_follows_corrections_at_once(history):
     history.replace(replace(kept, text="therefore"))
     assert history.search("wherefore") == ()
     assert len(history.search("therefore")) == 1
+
+
+def test_the_latest_stanzas_are_remembered_as_opened_and_the_oldest_forgotten(
+    monkeypatch, tmp_path
+):
+    monkeypatch.setattr("securecall.store.history.MOST_OPENED", 20)
+    monkeypatch.setattr("securecall.store.history._SWEEP", 10)
+    history = open_history(tmp_path)
+    try:
+        marks = [bytes([number]) * 16 for number in range(50)]
+        for number, mark in enumerate(marks):
+            assert not history.was_opened(mark)
+            history.opened(mark)
+            assert history.was_opened(mark)
+            assert all(history.was_opened(each) for each in marks[max(0, number - 19) : number])
+        assert [history.was_opened(mark) for mark in marks] == [False] * 30 + [True] * 20
+    finally:
+        history.close()
