@@ -22,7 +22,7 @@ from securecall.keys import omemo_state  # noqa: E402, F401  what an account's f
 IMPORT_MS = 1e3 * (time.process_time() - BEGUN)
 
 from securecall.keys.omemo_values import OMEMO, OMEMO_LEGACY, Recipients  # noqa: E402
-from tests.omemo_world import Person, World  # noqa: E402
+from securecall.testing.omemo_world import Person, World  # noqa: E402
 
 TEXT = b"x" * 100
 ALICE, BOB = "alice@a.example", "bob@b.example"

@@ -15,6 +15,7 @@ import pytest
 
 from securecall.errors import AlreadyOpened, ProtocolError
 from securecall.keys.omemo_values import OMEMO, OMEMO_LEGACY, Sealed, montgomery
+from securecall.testing.omemo_world import Person, World
 from securecall.xmpp.fragment import parse_fragment
 from securecall.xmpp.omemo import (
     build_bundle,
@@ -25,7 +26,6 @@ from securecall.xmpp.omemo import (
     parse_encrypted,
 )
 from securecall.xmpp.xml import serialise
-from tests.omemo_world import Person, World
 from tests.paths import PROJECT
 
 OURS, THEIRS = "alice@a.example", "oracle@o.example"

@@ -17,13 +17,13 @@ from securecall.devices import Devices
 from securecall.errors import ConnectFailed, LocalError, UntrustedDevices
 from securecall.keys.omemo_values import Device
 from securecall.messaging import Messaging
+from securecall.testing.omemo_world import World
 from securecall.xmpp.envelope import parse_envelope
 from securecall.xmpp.inbox import ENCRYPTED
 from securecall.xmpp.omemo import parse_encrypted
 from securecall.xmpp.said import parse_said, sealed_payload
 from tests.forge_devices import NS, contacts_at, identity_key
 from tests.memory_history import MemoryHistory
-from tests.omemo_world import World
 
 ALICE = parse_address("xmpp:alice@clinic.example")
 BOB = parse_address("xmpp:bob@clinic.example")

@@ -29,7 +29,7 @@ from securecall.keys.omemo_session import Session
 from securecall.keys.omemo_two import OmemoTwo
 from securecall.keys.omemo_values import OMEMO, OMEMO_LEGACY, Bundle, DeviceTrust, Sealed
 from securecall.keys.protobuf import build_protobuf
-from tests.omemo_world import BOTH, ONLY_LEGACY, ONLY_TWO, START, Person, World
+from securecall.testing.omemo_world import BOTH, ONLY_LEGACY, ONLY_TWO, START, Person, World
 
 ALICE, BOB, MALLORY = "alice@a.example", "bob@b.example", "mallory@m.example"
 SCHEMES = {OMEMO: OmemoTwo, OMEMO_LEGACY: OmemoLegacy}

@@ -19,9 +19,9 @@ from securecall.keys.omemo_lookup import Lookup
 from securecall.keys.omemo_upkeep import Upkeep
 from securecall.keys.omemo_values import OMEMO, DeviceTrust
 from securecall.messaging import Messaging
+from securecall.testing.omemo_world import World
 from tests.forge_devices import contacts_at
 from tests.memory_history import MemoryHistory
-from tests.omemo_world import World
 
 pytestmark = pytest.mark.attack
 

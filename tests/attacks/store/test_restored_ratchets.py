@@ -22,8 +22,8 @@ from securecall.store.history import FILE as HISTORY
 from securecall.store.history import ChatHistory
 from securecall.store.lock import MINIMUM_COST
 from securecall.store.sqlite import Store
+from securecall.testing.omemo_world import ONLY_LEGACY, ONLY_TWO, Person, World
 from tests.forge_store import passphrase
-from tests.omemo_world import ONLY_LEGACY, ONLY_TWO, Person, World
 
 ALICE, BOB = "alice@a.example", "bob@b.example"
 SCHEMES = {OMEMO: OmemoTwo, OMEMO_LEGACY: OmemoLegacy}

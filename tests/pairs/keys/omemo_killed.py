@@ -27,7 +27,7 @@ from securecall.keys.omemo import Omemo
 from securecall.keys.omemo_state import State  # noqa: F401 - imported before the first fork
 from securecall.keys.omemo_two import OmemoTwo
 from securecall.keys.omemo_values import OMEMO, DeviceTrust, Sealed
-from tests.omemo_world import START, Server, ServerDirectory
+from securecall.testing.omemo_world import START, Server, ServerDirectory
 
 JIDS = ("alice@a.example", "bob@b.example")
 _KEYS: dict[bytes, str] = {}

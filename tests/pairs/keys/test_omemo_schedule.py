@@ -14,7 +14,7 @@ from securecall.keys.omemo_legacy import OmemoLegacy
 from securecall.keys.omemo_session import MAX_SESSIONS, MAX_SKIPPED
 from securecall.keys.omemo_two import OmemoTwo
 from securecall.keys.omemo_values import OMEMO, OMEMO_LEGACY, Sealed
-from tests.omemo_world import Person, World
+from securecall.testing.omemo_world import Person, World
 
 ALICE, BOB = "alice@a.example", "bob@b.example"
 SCHEMES = {OMEMO: OmemoTwo, OMEMO_LEGACY: OmemoLegacy}

@@ -26,7 +26,7 @@ from securecall.keys.omemo_session import Session
 from securecall.keys.omemo_two import OmemoTwo
 from securecall.keys.omemo_values import MAX_ID, OMEMO, OMEMO_LEGACY, Bundle, Sealed
 from securecall.keys.protobuf import MAX_SIZE, build_protobuf, parse_protobuf
-from tests.omemo_world import Person, World
+from securecall.testing.omemo_world import Person, World
 
 SCHEMES = {OMEMO: OmemoTwo(), OMEMO_LEGACY: OmemoLegacy()}
 EACH = pytest.mark.parametrize("namespace", list(SCHEMES))

@@ -22,7 +22,7 @@ from securecall.errors import (
 from securecall.keys.omemo_prekeys import PREKEYS, ROTATION
 from securecall.keys.omemo_session import HEARTBEAT
 from securecall.keys.omemo_values import OMEMO, OMEMO_LEGACY, DeviceTrust
-from tests.omemo_world import BOTH, ONLY_LEGACY, ONLY_TWO, MemoryStore, Server, World
+from securecall.testing.omemo_world import BOTH, ONLY_LEGACY, ONLY_TWO, MemoryStore, Server, World
 
 ALICE, BOB = "alice@a.example", "bob@b.example"
 

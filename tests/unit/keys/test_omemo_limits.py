@@ -35,7 +35,7 @@ from securecall.keys.omemo_trust import (
 )
 from securecall.keys.omemo_two import OmemoTwo
 from securecall.keys.omemo_values import OMEMO, Device, DeviceTrust
-from tests.omemo_world import BOTH, ONLY_LEGACY, ONLY_TWO, World
+from securecall.testing.omemo_world import BOTH, ONLY_LEGACY, ONLY_TWO, World
 
 ALICE, BOB = "alice@a.example", "bob@b.example"
 KEY, HIM = bytes(range(32)), parse_address(f"xmpp:{BOB}")

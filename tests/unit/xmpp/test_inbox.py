@@ -10,13 +10,13 @@ import pytest
 
 from securecall.chat.message import Again, Delivered, DeviceTrust, Unreadable, Via
 from securecall.keys.omemo_values import OMEMO
+from securecall.testing.omemo_world import World
 from securecall.xmpp.envelope import build_envelope
 from securecall.xmpp.inbox import Inbox
 from securecall.xmpp.jid import parse_jid
 from securecall.xmpp.omemo import build_encrypted
 from securecall.xmpp.unwrapped import Unwrapped
 from tests.memory_history import MemoryHistory
-from tests.omemo_world import World
 
 ALICE, BOB = "alice@clinic.example", "bob@clinic.example"
 TURNS = 70  # more than the ratchet remembers chains

@@ -9,8 +9,8 @@ import pytest
 from securecall.address import parse_address
 from securecall.chat.message import Activity, Delivered, Displayed, Protection, Reaction, Typing
 from securecall.errors import Unsupported
+from securecall.testing.omemo_world import BOTH, ONLY_LEGACY, ONLY_TWO, World
 from securecall.xmpp.outbox import Outbox
-from tests.omemo_world import BOTH, ONLY_LEGACY, ONLY_TWO, World
 
 ALICE, BOB = "alice@a.example", "bob@b.example"
 SIGNALS = [Delivered(id="m1"), Displayed(id="m1"), Typing(activity=Activity.COMPOSING)]

@@ -21,7 +21,7 @@ from securecall.errors import BundleInvalid
 from securecall.keys.omemo_state import State
 from securecall.keys.omemo_values import OMEMO_LEGACY, Bundle
 from securecall.rtp.hkdf import hkdf_expand, hkdf_extract
-from tests.omemo_world import MemoryStore
+from securecall.testing.omemo_world import MemoryStore
 from tests.paths import vectors
 
 ZIP = "wycheproof_v1_subset.zip"

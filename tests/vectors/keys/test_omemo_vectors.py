@@ -13,7 +13,7 @@ from securecall.keys.omemo_legacy import OmemoLegacy
 from securecall.keys.omemo_scheme import Exchange, at_once, derive_keys
 from securecall.keys.omemo_two import OmemoTwo
 from securecall.keys.omemo_values import OMEMO, OMEMO_LEGACY, Bundle, montgomery
-from tests.omemo_world import ONLY_TWO, World
+from securecall.testing.omemo_world import ONLY_TWO, World
 from tests.paths import vectors
 
 

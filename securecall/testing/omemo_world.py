@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from securecall.errors import LocalError, NetworkError, ProtocolError
 from securecall.keys.omemo import Omemo
+from securecall.keys.omemo_ports import RatchetStore
 from securecall.keys.omemo_values import (
     NAMESPACES,
     OMEMO,
@@ -28,14 +29,17 @@ class MemoryStore:
     """A store with transactions, that counts what it is asked for and fails when told to."""
 
     def __init__(self) -> None:
+        """Begin empty."""
         self.kept: dict[str, bytes] = {}
         self.saves = 0
         self.failing = False
 
     def load(self, key: str) -> bytes | None:
+        """What is kept under a name."""
         return self.kept.get(key)
 
     def save(self, changes: Mapping[str, bytes | None]) -> None:
+        """Keep all of it; None deletes."""
         if self.failing:
             raise LocalError("the disk is full")
         self.saves += 1
@@ -69,6 +73,7 @@ class ServerDirectory:
     """The server as one account sees it."""
 
     def __init__(self, server: Server, jid: str) -> None:
+        """See it as the account with this bare JID."""
         self.server = server
         self.jid = jid
 
@@ -77,11 +82,13 @@ class ServerDirectory:
             raise NetworkError("the server is gone")
 
     async def fetch_devices(self, namespace: str, jid: str) -> Mapping[int, str]:
+        """Device id -> label."""
         self._require_up()
         self.server.fetched.append((namespace, jid))
         return dict(self.server.lists.get((namespace, jid), {}))
 
     async def fetch_bundle(self, namespace: str, jid: str, device_id: int) -> Bundle:
+        """The keys of a device."""
         self._require_up()
         self.server.fetched.append((namespace, jid, device_id))
         bundle = self.server.bundles.get((namespace, jid, device_id))
@@ -90,16 +97,19 @@ class ServerDirectory:
         return bundle
 
     async def publish_devices(self, namespace: str, devices: Mapping[int, str]) -> None:
+        """Replace our own list."""
         self._require_up()
         self.server.published.append((namespace, dict(devices)))
         self.server.lists[namespace, self.jid] = dict(devices)
 
     async def publish_bundle(self, bundle: Bundle) -> None:
+        """Replace our own keys."""
         self._require_up()
         self.server.published.append(bundle)
         self.server.bundles[bundle.namespace, self.jid, bundle.id] = bundle
 
     async def send(self, sealed: Sealed, jid: str) -> None:
+        """Put a message into a mailbox."""
         self._require_up()
         self.server.sent.append((self.jid, sealed, jid))
 
@@ -108,14 +118,17 @@ class Trust:
     """Decides by fingerprint; TRUSTED unless told otherwise."""
 
     def __init__(self) -> None:
+        """Begin with trust in everybody."""
         self.otherwise = DeviceTrust.TRUSTED
         self.by_fingerprint: dict[str, DeviceTrust] = {}
         self.chosen: set[bytes] = set()  # identity keys that our user decided for
 
     def is_chosen(self, device: Device) -> bool:
+        """Our user decided for this very key."""
         return device.identity_key in self.chosen
 
     def __call__(self, device: Device) -> DeviceTrust:
+        """What the device is to us."""
         return self.by_fingerprint.get(device.fingerprint, self.otherwise)
 
 
@@ -125,16 +138,18 @@ class Person:
 
     jid: str
     omemo: Omemo
-    store: MemoryStore
+    store: RatchetStore
     trust: Trust
     server: Server
     clock: Callable[[], float]
 
     @property
     def id(self) -> int:
+        """The number of the device, in every namespace."""
         return next(iter(self.omemo.own.values())).id
 
     async def write(self, text: bytes, *jids: str) -> tuple[Sealed, ...]:
+        """Look their devices up and encrypt; one message for each namespace in use."""
         recipients = await self.omemo.prepare(jids)
         return self.omemo.seal(dict.fromkeys(BOTH, text), recipients)
 
@@ -143,6 +158,7 @@ class World:
     """A server, a clock that is set by hand, and who has devices there."""
 
     def __init__(self) -> None:
+        """Begin without anybody."""
         self.server = Server()
         self.now = START
 
@@ -151,10 +167,11 @@ class World:
         jid: str,
         *,
         namespaces: tuple[str, ...] = BOTH,
-        store: MemoryStore | None = None,
+        store: RatchetStore | None = None,
         label: str = "",
         retired: frozenset[int] = frozenset(),
     ) -> Person:
+        """One more device of somebody, which publishes its keys; or one again, by its store."""
         store = store if store is not None else MemoryStore()
         trust = Trust()
         omemo = await Omemo.open(
@@ -177,7 +194,6 @@ class World:
         for sender, sealed, jid in waiting:
             for person in people:
                 if person.jid == jid and any(key.id == person.id for key in sealed.keys):
-                    # no assert statement: this module has to work under -O, too
                     if person.omemo.open_sealed(sealed, sender).plaintext is not None:
                         raise AssertionError("a message without content had some")
                     opened += 1
