@@ -8,12 +8,14 @@ from typing import Final
 
 from securecall.testing.attacks import (
     at_rest,
+    borrowed,
     downgrades,
     fingerprints,
     handshakes,
     identities,
     listening,
     parsers,
+    passports,
     relays,
     signalling_tls,
     splices,
@@ -140,14 +142,15 @@ THREATS: Final[tuple[Threat, ...]] = (
         title="forges a signed caller identity",
         adversary=Adversary.PROVIDER,
         expected="refused",
+        attack=passports.A11,
         tests=("attacks/keys/test_a11_passports.py", "attacks/calls/test_passports.py"),
     ),
     Threat(
         id="A13",
         title="signs as one contact with the key of another",
         adversary=Adversary.CONTACT,
-        expected="address not owned",
-        tests=("attacks/calls/test_passports.py",),
+        expected="address not owned, or the identity handshake shows another key",
+        attack=borrowed.A13,
     ),
     Threat(
         id="U1",

@@ -11,7 +11,7 @@ from securecall.errors import ProtocolError
 from securecall.keys import passport as p
 from securecall.keys.encoding import build_base64url
 from securecall.sip.identity import build_identity, passports_of
-from tests.forge_passport import ALICE, BOB, HEADER, PAYLOAD, forged
+from securecall.testing.attacks.passports import ALICE, BOB, HEADER, PAYLOAD, forged
 
 KEY = p.PassportKey.generate()
 GOOD = forged(KEY)

@@ -8,7 +8,7 @@ from securecall.keys.passport import X5U, PassportKey
 from securecall.sip.grammar import SipError
 from securecall.sip.headers import Headers
 from securecall.sip.identity import build_identity, passports_of
-from tests.forge_passport import HEADER, forged
+from securecall.testing.attacks.passports import HEADER, forged
 
 KEY = PassportKey.generate()
 GOOD = forged(KEY)
