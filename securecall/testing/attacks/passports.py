@@ -240,7 +240,9 @@ async def _forged(family: str, folder: Path) -> Outcome:  # noqa: ARG001
             refusals.append(named(e))
             words.add(str(e))
     outcome.refusals = tuple(dict.fromkeys(refusals))
-    outcome.got = f"{len(refusals)} of {len(FORGERIES[family])} refused; different reasons given: {len(words)}"
+    outcome.got = (
+        f"{len(refusals)} of {len(FORGERIES[family])} refused (different reasons: {len(words)})"
+    )
     return outcome
 
 

@@ -9,6 +9,7 @@ from typing import Final
 from securecall.testing.attacks import (
     at_rest,
     borrowed,
+    bundles,
     downgrades,
     fingerprints,
     handshakes,
@@ -361,6 +362,7 @@ THREATS: Final[tuple[Threat, ...]] = (
         title="swaps key bundles and prekeys",
         adversary=Adversary.XMPP_SERVER,
         expected="refused and told",
+        attack=bundles.K1,
         tests=("attacks/keys/test_omemo.py", "attacks/keys/test_strangers_devices.py"),
     ),
     Threat(
