@@ -69,6 +69,12 @@ def test_control_the_honest_one_is_taken():
     judged(answer, kind=p.RESPONSE)
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_a_forged_one_is_refused(name):
+    with pytest.raises((ProtocolError, SecurityError)):
+        judged(forged(KEY, *ALL[name]))
+
+
 def test_every_refusal_has_words_of_its_own():
     words = set()
     for forgery in ("mky a subset", "mky unsorted", "alg none", "iat quoted", "an unknown type"):

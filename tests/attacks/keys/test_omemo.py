@@ -28,7 +28,8 @@ from securecall.keys.omemo_session import Session
 from securecall.keys.omemo_two import OmemoTwo
 from securecall.keys.omemo_values import OMEMO, OMEMO_LEGACY, Bundle, DeviceTrust, Sealed
 from securecall.keys.protobuf import build_protobuf
-from securecall.testing.attacks.bundles import ALICE, BOB, MALLORY, known_by_fingerprint, swap
+from securecall.testing.attacks.bundles import ALICE, BOB, K1, MALLORY, known_by_fingerprint, swap
+from securecall.testing.attacks.running import run_trial
 from securecall.testing.omemo_world import BOTH, ONLY_LEGACY, ONLY_TWO, START, Person, World
 
 SCHEMES = {OMEMO: OmemoTwo, OMEMO_LEGACY: OmemoLegacy}
@@ -44,6 +45,15 @@ def naive(namespace: str, bundle: Bundle) -> bytes:
     scheme = SCHEMES[namespace]()
     own = OwnKeys.create(scheme, xeddsa.seed_to_priv(bytes(32)), unix=START)
     return Session.begin(scheme, own, bundle, b"secret", sender=1)[1]
+
+
+@pytest.mark.parametrize("trial", K1, ids=lambda trial: trial.name)
+def test_devices_and_keys_of_the_server_come_to_nothing(trial):
+    run(_held(trial))
+
+
+async def _held(trial):
+    (await run_trial(trial)).outcome.require_held()
 
 
 @EACH

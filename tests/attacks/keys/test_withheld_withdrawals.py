@@ -1,4 +1,4 @@
-"""Bringing a stolen device back, past the withdrawal of it: by an old backup, or a silent server.
+"""A silent server brings a stolen device back, past the withdrawal of it; a backup does in trials.
 
 The control is a root that goes by the newest statement alone, as the highest number suggests.
 """
@@ -7,81 +7,17 @@ from __future__ import annotations
 
 import pytest
 
-from securecall.errors import IdentityMismatch, Reason, Revoked, SecurityError
+from securecall.errors import Reason, Revoked, SecurityError
 from securecall.events import OwnChange, OwnKeysChanged
-from securecall.keys.identity import RootKey
-from securecall.keys.statement import build_statement, merge, parse_statement
-from securecall.own_identity import OwnIdentity
-from securecall.secret import Secret
-from securecall.store.backup import restore, write_backup
-from securecall.store.sqlite import Store
-from securecall.store.vault import MINIMUM_COST
-from tests.forge_statement import NOW
-
-SECRET = Secret("x")
-
-
-class House:
-    """Devices of one person on one clock, which goes on by a second with each look at it."""
-
-    def __init__(self, folder):
-        self.folder, self.stores, self.told, self.now = folder, [], [], NOW
-
-    def unix(self) -> float:
-        self.now += 1
-        return float(self.now)
-
-    def begin(self, store) -> OwnIdentity:
-        self.stores.append(store)
-        identity = OwnIdentity(store, unix=self.unix)
-        identity.watch(self.told.append)
-        return identity
-
-    def device(self, name, root=None) -> OwnIdentity:
-        place = self.folder / name
-        return self.begin(Store.create(place, SECRET, root=root, device_id=name, cost=MINIMUM_COST))
-
-    def join(self, desk, name) -> OwnIdentity:
-        found = self.device(name, RootKey.known(desk.root_public))
-        found.take(desk.enrol(found.request()))
-        return found
-
-    def read(self, raw):
-        return parse_statement(raw, unix=self.now + 60)
-
-    def contact(self, *seen):
-        """What somebody believes who was shown these statements, in this order."""
-        known = None
-        for raw in seen:
-            known = merge(known, self.read(raw)).statement
-        return known
+from securecall.keys.statement import build_statement
+from securecall.testing.attacks import restored
+from securecall.testing.attacks.restored import NOW, accepts
 
 
 @pytest.fixture
 def house(tmp_path):
-    found = House(tmp_path)
-    yield found
-    for store in found.stores:
-        store.close()
-
-
-def accepts(known, device_id: str) -> bool:
-    try:
-        known.device(device_id, unix=NOW + 60)
-    except SecurityError:
-        return False
-    return True
-
-
-def unaware(house, desk, before, withdrawal: bytes) -> bytes:
-    """What the control signs: the devices of before, under a number after the withdrawal's."""
-    after = house.read(withdrawal)
-    own = before.device("desk", unix=NOW)
-    return build_statement(
-        desk._store.root, seq=after.seq + 1, iat=after.iat, exp=after.exp,
-        addresses=before.addresses, devices=[desk.device], not_after=own.not_after,
-        others=[device for device in before.devices if device.id != "desk"],
-    )  # fmt: skip
+    with restored.house(tmp_path) as found:
+        yield found
 
 
 def test_the_root_on_another_device_cannot_be_kept_from_a_withdrawal(house):
@@ -106,48 +42,13 @@ def test_the_root_on_another_device_cannot_be_kept_from_a_withdrawal(house):
     assert not laptop.take(desk.statement)  # they agree: there is no end of signing
 
 
-def test_a_backup_from_before_a_withdrawal_brings_nobody_back(house, tmp_path):
-    desk = house.device("desk")
-    house.join(desk, "phone")
-    house.join(desk, "lost")
-    tablet = house.join(desk, "tablet")
-    desk.revoke("lost")
-    before, claimed = desk.known, desk.addresses
-    write_backup(desk._store, tmp_path / "saved", SECRET, cost=MINIMUM_COST)
-    withdrawal = desk.revoke("phone")
-    control = unaware(house, desk, before, withdrawal)
-    assert not accepts(house.contact(withdrawal, control), "phone")
-    assert accepts(house.contact(control), "phone")  # the control: what the backup lists
-    restore(
-        tmp_path / "saved",
-        tmp_path / "again",
-        backup_passphrase=SECRET,
-        passphrase=SECRET,
-        cost=MINIMUM_COST,
-    )
-    again = house.begin(Store.open(tmp_path / "again", SECRET))
-    first = again.statement
-    assert house.read(first).seq > house.read(withdrawal).seq
-    assert [device.id for device in house.read(first).devices] == [again.device.id]
-    assert not accepts(house.contact(first), "phone")  # nor the desk, before it heard of anything
-    assert again.revoked == ("lost",)  # what was withdrawn before the backup stays so
-    assert again.addresses == claimed
-    assert again.take(withdrawal)
-    assert set(house.read(again.statement).revoked) == {"lost", "phone"}
-    with pytest.raises(IdentityMismatch):  # devices that are still ours ask again, and are back
-        tablet.take(again.statement)
-    tablet.take(again.enrol(tablet.request()))
-    assert accepts(house.contact(first, again.statement), "tablet")
-    assert tablet.revoked == again.revoked
-
-
 def test_a_device_without_the_root_believes_a_withdrawal_that_came_late(house):
     desk = house.device("desk")
     house.join(desk, "phone")
     tablet = house.join(desk, "tablet")
-    before = desk.known
+    before = desk.statement
     withdrawal = desk.revoke("phone")
-    tablet.take(unaware(house, desk, before, withdrawal))
+    tablet.take(house.unaware(desk, before, withdrawal))
     assert accepts(tablet.known, "phone")  # the control
     assert tablet.take(withdrawal)
     assert not accepts(tablet.known, "phone")
@@ -158,9 +59,9 @@ def test_a_device_without_the_root_believes_a_withdrawal_that_came_late(house):
 def test_a_late_withdrawal_reaches_the_very_device(house):
     desk = house.device("desk")
     phone = house.join(desk, "phone")
-    before = desk.known
+    before = desk.statement
     withdrawal = desk.revoke("phone")
-    phone.take(unaware(house, desk, before, withdrawal))
+    phone.take(house.unaware(desk, before, withdrawal))
     _ = phone.statement  # the control: the newest one lists it
     house.told.clear()
     assert phone.take(withdrawal)
