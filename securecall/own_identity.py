@@ -380,7 +380,9 @@ class OwnIdentity:
                 "another root claims to follow the one this device holds; if you did not do that, "
                 "somebody else has your root key"
             )
-        household = Household().adopt(seen, here=self.device.id, claimed=self._claimed)
+        before = self._household
+        fresh = Household(revoked=before.revoked)  # for ever, whoever signs for us now
+        household = fresh.adopt(seen, here=self.device.id, claimed=self._claimed)
         root = RootKey.known(seen.root_public)
         self._store.save_statement(
             seen.raw,
@@ -390,6 +392,7 @@ class OwnIdentity:
         )
         self._replaced(household, seen)
         self._tell(OwnChange.SUCCEEDED)
+        self._tell_withdrawn(before)
         if self.request_due:
             self._tell(OwnChange.REQUEST_DUE, self.device.id)
         return True

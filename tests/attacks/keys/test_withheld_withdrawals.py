@@ -93,3 +93,44 @@ def test_a_withdrawal_under_a_number_used_twice_holds_without_the_root(house):
     for seen in (tablet, house.begin(tablet._store)):
         assert seen.revoked == ("phone",)
         assert not accepts(seen.known, "phone")
+
+
+def test_a_withdrawal_outlives_the_root_it_was_signed_by(house):
+    """The root that was replaced lay on two devices; the one that replaced it had not heard."""
+    desk = house.device("desk")
+    phone = house.join(desk, "phone")
+    laptop, tablet = house.join(desk, "laptop"), house.join(desk, "tablet")
+    laptop.hold_root(desk.phrase())
+    tablet.take(desk.revoke("phone"))
+    successor = laptop.succeed()
+    assert house.read(successor).revoked == ()  # the control: nobody told it
+    for device in (tablet, phone):
+        assert device.take(successor)
+        listed = laptop.enrol(device.request())
+    assert accepts(house.contact(listed), "phone")  # and it is talked into listing it again
+    tablet.take(listed)
+    for seen in (tablet, house.begin(tablet._store)):
+        assert seen.revoked == ("phone",)
+        assert not accepts(seen.known, "phone")
+        assert [device.id for device in seen.devices] == ["tablet", "laptop"]
+
+
+def test_a_withdrawn_device_is_not_back_under_a_root_that_has_not_heard(house):
+    desk = house.device("desk")
+    phone, laptop = house.join(desk, "phone"), house.join(desk, "laptop")
+    laptop.hold_root(desk.phrase())
+    phone.take(desk.revoke("phone"))
+    assert phone.take(laptop.succeed())
+    for seen in (phone, house.begin(phone._store)):
+        with pytest.raises(Revoked):
+            seen.request()
+
+
+def test_what_a_successor_withdraws_is_told(house):
+    desk = house.device("desk")
+    house.join(desk, "phone")
+    tablet = house.join(desk, "tablet")
+    desk.revoke("phone")
+    house.told.clear()
+    tablet.take(desk.succeed())
+    assert OwnKeysChanged(OwnChange.REVOKED, "phone") in house.told
