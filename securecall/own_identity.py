@@ -42,6 +42,7 @@ CAPS: Final = ("id1", "sframe5")
 _ADDRESSES: Final = "own-addresses"
 _OMEMO: Final = "own-omemo"
 _PASSPORT: Final = "own-passport-key"
+_NEXT_PASSPORT: Final = "own-next-passport-key"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +78,7 @@ class OwnIdentity:
         self._readers: list[Callable[[], None]] = []
         names = store.setting(_ADDRESSES) or b""
         self._claimed = [parse_address(name) for name in names.decode().split()]
-        kept = store.setting(_PASSPORT)
-        self._passport = PassportKey.from_scalar(Secret(kept)) if kept else None
+        self._passport = self._kept_passport(_PASSPORT)
         self._household = parse_household(store.household, self.root_fp)
         self._current = self._read_current()
         self._renew()
@@ -252,12 +252,15 @@ class OwnIdentity:
         self._require_ours()
         if self.holds_root:
             raise UsageError("this device holds the root key: it asks nobody")
-        now, device, before = self._now(), self.device, None
+        now, device, before, passport = self._now(), self.device, None, self._passport
         since = self._store.device_since or now
         enrolled = self._current is not None and self._own_entry(self._current) is not None
         if enrolled and self._rotation_due():
             before, device = device, self._store.next_device or DeviceKey.generate(device.id)
             since = now
+            if passport is not None:
+                passport = self._kept_passport(_NEXT_PASSPORT) or PassportKey.generate()
+                self._store.save_setting(_NEXT_PASSPORT, passport.scalar.reveal())
             self._store.save_next_device(device)
         return build_request(
             self.root_fp,
@@ -268,7 +271,7 @@ class OwnIdentity:
             addresses=self._claimed,
             iat=now,
             before=before,
-            passport=self._passport,
+            passport=passport,
         )
 
     def take(self, raw: bytes) -> bool:
@@ -364,7 +367,10 @@ class OwnIdentity:
         if own.public == self.device.public:
             self._keep(seen, household, since=since)
         elif pending is not None and own.public == pending.public:
-            self._keep(seen, household, device=pending, since=since)
+            passport = self._kept_passport(_NEXT_PASSPORT)
+            if passport is None or own.p256 != passport.public:
+                passport = self._passport
+            self._keep(seen, household, device=pending, since=since, passport=passport)
             self._tell(OwnChange.ROTATED, self.device.id)
         else:
             _ = self._withdraw(seen)
@@ -570,7 +576,7 @@ class OwnIdentity:
             root=root,
             device=device if rotated else None,
             since=since,
-            settings={_PASSPORT: passport.scalar.reveal()} if rotated and passport else {},
+            settings=_passport_rows(passport) if rotated else {},
         )
         self._passport = passport
         self._replaced(household, signed)
@@ -584,10 +590,18 @@ class OwnIdentity:
         *,
         device: DeviceKey | None = None,
         since: int | None = None,
+        passport: PassportKey | None = None,
     ) -> None:
+        passport = passport or self._passport
         self._store.save_statement(
-            seen.raw, seen.seq, household=build_household(household), device=device, since=since
+            seen.raw,
+            seen.seq,
+            household=build_household(household),
+            device=device,
+            since=since,
+            settings=_passport_rows(passport) if device is not None else {},
         )
+        self._passport = passport
         self._replaced(household, seen)
 
     def _replaced(self, household: Household, statement: Statement | None) -> None:
@@ -641,6 +655,10 @@ class OwnIdentity:
             and set(current.revoked) == set(household.revoked)
         )
 
+    def _kept_passport(self, name: str) -> PassportKey | None:
+        kept = self._store.setting(name)
+        return PassportKey.from_scalar(Secret(kept)) if kept else None
+
     @property
     def _p256(self) -> bytes:
         return b"" if self._passport is None else self._passport.public
@@ -664,6 +682,12 @@ class OwnIdentity:
 
     def _now(self) -> int:
         return int(self._unix())
+
+
+def _passport_rows(passport: PassportKey | None) -> dict[str, bytes | None]:
+    """With a new key of this device: what signs its PASSporTs, and nothing that waits to."""
+    kept = {} if passport is None else {_PASSPORT: passport.scalar.reveal()}
+    return {**kept, _NEXT_PASSPORT: None}
 
 
 def _year_and_a_day() -> int:

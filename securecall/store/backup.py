@@ -49,7 +49,15 @@ KEPT: Final = frozenset(
 LEFT: Final = frozenset({"tickets"})
 _THIS_DEVICE: Final = {
     "identity": frozenset({"device-id", "device-seed", "device-next", "device-since"}),
-    "settings": frozenset({"own-omemo", "own-passport-key", "sip-instance", "history-generation"}),
+    "settings": frozenset(
+        {
+            "own-omemo",
+            "own-passport-key",
+            "own-next-passport-key",
+            "sip-instance",
+            "history-generation",
+        }
+    ),
 }
 _ROOTS: Final = (("identity", "root-seed"), ("identity", "root-place"))
 _ARCHIVES: Final = "archive "  # names of the places in archives: what of the history's values stays

@@ -331,7 +331,7 @@ class Store:
         root: RootKey | None = None,
         device: DeviceKey | None = None,
         since: int | None = None,
-        settings: Mapping[str, bytes] = MappingProxyType({}),
+        settings: Mapping[str, bytes | None] = MappingProxyType({}),
     ) -> None:
         """Keep our new statement, and with it what it says, in one step; before anyone sees it.
 
@@ -342,7 +342,7 @@ class Store:
             root: Another root: our own successor, or the same one, held from now on.
             device: Another key of this device.
             since: Unix seconds when the device's key was made.
-            settings: Further settings that it rests on.
+            settings: Further settings that it rests on; None removes one.
 
         Raises:
             UsageError: the number does not grow.

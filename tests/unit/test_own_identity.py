@@ -220,6 +220,37 @@ def test_the_passport_key_is_replaced_with_the_device_key(house, desk, act):
     assert house.read(desk).device("desk").p256 == after.public
 
 
+def test_the_passport_key_of_a_second_device_is_replaced_with_its_device_key(house, desk):
+    phone = house.second(desk)
+    before = phone.passport_key()
+    phone.take(desk.enrol(phone.request()))
+    house.clock.now += ROTATION_SECONDS + DAY
+    asked = phone.request()
+    assert phone.passport_key() is before  # until the other one has signed for it
+    again = house.again(phone)
+    granted = desk.enrol(again.request())  # and asking twice makes no third one
+    assert parse_request(asked).device.p256 == parse_request(again.request()).device.p256
+    again.take(granted)
+    after = again.passport_key()
+    assert after.public != before.public
+    assert house.read(desk).device("phone").p256 == after.public
+    assert not again.request_due
+    assert house.again(again).passport_key().public == after.public
+    assert again._store.setting("own-next-passport-key") is None
+
+
+def test_a_device_that_takes_the_root_in_mid_rotation_keeps_no_key_over(house, desk):
+    phone = house.second(desk)
+    phone.passport_key()
+    phone.take(desk.enrol(phone.request()))
+    house.clock.now += ROTATION_SECONDS + DAY
+    asked = parse_request(phone.request()).device
+    phone.hold_root(desk.phrase())
+    listed = house.read(phone).device("phone")
+    assert listed.p256 == phone.passport_key().public != asked.p256
+    assert phone._store.setting("own-next-passport-key") is None
+
+
 def test_a_device_that_never_signed_calls_gets_no_passport_key(house, desk):
     house.clock.now += 1
     desk.rotate()

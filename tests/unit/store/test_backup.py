@@ -99,7 +99,7 @@ def test_what_must_not_exist_twice_does_not_come_back(store, tmp_path):
     history = talk(store)
     history.set_value("omemo alice@a.example omemo/session/x", b"ratchet")
     history.post(parcel())
-    for name in ("own-omemo", "own-passport-key", "sip-instance"):
+    for name in ("own-omemo", "own-passport-key", "own-next-passport-key", "sip-instance"):
         store.save_setting(name, b"old")
     back_up(store, file)
     put_back(file, folder)
@@ -109,6 +109,7 @@ def test_what_must_not_exist_twice_does_not_come_back(store, tmp_path):
     assert not kept.parcels()
     assert again.setting("own-omemo") is None
     assert again.setting("own-passport-key") is None
+    assert again.setting("own-next-passport-key") is None
     assert again.setting("sip-instance") is None
     assert not again.tickets()
     assert again.device.id != store.device.id
