@@ -46,6 +46,13 @@ class NotPrimary(UsageError):
     """Only a device that holds the root key can do this; this one does not."""
 
 
+class StatementFull(UsageError):
+    """Our identity statement has no room for what it has to say; a new root begins an empty one.
+
+    `OwnIdentity.succeed` makes it (`securecall keys succeed`): what was withdrawn stays so.
+    """
+
+
 class NetworkError(SecurecallError):
     """The network or the other machine did not answer; a retry may help."""
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final
 
 from securecall.address import Address, Scheme, parse_address
@@ -18,6 +19,7 @@ from securecall.errors import (
     Reason,
     Revoked,
     SecurityError,
+    StatementFull,
     StatementInvalid,
     UsageError,
 )
@@ -81,7 +83,8 @@ class OwnIdentity:
         self._passport = self._kept_passport(_PASSPORT)
         self._household = parse_household(store.household, self.root_fp)
         self._current = self._read_current()
-        self._renew()
+        with suppress(StatementFull):  # `statement` says so, and `succeed` has to be possible
+            self._renew()
 
     def watch(self, watcher: Callable[[OwnKeysChanged], None]) -> Callable[[], None]:
         """Call this with everything that happens to our keys; returns how to stop that."""
@@ -146,7 +149,7 @@ class OwnIdentity:
     @property
     def revoked(self) -> tuple[str, ...]:
         """Devices of ours that were withdrawn, for ever."""
-        return self._household.revoked
+        return self._household.withdrawn
 
     @property
     def successions(self) -> int:
@@ -161,12 +164,12 @@ class OwnIdentity:
             return None
         stay = {entry.raw for entry in household.devices}
         stay |= {entry.raw for entry in current.devices if entry.id == self.device.id}
-        return current.narrowed(revoked=household.revoked, devices=frozenset(stay))
+        return current.narrowed(revoked=household.withdrawn, devices=frozenset(stay))
 
     @property
     def withdrawn(self) -> bool:
         """Our root does not speak for this device any more."""
-        return self.device.id in self._household.revoked
+        return self.device.id in self._household.withdrawn
 
     @property
     def statement(self) -> bytes:
@@ -174,6 +177,7 @@ class OwnIdentity:
 
         Raises:
             Revoked: this device was withdrawn.
+            StatementFull: more was withdrawn than a statement holds; `succeed` is due.
             UsageError: it was never enrolled under our root.
         """
         self._require_ours()
@@ -314,7 +318,7 @@ class OwnIdentity:
     def _adopt(self, seen: Statement) -> None:
         before = self._household
         household = before.adopt(seen, here=self.device.id, claimed=self._claimed)
-        if self.device.id in household.revoked:
+        if self.device.id in household.withdrawn:
             self._keep(seen, household)
         elif not self.holds_root:
             self._take_signed(seen, household)
@@ -336,7 +340,7 @@ class OwnIdentity:
     def _withdraw(self, seen: Statement) -> bool:
         """Withdraw what a statement of our root did, whatever its number; returns if it is news."""
         before = self._household
-        if not set(seen.revoked) - set(before.revoked):
+        if not set(seen.revoked) - set(before.withdrawn):
             return False
         self._settle(before.without(*seen.revoked))
         self._tell_withdrawn(before)
@@ -344,15 +348,16 @@ class OwnIdentity:
 
     def _settle(self, household: Household) -> None:
         """Keep another household, and sign it where that is possible."""
-        if self.holds_root and self.device.id not in household.revoked:
-            self._sign(household)
-        else:
-            self._store.save_household(build_household(household))
-            self._replaced(household, self._current)
+        if self.holds_root and self.device.id not in household.withdrawn:
+            with suppress(StatementFull):  # then it counts here, and `statement` says what to do
+                self._sign(household)
+                return
+        self._store.save_household(build_household(household))
+        self._replaced(household, self._current)
 
     def _tell_withdrawn(self, before: Household) -> None:
-        for gone in self._household.revoked:
-            if gone not in before.revoked:
+        for gone in self._household.withdrawn:
+            if gone not in before.withdrawn:
                 here = gone == self.device.id
                 change = OwnChange.WITHDRAWN if here else OwnChange.REVOKED
                 self._tell(change, gone, before.omemo_of(gone))
@@ -387,8 +392,7 @@ class OwnIdentity:
                 "somebody else has your root key"
             )
         before = self._household
-        fresh = Household(revoked=before.revoked)  # for ever, whoever signs for us now
-        household = fresh.adopt(seen, here=self.device.id, claimed=self._claimed)
+        household = before.followed().adopt(seen, here=self.device.id, claimed=self._claimed)
         root = RootKey.known(seen.root_public)
         self._store.save_statement(
             seen.raw,
@@ -426,7 +430,8 @@ class OwnIdentity:
         if root.fingerprint != self.root_fp:
             raise IdentityMismatch("these words are the key of another identity")
         self._store.save_root(root)
-        self._renew()
+        with suppress(StatementFull):
+            self._renew()
 
     def read_request(self, data: bytes) -> DeviceRequest:
         """Look at the request of another device of ours, to compare its words; changes nothing.
@@ -443,7 +448,7 @@ class OwnIdentity:
         device = request.device
         if request.root_fp != self.root_fp:
             raise IdentityMismatch("this device asks to be enrolled under another root")
-        if device.id in self._household.revoked:
+        if device.id in self._household.withdrawn:
             raise Revoked("a device of this name was withdrawn; join anew under another name")
         if device.id == self.device.id or device.public in (self.device.public, self.root_public):
             raise IdentityMismatch("this request uses the name or the key of this very device")
@@ -481,6 +486,7 @@ class OwnIdentity:
         Raises:
             NotPrimary: the root is not on this device.
             UsageError: there is no such device, or it is this one.
+            StatementFull: too many were withdrawn under this root; `succeed` withdraws it, too.
         """
         _ = self._store.root.require_signer()
         if device_id == self.device.id:
@@ -517,9 +523,7 @@ class OwnIdentity:
         _ = old.require_signer()
         step = build_succession(old, new, iat=now)
         successions = (*self._household.successions, step)[-MAX_CHAIN:]
-        household = replace(
-            self._household, devices=(), addresses=(), granted={}, successions=successions
-        )
+        household = self._household.succeeded(successions)
         for ticket in self._store.tickets():
             self._store.delete_ticket(ticket.id)
         self._sign(household, root=new, rotate=True)

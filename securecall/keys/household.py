@@ -9,12 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from securecall.address import Address, Scheme, parse_address
-from securecall.errors import ProtocolError, StoreCorrupt
+from securecall.errors import ProtocolError, StatementInvalid, StoreCorrupt
 from securecall.keys.encoding import build_base64url, build_json, parse_base64url, parse_json
-from securecall.keys.statement_content import DeviceEntry, Statement
+from securecall.keys.statement_content import (
+    MAX_REMEMBERED,
+    MAX_REVOKED,
+    DeviceEntry,
+    Statement,
+)
 from securecall.keys.statement_grammar import build_listed_device, parse_listed_device
 
-_MOST = 256 * 1024  # bytes; our own row is far smaller
+_MOST = 512 * 1024  # bytes; our own row is far smaller, unless a thief of the root fills it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +29,9 @@ class Household:
     Attributes:
         devices: Their entries, with proofs for the root.
         addresses: Claimed for them.
-        revoked: Ids withdrawn for ever.
+        revoked: Ids withdrawn for ever under this root, which every statement of it says.
+        former: Ids withdrawn under an earlier root. No entry of theirs has a proof for this one, so
+            no statement has to say them; they are still never listed again.
         granted: Device id -> Unix seconds of the request that was granted last.
         successions: How the root came to follow others, the oldest first.
     """
@@ -32,8 +39,33 @@ class Household:
     devices: tuple[DeviceEntry, ...] = ()
     addresses: tuple[Address, ...] = ()
     revoked: tuple[str, ...] = ()
+    former: tuple[str, ...] = ()
     granted: Mapping[str, int] = field(default_factory=dict)
     successions: tuple[bytes, ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse what has no end.
+
+        Raises:
+            StatementInvalid: over the years more devices were withdrawn than we care to remember.
+        """
+        if len(self.withdrawn) > MAX_REMEMBERED:
+            raise StatementInvalid("our root withdrew more devices than anybody has")
+
+    @property
+    def withdrawn(self) -> tuple[str, ...]:
+        """Ids withdrawn for ever, under whichever root."""
+        return tuple(dict.fromkeys((*self.former, *self.revoked)))
+
+    def followed(self) -> Household:
+        """What of it outlives the root where that was replaced elsewhere: withdrawals."""
+        return Household(former=self.withdrawn)
+
+    def succeeded(self, successions: Sequence[bytes]) -> Household:
+        """The same where it is replaced here; they are said again if they leave room for more."""
+        if len(self.revoked) > MAX_REVOKED // 2:
+            return replace(self.followed(), successions=tuple(successions))
+        return Household(revoked=self.revoked, former=self.former, successions=tuple(successions))
 
     def device(self, device_id: str) -> DeviceEntry | None:
         """The device of that name."""
@@ -73,9 +105,10 @@ class Household:
             claimed: The addresses of this device, likewise.
         """
         revoked = tuple(dict.fromkeys((*self.revoked, *seen.revoked)))
+        gone = {*self.former, *revoked}
         return replace(
             self,
-            devices=tuple(d for d in seen.devices if d.id != here and d.id not in revoked),
+            devices=tuple(d for d in seen.devices if d.id != here and d.id not in gone),
             addresses=tuple(
                 a for a in seen.addresses if a.scheme is not Scheme.KEY and a not in claimed
             ),
@@ -104,6 +137,7 @@ def build_household(household: Household) -> bytes:
             "devices": [build_listed_device(device) for device in household.devices],
             "addresses": [str(address) for address in household.addresses],
             "revoked": list(household.revoked),
+            "former": list(household.former),
             "granted": dict(household.granted),
             "successions": [build_base64url(each) for each in household.successions],
         }
@@ -127,10 +161,11 @@ def parse_household(data: bytes, root_fp: bytes) -> Household:
             devices=tuple(parse_listed_device(d, root_fp) for d in _items(members["devices"])),
             addresses=tuple(parse_address(str(a)) for a in _items(members["addresses"])),
             revoked=tuple(str(each) for each in _items(members["revoked"])),
+            former=tuple(str(each) for each in _items(members.get("former", []))),
             granted={str(name): int(at) for name, at in granted.items()},
             successions=tuple(parse_base64url(str(e)) for e in _items(members["successions"])),
         )
-    except (ProtocolError, KeyError, TypeError, ValueError) as e:
+    except (ProtocolError, StatementInvalid, KeyError, TypeError, ValueError) as e:
         raise StoreCorrupt("what is kept of our devices cannot be read") from e
 
 

@@ -10,10 +10,15 @@ import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
 
 from securecall.address import ANONYMOUS, Address
-from securecall.errors import Reason, SecurityError, StatementInvalid, UsageError
+from securecall.errors import (
+    Reason,
+    SecurityError,
+    StatementFull,
+    StatementInvalid,
+    UsageError,
+)
 from securecall.keys.device import DeviceKey, device_proof_input
 from securecall.keys.encoding import build_base64url
 from securecall.keys.identity import RootKey
@@ -23,6 +28,7 @@ from securecall.keys.statement_content import (
     DEVICE_LIFETIME,
     MAX_ITEMS,
     MAX_LIFETIME,
+    MAX_REMEMBERED,
     MAX_REVOKED,
     MAX_SIZE,
     PROTECTED,
@@ -33,6 +39,7 @@ from securecall.keys.statement_content import (
 from securecall.keys.statement_grammar import build_listed_device, parse_statement
 
 __all__ = [
+    "MAX_REMEMBERED",
     "DeviceEntry",
     "OmemoKey",
     "Statement",
@@ -43,9 +50,6 @@ __all__ = [
     "next_seq",
     "parse_statement",
 ]
-
-
-MAX_REMEMBERED: Final = 4096  # withdrawn devices of one root, over all its statements
 
 
 class StatementChange(enum.StrEnum):
@@ -154,13 +158,17 @@ def build_statement(
     Raises:
         NotPrimary: the root key is not here.
         UsageError: a limit is broken that every receiver would refuse.
+        StatementFull: it is too many withdrawn devices, or too much in all.
     """
     if not 0 < exp - iat <= MAX_LIFETIME:
         raise UsageError("a statement lives for more than 0 and at most 14 days")
     listed_here = len(devices) + len(others)
-    if len(addresses) > MAX_ITEMS or listed_here > MAX_ITEMS or len(revoked) > MAX_REVOKED:
-        raise UsageError(
-            f"at most {MAX_ITEMS} addresses, {MAX_ITEMS} devices, {MAX_REVOKED} withdrawn"
+    if len(addresses) > MAX_ITEMS or listed_here > MAX_ITEMS:
+        raise UsageError(f"at most {MAX_ITEMS} addresses and {MAX_ITEMS} devices")
+    if len(revoked) > MAX_REVOKED:
+        raise StatementFull(
+            f"a statement has room for {MAX_REVOKED} withdrawn devices, and a withdrawal is for "
+            "ever: succeed to a new root, which begins with none"
         )
     if ANONYMOUS in addresses:
         raise UsageError("the anonymous address belongs to nobody")
@@ -190,5 +198,8 @@ def build_statement(
     }
     data = build_jws(payload, PROTECTED, root)
     if len(data) > MAX_SIZE:
-        raise UsageError(f"the statement takes {len(data)} bytes, more than {MAX_SIZE}")
+        raise StatementFull(
+            f"the statement takes {len(data)} bytes, more than {MAX_SIZE}: withdraw a device or, "
+            "if it is the withdrawn ones that fill it, succeed to a new root"
+        )
     return data

@@ -27,6 +27,7 @@ MAX_SIZE: Final = 24 * 1024  # bytes
 MAX_DEPTH: Final = 6
 MAX_ITEMS: Final = 16  # devices, and addresses, each
 MAX_REVOKED: Final = 256
+MAX_REMEMBERED: Final = 4096  # withdrawn devices of one root, over all its statements
 PROTECTED: Final = b'{"alg":"Ed25519","typ":"securecall-identity+jws"}'
 PROTECTED_MLDSA: Final = b'{"alg":"ML-DSA-65","typ":"securecall-identity+jws"}'
 DEVICE_LIFETIME: Final = 365 * 86400  # seconds; device keys rotate yearly

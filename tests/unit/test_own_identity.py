@@ -10,6 +10,7 @@ from securecall.errors import (
     ProtocolError,
     Reason,
     Revoked,
+    StatementFull,
     StatementInvalid,
 )
 from securecall.events import OwnChange, OwnKeysChanged
@@ -25,8 +26,13 @@ from securecall.keys.enrolment import (
 )
 from securecall.keys.identity import RootKey
 from securecall.keys.phrase import parse_phrase
-from securecall.keys.statement import OmemoKey, build_statement, parse_statement
-from securecall.keys.statement_content import DEVICE_LIFETIME
+from securecall.keys.statement import (
+    MAX_REMEMBERED,
+    OmemoKey,
+    build_statement,
+    parse_statement,
+)
+from securecall.keys.statement_content import DEVICE_LIFETIME, MAX_REVOKED
 from securecall.own_identity import ROTATION_SECONDS, STATEMENT_SECONDS, OwnIdentity
 from securecall.store.sqlite import Store
 from securecall.store.vault import MINIMUM_COST
@@ -445,3 +451,81 @@ def test_two_statements_of_ours_under_one_number_are_told_and_narrowed(house, de
 def test_what_is_no_invitation_is_refused(text):
     with pytest.raises(ProtocolError):
         parse_invitation(text)
+
+
+# -- more withdrawals than a statement holds -------------------------------------------------------
+
+
+def crowded(house, desk, *names):
+    """A statement of our root that withdraws these, as another holder of it might sign."""
+    seen, root = house.read(desk), desk._store.root
+    return build_statement(
+        root, seq=seen.seq + 1, iat=int(house.clock.now), exp=int(house.clock.now) + DAY,
+        addresses=[desk.key_address], devices=[DeviceKey.generate("other")], revoked=names,
+    )  # fmt: skip
+
+
+def filled(house, desk):
+    """As many as a statement holds."""
+    desk.take(crowded(house, desk, *(f"lost-{n}" for n in range(MAX_REVOKED))))
+    desk.revoke("other") if len(desk.revoked) < MAX_REVOKED else None
+    assert len(house.read(desk).revoked) == MAX_REVOKED
+
+
+def test_a_full_statement_says_so_and_a_successor_has_room(house, desk):
+    filled(house, desk)
+    phone = house.second(desk)
+    with pytest.raises(StatementFull, match="succeed"):
+        desk.revoke("phone")
+    desk.succeed()
+    assert house.read(desk).revoked == ()
+    assert phone.take(desk.statement)
+    for each in (desk, house.again(desk), phone, house.again(phone)):  # for ever, all the same
+        assert set(each.revoked) == {f"lost-{n}" for n in range(MAX_REVOKED)}
+    back = house.device("lost-0", RootKey.known(desk.root_public))
+    with pytest.raises(Revoked):
+        desk.enrol(back.request())
+    desk.enrol(phone.request())
+    desk.revoke("phone")
+    assert house.read(desk).revoked == ("phone",)
+
+
+def test_withdrawals_that_no_statement_can_say_count_here_until_a_successor_is_made(house, desk):
+    filled(house, desk)
+    phone = house.second(desk)
+    listed = house.read(desk)
+    late = crowded(house, desk, "phone")
+    with pytest.raises(StatementInvalid, match="no room"):
+        desk.take(late)
+    for each in (desk, house.again(desk)):  # which opens
+        assert "phone" in each.revoked
+        assert each.known.device("desk")
+        with pytest.raises(Revoked):
+            each.known.device("phone")
+        with pytest.raises(StatementFull, match="succeed"):
+            _ = each.statement
+    assert house.read(phone) == listed
+    desk.succeed()
+    assert [device.id for device in house.read(desk).devices] == ["desk"]
+    assert "phone" in desk.revoked
+
+
+def test_there_is_an_end_to_what_a_thief_of_the_root_can_have_us_remember(house, desk):
+    phone = house.second(desk)
+    for start in range(0, MAX_REMEMBERED, MAX_REVOKED):
+        house.clock.now += 1
+        raw = build_statement(
+            desk._store.root, seq=int(house.clock.now * 1000), iat=int(house.clock.now),
+            exp=int(house.clock.now) + DAY, addresses=[desk.key_address], devices=[phone.device],
+            revoked=[f"{n:x>64}" for n in range(start, start + MAX_REVOKED)],
+        )  # fmt: skip
+        phone.take(raw)
+    house.clock.now += 1
+    last = build_statement(
+        desk._store.root, seq=int(house.clock.now * 1000), iat=int(house.clock.now),
+        exp=int(house.clock.now) + DAY, addresses=[desk.key_address], devices=[phone.device],
+        revoked=["one-more"],
+    )  # fmt: skip
+    with pytest.raises(StatementInvalid, match="more devices than anybody has"):
+        phone.take(last)
+    assert len(house.again(phone).revoked) == MAX_REMEMBERED
