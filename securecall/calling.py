@@ -101,7 +101,7 @@ class Calling:
         """Find the way to somebody; see `Client.call`.
 
         Raises:
-            UsageError: nothing of ours can reach that address.
+            UsageError: nothing of ours can reach that address, or not under this policy.
             TicketRefused: the ticket has expired.
         """
         if isinstance(who, str) and is_ticket(who):
@@ -255,6 +255,8 @@ class Calling:
             require_working()
             if policy.danger_plain_dtls:
                 raise UsageError("the fips profile makes no calls without proof of identity")
+        if direct:
+            require_proof(policy)
         anonymous = peer == ANONYMOUS
         identity = LinkIdentity(
             statement=contacts.statement,
@@ -289,6 +291,19 @@ class Calling:
             approved=approval.provider and approval.suite.approved,
             voucher=vouching,
             unaided=expectation.unaided,
+        )
+
+
+def require_proof(policy: Policy) -> None:
+    """Refuse a policy for direct calls that asks for no proof: no server proves its name there.
+
+    Raises:
+        UsageError: it does without proof of identity.
+    """
+    if policy.danger_plain_dtls:
+        raise UsageError(
+            "a direct call (a ticket, or an address that is a key) rests on the proof of the key "
+            "alone: it is not made under danger_plain_dtls; give it a policy= without"
         )
 
 

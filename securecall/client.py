@@ -14,7 +14,7 @@ from weakref import WeakSet
 from securecall.account import Account, SignIn, open_account
 from securecall.address import ANONYMOUS, Address, parse_address
 from securecall.announcing import Announcer
-from securecall.calling import Calling, Plan, address_of
+from securecall.calling import Calling, Plan, address_of, require_proof
 from securecall.calls.call import Call
 from securecall.calls.incoming import IncomingCall as IncomingCall
 from securecall.calls.machine import State
@@ -262,8 +262,10 @@ class Client:
 
         Raises:
             LocalError: the address cannot be used.
-            UsageError: another port is listened on already.
+            UsageError: another port is listened on already, or our policy does without proof of
+                identity, which is all that a direct call has.
         """
+        require_proof(self.policy)
         if self._listener is None:
             wanted = port or self.contacts.last_port
             self._listener = await SipSignaling.open(
@@ -292,6 +294,9 @@ class Client:
 
         Returns:
             Text beginning with "securecall:1:". Whoever holds it can call once as the bearer.
+
+        Raises:
+            LocalError, UsageError: as for `listen`.
         """
         reachable = host or await own_host_towards("")
         bind = host if is_loopback(host) else "0.0.0.0"  # noqa: S104 - see `listen`
@@ -600,7 +605,8 @@ class Client:
             account: Ours to call from; by default one at the callee's own server, else the first.
 
         Raises:
-            UsageError: nothing of ours can reach that address.
+            UsageError: nothing of ours can reach that address; or it is a direct call, and the
+                policy does without proof of identity (danger_plain_dtls).
             TicketRefused: the ticket has expired.
         """
         policy = policy or self.policy

@@ -225,7 +225,8 @@ class Policy:
         passport: Sign the fingerprints of calls between SIP addresses (PASSporT with `mky`), and
             hold whoever signs theirs to it. It adds to the identity handshake, which needs it not.
         danger_plain_dtls: Accept DTLS-SRTP without proof of identity where `minimum` is None; then
-            also from phones that do not multiplex RTCP, which go without it.
+            also from phones that do not multiplex RTCP, which go without it. Never on direct calls
+            (tickets, `key:` addresses), where that proof is all there is: a UsageError.
         danger_plaintext_messages: Take text messages of SIP, which every server on the way can
             read, change and invent.
         ring_seconds: How long a call may ring.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from securecall.client import Client
-from securecall.errors import Reason, SecurecallError, TicketRefused
+from securecall.errors import Reason, SecurecallError, TicketRefused, UsageError
 from securecall.keys.ticket import Ticket, build_ticket, parse_ticket, proof
 from securecall.media.endpoints import ToneSource
 from securecall.policy import SecurityLevel
@@ -111,13 +111,12 @@ async def _stolen(folder: Path) -> Outcome:
     return outcome
 
 
-async def _diverted(folder: Path, *, inner: Inner, danger: bool = False) -> Outcome:
+async def _diverted(folder: Path, *, inner: Inner) -> Outcome:
     """Mallory read the ticket in transit, and rewrote where it leads: to her."""
-    policy = PLAIN if danger else None
     async with (
         Mallory(folder / "m", direct=True, mode=Mode.SWAP, inner=inner) as mallory,
-        stranger(folder, "alice", policy) as alice,
-        stranger(folder, "bob", policy) as client,
+        stranger(folder, "alice") as alice,
+        stranger(folder, "bob") as client,
     ):
         bob, outcome = Person(client, client.address), Outcome()
         ticket = await client.ticket(host="127.0.0.1")
@@ -128,15 +127,40 @@ async def _diverted(folder: Path, *, inner: Inner, danger: bool = False) -> Outc
         if isinstance(answer, SecurecallError):
             outcome.refusals = tuple(dict.fromkeys(map(named, (answer, *bob.errors))))
             reason = getattr(answer, "reason", None)
-            outcome.demand(danger or reason in _REFUSALS, f"another reason: {reason}")
+            outcome.demand(reason in _REFUSALS, f"another reason: {reason}")
         else:
             outcome.problems.append("connected through her")
         outcome.readable = max(mallory.bytes_decrypted, mallory.decryptable)
         outcome.demand(bob.errors, "the callee was told nothing")
-        if not danger:  # which offers no proof of identity, so that no ticket is good in it
-            again = await attempt(alice, bob, ticket)
-            outcome.demand(again is SecurityLevel.E2EE, f"the ticket was used up: {again!r}")
-            outcome.got = "the ticket still takes its bearer to Bob"
+        again = await attempt(alice, bob, ticket)
+        outcome.demand(again is SecurityLevel.E2EE, f"the ticket was used up: {again!r}")
+        outcome.got = "the ticket still takes its bearer to Bob"
+    return outcome
+
+
+async def _in_danger_mode(folder: Path) -> Outcome:
+    """Where no proof is asked for, a ticket would be good for nothing: neither side gets so far."""
+    async with (
+        Mallory(folder / "m", direct=True, mode=Mode.SWAP, inner=Inner.STRIP) as mallory,
+        stranger(folder, "alice", PLAIN) as alice,
+        stranger(folder, "bob") as bob,
+    ):
+        outcome, refusals = Outcome(got="she sees no connection at all"), list[str]()
+        ticket = redirect_ticket(await bob.ticket(host="127.0.0.1"), *mallory.address)
+        try:
+            _ = alice.call(ticket)
+            outcome.problems.append("Alice calls")
+        except UsageError as e:
+            refusals.append(named(e))
+        bob.policy = PLAIN
+        try:
+            _ = await bob.ticket(host="127.0.0.1")
+            outcome.problems.append("Bob makes a ticket")
+        except UsageError as e:
+            refusals.append(named(e))
+        outcome.demand(not mallory.proxy.transcript, "Alice connected to her")
+        outcome.readable = max(mallory.bytes_decrypted, mallory.decryptable)
+        outcome.refusals = tuple(dict.fromkeys(refusals))
     return outcome
 
 
@@ -144,5 +168,5 @@ H7: Final[Attack] = (
     control("a desk that only asks for the secret", _naive_desk),
     ours("stolen after use, guessed, expired", _stolen),
     *(ours(f"diverted, {inner.value}", partial(_diverted, inner=inner)) for inner in Inner),
-    ours("diverted, danger mode", partial(_diverted, inner=Inner.STRIP, danger=True)),
+    ours("diverted, danger mode", _in_danger_mode),
 )

@@ -316,3 +316,32 @@ def test_an_option_that_could_not_take_effect_is_refused(tmp_path):
                 await bob.ticket(host="127.0.0.1", port=port % 60_000 + 1)
 
     asyncio.run(main())
+
+
+def test_a_direct_call_without_proof_of_identity_is_refused_at_once(tmp_path):
+    """No server vouches for anybody there: the key is all that tells who answers."""
+    plain = sc.Policy(danger_plain_dtls=True)
+
+    async def main():
+        async with people(tmp_path, "alice", "bob") as (alice, bob):
+            ticket = await bob.ticket(host="127.0.0.1")
+            place = await bob.listen("127.0.0.1")
+            for who, direct in ((ticket, None), (str(bob.contacts.own_key_address), place)):
+                with pytest.raises(sc.UsageError, match="danger_plain_dtls"):
+                    alice.call(who, direct=direct, policy=plain)
+            bob.policy = plain  # too late to say so by an error: the call is refused
+            with pytest.raises(sc.SecurecallError):
+                async with alice.call(ticket) as call:
+                    await call.connected()
+            assert not bob.calls
+            alice.policy = plain
+            for act in (alice.listen, alice.ticket):
+                with pytest.raises(sc.UsageError, match="danger_plain_dtls"):
+                    await act(host="127.0.0.1")
+            assert not alice.contacts.has_open_tickets()
+            bob.policy = sc.Policy()  # the control, which offers a proof after all
+            async with alice.call(ticket, require=sc.E2EE) as call:
+                async with (await bob.next_call()).accept():
+                    assert (await call.connected()).level is sc.E2EE
+
+    asyncio.run(main())
