@@ -83,12 +83,12 @@ def statement(text, unix):
             need(header["typ"] == "securecall-identity+jws", "another kind of statement")
             signing = f"{one['protected']}.{jws['payload']}".encode("ascii")
             made[header["alg"]] = (b64(one["signature"]), signing)
-        root, iat, exp, devices = *map(payload.get, ("root", "iat", "exp")), {}
+        root, seq, iat, exp, devices = *map(payload.get, ("root", "seq", "iat", "exp")), {}
         public, post = b64(root["ed25519"]), b64(root.get("mldsa65", ""))
         need(signed(public, *made.pop("Ed25519")), "not signed by its root")
         if post:
             mldsa.MLDSA65PublicKey.from_public_bytes(post).verify(*made.pop("ML-DSA-65"))
-        need(not made and iat - 86400 <= unix and iat < exp <= iat + 1209600, "not valid then")
+        need(not made and max(iat, seq / 1000) - unix <= 86400 and iat < exp <= iat + 1209600, "not then")
         fingerprint = h(label(b"root") + lp(public) + lp(post))
         for item in payload["devices"]:
             entry = json.loads(raw := b64(item["entry"]))

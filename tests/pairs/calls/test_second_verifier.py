@@ -189,6 +189,22 @@ def test_they_agree_on_when_statements_hold(who, iat, exp, verdict, monkeypatch)
     assert agree(object_of(marked)) == verdict  # that a report admits it proves no more
 
 
+@pytest.mark.parametrize("who", [ALICE, BOB], ids=["ours", "theirs"])
+@pytest.mark.parametrize(
+    ("seq", "verdict"),
+    [
+        (0, "proved"),
+        ((BEGAN + 86_400) * 1000, "proved"),
+        ((BEGAN + 86_400) * 1000 + 1, "false"),
+        (2**53 - 1, "false"),
+    ],
+)
+def test_they_agree_that_no_statement_is_numbered_far_ahead(who, seq, verdict, monkeypatch):
+    monkeypatch.setattr(who, "statement", who.stated(seq=seq))
+    for report in reports():
+        assert agree(object_of(report)) == verdict
+
+
 @pytest.mark.parametrize("exp", [14 * 86_400 + 1, 300 * 86_400])
 def test_they_agree_that_no_statement_is_made_for_so_long(exp, monkeypatch):
     monkeypatch.setattr("securecall.keys.statement.MAX_LIFETIME", exp)
