@@ -21,7 +21,7 @@ from securecall.keys.handshake import HandshakeResult
 from securecall.keys.ticket import Ticket, parse_ticket
 from securecall.keys.trust import How
 from securecall.media.engine import Clock
-from securecall.passports import Vouching
+from securecall.passports import CallPassports
 from securecall.policy import Policy, SecurityState, floor_for
 from securecall.transport.endpoint import host_of
 from securecall.transport.turn import IceHelpers, no_helpers
@@ -146,13 +146,13 @@ class Calling:
     ) -> CallContext:
         """Compose what a call that came in has to know; `known`: a key is bound to its caller."""
         contacts = self._contacts
-        vouching = self._vouching(policy, account, leg.remote, outgoing=False)
+        passports = self._passports(policy, account, leg.remote, outgoing=False)
         return self._context(
             policy,
             Expectation(
-                contacts, leg.remote, incoming=True, direct=account.direct, vouching=vouching
+                contacts, leg.remote, incoming=True, direct=account.direct, passports=passports
             ),
-            vouching=vouching,
+            passports=passports,
             peer=leg.remote,
             pinned=known or (account.direct and contacts.has_open_tickets()),
             direct=account.direct,
@@ -160,15 +160,15 @@ class Calling:
             towards=host_of(leg.path.remote),
         )
 
-    def _vouching(
+    def _passports(
         self, policy: Policy, account: Account, peer: Address, *, outgoing: bool
-    ) -> Vouching | None:
+    ) -> CallPassports | None:
         """Who signs and checks in signalling: where it is wished, between two sip addresses."""
         own = account.address
         named = all(a.scheme is Scheme.SIP and a != ANONYMOUS for a in (own, peer))
         if not policy.passport or account.direct or not named:
             return None
-        return Vouching(self._contacts, own=own, peer=peer, outgoing=outgoing)
+        return CallPassports(self._contacts, own=own, peer=peer, outgoing=outgoing)
 
     def _by_ticket(self, ticket: Ticket, policy: Policy, *, how: str) -> Plan:
         way = next((t for t in ticket.targets if t.direct is not None), None)
@@ -211,11 +211,11 @@ class Calling:
 
     def _by_account(self, address: Address, account: Account, policy: Policy) -> Plan:
         contacts = self._contacts
-        vouching = self._vouching(policy, account, address, outgoing=True)
+        passports = self._passports(policy, account, address, outgoing=True)
         context = self._context(
             policy,
-            Expectation(contacts, address, vouching=vouching),
-            vouching=vouching,
+            Expectation(contacts, address, passports=passports),
+            passports=passports,
             peer=address,
             pinned=contacts.is_pinned(address),
             direct=False,
@@ -235,7 +235,7 @@ class Calling:
         own: Address,
         towards: str,
         ticket: Ticket | None = None,
-        vouching: Vouching | None = None,
+        passports: CallPassports | None = None,
     ) -> CallContext:
         """Compose what a call has to know.
 
@@ -248,7 +248,7 @@ class Calling:
             own: The address we claim.
             towards: Host we face, to pick our own address.
             ticket: The one we call with.
-            vouching: Signs and checks in signalling.
+            passports: Signs and checks in signalling.
         """
         contacts, observer, approval = self._contacts, self._observer, self._approval
         if approval.suite.approved:
@@ -289,7 +289,7 @@ class Calling:
             sound_failed=observer.sound_failed,
             helpers=self._helpers,
             approved=approval.provider and approval.suite.approved,
-            voucher=vouching,
+            voucher=passports,
             unaided=expectation.unaided,
         )
 

@@ -19,6 +19,7 @@ from securecall.keys.omemo_fingerprint import (
     parse_fingerprint,
 )
 from securecall.keys.omemo_trust import (
+    BoundRoot,
     DeviceAct,
     DeviceAudit,
     DeviceEvent,
@@ -26,7 +27,6 @@ from securecall.keys.omemo_trust import (
     DeviceRecord,
     PersonDevices,
     Sighting,
-    Vouching,
     first_write,
     judge_device,
     mark_written,
@@ -72,7 +72,7 @@ class Devices:
         self._contacts = contacts
         self._store = contacts.store
         # asked for each device of each message: rows and signatures are not checked again each time
-        self._kept: dict[Address, tuple[tuple[int, int], PersonDevices, Vouching | None]] = {}
+        self._kept: dict[Address, tuple[tuple[int, int], PersonDevices, BoundRoot | None]] = {}
 
     def trust_of(self, device: Device) -> DeviceTrust:
         """Say what a device is to us now: what `Omemo.open` asks for."""
@@ -89,8 +89,8 @@ class Devices:
             ProtocolError: the key is none.
         """
         key = curve25519_form(identity_key)
-        _, person, vouching = self._read(address)
-        return judge_device(person, key, vouching, unix=_now())
+        _, person, bound = self._read(address)
+        return judge_device(person, key, bound, unix=_now())
 
     def is_chosen(self, device: Device) -> bool:
         """Whether our user decided for this very key, and it still may read what we write."""
@@ -146,8 +146,8 @@ class Devices:
         unix = _now()
         person = self._person(address)
         keys = {curve25519_form(key): key for key in identity_keys}
-        vouching = self._vouching(address)
-        events = first_write(person, keys, vouching, unix=unix)
+        bound = self._bound(address)
+        events = first_write(person, keys, bound, unix=unix)
         if not keys:
             return ()
         self._apply(person, events, written=unix)
@@ -261,39 +261,39 @@ class Devices:
     def _save(
         self, before: PersonDevices, after: PersonDevices, audits: Iterable[DeviceAudit] = ()
     ) -> PersonDevices:
-        after = note_statement(after, self._vouching(after.address))
+        after = note_statement(after, self._bound(after.address))
         if after != before:
             self._store.save_devices(after, tuple(audits))
         return after
 
     def _judge(self, person: PersonDevices, key: bytes) -> DeviceTrust:
-        vouching = self._vouching(person.address)
-        return judge_device(person, key, vouching, unix=_now())
+        bound = self._bound(person.address)
+        return judge_device(person, key, bound, unix=_now())
 
     def _person(self, address: Address) -> PersonDevices:
         return self._read(address)[1]
 
-    def _vouching(self, address: Address) -> Vouching | None:
+    def _bound(self, address: Address) -> BoundRoot | None:
         return self._read(address)[2]
 
-    def _read(self, address: Address) -> tuple[tuple[int, int], PersonDevices, Vouching | None]:
+    def _read(self, address: Address) -> tuple[tuple[int, int], PersonDevices, BoundRoot | None]:
         as_of = (self._store.generation, _now() // 60)
         kept = self._kept.get(address)
         if kept is None or kept[0] != as_of:
             if len(self._kept) >= _MAX_KEPT:
                 self._kept.clear()
             person = self._store.devices_of(address)
-            kept = (as_of, person, self._read_vouching(address, person.written))
+            kept = (as_of, person, self._read_bound(address, person.written))
             self._kept[address] = kept
         return kept
 
-    def _read_vouching(self, address: Address, written: int) -> Vouching | None:
+    def _read_bound(self, address: Address, written: int) -> BoundRoot | None:
         contacts, unix = self._contacts, _now()
         if address in contacts.addresses:
             own = contacts.identity.known
             if own is None:  # this device is not enrolled yet
                 return None
-            return Vouching(state=TrustState.VERIFIED, statement=replace(own, checked_at=unix))
+            return BoundRoot(state=TrustState.VERIFIED, statement=replace(own, checked_at=unix))
         binding = contacts.book.lookup(address)
         if binding is None or (
             binding.how is How.ORGANISATION
@@ -301,7 +301,7 @@ class Devices:
         ):
             return None
         state = contacts.book.state(address, binding.root_fp)
-        return Vouching(
+        return BoundRoot(
             state=state,
             statement=self._store.known_statement(binding.root_fp, unix=unix),
             # a server that shows an identity only later must not undo what was trusted before
@@ -312,7 +312,7 @@ class Devices:
 
     def _show(self, person: PersonDevices, record: DeviceRecord) -> KnownDevice:
         undecided = PersonDevices(address=person.address)
-        vouched = judge_device(undecided, record.key, self._vouching(person.address), unix=_now())
+        vouched = judge_device(undecided, record.key, self._bound(person.address), unix=_now())
         return KnownDevice(
             address=person.address,
             fingerprint=fingerprint(record.key),

@@ -26,7 +26,7 @@ from securecall.keys.trust import (
     succeeded,
 )
 from securecall.organisations import Heard
-from securecall.passports import Vouching
+from securecall.passports import CallPassports
 from securecall.policy import IdentityEvidence, SecurityLevel, SecurityState
 
 
@@ -50,7 +50,7 @@ class Expectation:
         how: How = How.FIRST_CALL,
         incoming: bool = False,
         direct: bool = False,
-        vouching: Vouching | None = None,
+        passports: CallPassports | None = None,
     ) -> None:
         """Prepare.
 
@@ -61,7 +61,7 @@ class Expectation:
             how: What the ticket rests on: LINK or QR.
             incoming: They call us.
             direct: No server in between; such a caller needs a ticket while tickets are open.
-            vouching: What the peer signed in signalling is to be held against its identity, too.
+            passports: What the peer signed in signalling is to be held against its identity, too.
         """
         self._contacts = contacts
         self._address = address
@@ -69,7 +69,7 @@ class Expectation:
         self._how = how
         self._incoming = incoming
         self._direct = direct
-        self._vouching = vouching
+        self._passports = passports
         self._judgement: Judgement | None = None
         self._heard = Heard()
         self._said = b""
@@ -85,8 +85,8 @@ class Expectation:
         contacts = self._contacts
         merged = contacts.statements.shown_by(claim.device, claim.statement)
         merged.device(claim.device.id, unix=_now())
-        if self._vouching is not None:
-            self._vouching.require_signed_by(merged)
+        if self._passports is not None:
+            self._passports.require_signed_by(merged)
         self._require_alone(claim.root_fp, str(self._address).encode())
         self._seen = claim.statement
         held = _MergedClaim(statement=merged, own_address=claim.own_address)
@@ -173,7 +173,7 @@ class Expectation:
             stale=judgement.stale,
             group=result.group,
             organisation=self._heard.domain,
-            passport=self._vouching is not None and self._vouching.present,
+            passport=self._passports is not None and self._passports.present,
         )
 
     def unaided(self) -> IdentityEvidence | None:
@@ -183,16 +183,16 @@ class Expectation:
             DowngradeError: that person's statement requires the handshake.
             SecurityError: the signature is not theirs, or their key is not to be trusted.
         """
-        vouching = self._vouching
-        statement = vouching.known_statement() if vouching is not None else None
-        if vouching is None or not vouching.present or statement is None:
+        passports = self._passports
+        statement = passports.known_statement() if passports is not None else None
+        if passports is None or not passports.present or statement is None:
             return None
         if "id1" in statement.require:
             raise DowngradeError(
                 "this person always proves who they are within the call, and now did not; somebody "
                 "in between may be answering"
             )
-        vouching.require_signed_by(statement)
+        passports.require_signed_by(statement)
         judge = judge_incoming if self._incoming else judge_outgoing
         claim = _MergedClaim(statement=statement, own_address=str(self._address))
         found = judge(self._contacts.book, self._address, claim)

@@ -20,7 +20,7 @@ from securecall.media.description import Description
 from securecall.sip.identity import build_identity, passports_of
 
 
-class Vouching:
+class CallPassports:
     """Signs what we describe, and refuses a description that its PASSporT contradicts.
 
     Attributes:

@@ -156,8 +156,8 @@ class Sighting(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Vouching:
-    """What the root bound to an address says about devices.
+class BoundRoot:
+    """The root bound to an address, and what it says about devices.
 
     Attributes:
         state: What the root is to us.
@@ -210,7 +210,7 @@ def transition_device(
 
 
 def first_write(
-    person: PersonDevices, keys: Iterable[bytes], vouching: Vouching | None, *, unix: int
+    person: PersonDevices, keys: Iterable[bytes], bound: BoundRoot | None, *, unix: int
 ) -> tuple[DeviceEvent, ...]:
     """Return the acts that follow from our user writing to somebody for the first time.
 
@@ -222,11 +222,11 @@ def first_write(
     Args:
         person: What is written down.
         keys: Of the devices on their list, Curve25519 form.
-        vouching: Of the root bound to their address, None where there is none.
+        bound: To their address, None where no root is.
         unix: Now.
     """
     chosen = any(d.trust in _CHOSEN for d in person.devices.values())
-    if person.written or chosen or (vouching is not None and _vouches(vouching)):
+    if person.written or chosen or (bound is not None and _vouches(bound)):
         return ()
     return tuple(
         DeviceEvent(
@@ -264,16 +264,16 @@ def mark_written(person: PersonDevices, *, unix: int) -> PersonDevices:
     return person if person.written else replace(person, written=unix)
 
 
-def note_statement(person: PersonDevices, vouching: Vouching | None) -> PersonDevices:
+def note_statement(person: PersonDevices, bound: BoundRoot | None) -> PersonDevices:
     """Keep which device of the statement each known key belongs to.
 
     So that a key goes with its device when the owner withdraws that, though later statements do
     not list it any more. Changes no decision.
     """
-    if vouching is None or vouching.statement is None:
+    if bound is None or bound.statement is None:
         return person
     listed: dict[bytes, str] = {}
-    for entry in vouching.statement.devices:
+    for entry in bound.statement.devices:
         for omemo in entry.omemo:
             with contextlib.suppress(ProtocolError):
                 listed[curve25519_form(omemo.identity_key)] = entry.id
@@ -285,45 +285,45 @@ def note_statement(person: PersonDevices, vouching: Vouching | None) -> PersonDe
 
 
 def judge_device(
-    person: PersonDevices, key: bytes, vouching: Vouching | None, *, unix: int
+    person: PersonDevices, key: bytes, bound: BoundRoot | None, *, unix: int
 ) -> DeviceTrust:
     """Say what a device is to us now.
 
     Args:
         person: What is written down about the person's devices.
         key: Its identity key in Curve25519 form.
-        vouching: Of the root bound to their address, None where there is none.
+        bound: To their address, None where no root is.
         unix: Now.
     """
     record = person.devices.get(key)
     decided = DeviceTrust.UNDECIDED if record is None else record.trust
     if decided is DeviceTrust.DISTRUSTED:
         return decided
-    if vouching is None:
+    if bound is None:
         return decided
-    if record is not None and record.entry and _withdrawn(vouching.statement, record.entry):
+    if record is not None and record.entry and _withdrawn(bound.statement, record.entry):
         return DeviceTrust.DISTRUSTED  # whoever verified it before, its owner takes it back
     by_hand = record is not None and record.how is not DeviceHow.WROTE
-    listed = _lists(vouching.statement, key, unix=unix)
-    if vouching.state in (TrustState.REVOKED, TrustState.DISTRUSTED) and listed:
+    listed = _lists(bound.statement, key, unix=unix)
+    if bound.state in (TrustState.REVOKED, TrustState.DISTRUSTED) and listed:
         return DeviceTrust.DISTRUSTED
     if by_hand and decided is not DeviceTrust.UNDECIDED:
         if decided is DeviceTrust.TRUSTED and listed:
-            return max(decided, _inherited(vouching), key=_strength)
+            return max(decided, _inherited(bound), key=_strength)
         return decided
-    if vouching.state in (TrustState.PINNED, TrustState.VERIFIED):
-        if listed and not vouching.late:
-            return _inherited(vouching)
-        if vouching.late or not _vouches(vouching):
+    if bound.state in (TrustState.PINNED, TrustState.VERIFIED):
+        if listed and not bound.late:
+            return _inherited(bound)
+        if bound.late or not _vouches(bound):
             return decided  # its owner uses the root for calls only; it says nothing about chat
     # The root lists other devices, or is in conflict: having been there first counts for nothing.
     return DeviceTrust.UNDECIDED
 
 
-def _inherited(vouching: Vouching) -> DeviceTrust:
+def _inherited(bound: BoundRoot) -> DeviceTrust:
     # An expired statement may hide that a device was withdrawn since.
-    fresh = vouching.statement is not None and not vouching.statement.stale
-    if vouching.state is TrustState.VERIFIED and fresh:
+    fresh = bound.statement is not None and not bound.statement.stale
+    if bound.state is TrustState.VERIFIED and fresh:
         return DeviceTrust.VERIFIED
     return DeviceTrust.TRUSTED
 
@@ -344,8 +344,8 @@ def _withdrawn(statement: Statement | None, entry: str) -> bool:
     return statement is not None and entry in statement.revoked
 
 
-def _vouches(vouching: Vouching) -> bool:
-    statement = vouching.statement
+def _vouches(bound: BoundRoot) -> bool:
+    statement = bound.statement
     return statement is not None and any(entry.omemo for entry in statement.devices)
 
 
