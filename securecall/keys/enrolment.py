@@ -24,15 +24,18 @@ from typing import Final
 from securecall.address import Address, Scheme, parse_address
 from securecall.errors import IdentityMismatch, ProtocolError
 from securecall.keys.device import DeviceKey, device_proof_input
-from securecall.keys.encoding import (
-    build_base64url,
-    build_json,
-    label,
-    parse_base64url,
-    parse_json,
-    sha512,
-)
+from securecall.keys.encoding import build_base64url, build_json, label, parse_base64url, sha512
 from securecall.keys.passport import PassportKey
+from securecall.keys.signed_json import (
+    exact_bytes,
+    integer,
+    items,
+    open_jws,
+    refused,
+    require_members,
+    signatures_of,
+    text,
+)
 from securecall.keys.signing import require_ed25519_public, require_ed25519_signature
 from securecall.keys.statement_content import MAX_ITEMS, MAX_SIZE, DeviceEntry, OmemoKey
 from securecall.keys.statement_grammar import parse_listed_device
@@ -58,7 +61,7 @@ class DeviceRequest:
         addresses: Which addresses it is signed in under.
         iat: Unix seconds of issue.
         words: Eight words, to be compared with those that the device itself shows.
-        raw: The whole JWS.
+        renewal: The signature by an older key, and what it signs; not checked. None where none is.
     """
 
     root_fp: bytes = field(repr=False)
@@ -66,7 +69,7 @@ class DeviceRequest:
     addresses: tuple[Address, ...]
     iat: int
     words: tuple[str, ...]
-    raw: bytes = field(repr=False)
+    renewal: tuple[bytes, bytes] | None = field(default=None, repr=False)
 
     def require_renews(self, listed: DeviceEntry) -> None:
         """Refuse a request that is not made by the device which is listed under its name.
@@ -76,14 +79,15 @@ class DeviceRequest:
         """
         if listed.public == self.device.public:
             return
-        body, signatures = _signatures(self.raw)
-        if len(signatures) == 2:
-            try:
-                _require_signature(listed.public, signatures[1], body)
-            except ProtocolError as e:
-                raise _another_device() from e
-            return
-        raise _another_device()
+        another = IdentityMismatch(
+            "another device of this name is listed already, and its key did not sign this request"
+        )
+        if self.renewal is None:
+            raise another
+        try:
+            require_ed25519_signature(listed.public, *self.renewal)
+        except ProtocolError as e:
+            raise another from e
 
 
 def build_invitation(root_public: bytes) -> str:
@@ -161,30 +165,21 @@ def parse_request(data: bytes) -> DeviceRequest:
     Raises:
         ProtocolError: a rule is broken or a signature does not hold.
     """
-    body, signatures = _signatures(data)
-    members = parse_json(parse_base64url(body), max_size=MAX_SIZE, max_depth=_DEPTH)
-    if type(members.get("v")) is not int or members["v"] != 1 or set(members) != set(_MEMBERS):
-        raise _refused("another version, or a member is missing or unknown")
-    root_fp, iat, addresses = parse_base64url(_text(members["root"])), members["iat"], []
-    if len(root_fp) != 64 or type(iat) is not int:
-        raise _refused("no root, or no time")
-    listed = members["addrs"]
-    if not isinstance(listed, list) or len(listed) > MAX_ITEMS:
-        raise _refused("no list of addresses, or too many")
-    for item in listed:
-        address = parse_address(_text(item))
-        if str(address) != item or address.scheme is Scheme.KEY:
-            raise _refused("an address that is not in canonical form")
-        addresses.append(address)
+    body, _, members, listed = open_jws(data, max_size=MAX_SIZE, max_depth=_DEPTH)
+    require_members(members, _MEMBERS)
+    # one signature, or two; never none
+    headers = (_PROTECTED,) * max(1, len(items(listed, 2)))
+    signature, *renewal = signatures_of(listed, body, headers)
+    root_fp = exact_bytes(members["root"], 64)
     device = parse_listed_device(members["device"], root_fp)
-    _require_signature(device.public, signatures[0], body)
+    require_ed25519_signature(device.public, *signature)
     return DeviceRequest(
         root_fp=root_fp,
         device=device,
-        addresses=tuple(addresses),
-        iat=iat,
+        addresses=tuple(_address(item) for item in items(members["addrs"], MAX_ITEMS)),
+        iat=integer(members["iat"]),
         words=request_words(data),
-        raw=bytes(data),
+        renewal=renewal[0] if renewal else None,
     )
 
 
@@ -226,27 +221,12 @@ def parse_statement_text(text: str) -> bytes:
     return _bytes(text, _STATEMENT, "an identity statement", MAX_SIZE * 2)
 
 
-def _signatures(data: bytes) -> tuple[str, list[dict[str, object]]]:
-    outer = parse_json(data, max_size=MAX_SIZE, max_depth=_DEPTH)
-    if set(outer) != {"payload", "signatures"}:
-        raise _refused("a member is missing or unknown")
-    found: list[dict[str, object]] = []
-    items = outer["signatures"]
-    if not isinstance(items, list) or len(items) not in (1, 2):
-        raise _refused("it has one signature, or two")
-    for item in items:
-        if not isinstance(item, dict) or set(item) != {"protected", "signature"}:
-            raise _refused("a signature of another form")
-        found.append(item)
-    return _text(outer["payload"]), found
-
-
-def _require_signature(public: bytes, item: dict[str, object], body: str) -> None:
-    protected = _text(item["protected"])
-    if parse_base64url(protected) != _PROTECTED:
-        raise _refused("another protected header")
-    signature = parse_base64url(_text(item["signature"]))
-    require_ed25519_signature(public, signature, f"{protected}.{body}".encode("ascii"))
+def _address(value: object) -> Address:
+    name = text(value)
+    address = parse_address(name)
+    if str(address) != name or address.scheme is Scheme.KEY:
+        raise refused("an address that is not in canonical form")
+    return address
 
 
 def _bytes(text: str, prefix: str, what: str, most: int) -> bytes:
@@ -254,19 +234,3 @@ def _bytes(text: str, prefix: str, what: str, most: int) -> bytes:
     if len(text) > most or not text.startswith(prefix):
         raise ProtocolError(f"not {what}: it begins with {prefix}", rule=_RULE)
     return parse_base64url(text.removeprefix(prefix))
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise _refused("text expected")
-    return value
-
-
-def _another_device() -> IdentityMismatch:
-    return IdentityMismatch(
-        "another device of this name is listed already, and its key did not sign this request"
-    )
-
-
-def _refused(why: str) -> ProtocolError:
-    return ProtocolError(why, rule=_RULE)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
@@ -30,6 +30,7 @@ from securecall.errors import (
     UsageError,
 )
 from securecall.keys.encoding import build_base64url, build_json, parse_base64url, parse_json
+from securecall.keys.signed_json import integer, items, mapping, require_members, text
 from securecall.keys.signing import (
     p256_generate,
     p256_public,
@@ -241,7 +242,7 @@ def type_of(token: str) -> str:
     Raises:
         ProtocolError: it is no token in full form.
     """
-    return _text(_header(token).get("ppt", REQUEST))
+    return text(_header(token).get("ppt", REQUEST))
 
 
 def parse_passport(token: str) -> Passport:
@@ -251,17 +252,17 @@ def parse_passport(token: str) -> Passport:
         ProtocolError: anything else.
     """
     header = _header(token)
-    kind = _text(header.get("ppt", REQUEST))
+    kind = text(header.get("ppt", REQUEST))
     if "ppt" in header and kind != RESPONSE:
         raise _refused(f"a type that is not known: {kind[:20]!r}")
     if header.get("alg") != "ES256":
         raise _refused("an algorithm other than ES256")
-    _require_members(header, {"alg", "typ", "x5u"} | ({"ppt"} if kind else set()))
-    if header["typ"] != "passport" or not _text(header["x5u"]):
+    require_members(header, ("alg", "typ", "x5u", "ppt") if kind else ("alg", "typ", "x5u"))
+    if header["typ"] != "passport" or not text(header["x5u"]):
         raise _refused("another type of token")
     first, second, third = token.split(".")
     payload = _canonical_object(second)
-    _require_members(payload, {"dest", "iat", "mky", "orig"})
+    require_members(payload, ("dest", "iat", "mky", "orig"))
     signature = parse_base64url(third)
     if len(signature) != 64:
         raise _refused("a signature of another length")
@@ -269,7 +270,7 @@ def parse_passport(token: str) -> Passport:
         kind=kind,
         orig=_address(_only(payload["orig"], "uri")),
         dest=_addresses(_only(payload["dest"], "uri")),
-        iat=_number(payload["iat"]),
+        iat=integer(payload["iat"]),  # erratum 5985: not the text that 7.1 prints
         mky=_canonical(_require_mky(payload["mky"])),
         signed=f"{first}.{second}".encode(),
         signature=signature,
@@ -284,8 +285,8 @@ def _header(token: str) -> dict[str, object]:
     return _canonical_object(token.partition(".")[0])
 
 
-def _canonical_object(text: str) -> dict[str, object]:
-    data = parse_base64url(text)
+def _canonical_object(part: str) -> dict[str, object]:
+    data = parse_base64url(part)
     value = parse_json(data, max_size=MAX_SIZE, max_depth=4)
     if _canonical(value) != data:
         raise _refused("not in canonical form (9)")
@@ -314,58 +315,39 @@ def _mky(digests: Collection[Digest]) -> list[object]:
 
 
 def _require_mky(value: object) -> list[object]:
-    if not isinstance(value, list) or not 0 < len(value) <= MOST_DIGESTS:
-        raise _refused("mky is a list of fingerprints")
+    digests = items(value, MOST_DIGESTS)
     found: list[tuple[str, str]] = []
-    for item in value:
-        if not isinstance(item, dict):
-            raise _refused("mky is a list of objects")
-        _require_members(item, {"alg", "dig"})
-        name, digits = _text(item["alg"]), _text(item["dig"])
+    for item in digests:
+        digest = mapping(item)
+        require_members(digest, ("alg", "dig"))
+        name, digits = text(digest["alg"]), text(digest["dig"])
         if len(digits) != 2 * _SIZES.get(name, 0) or not _HEX.fullmatch(digits):
             raise _refused("a fingerprint of another form")
         found.append((name, digits))
-    if found != sorted(set(found)):
-        raise _refused("mky is not sorted, or names something twice")
-    return value
-
-
-def _require_members(value: Mapping[str, object], names: set[str]) -> None:
-    if value.keys() != names:
-        raise _refused("a member is missing or unknown")
+    if not found or found != sorted(set(found)):
+        raise _refused("mky is empty, not sorted, or names something twice")
+    return digests
 
 
 def _only(value: object, name: str) -> object:
-    if not isinstance(value, dict):
-        raise _refused("an object expected")
-    _require_members(value, {name})
-    return value[name]
+    found = mapping(value)
+    require_members(found, (name,))
+    return found[name]
 
 
 def _addresses(value: object) -> tuple[Address, ...]:
-    if not isinstance(value, list) or not 0 < len(value) <= MOST_DIGESTS:
-        raise _refused("dest is a list of addresses")
-    return tuple(_address(item) for item in value)
+    found = tuple(_address(item) for item in items(value, MOST_DIGESTS))
+    if not found:
+        raise _refused("dest names nobody")
+    return found
 
 
 def _address(value: object) -> Address:
-    text = _text(value)
-    address = parse_address(text)
-    if str(address) != text or address.scheme is not Scheme.SIP or address == ANONYMOUS:
+    name = text(value)
+    address = parse_address(name)
+    if str(address) != name or address.scheme is not Scheme.SIP or address == ANONYMOUS:
         raise _refused("not a sip address in canonical form")
     return address
-
-
-def _number(value: object) -> int:
-    if type(value) is not int:  # erratum 5985: not the text that 7.1 prints; nor is True one
-        raise _refused("iat is a number")
-    return value
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise _refused("text expected")
-    return value
 
 
 def _refused(why: str) -> ProtocolError:

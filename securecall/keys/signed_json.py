@@ -51,7 +51,7 @@ def signatures_of(
     """Return signature and signed bytes for each of these protected headers, in their order."""
     listed = items(value, len(headers))
     if len(listed) != len(headers):
-        raise refused("it must have one signature per root key")
+        raise refused("it must have one signature per key")
     found = []
     for item, header in zip(listed, headers, strict=True):
         signature = mapping(item)

@@ -162,10 +162,11 @@ def test_a_second_device_is_listed_after_both_showed_the_same_words(house, desk)
     with pytest.raises(sc.UsageError, match="not enrolled"):
         _ = phone.statement
     text = build_request_text(phone.request())
-    request = desk.read_request(parse_request_text(f" {text[:70]}\n{text[70:]}\n"))
+    asked = parse_request_text(f" {text[:70]}\n{text[70:]}\n")
+    request = desk.read_request(asked)
     assert request.words == parse_request(phone.request()).words
     assert len(set(request.words)) > 4
-    back = build_statement_text(desk.enrol(request.raw))
+    back = build_statement_text(desk.enrol(asked))
     assert phone.take(parse_statement_text(back))
     assert not phone.request_due
     assert phone.statement == desk.statement

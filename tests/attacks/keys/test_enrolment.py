@@ -83,6 +83,12 @@ def with_proof_of(other) -> dict:
     return payload(device=listed | {"pop": {"ed25519": build_base64url(proof)}})
 
 
+def with_another_header(request: bytes, number: int) -> bytes:
+    outer = json.loads(request)
+    outer["signatures"][number]["protected"] = build_base64url(b'{"alg":"none"}')
+    return compact(outer)
+
+
 FORGED = {
     "signed by another key": signed(payload(), EVIL),
     "proof by another key": signed(with_proof_of(EVIL), EVIL),
@@ -93,6 +99,7 @@ FORGED = {
     ),
     "unsigned": signed(payload()),
     "three signatures": signed(payload(), PHONE, PHONE, PHONE),
+    "another header of the second": with_another_header(signed(payload(), PHONE, PHONE), 1),
     "another version": signed(payload(v=2), PHONE),
     "one more member": signed(payload(x=1), PHONE),
     "a root too short": signed(payload(root="AAAA"), PHONE),
