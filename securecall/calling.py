@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -13,6 +12,7 @@ from securecall.calls import orders
 from securecall.calls.call import Call, CallContext
 from securecall.calls.link import LinkIdentity
 from securecall.calls.signaling import IncomingLeg, Route
+from securecall.clock import unix_now
 from securecall.contacts import Contact, Contacts
 from securecall.errors import UsageError
 from securecall.expectation import Expectation
@@ -105,7 +105,7 @@ class Calling:
             TicketRefused: the ticket has expired.
         """
         if isinstance(who, str) and is_ticket(who):
-            who = parse_ticket(who, unix=int(time.time()))
+            who = parse_ticket(who, unix=unix_now())
         if isinstance(who, Ticket):
             if direct is not None or account is not None:
                 raise UsageError("a ticket says itself where it leads to")

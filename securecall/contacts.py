@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from securecall.address import Address, Scheme, parse_address
 from securecall.chat.conversation import Conversation
 from securecall.chat.message import Message
+from securecall.clock import unix_now
 from securecall.errors import IdentityChanged, IdentityMismatch, UsageError
 from securecall.keys.device import DeviceKey
 from securecall.keys.encoding import parse_json
@@ -322,7 +323,7 @@ class Contacts:
             raise UsageError(f"no key is known for {person.short}; call them first")
         added = replace(self.event(Act.ADD_TO_CARD, address, b"", How.USER), card=card.id)
         self.apply(added)
-        unix = _now()
+        unix = unix_now()
         statement = self.store.known_statement(binding.root_fp, unix=unix)
         if statement is not None:
             self.apply(*card_events(self.book, person, statement, unix=unix))
@@ -346,7 +347,7 @@ class Contacts:
         binding = book.lookup(address)
         if binding is None:
             return False
-        known = self.store.known_statement(binding.root_fp, unix=_now())
+        known = self.store.known_statement(binding.root_fp, unix=unix_now())
         return known is not None and REQUIRED in known.require
 
     def is_pinned(self, address: Address) -> bool:
@@ -363,7 +364,7 @@ class Contacts:
             Revoked, SecurityError: the root is barred, or ROLLBACK.
             UsageError: it is of nobody we know.
         """
-        seen = parse_statement(raw, unix=_now())
+        seen = parse_statement(raw, unix=unix_now())
         _ = self.follow(seen)
         require_not_barred(self.book, seen.root_fp)
         if not any(b.root_fp == seen.root_fp for b in self.book.bindings.values()):
@@ -374,7 +375,7 @@ class Contacts:
 
     def follow(self, statement: Statement) -> bool:
         """Move our pins to a root that follows one we have pinned; returns whether it did."""
-        events = succession_events(self.book, statement, unix=_now())
+        events = succession_events(self.book, statement, unix=unix_now())
         if not events:
             return False
         self.apply(*events)
@@ -396,7 +397,7 @@ class Contacts:
             SecurityError: our user distrusts the root.
         """
         require_not_barred(self.book, root_fp)
-        unix = _now()
+        unix = unix_now()
         known = self.store.known_statement(root_fp, unix=unix)
         if known is not None and device_id:  # none, where a signature in signalling was all
             _ = known.device(device_id, unix=unix)
@@ -405,12 +406,12 @@ class Contacts:
 
     def issue_ticket(self, *, uris: Sequence[str], valid_seconds: int) -> Ticket:
         """Make a ticket and remember it, durably."""
-        unix = _now()
+        unix = unix_now()
         return self.desk.issue(uris, root_fp=self.root_fp, expiry=unix + valid_seconds, unix=unix)
 
     def has_open_tickets(self) -> bool:
         """Tickets are outstanding, so strangers need one."""
-        return bool(self.desk.outstanding(_now()))
+        return bool(self.desk.outstanding(unix_now()))
 
     def place_of(self, key: Address) -> tuple[str, int] | None:
         """Where a ticket for this key led to, None where none was ever used."""
@@ -446,13 +447,13 @@ class Contacts:
 
     def count_burned_guess(self, address: Address) -> int:
         """Count a handshake that failed after its nonces; returns the failures in 24 hours."""
-        return self.store.count_failure(str(address), unix=_now())
+        return self.store.count_failure(str(address), unix=unix_now())
 
     # -- writing ----------------------------------------------------------------------------------
 
     def event(self, act: Act, address: Address, root_fp: bytes, how: How) -> TrustEvent:
         """Make a change of trust that happens now."""
-        return TrustEvent(act=act, address=address, root_fp=root_fp, how=how, unix=_now())
+        return TrustEvent(act=act, address=address, root_fp=root_fp, how=how, unix=unix_now())
 
     def apply(self, *events: TrustEvent) -> None:
         """Change trust, all or nothing, durably, with an audit entry for each real change."""
@@ -468,7 +469,3 @@ class Contacts:
             self.store.save_trust(book, tuple(entries))
             for root_fp in barred:
                 self.statements.barred(root_fp)
-
-
-def _now() -> int:
-    return int(time.time())

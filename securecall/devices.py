@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from securecall.address import Address, parse_address
+from securecall.clock import unix_now
 from securecall.contacts import Contacts
 from securecall.errors import IdentityMismatch, UsageError
 from securecall.keys.omemo_fingerprint import (
@@ -90,7 +90,7 @@ class Devices:
         """
         key = curve25519_form(identity_key)
         _, person, bound = self._read(address)
-        return judge_device(person, key, bound, unix=_now())
+        return judge_device(person, key, bound, unix=unix_now())
 
     def is_chosen(self, device: Device) -> bool:
         """Whether our user decided for this very key, and it still may read what we write."""
@@ -126,7 +126,7 @@ class Devices:
         Raises:
             ProtocolError: a key is none; nothing was noted.
         """
-        unix = _now()
+        unix = unix_now()
         before = after = self._person(address)
         sightings: dict[int, Sighting] = {}
         for number, identity_key in identity_keys.items():
@@ -143,7 +143,7 @@ class Devices:
         Returns:
             The identity keys that became trusted by this.
         """
-        unix = _now()
+        unix = unix_now()
         person = self._person(address)
         keys = {curve25519_form(key): key for key in identity_keys}
         bound = self._bound(address)
@@ -160,7 +160,7 @@ class Devices:
     def wrote_to(self, address: Address) -> None:
         """Our user wrote to somebody: from now on nobody is trusted for being there first."""
         person = self._store.devices_of(address)
-        _ = self._save(person, mark_written(person, unix=_now()))
+        _ = self._save(person, mark_written(person, unix=unix_now()))
 
     def verify_device(
         self, address: Address, compared: str | bytes, how: DeviceHow = DeviceHow.DIGITS
@@ -198,7 +198,7 @@ class Devices:
                     f"device {number} of {address.short} has another key on the server than in "
                     "the code"
                 )
-        unix = _now()
+        unix = unix_now()
         events = [
             DeviceEvent(act=DeviceAct.VERIFY, address=address, key=key, how=DeviceHow.QR, unix=unix)
             for key in dict.fromkeys(scanned.values())
@@ -242,7 +242,7 @@ class Devices:
         person = self._person(address)
         if key not in person.devices:
             raise UsageError(f"{address.short} has no such device, as far as we know")
-        event = DeviceEvent(act=act, address=address, key=key, how=how, unix=_now())
+        event = DeviceEvent(act=act, address=address, key=key, how=how, unix=unix_now())
         person = self._apply(person, [event])
         return self._show(person, person.devices[key])
 
@@ -268,7 +268,7 @@ class Devices:
 
     def _judge(self, person: PersonDevices, key: bytes) -> DeviceTrust:
         bound = self._bound(person.address)
-        return judge_device(person, key, bound, unix=_now())
+        return judge_device(person, key, bound, unix=unix_now())
 
     def _person(self, address: Address) -> PersonDevices:
         return self._read(address)[1]
@@ -277,7 +277,7 @@ class Devices:
         return self._read(address)[2]
 
     def _read(self, address: Address) -> tuple[tuple[int, int], PersonDevices, BoundRoot | None]:
-        as_of = (self._store.generation, _now() // 60)
+        as_of = (self._store.generation, unix_now() // 60)
         kept = self._kept.get(address)
         if kept is None or kept[0] != as_of:
             if len(self._kept) >= _MAX_KEPT:
@@ -288,7 +288,7 @@ class Devices:
         return kept
 
     def _read_bound(self, address: Address, written: int) -> BoundRoot | None:
-        contacts, unix = self._contacts, _now()
+        contacts, unix = self._contacts, unix_now()
         if address in contacts.addresses:
             own = contacts.identity.known
             if own is None:  # this device is not enrolled yet
@@ -312,7 +312,7 @@ class Devices:
 
     def _show(self, person: PersonDevices, record: DeviceRecord) -> KnownDevice:
         undecided = PersonDevices(address=person.address)
-        vouched = judge_device(undecided, record.key, self._bound(person.address), unix=_now())
+        vouched = judge_device(undecided, record.key, self._bound(person.address), unix=unix_now())
         return KnownDevice(
             address=person.address,
             fingerprint=fingerprint(record.key),
@@ -327,7 +327,3 @@ class Devices:
 @functools.lru_cache(maxsize=1024)
 def _address(jid: str) -> Address:
     return parse_address(f"xmpp:{jid}")
-
-
-def _now() -> int:
-    return int(time.time())

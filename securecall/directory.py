@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import enum
-import time
 from dataclasses import dataclass
 
 from securecall.address import Address
+from securecall.clock import unix_now
 from securecall.contacts import Contacts
 from securecall.errors import AddressNotOwned, IdentityChanged, Reason, SecurityError
 from securecall.keys.statement import Statement, StatementChange, parse_statement
@@ -65,7 +65,7 @@ class Directory:
             SecurityError: SELF_IDENTITY, DISTRUSTED or ROLLBACK; nothing was written.
         """
         contacts = self._contacts
-        seen = parse_statement(raw, unix=_now())
+        seen = parse_statement(raw, unix=unix_now())
         self._require_another(seen)
         if address not in seen.addresses:
             raise AddressNotOwned(f"what {address.short} publishes is not its own identity")
@@ -83,7 +83,7 @@ class Directory:
             )
         change, statement = self._merge(seen)
         contacts.apply(contacts.event(Act.PIN, address, seen.root_fp, How.DIRECTORY))
-        contacts.apply(*card_events(contacts.book, address, statement, unix=_now()))
+        contacts.apply(*card_events(contacts.book, address, statement, unix=unix_now()))
         return Learned(
             statement=statement,
             change=change,
@@ -109,7 +109,7 @@ class Directory:
         binding = contacts.book.lookup(address)
         if binding is None:
             return Published.STRANGER
-        seen = parse_statement(raw, unix=_now())
+        seen = parse_statement(raw, unix=unix_now())
         if address in seen.addresses:
             _ = contacts.follow(seen)
         now = contacts.book.lookup(address)
@@ -135,7 +135,3 @@ class Directory:
     def _require_another(self, seen: Statement) -> None:
         if seen.root_fp == self._contacts.root_fp:
             raise SecurityError("this address publishes our own key", reason=Reason.SELF_IDENTITY)
-
-
-def _now() -> int:
-    return int(time.time())

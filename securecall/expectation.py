@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 from securecall.address import ANONYMOUS, Address, Scheme
+from securecall.clock import unix_now
 from securecall.contacts import Contacts
 from securecall.errors import DowngradeError, Reason, SecurityError, TicketRefused
 from securecall.keys.handshake import HandshakeResult, PeerClaim
@@ -84,7 +84,7 @@ class Expectation:
         """
         contacts = self._contacts
         merged = contacts.statements.shown_by(claim.device, claim.statement)
-        merged.device(claim.device.id, unix=_now())
+        merged.device(claim.device.id, unix=unix_now())
         if self._passports is not None:
             self._passports.require_signed_by(merged)
         self._require_alone(claim.root_fp, str(self._address).encode())
@@ -141,7 +141,7 @@ class Expectation:
                 bind=claim.bind,
                 role=claim.call_role,
                 root_fp=claim.root_fp,
-                unix=_now(),
+                unix=unix_now(),
             )
             self._bearer = True
         elif contacts.has_open_tickets() and self._require_judgement().state is TrustState.UNKNOWN:
@@ -158,7 +158,7 @@ class Expectation:
         require_not_barred(contacts.book, judgement.root_fp)
         if self._seen is not None:  # a withdrawal may have come in the meantime
             current = contacts.statements.shown_by(result.peer.device, self._seen)
-            _ = current.device(result.peer_device_id, unix=_now())
+            _ = current.device(result.peer_device_id, unix=unix_now())
         state, since, how = judgement.state, judgement.since, judgement.how
         if self._ticket is not None and self._how is How.QR:
             state, how = TrustState.VERIFIED, How.QR.value
@@ -265,7 +265,7 @@ class Expectation:
         contacts.apply(*events)
         self._remember_statement()
         if not self._incoming:
-            more = card_events(contacts.book, address, result.peer.statement, unix=_now())
+            more = card_events(contacts.book, address, result.peer.statement, unix=unix_now())
             contacts.apply(*more)
 
     def _remember_statement(self) -> None:
@@ -284,7 +284,3 @@ class Expectation:
                 "the peer was not judged before its keys were used", reason=Reason.IDENTITY_MISSING
             )
         return self._judgement
-
-
-def _now() -> int:
-    return int(time.time())

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from securecall.address import Address, Scheme
+from securecall.clock import unix_now
 from securecall.errors import Revoked, StatementInvalid, UsageError
 from securecall.keys.organisation import (
     Countersignature,
@@ -117,7 +117,7 @@ class Organisations:
             UsageError: it is about somebody else, and our user does not trust the organisation.
             SecurityError: it contradicts what is known of the organisation; see `weigh`.
         """
-        word = parse_countersignature(data.strip(), unix=_now())
+        word = parse_countersignature(data.strip(), unix=unix_now())
         if word.root_fp == self._store.root.fingerprint:
             self._take_own(word)
             return word
@@ -134,7 +134,7 @@ class Organisations:
 
     def own_word(self, address: Address) -> bytes:
         """What an organisation says of us at this address, to be shown; b"" where nothing holds."""
-        raw, unix = self._store.setting(f"{_OWN}{address}"), _now()
+        raw, unix = self._store.setting(f"{_OWN}{address}"), unix_now()
         if raw is None:
             return b""
         try:
@@ -162,7 +162,7 @@ class Organisations:
             return Heard()  # whatever it is: nobody asked for that organisation's word
         known = word = self._known(trusted, address)
         if said:
-            seen = parse_countersignature(said, unix=_now())
+            seen = parse_countersignature(said, unix=unix_now())
             require_word(
                 seen,
                 domain=trusted.domain,
@@ -176,7 +176,7 @@ class Organisations:
         word.require_not_withdrawn(root_fp)
         return Heard(
             domain=trusted.domain,
-            vouched=word.vouches_for(root_fp, unix=_now()),
+            vouched=word.vouches_for(root_fp, unix=unix_now()),
             news=None if word == known else word,
         )
 
@@ -203,13 +203,13 @@ class Organisations:
         """Whether the word of an organisation our user trusts holds for this root now."""
         trusted = self._store.book.organisation(address)
         known = None if trusted is None else self._known(trusted, address)
-        return known is not None and known.vouches_for(root_fp, unix=_now())
+        return known is not None and known.vouches_for(root_fp, unix=unix_now())
 
     def expects(self, address: Address) -> bool:
         """Whether a word about this address holds now, whose key ever it names."""
         trusted = self._store.book.organisation(address)
         known = None if trusted is None else self._known(trusted, address)
-        return known is not None and known.vouches_for(known.latest.root_fp, unix=_now())
+        return known is not None and known.vouches_for(known.latest.root_fp, unix=unix_now())
 
     def keep(self, word: LastWord) -> None:
         """Write what was said, and drop a key that rested on what is now taken back."""
@@ -227,7 +227,7 @@ class Organisations:
                     address=address,
                     root_fp=binding.root_fp,
                     how=How.ORGANISATION,
-                    unix=_now(),
+                    unix=unix_now(),
                     who=word.latest.domain,
                 )
             )
@@ -239,7 +239,7 @@ class Organisations:
             )
         name = f"{_OWN}{word.address}"
         raw = self._store.setting(name)
-        kept = None if raw is None else parse_countersignature(raw, unix=_now())
+        kept = None if raw is None else parse_countersignature(raw, unix=unix_now())
         # Anybody can sign in any name: it is that of the root our user trusts, else of the first.
         known = self._store.book.organisations.get(word.domain)
         owner = kept.organisation_fp if kept is not None else word.organisation_fp
@@ -253,7 +253,7 @@ class Organisations:
             raise UsageError(f"a newer word about {word.address.short} is here already")
 
     def _known(self, trusted: Organisation, address: Address) -> LastWord | None:
-        return self._store.word_about(trusted.root_fp, address, unix=_now())
+        return self._store.word_about(trusted.root_fp, address, unix=unix_now())
 
 
 def _event(act: Act, domain: str, root_fp: bytes, how: How) -> TrustEvent:
@@ -262,10 +262,6 @@ def _event(act: Act, domain: str, root_fp: bytes, how: How) -> TrustEvent:
         address=Address(Scheme.KEY, root_fp.hex()),
         root_fp=root_fp,
         how=how,
-        unix=_now(),
+        unix=unix_now(),
         organisation=domain,
     )
-
-
-def _now() -> int:
-    return int(time.time())

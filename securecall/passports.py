@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
-
 from securecall.address import Address
+from securecall.clock import unix_now
 from securecall.contacts import Contacts
 from securecall.errors import AddressNotOwned, IdentityMismatch, ProtocolError, SecurityError
 from securecall.keys.passport import (
@@ -50,7 +49,7 @@ class CallPassports:
             orig=self._orig,
             dest=self._dest,
             digests=_digests(description),
-            unix=_now(),
+            unix=unix_now(),
         )
         return build_identity(token)
 
@@ -77,7 +76,7 @@ class CallPassports:
             orig=self._orig,
             dest=self._dest,
             digests=_digests(description),
-            unix=_now(),
+            unix=unix_now(),
         )
         self._passport = passport
         known = self.known_statement()
@@ -89,7 +88,7 @@ class CallPassports:
         binding = self._contacts.book.lookup(self._peer)
         if binding is None:
             return None
-        return self._contacts.store.known_statement(binding.root_fp, unix=_now())
+        return self._contacts.store.known_statement(binding.root_fp, unix=unix_now())
 
     def require_signed_by(self, statement: Statement) -> None:
         """Refuse a PASSporT that no device of this statement signed, or one used before.
@@ -105,12 +104,12 @@ class CallPassports:
         if passport.iat < statement.iat:
             raise SecurityError("the PASSporT of this call is older than its signer's statement")
         if not self._genuine:
-            self._contacts.replays.require_new(passport, unix=_now())
+            self._contacts.replays.require_new(passport, unix=unix_now())
             self._genuine = True
 
 
 def _keys(statement: Statement) -> list[bytes]:
-    unix = _now()
+    unix = unix_now()
     return [
         device.p256
         for device in statement.devices
@@ -128,7 +127,3 @@ def _lists(statement: Statement, passport: Passport) -> bool:
 
 def _digests(description: Description) -> list[Digest]:
     return [(f.algorithm, f.value) for f in description.all_fingerprints]
-
-
-def _now() -> int:
-    return int(time.time())

@@ -5,9 +5,9 @@ Each call takes a quarter of a second of computation on purpose (Argon2id) and b
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
+from securecall.clock import unix_now
 from securecall.contacts import Contacts
 from securecall.errors import IdentityMismatch
 from securecall.keys.enrolment import parse_invitation
@@ -90,7 +90,7 @@ def join_identity(
 
 def _make(path: str | Path, lock: Lock, root: RootKey, statement: bytes, device_id: str) -> bytes:
     folder = Path(path).expanduser()
-    kept = parse_statement(statement, unix=int(time.time())) if statement else None
+    kept = parse_statement(statement, unix=unix_now()) if statement else None
     if kept is not None and kept.root_fp != root.fingerprint:
         raise IdentityMismatch("this statement is of another identity than the words")
     store = Store.create(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
+from securecall.clock import unix_now
 from securecall.errors import Reason, SecurityError
 from securecall.events import ContactKeysChanged, KeysChange
 from securecall.keys.statement import (
@@ -69,7 +69,7 @@ class Statements:
 
     def known(self, root_fp: bytes) -> Statement | None:
         """The last statement seen of a root, as narrowed by what came before."""
-        return self._store.known_statement(root_fp, unix=int(time.time()))
+        return self._store.known_statement(root_fp, unix=unix_now())
 
     def keep(self, verdict: StatementVerdict, seen: Statement) -> None:
         """Write the result of `weigh` down, and tell what is news.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from securecall.address import Address
+from securecall.clock import unix_now
 from securecall.errors import UsageError
 from securecall.keys.encoding import build_base64url, build_json, parse_base64url
 from securecall.keys.organisation import (
@@ -155,7 +156,7 @@ class VouchingKey:
         seconds: int,
         withdrawn: bool,
     ) -> bytes:
-        unix = int(time.time())
+        unix = unix_now()
         seq = next_seq(before.seq if before else 0, unix_ms=int(time.time() * 1000))
         word = build_countersignature(
             self._store.root,

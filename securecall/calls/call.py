@@ -23,6 +23,7 @@ from securecall.calls.report import Consent, ListenerReport
 from securecall.calls.report_parties import way_of
 from securecall.calls.signaling import Answered, Ended, IncomingLeg, Leg, Signal
 from securecall.calls.witness import Witness
+from securecall.clock import loop_now, unix_now
 from securecall.errors import (
     CallFailed,
     EndReason,
@@ -160,7 +161,7 @@ class Call:
         self._result: HandshakeResult | None = None
         self._sas: Sas | None = None
         self._witness = Witness()
-        self._began_unix = int(time.time())
+        self._began_unix = unix_now()
         self._began = time.monotonic()
         self._lasted = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -414,7 +415,7 @@ class Call:
     async def begin_outgoing(self, dial: Callable[[Description], Awaitable[Leg]]) -> None:
         """Gather, offer, and follow the leg; the client's half of placing a call."""
         local = await self._connection.open(ice=self._context.policy.ice)
-        offer = self._machine.dial(local, now=self._now())
+        offer = self._machine.dial(local, now=loop_now())
         try:
             leg = await dial(offer)
         except SecurecallError as e:
@@ -436,7 +437,7 @@ class Call:
         ice = self._context.policy.ice and audio is not None and bool(audio.ice_ufrag)
         local = await self._connection.open(ice=ice)
         self._require_not_over()  # the caller may have given up meanwhile
-        self._perform(self._machine.accept(local, now=self._now()))
+        self._perform(self._machine.accept(local, now=loop_now()))
 
     def attach(self, leg: IncomingLeg) -> None:
         """Take an incoming leg: alerts the peer, or refuses at once."""
@@ -448,7 +449,7 @@ class Call:
             except SecurecallError as e:
                 self._media_failed(e)
                 return
-        self._perform(self._machine.invited(leg.offer, now=self._now()))
+        self._perform(self._machine.invited(leg.offer, now=loop_now()))
         leg.listen(self._on_signal)
 
     def prepare(self, *, audio: AudioSource | None, require: SecurityLevel | None) -> None:
@@ -470,9 +471,6 @@ class Call:
 
     # -- the inside: performing -------------------------------------------------------------------
 
-    def _now(self) -> float:
-        return asyncio.get_running_loop().time()
-
     def _at(self) -> float:
         """Seconds since the beginning, as the report counts them."""
         return time.monotonic() - self._began
@@ -490,7 +488,7 @@ class Call:
             except SecurecallError as e:
                 self._media_failed(e)
                 return
-        self._perform(self._machine.receive(signal, now=self._now()))
+        self._perform(self._machine.receive(signal, now=loop_now()))
 
     def _perform(self, outputs: tuple[orders.Output, ...]) -> None:
         for output in outputs:
@@ -560,7 +558,7 @@ class Call:
 
     def _expire(self) -> None:
         self._timer = None
-        self._perform(self._machine.expire(now=self._now()))
+        self._perform(self._machine.expire(now=loop_now()))
 
     def _spawn(self, work: Awaitable[None]) -> None:
         task: asyncio.Future[None] = asyncio.ensure_future(work)
@@ -594,7 +592,7 @@ class Call:
             sframe=result is not None,
             approved=result is not None and self._context.approved,
         )
-        self._perform(self._machine.secured(facts, now=self._now()))
+        self._perform(self._machine.secured(facts, now=loop_now()))
 
     def _ticket(self, security: SecurityState | None) -> str:
         identity = security.identity if security is not None else None

@@ -14,6 +14,7 @@ from securecall.calls import link as linking
 from securecall.calls.countersign import CallRecord, Countersigned, Countersigner, Party, Said
 from securecall.calls.link import LinkIdentity, SecureLink
 from securecall.calls.negotiation import Agreement, LocalMedia
+from securecall.clock import loop_now, unix_now
 from securecall.errors import PeerVanished, Reason, SecurecallError, SecurityError
 from securecall.keys.encoding import sha512
 from securecall.keys.handshake import STREAMS, CallRole, HandshakeResult, fingerprint_hash
@@ -112,7 +113,7 @@ class MediaConnection:
         self._closed = False
         self._ssrc = secrets.randbits(32)
         self._cname = secrets.token_hex(8)
-        self._began_unix = int(time.time())
+        self._began_unix = unix_now()
         self._secured_at = 0.0
         self._heard = 0
         self._receives = True
@@ -176,7 +177,7 @@ class MediaConnection:
             self._identity,
             outgoing=self._outgoing,
             nonce=secrets.token_bytes(32),
-            unix=int(time.time()),
+            unix=unix_now(),
             strict=self._strict,
         )
         try:
@@ -207,7 +208,7 @@ class MediaConnection:
             self._session.close()
             self._session = None
         if self._link is not None:
-            self._perform(self._link.close(now=self._now()))
+            self._perform(self._link.close(now=loop_now()))
         for end in (self._source, *self._sinks):
             try:
                 if end is not None:
@@ -289,14 +290,14 @@ class MediaConnection:
     def say(self, said: Said) -> None:
         """Tell the peer what we say of ourselves in the account."""
         if self._link is not None and not self._closed:
-            self._perform(self._link.say(said, now=self._now()))
+            self._perform(self._link.say(said, now=loop_now()))
 
     async def countersign(self) -> None:
         """Ask the peer to sign the account of the call; returns when that is settled."""
         link, signer = self._link, self._countersigner
         if link is None or signer is None or signer.outcome is not None or self._closed:
             return
-        self._perform(link.propose_record(now=self._now()))
+        self._perform(link.propose_record(now=loop_now()))
         await self._settled.wait()
 
     def give_up_countersigning(self) -> None:
@@ -342,9 +343,6 @@ class MediaConnection:
 
     # -- the loop: receive, hand to the core, perform, re-arm one timer ---------------------------
 
-    def _now(self) -> float:
-        return asyncio.get_running_loop().time()
-
     def _on_dtls(self, datagram: bytes) -> None:
         if self._link is not None:
             self._advance(partial(self._link.receive, datagram))
@@ -352,7 +350,7 @@ class MediaConnection:
     def _advance(self, step: _Step) -> None:
         """Let the link go on; what breaks on our side (a full disk) ends the call by its name."""
         try:
-            outputs = step(now=self._now())
+            outputs = step(now=loop_now())
         except SecurecallError as e:
             self._events.failed(e)
             return
@@ -396,7 +394,7 @@ class MediaConnection:
 
     def _expire(self) -> None:
         self._timer = None
-        if self._watch_at is not None and self._now() >= self._watch_at:
+        if self._watch_at is not None and loop_now() >= self._watch_at:
             self._watch()
         if self._link is not None:
             self._advance(self._link.expire)
@@ -411,7 +409,7 @@ class MediaConnection:
             return
         self._left = True
         self.gate = Gate.CLOSED
-        self._watch_at = self._now() + GOODBYE_SECONDS
+        self._watch_at = loop_now() + GOODBYE_SECONDS
 
     def _watch(self) -> None:
         """Judge a stretch of silence: a peer that ought to send and does not has vanished."""
@@ -423,7 +421,7 @@ class MediaConnection:
             self._events.failed(PeerVanished("the other end left, and no hang-up came of it"))
             return
         heard, before = session.statistics().packets_received, self._heard
-        self._heard, self._watch_at = heard, self._now() + SILENCE_SECONDS
+        self._heard, self._watch_at = heard, loop_now() + SILENCE_SECONDS
         if heard == before and self._receives:
             self._events.failed(
                 PeerVanished(f"nothing was heard of the peer for {SILENCE_SECONDS:.0f} seconds")
@@ -469,7 +467,7 @@ class MediaConnection:
             return
         if not self._closed:
             self._session.start()
-            self._watch_at = self._now() + SILENCE_SECONDS
+            self._watch_at = loop_now() + SILENCE_SECONDS
 
     def _on_alarm(self, alarm: IntegrityAlarm) -> None:
         self._events.failed(

@@ -8,7 +8,6 @@ import contextlib
 import os
 import sys
 import tempfile
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -33,6 +32,7 @@ from securecall.cli.output import Lines, Output, PeopleOutput
 from securecall.cli.passphrase import account_password
 from securecall.cli.terminal import Terminal
 from securecall.client import Client
+from securecall.clock import unix_now
 from securecall.errors import UsageError
 from securecall.people import Person
 
@@ -249,7 +249,7 @@ def chat_address(text: str) -> Address:
 
 def _expiry(text: str | None) -> int:
     seconds = parse_duration(text) if text else 0
-    return int(time.time()) + seconds if seconds else 0
+    return unix_now() + seconds if seconds else 0
 
 
 @contextlib.asynccontextmanager

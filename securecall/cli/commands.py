@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 
 import securecall
@@ -13,6 +12,7 @@ from securecall.cli import passphrase
 from securecall.cli.failures import NoIdentity
 from securecall.cli.output import Output
 from securecall.client import Client
+from securecall.clock import unix_now
 from securecall.contacts import Contact
 from securecall.errors import Unsupported, UsageError
 from securecall.keys.trust import How
@@ -103,7 +103,7 @@ async def make_ticket(client: Client, args: argparse.Namespace, output: Output) 
         ticket=text,
         host=args.host or host,
         port=port,
-        expires=int(time.time()) + seconds,
+        expires=unix_now() + seconds,
         file=str(args.out) if args.out is not None else "",
         picture=picture(text, args) if args.qr or args.png or args.svg else "",
     )

@@ -14,6 +14,7 @@ from securecall.cli import passphrase
 from securecall.cli.commands import home_of, is_made, open_home, picture, verify
 from securecall.cli.output import Output
 from securecall.cli.phrase_screen import PhraseScreen
+from securecall.clock import unix_now
 from securecall.contacts import Contact, Contacts
 from securecall.errors import LocalError, UsageError
 from securecall.keys.enrolment import (
@@ -174,7 +175,7 @@ async def take(args: argparse.Namespace, output: Output) -> None:
     raw = parse_statement_text(_text(args.statement))
     async with open_home(args) as client:
         contacts = client.contacts
-        seen = parse_statement(raw, unix=int(time.time()))
+        seen = parse_statement(raw, unix=unix_now())
         known = {contact.root_fp for contact in contacts.all()}
         lineage = {seen.root_fp, *(each.old for each in seen.successions)}
         if contacts.root_fp not in lineage and lineage & known:
@@ -340,7 +341,7 @@ def _new_lock(args: argparse.Namespace) -> Lock:
 
 def _written(contacts: Contacts) -> None:
     """Note that our user has the words on paper: they were asked back, or given."""
-    contacts.store.save_setting(_WRITTEN, str(int(time.time())).encode())
+    contacts.store.save_setting(_WRITTEN, str(unix_now()).encode())
 
 
 def _text(argument: str) -> str:

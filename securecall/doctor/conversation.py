@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from securecall.clock import loop_now
 from securecall.doctor.exchange import Exchange
 from securecall.errors import ProtocolError
 from securecall.sip.agent import Agent
@@ -64,7 +65,7 @@ class Conversation:
         challenged = response.status in (401, 407)
         if challenged and len(exchange.challenges) < _MOST_CHALLENGES:
             exchange.challenges.append(response)
-        now = asyncio.get_running_loop().time()
+        now = loop_now()
         outputs = self._agent.receive(response, flow=FLOW, direct=False, now=now)
         self._perform(outputs)
         for output in outputs:

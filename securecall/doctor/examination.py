@@ -15,6 +15,7 @@ from typing import Final
 
 import securecall
 from securecall.account import SignIn
+from securecall.clock import loop_now
 from securecall.doctor.conversation import FLOW, Conversation
 from securecall.doctor.exchange import Exchange, answer_of, registered_of
 from securecall.doctor.facts import (
@@ -212,7 +213,7 @@ class _Examination:
             target=f"sip:{self._how.address.host}",
             from_uri=str(self._how.address),
             flow=FLOW,
-            now=_now(),
+            now=loop_now(),
             more=Headers((("Accept", "application/sdp"),)),
         )
         connection = await self._connect(target)
@@ -248,7 +249,7 @@ class _Examination:
                 address=address,
                 name=name,
                 flow=FLOW,
-                now=_now(),
+                now=loop_now(),
                 more=fields,
             )
             return await conversation.ask(outputs)
@@ -315,7 +316,3 @@ def _machine() -> Machine:
 
 def _token() -> str:
     return secrets.token_hex(12)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

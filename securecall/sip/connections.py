@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
+from securecall.clock import loop_now
 from securecall.errors import NetworkError, ProtocolError, SecurecallError, UsageError
 from securecall.logs import logger
 from securecall.sip.frames import MessageFrames
@@ -120,7 +121,7 @@ class Flow:
         self.quota = quota
         self.stream = reader_of(connection)
         self.flooded = False
-        self.begun = asyncio.get_running_loop().time()
+        self.begun = loop_now()
         self.heard = 0.0
         self.waiting: list[bytes] = []
 
@@ -271,7 +272,7 @@ class Connections:
         if self._resolver is None:
             self._resolver = Resolver()
         targets = await self._resolver.sip_targets(server.host, port=server.named_port)
-        now = asyncio.get_running_loop().time()
+        now = loop_now()
         self._shunned = {place: end for place, end in self._shunned.items() if end > now}
         self._places = tuple(endpoint(target.host, target.port) for target in targets)
         order = sorted(targets, key=lambda t: endpoint(t.host, t.port) in self._shunned)
@@ -285,7 +286,7 @@ class Connections:
         """
         place = flow.connection.remote
         again = place in self._shunned
-        self._shunned[place] = asyncio.get_running_loop().time() + _SHUN_SECONDS
+        self._shunned[place] = loop_now() + _SHUN_SECONDS
         if again or all(place in self._shunned for place in self._places):
             return False
         log.info("%r cannot serve us now; trying another server", flow.connection)
@@ -396,7 +397,7 @@ class Connections:
 
     def _feed(self, flow: Flow, data: bytes) -> bool:
         """Take bytes; False once the connection is to be read no further."""
-        flow.heard = asyncio.get_running_loop().time()
+        flow.heard = loop_now()
         try:
             for message in flow.stream.feed(data):
                 log.debug("%r from %r", message, flow.connection)
@@ -421,7 +422,7 @@ class Connections:
         self._server_flow = None
         flow.connection.abort()
         self._calls.broken(flow.number)
-        if asyncio.get_running_loop().time() - flow.begun >= _LAST_WAIT:
+        if loop_now() - flow.begun >= _LAST_WAIT:
             self._wait = 0.0  # it held for a while; one that did not was one more try
         while self.wanted or self._calls.busy(flow.number):
             await asyncio.sleep(self._wait * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, guards nothing

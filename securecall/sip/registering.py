@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from securecall.clock import loop_now
 from securecall.errors import (
     ConnectFailed,
     LoginRefused,
@@ -107,7 +108,7 @@ class Registering:
 
     def lost(self) -> None:
         """The connection to the server broke."""
-        self._registration.lost(now=_now())
+        self._registration.lost(now=loop_now())
         self._tell()
         self._woken.set()
 
@@ -132,7 +133,7 @@ class Registering:
             RegistrationState.REGISTERED,
         ):
             due = self._registration.due
-            wait = None if due is None else max(0.0, due - _now())
+            wait = None if due is None else max(0.0, due - loop_now())
             if wait != 0.0:
                 try:
                     async with asyncio.timeout(wait):
@@ -142,7 +143,7 @@ class Registering:
                 self._woken.clear()
                 continue
             await self._once()
-            if self._registration.due is not None and self._registration.due <= _now():
+            if self._registration.due is not None and self._registration.due <= loop_now():
                 continue  # the server told what to ask for instead
             self._tell()
             if not self._settled.done():
@@ -154,7 +155,7 @@ class Registering:
         try:
             flow, replied = await self._ask()
         except (NetworkError, ProtocolError) as e:  # the latter of a WebSocket that is none
-            registration.failed(now=_now(), chance=chance)
+            registration.failed(now=loop_now(), chance=chance)
             self.error = e
             return
         except SecurecallError as e:
@@ -166,15 +167,15 @@ class Registering:
         elif replied.response is None:
             # nobody is at the other end any more, whatever the socket says
             flow.connection.abort()
-            registration.failed(now=_now(), chance=chance)
+            registration.failed(now=loop_now(), chance=chance)
         else:
-            registration.receive(replied.response, now=_now(), chance=chance)
+            registration.receive(replied.response, now=loop_now(), chance=chance)
         self.error = _error_of(replied, registration.state)
         if registration.state is RegistrationState.REGISTERED:
             self._flow = flow
             if flow.connection.closing:
                 self.error = ConnectFailed("the server registered us and hung up at once")
-                registration.lost(now=_now())
+                registration.lost(now=loop_now())
             elif registration.granted is not None:
                 self._registrar.granted(flow, registration.granted)
 
@@ -211,7 +212,3 @@ def _error_of(replied: Replied, state: RegistrationState) -> SecurecallError | N
     return RegistrationFailed(
         f"the server answered our registration: {status} {said!r}", status=status
     )
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -16,6 +16,7 @@ from securecall.calls.signaling import (
     Route,
     Signal,
 )
+from securecall.clock import loop_now
 from securecall.errors import EndReason, MessageFailed, UsageError
 from securecall.logs import logger
 from securecall.media.description import Description
@@ -150,7 +151,7 @@ class SipSignaling:
             offer=offer,
             flow=flow.number,
             direct=flow.connection.direct,
-            now=self._now(),
+            now=loop_now(),
             identity=route.identity,
         )
         local = ANONYMOUS if flow.connection.direct else self._local
@@ -172,7 +173,7 @@ class SipSignaling:
             target=target,
             from_uri=uri_of(ANONYMOUS if flow.connection.direct else self._local),
             flow=flow.number,
-            now=self._now(),
+            now=loop_now(),
             more=Headers((("Accept", "application/sdp"),)),
             routed=not flow.connection.direct,
         )
@@ -212,7 +213,7 @@ class SipSignaling:
             target=target,
             from_uri=uri_of(self._local),
             flow=flow.number,
-            now=self._now(),
+            now=loop_now(),
             more=text_fields(),
             body=body,
         )
@@ -247,7 +248,7 @@ class SipSignaling:
             raise UsageError("an account with a server signs in, once")
         self._connections.wanted = True
         contact = f"{self._agent.flow_uri()};ob"
-        registration = Registration(contact=contact, instance=instance, now=self._now())
+        registration = Registration(contact=contact, instance=instance, now=loop_now())
         self._registering = Registering(self, registration, watcher=watcher)
         await self._registering.first()
 
@@ -276,7 +277,7 @@ class SipSignaling:
             address=uri_of(self._local),
             name=self._registration_name,
             flow=flow.number,
-            now=self._now(),
+            now=loop_now(),
             more=fields,
         )
         return await self._reply_to(request, outputs)
@@ -326,7 +327,7 @@ class SipSignaling:
 
     def perform(self, session: Session, signal: Signal) -> None:
         """Called by legs: signals that this causes are delivered later, never from inside."""
-        outputs = self._agent.perform(session, signal, now=self._now())
+        outputs = self._agent.perform(session, signal, now=loop_now())
         self._carry_out(tuple(o for o in outputs if isinstance(o, Send)))
         rest = tuple(o for o in outputs if not isinstance(o, Send))
         if rest:
@@ -355,7 +356,7 @@ class SipSignaling:
             message,
             flow=flow.number,
             direct=flow.connection.direct,
-            now=self._now(),
+            now=loop_now(),
             quota=flow.quota,
         )
         self._carry_out(outputs)
@@ -366,7 +367,7 @@ class SipSignaling:
 
     def lost(self, flow: int) -> None:
         """Called by the connections."""
-        self._carry_out(self._agent.lost(flow, now=self._now()))
+        self._carry_out(self._agent.lost(flow, now=loop_now()))
 
     def broken(self, flow: int) -> None:
         """Called by the connections."""
@@ -423,7 +424,7 @@ class SipSignaling:
         flow = self._connections.flow(session.flow or 0)
         if flow is None:  # closed by what came before on it
             gone = Ended(EndReason.UNREACHABLE)
-            self._carry_out(self._agent.perform(session, gone, now=self._now()))
+            self._carry_out(self._agent.perform(session, gone, now=loop_now()))
             return
         remote = claimed_address(session.invite.from_)
         leg = SipLeg(self, session, flow.connection, local=self._local, remote=remote)
@@ -456,7 +457,4 @@ class SipSignaling:
 
     def _due(self) -> None:
         self._timer = None
-        self._carry_out(self._agent.expire(now=self._now()))
-
-    def _now(self) -> float:
-        return asyncio.get_running_loop().time()
+        self._carry_out(self._agent.expire(now=loop_now()))

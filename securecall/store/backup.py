@@ -19,13 +19,13 @@ import itertools
 import os
 import secrets
 import shutil
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from securecall.chat.message import Delivery, Message
+from securecall.clock import unix_now
 from securecall.errors import LocalError, ProtocolError, StoreCorrupt, UsageError
 from securecall.keys.encoding import build_base64url, build_json, parse_base64url, parse_json
 from securecall.keys.household import build_household, parse_household
@@ -114,7 +114,7 @@ def write_backup(
     _require_replaceable(file)
     draft = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     count = {"bindings": 0, _MESSAGES: 0, "calls": 0}
-    manifest = Backup(made=int(time.time()), root_fp=store.root.fingerprint, device=store.device.id)
+    manifest = Backup(made=unix_now(), root_fp=store.root.fingerprint, device=store.device.id)
     try:
         with translated(_WHAT, file):
             number = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_TEXT, 0o600)

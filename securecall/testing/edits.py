@@ -9,10 +9,10 @@ from __future__ import annotations
 import base64
 import re
 import secrets
-import time
 from collections.abc import Callable
 from typing import Final
 
+from securecall.clock import unix_now
 from securecall.keys.ticket import Ticket, build_ticket, parse_ticket
 from securecall.transport.endpoint import endpoint
 
@@ -158,7 +158,7 @@ def redirect_ticket(text: str, host: str, port: int) -> str:
 
     The attacker who can do this also reads the ticket's secret; the root fingerprint stays.
     """
-    ticket = parse_ticket(text, unix=int(time.time()))
+    ticket = parse_ticket(text, unix=unix_now())
     return build_ticket(
         Ticket(
             uris=(f"tls:{endpoint(host, port)}",),

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from securecall.clock import loop_now
 from securecall.errors import SecurecallError
 from securecall.media import codecs
 from securecall.media.codecs import Decoder, Encoder
@@ -131,7 +131,7 @@ class EvilMedia:
         self._legs[CALLER].link, self._legs[CALLEE].link = links
         self._connect(offer, answer, self._ended)
         for side in (CALLER, CALLEE):
-            self._perform(side, links[side].start(now=self._now()))
+            self._perform(side, links[side].start(now=loop_now()))
 
     def send(self, side: int, datagram: bytes) -> None:
         """Throw any bytes at a victim, from the address it takes for its peer's."""
@@ -148,7 +148,7 @@ class EvilMedia:
             if leg.timer is not None:
                 leg.timer.cancel()
             if leg.link is not None:
-                for output in leg.link.close(now=self._now()):
+                for output in leg.link.close(now=loop_now()):
                     if isinstance(output, bytes):
                         self._legs[side].path.send(output)
             await leg.path.close()
@@ -193,9 +193,6 @@ class EvilMedia:
 
     # -- the inside -------------------------------------------------------------------------------
 
-    def _now(self) -> float:
-        return asyncio.get_running_loop().time()
-
     def _connect(
         self, offer: Description, answer: Description, take: Callable[[int, bytes], None]
     ) -> None:
@@ -223,7 +220,7 @@ class EvilMedia:
         leg = self._legs[side]
         kind = classify(datagram)
         if kind is Kind.DTLS and leg.link is not None:
-            self._perform(side, leg.link.receive(datagram, now=self._now()))
+            self._perform(side, leg.link.receive(datagram, now=loop_now()))
         elif leg.srtp is not None and leg.keys is not None:
             with contextlib.suppress(SecurecallError):
                 if kind is Kind.RTP:
@@ -283,7 +280,7 @@ class EvilMedia:
                     leg.path.send(output)
                 case Relayed(data=data):
                     if other.link is not None:
-                        self._perform(1 - side, other.link.relay(data, now=self._now()))
+                        self._perform(1 - side, other.link.relay(data, now=loop_now()))
                 case Keys():
                     self._keyed(leg, output)
                     self._tell("keys", side)
@@ -312,7 +309,7 @@ class EvilMedia:
     def _expire(self, side: int) -> None:
         link = self._legs[side].link
         if link is not None:
-            self._perform(side, link.expire(now=self._now()))
+            self._perform(side, link.expire(now=loop_now()))
 
 
 def _receiver(keys: Keys) -> SframeReceiver | None:
@@ -327,8 +324,3 @@ def _receiver(keys: Keys) -> SframeReceiver | None:
 def fresh_nonce() -> bytes:
     """32 random bytes."""
     return secrets.token_bytes(32)
-
-
-def unix_now() -> int:
-    """Wall time, seconds."""
-    return int(time.time())

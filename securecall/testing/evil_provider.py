@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from securecall.address import ANONYMOUS, Address, parse_address
+from securecall.clock import unix_now
 from securecall.errors import SecurecallError
 from securecall.media.description import Description
 from securecall.sip.message import Message, Request, Response
@@ -29,7 +30,7 @@ from securecall.testing.evil_link import (
     PassingLink,
     is_client,
 )
-from securecall.testing.evil_media import CALLEE, CALLER, EvilMedia, fresh_nonce, unix_now
+from securecall.testing.evil_media import CALLEE, CALLER, EvilMedia, fresh_nonce
 from securecall.testing.mallory_proxy import Dialogue, Proxy, Way
 from securecall.transport.tls import PemPair
 

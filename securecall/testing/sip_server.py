@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+from securecall.clock import loop_now
 from securecall.errors import ProtocolError, UsageError
 from securecall.secret import Secret
 from securecall.sip.grammar import SipError, parse_uri, require_token
@@ -209,7 +210,7 @@ class LabServer:
 
     def shorten(self, seconds: float) -> None:
         """Let no binding last longer than this from now."""
-        self._location.shorten(seconds, now=_now())
+        self._location.shorten(seconds, now=loop_now())
 
     def refuse_calls(self, status: int) -> None:
         """Refuse new calls with this status; 0 ends that."""
@@ -226,7 +227,7 @@ class LabServer:
 
     def bindings(self, user: str) -> list[Binding]:
         """What is registered for a user now."""
-        return self._location.of(user, now=_now())
+        return self._location.of(user, now=loop_now())
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Return once this is true; asked again after each message and each connection that ends.
@@ -267,7 +268,7 @@ class LabServer:
                     break
         finally:
             del self._connections[flow]
-            self._perform(self._running.lost(flow, now=_now()))
+            self._perform(self._running.lost(flow, now=loop_now()))
             self._news.set()
 
     def _feed(
@@ -283,7 +284,7 @@ class LabServer:
         for message in messages:
             self._note(message, flow, incoming=True)
             self._perform(
-                self._running.receive(message, flow=flow, now=_now(), source=connection.remote)
+                self._running.receive(message, flow=flow, now=loop_now(), source=connection.remote)
             )
         while stream.line_ends >= 2:  # a ping is two line ends, a pong is one (RFC 5626 4.4.1)
             stream.line_ends -= 2
@@ -308,7 +309,7 @@ class LabServer:
         self._timer = None if deadline is None else loop.call_at(deadline, self._expire)
 
     def _expire(self) -> None:
-        self._perform(self._running.expire(now=_now()))
+        self._perform(self._running.expire(now=loop_now()))
 
     def _note(self, message: Request | Response, flow: int, *, incoming: bool) -> None:
         method = message.method if isinstance(message, Request) else _method_of(message)
@@ -339,10 +340,6 @@ def _require_usable(domain: str, users: Mapping[str, Secret], algorithms: Sequen
 
 def _random_token() -> str:
     return secrets.token_hex(16)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def _method_of(response: Response) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final, Self
 from urllib.parse import urljoin
 
+from securecall.clock import loop_now
 from securecall.errors import (
     ConnectFailed,
     LocalError,
@@ -286,7 +287,7 @@ class _Exchange:
         self._patience = patience
         self._answer = Answer()
         self._early = b""
-        self._begin = asyncio.get_running_loop().time()
+        self._begin = loop_now()
         self._moved = 0
 
     async def __aenter__(self) -> Self:
@@ -354,6 +355,6 @@ class _Exchange:
 
     def _keep_up(self, count: int) -> None:
         self._moved += count
-        spent = asyncio.get_running_loop().time() - self._begin - self._patience.grace
+        spent = loop_now() - self._begin - self._patience.grace
         if spent > 0 and self._moved < spent * self._patience.slowest:
             raise NetworkError("the web server is too slow")

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Final, Literal, Self
 from xml.etree.ElementTree import Element
 
+from securecall.clock import loop_now
 from securecall.errors import (
     ConnectFailed,
     NetworkError,
@@ -113,7 +114,7 @@ class Session:
         session = cls(login, Connector(login, resolver, limits or XmlLimits()))
         if prepare is not None:
             prepare(session)
-        session._backoff.trying(now=_now())
+        session._backoff.trying(now=loop_now())
         await session._connect()
         session._start(session._keep())
         return session
@@ -254,7 +255,7 @@ class Session:
         if live is None or kept is None or not (anyway or (kept.waiting and not kept.asked)):
             return
         kept.asked = True
-        self._silence.asked(now=_now())
+        self._silence.asked(now=loop_now())
         if kept.counted:
             live.send(build_counter("r"))
             return
@@ -309,7 +310,7 @@ class Session:
 
     def _begin(self, live: Stream, *, resumed: bool) -> None:
         self._stream = live
-        self._up_since = _now()
+        self._up_since = loop_now()
         self._silence = Silence(now=self._up_since, unproved=resumed)
         self._over = asyncio.get_running_loop().create_future()
         self._paused = False
@@ -340,7 +341,7 @@ class Session:
         while True:
             why = await self._watch()
             self._stream = None
-            self._backoff.lost(now=_now(), since=self._up_since)
+            self._backoff.lost(now=loop_now(), since=self._up_since)
             if isinstance(why, XmppRefused):  # it sends everybody away: not all at once back
                 self._backoff.failed()
             if not await self._come_back(why):
@@ -352,7 +353,7 @@ class Session:
             return ConnectFailed("there is no connection")
         while not over.done():
             self._silence.heard(live.heard_at)
-            now = _now()
+            now = loop_now()
             if self._silence.dead(now=now) and not self._paused:
                 if self._silence.unproved and self._management is not None:
                     self._management.resume_id = ""  # it would be the same the next time
@@ -370,8 +371,8 @@ class Session:
             log.info("the session is down: %s", why)
             self._enter(SessionState.CONNECTING, why)
             chance = random.random()  # noqa: S311 - spreads load
-            await asyncio.sleep(self._backoff.wait(now=_now(), chance=chance))
-            self._backoff.trying(now=_now())
+            await asyncio.sleep(self._backoff.wait(now=loop_now(), chance=chance))
+            self._backoff.trying(now=loop_now())
             try:
                 await self._connect()
             except (NetworkError, ProtocolError, SecurityError) as e:
@@ -476,10 +477,6 @@ async def _told(handler: Handler) -> None:
 
 def _nothing() -> None:
     """Stands for `done` where nothing is counted."""
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def _needs_a_person(why: Exception) -> bool:

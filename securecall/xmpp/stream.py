@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Final
 from xml.etree.ElementTree import Element, SubElement
 
+from securecall.clock import loop_now
 from securecall.errors import ConnectFailed, LoginRefused, ProtocolError, XmppRefused
 from securecall.logs import logger
 from securecall.secret import Secret
@@ -88,7 +89,7 @@ class Stream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read what came."""
-        self.heard_at = asyncio.get_running_loop().time()
+        self.heard_at = loop_now()
         if self._failure is not None:
             return
         if self._deaf or self._parser is None:

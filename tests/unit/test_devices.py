@@ -125,8 +125,8 @@ def test_a_key_that_rests_on_an_organisation_vouches_while_its_word_holds(
     contacts.organisations.take(word(unix=int(time.time()), address=BOB))
     assert devices.device_trust(BOB, ONE) is DeviceTrust.TRUSTED
     later = int(time.time()) + 8 * 86_400
-    monkeypatch.setattr("securecall.organisations._now", lambda: later)
-    monkeypatch.setattr("securecall.devices._now", lambda: later)
+    monkeypatch.setattr("securecall.organisations.unix_now", lambda: later)
+    monkeypatch.setattr("securecall.devices.unix_now", lambda: later)
     assert devices.device_trust(BOB, ONE) is DeviceTrust.UNDECIDED
 
 

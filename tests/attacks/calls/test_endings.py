@@ -10,6 +10,7 @@ import securecall as sc
 from securecall.calls import connection
 from securecall.calls.machine import State
 from securecall.calls.signaling import Ended
+from securecall.clock import loop_now
 from securecall.media.description import Gate
 from securecall.testing.attacks.stage import GUARD_SECONDS, stranger
 from securecall.testing.bus import SignalBus
@@ -46,7 +47,7 @@ def test_a_peer_cannot_have_a_short_account_signed_and_talk_on(tmp_path, impatie
                     await call.connected()
                     await hear(call)
                     cheat = liar._connection
-                    cheat._perform(cheat._link.propose_record(now=cheat._now()))
+                    cheat._perform(cheat._link.propose_record(now=loop_now()))
                     await ended_without_a_bye(call)
                     record = call.report.record
                     assert record.theirs is not None
@@ -66,7 +67,7 @@ def test_the_gate_closes_when_the_peer_closes_its_channel_and_the_server_hides_t
                     await call.connected()
                     await hear(call)
                     leaving = answer._connection
-                    leaving._perform(leaving._link.close(now=leaving._now()))
+                    leaving._perform(leaving._link.close(now=loop_now()))
                     await ended_without_a_bye(call)
 
     asyncio.run(main())

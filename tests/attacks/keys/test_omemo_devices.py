@@ -99,7 +99,7 @@ def test_an_identity_that_a_server_shows_after_we_wrote_undoes_nothing(contacts,
     devices, started = Devices(contacts), int(time.time())
     assert written_to(devices, [BOBS]) == [BOBS]
     for module in ("securecall.devices", "securecall.contacts"):
-        monkeypatch.setattr(f"{module}._now", lambda: started + 60)
+        monkeypatch.setattr(f"{module}.unix_now", lambda: started + 60)
     contacts.apply(contacts.event(Act.PIN, BOB, root_key(2).fingerprint, how))
     Directory(contacts).learn(BOB, own_statement(omemo=(66,)))
     attacked = how is How.CONTACT
@@ -113,7 +113,7 @@ def test_an_identity_shown_late_withdraws_devices_all_the_same(contacts, monkeyp
     devices, started, directory = Devices(contacts), int(time.time()), Directory(contacts)
     assert written_to(devices, [BOBS]) == [BOBS]
     for module in ("securecall.devices", "securecall.contacts"):
-        monkeypatch.setattr(f"{module}._now", lambda: started + 60)
+        monkeypatch.setattr(f"{module}.unix_now", lambda: started + 60)
     directory.learn(BOB, own_statement(omemo=(1,), device=7, age=100))
     devices.notice(BOB, NS, 1, BOBS)
     assert written_to(devices, [BOBS]) == [BOBS]

@@ -140,7 +140,7 @@ def test_whoever_answers_in_the_place_of_a_vouched_member_is_held_to_the_floor_o
     assert alice.judge(b"", person=3).state is TrustState.UNKNOWN  # below what a pin requires
     assert not alice.contacts.is_pinned(ANNA)
     later = alice.unix + 8 * DAY
-    monkeypatch.setattr("securecall.organisations._now", lambda: later)
+    monkeypatch.setattr("securecall.organisations.unix_now", lambda: later)
     assert not alice.contacts.is_pinned(BOB)
 
 

@@ -108,7 +108,7 @@ def test_a_lapsed_word_leaves_a_known_member_below_what_is_required(tmp_path, mo
             call, _ = await talk(alice, bob)
             assert call.security.level is sc.E2EE
             later = time.time() + 15 * 86_400
-            monkeypatch.setattr("securecall.organisations._now", lambda: int(later))
+            monkeypatch.setattr("securecall.organisations.unix_now", lambda: int(later))
             async with alice.call(BOB) as call:
                 async with (await bob.next_call()).accept():
                     state = await call.connected()
