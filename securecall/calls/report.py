@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
-from securecall.calls.countersign import Countersigned, require_signature
+from securecall.calls.countersign import Countersigned
 from securecall.calls.report_diary import CallEvent as CallEvent
 from securecall.calls.report_diary import Consent as Consent
 from securecall.calls.report_diary import EventKind as EventKind
@@ -22,7 +22,7 @@ from securecall.calls.report_parties import ReportParty as ReportParty
 from securecall.calls.report_parties import Role as Role
 from securecall.calls.report_parties import Way, parties_over, strongest
 from securecall.calls.report_words import page_as_text, page_of
-from securecall.errors import EndReason, ProtocolError
+from securecall.errors import EndReason
 from securecall.keys.signing import Signer
 from securecall.policy import SecurityState
 
@@ -138,19 +138,3 @@ class ListenerReport:
 
     def __str__(self) -> str:
         return self.who_could_have_listened()
-
-
-def require_countersigned(report: ListenerReport) -> None:
-    """Check both signatures of a report's record.
-
-    Raises:
-        ProtocolError: a signature is missing or does not fit.
-    """
-    signed = report.record
-    if signed is None or signed.theirs is None:
-        raise ProtocolError("the report is not signed by both ends", rule="countersign")
-    ours, theirs = signed.record.caller, signed.record.callee
-    if not report.outgoing:
-        ours, theirs = theirs, ours
-    require_signature(signed.record, ours.device_public, signed.ours)
-    require_signature(signed.record, theirs.device_public, signed.theirs)

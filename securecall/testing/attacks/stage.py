@@ -255,16 +255,6 @@ class Stage:
         self._demand_deafness(outcome)
         outcome.require_held()
 
-    def require_no_media_reached_her(self) -> None:
-        """Not one RTP datagram, encrypted or not, reached her sockets.
-
-        Raises:
-            AttackSucceeded: one did.
-        """
-        outcome = Outcome()
-        outcome.demand(not self._media_reached_her(), "media reached her sockets")
-        outcome.require_held()
-
     def _outcome(self) -> Outcome:
         errors = [e for e in (self.error, *self.bob.errors) if e is not None]
         return Outcome(
