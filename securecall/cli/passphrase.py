@@ -27,10 +27,6 @@ def opener(args: argparse.Namespace, home: Path) -> Lock:
         LocalError: the file, the keyring or the token does not give it.
     """
     needs = Store.needs(home)
-    if needs.keeper is KeeperKind.NONE and args.keyring:  # as earlier versions made it
-        from securecall.store.system_keyring import SystemKeyring
-
-        return Lock(passphrase=SystemKeyring().passphrase_of(str(home.resolve())))
     keeper = _keeper(args, needs.keeper)
     if not needs.passphrase and args.passphrase_file is None:
         return Lock(keeper=keeper)

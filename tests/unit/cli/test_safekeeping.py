@@ -139,14 +139,6 @@ def test_a_home_in_the_keyring_asks_nobody_anything(files, ring, capsys):
     assert said(capsys)["kind"] == "LocalError"
 
 
-def test_a_home_of_an_earlier_version_still_opens_with_its_keyring(files, ring, capsys):
-    home = files / "home"
-    assert run(["contacts", "--keyring", "--home", str(home), "--json"]) == 7
-    assert "no passphrase" in said(capsys)["message"]
-    ring.set_password("securecall", str(home.resolve()), PASSPHRASE)
-    assert run(["contacts", "--keyring", "--home", str(home)]) == 0
-
-
 def _header(folder) -> bytes:
     import sqlite3
 
