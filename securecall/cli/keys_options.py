@@ -1,12 +1,35 @@
-"""The options of `securecall keys`, and those that print a code."""
+"""The options of `securecall keys` and `securecall org`, and those that print a code."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 LOCKS = ("passphrase", "keyring", "token", "passphrase+keyring", "passphrase+token")
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - argparse has no other name for it
+
+
+def add_command(
+    commands: Commands,
+    parents: Sequence[argparse.ArgumentParser],
+    name: str,
+    does: str,
+    *,
+    epilog: str | None = None,
+) -> argparse.ArgumentParser:
+    """Add a command, or a word that follows on one; `does` says what it is for."""
+    return commands.add_parser(
+        name,
+        help=does,
+        description=does[0].upper() + does[1:] + ".",
+        parents=parents,
+        allow_abbrev=False,
+        epilog=epilog,
+    )
 
 
 def add_code(command: argparse.ArgumentParser) -> None:
@@ -46,15 +69,7 @@ def add_keys(
     """Everything about keys and devices of one's own."""
     acts = command.add_subparsers(dest="act", required=True, metavar="WHAT")
 
-    def add(name: str, does: str) -> argparse.ArgumentParser:
-        return acts.add_parser(
-            name,
-            help=does,
-            description=does[0].upper() + does[1:] + ".",
-            parents=[common, home],
-            allow_abbrev=False,
-        )
-
+    add = partial(add_command, acts, (common, home))
     add("show", "list your devices and what is known of the keys of others")
     add("phrase", "write down your 24 recovery words, on a terminal only")
     restore = add("from-phrase", "make your identity again from its 24 words")
@@ -86,6 +101,49 @@ def add_keys(
     add_code(add("succeed", "replace your root key by a new one"))
     add_verify(add("verify", "compare keys with a contact, once for all calls"))
     _add_backups(add)
+
+
+def add_organisation(
+    commands: Commands,
+    common: argparse.ArgumentParser,
+    home: argparse.ArgumentParser,
+) -> None:
+    """Everything about clinics that vouch for the keys of their staff."""
+    top = add_command(commands, (), "org", "let a clinic vouch for the keys of its staff")
+    actions = top.add_subparsers(dest="action", required=True, metavar="ACTION")
+    keys = argparse.ArgumentParser(add_help=False)
+    keys.add_argument(
+        "--keys",
+        default="~/.securecall-organisation",
+        help="folder of the clinic's key (%(default)s)",
+    )
+    keys.add_argument("--passphrase-file", type=Path, metavar="FILE", help="read it from here")
+    keys.add_argument("--keyring", action="store_true", help="keep the passphrase in the keyring")
+
+    def add(name: str, does: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        return add_command(actions, (common, *parents), name, does)
+
+    create = add("create", "the clinic: make its key, in a folder of its own", keys)
+    create.add_argument("domain", metavar="DOMAIN", help="of its addresses: clinic.example")
+    vouch = add("vouch", "the clinic: say that a key is a member's", keys)
+    vouch.add_argument("address", metavar="ADDRESS", help="the member's: bob@clinic.example")
+    vouch.add_argument("key", metavar="KEY", help="their root: 128 hex digits, see their `init`")
+    vouch.add_argument("--days", type=int, default=14, help="it holds so long (%(default)s)")
+    withdraw = add("withdraw", "the clinic: take that back, for ever", keys)
+    withdraw.add_argument("address", metavar="ADDRESS", help="the member's")
+    for one in (vouch, withdraw):
+        one.add_argument("--out", type=Path, metavar="FILE", help="write it here")
+    renew = add("renew", "the clinic: say all of it again, one file for each member", keys)
+    renew.add_argument("folder", type=Path, metavar="FOLDER", help="write the files in here")
+    _ = add("show", "the clinic: its code, and for whom it vouches", keys)
+    trust = add("trust", "take a clinic's word from now on", home)
+    trust.add_argument("code", metavar="CODE", help="its code: securecall:org:1:…")
+    trust.add_argument("--scanned", action="store_true", help="you scanned it at the clinic")
+    forget = add("forget", "take a clinic's word no more", home)
+    forget.add_argument("domain", metavar="DOMAIN")
+    take = add("take", "take what a clinic says of you, or takes back of others", home)
+    take.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    _ = add("list", "list the clinics whose word you take", home)
 
 
 def _add_backups(add: Callable[[str, str], argparse.ArgumentParser]) -> None:

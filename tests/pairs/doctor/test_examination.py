@@ -12,7 +12,7 @@ import socket
 import pytest
 
 from securecall.cli.doctor import doctor
-from securecall.cli.main import parser
+from securecall.cli.options import parser
 from securecall.cli.output import JsonOutput, PeopleOutput
 from securecall.cli.terminal import Terminal
 from securecall.doctor.finding import Diagnosis, Finding, Kind, Step, Verdict

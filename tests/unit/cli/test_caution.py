@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from securecall.cli import calling
-from securecall.cli.main import parser
+from securecall.cli.options import parser
 from securecall.errors import UsageError
 from securecall.policy import Policy, floor_for
 from securecall.qr import write_private

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from securecall.cli.main import parser, run
+from securecall.cli.main import run
+from securecall.cli.options import parser
 
 
 @pytest.fixture
