@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from functools import partial
 from xml.etree.ElementTree import XMLPullParser
 
 import pytest
 
 from securecall.errors import ProtocolError
 from securecall.xmpp.xml import StreamParser
+from tests.growth import linear
 from tests.paths import vectors
 
 OPEN = b"<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>"
@@ -103,18 +104,11 @@ def test_control_a_plain_parser_takes_the_bombs():
     assert len(found.text) == 500_000
 
 
-def work(data: bytes, piece: int) -> float:
-    """The best of three: what else runs here makes it only slower."""
-
-    def once() -> float:
-        begun = time.process_time()
-        parser = StreamParser()
-        parser.feed(OPEN)
-        for i in range(0, len(data), piece):
-            parser.feed(data[i : i + piece])
-        return time.process_time() - begun
-
-    return min(once() for _ in range(3))
+def read(data: bytes, piece: int) -> None:
+    parser = StreamParser()
+    parser.feed(OPEN)
+    for i in range(0, len(data), piece):
+        parser.feed(data[i : i + piece])
 
 
 SHAPES = {
@@ -128,8 +122,7 @@ SHAPES = {
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("piece", [1400, 100_000])
 def test_time_grows_as_the_stream_does(shape, piece):
-    small, large = (work(SHAPES[shape](n), piece) for n in (5, 40))
-    assert large < 8 * 4 * max(small, 0.001)
+    assert linear(lambda n: partial(read, SHAPES[shape](n), piece), 5)
 
 
 def test_a_tag_sent_byte_by_byte_costs_a_bounded_amount():

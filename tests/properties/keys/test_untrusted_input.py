@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -48,6 +50,7 @@ from tests.forge_statement import (
     statement,
     with_entry,
 )
+from tests.growth import linear
 
 ROOT = root_key()
 CORPUS = [statement(), forged(lambda payload: None), forged(p256_member(ROOT))]
@@ -111,6 +114,32 @@ def test_a_signed_payload_with_any_value_anywhere_is_read_or_refused(name, value
 def test_a_signed_payload_of_any_bytes_is_refused(data):
     with pytest.raises(StatementInvalid):
         parse_statement(signed(data, ROOT), unix=NOW)
+
+
+# strings that end, that never do, or that a lazy pattern would begin anew at every quote
+STRINGS = {
+    "a string that never ends": lambda n: b'{"a":"' + b"a" * n,
+    "escapes in a string that never ends": lambda n: b'{"a":"' + rb"\"" * n,
+    "a string of escapes": lambda n: b'{"a":"' + rb"\\" * n + b'"}',
+    "many strings": lambda n: b'{"a":[' + b'"[",' * n + b'""]}',
+}
+
+
+def read_or_refused(data: bytes) -> None:
+    with contextlib.suppress(ProtocolError):
+        _ = parse_json(data, max_size=len(data), max_depth=4)
+
+
+@pytest.mark.parametrize("name", STRINGS)
+def test_work_on_json_grows_with_its_size_and_not_faster(name):
+    assert linear(lambda n: partial(read_or_refused, STRINGS[name](n)), 10_000)
+
+
+def test_control_a_pattern_that_begins_anew_at_every_quote_is_noticed(monkeypatch):
+    anew = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}]', re.DOTALL)
+    monkeypatch.setattr("securecall.keys.encoding._NESTING", anew)
+    name = "escapes in a string that never ends"
+    assert not linear(lambda n: partial(read_or_refused, STRINGS[name](n)), 150, tries=2)
 
 
 @given(MUTATIONS)
