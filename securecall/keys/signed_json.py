@@ -5,16 +5,30 @@ Every function raises `ProtocolError` for what is not as it has to be.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Final
+from collections.abc import Collection, Sequence
+from typing import Final, NamedTuple
 
 from securecall.errors import ProtocolError
 from securecall.keys.encoding import build_base64url, build_json, parse_base64url, parse_json
-from securecall.keys.identity import RootKey
+from securecall.keys.identity import RootKey, root_fingerprint
+from securecall.keys.signing import require_ed25519_signature, require_mldsa65_signature
 
 MAX_LIFETIME: Final = 14 * 86400  # seconds
 MAX_AHEAD: Final = 86400  # seconds a clock may run ahead
+_MLDSA65_PUBLIC_SIZE: Final = 1952
 _RULE: Final = "securecall signed JSON"
+
+
+class RootKeys(NamedTuple):
+    """The public keys of a root; `mldsa65` is b"" where it has none."""
+
+    ed25519: bytes
+    mldsa65: bytes
+
+    @property
+    def fingerprint(self) -> bytes:
+        """The root's, 64 bytes."""
+        return root_fingerprint(*self)
 
 
 def build_jws(payload: dict[str, object], protected: bytes, root: RootKey) -> bytes:
@@ -62,6 +76,34 @@ def signatures_of(
         raw = parse_base64url(text(signature["signature"]))
         found.append((raw, f"{protected}.{body}".encode("ascii")))
     return tuple(found)
+
+
+def root_keys(value: object) -> RootKeys:
+    """Take the public keys of a root."""
+    root = mapping(value)
+    require_members(root, ("ed25519",), optional=("mldsa65",))
+    mldsa65 = exact_bytes(root["mldsa65"], _MLDSA65_PUBLIC_SIZE) if "mldsa65" in root else b""
+    return RootKeys(exact_bytes(root["ed25519"], 32), mldsa65)
+
+
+def require_root_signatures(
+    value: object, body: str, roots: Sequence[RootKeys], headers: tuple[bytes, bytes]
+) -> None:
+    """Refuse what not every key of these roots signed, once each and in their order.
+
+    Args:
+        value: The signatures.
+        body: What is signed.
+        roots: Whose.
+        headers: The protected ones of Ed25519 and of ML-DSA-65.
+    """
+    verifiers = (require_ed25519_signature, require_mldsa65_signature)
+    wanted = [
+        each for root in roots for each in zip(headers, verifiers, root, strict=True) if each[2]
+    ]
+    found = signatures_of(value, body, tuple(header for header, _, _ in wanted))
+    for (_, verify, key), (signature, signed) in zip(wanted, found, strict=True):
+        verify(key, signature, signed)
 
 
 def require_dates(*, seq: int, iat: int, exp: int, unix: int) -> None:

@@ -11,7 +11,6 @@ from securecall.address import ANONYMOUS, Address, Scheme, parse_address
 from securecall.errors import ProtocolError, StatementInvalid
 from securecall.keys.device import DEVICE_ID, device_proof_input
 from securecall.keys.encoding import build_base64url, parse_base64url, parse_json, sha512
-from securecall.keys.identity import root_fingerprint
 from securecall.keys.signed_json import (
     exact_bytes,
     integer,
@@ -21,15 +20,12 @@ from securecall.keys.signed_json import (
     refused,
     require_dates,
     require_members,
+    require_root_signatures,
     require_unique,
-    signatures_of,
+    root_keys,
     text,
 )
-from securecall.keys.signing import (
-    require_ed25519_signature,
-    require_mldsa65_signature,
-    require_p256_signature,
-)
+from securecall.keys.signing import require_ed25519_signature, require_p256_signature
 from securecall.keys.statement_content import (
     MAX_DEPTH,
     MAX_ITEMS,
@@ -46,7 +42,6 @@ from securecall.keys.succession import MAX_CHAIN, Succession, parse_chain
 _TOKEN: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
 _NAMESPACE: Final = re.compile(r"[!-~]{1,128}")
 _KEM: Final = 0x647A  # MLKEM768-X25519, the one whose hash is used
-_MLDSA65_PUBLIC_SIZE: Final = 1952
 _MEMBERS: Final = ("v", "root", "seq", "iat", "exp", "addrs", "devices", "require", "revoked")
 
 
@@ -71,13 +66,9 @@ def parse_statement(data: bytes, *, unix: int) -> Statement:
 def _parse(data: bytes, unix: int) -> Statement:
     body, payload, members, signatures = open_jws(data, max_size=MAX_SIZE, max_depth=MAX_DEPTH)
     require_members(members, _MEMBERS)
-    root = mapping(members["root"])
-    require_members(root, ("ed25519",), optional=("mldsa65",))
-    public = exact_bytes(root["ed25519"], 32)
-    mldsa = exact_bytes(root["mldsa65"], _MLDSA65_PUBLIC_SIZE) if "mldsa65" in root else b""
-    _require_signatures(signatures, body, public, mldsa)
-
-    root_fp = root_fingerprint(public, mldsa)
+    root = root_keys(members["root"])
+    require_root_signatures(signatures, body, (root,), (PROTECTED, PROTECTED_MLDSA))
+    root_fp = root.fingerprint
     seq, iat, exp = (integer(members[name]) for name in ("seq", "iat", "exp"))
     require_dates(seq=seq, iat=iat, exp=exp, unix=unix)
     addresses = tuple(_address(item, root_fp) for item in items(members["addrs"], MAX_ITEMS))
@@ -85,9 +76,9 @@ def _parse(data: bytes, unix: int) -> Statement:
     devices = tuple(
         parse_listed_device(item, root_fp) for item in items(members["devices"], MAX_ITEMS)
     )
-    _require_distinct_keys(devices, public)
+    _require_distinct_keys(devices, root.ed25519)
     return Statement(
-        root_public=public,
+        root_public=root.ed25519,
         root_fp=root_fp,
         seq=seq,
         iat=iat,
@@ -120,14 +111,6 @@ def _carried(value: object) -> tuple[bytes, ...]:
         return tuple(parse_base64url(text(item)) for item in items(value, MAX_CHAIN))
     except ProtocolError:
         return ()
-
-
-def _require_signatures(value: object, body: str, public: bytes, mldsa: bytes) -> None:
-    headers = (PROTECTED, PROTECTED_MLDSA) if mldsa else (PROTECTED,)
-    (raw, signed), *second = signatures_of(value, body, headers)
-    require_ed25519_signature(public, raw, signed)
-    for raw, signed in second:
-        require_mldsa65_signature(mldsa, raw, signed)
 
 
 def parse_listed_device(value: object, root_fp: bytes) -> DeviceEntry:

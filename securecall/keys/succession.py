@@ -17,25 +17,22 @@ from typing import Final
 
 from securecall.errors import ProtocolError, StatementInvalid, UsageError
 from securecall.keys.encoding import build_base64url, build_json
-from securecall.keys.identity import RootKey, root_fingerprint
+from securecall.keys.identity import RootKey
 from securecall.keys.signed_json import (
     MAX_AHEAD,
-    exact_bytes,
     integer,
-    mapping,
     open_jws,
     refused,
     require_members,
-    signatures_of,
+    require_root_signatures,
+    root_keys,
 )
-from securecall.keys.signing import require_ed25519_signature, require_mldsa65_signature
 
 MAX_SIZE: Final = 24 * 1024  # bytes, with two keys and signatures of ML-DSA-65 each
 MAX_CHAIN: Final = 4  # successions that a statement carries
 _DEPTH: Final = 4
 _PROTECTED: Final = b'{"alg":"Ed25519","typ":"securecall-succession+jws"}'
 _PROTECTED_MLDSA: Final = b'{"alg":"ML-DSA-65","typ":"securecall-succession+jws"}'
-_MLDSA65_PUBLIC_SIZE: Final = 1952
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,16 +50,6 @@ class Succession:
     new: bytes = field(repr=False)
     iat: int
     raw: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class _Root:
-    ed25519: bytes
-    mldsa65: bytes
-
-    @property
-    def fingerprint(self) -> bytes:
-        return root_fingerprint(self.ed25519, self.mldsa65)
 
 
 def build_succession(old: RootKey, new: RootKey, *, iat: int) -> bytes:
@@ -146,31 +133,11 @@ def ancestors(chain: Sequence[Succession], root_fp: bytes) -> tuple[bytes, ...]:
 def _parse(data: bytes, unix: int) -> Succession:
     body, _, members, signatures = open_jws(data, max_size=MAX_SIZE, max_depth=_DEPTH)
     require_members(members, ("v", "old", "new", "iat"))
-    old, new = _root(members["old"]), _root(members["new"])
+    old, new = root_keys(members["old"]), root_keys(members["new"])
     if old.ed25519 == new.ed25519 or (old.mldsa65 and old.mldsa65 == new.mldsa65):
         raise refused("the two roots share a key")
     iat = integer(members["iat"])
     if iat > unix + MAX_AHEAD:
         raise refused("iat lies more than a day ahead")
-    _require_signatures(signatures, body, old, new)
+    require_root_signatures(signatures, body, (old, new), (_PROTECTED, _PROTECTED_MLDSA))
     return Succession(old=old.fingerprint, new=new.fingerprint, iat=iat, raw=bytes(data))
-
-
-def _require_signatures(value: object, body: str, old: _Root, new: _Root) -> None:
-    wanted: list[tuple[bytes, bytes]] = []
-    for root in (old, new):
-        wanted.append((_PROTECTED, root.ed25519))
-        if root.mldsa65:
-            wanted.append((_PROTECTED_MLDSA, root.mldsa65))
-    found = signatures_of(value, body, tuple(header for header, _ in wanted))
-    for (header, key), (signature, signed) in zip(wanted, found, strict=True):
-        verify = require_ed25519_signature if header is _PROTECTED else require_mldsa65_signature
-        verify(key, signature, signed)
-
-
-def _root(value: object) -> _Root:
-    root = mapping(value)
-    require_members(root, ("ed25519",), optional=("mldsa65",))
-    ed25519 = exact_bytes(root["ed25519"], 32)
-    mldsa65 = exact_bytes(root["mldsa65"], _MLDSA65_PUBLIC_SIZE) if "mldsa65" in root else b""
-    return _Root(ed25519, mldsa65)

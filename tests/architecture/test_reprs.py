@@ -40,7 +40,6 @@ keys.passport.Passport: mky
 keys.statement_content.OmemoKey: identity_key
 keys.statement_content.DeviceEntry: public p256 hpke_sha256
 keys.statement_content.Statement: root_public
-keys.succession._Root: ed25519 mldsa65
 keys.verification.VerificationCode: own peer
 store.lock.Needs: note
 store.lock.Seal: magic
