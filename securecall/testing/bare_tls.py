@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from OpenSSL import SSL
 
@@ -19,6 +21,7 @@ class BareTls:
     Attributes:
         done: The handshake is complete.
         error: What OpenSSL found wrong, None while nothing.
+        connection: OpenSSL's end.
     """
 
     def __init__(
@@ -31,43 +34,60 @@ class BareTls:
         alpn: str = ORDINARY.protocol,
         key: ed25519.Ed25519PrivateKey | None = None,
         show: bool = True,
+        certificate: x509.Certificate | None = None,
+        chain: Iterable[x509.Certificate] = (),
     ) -> None:
-        """Prepare an end; by default with the settings ours has."""
+        """Prepare an end; by default with the settings ours has, but for resumption.
+
+        Args:
+            client: It begins.
+            version: The only one of TLS.
+            groups: For the key exchange, by OpenSSL's names.
+            ciphers: Likewise.
+            alpn: The protocol named, "" for none.
+            key: A new one where it is None.
+            show: It has a certificate.
+            certificate: In place of one as our devices have.
+            chain: What is sent after it.
+        """
         context = SSL.Context(SSL.TLS_METHOD)
         context.set_min_proto_version(version)
         context.set_max_proto_version(version)
         context.set_tls13_ciphersuites(ciphers.encode())
+        context.set_session_id(b"careless")
         _choose(context, groups)
         if show:
             key = key or ed25519.Ed25519PrivateKey.generate()
-            context.use_certificate(device_certificate(key))  # type: ignore[arg-type]
+            context.use_certificate(certificate or device_certificate(key))  # type: ignore[arg-type]
             context.use_privatekey(key)  # type: ignore[arg-type]
+            for other in chain:
+                context.add_extra_chain_cert(other)  # type: ignore[arg-type]
         if alpn and client:
             context.set_alpn_protos([alpn.encode()])
         elif alpn:
             context.set_alpn_select_callback(lambda _c, _offered: alpn.encode())
         context.set_verify(SSL.VERIFY_PEER, lambda *_: True)
-        self._connection = SSL.Connection(context)
+        self.connection = SSL.Connection(context)
         if client:
-            self._connection.set_connect_state()
+            self.connection.set_connect_state()
         else:
-            self._connection.set_accept_state()
+            self.connection.set_accept_state()
         self.error: SSL.Error | None = None
         self.done = False
 
     def receive(self, data: bytes) -> bytes:
         """Take bytes, possibly none; bytes for the peer."""
         if data:
-            _ = self._connection.bio_write(data)
+            _ = self.connection.bio_write(data)
         try:
-            self._connection.do_handshake()
+            self.connection.do_handshake()
             self.done = True
         except SSL.WantReadError:
             pass
         except SSL.Error as e:
             self.error = e
         try:
-            return self._connection.bio_read(1 << 20)
+            return self.connection.bio_read(1 << 20)
         except SSL.WantReadError:
             return b""
 

@@ -13,6 +13,7 @@ from securecall.errors import SecurityError
 from securecall.keys.device import DeviceKey
 from securecall.keys.identity_messages import FrameReader, MessageType, build_frame
 from securecall.keys.inner_tls import InnerTls, device_certificate
+from securecall.testing.bare_tls import BareTls
 from tests.pairs.keys.link import Link, Person, make_pair
 
 ALICE, BOB = Person.named("alice"), Person.named("bob")
@@ -20,75 +21,12 @@ ROLES = pytest.mark.parametrize("caller_is_client", [True, False])
 SIDES = pytest.mark.parametrize("ours_is_client", [True, False])
 
 
-class BareTls:
-    """An inner TLS end with other settings."""
-
-    def __init__(
-        self,
-        *,
-        client,
-        versions=(SSL.TLS1_3_VERSION, SSL.TLS1_3_VERSION),
-        groups=b"X25519MLKEM768",
-        ciphers=b"TLS_AES_256_GCM_SHA384",
-        signatures=b"ed25519",
-        alpn=b"securecall-id/1",
-        key=None,
-        certificate=None,
-        extra=(),
-        show=True,
-    ):
-        context = SSL.Context(SSL.TLS_METHOD)
-        context.set_min_proto_version(versions[0])
-        context.set_max_proto_version(versions[1])
-        context.set_tls13_ciphersuites(ciphers)
-        context.set_session_id(b"careless")
-        raw = context._context
-        assert SSL._lib.SSL_CTX_set1_curves_list(raw, groups) == 1
-        assert SSL._lib.SSL_CTX_set1_sigalgs_list(raw, signatures) == 1
-        if show:
-            key = key or ed25519.Ed25519PrivateKey.generate()
-            context.use_certificate(certificate or device_certificate(key))
-            context.use_privatekey(key)
-            for other in extra:
-                context.add_extra_chain_cert(other)
-        if alpn and client:
-            context.set_alpn_protos([alpn])
-        elif alpn:
-            context.set_alpn_select_callback(lambda _c, offered: alpn)
-        context.set_verify(SSL.VERIFY_PEER, lambda *_: True)
-        self.connection = SSL.Connection(context)
-        if client:
-            self.connection.set_connect_state()
-        else:
-            self.connection.set_accept_state()
-        self.error = None
-        self.done = False
-
-    def start(self):
-        return self.receive(b"")
-
-    def receive(self, data):
-        if data:
-            self.connection.bio_write(data)
-        try:
-            self.connection.do_handshake()
-            self.done = True
-        except SSL.WantReadError:
-            pass
-        except SSL.Error as e:
-            self.error = e
-        try:
-            return self.connection.bio_read(1 << 20)
-        except SSL.WantReadError:
-            return b""
-
-
 def inner(ours_is_client, **settings):
     """Play our inner TLS against a bare one; return ours and its error."""
     ours = InnerTls(client=ours_is_client, device_seed=ALICE.device.seed)
     theirs = BareTls(client=not ours_is_client, **settings)
     to_them = ours.start()
-    to_us = theirs.start()
+    to_us = theirs.receive(b"")
     error = None
     for _ in range(8):
         if to_us and error is None:
@@ -113,16 +51,16 @@ def _chain():
         .not_valid_after(datetime.datetime(2049, 1, 1, tzinfo=datetime.UTC))
         .sign(attacker, None)
     )
-    return {"key": attacker, "certificate": leaf, "extra": (device_certificate(victim),)}
+    return {"key": attacker, "certificate": leaf, "chain": (device_certificate(victim),)}
 
 
 OTHERWISE = {
-    "X25519 only": {"groups": b"X25519"},
-    "P-256 with ML-KEM": {"groups": b"SecP256r1MLKEM768"},
-    "another cipher": {"ciphers": b"TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256"},
-    "TLS 1.2": {"versions": (SSL.TLS1_2_VERSION, SSL.TLS1_2_VERSION), "groups": b"X25519"},
-    "no ALPN": {"alpn": None},
-    "another ALPN": {"alpn": b"securecall-id/2"},
+    "X25519 only": {"groups": "X25519"},
+    "P-256 with ML-KEM": {"groups": "SecP256r1MLKEM768"},
+    "another cipher": {"ciphers": "TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256"},
+    "TLS 1.2": {"version": SSL.TLS1_2_VERSION, "groups": "X25519"},
+    "no ALPN": {"alpn": ""},
+    "another ALPN": {"alpn": "securecall-id/2"},
     "no certificate": {"show": False},
     "a chain with the victim's key above": _chain(),
 }
@@ -174,7 +112,7 @@ def resumed(make_server):
             client.connection.set_connect_state()
             client.connection.set_session(first.get_session())
         server = make_server(again)
-        to_server = client.start()
+        to_server = client.receive(b"")
         for _ in range(4):
             to_client = server(to_server) if to_server else b""
             to_server = client.receive(to_client) if to_client else b""
