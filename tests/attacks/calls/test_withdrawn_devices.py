@@ -19,6 +19,7 @@ from securecall.keys.trust import Act, How, TrustState
 from securecall.restoring import join_identity
 from securecall.testing.bus import SignalBus
 from tests.forge_store import cheap
+from tests.talking import talking
 
 PASSPHRASE = sc.Secret("correct horse battery staple")
 DESK, PHONE, BOB = (sc.parse_address(f"sip:{n}@x.example") for n in ("alice", "phone", "bob"))
@@ -51,16 +52,6 @@ async def alice_twice_and_bob(folder):
             phone.use(PHONE, bus.endpoint(PHONE))
             theirs.take(own.enrol(theirs.request()))
             yield desk, phone, bob
-
-
-@asynccontextmanager
-async def talking(caller, callee, address):
-    """A call in progress: both ends of it."""
-    async with caller.call(address) as out:
-        async with (await callee.next_call()).accept() as taken:
-            await out.connected()
-            await taken.connected()
-            yield out, taken
 
 
 def test_both_devices_call_and_are_called_under_one_root(tmp_path):

@@ -14,6 +14,7 @@ from securecall.keys.trust import Act, How, TrustState
 from securecall.store.sqlite import Store
 from securecall.testing.bus import SignalBus
 from tests.forge_store import cheap
+from tests.talking import talking
 
 PASSPHRASE = sc.Secret("correct horse battery staple")
 ALICE, BOB = sc.parse_address("sip:alice@x.example"), sc.parse_address("sip:bob@x.example")
@@ -34,15 +35,6 @@ async def people(folder):
         alice.use(ALICE, bus.endpoint(ALICE))
         bob.use(BOB, bus.endpoint(BOB))
         yield alice, bob, bus
-
-
-@asynccontextmanager
-async def talking(caller, callee, address, **how):
-    async with caller.call(address, **how) as out:
-        async with (await callee.next_call()).accept() as taken:
-            await out.connected()
-            await taken.connected()
-            yield out, taken
 
 
 async def verified(alice, bob):
