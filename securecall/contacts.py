@@ -16,6 +16,7 @@ from securecall.keys.device import DeviceKey
 from securecall.keys.encoding import parse_json
 from securecall.keys.passport import PassportKey, Replays
 from securecall.keys.statement import OmemoKey, Statement, StatementVerdict, parse_statement
+from securecall.keys.this_device import REQUIRED
 from securecall.keys.ticket import Ticket
 from securecall.keys.ticket_desk import TicketDesk
 from securecall.keys.trust import (
@@ -33,7 +34,7 @@ from securecall.keys.trust import (
 )
 from securecall.keys.verification import parse_verification_code, safety_number
 from securecall.organisations import Organisations
-from securecall.own_identity import REQUIRED, OwnIdentity
+from securecall.own_identity import OwnIdentity
 from securecall.statements import Statements
 from securecall.store.sqlite import ORGANISATION, Store
 

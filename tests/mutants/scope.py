@@ -74,6 +74,7 @@ _OF: dict[str, tuple[str, ...]] = {
     ),
     "keys.enrolment": ("attacks/keys/test_enrolment.py", *_OWN),
     "keys.household": _OWN,
+    "keys.this_device": ("unit/keys/test_this_device.py", *_OWN),
     "keys.phrase": ("unit/keys/test_phrase.py", "vectors/keys/test_phrase_vectors.py"),
     "keys.succession": ("attacks/keys/test_succession.py", "unit/test_statements.py", *_OWN),
     "keys.passport": ("attacks/keys/test_a11_passports.py", "vectors/keys/test_passport.py"),

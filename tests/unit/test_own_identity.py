@@ -33,7 +33,8 @@ from securecall.keys.statement import (
     parse_statement,
 )
 from securecall.keys.statement_content import DEVICE_LIFETIME, MAX_REVOKED
-from securecall.own_identity import ROTATION_SECONDS, STATEMENT_SECONDS, OwnIdentity
+from securecall.keys.this_device import ROTATION_SECONDS, STATEMENT_SECONDS
+from securecall.own_identity import OwnIdentity
 from securecall.store.sqlite import Store
 from securecall.store.vault import MINIMUM_COST
 from tests.forge_statement import DAY, NOW

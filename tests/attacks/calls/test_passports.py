@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 
 import securecall as sc
-from securecall import own_identity
 from securecall.calls.signaling import Ended, Ringing
 from securecall.errors import Reason
+from securecall.keys import this_device
 from securecall.keys.passport import parse_passport
 from securecall.keys.statement import build_statement, parse_statement
 from securecall.keys.trust import Act, How
@@ -87,7 +87,7 @@ def handshake_not_required(monkeypatch):
     def build(*args, **members):
         return build_statement(*args, **(members | {"require": ()}))
 
-    monkeypatch.setattr(own_identity, "build_statement", build)
+    monkeypatch.setattr(this_device, "build_statement", build)
 
 
 def test_where_no_handshake_runs_the_signature_is_the_evidence(tmp_path, handshake_not_required):
