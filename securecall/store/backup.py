@@ -37,7 +37,8 @@ from securecall.store.disk import sync_folder, translated
 from securecall.store.history import ChatHistory
 from securecall.store.lock import DEFAULT_COST, Cost, Keeper, Lock, Rounds
 from securecall.store.records import integer, text
-from securecall.store.sqlite import RETIRED, Store
+from securecall.store.sqlite import Store
+from securecall.store.tables import RETIRED
 
 FORMAT: Final = 1
 KEPT: Final = frozenset(

@@ -14,9 +14,8 @@ from securecall.errors import LocalError, StoreCorrupt
 from securecall.keys.omemo_trust import DeviceAct, DeviceAudit, DeviceEvent, DeviceHow
 from securecall.keys.omemo_values import DeviceTrust
 from securecall.secret import Secret
-from securecall.store import history_file, records, sealing
+from securecall.store import history_file, records, sealing, tables
 from securecall.store import history_records as history_records
-from securecall.store import sqlite as sqlite_module
 from securecall.store.device_records import build_device_audit
 from securecall.store.lock import MINIMUM_COST, Lock
 from securecall.store.rows import Rows
@@ -147,14 +146,14 @@ def test_a_value_or_a_person_under_another_name_is_noticed(tmp_path, monkeypatch
 
 
 def test_failures_of_many_forged_names_do_not_fill_the_disk(tmp_path, monkeypatch):
-    monkeypatch.setattr(sqlite_module, "_FAILING_KEPT", 4)
+    monkeypatch.setattr(tables, "_FAILING_KEPT", 4)
     store = make_store(tmp_path / "alice")
     for number in range(12):
         assert store.count_failure(f"sip:{number}@b.example", unix=1_000_000) == 1
     assert store._rows.count("failures") <= 4
     assert store.count_failure("sip:11@b.example", unix=1_000_001) == 2
     # those that are a day old go first
-    later = 1_000_000 + sqlite_module.FAILURE_WINDOW + 1
+    later = 1_000_000 + tables.FAILURE_WINDOW + 1
     assert store.count_failure("sip:new@b.example", unix=later) == 1
     assert store.failures("sip:11@b.example", unix=later) == 0
     store.close()
