@@ -9,7 +9,8 @@ from typing import Protocol
 from securecall.account import Account
 from securecall.address import ANONYMOUS, Address, Scheme, parse_address
 from securecall.calls import orders
-from securecall.calls.call import Call, CallContext
+from securecall.calls.call import Call
+from securecall.calls.context import CallContext
 from securecall.calls.link import LinkIdentity
 from securecall.calls.signaling import IncomingLeg, Route
 from securecall.clock import unix_now

@@ -8,15 +8,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from securecall.address import parse_address
 from securecall.calls import orders
 from securecall.calls.connection import ConnectionEvents, MediaConnection
-from securecall.calls.link import LinkIdentity
+from securecall.calls.context import CallContext
 from securecall.calls.machine import CallMachine, State
 from securecall.calls.negotiation import Agreement
 from securecall.calls.report import Consent, ListenerReport
@@ -36,82 +36,16 @@ from securecall.keys.verification import Sas, sas
 from securecall.logs import logger
 from securecall.media.description import Description, Keying
 from securecall.media.endpoints import AudioSink, AudioSource, PcmInput, PcmOutput, Recorder
-from securecall.media.engine import AudioStatistics, Clock
+from securecall.media.engine import AudioStatistics
 from securecall.media.frames import AudioFrame
 from securecall.policy import (
     Facts,
-    Floor,
     Gate,
-    IdentityEvidence,
-    Policy,
     SecurityLevel,
     SecurityState,
 )
-from securecall.transport.turn import IceHelpers, no_helpers
 
 log = logger("securecall.call")
-
-
-class Voucher(Protocol):
-    """Who signs what we describe in signalling, and holds the peer to what it signed."""
-
-    def sign(self, description: Description) -> str:
-        """Return the value of Identity for a description of ours."""
-        ...
-
-    def receive(self, values: tuple[str, ...], description: Description) -> None:
-        """Take the values of Identity that came with a description.
-
-        Raises:
-            ProtocolError, SecurityError: they are not what they should be; the call ends.
-        """
-        ...
-
-
-def _no_evidence() -> IdentityEvidence | None:
-    return None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallContext:
-    """What a call needs to know of the world; composed by the client.
-
-    Attributes:
-        policy, floor: What the call must reach.
-        peer: The peer's address for people.
-        identity: Ours, None in the danger mode without identity.
-        evidence: Joins what the handshake proved with what we know of that key.
-        observe: Told every order of the machine after it was performed.
-        sound_failed: Told when a source or sink raised and was taken out.
-        secured: Told when policy accepted the evidence, before the gate opens; may still refuse.
-        confirmed: Told when the user confirmed the words.
-        guess_burned: Told when a handshake failed after its nonces.
-        clock: The process's media clock.
-        towards: The host we face, to pick our own address; "" for anywhere.
-        ticket: How the ticket travelled, "" without one.
-        helpers: Says what helps to find a path, when one is looked for.
-        approved: The call runs under the fips profile, over an active FIPS provider.
-        voucher: Signs and checks descriptions, None where that is not wished.
-        unaided: The evidence there is where no identity handshake ran.
-    """
-
-    policy: Policy
-    floor: Floor
-    peer: str
-    identity: LinkIdentity | None
-    evidence: Callable[[HandshakeResult], IdentityEvidence]
-    secured: Callable[[HandshakeResult, SecurityState], None]
-    confirmed: Callable[[HandshakeResult], None]
-    guess_burned: Callable[[], None]
-    clock: Clock
-    towards: str
-    observe: Callable[[Call, orders.Output], None]
-    sound_failed: Callable[[Call, Exception], None]
-    ticket: str = ""
-    helpers: Callable[[], Awaitable[IceHelpers]] = no_helpers
-    approved: bool = False
-    voucher: Voucher | None = None
-    unaided: Callable[[], IdentityEvidence | None] = _no_evidence
 
 
 class Call:
