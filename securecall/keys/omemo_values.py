@@ -155,12 +155,6 @@ class Recipients:
         """The same with those devices alone that are written to in this namespace."""
         return replace(self, devices=tuple(d for d in self.devices if d.namespace == namespace))
 
-    def only(self, jid: str, device_id: int) -> Recipients:
-        """The same with a single device, for what nobody else may read."""
-        return replace(
-            self, devices=tuple(d for d in self.devices if (d.jid, d.id) == (jid, device_id))
-        )
-
 
 @functools.lru_cache(maxsize=4096)
 def montgomery(ed25519: bytes) -> bytes:

@@ -1,6 +1,6 @@
 """A person's store: keys, trust, tickets and the log of calls, encrypted in one SQLite file.
 
-Every call blocks for as long as the disk takes; `create`, `open` and `set_passphrase` take a
+Every call blocks for as long as the disk takes; `create`, `open` and `set_lock` take a
 quarter of a second of computation on purpose, so run those in a thread. Threads may share a store.
 """
 
@@ -145,10 +145,6 @@ class Store(Tables):
             return cls.open(folder, passphrase, keeper=keeper, root=root, approved=approved)
         made = None if root is None else RootKey.from_signer(root)
         return cls.create(folder, passphrase, keeper=keeper, root=made, cost=cost)
-
-    def set_passphrase(self, passphrase: Secret, *, cost: Cost | Rounds = DEFAULT_COST) -> None:
-        """Change the passphrase; older copies of the file still open with the older one."""
-        self.set_lock(Lock(passphrase=passphrase, keeper=self._keeper, cost=cost))
 
     def set_lock(self, lock: Lock) -> None:
         """Let something else open the store from now on: only the wrapped key is written anew.

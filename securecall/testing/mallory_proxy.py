@@ -114,7 +114,6 @@ class Proxy:
         self._pending: dict[str, _Pending] = {}
         self._connections: set[TlsConnection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._on_dialogue: Callable[[Dialogue], Awaitable[None]] | None = None
 
     async def open(self, host: str, port: int, certificate: PemPair | None) -> tuple[str, int]:
         """Listen, with a certificate that proves a name, or as a direct peer would."""

@@ -12,6 +12,7 @@ import securecall as sc
 from securecall import fips
 from securecall.errors import FipsError, Unsupported, UsageError
 from securecall.secret import Secret
+from securecall.store.lock import Lock
 from securecall.store.sqlite import Store
 from securecall.store.vault import MINIMUM_COST, Rounds
 from securecall.transport import openssl
@@ -144,7 +145,7 @@ def test_the_key_store_is_opened_by_pbkdf2_alone(tmp_path):
             async with opened(tmp_path / "argon"):
                 pass
         store = Store.open(tmp_path / "argon", Secret(PASSPHRASE))
-        store.set_passphrase(Secret(PASSPHRASE), cost=Rounds())
+        store.set_lock(Lock(passphrase=Secret(PASSPHRASE), cost=Rounds()))
         store.close()
         async with opened(tmp_path / "argon"):
             pass

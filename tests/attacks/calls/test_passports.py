@@ -97,9 +97,7 @@ def test_where_no_handshake_runs_the_signature_is_the_evidence(tmp_path, handsha
         for policy, passes in ((PLAIN_SIGNED, True), (PLAIN, False)):
             async with stage(tmp_path / str(passes), policy=SIGNED, mode=Mode.TAP) as s:
                 s.bob.client.policy = policy
-                s.bob.client.contacts.apply(
-                    s.bob.client.contacts.event(Act.LIFT_FLOOR, s.alice.address, b"", How.USER)
-                )
+                s.bob.client.contacts.lift_floor(s.alice.address)
                 known_to_each_other(s.alice.client, s.bob.client)
                 call = await s.dial()
                 if passes:
@@ -120,9 +118,7 @@ def test_a_person_whose_statement_requires_the_handshake_is_not_met_by_a_signatu
     async def run():
         async with stage(tmp_path, policy=SIGNED) as s:
             s.bob.client.policy = PLAIN_SIGNED
-            s.bob.client.contacts.apply(
-                s.bob.client.contacts.event(Act.LIFT_FLOOR, s.alice.address, b"", How.USER)
-            )
+            s.bob.client.contacts.lift_floor(s.alice.address)
             known_to_each_other(s.alice.client, s.bob.client)
             await s.dial()
             s.require_refused(Reason.DOWNGRADE)

@@ -21,6 +21,7 @@ from securecall.secret import Secret
 from securecall.store import history_records as records
 from securecall.store import history_schema, sealing
 from securecall.store.history import FILE
+from securecall.store.lock import Lock
 from securecall.store.sqlite import Store
 from securecall.store.vault import MINIMUM_COST
 from tests.forge_history import (
@@ -85,7 +86,7 @@ def test_a_store_opens_its_history_with_the_same_passphrase(tmp_path):
     history = store.open_history()
     fill(history)
     before = everything(history)
-    store.set_passphrase(Secret("another"), cost=MINIMUM_COST)
+    store.set_lock(Lock(passphrase=Secret("another"), cost=MINIMUM_COST))
     store.close()
     with pytest.raises(LocalError):
         history.messages(JULIET)

@@ -18,6 +18,7 @@ from securecall.keys.statement import merge
 from securecall.keys.ticket_desk import TicketDesk
 from securecall.keys.trust import Act, Floor, How, TrustState
 from securecall.secret import Secret
+from securecall.store.lock import Lock
 from securecall.store.rows import Rows
 from securecall.store.sqlite import FILE, Store
 from securecall.store.vault import MINIMUM_COST, Vault
@@ -180,7 +181,7 @@ def test_calls_and_settings_are_kept(folder):
 
 def test_a_new_passphrase_replaces_the_old_one(folder):
     store = make_store(folder)
-    store.set_passphrase(Secret("a new one, longer"), cost=MINIMUM_COST)
+    store.set_lock(Lock(passphrase=Secret("a new one, longer"), cost=MINIMUM_COST))
     store.close()
     with pytest.raises(WrongPassphrase):
         reopen(folder)
