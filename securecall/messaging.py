@@ -51,6 +51,9 @@ from securecall.xmpp.xml import serialise
 RETRY_SECONDS: Final = (1.0, 2.0, 5.0, 15.0, 30.0)  # after the disk refused; the last for ever
 CLOSE_SECONDS: Final = 2.0
 DOUBTED_SECONDS: Final = 10.0  # before a connection is lost; what was taken then may be lost, too
+# Parcels under way at once. A server that is slow would else be given up for dead with all of them
+# before it, in one session after the other, each of which sends it all of them again.
+MOST_IN_FLIGHT: Final = 32
 # Seconds until it is kept that the server took a message, if nothing else is kept meanwhile.
 PATIENCE: Final = 0.02
 
@@ -115,7 +118,8 @@ class Messaging:
         # by number, when the server took them; never, for those that were sent again since
         self._recent: dict[int, tuple[float, Parcel]] = {}
         self._last = 0  # the number of the last parcel that was sent in this session
-        self._behind = False  # some after it wait, for the session took no more
+        self._behind = False  # some after it wait, for as many as may be are under way
+        self._in_flight = 0  # parcels sent in this session that the server has not taken
 
     @property
     def own(self) -> Address:
@@ -305,7 +309,7 @@ class Messaging:
         First what the server took just before the connection was lost, unless it is known to have
         arrived: a server that goes down has been seen to take messages and lose them.
         """
-        self._ready, self._last = True, 0
+        self._ready, self._last, self._in_flight = True, 0, 0
         self._send_waiting()
 
     def _forget_recent(self, now: float) -> None:
@@ -316,21 +320,34 @@ class Messaging:
             del self._recent[number]
 
     def _send_waiting(self) -> None:
-        self._behind = False
-        waiting = {parcel.number: parcel for parcel in self._history.parcels()}
-        doubted = {number: parcel for number, (_, parcel) in self._recent.items()}
-        for number, parcel in sorted((waiting | doubted).items()):
-            if number <= self._last:
-                continue
-            if self._arrived(parcel, doubted=number in doubted):
-                if number in waiting:
-                    self._taken(parcel)  # only the word of that was lost
-                    self._last = number
-                continue
-            if not self._send(parcel):
+        self._behind = True
+        while self._in_flight < MOST_IN_FLIGHT:
+            batch = self._next_batch()
+            if not batch:
+                self._behind = False
                 return
-            if number in doubted:
-                self._recent[number] = (math.inf, parcel)
+            for parcel, doubted in batch:
+                if self._in_flight >= MOST_IN_FLIGHT:
+                    return
+                if self._arrived(parcel, doubted=doubted):
+                    self._last = parcel.number
+                    self._taken(parcel, sent=False)  # only the word of that was lost
+                elif not self._send(parcel):
+                    return
+                elif doubted:
+                    self._recent[parcel.number] = (math.inf, parcel)
+
+    def _next_batch(self) -> list[tuple[Parcel, bool]]:
+        """What is to go out after the last, in order, and whether the server had it once."""
+        waiting = self._history.parcels(after=self._last, most=MOST_IN_FLIGHT)
+        last = waiting[-1].number if len(waiting) == MOST_IN_FLIGHT else math.inf
+        doubted = {
+            number: parcel
+            for number, (_, parcel) in self._recent.items()
+            if self._last < number <= last
+        }
+        both = {parcel.number: parcel for parcel in waiting} | doubted
+        return [(both[number], number in doubted) for number in sorted(both)]
 
     def _arrived(self, parcel: Parcel, *, doubted: bool) -> bool:
         """Whether it is where it should be, as far as history knows.
@@ -344,21 +361,26 @@ class Messaging:
         return known.delivery is not Delivery.SENT or (in_room and not doubted)
 
     def _ship(self, parcel: Parcel) -> None:
-        if self._ready and not self._behind and parcel.number > self._last:
+        if not self._ready or self._behind or parcel.number <= self._last:
+            return
+        if self._in_flight >= MOST_IN_FLIGHT:
+            self._behind = True
+        else:
             _ = self._send(parcel)
 
     def _send(self, parcel: Parcel) -> bool:
         """Whether it is on its way; otherwise it waits, and so does all after it."""
         try:
-            self._session.send(parcel.stanza, taken=lambda: self._taken(parcel))
+            self._session.send(parcel.stanza, taken=lambda: self._taken(parcel, sent=True))
         except ConnectFailed as e:
             log.info("a message waits: %s", e)
             self._behind = True
             return False
         self._last = parcel.number
+        self._in_flight += 1
         return True
 
-    def _taken(self, parcel: Parcel) -> None:
+    def _taken(self, parcel: Parcel, *, sent: bool) -> None:
         """The server has it; should we forget that by a crash, it gets it twice, under one name."""
         now = time.monotonic()
         _ = self._recent.pop(parcel.number, None)  # the latest last
@@ -372,8 +394,9 @@ class Messaging:
         task = asyncio.create_task(self._note(work))
         self._noting.add(task)
         task.add_done_callback(self._noting.discard)
-        if self._ready and self._behind and parcel.number == self._last:
-            self._send_waiting()  # the server has all that the session held, so it takes more
+        self._in_flight -= sent
+        if self._ready and self._behind and sent and self._in_flight <= MOST_IN_FLIGHT // 2:
+            self._send_waiting()
 
     async def _note(self, work: Callable[[], tuple[News, ...]]) -> None:
         """Until the disk takes it: what is not noted is sent again in the next session."""

@@ -178,8 +178,8 @@ class MemoryHistory:
             self._parcels[kept.number] = kept
         return kept
 
-    def parcels(self) -> tuple[Parcel, ...]:
-        return tuple(self._parcels.values())
+    def parcels(self, *, after: int = 0, most: int | None = None) -> tuple[Parcel, ...]:
+        return tuple(p for number, p in self._parcels.items() if number > after)[:most]
 
     def taken(self, number: int) -> None:
         with self.transaction():

@@ -119,8 +119,8 @@ class History(Protocol):
         """Keep a stanza that is to be sent; returns it with its number."""
         ...
 
-    def parcels(self) -> tuple[Parcel, ...]:
-        """What waits, in the order it was kept."""
+    def parcels(self, *, after: int = 0, most: int | None = None) -> tuple[Parcel, ...]:
+        """What waits, in the order it was kept: after a number, and so many at most."""
         ...
 
     def taken(self, number: int) -> None:

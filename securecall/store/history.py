@@ -284,11 +284,11 @@ class ChatHistory:
             self._file.put("parcels", number, records.build_parcel(parcel))
         return replace(parcel, number=number)
 
-    def parcels(self) -> tuple[Parcel, ...]:
-        """Return what waits, in the order it was kept."""
+    def parcels(self, *, after: int = 0, most: int | None = None) -> tuple[Parcel, ...]:
+        """Return what waits, in the order it was kept: after a number, and so many at most."""
         return tuple(
             records.parse_parcel(data, number=number)
-            for number, data in self._file.get_all("parcels")
+            for number, data in self._file.get_all("parcels", first=after + 1, most=most)
         )
 
     def taken(self, number: int) -> None:

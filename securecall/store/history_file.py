@@ -206,13 +206,16 @@ class HistoryFile:
             self._remember(place, data)
             return data
 
-    def get_all(self, table: str) -> list[tuple[int, bytes]]:
-        """Return the keys and data of all rows, by key.
+    def get_all(
+        self, table: str, *, first: int = -(2**63), most: int | None = None
+    ) -> list[tuple[int, bytes]]:
+        """Return the keys and data of all rows, by key: from one on, and so many at most.
 
         Raises:
             StoreCorrupt: one was altered.
         """
-        found = self.rows(f"SELECT id, version, value FROM {table} ORDER BY id")  # noqa: S608 - as above
+        query = f"SELECT id, version, value FROM {table} WHERE id>=? ORDER BY id LIMIT ?"  # noqa: S608 - as above
+        found = self.rows(query, first, -1 if most is None else most)
         return [
             (whole(key), self.unseal(table, (whole(key), whole(version)), value))
             for key, version, value in found

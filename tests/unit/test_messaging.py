@@ -146,18 +146,62 @@ def test_what_a_full_session_did_not_take_follows_when_there_is_room():
         assert bench.sent == ["a", "b"]
         bench.session.take(1)
         await settled()
-        assert bench.sent == ["a", "b"]
-        bench.session.take(1)
-        await settled()
-        assert bench.sent == ["a", "b", "c", "d"]
+        assert bench.sent == ["a", "b", "c"]
         bench.session.take(2)
+        await settled()
+        assert bench.sent == ["a", "b", "c", "d", "e"]
         await bench.write("f")
         bench.session.take(2)
+        await bench.write("g")
+        bench.session.take(2)
         await settled()
-        assert bench.sent == list("abcdef")
+        assert bench.sent == list("abcdefg")
         assert bench.unsent == []
 
     run(scenario, room=2)
+
+
+def test_no_more_is_under_way_than_a_slow_server_is_given_time_for(monkeypatch):
+    monkeypatch.setattr("securecall.messaging.MOST_IN_FLIGHT", 4)
+
+    async def scenario(bench):
+        await bench.write(*"abc")
+        bench.messaging.release()
+        await bench.write(*"defgh")
+        assert bench.sent == list("abcd")
+        bench.session.take(1)
+        assert bench.sent == list("abcd")
+        bench.session.take(1)
+        assert bench.sent == list("abcdef")
+        bench.session.take(4)
+        await settled()
+        assert bench.sent == list("abcdefgh")
+        bench.session.take(2)
+        await settled()
+        assert bench.unsent == []
+
+    run(scenario)
+
+
+def test_sessions_that_all_end_too_soon_take_everything_in_the_end(monkeypatch):
+    """A server that manages two in a session; each session before sent it all once more."""
+    monkeypatch.setattr("securecall.messaging.MOST_IN_FLIGHT", 2)
+
+    async def scenario(bench):
+        await bench.write(*"abcdefgh")
+        for _ in range(20):
+            bench.messaging.release()
+            bench.session.take(2)
+            await settled()
+            monkeypatch.setattr("securecall.messaging.DOUBTED_SECONDS", -1.0)
+            bench.messaging.lost()
+            bench.messaging.hold()
+            bench.session.waiting.clear()
+        assert bench.unsent == []
+        assert bench.history.parcels() == ()
+        assert len(bench.sent) <= 2 * 8 + 2 * 16
+
+    run(scenario)
 
 
 def test_what_was_taken_just_before_the_session_was_lost_is_sent_again_unless_it_arrived(

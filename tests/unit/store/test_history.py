@@ -212,6 +212,9 @@ def test_parcels_wait_in_their_order_until_they_are_taken(history):
     history.taken(first.number)
     third = history.post(parcel("c"))
     assert history.parcels() == (second, third)
+    assert history.parcels(after=second.number) == history.parcels(after=1, most=2)[1:] == (third,)
+    assert history.parcels(most=1) == (second,)
+    assert history.parcels(most=0) == history.parcels(after=third.number) == ()
     assert third.number == 3
 
 
