@@ -1,16 +1,17 @@
-"""Sound between the call and the application's own code: bounded rings, awaited on its side."""
+"""Frames between the call and the application's own code: bounded rings, awaited on its side."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Final
+from typing import Final, Generic, Self, TypeVar
 
 from securecall.errors import UsageError
 from securecall.media.frames import AudioFrame
 from securecall.media.resample import Resampler, to_mono
 
 _MAX_FRAME_SECONDS: Final = 1.0
+T = TypeVar("T")
 
 
 class PcmInput:
@@ -93,19 +94,19 @@ class PcmInput:
         self.discard()
 
 
-class PcmOutput:
+class FrameOutput(Generic[T]):
     """A sink that the application empties: `async for frame in output`.
 
     Keeps the newest `capacity` frames; older ones are dropped and counted, so that a reader who
-    falls behind hears the present. Nothing is kept before `open`. One reader at a time.
+    falls behind gets the present. Nothing is kept before `open`. One reader at a time.
 
     Attributes:
         dropped: Frames the reader was too slow for.
     """
 
-    def __init__(self, *, capacity: int = 50) -> None:
-        """Make an empty ring of `capacity` frames; 50 are a second."""
-        self._ring: deque[AudioFrame] = deque(maxlen=capacity)
+    def __init__(self, *, capacity: int) -> None:
+        """Make an empty ring of `capacity` frames."""
+        self._ring: deque[T] = deque(maxlen=capacity)
         self._waiting: asyncio.Future[None] | None = None
         self._is_open = False
         self._closed = False
@@ -115,7 +116,7 @@ class PcmOutput:
         """Begin to keep frames."""
         self._is_open = True
 
-    def write(self, frame: AudioFrame) -> None:
+    def write(self, frame: T) -> None:
         """Keep a frame."""
         if not self._is_open or self._closed:
             return
@@ -128,16 +129,16 @@ class PcmOutput:
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
 
-    def __aiter__(self) -> PcmOutput:
+    def __aiter__(self) -> Self:
         self.open()
         return self
 
-    async def __anext__(self) -> AudioFrame:
+    async def __anext__(self) -> T:
         while not self._ring:
             if self._closed:
                 raise StopAsyncIteration
             if self._waiting is not None:
-                raise UsageError("somebody else reads this sound already")
+                raise UsageError("somebody else reads these frames already")
             self._waiting = asyncio.get_running_loop().create_future()
             try:
                 await self._waiting
@@ -149,3 +150,11 @@ class PcmOutput:
         """Take nothing more; the reader gets what is there, then the end."""
         self._closed = True
         self._wake()
+
+
+class PcmOutput(FrameOutput[AudioFrame]):
+    """A sink of sound that the application empties: `async for frame in output`."""
+
+    def __init__(self, *, capacity: int = 50) -> None:
+        """Make an empty ring of `capacity` frames; 50 are a second."""
+        super().__init__(capacity=capacity)

@@ -1,0 +1,1 @@
+"""Video: pictures, where they come from and go to, and what makes packets of them."""
