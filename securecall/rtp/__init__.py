@@ -1,1 +1,1 @@
-"""Packets of sound: RTP, RTCP, and the two layers of encryption around them."""
+"""Packets of sound and pictures: RTP, RTCP, and the two layers of encryption around them."""

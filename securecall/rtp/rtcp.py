@@ -1,4 +1,4 @@
-"""RTCP (RFC 3550 6): sender and receiver reports, source descriptions, goodbyes."""
+"""RTCP (RFC 3550 6): sender and receiver reports, source descriptions, goodbyes, feedback."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from securecall.errors import ProtocolError, UsageError
+from securecall.rtp.feedback import PSFB, RTPFB, Feedback, build_feedback, parse_feedback
 
 MAX_ITEMS: Final = 64
 """Packets in a compound that are looked at; a compound of more is refused."""
@@ -101,7 +102,7 @@ class UnknownRtcp:
     """A packet of a type that is not ours to understand.
 
     Attributes:
-        packet_type: 192 to 223, save those above.
+        packet_type: 192 to 223, save those above and the kinds of feedback that are known.
         count: The five bits of the header.
         body: What follows the first four bytes, padding removed.
     """
@@ -111,7 +112,7 @@ class UnknownRtcp:
     body: bytes
 
 
-RtcpPacket = SenderReport | ReceiverReport | SourceDescription | Bye | UnknownRtcp
+RtcpPacket = SenderReport | ReceiverReport | SourceDescription | Bye | Feedback | UnknownRtcp
 
 
 def parse_rtcp(data: bytes, *, reduced: bool = False) -> tuple[RtcpPacket, ...]:
@@ -143,7 +144,7 @@ def parse_rtcp(data: bytes, *, reduced: bool = False) -> tuple[RtcpPacket, ...]:
             raise ProtocolError("RTCP packet beyond the datagram", rule=_RULE)
         body = data[at + 4 : stop]
         if first & 0x20:
-            body = _without_padding(body, last=stop == end)
+            body = _without_padding(body, last=stop == end, words=kind != RTPFB)
         packets.append(_parse_one(kind, first & 0x1F, body))
         at = stop
     return tuple(packets)
@@ -163,11 +164,12 @@ def build_rtcp(packets: Sequence[RtcpPacket]) -> bytes:
         raise UsageError(f"an RTCP field is out of range: {e}") from e
 
 
-def _without_padding(body: bytes, *, last: bool) -> bytes:
-    if not last:
+def _without_padding(body: bytes, *, last: bool, words: bool) -> bytes:
+    """Remove padding; browsers fill up transport feedback by 1 to 3 bytes, wherever it stands."""
+    if not last and words:
         raise ProtocolError("padding before the end of a compound", rule="RFC 3550 6.4.1")
     padding = body[-1] if body else 0
-    if not padding or padding % 4 or padding > len(body):
+    if not padding or (words and padding % 4) or padding > len(body):
         raise ProtocolError(f"{padding} bytes of RTCP padding in {len(body)}", rule=_RULE)
     return body[:-padding]
 
@@ -192,7 +194,8 @@ def _parse_one(kind: int, count: int, body: bytes) -> RtcpPacket:
         return _parse_sdes(body, count)
     if kind == _BYE:
         return _parse_bye(body, count)
-    return UnknownRtcp(packet_type=kind, count=count, body=body)
+    feedback = parse_feedback(kind, count, body) if kind in (RTPFB, PSFB) else None
+    return feedback or UnknownRtcp(packet_type=kind, count=count, body=body)
 
 
 def _require(body: bytes, length: int) -> None:
@@ -277,6 +280,8 @@ def _build_one(packet: RtcpPacket) -> bytes:
             return _framed(_BYE, len(packet.sources), body)
         case UnknownRtcp():
             return _framed(packet.packet_type, packet.count, packet.body)
+        case _:
+            return _framed(*build_feedback(packet))
 
 
 def _build_reports(reports: tuple[ReportBlock, ...]) -> bytes:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from securecall.errors import ProtocolError, UsageError
+from securecall.rtp.feedback import GenericNack, PictureLoss
 from securecall.rtp.rtcp import (
     MAX_ITEMS,
     Bye,
@@ -68,7 +69,8 @@ def test_every_field_comes_back():
         SourceDescription(cnames=((1, "a"), (2, "four"), (3, ""), (4, "é" * 127))),
         Bye(sources=(1, 2), reason="so long"),
         Bye(sources=()),
-        UnknownRtcp(packet_type=206, count=1, body=b"12345678"),
+        UnknownRtcp(packet_type=206, count=9, body=b"12345678"),
+        PictureLoss(sender_ssrc=1, media_ssrc=2),
     )
     assert parse_rtcp(build_rtcp(packets)) == packets
 
@@ -105,7 +107,9 @@ def test_fields_out_of_range_are_not_built(packets):
         build_rtcp(packets)
 
 
-@pytest.mark.parametrize("name", ["bye_invalid", "rr_invalid", "sdes_source_truncated"])
+@pytest.mark.parametrize(
+    "name", ["bye_invalid", "rr_invalid", "rtpfb_invalid", "sdes_source_truncated"]
+)
 def test_others_invalid_packets_are_refused(name):
     data = vectors("rtp_rtcp_sctp_aiortc", f"rtcp_{name}.bin").read_bytes()
     with pytest.raises(ProtocolError):
@@ -115,6 +119,8 @@ def test_others_invalid_packets_are_refused(name):
 def test_others_valid_packets_are_taken():
     data = vectors("rtp_rtcp_sctp_aiortc", "rtcp_rtpfb.bin").read_bytes()
     (feedback,) = parse_rtcp(data, reduced=True)
-    assert isinstance(feedback, UnknownRtcp)
+    assert isinstance(feedback, GenericNack)
+    assert (feedback.sender_ssrc, feedback.media_ssrc) == (2336520123, 4145934052)
+    assert feedback.sequences == (12, 32, 39, 54, 76, 110, 123, 142, 183, 187, 223, 236, 271, 292)
     data = vectors("rtp_rtcp_sctp_aiortc", "rtcp_bye_padding.bin").read_bytes()
     assert parse_rtcp(data, reduced=True) == (Bye(sources=()),)
