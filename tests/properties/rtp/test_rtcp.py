@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from securecall.errors import ProtocolError
+from securecall.rtp.extensions import parse_extensions
 from securecall.rtp.packet import split_rtp
 from securecall.rtp.rtcp import (
     Bye,
@@ -113,7 +114,8 @@ def test_packets_that_broke_others_cut_at_each_byte_and_flipped(parts):
                 flipped[cut] ^= 0xFF
             for data in (seed[:cut], bytes(flipped)):
                 parses_or_is_refused(data)
-                try:
-                    split_rtp(data)
-                except ProtocolError:
-                    continue
+                for read in (split_rtp, parse_extensions):
+                    try:
+                        read(data)
+                    except ProtocolError:
+                        continue
