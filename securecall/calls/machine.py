@@ -64,7 +64,7 @@ from securecall.errors import (
     Unreachable,
     UsageError,
 )
-from securecall.media.description import Description, Direction
+from securecall.media.description import Description
 from securecall.policy import (
     UNSECURED,
     Facts,
@@ -245,14 +245,17 @@ class CallMachine:
                 ChangeRefused("the peer's signalling asked to change the media keys or the peer"),
             )
         try:
-            answer = answer_unchanged(self._ours, offer, self._agreement)
+            answer, agreement = answer_unchanged(self._ours, offer, self._agreement)
         except Incompatible as e:
             return (Send(Refused(488)), ChangeRefused(str(e)))
-        self._ours = answer
-        audio = answer.audio
-        direction = Direction.INACTIVE if audio is None else audio.direction
-        self._agreement = replace(self._agreement, direction=direction)
-        return (Send(Answered(answer)), SetDirection(direction))
+        self._ours, self._agreement = answer, agreement
+        return (
+            Send(Answered(answer)),
+            SetDirection(
+                agreement.direction,
+                tuple((video.mid, video.direction) for video in agreement.video),
+            ),
+        )
 
     def _peer_ended(self, reason: EndReason, text: str) -> tuple[Output, ...]:
         if self.state is State.CONNECTING and reason is EndReason.HUNG_UP:

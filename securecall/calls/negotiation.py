@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from securecall.calls import video_lines
+from securecall.calls.video_lines import LocalVideo, VideoAgreement
 from securecall.errors import Incompatible, Reason, SecurityError
 from securecall.media.codecs import G722, OPUS, PCMA, PCMU
 from securecall.media.description import (
@@ -17,6 +19,7 @@ from securecall.media.description import (
     Kind,
     MediaDescription,
     Setup,
+    mirrored,
 )
 
 PROTOCOL = "UDP/TLS/RTP/SAVPF"
@@ -40,6 +43,7 @@ class LocalMedia:
         ice_ufrag, ice_pwd, candidates: Ours; empty without ICE.
         cname, ssrc: Random, for this call alone.
         codecs: Names in order of preference.
+        video: Pictures, at most `MOST_VIDEO`; none is offered or taken without one.
     """
 
     fingerprint: Fingerprint
@@ -51,6 +55,7 @@ class LocalMedia:
     candidates: tuple[Candidate, ...] = ()
     cname: str = ""
     ssrc: int = 0
+    video: tuple[LocalVideo, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +74,7 @@ class Agreement:
         hint: The peer announced the identity handshake (only a hint).
         direction: Ours.
         rtcp_mux: RTCP shares the port of RTP; otherwise there is none.
+        video: The pictures both ends agreed on.
         warnings: Sentences for the report.
     """
 
@@ -89,11 +95,12 @@ class Agreement:
     hint: bool = False
     direction: Direction = Direction.SENDRECV
     rtcp_mux: bool = True
+    video: tuple[VideoAgreement, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
 def build_offer(local: LocalMedia) -> Description:
-    """Describe one audio m-line, DTLS-SRTP only (security profile: no a=crypto beside it)."""
+    """Describe sound and pictures, DTLS-SRTP only (security profile: no a=crypto beside it)."""
     audio = _describe(
         local,
         mid="0",
@@ -101,7 +108,12 @@ def build_offer(local: LocalMedia) -> Description:
         setup=Setup.ACTPASS,
         protocol=PROTOCOL,
     )
-    return Description(media=(audio,), all_fingerprints=(local.fingerprint,), bundle=("0",))
+    media = (audio, *video_lines.offer_lines(audio, local.video))
+    return Description(
+        media=media,
+        all_fingerprints=(local.fingerprint,) * len(media),
+        bundle=tuple(line.mid for line in media),
+    )
 
 
 def require_acceptable_offer(offer: Description, *, require_mux: bool = True) -> MediaDescription:
@@ -153,13 +165,21 @@ def build_answer(
         codecs=common,
         setup=setup,
         protocol=theirs.protocol,
-        direction=_mirrored(theirs.direction),
+        direction=mirrored(theirs.direction),
         rtcp_mux=theirs.rtcp_mux,
     )
+    pictures = video_lines.answer_lines(offer, theirs, audio, local.video)
+
+    def line(media: MediaDescription) -> MediaDescription:
+        if media is theirs:
+            return audio
+        return pictures[media.mid][0] if media.mid in pictures else _refused(media)
+
+    media = tuple(line(m) for m in offer.media)
     answer = Description(
-        media=tuple(audio if m is theirs else _refused(m) for m in offer.media),
-        all_fingerprints=(local.fingerprint,),
-        bundle=(theirs.mid,) if theirs.mid and theirs.mid in offer.bundle else (),
+        media=media,
+        all_fingerprints=(local.fingerprint,) * (1 + len(pictures)),
+        bundle=tuple(m.mid for m in media if m.port and m.mid in offer.bundle),
     )
     agreement = _agreement(
         theirs,
@@ -170,6 +190,7 @@ def build_answer(
         dtls_client=setup is Setup.ACTIVE,
         ice=use_ice,
         direction=audio.direction,
+        video=tuple(agreed for _, agreed in pictures.values()),
     )
     return answer, agreement
 
@@ -200,6 +221,7 @@ def read_answer(offer: Description, answer: Description, *, require_mux: bool = 
     codecs = tuple(c for c in theirs.codecs if _same_as_any(c, ours.codecs))
     if not codecs:
         raise Incompatible("the answer names no codec of the offer")
+    video, warnings = video_lines.read_answers(offer, answer, theirs)
     return _agreement(
         theirs,
         answer,
@@ -208,7 +230,9 @@ def read_answer(offer: Description, answer: Description, *, require_mux: bool = 
         receive=ours.codecs,
         dtls_client=theirs.setup is Setup.PASSIVE,
         ice=bool(ours.ice_ufrag and theirs.ice_ufrag),
-        direction=_mirrored(theirs.direction),
+        direction=mirrored(theirs.direction),
+        video=video,
+        warnings=warnings,
     )
 
 
@@ -222,8 +246,10 @@ def same_association(agreed: Agreement, description: Description) -> bool:
     return not agreed.ice or audio.ice_ufrag in ("", agreed.ice_ufrag)
 
 
-def answer_unchanged(ours: Description, offer: Description, agreed: Agreement) -> Description:
-    """Answer a mid-call offer that changes nothing but direction, under the same association.
+def answer_unchanged(
+    ours: Description, offer: Description, agreed: Agreement
+) -> tuple[Description, Agreement]:
+    """Answer a mid-call offer that changes directions, or drops a picture, and nothing else.
 
     Args:
         ours: Our description so far.
@@ -246,15 +272,26 @@ def answer_unchanged(ours: Description, offer: Description, agreed: Agreement) -
     kept = replace(
         ours_audio,
         setup=Setup.PASSIVE if theirs.setup is Setup.ACTIVE else Setup.ACTIVE,
-        direction=_mirrored(theirs.direction),
+        direction=mirrored(theirs.direction),
         mid=theirs.mid,
         protocol=theirs.protocol,
         rtcp_mux=agreed.rtcp_mux,
         codecs=codecs,
         formats=tuple(str(c.payload_type) for c in codecs),
     )
-    media = tuple(kept if m is theirs else _refused(m) for m in offer.media)
-    return replace(ours, media=media)
+    media = [kept if m is theirs else _refused(m) for m in offer.media]
+    video = []
+    for picture in agreed.video:
+        before = next((m for m in ours.media if m.mid == picture.mid), None)
+        place = next((i for i, m in enumerate(offer.media) if m.mid == picture.mid), None)
+        if before is None or place is None:
+            continue
+        line = video_lines.kept_line(before, offer.media[place], picture)
+        if line is not None:
+            media[place] = line
+            video.append(replace(picture, direction=line.direction))
+    answer = replace(ours, media=tuple(media))
+    return answer, replace(agreed, direction=kept.direction, video=tuple(video))
 
 
 def _describe(
@@ -358,18 +395,6 @@ def _same_as_any(codec: Codec, codecs: Sequence[Codec]) -> bool:
     return any(_same(codec, other) for other in codecs)
 
 
-_MIRROR = {
-    Direction.SENDRECV: Direction.SENDRECV,
-    Direction.SENDONLY: Direction.RECVONLY,
-    Direction.RECVONLY: Direction.SENDONLY,
-    Direction.INACTIVE: Direction.INACTIVE,
-}
-
-
-def _mirrored(direction: Direction) -> Direction:
-    return _MIRROR[direction]
-
-
 def _agreement(
     theirs: MediaDescription,
     their_document: Description,
@@ -380,6 +405,8 @@ def _agreement(
     dtls_client: bool,
     ice: bool,
     direction: Direction,
+    video: tuple[VideoAgreement, ...],
+    warnings: tuple[str, ...] = (),
 ) -> Agreement:
     return Agreement(
         codec=codec,
@@ -399,4 +426,6 @@ def _agreement(
         hint=bool(theirs.identity_hint),
         direction=direction,
         rtcp_mux=theirs.rtcp_mux,
+        video=video,
+        warnings=warnings,
     )

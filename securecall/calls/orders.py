@@ -34,9 +34,15 @@ class SetGate:
 
 @dataclass(frozen=True, slots=True)
 class SetDirection:
-    """The peer put us on hold or took us back (RFC 3264 8.4)."""
+    """The peer put us on hold or took us back (RFC 3264 8.4).
+
+    Attributes:
+        direction: Of the sound.
+        video: Of the pictures there still are, by the mid of their line.
+    """
 
     direction: Direction
+    video: tuple[tuple[str, Direction], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

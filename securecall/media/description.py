@@ -24,6 +24,19 @@ class Direction(enum.StrEnum):
     INACTIVE = "inactive"
 
 
+def mirrored(direction: Direction) -> Direction:
+    """The same way, seen from the other end."""
+    return _MIRROR[direction]
+
+
+_MIRROR = {
+    Direction.SENDRECV: Direction.SENDRECV,
+    Direction.SENDONLY: Direction.RECVONLY,
+    Direction.RECVONLY: Direction.SENDONLY,
+    Direction.INACTIVE: Direction.INACTIVE,
+}
+
+
 class Setup(enum.StrEnum):
     """Who begins the DTLS handshake (RFC 4145, RFC 5763 5)."""
 
@@ -80,6 +93,7 @@ class Codec:
         clock_rate: RTP clock, Hz.
         channels: As in the rtpmap (2 for opus, always).
         parameters: The fmtp's key=value pairs, keys in lower case.
+        feedback: What the describer understands about it in RTCP (RFC 4585 4.2), such as "nack".
     """
 
     payload_type: int
@@ -87,6 +101,11 @@ class Codec:
     clock_rate: int
     channels: int = 1
     parameters: tuple[tuple[str, str], ...] = ()
+    feedback: tuple[str, ...] = ()
+
+    def parameter(self, name: str) -> str:
+        """One parameter of the fmtp, "" where it is not there."""
+        return next((value for key, value in self.parameters if key == name), "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +122,12 @@ class MediaDescription:
         fingerprints: Of this m-line, falling back to the session's.
         has_crypto: An a=crypto line stands here (its key is never kept).
         identity_hint: a=x-securecall-id, "" if absent; a hint only.
+        ssrc: Of what the describer sends here, None where it does not say.
+        rtx_ssrc: Of what it sends again (RFC 4588), None for none.
+        extensions: Header extensions it can take, and under which number (RFC 8285).
+        bundle_only: The line has no port of its own: refused by whoever bundles nothing
+            (RFC 8843 6).
+        content: What is shown, "slides" for a screen (RFC 4796); "" for a camera, or unsaid.
     """
 
     kind: Kind | None
@@ -127,6 +152,15 @@ class MediaDescription:
     ptime_ms: int = 20
     cname: str = ""
     ssrc: int | None = None
+    rtx_ssrc: int | None = None
+    extensions: tuple[tuple[int, str], ...] = ()
+    bundle_only: bool = False
+    content: str = ""
+
+    @property
+    def refused(self) -> bool:
+        """Whether the line is there for its place alone (RFC 3264 6)."""
+        return not self.port and not self.bundle_only
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from securecall.media.description import (
@@ -149,8 +150,13 @@ def _media_lines(media: MediaDescription) -> list[str]:
         lines += ["b=RS:0", "b=RR:0"]
     if media.mid:
         lines.append(f"a=mid:{media.mid}")
-    if not media.port:
+    if media.refused:
         return lines
+    if media.bundle_only:
+        lines.append("a=bundle-only")
+    if media.content:
+        lines.append(f"a=content:{media.content}")
+    lines += [f"a=extmap:{number} {uri}" for number, uri in media.extensions]
     lines += _codec_lines(media)
     lines.append(f"a={media.direction.value}")
     lines += [f"a=fingerprint:{f}" for f in media.fingerprints]
@@ -161,7 +167,10 @@ def _media_lines(media: MediaDescription) -> list[str]:
     if media.identity_hint:
         lines.append(f"a={HINT}:{media.identity_hint}")
     if media.ssrc is not None and media.cname:
-        lines.append(f"a=ssrc:{media.ssrc} cname:{media.cname}")
+        lines += [f"a=ssrc:{media.ssrc} cname:{media.cname}"]
+        if media.rtx_ssrc is not None:
+            lines.insert(-1, f"a=ssrc-group:FID {media.ssrc} {media.rtx_ssrc}")
+            lines.append(f"a=ssrc:{media.rtx_ssrc} cname:{media.cname}")
     return lines + _ice_lines(media)
 
 
@@ -173,6 +182,7 @@ def _codec_lines(media: MediaDescription) -> list[str]:
         if codec.parameters:
             pairs = ";".join(f"{k}={v}" if v else k for k, v in codec.parameters)
             lines.append(f"a=fmtp:{codec.payload_type} {pairs}")
+        lines += [f"a=rtcp-fb:{codec.payload_type} {what}" for what in codec.feedback]
     if media.kind is Kind.AUDIO:
         lines.append(f"a=ptime:{media.ptime_ms}")
     return lines
@@ -202,7 +212,7 @@ def _ip(host: str) -> str:
 
 def _media(section: Section, session: Section) -> MediaDescription:
     values = session.values | section.values
-    ssrc = section.values.get("ssrc")
+    ssrc, rtx_ssrc = section.values.get("ssrc"), section.values.get("rtx-ssrc")
     direction = values.get("direction")
     ptime = values.get("ptime", "")
     fingerprints = tuple(section.fingerprints or session.fingerprints)
@@ -229,6 +239,10 @@ def _media(section: Section, session: Section) -> MediaDescription:
         ptime_ms=int(ptime) if DIGITS.fullmatch(ptime) and 0 < int(ptime) <= 1000 else 20,
         cname=section.values.get("cname", ""),
         ssrc=int(ssrc) if ssrc is not None else None,
+        rtx_ssrc=int(rtx_ssrc) if rtx_ssrc is not None else None,
+        extensions=tuple(section.extensions),
+        bundle_only="bundle-only" in section.values,
+        content=section.values.get("content", ""),
     )
 
 
@@ -238,15 +252,15 @@ def _codecs(section: Section) -> tuple[Codec, ...]:
     codecs = []
     for payload_type in dict.fromkeys(int(text) for text in section.formats):
         parameters = section.fmtps.get(payload_type, ())
+        feedback = tuple(section.feedback.get(None, [])) + tuple(
+            section.feedback.get(payload_type, [])
+        )
         if payload_type in section.rtpmaps:
             known = section.rtpmaps[payload_type]
             if known is not None:
-                codecs.append(Codec(payload_type, *known, parameters))
+                codecs.append(Codec(payload_type, *known, parameters, feedback))
         elif payload_type in _STATIC:
-            static = _STATIC[payload_type]
-            codecs.append(
-                Codec(payload_type, static.name, static.clock_rate, static.channels, parameters)
-            )
+            codecs.append(replace(_STATIC[payload_type], parameters=parameters, feedback=feedback))
     return tuple(codecs)
 
 

@@ -21,9 +21,14 @@ _RULE: Final = "RFC 8866 5"
 _LONG_DIGITS: Final = re.compile(r"[0-9]{1,30}")
 _WORD: Final = re.compile(r"[!-~]{1,256}")
 _FINGERPRINT: Final = re.compile(r"([A-Za-z0-9\-]{1,32}) ([0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})*+)")
+_MOST_FEEDBACK: Final = 32  # of one format
+_MOST_EXTENSIONS: Final = 64
 _ICE: Final = re.compile(r"[A-Za-z0-9+/]{1,256}")
 # these decide what a call is; a second one would be a second meaning
 _ONCE: Final = frozenset({"setup", "ice-ufrag", "ice-pwd", "mid", "direction", "ptime"})
+_KEPT: Final = frozenset(
+    {"ice-lite", "rtcp-mux", "end-of-candidates", "bundle-only", "content", HINT}
+)
 
 
 @dataclass(slots=True)
@@ -41,6 +46,8 @@ class Section:
     # None: named, but not so that it could be used
     rtpmaps: dict[int, tuple[str, int, int] | None] = field(default_factory=dict)
     fmtps: dict[int, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    feedback: dict[int | None, list[str]] = field(default_factory=dict)  # None: of all formats
+    extensions: list[tuple[int, str]] = field(default_factory=list)
 
 
 def require_origin(value: str) -> None:
@@ -98,7 +105,7 @@ def read_attribute(section: Section, text: str) -> None:
         if not _ICE.fullmatch(value):
             raise malformed(f"a={name} is malformed")
         section.values[name] = value
-    elif name in _ONCE or name in ("ice-lite", "rtcp-mux", "end-of-candidates", HINT):
+    elif name in _ONCE or name in _KEPT:
         section.values[name] = value.strip()[:256]
 
 
@@ -118,6 +125,33 @@ def _read_ssrc(section: Section, value: str) -> None:
     if rest.startswith("cname:") and "ssrc" not in section.values:
         section.values["ssrc"] = str(ssrc)
         section.values["cname"] = rest[6:262]
+
+
+def _read_group(section: Section, value: str) -> None:
+    """RFC 5576 4.2: of two sources, the second sends again what the first sent."""
+    semantics, _, numbers = value.partition(" ")
+    pair = numbers.split()
+    if semantics == "FID" and len(pair) == 2:
+        _ = _number(pair[0], 2**32 - 1, "an SSRC")
+        section.values.setdefault("rtx-ssrc", str(_number(pair[1], 2**32 - 1, "an SSRC")))
+
+
+def _read_feedback(section: Section, value: str) -> None:
+    number, _, what = value.partition(" ")
+    payload_type = None if number == "*" else _number(number, 127, "a payload type")
+    said = section.feedback.setdefault(payload_type, [])
+    if len(said) < _MOST_FEEDBACK:
+        said.append(what.strip()[:64])
+
+
+def _read_extension(section: Section, value: str) -> None:
+    number, _, uri = value.partition(" ")
+    name, uri = number.partition("/")[0], uri.split(" ")[0]
+    if len(section.extensions) == _MOST_EXTENSIONS:
+        raise too_large(f"more than {_MOST_EXTENSIONS} header extensions")
+    if not _WORD.fullmatch(uri):
+        raise malformed("a=extmap is malformed", rule="RFC 8285 8")
+    section.extensions.append((_number(name, 4351, "the number of an extension"), uri))
 
 
 def _read_crypto(section: Section, value: str) -> None:
@@ -191,6 +225,9 @@ _READERS: Final[dict[str, Callable[[Section, str], None]]] = {
     "rtpmap": _rtpmap,
     "fmtp": _fmtp,
     "ssrc": _read_ssrc,
+    "ssrc-group": _read_group,
+    "rtcp-fb": _read_feedback,
+    "extmap": _read_extension,
     "crypto": _read_crypto,
 }
 

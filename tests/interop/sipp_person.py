@@ -281,7 +281,7 @@ class Person:
             if not same_association(self._agreement, offer):
                 self.leg.send(Refused(488))
                 return
-            self._ours = answer_unchanged(self._ours, offer, self._agreement)
+            self._ours, self._agreement = answer_unchanged(self._ours, offer, self._agreement)
         except SecurecallError:
             self.leg.send(Refused(488))
         else:

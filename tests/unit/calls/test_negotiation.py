@@ -222,13 +222,13 @@ def test_ice_is_answered_only_where_one_port_is_all_there_is(mux):
 def test_no_change_brings_multiplexing_into_a_call_or_takes_it_away(mux):
     first = with_audio(offer(), rtcp_mux=mux)
     ours, agreement = build_answer(first, local(BOB, 1), require_mux=False)
-    assert answer_unchanged(ours, first, agreement).media[0].rtcp_mux is mux
+    assert answer_unchanged(ours, first, agreement)[0].media[0].rtcp_mux is mux
     other = with_audio(offer(), rtcp_mux=not mux)
     if mux:
         with pytest.raises(Incompatible, match="rtcp-mux"):
             answer_unchanged(ours, other, agreement)
     else:  # an offer may ask again (RFC 5761 5.1.1), and hears no again
-        assert not answer_unchanged(ours, other, agreement).media[0].rtcp_mux
+        assert not answer_unchanged(ours, other, agreement)[0].media[0].rtcp_mux
 
 
 def test_after_an_answer_without_multiplexing_our_own_answers_do_not_claim_it():
@@ -236,20 +236,20 @@ def test_after_an_answer_without_multiplexing_our_own_answers_do_not_claim_it():
     answer, _ = build_answer(ours, local(BOB, 1))
     agreement = read_answer(ours, with_audio(answer, rtcp_mux=False), require_mux=False)
     hold = with_audio(answer, rtcp_mux=False, direction=Direction.SENDONLY)
-    assert not answer_unchanged(ours, hold, agreement).media[0].rtcp_mux
+    assert not answer_unchanged(ours, hold, agreement)[0].media[0].rtcp_mux
 
 
 def test_a_hold_keeps_the_association_and_is_mirrored():
     ours, agreement = build_answer(offer(), local(BOB, 1))
     hold = with_audio(offer(), direction=Direction.SENDONLY)
     assert same_association(agreement, hold)
-    assert answer_unchanged(ours, hold, agreement).media[0].direction is Direction.RECVONLY
+    assert answer_unchanged(ours, hold, agreement)[0].media[0].direction is Direction.RECVONLY
 
 
 def test_an_unchanged_answer_names_only_what_the_new_offer_names():
     ours, agreement = build_answer(offer(), local(BOB, 1))
     fewer = with_audio(offer(), codecs=offer().media[0].codecs[:2], formats=("111", "0"))
-    audio = answer_unchanged(ours, fewer, agreement).media[0]
+    audio = answer_unchanged(ours, fewer, agreement)[0].media[0]
     assert [c.name for c in audio.codecs] == ["opus", "PCMU"]
     assert audio.formats == ("111", "0")
 

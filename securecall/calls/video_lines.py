@@ -1,0 +1,346 @@
+"""Offer and answer for pictures: m-lines that ride on the association of the sound (RFC 8843).
+
+One association per call is what the identity handshake binds to the two people. So a picture has no
+transport of its own: its line is bundled with the sound's, or refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from securecall.errors import Incompatible, Reason, SecurityError
+from securecall.media.description import (
+    Codec,
+    Description,
+    Direction,
+    Keying,
+    Kind,
+    MediaDescription,
+    mirrored,
+)
+
+TRANSPORT_CC: Final = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
+MOST_VIDEO: Final = 2  # a camera and a screen
+
+_FEEDBACK: Final = ("nack", "nack pli", "ccm fir", "transport-cc")
+_CLOCK: Final = 90_000
+_H264: Final = (
+    ("level-asymmetry-allowed", "1"), ("packetization-mode", "1"), ("profile-level-id", "42e01f"),
+)  # fmt: skip
+VIDEO_CODECS: Final = {
+    "vp8": Codec(96, "VP8", _CLOCK, feedback=_FEEDBACK),
+    "h264": Codec(98, "H264", _CLOCK, parameters=_H264, feedback=_FEEDBACK),
+}
+_RTX: Final = "rtx"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalVideo:
+    """One picture we bring to an offer or an answer.
+
+    Attributes:
+        codecs: Names in order of preference; at least one.
+        ssrc, rtx_ssrc: Random, for this call alone.
+        content: "slides" for a screen, "" for a camera.
+    """
+
+    codecs: tuple[str, ...]
+    ssrc: int
+    rtx_ssrc: int
+    content: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoAgreement:
+    """What offer and answer amount to for one picture, seen from one end.
+
+    Attributes:
+        line: Which of our `LocalVideo` it is, from 0.
+        mid: Name of its m-line, both ways.
+        codec: What we send; `codec.payload_type` is the peer's number for it.
+        rtx: The peer's number for what is sent again, None where it takes none.
+        receive: What may arrive: our payload numbers.
+        receive_rtx: Pairs of our numbers: of what is sent again, and of what it was.
+        direction: Ours.
+        transport_cc: The peer's number for the header extension of that name, 0 for none.
+        ssrc, rtx_ssrc: The peer's, None where it did not say.
+        content: "slides" for a screen.
+    """
+
+    line: int
+    mid: str
+    codec: Codec
+    rtx: int | None
+    receive: tuple[Codec, ...]
+    receive_rtx: tuple[tuple[int, int], ...]
+    direction: Direction
+    transport_cc: int = 0
+    ssrc: int | None = None
+    rtx_ssrc: int | None = None
+    content: str = ""
+
+    def understands(self, feedback: str) -> bool:
+        """Whether the peer understands this in RTCP, such as "nack pli"."""
+        return feedback in self.codec.feedback
+
+
+def offer_lines(
+    audio: MediaDescription, pictures: Sequence[LocalVideo]
+) -> tuple[MediaDescription, ...]:
+    """The m-lines that follow the sound's in an offer, named after their place."""
+    return tuple(
+        _line(
+            audio,
+            picture,
+            codecs=_with_rtx(tuple(VIDEO_CODECS[name.lower()] for name in picture.codecs)),
+            mid=str(place),
+        )
+        for place, picture in enumerate(pictures, start=1)
+    )
+
+
+def answer_lines(
+    offer: Description,
+    theirs: MediaDescription,
+    ours: MediaDescription,
+    pictures: Sequence[LocalVideo],
+) -> dict[str, tuple[MediaDescription, VideoAgreement]]:
+    """What we answer to the pictures of an offer, by the mid of their lines; the others are refused.
+
+    Args:
+        offer: The peer's.
+        theirs: Its line for the sound.
+        ours: Our answer to that.
+        pictures: What we bring; the first takes the first camera's line, and so on.
+    """
+    found: dict[str, tuple[MediaDescription, VideoAgreement]] = {}
+    free = list(enumerate(pictures))
+    for media in offer.media:
+        fits = next((f for f in free if f[1].content == media.content), None)
+        if fits is None or media.mid in found or not _rides_along(media, theirs, offer):
+            continue
+        place, picture = fits
+        codecs = _common(media, picture.codecs)
+        if not codecs:
+            continue
+        free.remove(fits)
+        line = _line(ours, picture, codecs=codecs, mid=media.mid)
+        line = replace(
+            line,
+            protocol=media.protocol,
+            direction=mirrored(media.direction),
+            extensions=tuple(e for e in media.extensions if e[1] == TRANSPORT_CC)[:1],
+            bundle_only=False,
+            port=ours.port,
+        )
+        agreed = _agreement(place, media, line, codec=codecs[0], receive=line.codecs)
+        found[media.mid] = (line, agreed)
+    return found
+
+
+def read_answers(
+    offer: Description,
+    answer: Description,
+    sound: MediaDescription,
+    *,
+    first: int = 1,
+) -> tuple[tuple[VideoAgreement, ...], tuple[str, ...]]:
+    """Read the answers to our own pictures.
+
+    Args:
+        offer: Ours.
+        answer: The peer's, with as many lines.
+        sound: Its line for the sound.
+        first: Where our pictures begin among the lines.
+
+    Returns:
+        Those that were taken, and sentences for the report about those that were not.
+
+    Raises:
+        SecurityError: a line was taken under other keys than the sound's.
+        Incompatible: it does not fit the offer.
+    """
+    agreed: list[VideoAgreement] = []
+    warnings: list[str] = []
+    for place, (ours, theirs) in enumerate(
+        zip(offer.media[first:], answer.media[first:], strict=True)
+    ):
+        if theirs.refused:
+            continue
+        if theirs.kind is not ours.kind:
+            raise Incompatible("the answer changes what its lines are about")
+        _require_same_keys(theirs, sound)
+        if not {theirs.mid, sound.mid} <= set(answer.bundle) or theirs.mid != ours.mid:
+            warnings.append("the peer does not put picture and sound on one connection: no picture")
+            continue
+        codecs = tuple(c for c in theirs.codecs if c.name.lower() != _RTX and _is_in(c, ours.codecs))
+        if not codecs:
+            raise Incompatible("the answer names no picture codec of the offer")
+        agreed.append(_agreement(place, theirs, ours, codec=codecs[0], receive=ours.codecs))
+    return tuple(agreed), tuple(warnings)
+
+
+def kept_line(
+    ours: MediaDescription, theirs: MediaDescription, agreed: VideoAgreement
+) -> MediaDescription | None:
+    """Answer a mid-call line about a picture that is agreed on; None refuses it.
+
+    Args:
+        ours: Our line so far.
+        theirs: The peer's new one, of the same mid.
+        agreed: So far.
+    """
+    codec = agreed.codec
+    same = any(
+        c.payload_type == codec.payload_type and _same(c, codec)
+        for c in theirs.codecs
+    )
+    if theirs.refused or not same:
+        return None
+    numbers = {c.payload_type for c in theirs.codecs}
+    codecs = tuple(c for c in ours.codecs if c.payload_type in numbers)
+    return replace(
+        ours,
+        direction=mirrored(theirs.direction),
+        protocol=theirs.protocol,
+        codecs=codecs,
+        formats=tuple(str(c.payload_type) for c in codecs),
+        bundle_only=False,
+    )
+
+
+def _line(
+    sound: MediaDescription, picture: LocalVideo, *, codecs: tuple[Codec, ...], mid: str
+) -> MediaDescription:
+    return replace(
+        sound,
+        kind=Kind.VIDEO,
+        media="video",
+        port=0,
+        bundle_only=True,
+        codecs=codecs,
+        formats=tuple(str(c.payload_type) for c in codecs),
+        mid=mid,
+        direction=Direction.SENDRECV,
+        ssrc=picture.ssrc,
+        rtx_ssrc=picture.rtx_ssrc,
+        extensions=((1, TRANSPORT_CC),),
+        content=picture.content,
+        identity_hint="",
+    )
+
+
+def _rides_along(
+    media: MediaDescription, sound: MediaDescription, offer: Description
+) -> bool:
+    bundled = bool(media.mid) and {media.mid, sound.mid} <= set(offer.bundle)
+    return (
+        media.kind is Kind.VIDEO
+        and not media.refused
+        and bundled
+        and sound.rtcp_mux
+        and _same_keys(media, sound)
+    )
+
+
+def _same_keys(media: MediaDescription, sound: MediaDescription) -> bool:
+    return (
+        media.keying is Keying.DTLS_SRTP
+        and not media.has_crypto
+        and set(media.fingerprints) == set(sound.fingerprints)
+    )
+
+
+def _require_same_keys(media: MediaDescription, sound: MediaDescription) -> None:
+    if not _same_keys(media, sound):
+        raise SecurityError(
+            "the answer puts the picture under other keys than the sound",
+            reason=Reason.FINGERPRINT_MISMATCH,
+        )
+
+
+def _common(theirs: MediaDescription, wanted: Sequence[str]) -> tuple[Codec, ...]:
+    """Codecs of both with what sends them again, in our order, under the peer's numbers."""
+    found: list[Codec] = []
+    for name in wanted:
+        known = VIDEO_CODECS[name.lower()]
+        for codec in theirs.codecs:
+            if _same(codec, known):
+                feedback = tuple(f for f in known.feedback if f in codec.feedback)
+                found.append(replace(known, payload_type=codec.payload_type, feedback=feedback))
+                rtx = _rtx_of(codec.payload_type, theirs.codecs)
+                if rtx is not None:
+                    found.append(_rtx(rtx, codec.payload_type))
+                break
+    return tuple(found)
+
+
+def _with_rtx(codecs: tuple[Codec, ...]) -> tuple[Codec, ...]:
+    pairs = ((codec, _rtx(codec.payload_type + 1, codec.payload_type)) for codec in codecs)
+    return tuple(codec for pair in pairs for codec in pair)
+
+
+def _rtx(payload_type: int, of: int) -> Codec:
+    return Codec(payload_type, _RTX, _CLOCK, parameters=(("apt", str(of)),))
+
+
+def _rtx_of(payload_type: int, codecs: Sequence[Codec]) -> int | None:
+    """RFC 4588 8.1: the format that says it carries that one again."""
+    return next(
+        (
+            codec.payload_type
+            for codec in codecs
+            if codec.name.lower() == _RTX and codec.parameter("apt") == str(payload_type)
+        ),
+        None,
+    )
+
+
+def _same(a: Codec, b: Codec) -> bool:
+    """RFC 6184 8.2.2: for H.264 the way of packing and the profile have to be the same, too."""
+    if (a.name.lower(), a.clock_rate) != (b.name.lower(), b.clock_rate):
+        return False
+    if a.name.lower() != "h264":
+        return True
+    return _packing(a) == _packing(b) and _is_baseline(a) and _is_baseline(b)
+
+
+def _packing(codec: Codec) -> str:
+    return codec.parameter("packetization-mode") or "0"
+
+
+def _is_baseline(codec: Codec) -> bool:
+    """Whether any decoder can show it: (constrained) baseline, the first of three bytes."""
+    return (codec.parameter("profile-level-id") or "42").lower().startswith("42")
+
+
+def _is_in(codec: Codec, codecs: Sequence[Codec]) -> bool:
+    return any(_same(codec, other) for other in codecs)
+
+
+def _agreement(
+    place: int,
+    theirs: MediaDescription,
+    ours: MediaDescription,
+    *,
+    codec: Codec,
+    receive: tuple[Codec, ...],
+) -> VideoAgreement:
+    pictures = tuple(c for c in receive if c.name.lower() != _RTX)
+    again = ((_rtx_of(c.payload_type, receive), c.payload_type) for c in pictures)
+    extension = next((number for number, uri in theirs.extensions if uri == TRANSPORT_CC), 0)
+    return VideoAgreement(
+        line=place,
+        mid=theirs.mid,
+        codec=codec,
+        rtx=_rtx_of(codec.payload_type, theirs.codecs),
+        receive=pictures,
+        receive_rtx=tuple((number, of) for number, of in again if number is not None),
+        direction=mirrored(theirs.direction),
+        transport_cc=extension if 1 <= extension <= 14 else 0,
+        ssrc=theirs.ssrc,
+        rtx_ssrc=theirs.rtx_ssrc,
+        content=ours.content,
+    )

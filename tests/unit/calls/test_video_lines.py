@@ -1,0 +1,174 @@
+"""Pictures in offer and answer: on the association of the sound, or not at all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from securecall.calls.negotiation import (
+    LocalMedia,
+    answer_unchanged,
+    build_answer,
+    build_offer,
+    read_answer,
+)
+from securecall.calls.video_lines import LocalVideo
+from securecall.errors import Incompatible, Reason, SecurityError
+from securecall.media.description import Direction, Fingerprint, Keying
+from securecall.sip.sdp import build_description, parse_description
+
+CAMERA = LocalVideo(codecs=("VP8", "H264"), ssrc=7, rtx_ssrc=8)
+SCREEN = LocalVideo(codecs=("VP8",), ssrc=9, rtx_ssrc=10, content="slides")
+
+
+def local(number, *video):
+    return LocalMedia(
+        fingerprint=Fingerprint("sha-256", bytes([number]) * 32),
+        host="192.0.2.1",
+        port=4000 + number,
+        codecs=("opus",),
+        cname="x",
+        ssrc=number,
+        video=video,
+    )
+
+
+def over_the_wire(description):
+    return parse_description(build_description(description, session_id=1, version=1))
+
+
+def agree(ours, theirs):
+    """What both ends make of an offer with these pictures and an answer with those."""
+    offer = build_offer(local(1, *ours))
+    answer, answerer = build_answer(over_the_wire(offer), local(2, *theirs))
+    return read_answer(offer, over_the_wire(answer)), answerer
+
+
+def test_both_ends_agree_on_a_picture_beside_the_sound():
+    caller, callee = agree([CAMERA], [replace(CAMERA, ssrc=17, rtx_ssrc=18)])
+    (there,), (here,) = caller.video, callee.video
+    assert (there.mid, there.codec.name, there.codec.payload_type) == ("1", "VP8", 96)
+    assert there.receive_rtx == here.receive_rtx == ((97, 96), (99, 98))
+    assert there.rtx == here.rtx == 97
+    assert (there.ssrc, there.rtx_ssrc) == (17, 18)
+    assert (here.ssrc, here.rtx_ssrc) == (7, 8)
+    assert there.transport_cc == here.transport_cc == 1
+    for feedback in ("nack", "nack pli", "ccm fir", "transport-cc"):
+        assert there.understands(feedback)
+        assert here.understands(feedback)
+    assert there.direction is here.direction is Direction.SENDRECV
+    assert [codec.name for codec in there.receive] == ["VP8", "H264"]
+
+
+def test_both_documents_are_hashed_as_they_stand():
+    caller, callee = agree([CAMERA, SCREEN], [CAMERA])
+    assert caller.sent == callee.received
+    assert caller.received == callee.sent
+    assert len(caller.sent) == 3
+    assert len(callee.sent) == 2
+
+
+def test_a_screen_and_a_camera_find_each_other_by_what_they_show():
+    caller, callee = agree([CAMERA, SCREEN], [SCREEN, CAMERA])
+    assert [(v.mid, v.content, v.line) for v in callee.video] == [("1", "", 1), ("2", "slides", 0)]
+    assert [(v.mid, v.content, v.line) for v in caller.video] == [("1", "", 0), ("2", "slides", 1)]
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [([CAMERA], []), ([], [CAMERA]), ([SCREEN], [CAMERA])])
+def test_who_brings_no_picture_has_a_call_with_sound_alone(ours, theirs):
+    caller, callee = agree(ours, theirs)
+    assert caller.video == callee.video == ()
+    assert caller.codec.name == "opus"
+
+
+def test_the_line_has_no_port_of_its_own_so_that_who_bundles_nothing_refuses_it():
+    offer = over_the_wire(build_offer(local(1, CAMERA)))
+    _, video = offer.media
+    assert video.bundle_only
+    assert not video.refused
+    assert video.port == 0
+    alone = replace(offer, bundle=())
+    answer, agreement = build_answer(alone, local(2, CAMERA))
+    assert answer.media[1].refused
+    assert agreement.video == ()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"fingerprints": (Fingerprint("sha-256", b"\x09" * 32),)},
+        {"has_crypto": True},
+        {"keying": Keying.NONE},
+        {"keying": Keying.SDES},
+    ],
+    ids=["another certificate", "crypto beside", "no keys", "keys in signalling"],
+)
+def test_a_picture_under_other_keys_than_the_sound_is_never_taken(change):
+    offer = over_the_wire(build_offer(local(1, CAMERA)))
+    sound, video = offer.media
+    changed = replace(offer, media=(sound, replace(video, **change)))
+    answer, agreement = build_answer(changed, local(2, CAMERA))
+    assert answer.media[1].refused
+    assert agreement.video == ()
+    ours = build_offer(local(1, CAMERA))
+    answer, _ = build_answer(offer, local(2, CAMERA))
+    answer = over_the_wire(answer)
+    sound, video = answer.media
+    with pytest.raises(SecurityError) as caught:
+        _ = read_answer(ours, replace(answer, media=(sound, replace(video, **change))))
+    assert caught.value.reason is Reason.FINGERPRINT_MISMATCH
+
+
+def test_an_answer_that_does_not_bundle_the_picture_leaves_the_sound_and_says_so():
+    ours = build_offer(local(1, CAMERA))
+    answer, _ = build_answer(over_the_wire(ours), local(2, CAMERA))
+    agreement = read_answer(ours, replace(over_the_wire(answer), bundle=("0",)))
+    assert agreement.video == ()
+    assert "no picture" in agreement.warnings[0]
+
+
+def test_an_answer_that_makes_sound_of_a_picture_is_no_answer():
+    ours = build_offer(local(1, CAMERA))
+    answer, _ = build_answer(over_the_wire(ours), local(2, CAMERA))
+    sound, _ = over_the_wire(answer).media
+    with pytest.raises(Incompatible):
+        _ = read_answer(ours, replace(answer, media=(sound, replace(sound, mid="1"))))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "taken"),
+    [
+        ((("packetization-mode", "1"), ("profile-level-id", "42001f")), True),
+        ((("packetization-mode", "1"), ("profile-level-id", "640c1f")), False),
+        ((("profile-level-id", "42001f"),), False),
+    ],
+    ids=["baseline", "high profile", "one unit a packet"],
+)
+def test_h264_has_to_be_packed_and_profiled_alike(parameters, taken):
+    offer = over_the_wire(build_offer(local(1, replace(CAMERA, codecs=("H264",)))))
+    sound, video = offer.media
+    codecs = (replace(video.codecs[0], payload_type=120, parameters=parameters),)
+    offer = replace(offer, media=(sound, replace(video, codecs=codecs)))
+    _, agreement = build_answer(offer, local(2, CAMERA))
+    assert bool(agreement.video) is taken
+    if taken:
+        assert agreement.video[0].codec.payload_type == 120
+        assert agreement.video[0].rtx is None
+
+
+def test_a_hold_holds_the_picture_and_one_that_is_dropped_is_gone():
+    offer = over_the_wire(build_offer(local(1, CAMERA)))
+    answer, agreement = build_answer(offer, local(2, CAMERA))
+    sound, video = offer.media
+    hold = replace(video, direction=Direction.SENDONLY, bundle_only=False, port=sound.port)
+    held, after = answer_unchanged(answer, replace(offer, media=(sound, hold)), agreement)
+    assert held.media[1].direction is Direction.RECVONLY
+    assert after.video[0].direction is Direction.RECVONLY
+    gone = replace(video, bundle_only=False, port=0)
+    dropped, after = answer_unchanged(held, replace(offer, media=(sound, gone)), after)
+    assert dropped.media[1].refused
+    assert after.video == ()
+    again, after = answer_unchanged(dropped, offer, after)
+    assert again.media[1].refused  # nobody here was asked
+    assert after.video == ()
