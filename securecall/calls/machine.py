@@ -11,15 +11,14 @@ import enum
 from dataclasses import replace
 from typing import Final
 
+from securecall.calls.changes import answer_change, same_association
 from securecall.calls.negotiation import (
     Agreement,
     LocalMedia,
-    answer_unchanged,
     build_answer,
     build_offer,
     read_answer,
     require_acceptable_offer,
-    same_association,
 )
 from securecall.calls.orders import (
     ChangeRefused,
@@ -245,7 +244,7 @@ class CallMachine:
                 ChangeRefused("the peer's signalling asked to change the media keys or the peer"),
             )
         try:
-            answer, agreement = answer_unchanged(self._ours, offer, self._agreement)
+            answer, agreement = answer_change(self._ours, offer, self._agreement)
         except Incompatible as e:
             return (Send(Refused(488)), ChangeRefused(str(e)))
         self._ours, self._agreement = answer, agreement

@@ -134,7 +134,7 @@ def require_acceptable_offer(offer: Description, *, require_mux: bool = True) ->
     if audio is None:
         raise Incompatible("the offer has no audio")
     _require_keys(audio)
-    _require_mux(audio, required=require_mux)
+    require_shared_port(audio, required=require_mux)
     if not _common_codecs(audio):
         raise Incompatible("the peer offers no codec we have (opus, G722, PCMU or PCMA)")
     return audio
@@ -173,7 +173,7 @@ def build_answer(
     def line(media: MediaDescription) -> MediaDescription:
         if media is theirs:
             return audio
-        return pictures[media.mid][0] if media.mid in pictures else _refused(media)
+        return pictures[media.mid][0] if media.mid in pictures else refused_line(media)
 
     media = tuple(line(m) for m in offer.media)
     answer = Description(
@@ -210,7 +210,7 @@ def read_answer(offer: Description, answer: Description, *, require_mux: bool = 
     if theirs.port == 0 or theirs.kind is not Kind.AUDIO:
         raise Incompatible("the peer refused the audio")
     _require_keys(theirs)
-    _require_mux(theirs, required=require_mux)
+    require_shared_port(theirs, required=require_mux)
     if set(theirs.fingerprints) & set(ours.fingerprints):
         raise SecurityError(
             "the answer carries our own fingerprint: the call was reflected",
@@ -218,7 +218,7 @@ def read_answer(offer: Description, answer: Description, *, require_mux: bool = 
         )
     if theirs.setup not in (Setup.ACTIVE, Setup.PASSIVE):
         raise Incompatible("the answer does not say who begins DTLS (a=setup)")
-    codecs = tuple(c for c in theirs.codecs if _same_as_any(c, ours.codecs))
+    codecs = tuple(c for c in theirs.codecs if same_as_any(c, ours.codecs))
     if not codecs:
         raise Incompatible("the answer names no codec of the offer")
     video, warnings = video_lines.read_answers(offer, answer, theirs)
@@ -234,64 +234,6 @@ def read_answer(offer: Description, answer: Description, *, require_mux: bool = 
         video=video,
         warnings=warnings,
     )
-
-
-def same_association(agreed: Agreement, description: Description) -> bool:
-    """Say whether a mid-call offer keeps the DTLS association (same fingerprints, same keying)."""
-    audio = description.audio
-    if audio is None or audio.keying is not Keying.DTLS_SRTP or audio.has_crypto:
-        return False
-    if set(_strong(audio.fingerprints)) != set(agreed.remote_fingerprints):
-        return False
-    return not agreed.ice or audio.ice_ufrag in ("", agreed.ice_ufrag)
-
-
-def answer_unchanged(
-    ours: Description, offer: Description, agreed: Agreement
-) -> tuple[Description, Agreement]:
-    """Answer a mid-call offer that changes directions, or drops a picture, and nothing else.
-
-    Args:
-        ours: Our description so far.
-        offer: The peer's new one.
-        agreed: So far.
-
-    Raises:
-        Incompatible: the offer has no audio, or not the codec we send under its number, or takes
-            RTCP off the port it shares.
-    """
-    ours_audio, theirs = ours.audio, offer.audio
-    if ours_audio is None or theirs is None:
-        raise Incompatible("there is no audio to keep")
-    _require_mux(theirs, required=agreed.rtcp_mux)
-    codec = agreed.codec
-    if not any(c.payload_type == codec.payload_type and _same(c, codec) for c in theirs.codecs):
-        raise Incompatible("the offer drops the codec in use")
-    # an answer names nothing that the offer does not (RFC 3264 6.1)
-    codecs = tuple(c for c in ours_audio.codecs if _same_as_any(c, theirs.codecs))
-    kept = replace(
-        ours_audio,
-        setup=Setup.PASSIVE if theirs.setup is Setup.ACTIVE else Setup.ACTIVE,
-        direction=mirrored(theirs.direction),
-        mid=theirs.mid,
-        protocol=theirs.protocol,
-        rtcp_mux=agreed.rtcp_mux,
-        codecs=codecs,
-        formats=tuple(str(c.payload_type) for c in codecs),
-    )
-    media = [kept if m is theirs else _refused(m) for m in offer.media]
-    video = []
-    for picture in agreed.video:
-        before = next((m for m in ours.media if m.mid == picture.mid), None)
-        place = next((i for i, m in enumerate(offer.media) if m.mid == picture.mid), None)
-        if before is None or place is None:
-            continue
-        line = video_lines.kept_line(before, offer.media[place], picture)
-        if line is not None:
-            media[place] = line
-            video.append(replace(picture, direction=line.direction))
-    answer = replace(ours, media=tuple(media))
-    return answer, replace(agreed, direction=kept.direction, video=tuple(video))
 
 
 def _describe(
@@ -328,7 +270,7 @@ def _describe(
     )
 
 
-def _refused(theirs: MediaDescription) -> MediaDescription:
+def refused_line(theirs: MediaDescription) -> MediaDescription:
     """A refused m-line keeps its place with port 0 (RFC 3264 6)."""
     return MediaDescription(
         kind=theirs.kind,
@@ -354,18 +296,20 @@ def _require_keys(media: MediaDescription) -> None:
         raise SecurityError(
             "more certificate fingerprints than can be meant", reason=Reason.FINGERPRINT_MISMATCH
         )
-    if not _strong(media.fingerprints):
+    if not strong(media.fingerprints):
         raise SecurityError(
             "no certificate fingerprint stronger than SHA-1 was given", reason=Reason.WEAK_SUITE
         )
 
 
-def _require_mux(media: MediaDescription, *, required: bool) -> None:
+def require_shared_port(media: MediaDescription, *, required: bool) -> None:
+    """Refuse a line that has RTCP on a port of its own, where that is asked for."""
     if required and not media.rtcp_mux:
         raise Incompatible("the peer does not multiplex RTP and RTCP (a=rtcp-mux)")
 
 
-def _strong(fingerprints: Sequence[Fingerprint]) -> tuple[Fingerprint, ...]:
+def strong(fingerprints: Sequence[Fingerprint]) -> tuple[Fingerprint, ...]:
+    """Those that count (RFC 8122 5)."""
     return tuple(
         f
         for f in fingerprints
@@ -381,18 +325,20 @@ def _common_codecs(
     for name in wanted:
         known = _KNOWN[name.lower()]
         for codec in theirs.codecs:
-            if _same(codec, known):
+            if same_codec(codec, known):
                 found.append(replace(known, payload_type=codec.payload_type))
                 break
     return tuple(found)
 
 
-def _same(a: Codec, b: Codec) -> bool:
+def same_codec(a: Codec, b: Codec) -> bool:
+    """Whether both are one sound codec, whatever their numbers."""
     return (a.name.lower(), a.clock_rate, a.channels) == (b.name.lower(), b.clock_rate, b.channels)
 
 
-def _same_as_any(codec: Codec, codecs: Sequence[Codec]) -> bool:
-    return any(_same(codec, other) for other in codecs)
+def same_as_any(codec: Codec, codecs: Sequence[Codec]) -> bool:
+    """Whether it is one of these."""
+    return any(same_codec(codec, other) for other in codecs)
 
 
 def _agreement(
@@ -413,7 +359,7 @@ def _agreement(
         receive=receive,
         mid=theirs.mid,
         dtls_client=dtls_client,
-        remote_fingerprints=_strong(theirs.fingerprints),
+        remote_fingerprints=strong(theirs.fingerprints),
         sent=tuple(str(f) for f in our_document.all_fingerprints),
         received=tuple(str(f) for f in their_document.all_fingerprints),
         host=theirs.host,

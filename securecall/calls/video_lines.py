@@ -141,11 +141,7 @@ def answer_lines(
 
 
 def read_answers(
-    offer: Description,
-    answer: Description,
-    sound: MediaDescription,
-    *,
-    first: int = 1,
+    offer: Description, answer: Description, sound: MediaDescription
 ) -> tuple[tuple[VideoAgreement, ...], tuple[str, ...]]:
     """Read the answers to our own pictures.
 
@@ -153,7 +149,6 @@ def read_answers(
         offer: Ours.
         answer: The peer's, with as many lines.
         sound: Its line for the sound.
-        first: Where our pictures begin among the lines.
 
     Returns:
         Those that were taken, and sentences for the report about those that were not.
@@ -164,22 +159,27 @@ def read_answers(
     """
     agreed: list[VideoAgreement] = []
     warnings: list[str] = []
-    for place, (ours, theirs) in enumerate(
-        zip(offer.media[first:], answer.media[first:], strict=True)
-    ):
+    pictures = [pair for pair in zip(offer.media, answer.media, strict=True) if _is_shown(pair[0])]
+    for place, (ours, theirs) in enumerate(pictures):
         if theirs.refused:
             continue
-        if theirs.kind is not ours.kind:
+        if theirs.kind is not Kind.VIDEO:
             raise Incompatible("the answer changes what its lines are about")
         _require_same_keys(theirs, sound)
         if not {theirs.mid, sound.mid} <= set(answer.bundle) or theirs.mid != ours.mid:
             warnings.append("the peer does not put picture and sound on one connection: no picture")
             continue
-        codecs = tuple(c for c in theirs.codecs if c.name.lower() != _RTX and _is_in(c, ours.codecs))
+        codecs = tuple(
+            c for c in theirs.codecs if c.name.lower() != _RTX and _is_in(c, ours.codecs)
+        )
         if not codecs:
             raise Incompatible("the answer names no picture codec of the offer")
         agreed.append(_agreement(place, theirs, ours, codec=codecs[0], receive=ours.codecs))
     return tuple(agreed), tuple(warnings)
+
+
+def _is_shown(line: MediaDescription) -> bool:
+    return line.kind is Kind.VIDEO and not line.refused
 
 
 def kept_line(

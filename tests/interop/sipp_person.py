@@ -13,14 +13,13 @@ import enum
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from securecall.calls.changes import answer_change, same_association
 from securecall.calls.negotiation import (
     Agreement,
     LocalMedia,
-    answer_unchanged,
     build_answer,
     build_offer,
     read_answer,
-    same_association,
 )
 from securecall.calls.signaling import (
     Answered,
@@ -281,7 +280,7 @@ class Person:
             if not same_association(self._agreement, offer):
                 self.leg.send(Refused(488))
                 return
-            self._ours, self._agreement = answer_unchanged(self._ours, offer, self._agreement)
+            self._ours, self._agreement = answer_change(self._ours, offer, self._agreement)
         except SecurecallError:
             self.leg.send(Refused(488))
         else:

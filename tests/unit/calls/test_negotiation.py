@@ -6,16 +6,15 @@ from dataclasses import replace
 
 import pytest
 
+from securecall.calls.changes import answer_change, same_association
 from securecall.calls.negotiation import (
     MOST_FINGERPRINTS,
     MOST_MEDIA_LINES,
     LocalMedia,
-    answer_unchanged,
     build_answer,
     build_offer,
     read_answer,
     require_acceptable_offer,
-    same_association,
 )
 from securecall.errors import Incompatible, Reason, SecurityError
 from securecall.media.description import (
@@ -222,13 +221,13 @@ def test_ice_is_answered_only_where_one_port_is_all_there_is(mux):
 def test_no_change_brings_multiplexing_into_a_call_or_takes_it_away(mux):
     first = with_audio(offer(), rtcp_mux=mux)
     ours, agreement = build_answer(first, local(BOB, 1), require_mux=False)
-    assert answer_unchanged(ours, first, agreement)[0].media[0].rtcp_mux is mux
+    assert answer_change(ours, first, agreement)[0].media[0].rtcp_mux is mux
     other = with_audio(offer(), rtcp_mux=not mux)
     if mux:
         with pytest.raises(Incompatible, match="rtcp-mux"):
-            answer_unchanged(ours, other, agreement)
+            answer_change(ours, other, agreement)
     else:  # an offer may ask again (RFC 5761 5.1.1), and hears no again
-        assert not answer_unchanged(ours, other, agreement)[0].media[0].rtcp_mux
+        assert not answer_change(ours, other, agreement)[0].media[0].rtcp_mux
 
 
 def test_after_an_answer_without_multiplexing_our_own_answers_do_not_claim_it():
@@ -236,20 +235,20 @@ def test_after_an_answer_without_multiplexing_our_own_answers_do_not_claim_it():
     answer, _ = build_answer(ours, local(BOB, 1))
     agreement = read_answer(ours, with_audio(answer, rtcp_mux=False), require_mux=False)
     hold = with_audio(answer, rtcp_mux=False, direction=Direction.SENDONLY)
-    assert not answer_unchanged(ours, hold, agreement)[0].media[0].rtcp_mux
+    assert not answer_change(ours, hold, agreement)[0].media[0].rtcp_mux
 
 
 def test_a_hold_keeps_the_association_and_is_mirrored():
     ours, agreement = build_answer(offer(), local(BOB, 1))
     hold = with_audio(offer(), direction=Direction.SENDONLY)
     assert same_association(agreement, hold)
-    assert answer_unchanged(ours, hold, agreement)[0].media[0].direction is Direction.RECVONLY
+    assert answer_change(ours, hold, agreement)[0].media[0].direction is Direction.RECVONLY
 
 
 def test_an_unchanged_answer_names_only_what_the_new_offer_names():
     ours, agreement = build_answer(offer(), local(BOB, 1))
     fewer = with_audio(offer(), codecs=offer().media[0].codecs[:2], formats=("111", "0"))
-    audio = answer_unchanged(ours, fewer, agreement)[0].media[0]
+    audio = answer_change(ours, fewer, agreement)[0].media[0]
     assert [c.name for c in audio.codecs] == ["opus", "PCMU"]
     assert audio.formats == ("111", "0")
 
@@ -262,7 +261,7 @@ def test_an_unchanged_answer_names_only_what_the_new_offer_names():
 def test_an_offer_without_the_codec_in_use_changes_something(codecs):
     ours, agreement = build_answer(offer(), local(BOB, 1))
     with pytest.raises(Incompatible, match="codec"):
-        answer_unchanged(ours, with_audio(offer(), codecs=codecs), agreement)
+        answer_change(ours, with_audio(offer(), codecs=codecs), agreement)
 
 
 @pytest.mark.parametrize(
@@ -304,9 +303,9 @@ def test_an_answer_of_another_shape_than_the_offer_is_incompatible():
 def test_a_change_without_audio_cannot_be_answered():
     answer, agreement = build_answer(offer(), local(BOB, 1))
     with pytest.raises(Incompatible):
-        answer_unchanged(answer, replace(offer(), media=()), agreement)
+        answer_change(answer, replace(offer(), media=()), agreement)
     with pytest.raises(Incompatible):
-        answer_unchanged(replace(answer, media=()), offer(), agreement)
+        answer_change(replace(answer, media=()), offer(), agreement)
 
 
 def test_an_offer_bundles_the_one_line_it_has():

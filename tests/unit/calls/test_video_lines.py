@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from securecall.calls.changes import answer_change
 from securecall.calls.negotiation import (
     LocalMedia,
-    answer_unchanged,
     build_answer,
     build_offer,
     read_answer,
@@ -162,13 +162,13 @@ def test_a_hold_holds_the_picture_and_one_that_is_dropped_is_gone():
     answer, agreement = build_answer(offer, local(2, CAMERA))
     sound, video = offer.media
     hold = replace(video, direction=Direction.SENDONLY, bundle_only=False, port=sound.port)
-    held, after = answer_unchanged(answer, replace(offer, media=(sound, hold)), agreement)
+    held, after = answer_change(answer, replace(offer, media=(sound, hold)), agreement)
     assert held.media[1].direction is Direction.RECVONLY
     assert after.video[0].direction is Direction.RECVONLY
     gone = replace(video, bundle_only=False, port=0)
-    dropped, after = answer_unchanged(held, replace(offer, media=(sound, gone)), after)
+    dropped, after = answer_change(held, replace(offer, media=(sound, gone)), after)
     assert dropped.media[1].refused
     assert after.video == ()
-    again, after = answer_unchanged(dropped, offer, after)
+    again, after = answer_change(dropped, offer, after)
     assert again.media[1].refused  # nobody here was asked
     assert after.video == ()

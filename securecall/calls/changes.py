@@ -1,0 +1,222 @@
+"""Changes in mid-call, both ways, under the association that was authenticated (RFC 3264 8).
+
+Directions change, pictures come and go. Keys and peers do not: a new association would need a new
+handshake under a closed gate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from securecall.calls import video_lines
+from securecall.calls.negotiation import (
+    MOST_MEDIA_LINES,
+    Agreement,
+    refused_line,
+    require_shared_port,
+    same_as_any,
+    same_codec,
+    strong,
+)
+from securecall.calls.video_lines import LocalVideo, VideoAgreement
+from securecall.errors import Incompatible, Reason, SecurityError, UsageError
+from securecall.media.description import (
+    Description,
+    Direction,
+    Keying,
+    Kind,
+    MediaDescription,
+    Setup,
+    mirrored,
+)
+
+
+def same_association(agreed: Agreement, description: Description) -> bool:
+    """Say whether a mid-call offer keeps the DTLS association (same fingerprints, same keying)."""
+    audio = description.audio
+    if audio is None or audio.keying is not Keying.DTLS_SRTP or audio.has_crypto:
+        return False
+    if set(strong(audio.fingerprints)) != set(agreed.remote_fingerprints):
+        return False
+    return not agreed.ice or audio.ice_ufrag in ("", agreed.ice_ufrag)
+
+
+def answer_change(
+    ours: Description,
+    offer: Description,
+    agreed: Agreement,
+    *,
+    pictures: Sequence[LocalVideo] = (),
+) -> tuple[Description, Agreement]:
+    """Answer a mid-call offer that changes directions, or adds or drops pictures.
+
+    Args:
+        ours: Our description so far.
+        offer: The peer's new one, under the same association.
+        agreed: So far.
+        pictures: What we would take beside those that are agreed on; every other is refused.
+
+    Raises:
+        Incompatible: the offer has no audio, or not the codec we send under its number, or takes
+            RTCP off the port it shares.
+    """
+    ours_audio, theirs = ours.audio, offer.audio
+    if ours_audio is None or theirs is None:
+        raise Incompatible("there is no audio to keep")
+    require_shared_port(theirs, required=agreed.rtcp_mux)
+    codec = agreed.codec
+    if not any(c.payload_type == codec.payload_type and same_codec(c, codec) for c in theirs.codecs):
+        raise Incompatible("the offer drops the codec in use")
+    # an answer names nothing that the offer does not (RFC 3264 6.1)
+    codecs = tuple(c for c in ours_audio.codecs if same_as_any(c, theirs.codecs))
+    kept = replace(
+        ours_audio,
+        setup=_role(theirs.setup, agreed),
+        direction=mirrored(theirs.direction),
+        mid=theirs.mid,
+        protocol=theirs.protocol,
+        rtcp_mux=agreed.rtcp_mux,
+        codecs=codecs,
+        formats=tuple(str(c.payload_type) for c in codecs),
+    )
+    lines: dict[int, tuple[MediaDescription, VideoAgreement]] = {}
+    known = {picture.mid: picture for picture in agreed.video}
+    for place, media in enumerate(offer.media):
+        before = next((m for m in ours.media if m.mid == media.mid), None)
+        if before is not None and media.mid in known:
+            line = video_lines.kept_line(before, media, known[media.mid])
+            if line is not None:
+                line = replace(line, setup=kept.setup, port=kept.port)
+                lines[place] = line, replace(known[media.mid], direction=line.direction)
+    fresh = replace(offer, media=tuple(m for m in offer.media if m.mid not in known))
+    added = video_lines.answer_lines(fresh, theirs, kept, pictures)
+    for place, media in enumerate(offer.media):
+        if media.mid in added:
+            lines[place] = added[media.mid]
+
+    def line_of(place: int, media: MediaDescription) -> MediaDescription:
+        if media is theirs:
+            return kept
+        return lines[place][0] if place in lines else refused_line(media)
+
+    media = tuple(line_of(place, m) for place, m in enumerate(offer.media))
+    answer = replace(
+        ours, media=media, bundle=tuple(m.mid for m in media if m.port and m.mid in offer.bundle)
+    )
+    video = tuple(agreed for _, agreed in lines.values())
+    return answer, replace(agreed, direction=kept.direction, video=video)
+
+
+def propose(
+    ours: Description,
+    agreed: Agreement,
+    *,
+    direction: Direction | None = None,
+    add: LocalVideo | None = None,
+    drop: str = "",
+) -> Description:
+    """Build a mid-call offer of ours.
+
+    Args:
+        ours: Our description so far.
+        agreed: So far.
+        direction: Ours from now on, of everything; None leaves it.
+        add: A picture to show.
+        drop: The mid of a picture that ends; "" for none.
+
+    Raises:
+        UsageError: there is no room for another picture.
+    """
+    known = {picture.mid: picture for picture in agreed.video}
+    media: list[MediaDescription] = []
+    audio = ours.audio
+    if audio is None:
+        raise UsageError("there is no sound to keep")
+    for line in ours.media:
+        if line is audio:
+            media.append(
+                replace(audio, setup=Setup.ACTPASS, direction=direction or agreed.direction)
+            )
+        elif line.mid in known and line.mid != drop:
+            media.append(
+                replace(
+                    line,
+                    setup=Setup.ACTPASS,
+                    direction=direction or known[line.mid].direction,
+                    port=audio.port,
+                    bundle_only=False,
+                )
+            )
+        else:
+            media.append(refused_line(line))
+    if add is not None:
+        _add(media, video_lines.offer_lines(media[ours.media.index(audio)], (add,))[0])
+    bundle = tuple(m.mid for m in media if not m.refused and m.mid)
+    return replace(ours, media=tuple(media), bundle=bundle if len(bundle) > 1 else ours.bundle)
+
+
+def read_change(
+    offer: Description, answer: Description, agreed: Agreement, *, added: int = 0
+) -> Agreement:
+    """Read the answer to a mid-call offer of ours.
+
+    Args:
+        offer: Ours.
+        answer: The peer's.
+        agreed: So far.
+        added: The `line` of the picture that we added.
+
+    Raises:
+        SecurityError: the answer would change keys or the peer.
+        Incompatible: it does not fit the offer.
+    """
+    if len(answer.media) != len(offer.media):
+        raise Incompatible("the answer has another number of media lines than the offer")
+    ours = offer.audio
+    if ours is None:
+        raise Incompatible("there is no audio to keep")
+    place = offer.media.index(ours)
+    theirs = answer.media[place]
+    if theirs.refused or theirs.kind is not Kind.AUDIO:
+        raise Incompatible("the peer refused the sound")
+    if not same_association(agreed, answer):
+        raise SecurityError(
+            "the answer to a change asks for other media keys, or is another peer's",
+            reason=Reason.FINGERPRINT_MISMATCH,
+        )
+    known = {picture.mid: picture for picture in agreed.video}
+    pictures, warnings = video_lines.read_answers(offer, answer, theirs)
+    video = tuple(
+        replace(known[p.mid], direction=p.direction) if p.mid in known else replace(p, line=added)
+        for p in pictures
+    )
+    return replace(
+        agreed,
+        direction=mirrored(theirs.direction),
+        video=video,
+        warnings=(*agreed.warnings, *(w for w in warnings if w not in agreed.warnings)),
+    )
+
+
+def _role(offered: Setup | None, agreed: Agreement) -> Setup:
+    """RFC 8842 5.3: who asks without wishing for anything new gets the role we have."""
+    if offered is Setup.ACTIVE:
+        return Setup.PASSIVE
+    if offered is Setup.PASSIVE:
+        return Setup.ACTIVE
+    return Setup.ACTIVE if agreed.dtls_client else Setup.PASSIVE
+
+
+def _add(media: list[MediaDescription], line: MediaDescription) -> None:
+    """In the place of a line that is refused, if there is one; under a name that nothing had."""
+    taken = {m.mid for m in media}
+    name = next(str(n) for n in range(1, MOST_MEDIA_LINES + len(taken) + 2) if str(n) not in taken)
+    line = replace(line, mid=name)
+    free = next((place for place, m in enumerate(media) if m.refused), None)
+    if free is not None:
+        media[free] = line
+    elif len(media) < MOST_MEDIA_LINES:
+        media.append(line)
+    else:
+        raise UsageError(f"a call has at most {MOST_MEDIA_LINES} lines of media")
