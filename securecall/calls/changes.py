@@ -156,16 +156,13 @@ def propose(
     return replace(ours, media=tuple(media), bundle=bundle if len(bundle) > 1 else ours.bundle)
 
 
-def read_change(
-    offer: Description, answer: Description, agreed: Agreement, *, added: int = 0
-) -> Agreement:
+def read_change(offer: Description, answer: Description, agreed: Agreement) -> Agreement:
     """Read the answer to a mid-call offer of ours.
 
     Args:
         offer: Ours.
         answer: The peer's.
         agreed: So far.
-        added: The `line` of the picture that we added.
 
     Raises:
         SecurityError: the answer would change keys or the peer.
@@ -185,11 +182,12 @@ def read_change(
             "the answer to a change asks for other media keys, or is another peer's",
             reason=Reason.FINGERPRINT_MISMATCH,
         )
+    if theirs.setup not in (Setup.ACTIVE, Setup.PASSIVE):
+        raise Incompatible("the answer does not say who began DTLS (a=setup)")
     known = {picture.mid: picture for picture in agreed.video}
     pictures, warnings = video_lines.read_answers(offer, answer, theirs)
     video = tuple(
-        replace(known[p.mid], direction=p.direction) if p.mid in known else replace(p, line=added)
-        for p in pictures
+        replace(known[p.mid], direction=p.direction) if p.mid in known else p for p in pictures
     )
     return replace(
         agreed,

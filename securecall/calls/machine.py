@@ -8,10 +8,10 @@ and after `Finish` nothing is ordered any more.
 from __future__ import annotations
 
 import enum
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
-from securecall.calls.changes import answer_change, same_association
+from securecall.calls.changes import answer_change, propose, read_change, same_association
 from securecall.calls.negotiation import (
     Agreement,
     LocalMedia,
@@ -30,8 +30,10 @@ from securecall.calls.orders import (
     Send,
     SetDirection,
     SetGate,
+    SetVideo,
     StartMedia,
     TransferAsked,
+    VideoAsked,
 )
 from securecall.calls.signaling import (
     Accepted,
@@ -45,6 +47,7 @@ from securecall.calls.signaling import (
     Signal,
     TransferRequested,
 )
+from securecall.calls.video_lines import LocalVideo
 from securecall.errors import (
     Busy,
     CallFailed,
@@ -63,7 +66,7 @@ from securecall.errors import (
     Unreachable,
     UsageError,
 )
-from securecall.media.description import Description
+from securecall.media.description import Description, Direction, Kind
 from securecall.policy import (
     UNSECURED,
     Facts,
@@ -131,6 +134,19 @@ _FAILURES: Final[dict[EndReason, type[CallFailed]]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Proposal:
+    """A change of ours that the peer has not answered.
+
+    Attributes:
+        offer: As it was sent.
+        add: The picture of ours that it adds.
+    """
+
+    offer: Description
+    add: LocalVideo | None
+
+
 class CallMachine:
     """One call, from invitation to end.
 
@@ -151,6 +167,8 @@ class CallMachine:
         self._offer: Description | None = None
         self._ours: Description | None = None
         self._agreement: Agreement | None = None
+        self._proposal: _Proposal | None = None
+        self._welcome: tuple[LocalVideo, ...] = ()
 
     # -- beginnings ---------------------------------------------------------------------------
 
@@ -203,6 +221,9 @@ class CallMachine:
                 return (Discard("an answer in an early dialog never starts media"),)
             case Offered(description=description):
                 return self._changed(description)
+            case Refused() if self._proposal is not None:
+                self._proposal = None
+                return (ChangeRefused("the peer refused the change"),)
             case TransferRequested(target=target):
                 return (TransferAsked(target),)
             case Ended(reason=reason, text=text):
@@ -216,6 +237,8 @@ class CallMachine:
         return (PeerRings(),)
 
     def _answered(self, answer: Description, *, now: float) -> tuple[Output, ...]:
+        if self._proposal is not None:
+            return self._change_answered(self._proposal, answer)
         if (self.state, Input.ANSWER) not in NEXT or self._offer is None:
             return (Discard(f"Answered in {self.state.name}"),)
         try:
@@ -236,7 +259,7 @@ class CallMachine:
         A new association would need a new handshake under a closed gate; version 1 refuses the
         change instead, and the conversation stays on the association that was authenticated.
         """
-        if self._agreement is None or self._ours is None:
+        if self._agreement is None or self._ours is None or self._proposal is not None:
             return (Send(Refused(491)), ChangeRefused("a change before the call is connected"))
         if not same_association(self._agreement, offer):
             return (
@@ -244,17 +267,41 @@ class CallMachine:
                 ChangeRefused("the peer's signalling asked to change the media keys or the peer"),
             )
         try:
-            answer, agreement = answer_change(self._ours, offer, self._agreement)
+            answer, agreement = answer_change(
+                self._ours, offer, self._agreement, pictures=self._welcome
+            )
         except Incompatible as e:
             return (Send(Refused(488)), ChangeRefused(str(e)))
-        self._ours, self._agreement = answer, agreement
-        return (
-            Send(Answered(answer)),
-            SetDirection(
-                agreement.direction,
-                tuple((video.mid, video.direction) for video in agreement.video),
-            ),
+        self._ours = answer
+        taken = {video.mid for video in agreement.video}
+        asked = tuple(
+            VideoAsked(line.content)
+            for line in offer.media
+            if line.kind is Kind.VIDEO and not line.refused and line.mid not in taken
         )
+        return (Send(Answered(answer)), *self._agreed(agreement), *asked)
+
+    def _agreed(self, agreement: Agreement) -> tuple[Output, ...]:
+        before, self._agreement = self._agreement, agreement
+        if before is None or before.video == agreement.video:
+            return (SetDirection(agreement.direction),)
+        return (SetDirection(agreement.direction), SetVideo(agreement.video))
+
+    def _change_answered(self, proposal: _Proposal, answer: Description) -> tuple[Output, ...]:
+        self._proposal = None
+        if self._agreement is None:  # invariant: nothing is proposed before
+            raise UsageError("a change of nothing")
+        try:
+            agreement = read_change(proposal.offer, answer, self._agreement)
+        except SecurityError as e:
+            return self._end(e)
+        except Incompatible as e:
+            return (ChangeRefused(str(e)),)
+        self._ours = proposal.offer
+        outputs = self._agreed(agreement)
+        if proposal.add is not None and proposal.add not in (v.local for v in agreement.video):
+            return (*outputs, ChangeRefused("the peer takes no such picture"))
+        return outputs
 
     def _peer_ended(self, reason: EndReason, text: str) -> tuple[Output, ...]:
         if self.state is State.CONNECTING and reason is EndReason.HUNG_UP:
@@ -293,6 +340,32 @@ class CallMachine:
         error = None if reason is EndReason.HUNG_UP else _failure(reason, "", self.state)
         self._enter(Input.OVER)
         return (SetGate(Gate.CLOSED), Send(Ended(reason)), Finish(reason, error))
+
+    def change(
+        self, *, direction: Direction | None = None, add: LocalVideo | None = None, drop: str = ""
+    ) -> tuple[Output, ...]:
+        """Ask the peer for a change; what comes of it are `SetDirection`, `SetVideo`, or a refusal.
+
+        Args:
+            direction: Ours from now on, of everything; None leaves it.
+            add: A picture to show.
+            drop: The mid of a picture that ends; "" for none.
+
+        Raises:
+            UsageError: there is no call in progress, a change is under way already, or there is no
+                room for another picture.
+        """
+        if self.state is not State.ACTIVE or self._agreement is None or self._ours is None:
+            raise UsageError("only a call in progress can be changed")
+        if self._proposal is not None:
+            raise UsageError("a change is under way already; wait for what comes of it")
+        offer = propose(self._ours, self._agreement, direction=direction, add=add, drop=drop)
+        self._proposal = _Proposal(offer, add)
+        return (Send(Offered(offer)),)
+
+    def welcome(self, pictures: tuple[LocalVideo, ...]) -> None:
+        """Take these pictures if the peer adds some; none is taken otherwise."""
+        self._welcome = pictures
 
     def confirm_sas(self) -> tuple[Output, ...]:
         """The user compared the words and they were the same.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from securecall.calls.negotiation import Agreement
 from securecall.calls.signaling import Signal
+from securecall.calls.video_lines import VideoAgreement
 from securecall.errors import EndReason, SecurecallError
 from securecall.media.description import Direction
 from securecall.policy import Gate, SecurityState
@@ -34,15 +35,27 @@ class SetGate:
 
 @dataclass(frozen=True, slots=True)
 class SetDirection:
-    """The peer put us on hold or took us back (RFC 3264 8.4).
-
-    Attributes:
-        direction: Of the sound.
-        video: Of the pictures there still are, by the mid of their line.
-    """
+    """One of the two put the other on hold or took it back (RFC 3264 8.4)."""
 
     direction: Direction
-    video: tuple[tuple[str, Direction], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SetVideo:
+    """These pictures there are from now on, and no other."""
+
+    video: tuple[VideoAgreement, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VideoAsked:
+    """The peer wishes to show a picture that nobody here asked for; it was refused.
+
+    Attributes:
+        content: "slides" for a screen, "" for a camera.
+    """
+
+    content: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +109,8 @@ Output = (
     | StartMedia
     | SetGate
     | SetDirection
+    | SetVideo
+    | VideoAsked
     | Secured
     | PeerRings
     | TransferAsked

@@ -7,7 +7,7 @@ transport of its own: its line is bundled with the sound's, or refused.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Final
 
 from securecall.errors import Incompatible, Reason, SecurityError
@@ -36,7 +36,7 @@ VIDEO_CODECS: Final = {
 _RTX: Final = "rtx"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class LocalVideo:
     """One picture we bring to an offer or an answer.
 
@@ -47,6 +47,7 @@ class LocalVideo:
     """
 
     codecs: tuple[str, ...]
+    _: KW_ONLY
     ssrc: int
     rtx_ssrc: int
     content: str = ""
@@ -57,7 +58,7 @@ class VideoAgreement:
     """What offer and answer amount to for one picture, seen from one end.
 
     Attributes:
-        line: Which of our `LocalVideo` it is, from 0.
+        local: What we brought.
         mid: Name of its m-line, both ways.
         codec: What we send; `codec.payload_type` is the peer's number for it.
         rtx: The peer's number for what is sent again, None where it takes none.
@@ -66,10 +67,9 @@ class VideoAgreement:
         direction: Ours.
         transport_cc: The peer's number for the header extension of that name, 0 for none.
         ssrc, rtx_ssrc: The peer's, None where it did not say.
-        content: "slides" for a screen.
     """
 
-    line: int
+    local: LocalVideo
     mid: str
     codec: Codec
     rtx: int | None
@@ -79,7 +79,6 @@ class VideoAgreement:
     transport_cc: int = 0
     ssrc: int | None = None
     rtx_ssrc: int | None = None
-    content: str = ""
 
     def understands(self, feedback: str) -> bool:
         """Whether the peer understands this in RTCP, such as "nack pli"."""
@@ -116,16 +115,15 @@ def answer_lines(
         pictures: What we bring; the first takes the first camera's line, and so on.
     """
     found: dict[str, tuple[MediaDescription, VideoAgreement]] = {}
-    free = list(enumerate(pictures))
+    free = list(pictures)
     for media in offer.media:
-        fits = next((f for f in free if f[1].content == media.content), None)
-        if fits is None or media.mid in found or not _rides_along(media, theirs, offer):
+        picture = next((p for p in free if p.content == media.content), None)
+        if picture is None or media.mid in found or not _rides_along(media, theirs, offer):
             continue
-        place, picture = fits
         codecs = _common(media, picture.codecs)
         if not codecs:
             continue
-        free.remove(fits)
+        free.remove(picture)
         line = _line(ours, picture, codecs=codecs, mid=media.mid)
         line = replace(
             line,
@@ -135,7 +133,7 @@ def answer_lines(
             bundle_only=False,
             port=ours.port,
         )
-        agreed = _agreement(place, media, line, codec=codecs[0], receive=line.codecs)
+        agreed = _agreement(picture, media, codec=codecs[0], receive=line.codecs)
         found[media.mid] = (line, agreed)
     return found
 
@@ -160,7 +158,7 @@ def read_answers(
     agreed: list[VideoAgreement] = []
     warnings: list[str] = []
     pictures = [pair for pair in zip(offer.media, answer.media, strict=True) if _is_shown(pair[0])]
-    for place, (ours, theirs) in enumerate(pictures):
+    for ours, theirs in pictures:
         if theirs.refused:
             continue
         if theirs.kind is not Kind.VIDEO:
@@ -174,7 +172,7 @@ def read_answers(
         )
         if not codecs:
             raise Incompatible("the answer names no picture codec of the offer")
-        agreed.append(_agreement(place, theirs, ours, codec=codecs[0], receive=ours.codecs))
+        agreed.append(_agreement(_brought(ours), theirs, codec=codecs[0], receive=ours.codecs))
     return tuple(agreed), tuple(warnings)
 
 
@@ -320,10 +318,17 @@ def _is_in(codec: Codec, codecs: Sequence[Codec]) -> bool:
     return any(_same(codec, other) for other in codecs)
 
 
+def _brought(line: MediaDescription) -> LocalVideo:
+    """What a line of our own offer was made of."""
+    if line.ssrc is None or line.rtx_ssrc is None:
+        raise Incompatible("a line of ours that names no source")
+    names = tuple(c.name for c in line.codecs if c.name.lower() != _RTX)
+    return LocalVideo(names, ssrc=line.ssrc, rtx_ssrc=line.rtx_ssrc, content=line.content)
+
+
 def _agreement(
-    place: int,
+    local: LocalVideo,
     theirs: MediaDescription,
-    ours: MediaDescription,
     *,
     codec: Codec,
     receive: tuple[Codec, ...],
@@ -332,7 +337,7 @@ def _agreement(
     again = ((_rtx_of(c.payload_type, receive), c.payload_type) for c in pictures)
     extension = next((number for number, uri in theirs.extensions if uri == TRANSPORT_CC), 0)
     return VideoAgreement(
-        line=place,
+        local=local,
         mid=theirs.mid,
         codec=codec,
         rtx=_rtx_of(codec.payload_type, theirs.codecs),
@@ -342,5 +347,4 @@ def _agreement(
         transport_cc=extension if 1 <= extension <= 14 else 0,
         ssrc=theirs.ssrc,
         rtx_ssrc=theirs.rtx_ssrc,
-        content=ours.content,
     )

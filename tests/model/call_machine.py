@@ -21,6 +21,8 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from securecall.calls import machine as m
 from securecall.calls.machine import CallMachine, State
 from securecall.calls.negotiation import LocalMedia, build_answer, build_offer
+from securecall.calls.changes import answer_change
+from securecall.calls.video_lines import LocalVideo
 from securecall.calls.signaling import (
     Accepted,
     Answered,
@@ -51,6 +53,7 @@ from securecall.policy import (
 )
 
 NONE, HOP, OPPORTUNISTIC, E2EE, VERIFIED = SecurityLevel
+Act = Callable[[CallMachine], tuple[m.Output, ...] | None]
 NOW, LATE = 1.0, 1e9
 
 
@@ -164,12 +167,35 @@ EVIDENCE = {
     "evidence: pinned, signed in signalling": _evidence(TrustState.PINNED, group="", sframe=False),
     "evidence: pinned, no SFrame": _evidence(TrustState.PINNED, sframe=False),
 }
+CAMERA = LocalVideo(("VP8",), ssrc=11, rtx_ssrc=12)
+PEERS_CAMERA = LocalVideo(("VP8",), ssrc=21, rtx_ssrc=22)
+WISHES = {"we hold": {"direction": Direction.SENDONLY}, "we show a picture": {"add": CAMERA}}
+
+
+def _answer_to_change(machine: CallMachine, **change: object) -> Answered | Refused:
+    """What the peer says to a change of ours; it refuses what was never proposed."""
+    proposal = machine._proposal
+    if proposal is None:
+        return Refused()
+    _, agreed = build_answer(OFFER, PEER)  # its name for our keys is all that counts here
+    answer, _ = answer_change(OFFER_OF_PEER, proposal.offer, agreed, pictures=(PEERS_CAMERA,))
+    return Answered(replace(answer, media=tuple(replace(m, **change) for m in answer.media)))  # type: ignore[arg-type] # any field
+
+
+TAKEN = "our change: taken"
+REPLIES: dict[str, Act] = {
+    TAKEN: lambda c: c.receive(_answer_to_change(c), now=NOW),
+    "our change: other keys": lambda c: c.receive(_answer_to_change(c, **EVES), now=NOW),
+    "our change: RTP/AVP": lambda c: c.receive(_answer_to_change(c, **PLAIN), now=NOW),
+    "our change: refused": lambda c: c.receive(Refused(), now=NOW),
+}
 RAISES = {"require E2EE": E2EE, "require VERIFIED": VERIFIED}
-Act = Callable[[CallMachine], tuple[m.Output, ...] | None]
 ACTS: dict[str, Act] = {
     **{n: lambda c, s=signal: c.receive(s, now=NOW) for n, signal in SIGNALS.items()},
     **{n: lambda c, f=facts: c.secured(f, now=NOW) for n, facts in EVIDENCE.items()},
     **{n: lambda c, least=level: c.raise_minimum(least) for n, level in RAISES.items()},
+    **{n: lambda c, wish=wish: c.change(**wish) for n, wish in WISHES.items()},
+    **REPLIES,
     "accept": lambda c: c.accept(US, now=NOW),
     "hang up": lambda c: c.hang_up(),
     "busy": lambda c: c.hang_up(EndReason.BUSY),
@@ -343,6 +369,9 @@ class Run:
                 _keyed(description)
                 if before.started:
                     _require(name in (KEPT, HOLD), "a changed association is never agreed to")
+            case m.Send(signal=Offered(description=description)):
+                _require(name in WISHES and seen.gate is Gate.OPEN, "a change of ours, in a call")
+                _keyed(description)
             case m.StartMedia(agreement=agreement):
                 _require(seen.accepted and not before.accepted, "media starts at acceptance")
                 _require(not seen.started, "media starts once")
@@ -354,7 +383,13 @@ class Run:
                     _require(seen.facts is not None, "no gate before evidence")
                 self.seen = replace(seen, gate=gate)
             case m.SetDirection():
-                _require(seen.started and name in (KEPT, HOLD), "only a hold sets a direction")
+                _require(
+                    seen.started and name in (KEPT, HOLD, TAKEN, "answer"), "only a hold does that"
+                )
+            case m.SetVideo(video=video):
+                _require(seen.gate is Gate.OPEN, "no picture without a call")
+                shown = [v.local for v in video]
+                _require(shown == ([CAMERA] if name == TAKEN else []), "only what we asked for")
             case m.Secured(state=state):
                 _require(state.level <= self._ceiling(), "no level above the evidence")
             case m.Finish():
@@ -362,7 +397,7 @@ class Run:
                 self.seen = replace(seen, finished=True)
             case m.Send(signal=Ended() | Refused()) | m.ChangeRefused() | m.Discard():
                 pass
-            case m.PeerRings() | m.TransferAsked():
+            case m.PeerRings() | m.TransferAsked() | m.VideoAsked():
                 pass
             case _:
                 raise Violation(f"an order nobody expects: {output!r}")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from securecall.calls.changes import answer_change
+from securecall.calls.changes import answer_change, propose, read_change
 from securecall.calls.negotiation import (
     LocalMedia,
     build_answer,
@@ -71,8 +71,8 @@ def test_both_documents_are_hashed_as_they_stand():
 
 def test_a_screen_and_a_camera_find_each_other_by_what_they_show():
     caller, callee = agree([CAMERA, SCREEN], [SCREEN, CAMERA])
-    assert [(v.mid, v.content, v.line) for v in callee.video] == [("1", "", 1), ("2", "slides", 0)]
-    assert [(v.mid, v.content, v.line) for v in caller.video] == [("1", "", 0), ("2", "slides", 1)]
+    for agreement in (caller, callee):
+        assert [(v.mid, v.local) for v in agreement.video] == [("1", CAMERA), ("2", SCREEN)]
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [([CAMERA], []), ([], [CAMERA]), ([SCREEN], [CAMERA])])
@@ -172,3 +172,57 @@ def test_a_hold_holds_the_picture_and_one_that_is_dropped_is_gone():
     again, after = answer_change(dropped, offer, after)
     assert again.media[1].refused  # nobody here was asked
     assert after.video == ()
+
+
+def connected(ours, theirs):
+    offer = build_offer(local(1, *ours))
+    answer, there = build_answer(over_the_wire(offer), local(2, *theirs))
+    return offer, answer, read_answer(offer, over_the_wire(answer)), there
+
+
+def test_a_picture_comes_in_mid_call_and_goes_and_another_takes_its_place():
+    offer, answer, here, there = connected([], [])
+    proposed = propose(offer, here, add=CAMERA)
+    assert [(m.mid, m.port, m.bundle_only) for m in proposed.media] == [
+        ("0", 4001, False),
+        ("1", 0, True),
+    ]
+    answer, there = answer_change(answer, over_the_wire(proposed), there, pictures=[CAMERA])
+    here = read_change(proposed, over_the_wire(answer), here)
+    assert here.video[0].local == there.video[0].local == CAMERA
+    assert here.video[0].direction is there.video[0].direction is Direction.SENDRECV
+    dropped = propose(proposed, here, drop="1")
+    answer, there = answer_change(answer, over_the_wire(dropped), there, pictures=[CAMERA])
+    here = read_change(dropped, over_the_wire(answer), here)
+    assert here.video == there.video == ()
+    again = propose(dropped, here, add=SCREEN)
+    assert [m.mid for m in again.media] == ["0", "2"]  # in the old place, under a new name
+    answer, there = answer_change(answer, over_the_wire(again), there, pictures=[SCREEN])
+    here = read_change(again, over_the_wire(answer), here)
+    assert here.video[0].local == there.video[0].local == SCREEN
+
+
+def test_a_hold_of_ours_and_its_end_are_read_from_both_ends():
+    offer, answer, here, there = connected([CAMERA], [CAMERA])
+    for ours, theirs in (
+        (Direction.SENDONLY, Direction.RECVONLY),
+        (Direction.SENDRECV, Direction.SENDRECV),
+    ):
+        offer = propose(offer, here, direction=ours)
+        answer, there = answer_change(answer, over_the_wire(offer), there)
+        here = read_change(offer, over_the_wire(answer), here)
+        assert (here.direction, here.video[0].direction) == (ours, ours)
+        assert (there.direction, there.video[0].direction) == (theirs, theirs)
+        assert len(here.video) == len(there.video) == 1
+
+
+def test_an_answer_to_a_change_that_brings_other_keys_ends_in_a_security_error():
+    offer, answer, here, there = connected([CAMERA], [CAMERA])
+    proposed = propose(offer, here, direction=Direction.SENDONLY)
+    answer, _ = answer_change(answer, over_the_wire(proposed), there)
+    other = (Fingerprint("sha-256", b"\x09" * 32),)
+    everywhere = tuple(replace(m, fingerprints=other) for m in answer.media)
+    for media in (everywhere, (answer.media[0], everywhere[1]), (everywhere[0], answer.media[1])):
+        with pytest.raises(SecurityError) as caught:
+            _ = read_change(proposed, replace(answer, media=media), here)
+        assert caught.value.reason is Reason.FINGERPRINT_MISMATCH
