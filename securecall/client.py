@@ -46,6 +46,7 @@ from securecall.transport.tls import PemPair
 
 if TYPE_CHECKING:
     from securecall.chat_account import ChatAccount
+    from securecall.media.video.endpoints import VideoSource
     from securecall.people import People, Person
 
 log = logger("securecall.client")
@@ -583,6 +584,7 @@ class Client:
         who: str | Address | Contact | Ticket,
         *,
         audio: AudioSource | None = None,
+        video: VideoSource | bool | None = None,
         require: SecurityLevel | None = None,
         require_pq: bool = False,
         policy: Policy | None = None,
@@ -595,6 +597,8 @@ class Client:
         Args:
             who: A ticket, an address, or a contact.
             audio: What to send: a file, a tone, a microphone.
+            video: What to show: a camera, a file; True to be asked for a picture without showing
+                one (yet). None for a call with sound alone.
             require: The least level to talk at, above the policy's; never lowers it.
             require_pq: Beside what the policy asks, refuse key agreement that a later quantum
                 computer could break.
@@ -618,11 +622,13 @@ class Client:
         if require_pq:
             policy = replace(policy, require_pq=True, danger_plain_dtls=False)
         plan = self._open.calling.plan(who, policy, scanned=scanned, direct=direct, account=account)
-        call = self._place(plan, audio)
+        call = self._place(plan, audio, video)
         call.prepare(audio=None, require=require)
         return call
 
-    def _place(self, plan: Plan, audio: AudioSource | None) -> Call:
+    def _place(
+        self, plan: Plan, audio: AudioSource | None, video: VideoSource | bool | None
+    ) -> Call:
         calls = self._open.announcer.calls
 
         async def dial(offer: Description) -> Leg:
@@ -638,7 +644,7 @@ class Client:
             calls.add(call)
             await call.begin_outgoing(dial)
 
-        return Call(plan.context, begin, outgoing=True, audio=audio)
+        return Call(plan.context, begin, outgoing=True, audio=audio, video=video)
 
     async def _direct_signaling(self) -> Signaling:
         """Where direct calls go out: the listener, or a place of their own."""

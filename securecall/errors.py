@@ -396,6 +396,10 @@ class Incompatible(CallFailed):
     default = EndReason.INCOMPATIBLE
 
 
+class ChangeRefused(NetworkError):
+    """The other end does not take a change of the call; the call goes on as it was."""
+
+
 class LocalError(SecurecallError):
     """Something on this machine failed: disk, permission, device, passphrase."""
 

@@ -235,6 +235,7 @@ class Policy:
         max_calls: Calls at one time; more are answered busy.
         call_waiting: Others may ring while a call is in progress; otherwise they hear busy.
         prefer_codecs: Names in order of preference; what is not installed is not offered.
+        prefer_video: The same for pictures.
     """
 
     minimum: SecurityLevel | None = None
@@ -248,6 +249,7 @@ class Policy:
     max_calls: int = 64
     call_waiting: bool = True
     prefer_codecs: tuple[str, ...] = ("opus", "G722", "PCMU", "PCMA")
+    prefer_video: tuple[str, ...] = ("VP8", "H264")
     opus_bitrate: int = 28_000
     opus_complexity: int = 1
     ice: bool = True

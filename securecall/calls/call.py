@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from securecall.address import parse_address
 from securecall.calls import orders
@@ -19,13 +19,16 @@ from securecall.calls.connection import ConnectionEvents, MediaConnection
 from securecall.calls.context import CallContext
 from securecall.calls.machine import CallMachine, State
 from securecall.calls.negotiation import Agreement
+from securecall.calls.pictures import CAMERA, SCREEN
 from securecall.calls.report import Consent, ListenerReport
 from securecall.calls.report_parties import way_of
 from securecall.calls.signaling import Answered, Ended, IncomingLeg, Leg, Signal
 from securecall.calls.witness import Witness
+from securecall.calls.video_lines import LocalVideo
 from securecall.clock import loop_now, unix_now
 from securecall.errors import (
     CallFailed,
+    ChangeRefused,
     EndReason,
     SecurecallError,
     SecurityError,
@@ -34,7 +37,7 @@ from securecall.errors import (
 from securecall.keys.handshake import HandshakeResult
 from securecall.keys.verification import Sas, sas
 from securecall.logs import logger
-from securecall.media.description import Description, Keying
+from securecall.media.description import Description, Keying, Kind
 from securecall.media.endpoints import AudioSink, AudioSource, PcmInput, PcmOutput, Recorder
 from securecall.media.engine import AudioStatistics
 from securecall.media.frames import AudioFrame
@@ -44,6 +47,11 @@ from securecall.policy import (
     SecurityLevel,
     SecurityState,
 )
+
+if TYPE_CHECKING:  # PyAV is an extra
+    from securecall.media.video.endpoints import VideoSink, VideoSource
+    from securecall.media.video.frames import VideoFrame
+    from securecall.media.video.statistics import VideoStatistics
 
 log = logger("securecall.call")
 
@@ -63,6 +71,7 @@ class Call:
         *,
         outgoing: bool,
         audio: AudioSource | None = None,
+        video: VideoSource | bool | None = None,
     ) -> None:
         """Prepare a call; `Client.call` and `IncomingCall.accept` do this."""
         self.peer = context.peer
@@ -87,6 +96,10 @@ class Call:
             helpers=context.helpers,
         )
         self._connection.source = audio
+        self._pictures = self._connection.pictures
+        self._change: asyncio.Future[None] | None = None
+        self._on_hold = False
+        self._show_first(video)
         self._output = PcmOutput()
         self._connection.add_sink(self._output)
         self._input: PcmInput | None = None
@@ -324,6 +337,134 @@ class Call:
         """Send silence of the same packet size instead of sound."""
         self._connection.mute(muted=muted)
 
+    # -- pictures -------------------------------------------------------------------------------
+
+    @property
+    def is_shown_to_us(self) -> bool:
+        """Whether the peer's offer has a picture."""
+        lines = self._offer.media if self._offer is not None else ()
+        return any(line.kind is Kind.VIDEO and not line.refused for line in lines)
+
+    @property
+    def shown(self) -> frozenset[str]:
+        """What pictures were agreed on: `CAMERA`, `SCREEN`."""
+        return self._pictures.shown
+
+    def show(self, source: VideoSource | None, what: str = CAMERA) -> None:
+        """Show this from now on, instead of what was shown; None shows black, then sends nothing.
+
+        Raises:
+            UsageError: no such picture was agreed on; `add_video` asks for it.
+        """
+        self._require_not_over()
+        if what not in (*self.shown, *self._pictures.offered):
+            raise UsageError("this call has no such picture; ask for it with add_video")
+        self._pictures.show(source, what)
+
+    async def add_video(self, source: VideoSource | None = None, what: str = CAMERA) -> None:
+        """Ask for a picture in mid-call, and show this source in it.
+
+        Raises:
+            ChangeRefused: the other end takes none; the call goes on.
+            UsageError: the call is not in progress, or has this picture already.
+            Unsupported: nothing here can encode pictures.
+        """
+        if what in self.shown:
+            raise UsageError("this call has that picture already; `show` changes what is in it")
+        await self._ask_for(add=self._pictures.bring(what))
+        if source is not None:
+            self._pictures.show(source, what)
+
+    async def drop_video(self, what: str = CAMERA) -> None:
+        """End a picture, both ways.
+
+        Raises:
+            ChangeRefused: the other end does not answer as it should.
+            UsageError: there is no such picture.
+        """
+        mid = self._pictures.mid_of(what)
+        if not mid:
+            raise UsageError("this call has no such picture")
+        self._pictures.show(None, what)
+        await self._ask_for(drop=mid)
+
+    def video(self, what: str = CAMERA) -> AsyncIterator[VideoFrame]:
+        """The peer's pictures, one by one; the oldest are dropped (and counted) if nobody reads."""
+        from securecall.media.video.endpoints import VideoOutput  # noqa: PLC0415 - PyAV is an extra
+
+        output = VideoOutput()
+        output.open()
+        self._pictures.add_sink(output, what)
+        return output
+
+    def add_video_sink(self, sink: VideoSink, what: str = CAMERA) -> None:
+        """Give the peer's pictures to a sink."""
+        self._pictures.add_sink(sink, what)
+
+    def remove_video_sink(self, sink: VideoSink) -> None:
+        """Give it nothing more, and leave it open; nothing happens if it is not one."""
+        self._pictures.remove_sink(sink)
+
+    def video_statistics(self) -> tuple[VideoStatistics, ...]:
+        """Counters of each picture."""
+        return self._pictures.statistics()
+
+    def _show_first(self, video: VideoSource | bool | None) -> None:
+        """Bring a camera to the call from its beginning; True brings one that is off."""
+        if video is None or video is False:
+            return
+        self._pictures.offered = (CAMERA,)
+        self._machine.welcome((self._pictures.bring(CAMERA), self._pictures.bring(SCREEN)))
+        if video is not True:
+            self._pictures.show(video, CAMERA)
+
+    # -- hold -------------------------------------------------------------------------------------
+
+    @property
+    def on_hold(self) -> bool:
+        """Whether we put the other end on hold."""
+        return self._on_hold
+
+    async def hold(self) -> None:
+        """Put the other end on hold: nothing of ours is sent but silence, nothing of theirs heard.
+
+        Raises:
+            ChangeRefused: the other end does not take it; nothing of ours is sent nevertheless.
+            UsageError: the call is not in progress.
+        """
+        self._on_hold = True
+        self._connection.hold(on=True)
+        await self._ask_for(hold=True)
+
+    async def resume(self) -> None:
+        """Take the other end back.
+
+        Raises:
+            ChangeRefused: the other end does not take it.
+            UsageError: the call is not in progress.
+        """
+        await self._ask_for(hold=False)
+        self._on_hold = False
+        self._connection.hold(on=False)
+
+    async def _ask_for(
+        self, *, hold: bool | None = None, add: LocalVideo | None = None, drop: str = ""
+    ) -> None:
+        outputs = self._machine.change(hold=hold, add=add, drop=drop)
+        self._change = answered = asyncio.get_running_loop().create_future()
+        self._perform(outputs)
+        await answered
+
+    def _change_came(self, why: str = "") -> None:
+        """What we asked for was agreed to, or not."""
+        waiting, self._change = self._change, None
+        if waiting is None or waiting.done():
+            return
+        if why:
+            waiting.set_exception(ChangeRefused(why))
+        else:
+            waiting.set_result(None)
+
     # -- beginning and end ------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
@@ -386,10 +527,17 @@ class Call:
         self._perform(self._machine.invited(leg.offer, now=loop_now()))
         leg.listen(self._on_signal)
 
-    def prepare(self, *, audio: AudioSource | None, require: SecurityLevel | None) -> None:
+    def prepare(
+        self,
+        *,
+        audio: AudioSource | None,
+        require: SecurityLevel | None,
+        video: VideoSource | bool | None = None,
+    ) -> None:
         """Set what an incoming call will send and must reach, before it is accepted."""
         if audio is not None:
             self._connection.source = audio
+        self._show_first(video)
         if require is not None:
             self._machine.raise_minimum(require)
 
@@ -429,6 +577,9 @@ class Call:
             self._perform_one(output)
             self._witness.performed(output, at=self._at())
             self._context.observe(self, output)
+        if self._change is not None and not self._machine.changing:
+            refused = (o.why for o in outputs if isinstance(o, orders.ChangeRefused))
+            self._change_came(next(refused, ""))
         self._connection.say(self._witness.said)
         self._arm()
 
@@ -443,11 +594,18 @@ class Call:
                 self._set_gate(gate)
             case orders.SetDirection(direction=direction):
                 self._connection.set_direction(direction)
+            case orders.SetVideo(video=video):
+                self._pictures.agree(video)
             case orders.PeerRings():
                 self._rings.set()
             case orders.Finish():
                 self._finished(output)
-            case orders.TransferAsked() | orders.ChangeRefused() | orders.Discard():
+            case (
+                orders.TransferAsked()
+                | orders.VideoAsked()
+                | orders.ChangeRefused()
+                | orders.Discard()
+            ):
                 log.info("%r: %r", self, output)
             case orders.Secured():
                 pass  # the witness took it down
@@ -475,6 +633,7 @@ class Call:
         self._lasted = self._at()
         self._connection.give_up_countersigning()
         self._over.set()
+        self._change_came("the call is over")
         self._output.close()
         if self._input is not None:
             self._input.close()

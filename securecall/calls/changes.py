@@ -32,6 +32,10 @@ from securecall.media.description import (
 )
 
 
+_AUDIO = {True: Direction.SENDONLY, False: Direction.SENDRECV}
+_VIDEO = {True: Direction.INACTIVE, False: Direction.SENDRECV}
+
+
 def same_association(agreed: Agreement, description: Description) -> bool:
     """Say whether a mid-call offer keeps the DTLS association (same fingerprints, same keying)."""
     audio = description.audio
@@ -112,7 +116,7 @@ def propose(
     ours: Description,
     agreed: Agreement,
     *,
-    direction: Direction | None = None,
+    hold: bool | None = None,
     add: LocalVideo | None = None,
     drop: str = "",
 ) -> Description:
@@ -121,7 +125,8 @@ def propose(
     Args:
         ours: Our description so far.
         agreed: So far.
-        direction: Ours from now on, of everything; None leaves it.
+        hold: Put the peer on hold (silence keeps the path alive, no picture moves), or take it
+            back; None leaves it.
         add: A picture to show.
         drop: The mid of a picture that ends; "" for none.
 
@@ -135,19 +140,12 @@ def propose(
         raise UsageError("there is no sound to keep")
     for line in ours.media:
         if line is audio:
-            media.append(
-                replace(audio, setup=Setup.ACTPASS, direction=direction or agreed.direction)
-            )
+            direction = agreed.direction if hold is None else _AUDIO[hold]
+            media.append(replace(audio, setup=Setup.ACTPASS, direction=direction))
         elif line.mid in known and line.mid != drop:
-            media.append(
-                replace(
-                    line,
-                    setup=Setup.ACTPASS,
-                    direction=direction or known[line.mid].direction,
-                    port=audio.port,
-                    bundle_only=False,
-                )
-            )
+            direction = known[line.mid].direction if hold is None else _VIDEO[hold]
+            line = replace(line, setup=Setup.ACTPASS, port=audio.port, bundle_only=False)
+            media.append(replace(line, direction=direction))
         else:
             media.append(refused_line(line))
     if add is not None:

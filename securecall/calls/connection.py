@@ -14,6 +14,7 @@ from securecall.calls import link as linking
 from securecall.calls.countersign import CallRecord, Countersigned, Countersigner, Party, Said
 from securecall.calls.link import LinkIdentity, SecureLink
 from securecall.calls.negotiation import Agreement, LocalMedia
+from securecall.calls.pictures import STREAM_OF, PictureKeys, Pictures
 from securecall.clock import loop_now, unix_now
 from securecall.errors import PeerVanished, Reason, SecurecallError, SecurityError
 from securecall.keys.encoding import sha512
@@ -71,6 +72,7 @@ class MediaConnection:
     Attributes:
         countersigned: The account both ends signed, None before.
         relays: Hosts of TURN servers that could have carried the media.
+        pictures: What is shown beside the sound.
     """
 
     def __init__(
@@ -108,11 +110,18 @@ class MediaConnection:
         self._gate = Gate.CLOSED
         self._source: AudioSource | None = None
         self._sinks: list[AudioSink] = []
-        self._muted = False
+        self._muted = self._held = False
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
         self._ssrc = secrets.randbits(32)
         self._cname = secrets.token_hex(8)
+        self.pictures = Pictures(
+            clock,
+            self._send,
+            cname=self._cname,
+            codecs=policy.prefer_video,
+            failed=events.sound_failed,
+        )
         self._began_unix = unix_now()
         self._secured_at = 0.0
         self._heard = 0
@@ -161,6 +170,7 @@ class MediaConnection:
             candidates=candidates,
             cname=self._cname,
             ssrc=self._ssrc,
+            video=tuple(self.pictures.bring(name) for name in self.pictures.offered),
         )
 
     async def connect(self, agreement: Agreement) -> None:
@@ -203,6 +213,7 @@ class MediaConnection:
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
+        self.pictures.close()
         if self._session is not None:
             self._last_statistics = self._session.statistics()
             self._session.close()
@@ -231,6 +242,7 @@ class MediaConnection:
         if self._session is not None:
             self._session.gate = gate
             self._session.source = self._releasable()
+        self.pictures.gate = gate
 
     @property
     def source(self) -> AudioSource | None:
@@ -251,8 +263,16 @@ class MediaConnection:
     def mute(self, *, muted: bool) -> None:
         """Send silence of the same packet size instead of sound."""
         self._muted = muted
+        self._silence()
+
+    def hold(self, *, on: bool) -> None:
+        """Send silence and let the peer hear nothing else, whatever was agreed; or no more."""
+        self._held = on
+        self._silence()
+
+    def _silence(self) -> None:
         if self._session is not None:
-            self._session.muted = muted
+            self._session.muted = self._muted or self._held
 
     def add_sink(self, sink: AudioSink) -> None:
         """Give the peer's sound to a sink as well, now or from the moment media flows."""
@@ -360,8 +380,14 @@ class MediaConnection:
         if not self._closed:
             self._events.failed(PeerVanished(f"the way to the peer is gone ({reason})"))
 
+    def _send(self, datagram: bytes) -> None:
+        if self._path is not None:
+            self._path.send(datagram)
+
     def _on_media(self, datagram: bytes) -> None:
-        if self._session is not None:
+        if self.pictures.takes(datagram):
+            self.pictures.receive(datagram)
+        elif self._session is not None:
             self._session.receive(datagram)
 
     def _perform(self, outputs: tuple[linking.LinkOutput, ...]) -> None:
@@ -431,11 +457,13 @@ class MediaConnection:
         agreement, path, result = self._agreement, self._path, secured.identity
         if agreement is None or path is None or self._closed:
             return
-        send_frames, receive_frames = _frame_keys(result, outgoing=self._outgoing)
+        sealers, receive_frames = _frame_keys(result, outgoing=self._outgoing)
+        keys = secured.keys
+        srtp = SrtpSession(SrtpProfile[keys.profile], keys.send, keys.receive)
         self._session = AudioSession(
             self._clock,
             path.send,
-            SrtpSession(SrtpProfile[secured.keys.profile], secured.keys.send, secured.keys.receive),
+            srtp,
             codec=agreement.codec,
             receive_codecs=agreement.receive,
             ssrc=self._ssrc,
@@ -444,19 +472,24 @@ class MediaConnection:
             cname=self._cname,
             mid=agreement.mid,
             rtcp=agreement.rtcp_mux,
-            sframe_send=send_frames,
+            sframe_send=sealers.get(0),
             sframe_receive=receive_frames,
             on_alarm=self._on_alarm,
             on_failure=self._events.sound_failed,
+            on_rtcp=self.pictures.hear,
             opus_bitrate=self._policy.opus_bitrate,
             opus_complexity=self._policy.opus_complexity,
         )
         secured.keys.wipe()
         self.set_direction(agreement.direction)
         self._session.source = self._source
-        self._session.muted = self._muted
+        self._silence()
         for sink in self._sinks:
             self._session.add_sink(sink)
+        seal = {shown: sealers[kid] for shown, kid in STREAM_OF.items() if kid in sealers}
+        self.pictures.secure(
+            PictureKeys(srtp=srtp, seal=seal, opener=receive_frames), agreement.video
+        )
         self._secured_at = time.monotonic()
         if result is not None:
             self._prepare_countersigning(result, secured.keys.profile)
@@ -481,14 +514,15 @@ class MediaConnection:
 
 def _frame_keys(
     result: HandshakeResult | None, *, outgoing: bool
-) -> tuple[SframeSender | None, SframeReceiver | None]:
-    """The end-to-end layer, both directions or none."""
+) -> tuple[dict[int, SframeSender], SframeReceiver | None]:
+    """The end-to-end layer, both directions or none; ours by its KID."""
     if result is None:
-        return None, None
+        return {}, None
     ours, theirs = CallRole.CALLER, CallRole.CALLEE
     if not outgoing:
         ours, theirs = theirs, ours
     receiver = SframeReceiver()
     for kid in range(STREAMS):
         receiver.add_key(kid, result.sframe_key(theirs, kid))
-    return SframeSender(result.sframe_key(ours, 0), 0), receiver
+    kids = (0, *STREAM_OF.values())
+    return {kid: SframeSender(result.sframe_key(ours, kid), kid) for kid in kids}, receiver

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from securecall.address import Address
 from securecall.calls.call import Call
 from securecall.calls.machine import State
 from securecall.errors import EndReason
 from securecall.media.endpoints import AudioSource
 from securecall.policy import SecurityLevel
+
+if TYPE_CHECKING:  # PyAV is an extra
+    from securecall.media.video.endpoints import VideoSource
 
 
 class IncomingCall:
@@ -42,16 +47,27 @@ class IncomingCall:
     def __repr__(self) -> str:
         return f"<IncomingCall from {self.caller.short}>"
 
+    @property
+    def shows(self) -> bool:
+        """The caller wishes to show a picture, too; a claim of theirs."""
+        return self._call.is_shown_to_us
+
     def accept(
-        self, *, audio: AudioSource | None = None, require: SecurityLevel | None = None
+        self,
+        *,
+        audio: AudioSource | None = None,
+        video: VideoSource | bool | None = None,
+        require: SecurityLevel | None = None,
     ) -> Call:
         """Take the call; enter the returned call's block to begin.
 
         Args:
             audio: What to send.
+            video: What to show, or True to see the caller without being seen (yet). Without it
+                the call has sound alone, whatever the caller wishes.
             require: Raise this call's minimum above the policy's.
         """
-        self._call.prepare(audio=audio, require=require)
+        self._call.prepare(audio=audio, video=video, require=require)
         return self._call
 
     async def decline(self) -> None:

@@ -66,7 +66,7 @@ from securecall.errors import (
     Unreachable,
     UsageError,
 )
-from securecall.media.description import Description, Direction, Kind
+from securecall.media.description import Description, Kind
 from securecall.policy import (
     UNSECURED,
     Facts,
@@ -342,12 +342,12 @@ class CallMachine:
         return (SetGate(Gate.CLOSED), Send(Ended(reason)), Finish(reason, error))
 
     def change(
-        self, *, direction: Direction | None = None, add: LocalVideo | None = None, drop: str = ""
+        self, *, hold: bool | None = None, add: LocalVideo | None = None, drop: str = ""
     ) -> tuple[Output, ...]:
         """Ask the peer for a change; what comes of it are `SetDirection`, `SetVideo`, or a refusal.
 
         Args:
-            direction: Ours from now on, of everything; None leaves it.
+            hold: Put the peer on hold, or take it back; None leaves it.
             add: A picture to show.
             drop: The mid of a picture that ends; "" for none.
 
@@ -359,9 +359,14 @@ class CallMachine:
             raise UsageError("only a call in progress can be changed")
         if self._proposal is not None:
             raise UsageError("a change is under way already; wait for what comes of it")
-        offer = propose(self._ours, self._agreement, direction=direction, add=add, drop=drop)
+        offer = propose(self._ours, self._agreement, hold=hold, add=add, drop=drop)
         self._proposal = _Proposal(offer, add)
         return (Send(Offered(offer)),)
+
+    @property
+    def changing(self) -> bool:
+        """Whether a change of ours waits for an answer."""
+        return self._proposal is not None
 
     def welcome(self, pictures: tuple[LocalVideo, ...]) -> None:
         """Take these pictures if the peer adds some; none is taken otherwise."""

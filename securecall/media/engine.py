@@ -18,7 +18,7 @@ from securecall.media.frames import TICK, AudioFrame
 from securecall.media.playout import Playout
 from securecall.media.statistics import AudioStatistics as AudioStatistics
 from securecall.rtp.packet import rtp_header, split_rtp
-from securecall.rtp.rtcp import parse_rtcp
+from securecall.rtp.rtcp import RtcpPacket, parse_rtcp
 from securecall.rtp.sframe import (
     IntegrityAlarm,
     SframeError,
@@ -66,6 +66,7 @@ class AudioSession:
         sframe_receive: SframeReceiver | None = None,
         on_alarm: Callable[[IntegrityAlarm], None] | None = None,
         on_failure: Callable[[Exception], None] | None = None,
+        on_rtcp: Callable[[tuple[RtcpPacket, ...]], None] | None = None,
         opus_bitrate: int = 28000,
         opus_complexity: int = 1,
         opus_rate: int | None = None,
@@ -90,6 +91,7 @@ class AudioSession:
             on_alarm: Told when media of the peer fails authentication too often.
             on_failure: Told what a source, a sink or the path raised; a source or sink that
                 raised is taken out, the call goes on.
+            on_rtcp: Given every compound that came, opened, for others on the same path.
             opus_bitrate: Of the encoder, bit/s.
             opus_complexity: Of the encoder, 0..10, while the peer reports no loss; see OpusEncoder.
             opus_rate: Hz of what the sinks get from Opus; 48000 if None.
@@ -127,7 +129,7 @@ class AudioSession:
         self._bound = {number: rtp_metadata(number, mid) for number in accepted}
         self._open = None if sframe_receive is None else sframe_receive.open_rtp
         self._playout = Playout(accepted, opus_rate=opus_rate)
-        self._on_alarm, self._on_failure = on_alarm, on_failure
+        self._on_alarm, self._on_failure, self._on_rtcp = on_alarm, on_failure, on_rtcp
         self._gate = Gate.CLOSED
         self._source: AudioSource | None = None
         self._sinks: tuple[AudioSink, ...] = ()
@@ -265,6 +267,8 @@ class AudioSession:
             return
         if self._rtcp.receive_rtcp(packets, now=self._clock.now()):
             self._peer_left = True
+        if self._on_rtcp is not None:
+            self._on_rtcp(packets)
 
     def tick(self, now: float) -> None:
         """Send a frame and play a frame; called by the clock."""

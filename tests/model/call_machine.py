@@ -169,7 +169,7 @@ EVIDENCE = {
 }
 CAMERA = LocalVideo(("VP8",), ssrc=11, rtx_ssrc=12)
 PEERS_CAMERA = LocalVideo(("VP8",), ssrc=21, rtx_ssrc=22)
-WISHES = {"we hold": {"direction": Direction.SENDONLY}, "we show a picture": {"add": CAMERA}}
+WISHES = {"we hold": {"hold": True}, "we show a picture": {"add": CAMERA}}
 
 
 def _answer_to_change(machine: CallMachine, **change: object) -> Answered | Refused:

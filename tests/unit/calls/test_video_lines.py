@@ -204,21 +204,22 @@ def test_a_picture_comes_in_mid_call_and_goes_and_another_takes_its_place():
 
 def test_a_hold_of_ours_and_its_end_are_read_from_both_ends():
     offer, answer, here, there = connected([CAMERA], [CAMERA])
-    for ours, theirs in (
-        (Direction.SENDONLY, Direction.RECVONLY),
-        (Direction.SENDRECV, Direction.SENDRECV),
+    both, none = Direction.SENDRECV, Direction.INACTIVE
+    for hold, ours, theirs, picture in (
+        (True, Direction.SENDONLY, Direction.RECVONLY, none),
+        (False, both, both, both),
     ):
-        offer = propose(offer, here, direction=ours)
+        offer = propose(offer, here, hold=hold)
         answer, there = answer_change(answer, over_the_wire(offer), there)
         here = read_change(offer, over_the_wire(answer), here)
-        assert (here.direction, here.video[0].direction) == (ours, ours)
-        assert (there.direction, there.video[0].direction) == (theirs, theirs)
+        assert (here.direction, here.video[0].direction) == (ours, picture)
+        assert (there.direction, there.video[0].direction) == (theirs, picture)
         assert len(here.video) == len(there.video) == 1
 
 
 def test_an_answer_to_a_change_that_brings_other_keys_ends_in_a_security_error():
     offer, answer, here, there = connected([CAMERA], [CAMERA])
-    proposed = propose(offer, here, direction=Direction.SENDONLY)
+    proposed = propose(offer, here, hold=True)
     answer, _ = answer_change(answer, over_the_wire(proposed), there)
     other = (Fingerprint("sha-256", b"\x09" * 32),)
     everywhere = tuple(replace(m, fingerprints=other) for m in answer.media)

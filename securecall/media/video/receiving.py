@@ -1,0 +1,149 @@
+"""One picture on its way in: from opened packets to frames on the sinks, and what to ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from securecall.errors import ProtocolError
+from securecall.media.description import Codec
+from securecall.media.video.coders import VideoDecoder
+from securecall.media.video.endpoints import VideoSink
+from securecall.media.video.frames import EncodedVideo, VideoFrame
+from securecall.media.video.payloads import frame_format
+from securecall.rtp.frames import FrameBuffer, FrameCounters, KeyframeNeeded, Output, Resend
+from securecall.rtp.frames import ReceivedFrame
+
+CLOCK = 90_000
+
+
+class VideoReceiver:
+    """Puts frames together, decodes them and hands them out.
+
+    The codec is what the peer sends now, among those that were agreed; a change of it begins anew.
+
+    Attributes:
+        sinks: Who gets the pictures.
+    """
+
+    def __init__(
+        self,
+        *,
+        nack: bool,
+        resend: Callable[[tuple[int, ...]], None],
+        need_keyframe: Callable[[], None],
+        failed: Callable[[Exception], None],
+    ) -> None:
+        """Prepare.
+
+        Args:
+            nack: The peer sends again what is asked for.
+            resend: Ask the peer for these packets.
+            need_keyframe: Ask it for a keyframe.
+            failed: Told when a sink or the decoder raised; a sink that raised is taken out.
+        """
+        self._nack = nack
+        self._resend, self._need_keyframe, self._failed = resend, need_keyframe, failed
+        self._codec = ""
+        self._buffer: FrameBuffer | None = None
+        self._decoder: VideoDecoder | None = None
+        self._last_timestamp: int | None = None
+        self._elapsed = 0
+        self.sinks: tuple[VideoSink, ...] = ()
+        self.shown = 0
+
+    @property
+    def counters(self) -> FrameCounters:
+        """What happened to what the peer sends now."""
+        return self._buffer.counters if self._buffer is not None else FrameCounters()
+
+    @property
+    def frozen_since(self) -> float | None:
+        """When the picture froze; None while it moves, and before there was one."""
+        return self._buffer.frozen_since if self._buffer is not None else None
+
+    @property
+    def deadline(self) -> float:
+        """When `poll` has something to do, monotonic seconds; infinite for never."""
+        return self._buffer.deadline if self._buffer is not None else float("inf")
+
+    def push(
+        self,
+        codec: Codec,
+        sequence: int,
+        timestamp: int,
+        payload: bytes,
+        *,
+        marker: bool,
+        now: float,
+        round_trip: float | None,
+    ) -> None:
+        """Take an opened packet of this codec."""
+        if codec.name != self._codec:
+            self.flush()
+            self._codec = codec.name
+        buffer = self._buffer
+        if buffer is None:
+            buffer = self._buffer = FrameBuffer(frame_format(codec.name), nack=self._nack)
+        if round_trip is not None:
+            buffer.round_trip = round_trip
+        self._perform(buffer.push(sequence, timestamp, payload, marker=marker, now=now))
+
+    def poll(self, now: float) -> None:
+        """Do what time has made due."""
+        if self._buffer is not None and now >= self._buffer.deadline:
+            self._perform(self._buffer.poll(now))
+
+    def flush(self) -> None:
+        """Forget all that is not shown yet: the next picture is one that needs no other."""
+        if self._decoder is not None:
+            self._decoder.close()
+        self._buffer = self._decoder = None
+        self._last_timestamp = None
+
+    def _perform(self, outputs: tuple[Output, ...]) -> None:
+        for output in outputs:
+            match output:
+                case ReceivedFrame():
+                    self._decode(output)
+                case Resend(sequences=sequences):
+                    self._resend(sequences)
+                case KeyframeNeeded():
+                    self._need_keyframe()
+
+    def _decode(self, frame: ReceivedFrame) -> None:
+        if not self.sinks:
+            return
+        try:
+            decoder = self._decoder
+            if decoder is None:
+                decoder = self._decoder = VideoDecoder(self._codec, self._show, self._trouble)
+            decoder.submit(
+                EncodedVideo(
+                    data=frame.data,
+                    keyframe=frame.keyframe,
+                    timestamp=self._seconds(frame.timestamp),
+                )
+            )
+        except Exception as e:  # noqa: BLE001 - what PyAV has; the call goes on without a picture
+            self.sinks = ()
+            self._failed(e)
+
+    def _seconds(self, timestamp: int) -> float:
+        if self._last_timestamp is not None:
+            ahead = (timestamp - self._last_timestamp + 2**31 & 0xFFFFFFFF) - 2**31
+            self._elapsed += ahead
+        self._last_timestamp = timestamp
+        return self._elapsed / CLOCK
+
+    def _trouble(self, error: ProtocolError) -> None:
+        del error  # counted by the decoder; a keyframe mends it
+        self._need_keyframe()
+
+    def _show(self, frame: VideoFrame) -> None:
+        self.shown += 1
+        for sink in self.sinks:
+            try:
+                sink.write(frame)
+            except Exception as e:  # noqa: BLE001 - the application's code; the call goes on
+                self.sinks = tuple(s for s in self.sinks if s is not sink)
+                self._failed(e)

@@ -1,0 +1,243 @@
+"""One picture on its way out: from the source's frames to sealed packets, and those sent again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from securecall.media.description import Codec
+from securecall.media.video.coders import VideoEncoder
+from securecall.media.video.endpoints import VideoSource
+from securecall.media.video.frames import EncodedVideo, VideoFrame
+from securecall.media.video.ladder import Ladder
+from securecall.media.video.payloads import Packetiser
+from securecall.rtp.rtx import SentPacket, SentPackets, build_rtx
+
+CLOCK: Final = 90_000
+FIRST_BITRATE: Final = 600_000
+KEYFRAME_SECONDS: Final = 0.3
+"""At most one keyframe in so long, however often the peer asks: each is as large as ten others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """A packet to be protected and sent.
+
+    Attributes:
+        payload_type, ssrc, sequence, timestamp, marker: Of its header.
+        payload: Sealed.
+        again: It was sent before, under another number.
+    """
+
+    payload_type: int
+    ssrc: int
+    sequence: int
+    timestamp: int
+    marker: bool
+    payload: bytes
+    again: bool = False
+
+
+class VideoSender:
+    """Encodes one source and cuts it into packets; sends nothing without one.
+
+    A camera that is switched off shows black once, then nothing leaves: whoever is on the other
+    side sees no face that froze, and nobody on the way learns more than that it is off.
+
+    Attributes:
+        source: What is shown, None for nothing.
+        frames: Sent.
+        keyframes: Part of `frames`.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        packetiser: Packetiser,
+        *,
+        rtx: int | None,
+        ssrc: int,
+        rtx_ssrc: int,
+        sequence: int,
+        rtx_sequence: int,
+        timestamp: int,
+        seal: Callable[[bytes], bytes],
+        send: Callable[[tuple[Outgoing, ...]], None],
+        failed: Callable[[Exception], None],
+    ) -> None:
+        """Prepare.
+
+        Args:
+            codec: With the peer's payload type.
+            packetiser: Of that codec.
+            rtx: The peer's payload type for what is sent again, None for none.
+            ssrc, rtx_ssrc, sequence, rtx_sequence, timestamp: Random.
+            seal: The end-to-end layer.
+            send: Given the packets of a frame, or those sent again.
+            failed: Told when the source or the encoder failed; it is let go of.
+        """
+        self._codec = codec
+        self._packetiser = packetiser
+        self._rtx = rtx
+        self._ssrc, self._rtx_ssrc = ssrc, rtx_ssrc
+        self._sequence, self._rtx_sequence = sequence, rtx_sequence
+        self._base = timestamp
+        self._seal, self._send, self._failed = seal, send, failed
+        self._sent = SentPackets()
+        self._encoder: VideoEncoder | None = None
+        self._source: VideoSource | None = None
+        self._bitrate = FIRST_BITRATE
+        self._ladder = Ladder(FIRST_BITRATE)
+        self._due = 0.0
+        self._wanted = False
+        self._last_keyframe = float("-inf")
+        self._blank: VideoFrame | None = None  # to be shown once
+        self._size = (640, 360)
+        self._now = 0.0
+        self.timestamp = timestamp
+        self.frames = 0
+        self.keyframes = 0
+
+    @property
+    def source(self) -> VideoSource | None:
+        """What is shown, None for nothing."""
+        return self._source
+
+    @source.setter
+    def source(self, source: VideoSource | None) -> None:
+        if source is not None:
+            source.discard()
+            self._blank = None
+            self._wanted = True
+        elif self._source is not None and self._encoder is not None:
+            self._blank = VideoFrame.black(*self._size)
+            self._wanted = True
+        self._source = source
+
+    @property
+    def bitrate(self) -> int:
+        """What the encoder aims at, bit/s."""
+        return self._bitrate
+
+    @property
+    def dropped(self) -> int:
+        """Pictures that were not encoded, for want of time."""
+        return self._encoder.dropped if self._encoder is not None else 0
+
+    def tick(self, now: float) -> None:
+        """Fetch the newest picture, if one is due, and have it encoded."""
+        self._now = now
+        frame = self._next(now)
+        if frame is None:
+            return
+        try:
+            encoder = self._encoder
+            if encoder is None:
+                encoder = self._encoder = VideoEncoder(
+                    self._codec.name, self._encoded, bitrate=self._bitrate
+                )
+            if self._wanted and now - self._last_keyframe >= KEYFRAME_SECONDS:
+                self._wanted = False
+                self._last_keyframe = now
+                encoder.request_keyframe()
+            encoder.submit(frame)
+        except Exception as e:  # noqa: BLE001 - a device, or what PyAV has; the call goes on
+            self._fail(e)
+
+    def _next(self, now: float) -> VideoFrame | None:
+        if self._source is None:
+            blank, self._blank = self._blank, None
+            return None if blank is None else replace(blank, timestamp=now)
+        rung = self._ladder.step(self._bitrate)
+        try:
+            frame = self._source.read(now)
+        except Exception as e:  # noqa: BLE001 - the application's code; the call goes on
+            self._fail(e)
+            return None
+        if frame is None or now < self._due:
+            return None
+        # a third of a frame early is on time: ticks and cameras beat against each other
+        self._due = max(self._due, now - 1 / rung.fps) + 0.67 / rung.fps
+        fitted = frame.fitted(rung.width, rung.height)
+        self._size = fitted.size
+        return replace(fitted, timestamp=now)
+
+    def _fail(self, error: Exception) -> None:
+        self._source = None
+        self.close()
+        self._failed(error)
+
+    def _encoded(self, encoded: EncodedVideo) -> None:
+        self.timestamp = self._base + round(encoded.timestamp * CLOCK) & 0xFFFFFFFF
+        self.frames += 1
+        self.keyframes += encoded.keyframe
+        payloads = self._packetiser.packetise(encoded.data)
+        packets = []
+        for place, payload in enumerate(payloads, start=1):
+            sealed = self._seal(payload)
+            marker = place == len(payloads)
+            kept = SentPacket(self._sequence, self.timestamp, marker, sealed)
+            if self._rtx is not None:
+                self._sent.keep(kept, now=self._now)
+            packets.append(
+                Outgoing(
+                    payload_type=self._codec.payload_type,
+                    ssrc=self._ssrc,
+                    sequence=self._sequence,
+                    timestamp=self.timestamp,
+                    marker=marker,
+                    payload=sealed,
+                )
+            )
+            self._sequence = self._sequence + 1 & 0xFFFF
+        self._send(tuple(packets))
+
+    def resend(self, sequences: Iterable[int], *, now: float, round_trip: float) -> None:
+        """Send again what the peer misses, as far as it is still here."""
+        if self._rtx is None:
+            return
+        packets = []
+        for packet in self._sent.answer(sequences, now=now, round_trip=round_trip):
+            packets.append(
+                Outgoing(
+                    payload_type=self._rtx,
+                    ssrc=self._rtx_ssrc,
+                    sequence=self._rtx_sequence,
+                    timestamp=packet.timestamp,
+                    marker=packet.marker,
+                    payload=build_rtx(packet),
+                    again=True,
+                )
+            )
+            self._rtx_sequence = self._rtx_sequence + 1 & 0xFFFF
+        if packets:
+            self._send(tuple(packets))
+
+    def keyframe(self) -> None:
+        """Make the next picture one that needs no other, as the peer asks for."""
+        self._wanted = True
+        if self._source is None and self._encoder is not None:
+            self._blank = VideoFrame.black(*self._size)
+
+    def set_bitrate(self, bitrate: int) -> None:
+        """Aim at so many bit/s."""
+        self._bitrate = bitrate
+        if self._encoder is not None:
+            self._encoder.set_bitrate(bitrate)
+
+    def stop(self) -> None:
+        """Let nothing that was captured so far leave; what was sent is not sent again."""
+        if self._encoder is not None:
+            self._encoder.close()
+            self._encoder = None
+        self._blank = None
+        self._wanted = True
+        self._sent.clear()
+        if self._source is not None:
+            self._source.discard()
+
+    def close(self) -> None:
+        """Stop, and let go of the source; the application closes it."""
+        self.stop()
+        self._source = None
