@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from securecall.address import Address as Address
     from securecall.address import parse_address as parse_address
     from securecall.calls.call import Call as Call
+    from securecall.calls.pictures import CAMERA as CAMERA
+    from securecall.calls.pictures import SCREEN as SCREEN
     from securecall.calls.report import Consent as Consent
     from securecall.calls.report import ListenerReport as ListenerReport
     from securecall.chat.conversation import Conversation as Conversation
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from securecall.errors import CallFailed as CallFailed
     from securecall.errors import Cancelled as Cancelled
     from securecall.errors import CertificateError as CertificateError
+    from securecall.errors import ChangeRefused as ChangeRefused
     from securecall.errors import ConnectFailed as ConnectFailed
     from securecall.errors import Declined as Declined
     from securecall.errors import DeviceError as DeviceError
@@ -76,6 +79,14 @@ if TYPE_CHECKING:
     from securecall.media.endpoints import SilenceSource as SilenceSource
     from securecall.media.endpoints import ToneSource as ToneSource
     from securecall.media.frames import AudioFrame as AudioFrame
+    from securecall.media.video.endpoints import VideoInput as VideoInput
+    from securecall.media.video.endpoints import VideoOutput as VideoOutput
+    from securecall.media.video.frames import VideoFrame as VideoFrame
+    from securecall.media.video.pattern import TestPattern as TestPattern
+    from securecall.media.video.recorder import VideoRecorder as VideoRecorder
+    from securecall.media.video.sources import Camera as Camera
+    from securecall.media.video.sources import Screen as Screen
+    from securecall.media.video.sources import VideoFile as VideoFile
     from securecall.policy import Policy as Policy
     from securecall.policy import SecurityLevel as SecurityLevel
     from securecall.policy import SecurityState as SecurityState
@@ -103,6 +114,7 @@ _HOMES = {
     "account": "Account",
     "address": "Address parse_address",
     "calls.call": "Call",
+    "calls.pictures": "CAMERA SCREEN",
     "calls.report": "Consent ListenerReport",
     "chat.conversation": "Conversation",
     "chat.message": "Delivery DeviceTrust Message Protection",
@@ -110,7 +122,7 @@ _HOMES = {
     "client": "Client IncomingCall open",
     "contacts": "Contact",
     "errors": (
-        "Busy CallFailed Cancelled CertificateError ConnectFailed Declined DeviceError "
+        "Busy CallFailed Cancelled CertificateError ChangeRefused ConnectFailed Declined DeviceError "
         "DowngradeError EndReason FileNotIntact FipsError "
         "IdentityChanged IdentityMismatch Incompatible ListenFailed "
         "LocalError LoginRefused MessageFailed NameNotFound NetworkError NoAnswer NoDevices "
@@ -123,6 +135,11 @@ _HOMES = {
     "media.devices": "Microphone Speaker",
     "media.endpoints": "FileSource Recorder SilenceSource ToneSource",
     "media.frames": "AudioFrame",
+    "media.video.endpoints": "VideoInput VideoOutput",
+    "media.video.frames": "VideoFrame",
+    "media.video.pattern": "TestPattern",
+    "media.video.recorder": "VideoRecorder",
+    "media.video.sources": "Camera Screen VideoFile",
     "policy": "Policy SecurityLevel SecurityState",
     "restoring": "join_identity restore_from_phrase",
     "secret": "Secret",

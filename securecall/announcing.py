@@ -13,6 +13,7 @@ from securecall.contacts import Contacts
 from securecall.errors import SecurityError
 from securecall.events import (
     CallChangeRefused,
+    PictureAsked,
     CallEnded,
     CallRinging,
     CallSecured,
@@ -73,6 +74,8 @@ class Announcer:
                 self.tell(CallSecured(call, state))
             case orders.ChangeRefused(why=why):
                 self.tell(CallChangeRefused(call, why))
+            case orders.VideoAsked(content=what):
+                self.tell(PictureAsked(call, what))
             case orders.TransferAsked(target=target):
                 self.tell(TransferRequested(call, target))
             case orders.Finish(reason=reason, error=error):

@@ -48,6 +48,20 @@ class CallChangeRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class PictureAsked:
+    """The peer wished to show a picture that we did not ask for; it was refused.
+
+    `call.add_video` shows one, or asks for theirs.
+
+    Attributes:
+        what: `CAMERA` or `SCREEN`.
+    """
+
+    call: Call
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
 class TransferRequested:
     """Someone asks us to call another address; nothing happens unless the application calls it."""
 
@@ -322,6 +336,7 @@ Event = (
     CallRinging
     | CallSecured
     | CallChangeRefused
+    | PictureAsked
     | TransferRequested
     | CallEnded
     | CallMissed

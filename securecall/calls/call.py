@@ -371,7 +371,9 @@ class Call:
         """
         if what in self.shown:
             raise UsageError("this call has that picture already; `show` changes what is in it")
-        await self._ask_for(add=self._pictures.bring(what))
+        picture = self._pictures.bring(what)
+        self._machine.welcome(tuple(self._pictures.brought.values()))  # what we ask for, we take
+        await self._ask_for(add=picture)
         if source is not None:
             self._pictures.show(source, what)
 

@@ -137,7 +137,8 @@ class VideoSender:
                 encoder = self._encoder = VideoEncoder(
                     self._codec.name, self._encoded, bitrate=self._bitrate
                 )
-            if self._wanted and now - self._last_keyframe >= KEYFRAME_SECONDS:
+            blank = self._source is None  # and no shadow of what was before it may be left
+            if blank or (self._wanted and now - self._last_keyframe >= KEYFRAME_SECONDS):
                 self._wanted = False
                 self._last_keyframe = now
                 encoder.request_keyframe()
@@ -159,7 +160,7 @@ class VideoSender:
             return None
         # a third of a frame early is on time: ticks and cameras beat against each other
         self._due = max(self._due, now - 1 / rung.fps) + 0.67 / rung.fps
-        fitted = frame.fitted(rung.width, rung.height)
+        fitted = _within(frame, rung.width, rung.height)
         self._size = fitted.size
         return replace(fitted, timestamp=now)
 
@@ -241,3 +242,9 @@ class VideoSender:
         """Stop, and let go of the source; the application closes it."""
         self.stop()
         self._source = None
+
+
+def _within(frame: VideoFrame, width: int, height: int) -> VideoFrame:
+    """The picture in its own shape, no larger than this, and no larger than it was."""
+    ratio = min(1.0, width / frame.width, height / frame.height)
+    return frame.scaled(*(max(2, round(side * ratio / 2) * 2) for side in frame.size))

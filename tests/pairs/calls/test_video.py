@@ -1,0 +1,207 @@
+"""Pictures between two whole clients: real sockets, real keys, real codecs; no SIP."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+
+pytest.importorskip("av", reason="the extra video")
+
+import securecall as sc
+from securecall.errors import ChangeRefused, UsageError
+from securecall.events import PictureAsked
+from securecall.media.video.endpoints import VideoOutput
+from securecall.media.video.pattern import TestPattern, read_frame_number
+from tests.pairs.calls.test_client import BOB, people
+
+HANG = 60  # seconds; nothing here takes one
+
+
+def picture():
+    return TestPattern(320, 180, 30)
+
+
+class Eyes:
+    """A sink that keeps the numbers of the pictures it saw; None for one without a number."""
+
+    def __init__(self):
+        self.numbers = []
+        self.last = None
+        self.fresh = asyncio.Event()
+
+    def write(self, frame):
+        self.numbers.append(read_frame_number(frame))
+        self.last = frame
+        self.fresh.set()
+
+    def close(self):
+        self.fresh.set()
+
+    async def until(self, holds):
+        """Wait until that holds of the numbers; the hang guard ends it otherwise."""
+        async with asyncio.timeout(HANG):
+            while not holds(self.numbers):
+                self.fresh.clear()
+                await self.fresh.wait()
+
+    async def another(self, count=3):
+        seen = len(self.numbers)
+        await self.until(lambda numbers: len(numbers) >= seen + count)
+
+
+@asynccontextmanager
+async def call(tmp_path, *, ours=None, theirs=None):
+    """Alice's call, Bob's, and what each sees."""
+    async with people(tmp_path) as (alice, bob):
+        here, there = Eyes(), Eyes()
+        async with alice.call(BOB, audio=sc.ToneSource(440), video=ours) as outgoing:
+            outgoing.add_video_sink(here)
+            ring = await bob.next_call()
+            assert ring.shows is (ours is not None)
+            incoming = ring.accept(audio=sc.ToneSource(620), video=theirs)
+            incoming.add_video_sink(there)
+            async with incoming:
+                await outgoing.connected()
+                await incoming.connected()
+                yield outgoing, incoming, here, there
+
+
+def run(scenario):
+    asyncio.run(scenario())
+
+
+def test_each_sees_the_other_in_order_without_a_freeze(tmp_path):
+    async def main():
+        async with call(tmp_path, ours=picture(), theirs=picture()) as (a, b, here, there):
+            assert a.shown == b.shown == {sc.CAMERA}
+            await here.another(10)
+            await there.another(10)
+            for eyes, mine in ((here, a), (there, b)):
+                assert None not in eyes.numbers
+                assert eyes.numbers == sorted(set(eyes.numbers))
+                (counts,) = mine.video_statistics()
+                assert (counts.freezes, counts.lost, counts.refused, counts.malformed) == (0,) * 4
+                assert counts.keyframes_sent >= 1
+                assert counts.frames_shown == len(eyes.numbers)
+            heard = a.audio
+            for _ in range(3):
+                await anext(heard)
+
+    run(main)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(True, None), (None, True), (None, None)])
+def test_who_does_not_ask_for_pictures_has_a_call_with_sound_alone(tmp_path, ours, theirs):
+    async def main():
+        async with call(tmp_path, ours=ours, theirs=theirs) as (a, b, _, _):
+            assert a.shown == b.shown == frozenset()
+            with pytest.raises(UsageError):
+                (b if theirs is None else a).show(picture())
+            await anext(a.audio)
+
+    run(main)
+
+
+def test_one_who_only_looks_sends_no_picture_before_showing_one(tmp_path):
+    async def main():
+        async with call(tmp_path, ours=picture(), theirs=True) as (a, b, here, there):
+            await there.another(5)
+            assert here.numbers == []
+            assert b.video_statistics()[0].packets_sent == 0
+            b.show(picture())
+            await here.another(3)
+
+    run(main)
+
+
+def test_a_camera_that_is_switched_off_shows_black_and_then_sends_nothing(tmp_path):
+    async def main():
+        async with call(tmp_path, ours=picture(), theirs=True) as (a, _, _, there):
+            await there.another(5)
+            a.show(None)
+            await there.until(lambda numbers: numbers[-1] is None)
+            y, u, v = there.last.planes
+            assert max(y) < 32
+            assert all(abs(value - 128) < 16 for value in (*u, *v))
+            sent = a.video_statistics()[0].packets_sent
+            for _ in range(10):
+                await anext(a.audio)
+            assert a.video_statistics()[0].packets_sent == sent
+            a.show(picture())
+            await there.until(lambda numbers: numbers[-1] is not None)
+
+    run(main)
+
+
+def test_a_picture_and_a_screen_come_and_go_in_mid_call(tmp_path):
+    async def main():
+        async with call(tmp_path, ours=True, theirs=True) as (a, b, here, there):
+            screen = VideoOutput()
+            screen.open()
+            b.add_video_sink(screen, sc.SCREEN)
+            await a.add_video(picture(), sc.SCREEN)
+            assert a.shown == b.shown == {sc.CAMERA, sc.SCREEN}
+            async with asyncio.timeout(HANG):
+                assert read_frame_number(await anext(screen)) is not None
+            assert there.numbers == here.numbers == []
+            with pytest.raises(UsageError):
+                await a.add_video(picture(), sc.SCREEN)
+            await a.drop_video(sc.SCREEN)
+            assert a.shown == b.shown == {sc.CAMERA}
+            await b.drop_video()
+            assert a.shown == b.shown == frozenset()
+            await b.add_video(picture())
+            assert a.shown == b.shown == {sc.CAMERA}
+            await here.another(3)
+
+    run(main)
+
+
+def test_nobody_is_shown_a_picture_who_did_not_ask_for_one_and_the_call_goes_on(tmp_path):
+    async def main():
+        async with people(tmp_path) as (alice, bob):
+            events = bob.events()
+            asked = asyncio.create_task(_first(events, PictureAsked))
+            async with alice.call(BOB, audio=sc.ToneSource(440)) as outgoing:
+                ring = await bob.next_call()
+                async with ring.accept(audio=sc.ToneSource(620)) as incoming:
+                    await outgoing.connected()
+                    await incoming.connected()
+                    with pytest.raises(ChangeRefused, match="no such picture"):
+                        await outgoing.add_video(picture())
+                    assert outgoing.shown == incoming.shown == frozenset()
+                    async with asyncio.timeout(HANG):
+                        assert (await asked).what == sc.CAMERA
+                    await anext(outgoing.audio)
+                    await incoming.add_video()  # now they do, and it is theirs to ask
+
+    run(main)
+
+
+async def _first(events, kind):
+    async for event in events:
+        if isinstance(event, kind):
+            return event
+    raise AssertionError("the events ended")
+
+
+def test_on_hold_no_picture_moves_and_afterwards_it_does(tmp_path):
+    async def main():
+        async with call(tmp_path, ours=picture(), theirs=picture()) as (a, b, here, there):
+            await here.another(3)
+            await there.another(3)
+            await a.hold()
+            assert a.on_hold
+            sent = [side.video_statistics()[0].packets_sent for side in (a, b)]
+            heard = b.audio
+            for _ in range(10):
+                frame = await anext(heard)
+            assert not any(frame.samples)
+            assert [side.video_statistics()[0].packets_sent for side in (a, b)] == sent
+            await a.resume()
+            await here.another(3)
+            await there.another(3)
+
+    run(main)
