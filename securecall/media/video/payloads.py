@@ -8,6 +8,7 @@ from typing import Final, Protocol
 from securecall.errors import Unsupported
 from securecall.media.video.codecs import encoder_name
 from securecall.rtp.frames import FrameFormat
+from securecall.rtp.h264 import H264Depacketiser, H264Packetiser
 from securecall.rtp.vp8 import Vp8Depacketiser, Vp8Packetiser
 
 
@@ -21,8 +22,12 @@ class Packetiser(Protocol):
 
 _PACKETISERS: Final[dict[str, Callable[[int], Packetiser]]] = {
     "vp8": lambda chance: Vp8Packetiser(picture_id=chance & 0x7FFF),
+    "h264": lambda _: H264Packetiser(),
 }
-_FORMATS: Final[dict[str, Callable[[], FrameFormat]]] = {"vp8": Vp8Depacketiser}
+_FORMATS: Final[dict[str, Callable[[], FrameFormat]]] = {
+    "vp8": Vp8Depacketiser,
+    "h264": H264Depacketiser,
+}
 
 
 def packetiser(codec: str, *, chance: int) -> Packetiser:

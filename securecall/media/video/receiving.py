@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
+from typing import Final
 
 from securecall.errors import ProtocolError
 from securecall.media.description import Codec
@@ -10,10 +12,16 @@ from securecall.media.video.coders import VideoDecoder
 from securecall.media.video.endpoints import VideoSink
 from securecall.media.video.frames import EncodedVideo, VideoFrame
 from securecall.media.video.payloads import frame_format
-from securecall.rtp.frames import FrameBuffer, FrameCounters, KeyframeNeeded, Output, Resend
-from securecall.rtp.frames import ReceivedFrame
+from securecall.rtp.frames import (
+    FrameBuffer,
+    FrameCounters,
+    KeyframeNeeded,
+    Output,
+    ReceivedFrame,
+    Resend,
+)
 
-CLOCK = 90_000
+CLOCK: Final = 90_000
 
 
 class VideoReceiver:
@@ -48,13 +56,14 @@ class VideoReceiver:
         self._decoder: VideoDecoder | None = None
         self._last_timestamp: int | None = None
         self._elapsed = 0
+        self._past = FrameCounters()  # of buffers that were thrown away
         self.sinks: tuple[VideoSink, ...] = ()
         self.shown = 0
 
     @property
     def counters(self) -> FrameCounters:
-        """What happened to what the peer sends now."""
-        return self._buffer.counters if self._buffer is not None else FrameCounters()
+        """What happened so far."""
+        return self._past if self._buffer is None else _sum(self._past, self._buffer.counters)
 
     @property
     def frozen_since(self) -> float | None:
@@ -95,6 +104,7 @@ class VideoReceiver:
 
     def flush(self) -> None:
         """Forget all that is not shown yet: the next picture is one that needs no other."""
+        self._past = self.counters
         if self._decoder is not None:
             self._decoder.close()
         self._buffer = self._decoder = None
@@ -147,3 +157,8 @@ class VideoReceiver:
             except Exception as e:  # noqa: BLE001 - the application's code; the call goes on
                 self.sinks = tuple(s for s in self.sinks if s is not sink)
                 self._failed(e)
+
+
+def _sum(one: FrameCounters, other: FrameCounters) -> FrameCounters:
+    names = (field.name for field in fields(FrameCounters))
+    return FrameCounters(**{name: getattr(one, name) + getattr(other, name) for name in names})

@@ -52,11 +52,12 @@ class Eyes:
 
 
 @asynccontextmanager
-async def call(tmp_path, *, ours=None, theirs=None):
+async def call(tmp_path, *, ours=None, theirs=None, policy=None):
     """Alice's call, Bob's, and what each sees."""
     async with people(tmp_path) as (alice, bob):
         here, there = Eyes(), Eyes()
-        async with alice.call(BOB, audio=sc.ToneSource(440), video=ours) as outgoing:
+        audio = sc.ToneSource(440)
+        async with alice.call(BOB, audio=audio, video=ours, policy=policy) as outgoing:
             outgoing.add_video_sink(here)
             ring = await bob.next_call()
             assert ring.shows is (ours is not None)
@@ -72,9 +73,13 @@ def run(scenario):
     asyncio.run(scenario())
 
 
-def test_each_sees_the_other_in_order_without_a_freeze(tmp_path):
+@pytest.mark.parametrize("codec", ["VP8", "H264"])
+def test_each_sees_the_other_in_order_without_a_freeze(tmp_path, codec):
+    policy = sc.Policy(prefer_video=(codec,))
+
     async def main():
-        async with call(tmp_path, ours=picture(), theirs=picture()) as (a, b, here, there):
+        seen = call(tmp_path, ours=picture(), theirs=picture(), policy=policy)
+        async with seen as (a, b, here, there):
             assert a.shown == b.shown == {sc.CAMERA}
             await here.another(10)
             await there.another(10)
@@ -85,6 +90,7 @@ def test_each_sees_the_other_in_order_without_a_freeze(tmp_path):
                 assert (counts.freezes, counts.lost, counts.refused, counts.malformed) == (0,) * 4
                 assert counts.keyframes_sent >= 1
                 assert counts.frames_shown == len(eyes.numbers)
+                assert counts.codec == codec
             heard = a.audio
             for _ in range(3):
                 await anext(heard)
