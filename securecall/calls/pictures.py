@@ -17,7 +17,8 @@ from securecall.rtp.srtp import SrtpSession
 
 if TYPE_CHECKING:  # PyAV is an extra, and takes its time: only a call with a picture needs it
     from securecall.media.video.endpoints import VideoSink, VideoSource
-    from securecall.media.video.session import VideoSession, VideoTerms
+    from securecall.media.video.line import VideoTerms
+    from securecall.media.video.session import VideoSession
     from securecall.media.video.statistics import VideoStatistics
 
 CAMERA: Final = ""
@@ -214,7 +215,7 @@ class Pictures:
 
 
 def _terms(agreed: VideoAgreement) -> VideoTerms:
-    from securecall.media.video.session import VideoTerms  # noqa: PLC0415 - see above
+    from securecall.media.video.line import VideoTerms  # noqa: PLC0415 - see above
 
     named = (agreed.ssrc, agreed.rtx_ssrc)
     return VideoTerms(
@@ -230,4 +231,5 @@ def _terms(agreed: VideoAgreement) -> VideoTerms:
         nack=agreed.understands("nack"),
         pli=agreed.understands("nack pli"),
         fir=agreed.understands("ccm fir"),
+        transport_cc=agreed.transport_cc if agreed.understands("transport-cc") else 0,
     )

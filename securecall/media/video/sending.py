@@ -1,8 +1,8 @@
-"""One picture on its way out: from the source's frames to sealed packets, and those sent again."""
+"""One picture on its way out: from the source's frames to payloads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -12,7 +12,6 @@ from securecall.media.video.endpoints import VideoSource
 from securecall.media.video.frames import EncodedVideo, VideoFrame
 from securecall.media.video.ladder import Ladder
 from securecall.media.video.payloads import Packetiser
-from securecall.rtp.rtx import SentPacket, SentPackets, build_rtx
 
 CLOCK: Final = 90_000
 FIRST_BITRATE: Final = 600_000
@@ -21,22 +20,18 @@ KEYFRAME_SECONDS: Final = 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outgoing:
-    """A packet to be protected and sent.
+class CutFrame:
+    """One encoded picture, cut for RTP, not sealed and not numbered yet.
 
     Attributes:
-        payload_type, ssrc, sequence, timestamp, marker: Of its header.
-        payload: Sealed.
-        again: It was sent before, under another number.
+        payloads: In order; the last one's packet bears the marker.
+        timestamp: Of all of them.
+        keyframe: It needs no other.
     """
 
-    payload_type: int
-    ssrc: int
-    sequence: int
+    payloads: tuple[bytes, ...]
     timestamp: int
-    marker: bool
-    payload: bytes
-    again: bool = False
+    keyframe: bool
 
 
 class VideoSender:
@@ -56,35 +51,23 @@ class VideoSender:
         codec: Codec,
         packetiser: Packetiser,
         *,
-        rtx: int | None,
-        ssrc: int,
-        rtx_ssrc: int,
-        sequence: int,
-        rtx_sequence: int,
         timestamp: int,
-        seal: Callable[[bytes], bytes],
-        send: Callable[[tuple[Outgoing, ...]], None],
+        cut: Callable[[CutFrame], None],
         failed: Callable[[Exception], None],
     ) -> None:
         """Prepare.
 
         Args:
-            codec: With the peer's payload type.
+            codec: What is sent.
             packetiser: Of that codec.
-            rtx: The peer's payload type for what is sent again, None for none.
-            ssrc, rtx_ssrc, sequence, rtx_sequence, timestamp: Random.
-            seal: The end-to-end layer.
-            send: Given the packets of a frame, or those sent again.
+            timestamp: Random.
+            cut: Given each picture as it is to be sent.
             failed: Told when the source or the encoder failed; it is let go of.
         """
         self._codec = codec
         self._packetiser = packetiser
-        self._rtx = rtx
-        self._ssrc, self._rtx_ssrc = ssrc, rtx_ssrc
-        self._sequence, self._rtx_sequence = sequence, rtx_sequence
         self._base = timestamp
-        self._seal, self._send, self._failed = seal, send, failed
-        self._sent = SentPackets()
+        self._cut, self._failed = cut, failed
         self._encoder: VideoEncoder | None = None
         self._source: VideoSource | None = None
         self._bitrate = FIRST_BITRATE
@@ -174,46 +157,9 @@ class VideoSender:
         self.frames += 1
         self.keyframes += encoded.keyframe
         payloads = self._packetiser.packetise(encoded.data)
-        packets = []
-        for place, payload in enumerate(payloads, start=1):
-            sealed = self._seal(payload)
-            marker = place == len(payloads)
-            kept = SentPacket(self._sequence, self.timestamp, marker, sealed)
-            if self._rtx is not None:
-                self._sent.keep(kept, now=self._now)
-            packets.append(
-                Outgoing(
-                    payload_type=self._codec.payload_type,
-                    ssrc=self._ssrc,
-                    sequence=self._sequence,
-                    timestamp=self.timestamp,
-                    marker=marker,
-                    payload=sealed,
-                )
-            )
-            self._sequence = self._sequence + 1 & 0xFFFF
-        self._send(tuple(packets))
-
-    def resend(self, sequences: Iterable[int], *, now: float, round_trip: float) -> None:
-        """Send again what the peer misses, as far as it is still here."""
-        if self._rtx is None:
-            return
-        packets = []
-        for packet in self._sent.answer(sequences, now=now, round_trip=round_trip):
-            packets.append(
-                Outgoing(
-                    payload_type=self._rtx,
-                    ssrc=self._rtx_ssrc,
-                    sequence=self._rtx_sequence,
-                    timestamp=packet.timestamp,
-                    marker=packet.marker,
-                    payload=build_rtx(packet),
-                    again=True,
-                )
-            )
-            self._rtx_sequence = self._rtx_sequence + 1 & 0xFFFF
-        if packets:
-            self._send(tuple(packets))
+        self._cut(
+            CutFrame(payloads=payloads, timestamp=self.timestamp, keyframe=encoded.keyframe)
+        )
 
     def keyframe(self) -> None:
         """Make the next picture one that needs no other, as the peer asks for."""
@@ -228,13 +174,12 @@ class VideoSender:
             self._encoder.set_bitrate(bitrate)
 
     def stop(self) -> None:
-        """Let nothing that was captured so far leave; what was sent is not sent again."""
+        """Let nothing that was captured so far leave."""
         if self._encoder is not None:
             self._encoder.close()
             self._encoder = None
         self._blank = None
         self._wanted = True
-        self._sent.clear()
         if self._source is not None:
             self._source.discard()
 

@@ -6,266 +6,51 @@ their own. Pictures pass only while the gate is OPEN: while words are compared p
 
 from __future__ import annotations
 
-import secrets
+import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from securecall.errors import ProtocolError
 from securecall.logs import logger
 from securecall.media.clock import Clock
-from securecall.media.description import Codec, Direction, Gate
+from securecall.media.description import Direction, Gate
 from securecall.media.video.endpoints import VideoSink, VideoSource
-from securecall.media.video.payloads import packetiser
-from securecall.media.video.receiving import VideoReceiver
-from securecall.media.video.sending import CLOCK, Outgoing, VideoSender
+from securecall.media.video.line import Departure, VideoLine, VideoTerms, compound
 from securecall.media.video.statistics import VideoStatistics
-from securecall.rtp.feedback import FullIntraRequest, GenericNack, PictureLoss
-from securecall.rtp.packet import rtp_header, split_rtp
-from securecall.rtp.rtcp import ReceiverReport, RtcpPacket, SourceDescription, build_rtcp
-from securecall.rtp.rtx import restore_rtx
-from securecall.rtp.sframe import SframeError, SframeReceiver, SframeSender, rtp_metadata
-from securecall.rtp.srtp import FIRST_SEQUENCES, SrtpError, SrtpSession
-from securecall.rtp.stream import RtcpSession
+from securecall.rtp.arrivals import ArrivalLog
+from securecall.rtp.congestion import BandwidthEstimator
+from securecall.rtp.extensions import (
+    build_extensions,
+    parse_extensions,
+    parse_transport_sequence,
+    with_extensions,
+)
+from securecall.rtp.feedback import MaximumBitrate, TransportFeedback
+from securecall.rtp.pacer import Pacer
+from securecall.rtp.packet import HEADER_LENGTH, split_rtp
+from securecall.rtp.rtcp import RtcpPacket
+from securecall.rtp.sframe import SframeError, SframeReceiver, SframeSender
+from securecall.rtp.srtp import SrtpError, SrtpSession
 
 log = logger(__name__)
 
-KEYFRAME_AGAIN: Final = 0.2  # seconds in which a keyframe is asked for once
+OVERHEAD: Final = 86
+"""Bytes around a payload: IP, UDP, RTP with its extension, SFrame, SRTP."""
 
+WITHOUT_ESTIMATE: Final = 600_000
+"""Bit/s where the peer tells nothing of arrivals."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VideoTerms:
-    """What was agreed for one picture; see `calls.video_lines.VideoAgreement`.
-
-    Attributes:
-        name: "" for a camera, "slides" for a screen.
-        mid: Of the m-line, both ways.
-        codec: What we send, with the peer's payload type.
-        rtx: The peer's payload type for what is sent again, None for none.
-        receive: What may come, by our payload type.
-        receive_rtx: Of what comes again, by our payload type: that of what it was.
-        ssrc, rtx_ssrc: Ours.
-        peer_ssrcs: The peer's, as far as it said; empty where it did not.
-        nack, pli, fir: What the peer understands in RTCP.
-    """
-
-    name: str
-    mid: str
-    codec: Codec
-    rtx: int | None
-    receive: dict[int, Codec]
-    receive_rtx: dict[int, int]
-    ssrc: int
-    rtx_ssrc: int
-    peer_ssrcs: frozenset[int]
-    nack: bool
-    pli: bool
-    fir: bool
-
-
-class _Line:
-    """One picture, both ways."""
-
-    def __init__(
-        self, session: VideoSession, terms: VideoTerms, seal: SframeSender | None
-    ) -> None:
-        self.terms = terms
-        self.session = session
-        self.sends = self.shows = True
-        metadata = rtp_metadata(terms.codec.payload_type, terms.mid)
-        self.opened_by = {
-            number: rtp_metadata(number, terms.mid) for number in terms.receive
-        }
-        now = session.clock.now()
-        self.rtcp = RtcpSession(
-            ssrc=terms.ssrc,
-            cname=session.cname,
-            clock_rate=CLOCK,
-            now=now,
-            chance=secrets.randbits(16) / 65536,
-        )
-        self.sender = VideoSender(
-            terms.codec,
-            packetiser(terms.codec.name, chance=secrets.randbits(32)),
-            rtx=terms.rtx,
-            ssrc=terms.ssrc,
-            rtx_ssrc=terms.rtx_ssrc,
-            sequence=secrets.randbelow(FIRST_SEQUENCES),
-            rtx_sequence=secrets.randbelow(FIRST_SEQUENCES),
-            timestamp=secrets.randbits(31),
-            seal=_unsealed if seal is None else lambda p: seal.seal_rtp(p, metadata),
-            send=self._send,
-            failed=session.fail,
-        )
-        self.receiver = VideoReceiver(
-            nack=terms.nack and bool(terms.receive_rtx),
-            resend=self._resend,
-            need_keyframe=self.ask_keyframe,
-            failed=session.fail,
-        )
-        self.source: VideoSource | None = None
-        self.peer_ssrc: int | None = None
-        self.packets_sent = self.bytes_sent = 0
-        self.packets_received = self.bytes_received = 0
-        self.malformed = self.refused = self.gated = 0
-        self.keyframes_asked = self.keyframes_wanted = 0
-        self._asked_at = float("-inf")
-        self._fir = 0
-
-    def _send(self, packets: tuple[Outgoing, ...]) -> None:
-        now = self.session.clock.now()
-        if not (self.session.is_open and self.sends):
-            return
-        for packet in packets:
-            header = rtp_header(
-                packet.payload_type,
-                packet.sequence,
-                packet.timestamp,
-                packet.ssrc,
-                marker=packet.marker,
-            )
-            if not packet.again:
-                self.rtcp.sent(packet.timestamp, len(packet.payload), now=now)
-            self.bytes_sent += self.session.transmit(header + packet.payload)
-            self.packets_sent += 1
-
-    def receive(self, second: int, sequence: int, timestamp: int, ssrc: int, payload: bytes) -> None:
-        number, marker = second & 0x7F, bool(second & 0x80)
-        if not (self.session.is_open and self.shows):
-            self.gated += 1
-            return
-        now = self.session.clock.now()
-        original = self.terms.receive_rtx.get(number)
-        if original is not None:
-            try:
-                restored = restore_rtx(payload)
-            except ProtocolError:
-                self.malformed += 1
-                return
-            if restored is None:
-                return
-            number, (sequence, payload) = original, restored
-        codec = self.terms.receive[number]
-        opened = self.session.open(payload, self.opened_by[number])
-        if opened is None:
-            self.refused += 1
-            return
-        if original is None:
-            self.peer_ssrc = ssrc
-            self.rtcp.received(ssrc, sequence, timestamp, now=now)
-        self.receiver.push(
-            codec,
-            sequence,
-            timestamp,
-            opened,
-            marker=marker,
-            now=now,
-            round_trip=self.rtcp.round_trip,
-        )
-
-    def hear(self, packets: tuple[RtcpPacket, ...], now: float) -> None:
-        _ = self.rtcp.receive_rtcp(packets, now=now)
-        for packet in packets:
-            match packet:
-                case GenericNack(media_ssrc=ssrc, sequences=sequences):
-                    if ssrc == self.terms.ssrc:
-                        round_trip = self.rtcp.round_trip or 0.0
-                        self.sender.resend(sequences, now=now, round_trip=round_trip)
-                case PictureLoss(media_ssrc=ssrc) if ssrc == self.terms.ssrc:
-                    self._keyframe_wanted()
-                case FullIntraRequest(requests=requests):
-                    if any(ssrc == self.terms.ssrc for ssrc, _ in requests):
-                        self._keyframe_wanted()
-                case _:
-                    pass
-
-    def _keyframe_wanted(self) -> None:
-        self.keyframes_wanted += 1
-        self.sender.keyframe()
-
-    def _resend(self, sequences: tuple[int, ...]) -> None:
-        if self.peer_ssrc is not None:
-            self._feed_back(
-                GenericNack(
-                    sender_ssrc=self.terms.ssrc, media_ssrc=self.peer_ssrc, sequences=sequences
-                )
-            )
-
-    def ask_keyframe(self) -> None:
-        """Ask for a picture that needs no other."""
-        now, peer = self.session.clock.now(), self.peer_ssrc
-        if peer is None or now - self._asked_at < KEYFRAME_AGAIN:
-            return
-        self._asked_at = now
-        self.keyframes_asked += 1
-        if self.terms.pli or not self.terms.fir:
-            self._feed_back(PictureLoss(sender_ssrc=self.terms.ssrc, media_ssrc=peer))
-            return
-        self._fir = self._fir + 1 & 0xFF
-        self._feed_back(
-            FullIntraRequest(sender_ssrc=self.terms.ssrc, requests=((peer, self._fir),))
-        )
-
-    def _feed_back(self, feedback: RtcpPacket) -> None:
-        ssrc = self.terms.ssrc
-        self.session.transmit_rtcp(
-            build_rtcp(
-                (
-                    ReceiverReport(ssrc=ssrc),
-                    SourceDescription(cnames=((ssrc, self.session.cname),)),
-                    feedback,
-                )
-            )
-        )
-
-    def tick(self, now: float) -> None:
-        if self.sends:
-            self.sender.tick(now)
-        self.receiver.poll(now)
-        report = self.rtcp.poll(now=now, unix=time.time(), chance=secrets.randbits(16) / 65536)
-        if report is not None:
-            self.session.transmit_rtcp(report)
-
-    def stop(self) -> None:
-        self.sender.stop()
-        self.receiver.flush()
-
-    def statistics(self) -> VideoStatistics:
-        counters, round_trip = self.receiver.counters, self.rtcp.round_trip
-        since = self.receiver.frozen_since
-        frozen = counters.frozen + (self.session.clock.now() - since if since is not None else 0.0)
-        return VideoStatistics(
-            name=self.terms.name,
-            codec=self.terms.codec.name,
-            packets_sent=self.packets_sent,
-            bytes_sent=self.bytes_sent,
-            packets_received=self.packets_received,
-            bytes_received=self.bytes_received,
-            frames_sent=self.sender.frames,
-            keyframes_sent=self.sender.keyframes,
-            frames_received=counters.frames,
-            frames_shown=self.receiver.shown,
-            lost=counters.lost,
-            recovered=counters.recovered,
-            freezes=counters.freezes,
-            frozen_seconds=frozen,
-            keyframes_asked=self.keyframes_asked,
-            keyframes_wanted=self.keyframes_wanted,
-            refused=self.refused,
-            malformed=self.malformed + counters.malformed,
-            gated=self.gated,
-            rtt_ms=None if round_trip is None else round_trip * 1000,
-            bitrate=self.sender.bitrate,
-        )
+LEAST: Final = 40_000
+"""Bit/s that an encoder is asked for at least."""
 
 
 class VideoSession:
     """All pictures of one call.
 
     Attributes:
-        clock: What drives them.
         cname: Ours, random for each call.
+        estimator: How much the path takes, as far as the peer tells.
     """
 
     def __init__(
@@ -291,12 +76,18 @@ class VideoSession:
             opener: That of the peer, None where there is none.
             failed: Told what a source, a sink or a codec raised; the call goes on without it.
         """
-        self.clock = clock
         self.cname = cname
+        self.estimator = BandwidthEstimator()
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._pacer: Pacer[Departure] = Pacer(self.estimator.target)
+        self._timer: asyncio.TimerHandle | None = None
+        self._arrivals: ArrivalLog | None = None
+        self._ceiling = float("inf")  # what the peer said it takes at most
         self._send, self._srtp = send, srtp
         self._seal, self._opener = seal, opener
         self._failed = failed
-        self._lines: dict[str, _Line] = {}  # by mid
+        self._lines: dict[str, VideoLine] = {}  # by mid
         self._sources: dict[str, VideoSource] = {}
         self._sinks: dict[str, tuple[VideoSink, ...]] = {}
         self._gate = Gate.CLOSED
@@ -318,7 +109,7 @@ class VideoSession:
         for mid, (wanted, direction) in terms.items():
             line = self._lines.get(mid)
             if line is None:
-                line = self._lines[mid] = _Line(self, wanted, self._seal(wanted.name))
+                line = self._lines[mid] = VideoLine(self, wanted, self._seal(wanted.name))
                 line.receiver.sinks = self._sinks.get(wanted.name, ())
             line.shows = direction in (Direction.SENDRECV, Direction.RECVONLY)
             line.sends = direction in (Direction.SENDRECV, Direction.SENDONLY)
@@ -329,6 +120,7 @@ class VideoSession:
             for number in (*line.terms.receive, *line.terms.receive_rtx)
         )
         self._run(on=bool(self._lines))
+        self._share()
 
     @property
     def names(self) -> frozenset[str]:
@@ -337,9 +129,9 @@ class VideoSession:
 
     def _run(self, *, on: bool) -> None:
         if on and not self._running:
-            self.clock.add(self, self.fail)
+            self._clock.add(self, self.fail)
         elif self._running and not on:
-            self.clock.remove(self)
+            self._clock.remove(self)
         self._running = on
 
     # -- sources and sinks ------------------------------------------------------------------------
@@ -383,6 +175,7 @@ class VideoSession:
     @gate.setter
     def gate(self, gate: Gate) -> None:
         if (gate is Gate.OPEN) is not self.is_open:
+            self._pacer.clear()
             for line in self._lines.values():
                 line.stop()  # nothing of one verdict is sent or shown under another
         self._gate = gate
@@ -403,16 +196,26 @@ class VideoSession:
         try:
             packet = self._srtp.unprotect(datagram)
             second, sequence, timestamp, ssrc, payload = split_rtp(packet)
+            line = self._line_of(second & 0x7F, ssrc)
+            if line is None:
+                return
+            if line.terms.transport_cc and packet[0] & 0x10:
+                self._arrived(packet, line, ssrc)
         except (SrtpError, ProtocolError):
-            return  # the first is counted by SRTP; the second cannot be told apart
-        line = self._line_of(second & 0x7F, ssrc)
-        if line is None:
-            return
+            return  # the first is counted by SRTP
         line.packets_received += 1
         line.bytes_received += len(datagram)
         line.receive(second, sequence, timestamp, ssrc, payload)
 
-    def _line_of(self, number: int, ssrc: int) -> _Line | None:
+    def _arrived(self, packet: bytes, line: VideoLine, ssrc: int) -> None:
+        number = parse_extensions(packet).get(line.terms.transport_cc)
+        if number is None or not self.is_open:
+            return
+        if self._arrivals is None:
+            self._arrivals = ArrivalLog(sender_ssrc=line.terms.ssrc, media_ssrc=ssrc)
+        self._arrivals.receive(parse_transport_sequence(number), now=self.now())
+
+    def _line_of(self, number: int, ssrc: int) -> VideoLine | None:
         """By the source that the peer named; only where it named none by payload type (RFC 8843)."""
         fallback = None
         for line in self._lines.values():
@@ -429,9 +232,29 @@ class VideoSession:
         """Take what came in RTCP, opened."""
         if not self.is_open:
             return
-        now = self.clock.now()
+        now = self.now()
+        for packet in packets:
+            match packet:
+                case TransportFeedback():
+                    _ = self.estimator.receive(packet, now=now)
+                    self._share()
+                case MaximumBitrate(bitrate=bitrate):
+                    self._ceiling = float(bitrate)
+                    self._share()
+                case _:
+                    pass
         for line in self._lines.values():
-            line.hear(packets, now)
+            round_trip = line.rtcp.round_trip or self.estimator.round_trip
+            line.hear(packets, now=now, round_trip=round_trip)
+
+    def _share(self) -> None:
+        """Split what the path takes between the pictures."""
+        lines = [line for line in self._lines.values() if line.sends]
+        told = any(line.terms.transport_cc for line in lines)
+        target = min(self.estimator.target if told else WITHOUT_ESTIMATE, self._ceiling)
+        self._pacer.bitrate = round(target)
+        for line in lines:
+            line.sender.set_bitrate(max(LEAST, round(target / len(lines))))
 
     def open(self, payload: bytes, metadata: bytes) -> bytes | None:
         """Open the end-to-end layer; None for what does not (counted there)."""
@@ -442,11 +265,43 @@ class VideoSession:
         except SframeError:
             return None
 
-    def transmit(self, packet: bytes) -> int:
-        """Protect and send; returns the bytes of it."""
-        datagram = self._srtp.protect(packet)
-        self._send(datagram)
-        return len(datagram)
+    def queue(self, packets: list[Departure], *, keyframe: bool) -> None:
+        """Have the packets of a picture leave, each in its time."""
+        if not self.is_open:
+            return
+        sized = [(packet, len(packet.payload) + OVERHEAD) for packet in packets]
+        if self._pacer.push_frame(sized, keyframe=keyframe) and not keyframe:
+            packets[0].line.sender.keyframe()
+        self._drain()
+
+    def queue_again(self, packet: Departure) -> None:
+        """Have a packet leave again, before any picture."""
+        self._pacer.push_resent(packet, len(packet.payload) + OVERHEAD)
+        self._drain()
+
+    def _drain(self) -> None:
+        """Send what is due, and come back for the rest."""
+        now = self.now()
+        for waiting in self._pacer.pull(now=now):
+            line = waiting.line
+            if not (self.is_open and line.sends and self._lines.get(line.terms.mid) is line):
+                continue
+            packet = line.depart(waiting, now=now)
+            if line.terms.transport_cc:
+                number = self.estimator.sent(len(packet) + OVERHEAD - HEADER_LENGTH, now=now)
+                extension = build_extensions({line.terms.transport_cc: number.to_bytes(2)})
+                header = with_extensions(packet[:HEADER_LENGTH], extension)
+                packet = header + packet[HEADER_LENGTH:]
+            datagram = self._srtp.protect(packet)
+            self._send(datagram)
+            line.departed(len(datagram))
+        deadline = self._pacer.deadline
+        if self._timer is None and deadline != float("inf"):
+            self._timer = self._loop.call_at(deadline, self._due)
+
+    def _due(self) -> None:
+        self._timer = None
+        self._drain()
 
     def transmit_rtcp(self, compound: bytes) -> None:
         """Protect and send, while pictures pass."""
@@ -455,11 +310,20 @@ class VideoSession:
 
     # -- time -------------------------------------------------------------------------------------
 
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return self._clock.now()
+
     def tick(self, now: float) -> None:
-        """Send what is due and ask for what is missing; called by the clock."""
-        if self.is_open:
-            for line in self._lines.values():
-                line.tick(now)
+        """Fetch what is due and ask for what is missing; called by the clock."""
+        if not self.is_open:
+            return
+        for line in self._lines.values():
+            line.tick(now)
+        arrivals = self._arrivals
+        if arrivals is not None and now >= arrivals.deadline:
+            for feedback in arrivals.poll(now=now):
+                self.transmit_rtcp(compound(feedback.sender_ssrc, self.cname, feedback))
 
     def skip(self, ticks: int) -> None:
         """Let time pass: pictures carry their own."""
@@ -473,12 +337,16 @@ class VideoSession:
         """What happened so far, for each picture there is."""
         return tuple(line.statistics() for line in self._lines.values())
 
-    def _goodbye(self, line: _Line) -> None:
+    def _goodbye(self, line: VideoLine) -> None:
         if self.is_open:
-            self.transmit_rtcp(line.rtcp.goodbye(now=self.clock.now(), unix=time.time()))
+            self.transmit_rtcp(line.rtcp.goodbye(now=self.now(), unix=time.time()))
 
     def close(self) -> None:
         """Say goodbye, stop, let go; safe to call again."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._pacer.clear()
         for line in self._lines.values():
             self._goodbye(line)
             line.stop()
@@ -488,8 +356,4 @@ class VideoSession:
         self._run(on=False)
         self._sources.clear()
         self._sinks.clear()
-
-
-def _unsealed(payload: bytes) -> bytes:
-    return payload
 

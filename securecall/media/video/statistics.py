@@ -15,6 +15,7 @@ class VideoStatistics:
         packets_sent, bytes_sent: RTP datagrams out, those sent again and SRTP included.
         packets_received, bytes_received: RTP datagrams in that SRTP accepted.
         frames_sent, keyframes_sent: Pictures out.
+        resent: Packets that were sent again, since the peer missed them.
         frames_received: Whole pictures in, that can be decoded.
         frames_shown: Pictures decoded and handed to the sinks.
         lost: Packets given up.
@@ -37,6 +38,7 @@ class VideoStatistics:
     bytes_received: int = 0
     frames_sent: int = 0
     keyframes_sent: int = 0
+    resent: int = 0
     frames_received: int = 0
     frames_shown: int = 0
     lost: int = 0
