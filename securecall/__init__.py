@@ -122,8 +122,8 @@ _HOMES = {
     "client": "Client IncomingCall open",
     "contacts": "Contact",
     "errors": (
-        "Busy CallFailed Cancelled CertificateError ChangeRefused ConnectFailed Declined DeviceError "
-        "DowngradeError EndReason FileNotIntact FipsError "
+        "Busy CallFailed Cancelled CertificateError ChangeRefused ConnectFailed Declined "
+        "DeviceError DowngradeError EndReason FileNotIntact FipsError "
         "IdentityChanged IdentityMismatch Incompatible ListenFailed "
         "LocalError LoginRefused MessageFailed NameNotFound NetworkError NoAnswer NoDevices "
         "NotPrimary PeerVanished PhraseInvalid PolicyRefused ProtocolError Reason "

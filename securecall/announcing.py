@@ -13,13 +13,13 @@ from securecall.contacts import Contacts
 from securecall.errors import SecurityError
 from securecall.events import (
     CallChangeRefused,
-    PictureAsked,
     CallEnded,
     CallRinging,
     CallSecured,
     ContactKeysChanged,
     Event,
     GuessesWarning,
+    PictureAsked,
     SoundFailed,
     TransferRequested,
 )

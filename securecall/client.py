@@ -622,12 +622,12 @@ class Client:
         if require_pq:
             policy = replace(policy, require_pq=True, danger_plain_dtls=False)
         plan = self._open.calling.plan(who, policy, scanned=scanned, direct=direct, account=account)
-        call = self._place(plan, audio, video)
+        call = self._place(plan, audio=audio, video=video)
         call.prepare(audio=None, require=require)
         return call
 
     def _place(
-        self, plan: Plan, audio: AudioSource | None, video: VideoSource | bool | None
+        self, plan: Plan, *, audio: AudioSource | None, video: VideoSource | bool | None
     ) -> Call:
         calls = self._open.announcer.calls
 

@@ -51,7 +51,7 @@ class CallChangeRefused:
 class PictureAsked:
     """The peer wished to show a picture that we did not ask for; it was refused.
 
-    `call.add_video` shows one, or asks for theirs.
+    `call.video.add` shows one, or asks for theirs.
 
     Attributes:
         what: `CAMERA` or `SCREEN`.

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Self
 
 from securecall.address import parse_address
 from securecall.calls import orders
+from securecall.calls.call_video import CallVideo
 from securecall.calls.connection import ConnectionEvents, MediaConnection
 from securecall.calls.context import CallContext
 from securecall.calls.machine import CallMachine, State
 from securecall.calls.negotiation import Agreement
-from securecall.calls.pictures import CAMERA, SCREEN
 from securecall.calls.report import Consent, ListenerReport
 from securecall.calls.report_parties import way_of
 from securecall.calls.signaling import Answered, Ended, IncomingLeg, Leg, Signal
-from securecall.calls.witness import Witness
 from securecall.calls.video_lines import LocalVideo
+from securecall.calls.witness import Witness
 from securecall.clock import loop_now, unix_now
 from securecall.errors import (
     CallFailed,
@@ -49,9 +49,7 @@ from securecall.policy import (
 )
 
 if TYPE_CHECKING:  # PyAV is an extra
-    from securecall.media.video.endpoints import VideoSink, VideoSource
-    from securecall.media.video.frames import VideoFrame
-    from securecall.media.video.statistics import VideoStatistics
+    from securecall.media.video.endpoints import VideoSource
 
 log = logger("securecall.call")
 
@@ -62,6 +60,7 @@ class Call:
     Attributes:
         peer: The peer's address for people.
         outgoing: We placed it.
+        video: What is shown in it, both ways.
     """
 
     def __init__(
@@ -96,10 +95,10 @@ class Call:
             helpers=context.helpers,
         )
         self._connection.source = audio
-        self._pictures = self._connection.pictures
+        self.video = CallVideo(self._connection.pictures, self._machine, self._ask_for)
+        self.video.begin(video=video)
         self._change: asyncio.Future[None] | None = None
         self._on_hold = False
-        self._show_first(video)
         self._output = PcmOutput()
         self._connection.add_sink(self._output)
         self._input: PcmInput | None = None
@@ -337,88 +336,11 @@ class Call:
         """Send silence of the same packet size instead of sound."""
         self._connection.mute(muted=muted)
 
-    # -- pictures -------------------------------------------------------------------------------
-
     @property
     def is_shown_to_us(self) -> bool:
         """Whether the peer's offer has a picture."""
         lines = self._offer.media if self._offer is not None else ()
         return any(line.kind is Kind.VIDEO and not line.refused for line in lines)
-
-    @property
-    def shown(self) -> frozenset[str]:
-        """What pictures were agreed on: `CAMERA`, `SCREEN`."""
-        return self._pictures.shown
-
-    def show(self, source: VideoSource | None, what: str = CAMERA) -> None:
-        """Show this from now on, instead of what was shown; None shows black, then sends nothing.
-
-        Raises:
-            UsageError: no such picture was agreed on; `add_video` asks for it.
-        """
-        self._require_not_over()
-        if what not in (*self.shown, *self._pictures.offered):
-            raise UsageError("this call has no such picture; ask for it with add_video")
-        self._pictures.show(source, what)
-
-    async def add_video(self, source: VideoSource | None = None, what: str = CAMERA) -> None:
-        """Ask for a picture in mid-call, and show this source in it.
-
-        Raises:
-            ChangeRefused: the other end takes none; the call goes on.
-            UsageError: the call is not in progress, or has this picture already.
-            Unsupported: nothing here can encode pictures.
-        """
-        if what in self.shown:
-            raise UsageError("this call has that picture already; `show` changes what is in it")
-        picture = self._pictures.bring(what)
-        self._machine.welcome(tuple(self._pictures.brought.values()))  # what we ask for, we take
-        await self._ask_for(add=picture)
-        if source is not None:
-            self._pictures.show(source, what)
-
-    async def drop_video(self, what: str = CAMERA) -> None:
-        """End a picture, both ways.
-
-        Raises:
-            ChangeRefused: the other end does not answer as it should.
-            UsageError: there is no such picture.
-        """
-        mid = self._pictures.mid_of(what)
-        if not mid:
-            raise UsageError("this call has no such picture")
-        self._pictures.show(None, what)
-        await self._ask_for(drop=mid)
-
-    def video(self, what: str = CAMERA) -> AsyncIterator[VideoFrame]:
-        """The peer's pictures, one by one; the oldest are dropped (and counted) if nobody reads."""
-        from securecall.media.video.endpoints import VideoOutput  # noqa: PLC0415 - PyAV is an extra
-
-        output = VideoOutput()
-        output.open()
-        self._pictures.add_sink(output, what)
-        return output
-
-    def add_video_sink(self, sink: VideoSink, what: str = CAMERA) -> None:
-        """Give the peer's pictures to a sink."""
-        self._pictures.add_sink(sink, what)
-
-    def remove_video_sink(self, sink: VideoSink) -> None:
-        """Give it nothing more, and leave it open; nothing happens if it is not one."""
-        self._pictures.remove_sink(sink)
-
-    def video_statistics(self) -> tuple[VideoStatistics, ...]:
-        """Counters of each picture."""
-        return self._pictures.statistics()
-
-    def _show_first(self, video: VideoSource | bool | None) -> None:
-        """Bring a camera to the call from its beginning; True brings one that is off."""
-        if video is None or video is False:
-            return
-        self._pictures.offered = (CAMERA,)
-        self._machine.welcome((self._pictures.bring(CAMERA), self._pictures.bring(SCREEN)))
-        if video is not True:
-            self._pictures.show(video, CAMERA)
 
     # -- hold -------------------------------------------------------------------------------------
 
@@ -452,6 +374,7 @@ class Call:
     async def _ask_for(
         self, *, hold: bool | None = None, add: LocalVideo | None = None, drop: str = ""
     ) -> None:
+        self._require_not_over()
         outputs = self._machine.change(hold=hold, add=add, drop=drop)
         self._change = answered = asyncio.get_running_loop().create_future()
         self._perform(outputs)
@@ -539,7 +462,7 @@ class Call:
         """Set what an incoming call will send and must reach, before it is accepted."""
         if audio is not None:
             self._connection.source = audio
-        self._show_first(video)
+        self.video.begin(video=video)
         if require is not None:
             self._machine.raise_minimum(require)
 
@@ -588,8 +511,7 @@ class Call:
     def _perform_one(self, output: orders.Output) -> None:
         match output:
             case orders.Send(signal=signal):
-                if self._leg is not None:
-                    self._leg.send(self._signed(signal))
+                self._signal(signal)
             case orders.StartMedia(agreement=agreement):
                 self._spawn(self._connect(agreement))
             case orders.SetGate(gate=gate):
@@ -597,20 +519,19 @@ class Call:
             case orders.SetDirection(direction=direction):
                 self._connection.set_direction(direction)
             case orders.SetVideo(video=video):
-                self._pictures.agree(video)
+                self._connection.pictures.agree(video)
             case orders.PeerRings():
                 self._rings.set()
             case orders.Finish():
                 self._finished(output)
-            case (
-                orders.TransferAsked()
-                | orders.VideoAsked()
-                | orders.ChangeRefused()
-                | orders.Discard()
-            ):
-                log.info("%r: %r", self, output)
             case orders.Secured():
                 pass  # the witness took it down
+            case _:  # for whoever observes the call
+                log.info("%r: %r", self, output)
+
+    def _signal(self, signal: Signal) -> None:
+        if self._leg is not None:
+            self._leg.send(self._signed(signal))
 
     def _signed(self, signal: Signal) -> Signal:
         """Our answer to the first offer with our name under it; later ones change no keys."""

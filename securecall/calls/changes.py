@@ -31,7 +31,6 @@ from securecall.media.description import (
     mirrored,
 )
 
-
 _AUDIO = {True: Direction.SENDONLY, False: Direction.SENDRECV}
 _VIDEO = {True: Direction.INACTIVE, False: Direction.SENDRECV}
 
@@ -70,7 +69,9 @@ def answer_change(
         raise Incompatible("there is no audio to keep")
     require_shared_port(theirs, required=agreed.rtcp_mux)
     codec = agreed.codec
-    if not any(c.payload_type == codec.payload_type and same_codec(c, codec) for c in theirs.codecs):
+    if not any(
+        c.payload_type == codec.payload_type and same_codec(c, codec) for c in theirs.codecs
+    ):
         raise Incompatible("the offer drops the codec in use")
     # an answer names nothing that the offer does not (RFC 3264 6.1)
     codecs = tuple(c for c in ours_audio.codecs if same_as_any(c, theirs.codecs))
@@ -104,10 +105,9 @@ def answer_change(
             return kept
         return lines[place][0] if place in lines else refused_line(media)
 
-    media = tuple(line_of(place, m) for place, m in enumerate(offer.media))
-    answer = replace(
-        ours, media=media, bundle=tuple(m.mid for m in media if m.port and m.mid in offer.bundle)
-    )
+    answered = tuple(line_of(place, m) for place, m in enumerate(offer.media))
+    bundle = tuple(m.mid for m in answered if m.port and m.mid in offer.bundle)
+    answer = replace(ours, media=answered, bundle=bundle)
     video = tuple(agreed for _, agreed in lines.values())
     return answer, replace(agreed, direction=kept.direction, video=video)
 

@@ -88,7 +88,7 @@ class Pictures:
         Raises:
             Unsupported: nothing here can encode one.
         """
-        from securecall.media.video.payloads import usable  # noqa: PLC0415 - PyAV is an extra
+        from securecall.media.video.payloads import usable
 
         if name not in STREAM_OF:
             raise UsageError("a call shows a camera and a screen, nothing else")
@@ -115,7 +115,7 @@ class Pictures:
         session.agree({a.mid: (_terms(a), a.direction) for a in agreed})
 
     def _begin(self, keys: PictureKeys) -> VideoSession:
-        from securecall.media.video.session import VideoSession  # noqa: PLC0415 - see above
+        from securecall.media.video.session import VideoSession
 
         session = self._session = VideoSession(
             self._clock,
@@ -205,9 +205,10 @@ class Pictures:
             self._last = self._session.statistics()
             self._session.close()
             self._session = None
-        for end in (*self._sources.values(), *(sink for _, sink in self._sinks)):
+        closes = [source.close for source in self._sources.values()]
+        for close in (*closes, *(sink.close for _, sink in self._sinks)):
             try:
-                end.close()
+                close()
             except Exception as e:  # noqa: BLE001 - the application's code; the rest is closed
                 self._failed(e)
         self._sources.clear()
@@ -215,7 +216,7 @@ class Pictures:
 
 
 def _terms(agreed: VideoAgreement) -> VideoTerms:
-    from securecall.media.video.line import VideoTerms  # noqa: PLC0415 - see above
+    from securecall.media.video.line import VideoTerms
 
     named = (agreed.ssrc, agreed.rtx_ssrc)
     return VideoTerms(

@@ -106,7 +106,7 @@ def answer_lines(
     ours: MediaDescription,
     pictures: Sequence[LocalVideo],
 ) -> dict[str, tuple[MediaDescription, VideoAgreement]]:
-    """What we answer to the pictures of an offer, by the mid of their lines; the others are refused.
+    """What we answer to the pictures of an offer, by mid; those that are not there are refused.
 
     Args:
         offer: The peer's.
@@ -191,10 +191,7 @@ def kept_line(
         agreed: So far.
     """
     codec = agreed.codec
-    same = any(
-        c.payload_type == codec.payload_type and _same(c, codec)
-        for c in theirs.codecs
-    )
+    same = any(c.payload_type == codec.payload_type and _same(c, codec) for c in theirs.codecs)
     if theirs.refused or not same:
         return None
     numbers = {c.payload_type for c in theirs.codecs}
@@ -230,9 +227,7 @@ def _line(
     )
 
 
-def _rides_along(
-    media: MediaDescription, sound: MediaDescription, offer: Description
-) -> bool:
+def _rides_along(media: MediaDescription, sound: MediaDescription, offer: Description) -> bool:
     bundled = bool(media.mid) and {media.mid, sound.mid} <= set(offer.bundle)
     return (
         media.kind is Kind.VIDEO

@@ -166,12 +166,18 @@ def _media_lines(media: MediaDescription) -> list[str]:
         lines.append("a=rtcp-mux")
     if media.identity_hint:
         lines.append(f"a={HINT}:{media.identity_hint}")
-    if media.ssrc is not None and media.cname:
-        lines += [f"a=ssrc:{media.ssrc} cname:{media.cname}"]
-        if media.rtx_ssrc is not None:
-            lines.insert(-1, f"a=ssrc-group:FID {media.ssrc} {media.rtx_ssrc}")
-            lines.append(f"a=ssrc:{media.rtx_ssrc} cname:{media.cname}")
-    return lines + _ice_lines(media)
+    return [*lines, *_source_lines(media), *_ice_lines(media)]
+
+
+def _source_lines(media: MediaDescription) -> list[str]:
+    """RFC 5576 4: what is sent here, and what it is sent again under."""
+    if media.ssrc is None or not media.cname:
+        return []
+    lines = [f"a=ssrc:{media.ssrc} cname:{media.cname}"]
+    if media.rtx_ssrc is None:
+        return lines
+    again = f"a=ssrc:{media.rtx_ssrc} cname:{media.cname}"
+    return [f"a=ssrc-group:FID {media.ssrc} {media.rtx_ssrc}", *lines, again]
 
 
 def _codec_lines(media: MediaDescription) -> list[str]:

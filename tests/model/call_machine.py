@@ -19,10 +19,9 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
 
 from securecall.calls import machine as m
+from securecall.calls.changes import answer_change
 from securecall.calls.machine import CallMachine, State
 from securecall.calls.negotiation import LocalMedia, build_answer, build_offer
-from securecall.calls.changes import answer_change
-from securecall.calls.video_lines import LocalVideo
 from securecall.calls.signaling import (
     Accepted,
     Answered,
@@ -32,6 +31,7 @@ from securecall.calls.signaling import (
     Ringing,
     TransferRequested,
 )
+from securecall.calls.video_lines import LocalVideo
 from securecall.errors import EndReason, PeerVanished, UsageError
 from securecall.keys.trust import TrustState
 from securecall.media.description import (

@@ -122,9 +122,7 @@ class VideoLine:
         peer_ssrc: What the peer sends it under; None before anything came.
     """
 
-    def __init__(
-        self, session: Surroundings, terms: VideoTerms, seal: SframeSender | None
-    ) -> None:
+    def __init__(self, session: Surroundings, terms: VideoTerms, seal: SframeSender | None) -> None:
         """Begin; `seal` is the end-to-end layer, None for none."""
         self.terms = terms
         self.sends = self.shows = True
@@ -190,7 +188,9 @@ class VideoLine:
             if terms.rtx is not None:
                 kept = SentPacket(sequence, waiting.timestamp, waiting.marker, payload)
                 self._sent.keep(kept, now=now)
-        return rtp_header(number, sequence, waiting.timestamp, ssrc, marker=waiting.marker) + payload
+        return (
+            rtp_header(number, sequence, waiting.timestamp, ssrc, marker=waiting.marker) + payload
+        )
 
     def departed(self, size: int) -> None:
         """Count a datagram that was sent."""
@@ -221,7 +221,9 @@ class VideoLine:
 
     # -- in ---------------------------------------------------------------------------------------
 
-    def receive(self, second: int, sequence: int, timestamp: int, ssrc: int, payload: bytes) -> None:
+    def receive(
+        self, second: int, sequence: int, timestamp: int, ssrc: int, payload: bytes
+    ) -> None:
         """Take a packet that SRTP opened."""
         number, marker = second & 0x7F, bool(second & 0x80)
         if not (self._session.is_open and self.shows):

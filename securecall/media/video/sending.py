@@ -157,9 +157,7 @@ class VideoSender:
         self.frames += 1
         self.keyframes += encoded.keyframe
         payloads = self._packetiser.packetise(encoded.data)
-        self._cut(
-            CutFrame(payloads=payloads, timestamp=self.timestamp, keyframe=encoded.keyframe)
-        )
+        self._cut(CutFrame(payloads=payloads, timestamp=self.timestamp, keyframe=encoded.keyframe))
 
     def keyframe(self) -> None:
         """Make the next picture one that needs no other, as the peer asks for."""

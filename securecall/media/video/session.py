@@ -1,7 +1,7 @@
 """The pictures of one call: sealed and sent, opened and shown, beside the sound on one association.
 
 Everything happens on the event loop's thread, but for encoders and decoders, which have threads of
-their own. Pictures pass only while the gate is OPEN: while words are compared people hear each other.
+their own. Pictures pass only while the gate is OPEN: to compare words, people hear each other.
 """
 
 from __future__ import annotations
@@ -107,10 +107,10 @@ class VideoSession:
             self._goodbye(line)
             line.stop()
         for mid, (wanted, direction) in terms.items():
-            line = self._lines.get(mid)
-            if line is None:
-                line = self._lines[mid] = VideoLine(self, wanted, self._seal(wanted.name))
-                line.receiver.sinks = self._sinks.get(wanted.name, ())
+            if mid not in self._lines:
+                self._lines[mid] = VideoLine(self, wanted, self._seal(wanted.name))
+                self._lines[mid].receiver.sinks = self._sinks.get(wanted.name, ())
+            line = self._lines[mid]
             line.shows = direction in (Direction.SENDRECV, Direction.RECVONLY)
             line.sends = direction in (Direction.SENDRECV, Direction.SENDONLY)
             line.sender.source = self._sources.get(wanted.name) if line.sends else None
@@ -216,7 +216,7 @@ class VideoSession:
         self._arrivals.receive(parse_transport_sequence(number), now=self.now())
 
     def _line_of(self, number: int, ssrc: int) -> VideoLine | None:
-        """By the source that the peer named; only where it named none by payload type (RFC 8843)."""
+        """By the source that the peer named; where it named none, by payload type (RFC 8843)."""
         fallback = None
         for line in self._lines.values():
             terms = line.terms
@@ -356,4 +356,3 @@ class VideoSession:
         self._run(on=False)
         self._sources.clear()
         self._sinks.clear()
-

@@ -58,11 +58,11 @@ async def call(tmp_path, *, ours=None, theirs=None, policy=None):
         here, there = Eyes(), Eyes()
         audio = sc.ToneSource(440)
         async with alice.call(BOB, audio=audio, video=ours, policy=policy) as outgoing:
-            outgoing.add_video_sink(here)
+            outgoing.video.add_sink(here)
             ring = await bob.next_call()
             assert ring.shows is (ours is not None)
             incoming = ring.accept(audio=sc.ToneSource(620), video=theirs)
-            incoming.add_video_sink(there)
+            incoming.video.add_sink(there)
             async with incoming:
                 await outgoing.connected()
                 await incoming.connected()
@@ -80,13 +80,13 @@ def test_each_sees_the_other_in_order_without_a_freeze(tmp_path, codec):
     async def main():
         seen = call(tmp_path, ours=picture(), theirs=picture(), policy=policy)
         async with seen as (a, b, here, there):
-            assert a.shown == b.shown == {sc.CAMERA}
+            assert a.video.shown == b.video.shown == {sc.CAMERA}
             await here.another(10)
             await there.another(10)
             for eyes, mine in ((here, a), (there, b)):
                 assert None not in eyes.numbers
                 assert eyes.numbers == sorted(set(eyes.numbers))
-                (counts,) = mine.video_statistics()
+                (counts,) = mine.video.statistics()
                 assert (counts.freezes, counts.lost, counts.refused, counts.malformed) == (0,) * 4
                 assert counts.keyframes_sent >= 1
                 assert counts.frames_shown == len(eyes.numbers)
@@ -102,9 +102,9 @@ def test_each_sees_the_other_in_order_without_a_freeze(tmp_path, codec):
 def test_who_does_not_ask_for_pictures_has_a_call_with_sound_alone(tmp_path, ours, theirs):
     async def main():
         async with call(tmp_path, ours=ours, theirs=theirs) as (a, b, _, _):
-            assert a.shown == b.shown == frozenset()
+            assert a.video.shown == b.video.shown == frozenset()
             with pytest.raises(UsageError):
-                (b if theirs is None else a).show(picture())
+                (b if theirs is None else a).video.show(picture())
             await anext(a.audio)
 
     run(main)
@@ -112,11 +112,11 @@ def test_who_does_not_ask_for_pictures_has_a_call_with_sound_alone(tmp_path, our
 
 def test_one_who_only_looks_sends_no_picture_before_showing_one(tmp_path):
     async def main():
-        async with call(tmp_path, ours=picture(), theirs=True) as (a, b, here, there):
+        async with call(tmp_path, ours=picture(), theirs=True) as (_, b, here, there):
             await there.another(5)
             assert here.numbers == []
-            assert b.video_statistics()[0].packets_sent == 0
-            b.show(picture())
+            assert b.video.statistics()[0].packets_sent == 0
+            b.video.show(picture())
             await here.another(3)
 
     run(main)
@@ -126,16 +126,16 @@ def test_a_camera_that_is_switched_off_shows_black_and_then_sends_nothing(tmp_pa
     async def main():
         async with call(tmp_path, ours=picture(), theirs=True) as (a, _, _, there):
             await there.another(5)
-            a.show(None)
+            a.video.show(None)
             await there.until(lambda numbers: numbers[-1] is None)
             y, u, v = there.last.planes
             assert max(y) < 32
             assert all(abs(value - 128) < 16 for value in (*u, *v))
-            sent = a.video_statistics()[0].packets_sent
+            sent = a.video.statistics()[0].packets_sent
             for _ in range(10):
                 await anext(a.audio)
-            assert a.video_statistics()[0].packets_sent == sent
-            a.show(picture())
+            assert a.video.statistics()[0].packets_sent == sent
+            a.video.show(picture())
             await there.until(lambda numbers: numbers[-1] is not None)
 
     run(main)
@@ -146,20 +146,20 @@ def test_a_picture_and_a_screen_come_and_go_in_mid_call(tmp_path):
         async with call(tmp_path, ours=True, theirs=True) as (a, b, here, there):
             screen = VideoOutput()
             screen.open()
-            b.add_video_sink(screen, sc.SCREEN)
-            await a.add_video(picture(), sc.SCREEN)
-            assert a.shown == b.shown == {sc.CAMERA, sc.SCREEN}
+            b.video.add_sink(screen, sc.SCREEN)
+            await a.video.add(picture(), sc.SCREEN)
+            assert a.video.shown == b.video.shown == {sc.CAMERA, sc.SCREEN}
             async with asyncio.timeout(HANG):
                 assert read_frame_number(await anext(screen)) is not None
             assert there.numbers == here.numbers == []
             with pytest.raises(UsageError):
-                await a.add_video(picture(), sc.SCREEN)
-            await a.drop_video(sc.SCREEN)
-            assert a.shown == b.shown == {sc.CAMERA}
-            await b.drop_video()
-            assert a.shown == b.shown == frozenset()
-            await b.add_video(picture())
-            assert a.shown == b.shown == {sc.CAMERA}
+                await a.video.add(picture(), sc.SCREEN)
+            await a.video.drop(sc.SCREEN)
+            assert a.video.shown == b.video.shown == {sc.CAMERA}
+            await b.video.drop()
+            assert a.video.shown == b.video.shown == frozenset()
+            await b.video.add(picture())
+            assert a.video.shown == b.video.shown == {sc.CAMERA}
             await here.another(3)
 
     run(main)
@@ -176,12 +176,12 @@ def test_nobody_is_shown_a_picture_who_did_not_ask_for_one_and_the_call_goes_on(
                     await outgoing.connected()
                     await incoming.connected()
                     with pytest.raises(ChangeRefused, match="no such picture"):
-                        await outgoing.add_video(picture())
-                    assert outgoing.shown == incoming.shown == frozenset()
+                        await outgoing.video.add(picture())
+                    assert outgoing.video.shown == incoming.video.shown == frozenset()
                     async with asyncio.timeout(HANG):
                         assert (await asked).what == sc.CAMERA
                     await anext(outgoing.audio)
-                    await incoming.add_video()  # now they do, and it is theirs to ask
+                    await incoming.video.add()  # now they do, and it is theirs to ask
 
     run(main)
 
@@ -200,12 +200,12 @@ def test_on_hold_no_picture_moves_and_afterwards_it_does(tmp_path):
             await there.another(3)
             await a.hold()
             assert a.on_hold
-            sent = [side.video_statistics()[0].packets_sent for side in (a, b)]
+            sent = [side.video.statistics()[0].packets_sent for side in (a, b)]
             heard = b.audio
             for _ in range(10):
                 frame = await anext(heard)
             assert not any(frame.samples)
-            assert [side.video_statistics()[0].packets_sent for side in (a, b)] == sent
+            assert [side.video.statistics()[0].packets_sent for side in (a, b)] == sent
             await a.resume()
             await here.another(3)
             await there.another(3)
