@@ -1,4 +1,4 @@
-"""B1, R2 for pictures: nobody's camera opens by somebody else's word, and nothing foreign is shown."""
+"""B1, R2 for pictures: no camera opens by another's word, and nothing foreign is shown."""
 
 from __future__ import annotations
 
@@ -67,8 +67,9 @@ def test_nothing_is_captured_before_the_call_is_taken(tmp_path):
                 assert camera.read_from == theirs.read_from == 0
                 async with ring.accept(video=theirs):
                     await outgoing.connected()
-                    while not (camera.read_from and theirs.read_from):  # the control
-                        await asyncio.sleep(0.02)
+                    await a_while(outgoing)
+                    assert camera.read_from  # the control
+                    assert theirs.read_from
 
     run(main)
 
@@ -223,7 +224,7 @@ def test_each_picture_has_a_stream_of_its_own_beside_the_sounds():
 
 def test_a_gate_that_closes_stops_pictures_at_once(tmp_path):
     async def main():
-        async with call(tmp_path, ours=picture(), theirs=picture()) as (a, b, here, there):
+        async with call(tmp_path, ours=picture(), theirs=picture()) as (a, _, here, _):
             await here.another(3)
             a._connection.gate = Gate.CLOSED
             sent = a.video.statistics()[0].packets_sent
