@@ -87,6 +87,7 @@ if TYPE_CHECKING:
     from securecall.media.video.sources import Camera as Camera
     from securecall.media.video.sources import Screen as Screen
     from securecall.media.video.sources import VideoFile as VideoFile
+    from securecall.policy import IpPrivacy as IpPrivacy
     from securecall.policy import Policy as Policy
     from securecall.policy import SecurityLevel as SecurityLevel
     from securecall.policy import SecurityState as SecurityState
@@ -102,6 +103,7 @@ if TYPE_CHECKING:
     from securecall.store.lock import Rounds as Rounds
     from securecall.store.system_keyring import SystemKeyring as SystemKeyring
     from securecall.store.token import Token as Token
+    from securecall.transport.turn import TurnServer as TurnServer
 
     HOP_BY_HOP = SecurityLevel.HOP_BY_HOP
     OPPORTUNISTIC = SecurityLevel.OPPORTUNISTIC
@@ -140,7 +142,7 @@ _HOMES = {
     "media.video.pattern": "TestPattern",
     "media.video.recorder": "VideoRecorder",
     "media.video.sources": "Camera Screen VideoFile",
-    "policy": "Policy SecurityLevel SecurityState",
+    "policy": "IpPrivacy Policy SecurityLevel SecurityState",
     "restoring": "join_identity restore_from_phrase",
     "secret": "Secret",
     "sip.registration": "RegistrationState",
@@ -148,6 +150,7 @@ _HOMES = {
     "store.lock": "Cost Lock Rounds",
     "store.system_keyring": "SystemKeyring",
     "store.token": "Token",
+    "transport.turn": "TurnServer",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 _LEVELS = frozenset({"HOP_BY_HOP", "OPPORTUNISTIC", "E2EE", "VERIFIED"})

@@ -23,7 +23,7 @@ from securecall.keys.ticket import Ticket, parse_ticket
 from securecall.keys.trust import How
 from securecall.media.engine import Clock
 from securecall.passports import CallPassports
-from securecall.policy import Policy, SecurityState, floor_for
+from securecall.policy import IpPrivacy, Policy, SecurityState, floor_for
 from securecall.transport.endpoint import host_of
 from securecall.transport.turn import IceHelpers, no_helpers
 
@@ -257,7 +257,7 @@ class Calling:
             if policy.danger_plain_dtls:
                 raise UsageError("the fips profile makes no calls without proof of identity")
         if direct:
-            require_proof(policy)
+            require_direct(policy)
         anonymous = peer == ANONYMOUS
         identity = LinkIdentity(
             statement=contacts.statement,
@@ -292,15 +292,23 @@ class Calling:
             approved=approval.provider and approval.suite.approved,
             voucher=passports,
             unaided=expectation.unaided,
+            acquainted=direct or pinned,
         )
 
 
-def require_proof(policy: Policy) -> None:
+def require_direct(policy: Policy) -> None:
     """Refuse a policy for direct calls that asks for no proof: no server proves its name there.
 
+    Or that hides our address, which the other end of a direct connection cannot but learn.
+
     Raises:
-        UsageError: it does without proof of identity.
+        UsageError: it does without proof of identity, or without our address.
     """
+    if policy.ip_privacy is IpPrivacy.RELAY:
+        raise UsageError(
+            "a direct call (a ticket, or an address that is a key) shows both ends each other's IP "
+            "address, which this policy hides (ip_privacy)"
+        )
     if policy.danger_plain_dtls:
         raise UsageError(
             "a direct call (a ticket, or an address that is a key) rests on the proof of the key "

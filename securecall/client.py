@@ -14,7 +14,7 @@ from weakref import WeakSet
 from securecall.account import Account, SignIn, open_account
 from securecall.address import ANONYMOUS, Address, parse_address
 from securecall.announcing import Announcer
-from securecall.calling import Calling, Plan, address_of, require_proof
+from securecall.calling import Calling, Plan, address_of, require_direct
 from securecall.calls.call import Call
 from securecall.calls.incoming import IncomingCall as IncomingCall
 from securecall.calls.machine import State
@@ -43,6 +43,7 @@ from securecall.store.sqlite import Store
 from securecall.transport.endpoint import endpoint
 from securecall.transport.route import is_loopback, own_host_towards
 from securecall.transport.tls import PemPair
+from securecall.transport.turn import IceHelpers, TurnServer
 
 if TYPE_CHECKING:
     from securecall.chat_account import ChatAccount
@@ -140,6 +141,7 @@ class Client:
         )
         self._how = partial(how, path, passphrase, keeper=keeper, root=root)
         self.do_not_disturb = False
+        self._helpers = IceHelpers()
         self._opened: _Open | None = None
         self._accounts: list[Account] = []
         self._listener: SipSignaling | None = None
@@ -158,7 +160,7 @@ class Client:
                 Clock.running(),
                 lambda: self.accounts,
                 announcer,
-                chatting.helpers,
+                partial(self._help, chatting),
                 self._approval,
             )
         except BaseException:
@@ -250,6 +252,19 @@ class Client:
 
     # -- where we can be reached ------------------------------------------------------------------
 
+    def use_relay(self, relay: TurnServer | None, *, stun: tuple[str, int] | None = None) -> None:
+        """Use this TURN server for calls, instead of one that our XMPP server names.
+
+        Args:
+            relay: None goes back to that.
+            stun: Host and port of a server that tells our public address; a relay does, too.
+        """
+        self._helpers = IceHelpers(turn=relay, stun=stun)
+
+    async def _help(self, chatting: Chatting) -> IceHelpers:
+        own = self._helpers
+        return own if own != IceHelpers() else await chatting.helpers()
+
     async def listen(self, host: str = "0.0.0.0", port: int = 0) -> tuple[str, int]:  # noqa: S104 - a phone is there to be called; identity evidence is mandatory on this listener
         """Take direct calls (tickets, or an address known to the caller) on this address.
 
@@ -266,7 +281,7 @@ class Client:
             UsageError: another port is listened on already, or our policy does without proof of
                 identity, which is all that a direct call has.
         """
-        require_proof(self.policy)
+        require_direct(self.policy)
         if self._listener is None:
             wanted = port or self.contacts.last_port
             self._listener = await SipSignaling.open(

@@ -214,6 +214,14 @@ def _proven_level(facts: Facts, identity: IdentityEvidence) -> tuple[SecurityLev
     return SecurityLevel.OPPORTUNISTIC, "first contact: this key was never seen before"
 
 
+class IpPrivacy(enum.Enum):
+    """Who may learn our IP address; see `Policy.ip_privacy`."""
+
+    OPEN = "open"
+    STRANGERS = "strangers"
+    RELAY = "relay"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """What a call must reach, and how long we wait.
@@ -234,6 +242,11 @@ class Policy:
         verifying_seconds: How long people may take to compare the words.
         max_calls: Calls at one time; more are answered busy.
         call_waiting: Others may ring while a call is in progress; otherwise they hear busy.
+        ip_privacy: Whether the other end may learn our IP address. RELAY: never; calls go through
+            a relay or not at all. STRANGERS: those may not whose key is not pinned, where a relay
+            is known (`Client.use_relay`, or one that our XMPP server names). OPEN: it may. Our own
+            server and the relay know it always; and calls by ticket or `key:` go straight to the
+            other end, so under RELAY they are refused.
         prefer_codecs: Names in order of preference; what is not installed is not offered.
         prefer_video: The same for pictures.
     """
@@ -253,6 +266,7 @@ class Policy:
     opus_bitrate: int = 28_000
     opus_complexity: int = 1
     ice: bool = True
+    ip_privacy: IpPrivacy = IpPrivacy.STRANGERS
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -264,6 +278,8 @@ class Policy:
         if self.danger_plain_dtls and (self.minimum is not None or self.require_pq):
             other = "require_pq" if self.minimum is None else "a minimum"
             raise UsageError(f"danger_plain_dtls and {other} contradict each other; give one")
+        if self.ip_privacy is IpPrivacy.RELAY and not self.ice:
+            raise UsageError("without ICE there is no relay that could hide our address")
 
     @classmethod
     def clinical(cls) -> Policy:

@@ -93,6 +93,7 @@ class Call:
             towards=context.towards,
             outgoing=outgoing,
             helpers=context.helpers,
+            acquainted=context.acquainted,
         )
         self._connection.source = audio
         self.video = CallVideo(self._connection.pictures, self._machine, self._ask_for)

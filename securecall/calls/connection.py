@@ -16,14 +16,14 @@ from securecall.calls.link import LinkIdentity, SecureLink
 from securecall.calls.negotiation import Agreement, LocalMedia
 from securecall.calls.pictures import STREAM_OF, PictureKeys, Pictures
 from securecall.clock import loop_now, unix_now
-from securecall.errors import PeerVanished, Reason, SecurecallError, SecurityError
+from securecall.errors import ConnectFailed, PeerVanished, Reason, SecurecallError, SecurityError
 from securecall.keys.encoding import sha512
 from securecall.keys.handshake import STREAMS, CallRole, HandshakeResult, fingerprint_hash
 from securecall.media.codecs import usable
 from securecall.media.description import Direction, Fingerprint
 from securecall.media.endpoints import AudioSink, AudioSource
 from securecall.media.engine import AudioSession, AudioStatistics, Clock
-from securecall.policy import Gate, Policy
+from securecall.policy import Gate, IpPrivacy, Policy
 from securecall.rtp.sframe import IntegrityAlarm, SframeReceiver, SframeSender
 from securecall.rtp.srtp import FIRST_SEQUENCES, SrtpProfile, SrtpSession
 from securecall.transport.dtls import DtlsCertificate
@@ -86,8 +86,9 @@ class MediaConnection:
         towards: str,
         outgoing: bool,
         helpers: Callable[[], Awaitable[IceHelpers]] = no_helpers,
+        acquainted: bool = False,
     ) -> None:
-        """Prepare; nothing is opened before `open`."""
+        """Prepare; nothing is opened before `open`. An `acquainted` peer may know where we are."""
         self._events = events
         self._policy = policy
         self._identity = identity
@@ -96,6 +97,7 @@ class MediaConnection:
         self._towards = towards
         self._outgoing = outgoing
         self._helpers = helpers
+        self._acquainted = acquainted
         self._certificate = DtlsCertificate.generate(
             identity.suite.curve if identity is not None else ORDINARY.curve
         )
@@ -135,7 +137,7 @@ class MediaConnection:
         """Bind a socket (and gather host candidates), and say what goes into our description.
 
         Raises:
-            ConnectFailed: no socket of ours can be bound.
+            ConnectFailed: no socket of ours can be bound, or no relay that the policy asks for.
             Unsupported: no codec of the policy is installed here.
             UsageError: the policy names a codec that does not exist.
         """
@@ -144,12 +146,14 @@ class MediaConnection:
         own = await own_host_towards(self._towards)
         if ice:
             helpers = await self._helpers()
+            hidden = self._hidden(helpers)
             if helpers.turn is not None:
                 self.relays = (helpers.turn.host,)
             gathered = IcePath(
                 controlling=self._outgoing,
                 stun_server=helpers.stun,
                 turn_server=helpers.turn,
+                relay_only=hidden,
                 on_lost=self._on_lost,
             )
             self._path = gathered
@@ -172,6 +176,22 @@ class MediaConnection:
             ssrc=self._ssrc,
             video=tuple(self.pictures.bring(name) for name in self.pictures.offered),
         )
+
+    def _hidden(self, helpers: IceHelpers) -> bool:
+        """Whether the peer may learn the address of a relay alone.
+
+        Raises:
+            ConnectFailed: the policy wants that, and there is no relay.
+        """
+        wish = self._policy.ip_privacy
+        if wish is IpPrivacy.RELAY and helpers.turn is None:
+            raise ConnectFailed(
+                "no relay is known, and the policy hides our address (ip_privacy): give one with "
+                "Client.use_relay(), or sign in to an XMPP server that names one"
+            )
+        if wish is IpPrivacy.RELAY:
+            return True
+        return wish is IpPrivacy.STRANGERS and not self._acquainted and helpers.turn is not None
 
     async def connect(self, agreement: Agreement) -> None:
         """Reach the peer and run DTLS and the identity handshake; `events` tells how it went."""

@@ -59,6 +59,7 @@ class CallContext:
         approved: The call runs under the fips profile, over an active FIPS provider.
         voucher: Signs and checks descriptions, None where that is not wished.
         unaided: The evidence there is where no identity handshake ran.
+        acquainted: The peer may learn our IP address, as far as the policy leaves that open.
     """
 
     policy: Policy
@@ -78,3 +79,4 @@ class CallContext:
     approved: bool = False
     voucher: Voucher | None = None
     unaided: Callable[[], IdentityEvidence | None] = _no_evidence
+    acquainted: bool = False

@@ -29,9 +29,11 @@ DEFAULTS = {
     "max_calls": 64,
     "call_waiting": True,
     "prefer_codecs": ("opus", "G722", "PCMU", "PCMA"),
+    "prefer_video": ("VP8", "H264"),
     "opus_bitrate": 28_000,
     "opus_complexity": 1,
     "ice": True,
+    "ip_privacy": policy.IpPrivacy.STRANGERS,
 }
 
 
