@@ -17,6 +17,7 @@ from securecall.events import (
     CallRinging,
     CallSecured,
     ContactKeysChanged,
+    DigitPressed,
     Event,
     GuessesWarning,
     PictureAsked,
@@ -99,6 +100,10 @@ class Announcer:
     def sound_failed(self, call: Call, error: Exception) -> None:
         """Tell that a source or sink was taken out."""
         self.tell(SoundFailed(call, error))
+
+    def pressed(self, call: Call, digit: str) -> None:
+        """Tell that the other end pressed a key."""
+        self.tell(DigitPressed(call, digit))
 
     def guess_burned(self, address: Address) -> None:
         """Count a handshake that failed late, and warn where there were many."""

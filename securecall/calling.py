@@ -41,6 +41,10 @@ class Observer(Protocol):
         """A source or sink raised and was taken out."""
         ...
 
+    def pressed(self, call: Call, digit: str) -> None:
+        """The peer pressed a key of its telephone."""
+        ...
+
     def guess_burned(self, address: Address) -> None:
         """A handshake with this address failed after its nonces."""
         ...
@@ -293,6 +297,7 @@ class Calling:
             voucher=passports,
             unaided=expectation.unaided,
             acquainted=direct or pinned,
+            pressed=observer.pressed,
         )
 
 

@@ -84,6 +84,14 @@ class CallEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class DigitPressed:
+    """The other end pressed a key of its telephone; see `Call.digits`."""
+
+    call: Call
+    digit: str
+
+
+@dataclass(frozen=True, slots=True)
 class SoundFailed:
     """A microphone, speaker or file of ours failed and was taken out; the call goes on without it.
 
@@ -337,6 +345,7 @@ Event = (
     | CallSecured
     | CallChangeRefused
     | PictureAsked
+    | DigitPressed
     | TransferRequested
     | CallEnded
     | CallMissed

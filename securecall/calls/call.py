@@ -40,7 +40,7 @@ from securecall.logs import logger
 from securecall.media.description import Description, Keying, Kind
 from securecall.media.endpoints import AudioSink, AudioSource, PcmInput, PcmOutput, Recorder
 from securecall.media.engine import AudioStatistics
-from securecall.media.frames import AudioFrame
+from securecall.media.frames import TICK, AudioFrame
 from securecall.policy import (
     Facts,
     Gate,
@@ -50,6 +50,8 @@ from securecall.policy import (
 
 if TYPE_CHECKING:  # PyAV is an extra
     from securecall.media.video.endpoints import VideoSource
+
+_MOST_DIGITS = 64  # that an application has not read; of more the oldest are lost
 
 log = logger("securecall.call")
 
@@ -84,6 +86,7 @@ class Call:
                 failed=self._media_failed,
                 guess_burned=context.guess_burned,
                 sound_failed=lambda error: context.sound_failed(self, error),
+                digit=self._heard_digit,
                 peer_said=lambda said: self._witness.heard(said, at=self._at()),
             ),
             policy=context.policy,
@@ -99,6 +102,7 @@ class Call:
         self.video = CallVideo(self._connection.pictures, self._machine, self._ask_for)
         self.video.begin(video=video)
         self._change: asyncio.Future[None] | None = None
+        self._keypads: list[asyncio.Queue[str]] = []
         self._on_hold = False
         self._output = PcmOutput()
         self._connection.add_sink(self._output)
@@ -343,6 +347,45 @@ class Call:
         lines = self._offer.media if self._offer is not None else ()
         return any(line.kind is Kind.VIDEO and not line.refused for line in lines)
 
+    # -- the keys of the telephone ----------------------------------------------------------------
+
+    async def press(self, digits: str) -> None:
+        """Send digits (RFC 4733), a quarter of a second each; returns when they are sent.
+
+        Args:
+            digits: Of 0 to 9, * and #, A to D.
+
+        Raises:
+            Unsupported: the other end takes none.
+            UsageError: the call is not in progress, or they are on no keypad.
+        """
+        self._connection.press(digits)
+        while self._connection.pressing and not self._over.is_set():  # noqa: ASYNC110 - the clock sends them, and tells nobody
+            await asyncio.sleep(TICK)
+
+    def digits(self) -> AsyncIterator[str]:
+        """Yield the digits that the other end presses from now on, until the call ends."""
+        pressed: asyncio.Queue[str] = asyncio.Queue()
+        self._keypads.append(pressed)
+        if self._over.is_set():
+            pressed.put_nowait("")
+
+        async def following() -> AsyncIterator[str]:
+            try:
+                while digit := await pressed.get():  # "" ends it
+                    yield digit
+            finally:
+                self._keypads.remove(pressed)
+
+        return following()
+
+    def _heard_digit(self, digit: str) -> None:
+        for pressed in self._keypads:
+            if pressed.qsize() >= _MOST_DIGITS:
+                _ = pressed.get_nowait()
+            pressed.put_nowait(digit)
+        self._context.pressed(self, digit)
+
     # -- hold -------------------------------------------------------------------------------------
 
     @property
@@ -558,6 +601,8 @@ class Call:
         self._connection.give_up_countersigning()
         self._over.set()
         self._change_came("the call is over")
+        for pressed in self._keypads:
+            pressed.put_nowait("")
         self._output.close()
         if self._input is not None:
             self._input.close()

@@ -16,7 +16,14 @@ from securecall.calls.link import LinkIdentity, SecureLink
 from securecall.calls.negotiation import Agreement, LocalMedia
 from securecall.calls.pictures import STREAM_OF, PictureKeys, Pictures
 from securecall.clock import loop_now, unix_now
-from securecall.errors import ConnectFailed, PeerVanished, Reason, SecurecallError, SecurityError
+from securecall.errors import (
+    ConnectFailed,
+    PeerVanished,
+    Reason,
+    SecurecallError,
+    SecurityError,
+    UsageError,
+)
 from securecall.keys.encoding import sha512
 from securecall.keys.handshake import STREAMS, CallRole, HandshakeResult, fingerprint_hash
 from securecall.media.codecs import usable
@@ -57,6 +64,7 @@ class ConnectionEvents:
         guess_burned: A handshake failed after its nonces.
         sound_failed: A source or sink raised and was taken out; the call goes on without it.
         peer_said: The peer says something new of itself.
+        digit: The peer pressed a key of its telephone.
     """
 
     secured: Callable[[HandshakeResult | None, str], None]
@@ -64,6 +72,7 @@ class ConnectionEvents:
     guess_burned: Callable[[], None]
     sound_failed: Callable[[Exception], None]
     peer_said: Callable[[Said], None]
+    digit: Callable[[str], None] = lambda _: None
 
 
 class MediaConnection:
@@ -294,6 +303,22 @@ class MediaConnection:
         if self._session is not None:
             self._session.muted = self._muted or self._held
 
+    def press(self, digits: str) -> None:
+        """Send digits of the telephone.
+
+        Raises:
+            Unsupported: the peer takes none.
+            UsageError: there is no sound yet, or they are on no keypad.
+        """
+        if self._session is None or self._gate is not Gate.OPEN:
+            raise UsageError("digits are sent in a call in progress")
+        self._session.press(digits)
+
+    @property
+    def pressing(self) -> bool:
+        """Whether digits are on their way."""
+        return self._session is not None and self._session.pressing
+
     def add_sink(self, sink: AudioSink) -> None:
         """Give the peer's sound to a sink as well, now or from the moment media flows."""
         self._sinks.append(sink)
@@ -497,6 +522,8 @@ class MediaConnection:
             on_alarm=self._on_alarm,
             on_failure=self._events.sound_failed,
             on_rtcp=self.pictures.hear,
+            events=agreement.events,
+            on_digit=self._events.digit,
             opus_bitrate=self._policy.opus_bitrate,
             opus_complexity=self._policy.opus_complexity,
         )

@@ -34,6 +34,10 @@ class Voucher(Protocol):
         ...
 
 
+def _nobody(call: Call, digit: str) -> None:
+    """Hears no digit."""
+
+
 def _no_evidence() -> IdentityEvidence | None:
     return None
 
@@ -59,6 +63,7 @@ class CallContext:
         approved: The call runs under the fips profile, over an active FIPS provider.
         voucher: Signs and checks descriptions, None where that is not wished.
         unaided: The evidence there is where no identity handshake ran.
+        pressed: Told each digit that the peer presses.
         acquainted: The peer may learn our IP address, as far as the policy leaves that open.
     """
 
@@ -79,4 +84,5 @@ class CallContext:
     approved: bool = False
     voucher: Voucher | None = None
     unaided: Callable[[], IdentityEvidence | None] = _no_evidence
+    pressed: Callable[[Call, str], None] = _nobody
     acquainted: bool = False

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from securecall.calls import video_lines
 from securecall.calls.video_lines import LocalVideo, VideoAgreement
 from securecall.errors import Incompatible, Reason, SecurityError
-from securecall.media.codecs import G722, OPUS, PCMA, PCMU
+from securecall.media.codecs import G722, OPUS, PCMA, PCMU, events_beside, is_events
 from securecall.media.description import (
     Candidate,
     Codec,
@@ -64,7 +64,8 @@ class Agreement:
 
     Attributes:
         codec: What we send; `codec.payload_type` is the peer's number for it.
-        receive: What may arrive: our payload numbers.
+        receive: What may arrive: our payload numbers, that of digits among them.
+        events: The peer's payload number for digits beside `codec`, None where it takes none.
         mid: Name of the audio m-line on the wire, both ways.
         dtls_client: We begin the DTLS handshake.
         remote_fingerprints: Strong ones only, never empty.
@@ -95,6 +96,7 @@ class Agreement:
     hint: bool = False
     direction: Direction = Direction.SENDRECV
     rtcp_mux: bool = True
+    events: int | None = None
     video: tuple[VideoAgreement, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -104,7 +106,7 @@ def build_offer(local: LocalMedia) -> Description:
     audio = _describe(
         local,
         mid="0",
-        codecs=tuple(_KNOWN[name.lower()] for name in local.codecs),
+        codecs=with_events(tuple(_KNOWN[name.lower()] for name in local.codecs)),
         setup=Setup.ACTPASS,
         protocol=PROTOCOL,
     )
@@ -162,7 +164,7 @@ def build_answer(
     audio = _describe(
         local if use_ice else replace(local, ice_ufrag="", ice_pwd="", candidates=()),
         mid=theirs.mid,
-        codecs=common,
+        codecs=(*common, *_common_events(theirs, common)),
         setup=setup,
         protocol=theirs.protocol,
         direction=mirrored(theirs.direction),
@@ -186,7 +188,7 @@ def build_answer(
         offer,
         answer,
         codec=common[0],
-        receive=common,
+        receive=audio.codecs,
         dtls_client=setup is Setup.ACTIVE,
         ice=use_ice,
         direction=audio.direction,
@@ -218,7 +220,7 @@ def read_answer(offer: Description, answer: Description, *, require_mux: bool = 
         )
     if theirs.setup not in (Setup.ACTIVE, Setup.PASSIVE):
         raise Incompatible("the answer does not say who begins DTLS (a=setup)")
-    codecs = tuple(c for c in theirs.codecs if same_as_any(c, ours.codecs))
+    codecs = tuple(c for c in theirs.codecs if same_as_any(c, ours.codecs) and not is_events(c))
     if not codecs:
         raise Incompatible("the answer names no codec of the offer")
     video, warnings = video_lines.read_answers(offer, answer, theirs)
@@ -331,6 +333,18 @@ def _common_codecs(
     return tuple(found)
 
 
+def with_events(codecs: tuple[Codec, ...]) -> tuple[Codec, ...]:
+    """The same, and what carries digits beside them."""
+    return (*codecs, *events_beside(codecs))
+
+
+def _common_events(theirs: MediaDescription, common: tuple[Codec, ...]) -> tuple[Codec, ...]:
+    """What carries digits in their offer, on the clocks of these codecs."""
+    rates = {codec.clock_rate for codec in common}
+    found = {c.clock_rate: c for c in reversed(theirs.codecs) if is_events(c)}
+    return tuple(found[rate] for rate in found if rate in rates)
+
+
 def same_codec(a: Codec, b: Codec) -> bool:
     """Whether both are one sound codec, whatever their numbers."""
     return (a.name.lower(), a.clock_rate, a.channels) == (b.name.lower(), b.clock_rate, b.channels)
@@ -372,6 +386,14 @@ def _agreement(
         hint=bool(theirs.identity_hint),
         direction=direction,
         rtcp_mux=theirs.rtcp_mux,
+        events=next(
+            (
+                c.payload_type
+                for c in theirs.codecs
+                if is_events(c) and c.clock_rate == codec.clock_rate
+            ),
+            None,
+        ),
         video=video,
         warnings=warnings,
     )

@@ -28,6 +28,10 @@ G722: Final = Codec(payload_type=9, name="G722", clock_rate=8000)
 PCMU: Final = Codec(payload_type=0, name="PCMU", clock_rate=8000)
 PCMA: Final = Codec(payload_type=8, name="PCMA", clock_rate=8000)
 
+EVENTS: Final = "telephone-event"
+"""The name of what carries digits (RFC 4733 2.4.1), on the clock of the codec beside it."""
+
+_EVENT_NUMBERS: Final = {48000: 110, 8000: 101}
 _LAWS = ("PCMU", "PCMA")
 _PRESENT: Final[Mapping[str, Callable[[], bool]]] = {
     "opus": opus.is_available,
@@ -131,6 +135,21 @@ class G711Decoder:
     def recover(self, following: bytes) -> bytes:
         """Return a guess; G.711 packets say nothing of each other."""
         return self._concealer.conceal(self._last)
+
+
+def events_beside(codecs: Iterable[Codec]) -> tuple[Codec, ...]:
+    """Return what carries digits beside these codecs: one for each clock there is."""
+    rates = dict.fromkeys(codec.clock_rate for codec in codecs)
+    return tuple(
+        Codec(_EVENT_NUMBERS[rate], EVENTS, rate, parameters=(("0-15", ""),))
+        for rate in rates
+        if rate in _EVENT_NUMBERS
+    )
+
+
+def is_events(codec: Codec) -> bool:
+    """Whether this carries digits, and no sound."""
+    return codec.name.lower() == EVENTS
 
 
 def usable(names: Iterable[str]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from securecall.errors import ProtocolError, UsageError
+from securecall.errors import ProtocolError, Unsupported, UsageError
 from securecall.logs import logger
 from securecall.media import codecs
 from securecall.media.clock import Clock as Clock
@@ -17,6 +17,7 @@ from securecall.media.endpoints import AudioSink, AudioSource
 from securecall.media.frames import TICK, AudioFrame
 from securecall.media.playout import Playout
 from securecall.media.statistics import AudioStatistics as AudioStatistics
+from securecall.rtp.events import EventPacket, EventReceiver, EventSender, parse_event
 from securecall.rtp.packet import rtp_header, split_rtp
 from securecall.rtp.rtcp import RtcpPacket, parse_rtcp
 from securecall.rtp.sframe import (
@@ -67,6 +68,8 @@ class AudioSession:
         on_alarm: Callable[[IntegrityAlarm], None] | None = None,
         on_failure: Callable[[Exception], None] | None = None,
         on_rtcp: Callable[[tuple[RtcpPacket, ...]], None] | None = None,
+        events: int | None = None,
+        on_digit: Callable[[str], None] | None = None,
         opus_bitrate: int = 28000,
         opus_complexity: int = 1,
         opus_rate: int | None = None,
@@ -92,6 +95,8 @@ class AudioSession:
             on_failure: Told what a source, a sink or the path raised; a source or sink that
                 raised is taken out, the call goes on.
             on_rtcp: Given every compound that came, opened, for others on the same path.
+            events: The peer's payload type for digits, None where it takes none.
+            on_digit: Told each digit that the peer presses.
             opus_bitrate: Of the encoder, bit/s.
             opus_complexity: Of the encoder, 0..10, while the peer reports no loss; see OpusEncoder.
             opus_rate: Hz of what the sinks get from Opus; 48000 if None.
@@ -125,8 +130,16 @@ class AudioSession:
         self._sframe_receive = sframe_receive
         self._seal = None if sframe_send is None else sframe_send.seal_rtp
         self._metadata = rtp_metadata(codec.payload_type, mid)
-        accepted = {c.payload_type: c for c in receive_codecs}
-        self._bound = {number: rtp_metadata(number, mid) for number in accepted}
+        agreed = {c.payload_type: c for c in receive_codecs}
+        accepted = {number: c for number, c in agreed.items() if not codecs.is_events(c)}
+        self._bound = {number: rtp_metadata(number, mid) for number in agreed}
+        self._digits = EventSender(self._step)
+        self._events = events
+        self._events_metadata = rtp_metadata(events or 0, mid)
+        self._on_digit = on_digit
+        self._heard = EventReceiver()
+        self._event_numbers = agreed.keys() - accepted.keys()
+        self._payload_length = self._events_heard = 0
         self._open = None if sframe_receive is None else sframe_receive.open_rtp
         self._playout = Playout(accepted, opus_rate=opus_rate)
         self._on_alarm, self._on_failure, self._on_rtcp = on_alarm, on_failure, on_rtcp
@@ -168,6 +181,7 @@ class AudioSession:
         gate = Gate(gate)
         if self._gate is Gate.CLOSED or gate is Gate.CLOSED:
             self._playout.flush()  # nothing received under one verdict is played under another
+            self._digits.clear()
             if self._source is not None:
                 self._source.discard()
             self._marker = True
@@ -251,8 +265,41 @@ class AudioSession:
                 payload = self._open(payload, metadata)
             except SframeError:
                 return  # counted by the receiver
+        if payload_type in self._event_numbers:
+            self._hear_digit(ssrc, sequence, timestamp, payload)
+            return
         self._rtcp.received(ssrc, sequence, timestamp, now=now)
         self._playout.push(ssrc, sequence, timestamp, payload_type, payload, now)
+
+    def _hear_digit(self, ssrc: int, sequence: int, timestamp: int, payload: bytes) -> None:
+        try:
+            digit = self._heard.receive(timestamp, payload)
+            event = parse_event(payload)
+        except ProtocolError:
+            self._malformed += 1
+            return
+        self._events_heard += 1
+        duration = event.duration if event is not None else 0
+        now = self._clock.now()
+        self._rtcp.received(ssrc, sequence, timestamp + duration & 0xFFFFFFFF, now=now)
+        if digit and self._on_digit is not None:
+            self._on_digit(digit)
+
+    def press(self, digits: str) -> None:
+        """Send digits as events, instead of sound while each lasts.
+
+        Raises:
+            Unsupported: the peer takes none this way.
+            UsageError: they are on no keypad, or too many wait.
+        """
+        if self._events is None:
+            raise Unsupported("the other end takes no digits (RFC 4733)")
+        self._digits.press(digits)
+
+    @property
+    def pressing(self) -> bool:
+        """Whether digits are on their way."""
+        return self._digits.busy
 
     def _receive_rtcp(self, datagram: bytes) -> None:
         if not self._exchanges_rtcp or self._gate is Gate.CLOSED:
@@ -304,12 +351,32 @@ class AudioSession:
         else:
             pcm = self._silence
         payload = self._encode(pcm)
+        self._payload_length = len(payload)
+        pressed = self._digits.tick(self._timestamp) if self._digits.busy else None
+        if pressed is not None:
+            self._transmit_event(pressed, now)
+            return
         if self._seal is not None:
             payload = self._seal(payload, self._metadata)
         header = rtp_header(
             self._payload_type, self._sequence, self._timestamp, self._ssrc, marker=self._marker
         )
         self._marker = False
+        self._dispatch(header, payload, now)
+
+    def _transmit_event(self, event: EventPacket, now: float) -> None:
+        """Send a packet of a digit; under SFrame it is as long as one of sound."""
+        payload = event.payload
+        if self._seal is not None:
+            payload += bytes(self._payload_length - len(payload))
+            payload = self._seal(payload, self._events_metadata)
+        header = rtp_header(
+            self._events or 0, self._sequence, event.timestamp, self._ssrc, marker=event.marker
+        )
+        self._marker = True  # of the sound that follows
+        self._dispatch(header, payload, now)
+
+    def _dispatch(self, header: bytes, payload: bytes, now: float) -> None:
         self._rtcp.sent(self._timestamp, len(payload), now=now)
         self._sequence = self._sequence + 1 & 0xFFFF
         self._timestamp = self._timestamp + self._step & 0xFFFFFFFF
@@ -371,7 +438,7 @@ class AudioSession:
             bytes_sent=self._bytes_sent,
             packets_received=self._packets_received,
             bytes_received=self._bytes_received,
-            lost=jitter.lost,
+            lost=max(0, jitter.lost - self._events_heard),  # digits stand in the place of sound
             late=jitter.late,
             duplicates=jitter.duplicates,
             concealed=playout.concealed,

@@ -70,7 +70,7 @@ def test_g722_is_agreed_under_its_static_number_and_the_clock_of_rfc_3551():
         build_offer(local(ALICE, 1, codecs)), local(BOB, 2, ("opus", *codecs))
     )
     assert agreement.codec == Codec(9, "G722", 8_000)
-    assert [c.payload_type for c in answer.media[0].codecs] == [9, 0]
+    assert [c.payload_type for c in answer.media[0].codecs] == [9, 0, 101]
 
 
 def test_an_offer_that_wants_to_be_active_gets_a_passive_answer():
