@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
 import wave
+from array import array
 from pathlib import Path
 
 import pytest
 
+import securecall as sc
 from securecall.cli import sound
-from tests.interop.sound import tone_seconds
+from tests.interop.sound import share, tone_seconds
 from tests.paths import PROJECT
 
 EXAMPLES = PROJECT / "examples"
@@ -140,3 +143,44 @@ def test_two_people_call_each_other_through_the_lab(tmp_path):
     assert len(words) == 2
     assert words[0] == words[1]
     assert "Signed by both ends, before they hung up." in said
+
+
+def test_a_menu_is_led_by_the_keys_of_the_telephone(tmp_path):
+    passphrase = tmp_path / "passphrase"
+    passphrase.write_text("correct horse\n")
+    menu = start("ivr.py", tmp_path / "menu", passphrase, "127.0.0.1")
+    heard = []
+
+    class Ears:
+        def write(self, frame):
+            heard.append(frame)
+
+        def close(self):
+            pass
+
+    async def press(ticket):
+        secret = sc.Secret("battery staple")
+        async with sc.open(tmp_path / "alice", passphrase=secret, create=True) as alice:
+            async with alice.call(ticket) as call:
+                call.add_sink(Ears())
+                await call.connected()
+                await call.press("1")
+                before = len(heard)
+                while len(heard) < before + 100:
+                    _ = await anext(call.audio)
+                await call.press("#")
+                await call.ended()
+
+    try:
+        ticket = menu.stdout.readline().strip()
+        assert ticket.startswith("securecall:1:"), menu.stdout.read()
+        asyncio.run(press(ticket))
+        said, _ = menu.communicate()
+    finally:
+        menu.kill()
+        menu.wait()
+        menu.stdout.close()
+    assert menu.returncode == 0, said
+    assert said.split() == ["pressed", "1", "pressed", "#"]
+    samples = array("h", b"".join(frame.samples for frame in heard[-50:]))
+    assert share(samples, heard[-1].sample_rate, 880) > 0.5
