@@ -102,10 +102,14 @@ def impatient() -> Iterator[None]:
 
 
 class Fates:
-    """So many cuts, spread over the messages that are still to come."""
+    """So many cuts, spread over the messages that are still to come.
+
+    A connection that ends otherwise, by a restart for one, takes no cut with it.
+    """
 
     def __init__(self, plan: Plan, chance: random.Random) -> None:
-        self.left = plan.cuts
+        self.on = False
+        self.broken: Callable[[], int] = lambda: 0
         self._stalls = plan.stalls
         self._chance = chance
         self._plan = plan
@@ -114,18 +118,18 @@ class Fates:
 
     def __call__(self) -> Fate | None:
         """The fate of the next connection."""
-        if self.left <= 0:
+        left = self._plan.cuts - self.broken()
+        if left <= 0 or not self.on:
             return None
         done, all_of = self.done(), self._plan.messages * 2
         each = self.passed() / done if done > 20 else 8_000
-        between = each * max(1, all_of * 0.9 - done) / self.left
-        self.left -= 1
+        between = each * max(1, all_of * 0.9 - done) / left
         if self._chance.random() < 0.2:  # while it logs in, or reads the archive
             after = self._chance.randint(0, LOGIN_BYTES)
         else:
             after = self._chance.randint(1, max(LOGIN_BYTES, int(2 * between)))
         how = self._chance.choice(KINDS)
-        if self._stalls > 0 and self._chance.random() < self._stalls / (self.left + 1):
+        if self._stalls > 0 and self._chance.random() < self._stalls / (left + 1):
             self._stalls -= 1
             how = Break.STALL
         return Fate(how, after)
@@ -208,13 +212,13 @@ async def soak(server: XmppServer, folder: Path, names: tuple[str, str], plan: P
             await stack.enter_async_context(CuttingRelay(server.ports["xmpps"], fates))
             for _ in names
         ]
-        held, fates.left = fates.left, 0  # to sign in is another matter: it fails where it cannot
-        sides = []
+        sides = []  # to sign in is another matter: it fails where it cannot
         for name, other, relay in zip(names, reversed(names), relays, strict=True):
             client = await stack.enter_async_context(person(server, folder, name, port=relay.port))
             sides.append(Side(name, other, client, f"{other}@{server.domain}"))
         trouble = Trouble(server, relays)
         fates.passed = lambda: sum(r.counts.to_server + r.counts.to_client for r in relays)
+        fates.broken = lambda: sum(r.counts.broken[how] for r in relays for how in Break)
         fates.done = lambda: sum(len(side.heard) - plan.first for side in sides)
         beside = [
             asyncio.create_task(work)
@@ -225,7 +229,7 @@ async def soak(server: XmppServer, folder: Path, names: tuple[str, str], plan: P
             await until(lambda: all(len(side.heard) > plan.first for side in sides), seconds=60)
         else:
             await greet(sides)
-        fates.left = held
+        fates.on = True
         for relay in relays:
             _ = relay.cut()
         writing = asyncio.gather(*(write(side, plan, sides, chance) for side in sides))
