@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 from securecall.address import parse_address
 from securecall.calls import orders
-from securecall.calls.call_video import CallVideo
+from securecall.calls.call_video import CallVideo, records
 from securecall.calls.connection import ConnectionEvents, MediaConnection
 from securecall.calls.context import CallContext
 from securecall.calls.machine import CallMachine, State
@@ -99,7 +99,9 @@ class Call:
             acquainted=context.acquainted,
         )
         self._connection.source = audio
-        self.video = CallVideo(self._connection.pictures, self._machine, self._ask_for)
+        self.video = CallVideo(
+            self._connection.pictures, self._machine, self._ask_for, self._recorder
+        )
         self.video.begin(video=video)
         self._change: asyncio.Future[None] | None = None
         self._keypads: list[asyncio.Queue[str]] = []
@@ -327,15 +329,18 @@ class Call:
     def add_sink(self, sink: AudioSink) -> None:
         """Give the peer's sound to a sink as well."""
         self._connection.add_sink(sink)
-        if isinstance(sink, Recorder):
-            self._witness.recorder(added=True, at=self._at())
-            self._connection.say(self._witness.said)
+        if records(sink):
+            self._recorder(added=True)
 
     def remove_sink(self, sink: AudioSink) -> None:
         """Give it nothing more, and leave it open; nothing happens if it is not one."""
         removed = self._connection.remove_sink(sink)
-        if removed and isinstance(sink, Recorder):
-            self._witness.recorder(added=False, at=self._at())
+        if removed and records(sink):
+            self._recorder(added=False)
+
+    def _recorder(self, *, added: bool) -> None:
+        self._witness.recorder(added=added, at=self._at())
+        self._connection.say(self._witness.said)
 
     def mute(self, *, muted: bool = True) -> None:
         """Send silence of the same packet size instead of sound."""

@@ -24,6 +24,19 @@ class Asking(Protocol):
         ...
 
 
+class Recording(Protocol):
+    """Takes down that a recorder came or went."""
+
+    def __call__(self, *, added: bool) -> None:
+        """Take it down."""
+        ...
+
+
+def records(sink: object) -> bool:
+    """Whether what it is given is kept: `Recorder`, `VideoRecorder` and its sound say so."""
+    return getattr(sink, "records", False) is True
+
+
 class CallVideo:
     """The pictures of one call; `CAMERA` unless `SCREEN` is asked for.
 
@@ -31,11 +44,14 @@ class CallVideo:
     connected at a level that its policy allows.
     """
 
-    def __init__(self, pictures: Pictures, machine: CallMachine, ask: Asking) -> None:
+    def __init__(
+        self, pictures: Pictures, machine: CallMachine, ask: Asking, recording: Recording
+    ) -> None:
         """Made by the call."""
         self._pictures = pictures
         self._machine = machine
         self._ask = ask
+        self._recording = recording
 
     def begin(self, *, video: VideoSource | bool | None) -> None:
         """Bring a camera to the call from its beginning; True brings one that is off."""
@@ -102,12 +118,15 @@ class CallVideo:
         return output
 
     def add_sink(self, sink: VideoSink, what: str = CAMERA) -> None:
-        """Give the peer's pictures to a sink."""
+        """Give the peer's pictures to a sink; of a `VideoRecorder` the other end is told."""
         self._pictures.add_sink(sink, what)
+        if records(sink):
+            self._recording(added=True)
 
     def remove_sink(self, sink: VideoSink) -> None:
         """Give it nothing more, and leave it open; nothing happens if it is not one."""
-        self._pictures.remove_sink(sink)
+        if self._pictures.remove_sink(sink) and records(sink):
+            self._recording(added=False)
 
     def statistics(self) -> tuple[VideoStatistics, ...]:
         """Counters of each picture."""

@@ -172,11 +172,13 @@ class Pictures:
         if self._session is not None:
             self._session.add_sink(sink, name)
 
-    def remove_sink(self, sink: VideoSink) -> None:
-        """Give it nothing more."""
-        self._sinks = [pair for pair in self._sinks if pair[1] is not sink]
+    def remove_sink(self, sink: VideoSink) -> bool:
+        """Give it nothing more; returns whether it is one."""
+        left = [pair for pair in self._sinks if pair[1] is not sink]
+        removed, self._sinks = len(left) < len(self._sinks), left
         if self._session is not None:
             self._session.remove_sink(sink)
+        return removed
 
     def takes(self, datagram: bytes) -> bool:
         """Whether this is a packet of a picture."""

@@ -119,7 +119,10 @@ class Recorder:
     Attributes:
         seconds: Recorded so far.
         sent: The sink of the right channel; None for mono.
+        records: True: the report of a call tells of it, and the other end is told.
     """
+
+    records: Final = True
 
     def __init__(self, path: str | Path, *, both: bool = False) -> None:
         """Say where to; nothing is written yet."""

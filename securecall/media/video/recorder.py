@@ -57,7 +57,10 @@ class VideoRecorder:
 
     Attributes:
         audio: The sink of the sound; None without.
+        records: True: the report of a call tells of it, and the other end is told.
     """
+
+    records: Final = True
 
     def __init__(
         self,
@@ -89,6 +92,11 @@ class VideoRecorder:
         The last is under the GPL, and used where PyAV has nothing else for H.264.
         """
         return self._film.encoder
+
+    @property
+    def seconds(self) -> float:
+        """Length of the film so far, 0.0 while nothing came."""
+        return self._film.seconds
 
     @property
     def dropped(self) -> int:
@@ -161,7 +169,13 @@ def _perform(job: Callable[[], None]) -> None:
 
 
 class RecorderSound:
-    """The sink of the sound of a recording."""
+    """The sink of the sound of a recording.
+
+    Attributes:
+        records: True, as that of `VideoRecorder`.
+    """
+
+    records: Final = True
 
     def __init__(self, recorder: VideoRecorder) -> None:
         """Belong to a recorder."""

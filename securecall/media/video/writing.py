@@ -76,6 +76,11 @@ class Film:
         self._last_pts = -1
         self.left_out = 0
 
+    @property
+    def seconds(self) -> float:
+        """How long it is so far, 0.0 while nothing came."""
+        return max(0.0, self._last_pts / _CLOCK, self._samples / _RATE)
+
     def add_picture(self, seconds: float, frame: VideoFrame) -> None:
         """Show a picture from this time of the film on.
 

@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("av", reason="the extra video")
 
 import securecall as sc
+from securecall.calls.report import EventKind
 from securecall.errors import ChangeRefused, UsageError
 from securecall.events import PictureAsked
 from securecall.media.video.endpoints import VideoOutput
@@ -211,3 +212,28 @@ def test_on_hold_no_picture_moves_and_afterwards_it_does(tmp_path):
             await there.another(3)
 
     run(main)
+
+
+def test_a_film_of_a_call_is_told_of_in_both_reports(tmp_path):
+    path = tmp_path / "call.webm"
+
+    async def main():
+        async with call(tmp_path, ours=picture(), theirs=True) as (a, b, _, there):
+            recorder = sc.VideoRecorder(path)
+            b.add_sink(recorder.audio)
+            b.video.add_sink(recorder)
+            await there.another(10)
+            b.video.remove_sink(recorder)  # the sound goes on
+            await there.another(5)
+            b.remove_sink(recorder.audio)
+            b.video.remove_sink(recorder)  # it is none any more: nothing happens
+            recorder.close()
+            await recorder.wait_finished()
+            assert recorder.seconds > 0
+        return [[event.kind for event in side.report.events] for side in (a, b)]
+
+    of_a, of_b = asyncio.run(main())
+    assert path.stat().st_size > 1000
+    assert of_a.count(EventKind.PEER_RECORDING) == 1
+    recording = [EventKind.RECORDING_STARTED, EventKind.RECORDING_STOPPED]
+    assert [kind for kind in of_b if kind in recording] == recording
