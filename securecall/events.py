@@ -93,7 +93,7 @@ class DigitPressed:
 
 @dataclass(frozen=True, slots=True)
 class SoundFailed:
-    """A microphone, speaker or file of ours failed and was taken out; the call goes on without it.
+    """A microphone, speaker, camera or file failed and was taken out; the call goes on without it.
 
     Attributes:
         error: What it raised.

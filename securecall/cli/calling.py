@@ -13,9 +13,10 @@ from securecall.cli.conversation import Sound, Wishes, converse
 from securecall.cli.failures import fields, what_happened
 from securecall.cli.output import Output
 from securecall.cli.passphrase import account_password
+from securecall.cli.sight import require_pictures
 from securecall.client import Client, IncomingCall
 from securecall.errors import LocalError, SecurecallError, UsageError
-from securecall.events import RegistrationChanged
+from securecall.events import RegistrationChanged, SoundFailed
 from securecall.policy import Policy, SecurityLevel
 from securecall.transport.tls import PemPair
 
@@ -42,31 +43,41 @@ def _wishes(args: argparse.Namespace, *, until_played: bool) -> Wishes:
         mic=args.mic,
         speaker=args.speaker,
         report=args.report,
+        video=args.video,
+        pictures=require_pictures(video=args.video, watch=args.watch, record=args.record),
     )
 
 
 async def call(args: argparse.Namespace, output: Output) -> None:
     """Place one call and follow it to its end."""
-    target = _target(args.target)
+    target, wishes = _target(args.target), _wishes(args, until_played=True)
     async with open_home(args, _policy(args)) as client:
         await _sign_in(client, args)
-        wishes = _wishes(args, until_played=True)
         sound = Sound(wishes)
         placed = client.call(
             find(client, target).address if target.startswith("key:") else target,
             audio=sound.source,
+            video=sound.shows,
             scanned=args.scanned,
             require=_required(args),
         )
-        await converse(placed, wishes, sound, output)
+        following = asyncio.create_task(_follow_devices(client, output))
+        try:
+            await converse(placed, wishes, sound, output)
+        finally:
+            _ = following.cancel()
 
 
 async def answer(args: argparse.Namespace, output: Output) -> None:
     """Wait for calls and take them, one after the other."""
+    wishes = _wishes(args, until_played=False)  # what is missing for them is told before waiting
     # one terminal leads one conversation: who calls meanwhile hears that it is busy
     async with open_home(args, replace(_policy(args), call_waiting=False)) as client:
         await _sign_in(client, args)
-        following = asyncio.create_task(_follow(client, output))
+        following = [
+            asyncio.create_task(follow(client, output))
+            for follow in (_follow_account, _follow_devices)
+        ]
         if args.ticket:
             await make_ticket(client, args, output)
         elif not args.account:
@@ -74,12 +85,21 @@ async def answer(args: argparse.Namespace, output: Output) -> None:
             output.tell("listening", host=host, port=port)
         output.tell("ready", account=args.account)
         try:
-            await _serve(client, args, output)
+            await _serve(client, args, wishes, output)
         finally:
-            _ = following.cancel()
+            for task in following:
+                _ = task.cancel()
 
 
-async def _follow(client: Client, output: Output) -> None:
+async def _follow_devices(client: Client, output: Output) -> None:
+    """Tell which camera, microphone or file failed: the call goes on without it."""
+    async for event in client.events():
+        if isinstance(event, SoundFailed):
+            what = what_happened(event.error)
+            output.tell("note", text=f"The call goes on without it: {what}")
+
+
+async def _follow_account(client: Client, output: Output) -> None:
     """Tell of the account: whether calls can reach us is what whoever waits wants to know."""
     async for event in client.events():
         if isinstance(event, RegistrationChanged):
@@ -91,9 +111,9 @@ async def _follow(client: Client, output: Output) -> None:
             )
 
 
-async def _serve(client: Client, args: argparse.Namespace, output: Output) -> None:
+async def _serve(client: Client, args: argparse.Namespace, wishes: Wishes, output: Output) -> None:
     while True:
-        error = await _take(client, args, output)
+        error = await _take(client, args, wishes, output)
         if args.once:
             if error is not None:
                 raise error
@@ -102,23 +122,29 @@ async def _serve(client: Client, args: argparse.Namespace, output: Output) -> No
             output.tell("failed", **fields(error))
 
 
-async def _take(client: Client, args: argparse.Namespace, output: Output) -> SecurecallError | None:
+async def _take(
+    client: Client, args: argparse.Namespace, wishes: Wishes, output: Output
+) -> SecurecallError | None:
     """Wait for a call and lead it; returns what went wrong with it."""
     ring = await client.next_call()
     output.tell(
         "incoming",
         caller=str(ring.caller),
         known=ring.known,
+        shows=ring.shows,
         floor=max(ring.security_floor, _required(args) or SecurityLevel.NONE).name,
     )
     if not args.auto_accept and not await _accepted(ring, output):
         await ring.decline()
         output.tell("note", text="You declined the call.")
         return None
-    wishes = _wishes(args, until_played=False)
     try:
         sound = Sound(wishes)
-        taken = ring.accept(audio=sound.source, require=_required(args))
+    except SecurecallError as e:  # nothing to talk with: nobody is left ringing
+        await ring.decline()
+        return e
+    try:
+        taken = ring.accept(audio=sound.source, video=sound.shows, require=_required(args))
         await converse(taken, wishes, sound, output)
     except SecurecallError as e:
         return e

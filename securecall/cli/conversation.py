@@ -6,15 +6,20 @@ import asyncio
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from securecall.calls.call import Call
 from securecall.calls.machine import State
 from securecall.cli.output import Output, security_fields
 from securecall.cli.report import save_report
+from securecall.cli.sight import Sight, counted, is_film
 from securecall.cli.sound import Meter, MeteredSource, sample_path
 from securecall.errors import IdentityMismatch, LocalError, SecurecallError, UsageError
 from securecall.media.endpoints import AudioSink, AudioSource, FileSource, Recorder
 from securecall.policy import SecurityLevel
+
+if TYPE_CHECKING:  # PyAV is an extra
+    from securecall.media.video.endpoints import VideoSource
 
 _REDRAW_SECONDS = 0.1
 _TAIL_SECONDS = 0.6  # what the peer's jitter buffer and speaker still hold
@@ -27,13 +32,15 @@ class Wishes:
     Attributes:
         play: The file to send, None for the sample of the package.
         loop: Send it again and again.
-        record: Where to record what is received, None not to.
+        record: Where to record what is received, None not to; a film by its name, see `sight`.
         seconds: End it after so long, None for no such end.
         until_played: End it when the file was played.
         confirm: Ask whether both read the same words.
         mic: Use microphone and speaker.
         speaker: Play what is received, if there is a speaker.
         report: File or folder to keep the report of the call in, None not to keep it.
+        video: What to show, see `Sight`; "" for nothing.
+        pictures: Have pictures in the call, even if we show none.
     """
 
     play: Path | None = None
@@ -45,21 +52,32 @@ class Wishes:
     mic: bool = False
     speaker: bool = False
     report: Path | None = None
+    video: str = ""
+    pictures: bool = False
 
 
 class Sound:
-    """What one call sends and where what it receives goes."""
+    """What one call sends and where what it receives goes; its pictures, too.
+
+    Attributes:
+        sight: The pictures, None in a call with sound alone.
+    """
 
     def __init__(self, wishes: Wishes) -> None:
         """Open files and devices.
 
         Raises:
             DeviceError: one of them is not there.
+            Unsupported: there is no way to show or record this here.
         """
+        film = is_film(wishes.record)
         self.source = MeteredSource(_source(wishes))
         self.heard = Meter()
         self.path = wishes.record
-        self.recorder = Recorder(wishes.record) if wishes.record is not None else None
+        self.recorder = Recorder(wishes.record) if wishes.record and not film else None
+        self.sight: Sight | None = None
+        if wishes.pictures:
+            self.sight = Sight(video=wishes.video, record=wishes.record, loop=wishes.loop)
         self.sinks: list[AudioSink] = [self.heard]
         if self.recorder is not None:
             self.sinks.append(self.recorder)
@@ -71,6 +89,24 @@ class Sound:
         """Let the call feed every sink."""
         for sink in self.sinks:
             call.add_sink(sink)
+        if self.sight is not None:
+            self.sight.attach(call)
+
+    @property
+    def shows(self) -> VideoSource | bool | None:
+        """What to give to a call as its picture."""
+        return self.sight.shows if self.sight is not None else None
+
+    def played(self, call: Call) -> bool:
+        """Whether there is nothing more to play, or to show to anybody who looks."""
+        shown = self.sight is None or not call.video.shown or self.sight.finished.is_set()
+        return shown and self.source.finished.is_set()
+
+    @property
+    def recorded(self) -> float:
+        """Seconds that were recorded."""
+        film = self.sight.recorder if self.sight is not None else None
+        return max(recorder.seconds if recorder else 0.0 for recorder in (self.recorder, film))
 
 
 def _source(wishes: Wishes) -> AudioSource:
@@ -109,7 +145,8 @@ async def converse(call: Call, wishes: Wishes, sound: Sound, output: Output) -> 
             await _lead(call, wishes, sound, output, began)
     except SecurecallError as e:
         error = e
-    unkept = _account(call, wishes, sound, output, error)
+    unwritten = await sound.sight.finish() if sound.sight is not None else None
+    unkept = _account(call, wishes, sound, output, error) or unwritten
     if error is not None:
         raise error
     if unkept is not None:
@@ -125,6 +162,8 @@ async def _lead(call: Call, wishes: Wishes, sound: Sound, output: Output, began:
     setup_ms = round((time.monotonic() - began) * 1000, 1)
     output.tell("state", state="connected", peer=call.peer, setup_ms=setup_ms)
     output.tell("security", **security_fields(security))
+    if sound.sight is not None and not call.video.shown:
+        output.tell("note", text="The other side takes no pictures: this call has sound alone.")
     comparing: asyncio.Task[None] | None = None
     try:
         words = call.sas
@@ -162,6 +201,7 @@ async def _talk(
     """Show the meters until the conversation is over."""
     began = time.monotonic()
     played: float | None = None
+    seen = False
     ended = asyncio.ensure_future(call.ended())
     try:
         while not ended.done():
@@ -171,11 +211,15 @@ async def _talk(
                 seconds=round(now - began, 2),
                 sent_dbfs=round(sound.source.meter.dbfs, 1),
                 received_dbfs=round(sound.heard.dbfs, 1),
+                **_pictures(call),
             )
+            if not seen and sound.sight is not None and sound.sight.size is not None:
+                seen = True
+                output.tell("pictures", **sound.sight.fields(call))
             if comparing is not None and comparing.done():
                 comparing.result()  # different words end the call here
                 comparing = None
-            if played is None and sound.source.finished.is_set():
+            if played is None and sound.played(call):
                 played = now
             if wishes.seconds is not None:
                 if now - began >= wishes.seconds:
@@ -186,6 +230,16 @@ async def _talk(
         ended.result()
     finally:
         ended.cancel()
+
+
+def _pictures(call: Call) -> dict[str, int]:
+    counts = call.video.statistics()
+    if not counts:
+        return {}
+    return {
+        "pictures_sent": sum(picture.frames_sent for picture in counts),
+        "pictures_received": sum(picture.frames_shown for picture in counts),
+    }
 
 
 def _account(
@@ -202,9 +256,10 @@ def _account(
         received_seconds=round(report.media_seconds[1], 2),
         lost=statistics.lost if statistics else 0,
         forged=statistics.forged if statistics else 0,
+        video=counted(call),
     )
-    if sound.recorder is not None and sound.recorder.seconds:
-        output.tell("recorded", path=str(sound.path), seconds=round(sound.recorder.seconds, 2))
+    if sound.recorded:
+        output.tell("recorded", path=str(sound.path), seconds=round(sound.recorded, 2))
     kept, unkept = "", None
     if wishes.report is not None:
         try:

@@ -15,6 +15,7 @@ from securecall.errors import (
     Reason,
     SecurityError,
     StoreCorrupt,
+    Unsupported,
     UsageError,
     WrongPassphrase,
 )
@@ -83,6 +84,7 @@ _HINTS = (
     (StoreCorrupt, "Take a backup, or another copy of it. Nothing was used or changed."),
     (ListenFailed, "Another program may hold that port: choose one with --port."),
     (LocalError, "Check that file or folder, and its permissions."),
+    (Unsupported, "Install what it names, or leave out the option that needs it."),
     (UsageError, "See: securecall --help"),
 )
 _STOP = "Do not go on. Reach this person another way and compare keys."

@@ -116,7 +116,16 @@ def _add_place(command: argparse.ArgumentParser) -> None:
 
 def _add_talk(command: argparse.ArgumentParser) -> None:
     command.add_argument("--play", type=Path, metavar="FILE", help="send this WAV file")
-    command.add_argument("--record", type=Path, metavar="FILE", help="record the other side")
+    command.add_argument(
+        "--record",
+        type=Path,
+        metavar="FILE",
+        help="record the other side: sound, or with .webm, .mkv, .mp4 pictures as well",
+    )
+    command.add_argument(
+        "--video", default="", metavar="WHAT", help="show the camera, the screen, test or a film"
+    )
+    command.add_argument("--watch", action="store_true", help="take pictures without showing any")
     command.add_argument(
         "--report",
         type=Path,

@@ -233,11 +233,12 @@ class PeopleOutput:
             self._say(f"{account} cannot be called any more: {why}", "red", "bold")
 
     def _on_incoming(self, f: Fields) -> None:
+        shows = ", with pictures" if f.get("shows") else ""
         if str(f["caller"]).endswith("@anonymous.invalid"):
-            self._say("Somebody calls. Their key shows once you answer.", "bold")
+            self._say(f"Somebody calls{shows}. Their key shows once you answer.", "bold")
             return
         known = "whose key you know" if f["known"] else "not proven yet"
-        self._say(f"A call from {safe(str(f['caller']))} ({known}).", "bold")
+        self._say(f"A call from {safe(str(f['caller']))} ({known}){shows}.", "bold")
 
     def _on_state(self, f: Fields) -> None:
         self._state = str(f["state"])
@@ -272,8 +273,11 @@ class PeopleOutput:
         self.terminal.show(
             f"  {paint(self._level or '-', style)}  you {meter(_number(f['sent_dbfs']), 12)}"
             f"  they {meter(_number(f['received_dbfs']), 12)}"
-            f"  {seconds // 60}:{seconds % 60:02d}  {paint(self._words, 'bold')}"
+            f"{_pictures(f)}  {seconds // 60}:{seconds % 60:02d}  {paint(self._words, 'bold')}"
         )
+
+    def _on_pictures(self, f: Fields) -> None:
+        self._say(f"Pictures come: {f['width']}x{f['height']}, {f['codec']}.")
 
     def _on_ended(self, f: Fields) -> None:
         self.terminal.clear()
@@ -393,6 +397,12 @@ class PeopleOutput:
 
     def _on_error(self, f: Fields) -> None:
         self.terminal.clear()
+
+
+def _pictures(f: Fields) -> str:
+    if "pictures_sent" not in f:
+        return ""
+    return f"  pictures {f['pictures_sent']} sent {f['pictures_received']} seen"
 
 
 def _held(f: Fields) -> str:

@@ -305,6 +305,7 @@ class VideoLine:
             codec=self.terms.codec.name,
             packets_sent=self._packets_sent,
             bytes_sent=self._bytes_sent,
+            codec_received=self.receiver.codec,
             packets_received=self.packets_received,
             bytes_received=self.bytes_received,
             frames_sent=self.sender.frames,

@@ -31,6 +31,7 @@ class VideoReceiver:
 
     Attributes:
         sinks: Who gets the pictures.
+        codec: What came last, "" before anything did.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class VideoReceiver:
         """
         self._nack = nack
         self._resend, self._need_keyframe, self._failed = resend, need_keyframe, failed
-        self._codec = ""
+        self.codec = ""
         self._buffer: FrameBuffer | None = None
         self._decoder: VideoDecoder | None = None
         self._last_timestamp: int | None = None
@@ -87,9 +88,9 @@ class VideoReceiver:
         round_trip: float | None,
     ) -> None:
         """Take an opened packet of this codec."""
-        if codec.name != self._codec:
+        if codec.name != self.codec:
             self.flush()
-            self._codec = codec.name
+            self.codec = codec.name
         buffer = self._buffer
         if buffer is None:
             buffer = self._buffer = FrameBuffer(frame_format(codec.name), nack=self._nack)
@@ -126,7 +127,7 @@ class VideoReceiver:
         try:
             decoder = self._decoder
             if decoder is None:
-                decoder = self._decoder = VideoDecoder(self._codec, self._show, self._trouble)
+                decoder = self._decoder = VideoDecoder(self.codec, self._show, self._trouble)
             decoder.submit(
                 EncodedVideo(
                     data=frame.data,

@@ -12,6 +12,7 @@ class VideoStatistics:
     Attributes:
         name: "" for a camera, "slides" for a screen.
         codec: What we send.
+        codec_received: What came last, "" before anything did.
         packets_sent, bytes_sent: RTP datagrams out, those sent again and SRTP included.
         packets_received, bytes_received: RTP datagrams in that SRTP accepted.
         frames_sent, keyframes_sent: Pictures out.
@@ -32,6 +33,7 @@ class VideoStatistics:
 
     name: str = ""
     codec: str = ""
+    codec_received: str = ""
     packets_sent: int = 0
     bytes_sent: int = 0
     packets_received: int = 0

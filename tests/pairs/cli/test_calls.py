@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from securecall.cli import sound
 from securecall.cli.main import run
 
@@ -105,3 +107,57 @@ def test_a_call_that_must_be_verified_waits_for_the_words(people):
             alice.finish()
             bob.finish()
     assert alice.last("security")["level"] == "VERIFIED"
+
+
+def test_one_shows_the_test_picture_and_the_other_records_a_film_of_it(people, tmp_path):
+    av = pytest.importorskip("av", reason="the extra video")
+    from securecall.media.video.frames import VideoFrame
+    from securecall.media.video.pattern import read_frame_number
+
+    film = tmp_path / "call.webm"
+    with people("bob", *WAIT, "--auto-accept", "--record", film) as bob:
+        ticket = bob.wait_for("ticket")["ticket"]
+        bob.wait_for("ready")
+        with people("alice", "call", ticket, "--video", "test", "--seconds", "2") as alice:
+            assert bob.wait_for("incoming")["shows"]
+            seen = bob.wait_for("pictures")
+            assert (alice.finish(), bob.finish()) == (0, 0)
+    assert (seen["codec"], seen["width"] / seen["height"]) == ("VP8", 640 / 360)
+    (shown,), (watched,) = (command.last("ended")["video"] for command in (alice, bob))
+    assert shown["what"] == watched["what"] == "camera"
+    assert shown["frames_sent"] >= watched["frames_shown"] > 5
+    assert watched["frames_sent"] == shown["frames_shown"] == 0  # to look is not to show
+    assert bob.last("recorded")["path"] == str(film)
+    assert bob.last("recorded")["seconds"] > 1
+    kinds = [event["kind"] for event in alice.last("report")["report"]["events"]["seen"]]
+    assert "peer-recording" in kinds
+    assert film.stat().st_mode & 0o777 == 0o600
+    with av.open(str(film)) as container:
+        pictures = [VideoFrame.from_picture(p) for p in container.decode(video=0)]
+    numbers = [number for p in pictures if (number := read_frame_number(p)) is not None]
+    assert numbers == sorted(set(numbers))
+    assert len(numbers) > 5
+    with av.open(str(film)) as container:
+        heard = b"".join(bytes(f.planes[0]) for f in container.decode(audio=0))
+    assert max(memoryview(heard).cast("f")) > 0.05
+
+
+def test_who_does_not_ask_for_pictures_takes_none_and_the_caller_hears_why(people):
+    pytest.importorskip("av", reason="the extra video")
+    with people("bob", *WAIT, "--auto-accept") as bob:
+        ticket = bob.wait_for("ticket")["ticket"]
+        bob.wait_for("ready")
+        with people("alice", "call", ticket, "--video", "test", "--seconds", "0.5") as alice:
+            assert "takes no pictures" in alice.wait_for("note")["text"]
+            assert (alice.finish(), bob.finish()) == (0, 0)
+    assert alice.last("ended")["video"] == bob.last("ended")["video"] == []
+
+
+def test_a_film_that_is_not_there_leaves_with_7_and_lets_nobody_ring_on(people):
+    pytest.importorskip("av", reason="the extra video")
+    with people("bob", *WAIT, "--auto-accept", "--video", "/nowhere/film.mkv") as bob:
+        ticket = bob.wait_for("ticket")["ticket"]
+        bob.wait_for("ready")
+        with people("alice", "call", ticket) as alice:
+            assert (alice.finish(), bob.finish()) == (6, 7)
+    assert alice.last("error")["reason"] == "declined"
