@@ -74,6 +74,33 @@ def test_a_call_is_placed_and_answered(tmp_path, answering, more, alike):
     assert (sound.likeness(speech, heard) > 0.8) is alike
 
 
+def test_a_call_with_pictures_is_recorded(tmp_path):
+    av = pytest.importorskip("av", reason="the extra video")
+    passphrase, film = tmp_path / "passphrase", tmp_path / "call.webm"
+    passphrase.write_text("correct horse\n")
+    callee = start("record_call.py", tmp_path / "bob", passphrase, film, "127.0.0.1")
+    caller = None
+    try:
+        ticket = callee.stdout.readline().strip()
+        caller = start("video_call.py", tmp_path / "alice", passphrase, ticket, "test", 2)
+        said, _ = caller.communicate()
+        answered, _ = callee.communicate()
+    finally:
+        for process in (callee, caller):
+            if process is not None:
+                process.kill()
+                process.wait()
+                process.stdout.close()
+    assert caller.returncode == 0, said
+    assert callee.returncode == 0, answered
+    assert "with pictures" in answered
+    assert "This device began to record." in " ".join(answered.split())
+    assert int(said.split("['")[1].split()[0]) > 5
+    with av.open(str(film)) as container:
+        assert [stream.type for stream in container.streams] == ["video", "audio"]
+        assert sum(1 for _ in container.decode(video=0)) > 5
+
+
 def test_three_people_talk_through_one_of_them(tmp_path):
     passphrase, heard = tmp_path / "passphrase", tmp_path / "heard.wav"
     passphrase.write_text("correct horse\n")
