@@ -17,12 +17,14 @@ import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from securecall import client as _client
 from securecall.account import Account
 from securecall.address import Address
 from securecall.calls import call as _call
+from securecall.calls import call_video as _call_video
+from securecall.calls.pictures import CAMERA
 from securecall.calls.report import Consent, ListenerReport
 from securecall.chat import conversation as _conversation
 from securecall.chat.message import Message
@@ -40,6 +42,11 @@ from securecall.secret import Secret
 from securecall.store.backup import Backup
 from securecall.store.lock import Keeper
 from securecall.transport.tls import PemPair
+
+if TYPE_CHECKING:  # PyAV is an extra
+    from securecall.media.video.endpoints import VideoSink, VideoSource
+    from securecall.media.video.frames import VideoFrame
+    from securecall.media.video.statistics import VideoStatistics
 
 _T = TypeVar("_T")
 
@@ -118,13 +125,76 @@ class _Loop:
             await asyncio.sleep(0)
 
 
+class CallVideo:
+    """What is shown in a call; see `securecall.Call.video`."""
+
+    def __init__(self, loop: _Loop, inner: _call_video.CallVideo) -> None:
+        """Made by the call."""
+        self._loop = loop
+        self._inner = inner
+
+    @property
+    def shown(self) -> frozenset[str]:
+        """What both ends agreed on."""
+        return self._inner.shown
+
+    def show(self, source: VideoSource | None, what: str = CAMERA) -> None:
+        """Show this from now on; None shows black, then sends nothing."""
+
+        async def begin() -> None:
+            self._inner.show(source, what)
+
+        self._loop.run(begin())
+
+    def add(self, source: VideoSource | None = None, what: str = CAMERA) -> None:
+        """Ask for a picture in mid-call, and show this source in it."""
+        self._loop.run(self._inner.add(source, what))
+
+    def drop(self, what: str = CAMERA) -> None:
+        """End a picture, both ways."""
+        self._loop.run(self._inner.drop(what))
+
+    def frames(self, what: str = CAMERA) -> Iterator[VideoFrame]:
+        """The peer's pictures, one by one; the oldest are dropped if nobody reads."""
+
+        async def begin() -> AsyncIterator[VideoFrame]:
+            return self._inner.frames(what)
+
+        return self._loop.each(self._loop.run(begin()))
+
+    def add_sink(self, sink: VideoSink, what: str = CAMERA) -> None:
+        """Give the peer's pictures to a sink, in the thread of the loop."""
+
+        async def add() -> None:
+            self._inner.add_sink(sink, what)
+
+        self._loop.run(add())
+
+    def remove_sink(self, sink: VideoSink) -> None:
+        """Give it nothing more, and leave it open."""
+
+        async def remove() -> None:
+            self._inner.remove_sink(sink)
+
+        self._loop.run(remove())
+
+    def statistics(self) -> tuple[VideoStatistics, ...]:
+        """Counters of each picture."""
+        return self._inner.statistics()
+
+
 class Call:
-    """A call in progress; leaving its block hangs up."""
+    """A call in progress; leaving its block hangs up.
+
+    Attributes:
+        video: What is shown in it, both ways.
+    """
 
     def __init__(self, loop: _Loop, inner: _call.Call) -> None:
         """Made by `Client.call` and `Client.answer`."""
         self._loop = loop
         self._inner = inner
+        self.video = CallVideo(loop, inner.video)
 
     def __repr__(self) -> str:
         return repr(self._inner)
@@ -186,6 +256,19 @@ class Call:
     def hang_up(self) -> None:
         """End the call."""
         self._loop.run(self._inner.hang_up())
+
+    @property
+    def on_hold(self) -> bool:
+        """Whether we put the other end on hold."""
+        return self._inner.on_hold
+
+    def hold(self) -> None:
+        """Put the other end on hold: nothing of either is heard or seen."""
+        self._loop.run(self._inner.hold())
+
+    def resume(self) -> None:
+        """Take the other end back."""
+        self._loop.run(self._inner.resume())
 
     def play(self, source: AudioSource) -> None:
         """Send a source's sound until it runs dry or the call ends."""
@@ -372,6 +455,7 @@ class Client:
         who: str | Address | Contact | Ticket,
         *,
         audio: AudioSource | None = None,
+        video: VideoSource | bool | None = None,
         require: SecurityLevel | None = None,
         require_pq: bool = False,
         policy: Policy | None = None,
@@ -384,6 +468,7 @@ class Client:
             return self._inner.call(
                 who,
                 audio=audio,
+                video=video,
                 require=require,
                 require_pq=require_pq,
                 policy=policy,
@@ -394,13 +479,17 @@ class Client:
         return Call(self._loop, self._loop.run(place()))
 
     def answer(
-        self, *, audio: AudioSource | None = None, require: SecurityLevel | None = None
+        self,
+        *,
+        audio: AudioSource | None = None,
+        video: VideoSource | bool | None = None,
+        require: SecurityLevel | None = None,
     ) -> Call:
         """Wait for the next call and take it; use it as `with`."""
 
         async def take() -> _call.Call:
             ring = await self._inner.next_call()
-            return ring.accept(audio=audio, require=require)
+            return ring.accept(audio=audio, video=video, require=require)
 
         return Call(self._loop, self._loop.run(take()))
 

@@ -41,6 +41,57 @@ def test_two_scripts_talk_and_both_reports_are_signed(tmp_path):
         assert "Signed by both ends" in str(taken[0].report)
 
 
+def test_two_scripts_see_each_other_and_hold(tmp_path):
+    pytest.importorskip("av", reason="the extra video")
+    from securecall.media.video.pattern import read_frame_number
+
+    path = tmp_path / "call.webm"
+    ready, looked = threading.Event(), threading.Event()
+    seen: list[list[int | None]] = []
+
+    def answer(bob: sync.Client) -> None:
+        with bob.answer(audio=sc.ToneSource(620), video=True) as call:
+            recorder = sc.VideoRecorder(path)
+            call.video.add_sink(recorder)
+            seen.append([read_frame_number(f) for f in islice(call.video.frames(), 5)])
+            call.video.remove_sink(recorder)
+            recorder.close()
+            ready.set()
+            looked.wait(60)
+
+    with (
+        sync.open(tmp_path / "bob", passphrase=PASSPHRASE, create=True) as bob,
+        sync.open(tmp_path / "alice", passphrase=PASSPHRASE, create=True) as alice,
+    ):
+        ticket = bob.ticket(host="127.0.0.1")
+        answering = threading.Thread(target=answer, args=(bob,))
+        answering.start()
+        picture = sc.TestPattern(320, 180)
+        try:
+            with alice.call(ticket, audio=sc.ToneSource(440), video=picture) as call:
+                call.connected()
+                assert call.video.shown == {sc.CAMERA}
+                assert ready.wait(60)
+                call.hold()
+                assert call.on_hold
+                call.resume()
+                assert not call.on_hold
+                call.video.add(sc.TestPattern(320, 180), sc.SCREEN)
+                assert call.video.shown == {sc.CAMERA, sc.SCREEN}
+                call.video.drop(sc.SCREEN)
+                call.video.show(None)
+                with pytest.raises(sc.UsageError):
+                    call.video.show(picture, sc.SCREEN)
+                assert call.video.statistics()[0].frames_sent >= 5
+                looked.set()
+        finally:
+            looked.set()
+            answering.join()
+    assert None not in seen[0]
+    assert seen[0] == sorted(set(seen[0]))
+    assert path.stat().st_size > 1000
+
+
 def test_errors_come_through_as_they_are(tmp_path):
     with sync.open(tmp_path / "alice", passphrase=PASSPHRASE, create=True) as alice:
         with pytest.raises(sc.UsageError):
