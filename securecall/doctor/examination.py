@@ -55,7 +55,12 @@ from securecall.transport.tls import NameProvingContext, client_context, connect
 PATIENCE: Final = 8.0  # seconds for each thing that somebody else has to do
 MOST_PLACES: Final = 8
 _GOODBYE_SECONDS: Final = 2.0
-_EXTRAS: Final = {"devices": "sounddevice", "keyring": "keyring", "websocket": "websockets"}
+_EXTRAS: Final = {
+    "devices": "sounddevice",
+    "keyring": "keyring",
+    "video": "av",
+    "websocket": "websockets",
+}
 _NO_WAY: Final = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EACCES)
 
 
