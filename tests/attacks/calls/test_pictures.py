@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -12,10 +13,11 @@ pytest.importorskip("av", reason="the extra video")
 import securecall as sc
 from securecall.calls.changes import propose
 from securecall.calls.machine import State
-from securecall.calls.pictures import STREAM_OF
+from securecall.calls.pictures import STREAM_OF, Pictures
 from securecall.calls.signaling import Offered
 from securecall.calls.video_lines import LocalVideo
 from securecall.media.description import Fingerprint, Gate
+from securecall.rtp.extensions import parse_extensions
 from securecall.rtp.packet import rtp_header
 from securecall.rtp.sframe import SframeSender, rtp_metadata
 from securecall.testing.attacks.stage import GUARD_SECONDS
@@ -236,3 +238,34 @@ def test_a_gate_that_closes_stops_pictures_at_once(tmp_path):
             assert a.video.statistics()[0].gated > 0
 
     run(main)
+
+
+def test_pictures_carry_one_number_in_clear_and_sound_beside_them_none(tmp_path, monkeypatch):
+    sound, pictures = [], []
+    takes = Pictures.takes
+
+    def look(self, datagram):
+        taken = takes(self, datagram)
+        (pictures if taken else sound).append(datagram)
+        return taken
+
+    monkeypatch.setattr(Pictures, "takes", look)
+
+    async def main():
+        async with call(tmp_path, ours=picture(), theirs=True) as (_, b, _, there):
+            await there.another(10)
+            await a_while(b)
+
+    run(main)
+    sound = [d for d in sound if d[0] >> 6 == 2 and not 64 <= d[1] & 0x7F < 96]
+    ((source, _),) = Counter(d[8:12] for d in sound).most_common(1)
+    sound = [d for d in sound if d[8:12] == source]
+    media = [d for d in pictures if not 64 <= d[1] & 0x7F < 96]
+    assert len(sound) > 10
+    assert not any(parse_extensions(d) or d[0] & 0x1F for d in sound)
+    assert len(media) > 10
+    numbers = [parse_extensions(d) for d in media]
+    assert {tuple(elements) for elements in numbers} == {(1,)}
+    counted = [int.from_bytes(elements[1]) for elements in numbers]
+    assert counted == sorted(set(counted))
+    assert counted[0] < 100
