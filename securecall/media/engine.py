@@ -115,7 +115,7 @@ class AudioSession:
         self._encode = self._encoder.encode
         self._samples, self._rate = self._encoder.samples, self._encoder.rate
         self._silence = bytes(2 * self._samples)
-        self._payload_type = codec.payload_type
+        self._payload_type, self._codec = codec.payload_type, codec.name
         self._step = round(codec.clock_rate * TICK)
         self._ssrc, self._sequence, self._timestamp = ssrc, sequence, timestamp
         self._marker = True
@@ -455,6 +455,7 @@ class AudioSession:
             delay_ms=self._playout.target * 1000,
             sent_seconds=self._packets_sent * TICK,
             received_seconds=self._played * TICK,
+            codec=self._codec,
         )
 
 

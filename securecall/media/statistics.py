@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from securecall.media.quality import FRAME_AND_LOOKAHEAD, rating, score
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AudioStatistics:
@@ -31,6 +33,7 @@ class AudioStatistics:
         loss_reported: Share of our packets that the peer misses, 0..1, smoothed; 0 without RTCP.
         sent_seconds: Sound sent.
         received_seconds: Sound played, guesses included.
+        codec: What is sent, and so, as a rule, received.
     """
 
     packets_sent: int = 0
@@ -54,3 +57,17 @@ class AudioStatistics:
     loss_reported: float = 0.0
     sent_seconds: float = 0.0
     received_seconds: float = 0.0
+    codec: str = ""
+
+    @property
+    def mos(self) -> float | None:
+        """How good the other end sounds here: an estimate, 1.0 to 4.4 (see `media.quality`).
+
+        None before anything was received. Loss counts over the whole call; the way there is half
+        the round trip, where that is known.
+        """
+        expected = self.packets_received + self.lost - self.late
+        if not self.packets_received or expected <= 0:
+            return None
+        way = (self.rtt_ms or 0.0) / 2000 + self.delay_ms / 1000 + FRAME_AND_LOOKAHEAD
+        return round(score(rating(self.codec, loss=self.lost / expected, delay=way)), 2)

@@ -1,0 +1,48 @@
+"""The estimate of how a call sounds: where it is known what comes out, and that worse is worse."""
+
+from __future__ import annotations
+
+import pytest
+
+from securecall.media.quality import BEST, rating, score
+from securecall.media.statistics import AudioStatistics
+
+
+def test_the_best_of_telephones():
+    """G.107 annex B: R of 93.2 is 4.41; 50 is 2.58; 0 and less is 1."""
+    assert round(score(BEST), 2) == 4.41
+    assert round(score(50), 2) == 2.58
+    assert score(0) == score(-5) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("codec", "loss", "heard"),
+    [
+        ("opus", 0.0, 4.41),
+        ("opus", 0.05, 3.78),
+        ("opus", 0.10, 3.41),
+        ("opus", 0.20, 2.45),
+        ("PCMU", 0.05, 3.20),
+    ],
+)
+def test_the_estimate_is_near_what_pesq_heard(codec, loss, heard):
+    assert score(rating(codec, loss=loss, delay=0.0)) == pytest.approx(heard, abs=0.15)
+
+
+def test_more_loss_and_more_delay_are_never_better():
+    for codec in ("opus", "G722", "PCMA", "something else"):
+        by_loss = [rating(codec, loss=loss / 50, delay=0.1) for loss in range(51)]
+        by_delay = [rating(codec, loss=0.01, delay=delay / 20) for delay in range(60)]
+        assert by_loss == sorted(by_loss, reverse=True)
+        assert by_delay == sorted(by_delay, reverse=True)
+        assert min(*by_loss, *by_delay) >= 0
+
+
+def test_a_call_of_which_nothing_was_heard_has_no_score():
+    assert AudioStatistics().mos is None
+    good = AudioStatistics(packets_received=100, codec="opus", delay_ms=40, rtt_ms=20)
+    lossy = AudioStatistics(packets_received=100, lost=10, codec="opus", delay_ms=40, rtt_ms=20)
+    unknown = AudioStatistics(packets_received=100, codec="opus", delay_ms=40)
+    assert 4.3 < good.mos < 4.41
+    assert lossy.mos < 3.6
+    assert unknown.mos >= good.mos
