@@ -125,7 +125,7 @@ class Call:
         self._rings = asyncio.Event()
         self._ready = asyncio.Event()
         self._over = asyncio.Event()
-        self._wound_up = False
+        self._winding_up: asyncio.Future[None] | None = None
 
     def __repr__(self) -> str:
         return f"<Call {'to' if self.outgoing else 'from'} {self.peer}, {self.state.value}>"
@@ -620,7 +620,7 @@ class Call:
             self._timer.cancel()
             self._timer = None
         deadline = self._machine.deadline
-        if deadline is not None and not self._wound_up:
+        if deadline is not None and self._winding_up is None:
             self._timer = asyncio.get_running_loop().call_at(deadline, self._expire)
 
     def _expire(self) -> None:
@@ -692,10 +692,12 @@ class Call:
             raise self._finish.error
 
     async def _wind_up(self) -> None:
-        """Close everything once; safe to call again."""
-        if self._wound_up:
-            return
-        self._wound_up = True
+        """Close everything once, and wait for that whoever began it; safe to call again."""
+        if self._winding_up is None:
+            self._winding_up = asyncio.ensure_future(self._close())
+        await asyncio.shield(self._winding_up)
+
+    async def _close(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

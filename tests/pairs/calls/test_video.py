@@ -16,6 +16,7 @@ from securecall.events import PictureAsked
 from securecall.media.video.endpoints import VideoOutput
 from securecall.media.video.pattern import TestPattern, read_frame_number
 from tests.pairs.calls.test_client import BOB, people
+from tests.pairs.calls.test_second_verifier import agree
 
 HANG = 60  # seconds; nothing here takes one
 
@@ -237,3 +238,17 @@ def test_a_film_of_a_call_is_told_of_in_both_reports(tmp_path):
     assert of_a.count(EventKind.PEER_RECORDING) == 1
     recording = [EventKind.RECORDING_STARTED, EventKind.RECORDING_STOPPED]
     assert [kind for kind in of_b if kind in recording] == recording
+
+
+def test_the_report_tells_of_pictures_and_both_verifiers_take_it(tmp_path):
+    async def main():
+        async with call(tmp_path, ours=True, theirs=True) as (a, b, _, _):
+            await a.video.drop()
+            await b.video.add(picture())
+        for side in (a, b):  # whose keys are wiped by now
+            document = side.report.to_object()
+            assert agree(document) == "proved"
+            passed = [(i["medium"], i["passed"]) for i in document["intervals"]]
+            assert passed == [("audio", True), ("video", True), ("video", False), ("video", True)]
+
+    run(main)
