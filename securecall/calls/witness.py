@@ -10,8 +10,10 @@ from securecall.calls.countersign import Said
 from securecall.calls.report_diary import CallDiary, CallEvent, Consent, EventKind
 from securecall.calls.report_parties import Interval
 from securecall.keys.trust_record import How
-from securecall.media.description import Gate, Keying
+from securecall.media.description import Gate, Keying, Kind
 from securecall.policy import IdentityEvidence, SecurityLevel, SecurityState
+
+_MOST_PICTURES = 32  # intervals with and without them, of the 64 that a report has room for
 
 
 class Witness:
@@ -30,6 +32,7 @@ class Witness:
         self._recorders = 0
         self._recording = False
         self._gate = Gate.CLOSED
+        self._shown = False  # pictures were agreed on
         self._peer_records = False
         self._pinned = False
 
@@ -71,6 +74,10 @@ class Witness:
                 self._secured(state, at)
             case orders.SetGate(gate=gate):
                 self._opened(gate, at)
+            case orders.StartMedia(agreement=agreement):
+                self._shown = bool(agreement.video)
+            case orders.SetVideo(video=video):
+                self._showing(at, shown=bool(video))
             case orders.ChangeRefused(why=why):
                 self._diary.note(EventKind.CHANGE_REFUSED, at=at, detail=why)
             case orders.TransferAsked(target=target):
@@ -87,6 +94,8 @@ class Witness:
         # What passed before still passes: the gate closes by an order of its own.
         passed = self._gate is not Gate.CLOSED
         self.intervals = (*self.intervals, Interval(since=at, security=state, passed=passed))
+        if self._shown:
+            self._picture(state, at)
         if before is None:
             if state.keying is not Keying.NONE:
                 self._diary.note(EventKind.KEYS_AGREED, at=at, detail=state.level.name)
@@ -95,9 +104,34 @@ class Witness:
 
     def _opened(self, gate: Gate, at: float) -> None:
         self._gate = gate
-        if gate is not Gate.CLOSED and self.intervals:
-            self.intervals = (*self.intervals[:-1], replace(self.intervals[-1], passed=True))
+        if gate is not Gate.CLOSED:
+            self._let_through(Kind.AUDIO)
+        if gate is Gate.OPEN and self._shown:  # not while words are compared
+            self._let_through(Kind.VIDEO)
         self._watch_recorders(at)
+
+    def _let_through(self, medium: Kind) -> None:
+        """What stands last of this medium passes."""
+        places = [place for place, i in enumerate(self.intervals) if i.medium is medium]
+        if places:
+            last = places[-1]
+            passed = replace(self.intervals[last], passed=True)
+            self.intervals = (*self.intervals[:last], passed, *self.intervals[last + 1 :])
+
+    def _showing(self, at: float, *, shown: bool) -> None:
+        """Pictures came into the call, or the last of them left it."""
+        if shown is self._shown:
+            return
+        self._shown = shown
+        if self.security is not None:
+            self._picture(self.security, at)
+
+    def _picture(self, state: SecurityState, at: float) -> None:
+        """From now on there are pictures, or none; what finds no room is as it was before."""
+        if sum(i.medium is Kind.VIDEO for i in self.intervals) < _MOST_PICTURES:
+            passed = self._shown and self._gate is Gate.OPEN
+            entry = Interval(since=at, security=state, passed=passed, medium=Kind.VIDEO)
+            self.intervals = (*self.intervals, entry)
 
     def recorder(self, *, added: bool, at: float) -> None:
         """A recorder was given the peer's sound, or is no more."""

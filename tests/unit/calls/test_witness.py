@@ -10,10 +10,11 @@ from securecall.calls import orders
 from securecall.calls.countersign import Said
 from securecall.calls.report import Consent, EventKind
 from securecall.calls.report_diary import MOST_EVENTS, MOST_PROVOKED
+from securecall.calls.video_lines import LocalVideo, VideoAgreement
 from securecall.calls.witness import Witness
 from securecall.errors import EndReason
 from securecall.keys.trust import TrustState
-from securecall.media.description import Gate
+from securecall.media.description import Codec, Direction, Gate
 from securecall.policy import SecurityLevel
 from tests.report_world import BOB, evidence
 
@@ -112,3 +113,39 @@ def test_each_person_of_a_conference_is_told_of_once():
         found.mixed(names, at=1.0)
     assert found.mixed_with == ("carol", "dave")
     assert kinds(found) == [EventKind.CONFERENCE_JOINED] * 2
+
+
+SHOWN = orders.SetVideo((VideoAgreement(
+    local=LocalVideo(("VP8",), ssrc=1, rtx_ssrc=2), mid="1", codec=Codec(96, "VP8", 90_000),
+    rtx=97, receive=(), receive_rtx=(), direction=Direction.SENDRECV,
+),))  # fmt: skip
+HIDDEN = orders.SetVideo(())
+
+
+def stretches(found: Witness) -> list[tuple[str, float, bool]]:
+    return [(i.medium.value, i.since, i.passed) for i in found.intervals]
+
+
+def test_pictures_have_stretches_of_their_own():
+    found = witness(SHOWN, KNOWN, OPEN, OVER)
+    assert stretches(found) == [("audio", 1.0, True), ("video", 1.0, True)]
+    found = witness(KNOWN, OPEN, SHOWN, SHOWN, HIDDEN, SHOWN)
+    assert stretches(found) == [
+        ("audio", 0.0, True),
+        ("video", 2.0, True),
+        ("video", 4.0, False),
+        ("video", 5.0, True),
+    ]
+
+
+def test_while_words_are_compared_no_picture_passes():
+    found = witness(SHOWN, KNOWN, orders.SetGate(Gate.VERIFYING))
+    assert stretches(found) == [("audio", 1.0, True), ("video", 1.0, False)]
+    found.performed(CONFIRMED, at=9.0)
+    found.performed(OPEN, at=9.0)
+    assert stretches(found)[2:] == [("audio", 9.0, True), ("video", 9.0, True)]
+
+
+def test_pictures_that_come_and_go_for_ever_leave_room_in_the_report():
+    found = witness(KNOWN, OPEN, *([SHOWN, HIDDEN] * 100))
+    assert len(found.intervals) == 33
