@@ -481,7 +481,9 @@ class ChatAccount:
             return
         if any(stanza.find(tag) is not None for tag in (ROOM_USER, INVITED)):
             self.rooms.on_message(stanza)
-        self._intake.put(stanza, done, room=self._room_of(stanza))
+        self._intake.put(
+            stanza, done, room=self._room_of(stanza), rooms=self.rooms.inside_of(stanza)
+        )
 
     def _room_of(self, stanza: Element) -> str:
         if stanza.get("type") != "groupchat":

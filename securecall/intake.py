@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 from xml.etree.ElementTree import Element
 
@@ -22,9 +22,17 @@ from securecall.chat.message import Arrival
 from securecall.errors import LocalError
 from securecall.logs import logger
 from securecall.xmpp.archive import Place
-from securecall.xmpp.jid import jid_of
+from securecall.xmpp.jid import Jid, jid_of
 from securecall.xmpp.unwrap import unwrap
-from securecall.xmpp.unwrapped import Discarded, Notice, Outcome, Surroundings, Unwrapped
+from securecall.xmpp.unwrapped import (
+    NO_ROOMS,
+    Discarded,
+    Notice,
+    Outcome,
+    Room,
+    Surroundings,
+    Unwrapped,
+)
 
 MOST_AT_ONCE: Final = 64  # stanzas in one transaction
 # Then no archive is waited for any more: the session stops to read, answers of archives with it,
@@ -38,6 +46,7 @@ ARCHIVE: Final = "archive "  # names of the places in archives, by the JID of th
 log = logger(__name__)
 
 Done = Callable[[], None]
+Live = tuple[Element, Done, Mapping[Jid, Room]]
 
 
 @dataclass(slots=True)
@@ -95,15 +104,22 @@ class Intake:
         self._plaintext = plaintext
         self._handle = handle
         self._disk_failed = disk_failed
-        self._live: deque[tuple[Element, Done]] = deque()
+        self._live: deque[Live] = deque()
         self._trails: dict[str, deque[Place]] = {}  # by keeper, what came live and when
         self._wake = asyncio.Event()
         self._open = asyncio.Event()
         self._read_to_end: dict[str, bool] = {}  # bare JID of whose archive
         self._held = True
-        self._aside: dict[str, list[tuple[Element, Done]]] = {}  # by room
+        self._aside: dict[str, list[Live]] = {}  # by room
 
-    def put(self, stanza: Element, done: Done, *, room: str = "") -> None:
+    def put(
+        self,
+        stanza: Element,
+        done: Done,
+        *,
+        room: str = "",
+        rooms: Mapping[Jid, Room] = NO_ROOMS,
+    ) -> None:
         """Take a message that came live; `done` is called once it is kept.
 
         Args:
@@ -111,11 +127,14 @@ class Intake:
             done: Acknowledges it.
             room: Bare JID of the room it was said in, "" for none: what is said in a room waits
                 for that room's archive alone.
+            rooms: As they are now, where it comes from one: until its turn comes, who spoke may
+                have left, and somebody else may have the nickname.
         """
+        live = stanza, done, rooms
         if room and room not in self._read_to_end:
-            self._aside.setdefault(room, []).append((stanza, done))
+            self._aside.setdefault(room, []).append(live)
         else:
-            self._live.append((stanza, done))
+            self._live.append(live)
             self._wake.set()
         if len(self._live) + sum(map(len, self._aside.values())) >= MOST_HELD:
             self._open.set()
@@ -161,13 +180,16 @@ class Intake:
             batch = [self._live.popleft() for _ in range(min(MOST_AT_ONCE, len(self._live)))]
             if not self._live:
                 self._wake.clear()
-            await self._keep_live([stanza for stanza, _ in batch])
-            for _, done in batch:
+            await self._keep_live(batch)
+            for _, done, _ in batch:
                 done()
 
-    async def _keep_live(self, stanzas: Sequence[Element]) -> None:
+    async def _keep_live(self, batch: Sequence[Live]) -> None:
         around = self._surroundings()
-        outcomes = [unwrap(stanza, around) for stanza in stanzas]
+        outcomes = [
+            unwrap(stanza, replace(around, rooms={**around.rooms, **rooms}) if rooms else around)
+            for stanza, _, rooms in batch
+        ]
         await self._persist(
             lambda careful: self._take(outcomes, around, live=True, careful=careful)
         )

@@ -154,6 +154,19 @@ class Rooms:
             if room.state is RoomState.INSIDE
         }
 
+    def inside_of(self, stanza: Element) -> Mapping[Jid, Inside]:
+        """The room that a message comes from, with who speaks there; nothing, if it is from none.
+
+        As it is now: who said something may leave, or be called otherwise, with the next stanza.
+        """
+        room = self._room_of(stanza)
+        if room is None or room.state is not RoomState.INSIDE:
+            return {}
+        source = parse_jid(stanza.get("from", ""))
+        speaker = room.occupants.get(source.resource)
+        known = {} if speaker is None else {source.resource: speaker.jid.account}
+        return {source.account: Inside(nick=room.nick, occupants=known)}
+
     # -- what our user does -----------------------------------------------------------------------
 
     async def create(

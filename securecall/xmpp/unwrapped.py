@@ -56,7 +56,7 @@ class Room:
     occupants: Mapping[str, Jid] = field(default_factory=dict)
 
 
-_NO_ROOMS: Final[Mapping[Jid, Room]] = MappingProxyType({})
+NO_ROOMS: Final[Mapping[Jid, Room]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,5 +142,5 @@ class Surroundings:
     own: Jid
     now: float
     queries: Mapping[str, Jid] = field(default_factory=lambda: _NO_QUERIES)
-    rooms: Mapping[Jid, Room] = field(default_factory=lambda: _NO_ROOMS)
+    rooms: Mapping[Jid, Room] = field(default_factory=lambda: NO_ROOMS)
     names_messages: Container[Jid] = ()

@@ -177,6 +177,43 @@ def test_a_room_that_lost_us_meanwhile_is_entered_and_read_again(tmp_path):
     asyncio.run(scenario())
 
 
+def test_last_words_are_their_speakers_though_they_left_before_it_was_their_turn(tmp_path):
+    """All of it may come in one piece, and be handed on before anything is written down."""
+
+    async def scenario():
+        scene = Scene(tmp_path)
+        async with scene.online():
+            scene.say("first")
+            await turns()
+            scene.say("and now I go")
+            scene.service.say("bob", "unavailable", jid=f"{BOB.short}/phone")
+            await turns()
+            assert scene.texts == ["first", "and now I go"]
+            scene.service.say("bob", jid=f"{BOB.short}/phone")
+            scene.say("again")
+            scene.service.say("bob", "unavailable", jid=f"{BOB.short}/phone")
+            scene.service.affiliations["mallory@evil.example"] = "member"
+            scene.service.say("bob", jid="mallory@evil.example/phone")
+            await turns()
+            assert [m.sender for m in scene.history.messages(WARD)] == [BOB] * 3
+
+    asyncio.run(scenario())
+
+
+def test_what_was_said_before_we_were_removed_from_a_room_is_kept(tmp_path):
+    async def scenario():
+        scene = Scene(tmp_path)
+        async with scene.online():
+            scene.say("first")
+            await turns()
+            scene.say("you are out")
+            scene.service.say(scene.service.inside, "unavailable", 110, 307)
+            await turns()
+            assert scene.texts == ["first", "you are out"]
+
+    asyncio.run(scenario())
+
+
 def test_sessions_with_devices_that_were_withdrawn_are_deleted(tmp_path):
     scene = Scene(tmp_path / "desk")
     directory = Directory(scene.contacts)
