@@ -109,6 +109,8 @@ def _plain(stanza: Element, source: Jid, around: Surroundings) -> Outcome:
             raise _Discard(Why.PRIVATE_IN_ROOM, "an invitation that the room did not pass on")
         return Notice(kind=NoticeKind.INVITATION, source=source, message=stanza)
     if kind == "error" and room:
+        if source.resource:  # a message to the room comes back from the room
+            raise _Discard(Why.PRIVATE_IN_ROOM, "an occupant's error")
         return _said(stanza, source, around, conversation=source.account, room=True, own=False)
     _require_no_room(stanza, source, around)
     own = source.account == around.own.account

@@ -86,6 +86,7 @@ def history() -> MemoryHistory:
     add("e2", JULIET, ROMEO, "Farewell")
     add("y1", TYBALT, TYBALT, "Thou art a villain")
     add("w1", COVEN, WITCH, "When shall we three meet again")
+    add("w2", COVEN, ROMEO, "When the battle's lost and won")
     return kept
 
 
