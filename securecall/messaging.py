@@ -297,7 +297,7 @@ class Messaging:
 
     def hold(self) -> None:
         """A session begins anew: what is written waits until it is ready."""
-        self._ready = False
+        self._ready, self._last, self._in_flight = False, 0, 0
 
     def lost(self) -> None:
         """The connection is gone; whether the session is, too, is not known yet."""
@@ -308,9 +308,12 @@ class Messaging:
 
         First what the server took just before the connection was lost, unless it is known to have
         arrived: a server that goes down has been seen to take messages and lose them.
+
+        Raises:
+            LocalError: what waits could not be read; it is not ready, and has to be told again.
         """
-        self._ready, self._last, self._in_flight = True, 0, 0
         self._send_waiting()
+        self._ready = True
 
     def _forget_recent(self, now: float) -> None:
         while self._recent:
@@ -361,12 +364,15 @@ class Messaging:
         return known.delivery is not Delivery.SENT or (in_room and not doubted)
 
     def _ship(self, parcel: Parcel) -> None:
-        if not self._ready or self._behind or parcel.number <= self._last:
+        if not self._ready or parcel.number <= self._last or (self._behind and self._in_flight):
             return
-        if self._in_flight >= MOST_IN_FLIGHT:
-            self._behind = True
-        else:
+        if not self._behind and self._in_flight < MOST_IN_FLIGHT:
             _ = self._send(parcel)
+            return
+        try:  # with nothing under way, nothing else would send what waits
+            self._send_waiting()
+        except LocalError as e:  # it is kept, and goes out with the next
+            log.warning("what waits to be sent could not be read: %s", e)
 
     def _send(self, parcel: Parcel) -> bool:
         """Whether it is on its way; otherwise it waits, and so does all after it."""

@@ -130,13 +130,44 @@ def test_a_message_that_the_session_does_not_take_is_kept_and_no_error():
         bench.session.room = 0
         await bench.write("a", "b")
         bench.session.room = 1000
-        await bench.write("c")  # not before those that wait
-        assert bench.sent == []
-        bench.messaging.hold()
-        bench.messaging.release()
+        await bench.write("c")  # not before those that wait; and nothing else would wake them
         assert bench.sent == ["a", "b", "c"]
 
     run(scenario)
+
+
+def test_what_waits_is_read_again_where_the_disk_refused_as_the_session_became_ready():
+    async def scenario(bench):
+        await bench.write("a", "b")
+        read, bench.history.parcels = bench.history.parcels, lambda **_: _refuse()
+        with pytest.raises(LocalError):
+            bench.messaging.release()
+        assert not bench.messaging.ready  # whoever prepares the session comes again
+        bench.history.parcels = read
+        bench.messaging.release()
+        await bench.write("c")
+        assert bench.sent == ["a", "b", "c"]
+
+    run(scenario)
+
+
+def test_a_disk_that_cannot_be_read_keeps_nobody_from_writing():
+    async def scenario(bench):
+        bench.messaging.release()
+        bench.session.room = 0
+        await bench.write("a")
+        bench.session.room = 1000
+        read, bench.history.parcels = bench.history.parcels, lambda **_: _refuse()
+        await bench.write("b")  # it is kept: to say that it was not would make the user write twice
+        bench.history.parcels = read
+        await bench.write("c")
+        assert bench.sent == ["a", "b", "c"]
+
+    run(scenario)
+
+
+def _refuse():
+    raise LocalError("the disk")
 
 
 def test_what_a_full_session_did_not_take_follows_when_there_is_room():
