@@ -390,11 +390,18 @@ class Rooms:
         try:
             await self._rejoin(room)
         except (NetworkError, ProtocolError, SecurityError) as e:
-            room.lost()
-            self._rooms[room.jid] = room  # to be tried again with the next session
-            self._outside(room.jid)
+            self._stay(room)
             self._keep()
             self._failed(room, e)
+        except BaseException:  # the session is gone, or the disk refused
+            self._stay(room)
+            raise
+
+    def _stay(self, room: Room) -> None:
+        """Keep a room that we did not come back into, to be tried again with the next session."""
+        room.lost()
+        self._rooms[room.jid] = room
+        self._outside(room.jid)
 
     async def _check(self, room: Room) -> bool:
         """Whether we stayed in it."""

@@ -250,3 +250,21 @@ def test_a_room_we_are_removed_from_is_told(scene):
     scene.service.say("alice", "unavailable", 110, 307)
     assert scene.events(Removed)[-1].why.value == "kicked"
     assert scene.rooms.room(WARD).state is RoomState.OUTSIDE
+
+
+def test_a_room_is_not_lost_where_the_session_is_while_it_is_entered_again(scene):
+    async def scenario():
+        scene.private(**ALL)
+        await scene.rooms.join(WARD)
+        scene.session.send, send = lambda *_, **__: None, scene.session.send  # it does not answer
+        entering = asyncio.create_task(scene.rooms.fresh())
+        for _ in range(20):
+            await asyncio.sleep(0)
+        entering.cancel()
+        await asyncio.gather(entering, return_exceptions=True)
+        assert scene.rooms.all() == (WARD,)
+        scene.session.send = send
+        await scene.rooms.fresh()
+        assert scene.rooms.room(WARD).state is RoomState.INSIDE
+
+    run(scenario())
