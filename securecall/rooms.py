@@ -47,8 +47,9 @@ from securecall.xmpp.unwrapped import Room as Inside
 _SECONDS: Final = 30.0  # for entering
 _NICKNAMES: Final = 3  # tried, where one is taken
 _SETTING: Final = "rooms"
-_MAX_KEPT: Final = 4 * 1024 * 1024  # bytes
+_MAX_KEPT: Final = 64 * 1024 * 1024  # bytes
 _MAX_LEFT: Final = 1000
+_MAX_KNOWN: Final = 64  # of those we left, whose members are kept
 _MAX_OF_ALL: Final = 4000
 _OF_ALL: Final = "rooms of all accounts"
 
@@ -107,7 +108,8 @@ class Rooms:
         self._tell = tell
         self._outside = outside
         self._own = session.bare
-        self._left: dict[str, None] = {}  # they stay rooms: what they were is nobody's address
+        # they stay rooms: what they were is nobody's address; with the members our user knew
+        self._left: dict[str, frozenset[str]] = {}
         self._rooms = self._kept()
         self._others = self._kept_of_all()  # rooms of our other accounts are nobody's address, too
         self._entering: dict[str, asyncio.Future[Entered]] = {}
@@ -209,7 +211,9 @@ class Rooms:
         return room
 
     async def join(self, address: Address, *, nick: str = "") -> Room:
-        """Enter a private room; whoever is a member then is known to our user by it.
+        """Enter a private room; whoever is a member at the first time is known to our user by it.
+
+        A service could else send everybody away, and have somebody in before they come back.
 
         Raises:
             RoomNotPrivate: it is none.
@@ -218,7 +222,10 @@ class Rooms:
         """
         jid = jid_of(address).bare
         room = self._rooms.get(jid) or Room(
-            jid, own=self._own, nick=nick or self._own.partition("@")[0]
+            jid,
+            own=self._own,
+            nick=nick or self._own.partition("@")[0],
+            acknowledged=self._left.get(jid) or None,
         )
         await self._rejoin(room)
         self._keep()
@@ -470,8 +477,10 @@ class Rooms:
 
     def _forget(self, room: Room) -> None:
         _ = self._rooms.pop(room.jid, None)
-        _ = self._left.pop(room.jid, None)
-        self._left[room.jid] = None
+        before = self._left.pop(room.jid, frozenset[str]())
+        self._left[room.jid] = room.acknowledged or before
+        for jid in list(self._left)[:-_MAX_KNOWN]:
+            self._left[jid] = frozenset()
         if len(self._left) > _MAX_LEFT:
             del self._left[next(iter(self._left))]
         self._outside(room.jid)
@@ -510,7 +519,11 @@ class Rooms:
                     jid: [room.nick, sorted(room.acknowledged)]
                     for jid, room in sorted(self._rooms.items())
                 },
-                "left": [jid for jid in self._left if jid not in self._rooms],
+                "left": {
+                    jid: sorted(known)
+                    for jid, known in self._left.items()
+                    if jid not in self._rooms
+                },
             }
         )
         if data != self._contacts.store.setting(self._setting):
@@ -539,8 +552,10 @@ class Rooms:
         if data is None:
             return {}
         match parse_json(data, max_size=_MAX_KEPT, max_depth=5):
-            case {"rooms": dict(rooms), "left": list(left)}:
-                self._left = dict.fromkeys(jid for jid in left if isinstance(jid, str))
+            case {"rooms": dict(rooms), "left": dict() | list() as left}:
+                # a list in stores that are older than what is known of rooms that were left
+                known = left if isinstance(left, dict) else dict.fromkeys(_texts(left))
+                self._left = {jid: frozenset(_texts(people)) for jid, people in known.items()}
                 return {jid: self._kept_room(jid, kept) for jid, kept in rooms.items()}
             case _:
                 raise ProtocolError("rooms that were not kept by us", rule=_SETTING)
@@ -548,14 +563,17 @@ class Rooms:
     def _kept_room(self, jid: str, kept: object) -> Room:
         match kept:
             case [str(nick), list(known)]:
-                acknowledged = [person for person in known if isinstance(person, str)]
-                return Room(jid, own=self._own, nick=nick, acknowledged=acknowledged)
+                return Room(jid, own=self._own, nick=nick, acknowledged=_texts(known))
             case _:
                 raise ProtocolError("rooms that were not kept by us", rule=_SETTING)
 
     @property
     def _setting(self) -> str:
         return f"{_SETTING} {self._own}"
+
+
+def _texts(kept: object) -> list[str]:
+    return [one for one in kept if isinstance(one, str)] if isinstance(kept, list) else []
 
 
 __all__ = ["Invitation", "Occupant", "RoomFailed", "RoomNews", "Rooms"]

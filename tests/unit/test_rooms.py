@@ -6,10 +6,11 @@ import pytest
 
 from securecall.address import parse_address
 from securecall.errors import RoomNotPrivate, UsageError, XmppRefused
+from securecall.keys.encoding import build_json
 from securecall.rooms import RoomFailed, RoomNews, Rooms
 from securecall.xmpp.jid import parse_jid
 from securecall.xmpp.room import MemberAdded, OccupantCame, Removed, RoomState
-from securecall.xmpp.room_grammar import Invitation, build_direct_invitation
+from securecall.xmpp.room_grammar import Affiliation, Invitation, build_direct_invitation
 from tests.fake_room import FakeRoom
 from tests.fake_session import FakeSession
 from tests.forge_devices import BOB, EVE, contacts_at
@@ -268,3 +269,43 @@ def test_a_room_is_not_lost_where_the_session_is_while_it_is_entered_again(scene
         assert scene.rooms.room(WARD).state is RoomState.INSIDE
 
     run(scenario())
+
+
+def test_who_was_brought_into_a_room_while_we_were_out_of_it_gets_nothing(scene):
+    async def scenario():
+        scene.private(**ALL)
+        await scene.rooms.join(WARD)
+        scene.service.say("bob", "", 173, jid=f"{BOB.short}/x")  # it sends us away
+        assert scene.rooms.all() == ()
+        scene.service.affiliations[EVE.short] = "member"
+        await scene.rooms.join(WARD)
+        assert scene.rooms.members(WARD) == (BOB,)
+        assert scene.events(MemberAdded)[-1] == MemberAdded(
+            jid=EVE.short, affiliation=Affiliation.MEMBER, known=False
+        )
+
+    run(scenario())
+
+
+def test_whom_we_knew_in_a_room_that_we_left_outlives_the_process(tmp_path):
+    async def leave(scene):
+        scene.private(**ALL)
+        await scene.rooms.join(WARD)
+        await scene.rooms.leave(WARD)
+
+    scene = Scene(tmp_path)
+    run(leave(scene))
+    scene.contacts.store.close()
+    again = Scene(tmp_path)
+    again.private(**ALL, **{EVE.short: "member"})
+    run(again.rooms.join(WARD))
+    assert again.rooms.members(WARD) == (BOB,)
+    again.contacts.store.close()
+
+
+def test_rooms_that_were_left_are_read_as_they_were_kept_before(tmp_path):
+    scene = Scene(tmp_path)
+    data = build_json({"rooms": {}, "left": [WARD.short]})
+    scene.contacts.store.save_setting(f"rooms {OWN}", data)
+    assert Rooms(scene.session, scene.contacts, tell=scene.told.append).members(WARD) == ()
+    scene.contacts.store.close()
