@@ -245,6 +245,7 @@ class ChatAccount:
                 jid=session.bare,
                 trust=devices.trust_of,
                 chosen=devices.is_chosen,
+                promised=devices.is_promised,
                 unix=time.time,
                 retired=contacts.store.retired_omemo(session.bare),
             )

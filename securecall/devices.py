@@ -31,10 +31,11 @@ from securecall.keys.omemo_trust import (
     judge_device,
     mark_written,
     note_statement,
+    promises,
     sight,
     transition_device,
 )
-from securecall.keys.omemo_values import WRITABLE, Device, DeviceTrust
+from securecall.keys.omemo_values import OMEMO, WRITABLE, Device, DeviceTrust
 from securecall.keys.trust import How, TrustState
 
 _MAX_KEPT: Final = 1024  # people
@@ -101,6 +102,11 @@ class Devices:
             and record.how in _BY_HAND
             and self.device_trust(address, device.identity_key) in WRITABLE
         )
+
+    def is_promised(self, device: Device) -> bool:
+        """Say whether its owner's identity gives this device OMEMO 2, whatever a server shows."""
+        bound = self._bound(_address(device.jid))
+        return bound is not None and promises(bound, OMEMO, curve25519_form(device.identity_key))
 
     def notice(
         self, address: Address, namespace: str, number: int, identity_key: bytes

@@ -67,6 +67,7 @@ class Omemo:
         *,
         trust: Callable[[Device], DeviceTrust],
         chosen: Callable[[Device], bool],
+        promised: Callable[[Device], bool],
         unix: Callable[[], float],
         label: str,
         retired: frozenset[int] = frozenset(),
@@ -77,7 +78,13 @@ class Omemo:
         self._chosen = chosen
         self._label = label
         self._lookup = Lookup(
-            state, directory, trust=trust, unix=unix, label=label, retired=retired
+            state,
+            directory,
+            trust=trust,
+            promised=promised,
+            unix=unix,
+            label=label,
+            retired=retired,
         )
         self._upkeep = Upkeep(state, directory, self._lookup, trust=trust, unix=unix)
         self._turn = asyncio.Lock()
@@ -93,6 +100,7 @@ class Omemo:
         trust: Callable[[Device], DeviceTrust],
         unix: Callable[[], float],
         chosen: Callable[[Device], bool] = lambda _: False,
+        promised: Callable[[Device], bool] = lambda _: False,
         namespaces: tuple[str, ...] = NAMESPACES,
         label: str = "",
         retired: frozenset[int] = frozenset(),
@@ -107,6 +115,8 @@ class Omemo:
             unix: The time.
             chosen: Whether our user decided for this very key of a device; what they once trusted
                 without a look does not count. Only such a key replaces another one.
+            promised: Whether its owner says, signed, that a device has OMEMO 2: then it is written
+                to in no other.
             namespaces: Which versions to take part in, the preferred one first.
             label: What this device is called in public; visible to everybody.
             retired: Devices of ours that are no more: they come off the lists as we get onto them.
@@ -128,6 +138,7 @@ class Omemo:
             directory,
             trust=trust,
             chosen=chosen,
+            promised=promised,
             unix=unix,
             label=label,
             retired=retired,

@@ -32,6 +32,7 @@ class Lookup:
         directory: Directory,
         *,
         trust: Callable[[Device], DeviceTrust],
+        promised: Callable[[Device], bool],
         unix: Callable[[], float],
         label: str,
         retired: frozenset[int],
@@ -41,6 +42,7 @@ class Lookup:
         self._state = state
         self._directory = directory
         self._trust = trust
+        self._promised = promised
         self._unix = unix
         self._label = label
         self._retired = retired
@@ -63,6 +65,8 @@ class Lookup:
                 return None
             devices = self._devices(jid, names)
             if devices is None or not all(map(self._is_settled, devices)):
+                return None
+            if any(self._is_withheld(device, names) for device in devices):
                 return None
             found += devices
         return tuple(found)
@@ -97,6 +101,10 @@ class Lookup:
         self, book: DeviceBook, namespace: str, number: int, names: tuple[str, ...]
     ) -> bool:
         return namespace != OMEMO and OMEMO in names and book.device(OMEMO, number) is not None
+
+    def _is_withheld(self, device: Device, names: tuple[str, ...]) -> bool:
+        """Whether its owner says that it has better keys than the server shows."""
+        return device.namespace != OMEMO and OMEMO in names and self._promised(device)
 
     async def find(
         self, jids: Iterable[str], names: tuple[str, ...]
@@ -182,6 +190,8 @@ class Lookup:
                 # A server that hides the better keys must not get the worse ones used.
                 return LookedUp(why=f"its keys for {OMEMO} were there before, and are gone")
             outcome = await self._look_up_in(namespace, jid, number, gate)
+            if outcome.device is not None and self._is_withheld(outcome.device, names):
+                return LookedUp(why=f"its owner has keys for {OMEMO}, and they are not there")
             if outcome.device is not None or outcome.final:
                 break
         return outcome

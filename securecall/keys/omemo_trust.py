@@ -320,6 +320,16 @@ def judge_device(
     return DeviceTrust.UNDECIDED
 
 
+def promises(bound: BoundRoot, namespace: str, key: bytes) -> bool:
+    """Say whether the statement gives the device with this key (Curve25519 form) that OMEMO."""
+    for entry in () if bound.statement is None else bound.statement.devices:
+        for omemo in entry.omemo:
+            with contextlib.suppress(ProtocolError):
+                if omemo.namespace == namespace and curve25519_form(omemo.identity_key) == key:
+                    return True
+    return False
+
+
 def _inherited(bound: BoundRoot) -> DeviceTrust:
     # An expired statement may hide that a device was withdrawn since.
     fresh = bound.statement is not None and not bound.statement.stale

@@ -122,10 +122,15 @@ class Trust:
         self.otherwise = DeviceTrust.TRUSTED
         self.by_fingerprint: dict[str, DeviceTrust] = {}
         self.chosen: set[bytes] = set()  # identity keys that our user decided for
+        self.promised: set[bytes] = set()  # identity keys that their owner says OMEMO 2 has
 
     def is_chosen(self, device: Device) -> bool:
         """Our user decided for this very key."""
         return device.identity_key in self.chosen
+
+    def is_promised(self, device: Device) -> bool:
+        """Its owner says that it has OMEMO 2."""
+        return device.identity_key in self.promised
 
     def __call__(self, device: Device) -> DeviceTrust:
         """What the device is to us."""
@@ -180,6 +185,7 @@ class World:
             jid=jid,
             trust=trust,
             chosen=trust.is_chosen,
+            promised=trust.is_promised,
             unix=lambda: self.now,
             namespaces=namespaces,
             label=label,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -88,6 +89,14 @@ def test_a_pinned_identity_vouches_and_a_verified_one_verifies(contacts, devices
     contacts.apply(contacts.event(Act.VERIFY, BOB, root_key(2).fingerprint, How.DIGITS))
     assert devices.device_trust(BOB, ONE) is DeviceTrust.VERIFIED
     assert devices.device_trust(BOB, TWO) is DeviceTrust.UNDECIDED
+
+
+def test_an_identity_says_which_omemo_its_devices_have(contacts, devices):
+    legacy = Device(namespace=OLD, jid=BOB.short, id=1, identity_key=ONE)
+    assert not devices.is_promised(legacy)
+    Directory(contacts).learn(BOB, own_statement(omemo=(1,)))
+    assert devices.is_promised(legacy)
+    assert not devices.is_promised(replace(legacy, identity_key=TWO))
 
 
 def test_an_identity_beats_having_been_there_first(contacts, devices):

@@ -222,6 +222,30 @@ def test_hiding_the_better_keys_does_not_get_the_worse_ones_used():
         world.server.lists[OMEMO, BOB] = {}
         recipients = await control.omemo.prepare([BOB])
         assert [d.namespace for d in recipients.devices] == [OMEMO_LEGACY]
+        control.trust.promised.add(recipients.devices[0].identity_key)  # until it learns of them
+        with pytest.raises(NoDevices, match="its owner has keys for"):
+            await control.omemo.prepare([BOB])
+
+    run(body())
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_keys_that_their_owner_vouches_for_cannot_be_hidden_at_first_contact(whole):
+    async def body():
+        world = World()
+        alice, bob = await world.person(ALICE), await world.person(BOB)
+        alice.trust.promised = {device.identity_key for device in bob.omemo.own.values()}
+        bundle = world.server.bundles.pop((OMEMO, BOB, bob.id))
+        listed = world.server.lists[OMEMO, BOB]
+        if whole:
+            world.server.lists[OMEMO, BOB] = {}
+        for _ in range(2):
+            with pytest.raises(NoDevices, match="its owner has keys for"):
+                await alice.omemo.prepare([BOB])
+        world.server.bundles[OMEMO, BOB, bob.id] = bundle
+        await alice.omemo.devices_changed(OMEMO, BOB, listed)
+        recipients = await alice.omemo.prepare([BOB])
+        assert [d.namespace for d in recipients.devices] == [OMEMO]
 
     run(body())
 
