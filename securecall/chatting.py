@@ -180,16 +180,19 @@ class Chatting:
     ) -> Conversation:
         """See `Client.conversation`."""
         address = self.address_of(who)
-        history, committer = self._open
-        courier: Courier = _Nobody(committer)
-        if self.accounts:
-            courier = self.account_for(address).messaging
         if danger_plaintext_chat:
             self._require_no_floor(address)
             self._plain.add(address)
         else:
             self._plain.discard(address)
-        return Conversation(address, courier, history, danger_plaintext_chat=danger_plaintext_chat)
+        return self._conversation(address, plain=danger_plaintext_chat)
+
+    def _conversation(self, address: Address, *, plain: bool) -> Conversation:
+        history, committer = self._open
+        courier: Courier = _Nobody(committer)
+        if self.accounts:
+            courier = self.account_for(address).messaging
+        return Conversation(address, courier, history, danger_plaintext_chat=plain)
 
     def _require_no_floor(self, address: Address) -> None:
         if self._contacts.has_floor(address) or self._was_encrypted(address):
@@ -209,7 +212,8 @@ class Chatting:
 
     def conversations(self) -> tuple[Conversation, ...]:
         """Every conversation that has messages, the one with the newest first."""
-        return tuple(self.conversation(address) for address in self._open[0].conversations())
+        kept = self._open[0].conversations()
+        return tuple(self._conversation(address, plain=False) for address in kept)
 
     async def messages(self, *, after: int | None = None) -> AsyncIterator[Message]:
         """See `Client.messages`."""
