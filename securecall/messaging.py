@@ -146,7 +146,7 @@ class Messaging:
             protection = Protection.NONE if recipients is None else weakest(recipients)
             device = 0 if recipients is None else self._omemo.device_id
             try:
-                answered = self._answered(to, said)
+                answered = self._answered(to, said, plain=recipients is None)
                 message = self._ledger.compose(
                     to, said, name=name, unix=now, protection=protection, device=device
                 )
@@ -249,11 +249,13 @@ class Messaging:
             answered=answered,
         )
 
-    def _answered(self, to: Address, said: Text | Reaction) -> Answered | None:
+    def _answered(self, to: Address, said: Text | Reaction, *, plain: bool) -> Answered | None:
         if isinstance(said, Reaction) or not said.reply_to:
             return None
         known = self._ledger.named(to, said.reply_to)
-        return Answered(author=jid_of(known.sender), quote=known.text)
+        # what came encrypted is not read out to every server because our user writes in the clear
+        quote = "" if plain and known.protection else known.text
+        return Answered(author=jid_of(known.sender), quote=quote)
 
     def _post(self, to: Address, name: str, stanza: Element) -> Parcel:
         return self._history.post(Parcel(id=name, conversation=to, stanza=serialise(stanza)))

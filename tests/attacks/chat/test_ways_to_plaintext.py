@@ -6,10 +6,11 @@ import asyncio
 
 import pytest
 
-from securecall.chat.message import Message, Protection
+from securecall.chat.message import Message, Protection, Text
 from securecall.chatting import Chatting
 from securecall.errors import DowngradeError
 from tests.forge_devices import BOB, contacts_at
+from tests.unit.test_messaging import Bench
 
 pytestmark = pytest.mark.attack
 
@@ -45,3 +46,18 @@ def test_one_stanza_does_not_make_a_conversation_one_that_was_never_encrypted(tm
 
     asyncio.run(work())
     contacts.store.close()
+
+
+@pytest.mark.parametrize("protection", Protection)
+def test_a_plain_answer_does_not_quote_what_came_encrypted(protection):
+    """They may begin to encrypt while our user still writes in the clear. Control: the third."""
+
+    async def work() -> None:
+        bench = Bench()
+        bench.history.add(said(text="the result is bad", protection=protection))
+        bench.messaging.release()
+        await bench.messaging.write(BOB, Text(body="oh", reply_to="x"), plain=True)
+        (sent,) = bench.session.sent
+        assert (b"the result" in sent) is (protection is Protection.NONE)
+
+    asyncio.run(work())
