@@ -257,7 +257,7 @@ class Ledger:
         if not _may_tell(arrival, known):
             return _ignored(arrival, "a receipt that a server could have written")
         changes = list(self._advance(known, far))
-        if far is Delivery.DISPLAYED:
+        if far is Delivery.DISPLAYED and changes:  # else it moved the earlier ones before
             for earlier in self._earlier(known):
                 changes += self._advance(earlier, far)
         return tuple(changes)

@@ -62,6 +62,20 @@ def compose(ledger, text="hello", name="a1", unix=50.0):
     )
 
 
+def test_a_marker_that_changes_nothing_reads_no_history(ledger, history, monkeypatch):
+    """Else whoever repeats one has us read a thousand messages each time."""
+    for number in range(300):
+        ledger.enter(said(Text(body="x"), id=f"m{number}"))
+    compose(ledger)
+    ledger.taken(BOB, "a1")
+    assert ledger.enter(said(Displayed(id="a1"), id="r1"))
+    pages = []
+    read = history.messages
+    monkeypatch.setattr(history, "messages", lambda *a, **k: pages.append(k) or read(*a, **k))
+    assert ledger.enter(said(Displayed(id="a1"), id="r2")) == ()
+    assert pages == []
+
+
 def texts(history, where=BOB):
     return [message.text for message in history.messages(where)]
 
