@@ -7,6 +7,7 @@ SERVER=host:port and AUTHORITIES=file.pem, as `securecall lab` prints them.
 """
 
 import asyncio
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -33,4 +34,7 @@ async def main(
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    if len(sys.argv) < 7:
+        sys.exit(__doc__)
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(main(*sys.argv[1:]))

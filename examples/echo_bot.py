@@ -7,6 +7,7 @@ SERVER and AUTHORITIES as in chat.py.
 """
 
 import asyncio
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -35,4 +36,7 @@ async def main(folder: str, secret: str, account: str, password: str, *friends: 
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    if len(sys.argv) < 6:
+        sys.exit(__doc__)
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(main(*sys.argv[1:]))

@@ -110,7 +110,8 @@ def seal_file(file: Path | bytes, folder: Path, *, link: bool = False) -> Sealed
                 target.write(rest)
             target.flush()
         except OSError as e:
-            raise LocalError(f"cannot encrypt the file: {e.strerror}") from e
+            what = "what is to be sent" if isinstance(file, bytes) else file
+            raise LocalError(f"cannot encrypt {what}: {e.strerror}") from e
         target.keep()
     return SealedFile(
         path=target.path,

@@ -61,7 +61,8 @@ class OmemoDirectory:
                 return {}
             if e.condition in _CONTACTS_ONLY:
                 raise NoDevices(
-                    f"{jid} lets nobody but contacts fetch their keys, or there is no such account"
+                    f"{jid} never signed in to chat, shows its keys to contacts only, or does not "
+                    "exist"
                 ) from e
             raise _refused(jid, e) from e
         payload = items[-1].payload if items else None
