@@ -2,8 +2,7 @@
 
     python echo_bot.py FOLDER PASSPHRASE_FILE ACCOUNT PASSWORD_FILE FRIEND...
 
-What was answered is known by the answers themselves, which are kept before they are sent.
-SERVER and AUTHORITIES as in chat.py.
+What was answered is known by the answers themselves. SERVER and AUTHORITIES as in chat.py.
 """
 
 import asyncio
@@ -16,13 +15,12 @@ import securecall as sc
 
 
 async def main(folder: str, secret: str, account: str, password: str, *friends: str) -> None:
-    private = os.environ.get("AUTHORITIES")
     async with sc.open(folder, passphrase=sc.Secret.from_file(secret), create=True) as me:
         await me.sign_in(
             xmpp=account,
             password=sc.Secret.from_file(password),
             server=os.environ.get("SERVER"),
-            authorities=Path(private) if private else None,
+            authorities=Path(os.environ["AUTHORITIES"]) if "AUTHORITIES" in os.environ else None,
         )
         print("ready", flush=True)
         async for message in me.messages(after=0):  # all that is kept, then what comes
