@@ -333,3 +333,20 @@ def test_a_statement_is_of_the_same_form_with_and_without_successions():
         for raw in (statement(), statement(NEW, successions=[step(OLD, NEW)]))
     ]
     assert members[0] == members[1]
+
+
+def test_a_conflict_with_somebody_else_stays_for_the_user_to_decide():
+    conflict = act(pinned(), Act.CHANGE, EVE, How.DIRECTORY)
+    after = succeeded(conflict, shown(NEW, step(OLD, NEW)))
+    found = after.lookup(BOB)
+    assert (found.root_fp, found.rival, found.state) == (
+        OLD.fingerprint,
+        EVE.fingerprint,
+        TrustState.CHANGED,
+    )
+    assert after.barred == {OLD.fingerprint: TrustState.REVOKED}
+    # the control: a conflict with the successor itself is settled by what it shows
+    settled = succeeded(
+        act(pinned(), Act.CHANGE, NEW, How.DIRECTORY), shown(NEW, step(OLD, NEW))
+    ).lookup(BOB)
+    assert (settled.root_fp, settled.state) == (NEW.fingerprint, TrustState.PINNED)

@@ -22,6 +22,7 @@ from securecall.keys.omemo_legacy import OmemoLegacy
 from securecall.keys.omemo_prekeys import PREKEYS, ROTATION, OwnKeys
 from securecall.keys.omemo_scheme import decrypt_cbc, encrypt_cbc, same
 from securecall.keys.omemo_session import Session
+from securecall.keys.omemo_state import _join, _split
 from securecall.keys.omemo_trust import (
     MAX_DEVICES as MAX_TRUSTED,
 )
@@ -282,3 +283,30 @@ def test_a_payload_is_opened_up_to_its_limit():
             assert (refused.type is CannotOpen) == (error is CannotOpen)
 
     asyncio.run(body())
+
+
+@pytest.mark.parametrize("scheme", [OmemoTwo(), OmemoLegacy()])
+def test_a_bundle_is_ours_until_a_key_in_it_is_another(scheme):
+    own = OwnKeys.create(scheme, bytes(range(32)), unix=0)
+    bundle = own.bundle(ALICE, 7)
+    assert own.offers(bundle) is True
+    assert own.offers(replace(bundle, prekeys={1: KEY})) is False
+    assert own.offers(replace(bundle, signed_prekey_id=own.signed.id + 1)) is False
+    own.use_up(3, hide=True)
+    assert 3 not in own.bundle(ALICE, 7).prekeys
+    assert own.offers(bundle) is False, "what was used up is not offered"
+    bundle = own.bundle(ALICE, 7)
+    assert own.offers(bundle) is True
+    assert own.rotate(unix=ROTATION)
+    assert own.offers(bundle) is False
+
+
+def test_sessions_that_were_cut_off_are_not_read():
+    parts = [b"one", b"", b"three"]
+    data = _join(iter(parts))
+    assert list(_split(data)) == parts
+    ends = {len(_join(iter(parts[:count]))) for count in range(4)}
+    for size in range(len(data)):
+        if size not in ends:
+            with pytest.raises(StoreCorrupt):
+                list(_split(data[:size]))
