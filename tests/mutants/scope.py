@@ -20,10 +20,16 @@ _STATEMENT = (
     *("unit/keys/test_identity.py", "attacks/keys/test_secrets.py"),
     "architecture/test_spec.py",
 )
-_OWN = ("unit/test_own_identity.py", "unit/test_restoring.py")
+_OWN = (
+    *("unit/keys/test_household.py", "unit/keys/test_this_device.py"),
+    *("unit/test_own_identity.py", "unit/test_restoring.py", "unit/test_statements.py"),
+)
+_ORGANISATION = ("unit/keys/test_organisation.py", "attacks/keys/test_organisations.py")
 _TRUST = (
     *("unit/keys/test_trust.py", "properties/keys/test_trust_book.py"),
-    *("attacks/keys/test_addresses.py", "attacks/keys/test_strangers_devices.py"),
+    *("attacks/keys/test_succession.py", "attacks/keys/test_addresses.py"),
+    *("attacks/keys/test_organisations.py", "attacks/keys/test_strangers_devices.py"),
+    "unit/test_contacts.py",
 )
 _HANDSHAKE = (
     *("unit/keys/test_identity_dialogue.py", "unit/keys/test_identity_messages.py"),
@@ -42,8 +48,16 @@ _OMEMO = (
     *("unit/test_devices.py", "unit/xmpp/test_omemo.py"),
 )
 _STORE = (
-    *("unit/store/test_forms.py", "unit/store/test_sqlite.py", "unit/store/test_vault.py"),
+    *("unit/store/test_rows.py", "unit/store/test_sqlite.py", "unit/store/test_vault.py"),
+    *("unit/store/test_lock.py", "unit/store/test_system_keyring.py", "unit/store/test_forms.py"),
     *("properties/store/test_store_rows.py", "attacks/store/test_store_tampering.py"),
+    *("attacks/store/test_substituted_store.py", "unit/test_fips.py"),
+)
+_TABLES = (
+    *("unit/store/test_tables.py", "unit/store/test_forms.py", "unit/store/test_sqlite.py"),
+    *("unit/test_own_identity.py", "unit/test_restoring.py", "unit/test_devices.py"),
+    *("unit/test_contacts.py", "unit/test_statements.py", "attacks/keys/test_organisations.py"),
+    "attacks/store/test_store_tampering.py",
 )
 _HISTORY = (
     *("unit/store/test_forms.py", "unit/store/test_history.py", "unit/store/test_history_file.py"),
@@ -68,16 +82,16 @@ _OF: dict[str, tuple[str, ...]] = {
     "keys.encoding": (*_STATEMENT, *_HANDSHAKE[:4]),
     "keys.device": _STATEMENT,
     "keys.signed_json": _STATEMENT,
-    "keys.organisation": (
-        "attacks/keys/test_organisations.py",
-        "unit/keys/test_organisation.py",
-    ),
-    "keys.enrolment": ("attacks/keys/test_enrolment.py", *_OWN),
+    "keys.organisation": _ORGANISATION,
+    "keys.enrolment": ("attacks/keys/test_enrolment.py", "unit/test_own_identity.py", *_OWN),
     "keys.household": _OWN,
-    "keys.this_device": ("unit/keys/test_this_device.py", *_OWN),
+    "keys.this_device": _OWN,
     "keys.phrase": ("unit/keys/test_phrase.py", "vectors/keys/test_phrase_vectors.py"),
-    "keys.succession": ("attacks/keys/test_succession.py", "unit/test_statements.py", *_OWN),
-    "keys.passport": ("attacks/keys/test_a11_passports.py", "vectors/keys/test_passport.py"),
+    "keys.succession": ("attacks/keys/test_succession.py", *_OWN),
+    "keys.passport": (
+        *("unit/keys/test_passport.py", "attacks/keys/test_a11_passports.py"),
+        *("vectors/keys/test_passport.py", "properties/keys/test_passport.py"),
+    ),
     "keys.identity": ("unit/keys/test_identity.py", *_STATEMENT, *_HANDSHAKE[:2]),
     "keys.identity_": _HANDSHAKE,
     "keys.handshake": _HANDSHAKE[::-1],
@@ -89,16 +103,36 @@ _OF: dict[str, tuple[str, ...]] = {
     "keys.omemo": _OMEMO,
     "keys.protobuf": _OMEMO,
     "store.": _STORE,
+    "store.lock": ("unit/store/test_lock.py", *_STORE),
+    "store.vault": ("unit/store/test_vault.py", *_STORE),
+    "store.sqlite": ("unit/store/test_sqlite.py", *_STORE, "unit/store/test_history_file.py"),
+    "store.tables": _TABLES,
+    "store.records": _TABLES,
+    "store.book_rows": (*_TABLES, *_TRUST),
     "store.history": _HISTORY,
     "store.message_rows": _HISTORY,
     "store.words": ("unit/store/test_history_search.py", *_HISTORY),
     "store.pages": ("unit/store/test_history_search.py", *_HISTORY),
-    "store.sealing": ("unit/store/test_forms.py", "attacks/store/test_history_tampering.py"),
-    "store.device_records": ("unit/test_devices.py", "unit/store/test_forms.py"),
-    "store.disk": ("unit/store/test_history_disks.py", "unit/store/test_sqlite.py"),
-    "store.expiry": ("unit/store/test_history.py", "unit/store/test_history_file.py"),
-    "store.backup": ("unit/store/test_backup.py", "attacks/store/test_backup_tampering.py"),
-    "store.token": ("interop/test_keepers.py",),
+    "store.sealing": (
+        *("unit/store/test_forms.py", "attacks/store/test_history_tampering.py"),
+        "unit/store/test_history_file.py",
+    ),
+    "store.device_records": (
+        *("unit/store/test_tables.py", "unit/store/test_forms.py", "unit/test_devices.py"),
+    ),
+    "store.disk": (
+        *("unit/store/test_disk.py", "unit/store/test_sqlite.py", "unit/store/test_history.py"),
+        "unit/store/test_history_file.py",
+    ),
+    "store.expiry": (
+        *("unit/store/test_history.py", "attacks/store/test_history_tampering.py"),
+        *("unit/store/test_history_file.py", "properties/store/test_history_machine.py"),
+    ),
+    "store.backup": (
+        *("unit/store/test_backup_file.py", "unit/store/test_backup.py"),
+        *("attacks/store/test_backup_tampering.py", "unit/test_restoring.py"),
+    ),
+    "store.token": ("unit/store/test_token.py", "interop/test_keepers.py"),
     "store.system_keyring": (
         "unit/store/test_system_keyring.py",
         "attacks/store/test_substituted_store.py",
