@@ -26,6 +26,7 @@ from securecall.keys.signing import require_ed25519_signature
 from securecall.keys.statement import Statement, parse_statement
 from securecall.keys.succession import (
     MAX_CHAIN,
+    ancestors,
     build_succession,
     parse_chain,
     parse_succession,
@@ -350,3 +351,24 @@ def test_a_conflict_with_somebody_else_stays_for_the_user_to_decide():
         act(pinned(), Act.CHANGE, NEW, How.DIRECTORY), shown(NEW, step(OLD, NEW))
     ).lookup(BOB)
     assert (settled.root_fp, settled.state) == (NEW.fingerprint, TrustState.PINNED)
+
+
+def test_a_chain_is_one_and_no_longer_than_any():
+    with pytest.raises(UsageError, match="itself"):
+        build_succession(OLD, OLD, iat=NOW)
+    roots = [root_key(number) for number in range(20, 22 + MAX_CHAIN)]
+    steps = list(itertools.starmap(step, itertools.pairwise(roots)))
+    assert len(steps) == MAX_CHAIN + 1
+    end = roots[-1].fingerprint
+    chain = parse_chain(steps[1:], end, unix=NOW)
+    with pytest.raises(StatementInvalid, match="more than"):
+        parse_chain(steps, end, unix=NOW)
+    with pytest.raises(StatementInvalid, match="lead to"):
+        parse_chain(steps[1:-1], end, unix=NOW)
+    with pytest.raises(StatementInvalid, match="itself"):
+        parse_chain([step(OLD, NEW), step(NEW, OLD)], OLD.fingerprint, unix=NOW)
+    fingerprints = tuple(root.fingerprint for root in roots)
+    assert ancestors(chain, end) == fingerprints[1:-1]
+    # another root, and a link that is missing, end the line
+    assert ancestors(chain, EVE.fingerprint) == ()
+    assert ancestors((chain[0], *chain[2:]), end) == fingerprints[3:-1]

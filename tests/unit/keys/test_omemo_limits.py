@@ -22,7 +22,7 @@ from securecall.keys.omemo_legacy import OmemoLegacy
 from securecall.keys.omemo_prekeys import PREKEYS, ROTATION, OwnKeys
 from securecall.keys.omemo_scheme import decrypt_cbc, encrypt_cbc, same
 from securecall.keys.omemo_session import Session
-from securecall.keys.omemo_state import _join, _split
+from securecall.keys.omemo_state import State, _join, _split
 from securecall.keys.omemo_trust import (
     MAX_DEVICES as MAX_TRUSTED,
 )
@@ -310,3 +310,43 @@ def test_sessions_that_were_cut_off_are_not_read():
         if size not in ends:
             with pytest.raises(StoreCorrupt):
                 list(_split(data[:size]))
+
+
+class Kept(dict):
+    """A store of ratchets in memory."""
+
+    def load(self, name):
+        return self.get(name)
+
+    def save(self, changes):
+        for name, data in changes.items():
+            self[name] = data
+
+
+def test_a_new_device_takes_a_number_that_no_other_one_has(monkeypatch):
+    drawn = iter([6, 6, 7, 8])  # one less than the number
+    monkeypatch.setattr("securecall.keys.omemo_state.secrets.randbelow", lambda n: next(drawn))
+    store = Kept()
+    state = State(store, ALICE, BOTH)
+    assert not state.exists()
+    state.begin(taken={7, 8}, unix=0)
+    assert state.device_id == 9
+    assert state.exists()
+    again = State(store, ALICE, BOTH)
+    again.begin(taken={9}, unix=0)
+    assert again.device_id == 9, "it has one already"
+    for name in BOTH:
+        assert again.own(name).build() == state.own(name).build()
+
+
+def test_keys_that_are_damaged_or_gone_are_not_made_again():
+    store = Kept()
+    state = State(store, ALICE, ONLY_TWO)
+    state.begin(taken=set(), unix=0)
+    identity = store["omemo/identity"]
+    store["omemo/identity"] = identity[:-1]
+    with pytest.raises(StoreCorrupt, match="identity"):
+        State(store, ALICE, ONLY_TWO).begin(taken=set(), unix=0)
+    store.clear()
+    with pytest.raises(StoreCorrupt, match="gone"):
+        state.own(ONLY_TWO[0])
