@@ -18,7 +18,8 @@ _STATEMENT = (
     *("unit/keys/test_statement.py", "attacks/keys/test_statement_forgeries.py"),
     *("oracle/test_statement.py", "properties/keys/test_untrusted_input.py"),
     *("unit/keys/test_identity.py", "attacks/keys/test_secrets.py"),
-    "architecture/test_spec.py",
+    *("architecture/test_spec.py", "unit/test_own_identity.py"),
+    "attacks/keys/test_withheld_withdrawals.py",
 )
 _OWN = (
     *("unit/keys/test_household.py", "unit/keys/test_this_device.py"),
@@ -45,28 +46,31 @@ _OMEMO = (
     *("unit/keys/test_omemo_fingerprint.py", "vectors/keys/test_omemo_vectors.py"),
     *("properties/keys/test_omemo_parsing.py", "attacks/keys/test_omemo.py"),
     *("attacks/keys/test_omemo_devices.py", "pairs/keys/test_omemo_schedule.py"),
-    *("unit/test_devices.py", "unit/xmpp/test_omemo.py"),
+    *("unit/test_devices.py", "unit/xmpp/test_omemo.py", "unit/xmpp/test_inbox.py"),
+    "attacks/keys/test_strangers_devices.py",
 )
 _STORE = (
     *("unit/store/test_rows.py", "unit/store/test_sqlite.py", "unit/store/test_vault.py"),
     *("unit/store/test_lock.py", "unit/store/test_system_keyring.py", "unit/store/test_forms.py"),
     *("properties/store/test_store_rows.py", "attacks/store/test_store_tampering.py"),
     *("attacks/store/test_substituted_store.py", "unit/test_fips.py"),
+    "unit/store/test_backup.py",
 )
 _TABLES = (
     *("unit/store/test_tables.py", "unit/store/test_forms.py", "unit/store/test_sqlite.py"),
     *("unit/test_own_identity.py", "unit/test_restoring.py", "unit/test_devices.py"),
     *("unit/test_contacts.py", "unit/test_statements.py", "attacks/keys/test_organisations.py"),
-    "attacks/store/test_store_tampering.py",
+    *("attacks/store/test_store_tampering.py", "unit/store/test_backup_records.py"),
 )
 _HISTORY = (
     *("unit/store/test_forms.py", "unit/store/test_history.py", "unit/store/test_history_file.py"),
     *("unit/store/test_history_search.py", "unit/store/test_history_disks.py"),
     *("properties/store/test_history_machine.py", "attacks/store/test_history_tampering.py"),
+    "unit/store/test_backup.py",
 )
 _MACHINE = (
-    *("unit/calls/test_machine.py", "model/test_call_machine.py"),
-    "unit/calls/test_negotiation.py",
+    *("unit/calls/test_machine.py", "unit/calls/test_negotiation.py"),
+    "model/test_call_machine.py",
 )
 _DTLS = (
     *(
@@ -78,7 +82,10 @@ _DTLS = (
 )
 _OF: dict[str, tuple[str, ...]] = {
     "keys.statement": _STATEMENT,
-    "keys.signing": ("vectors/keys/test_wycheproof.py", *_STATEMENT),
+    "keys.signing": (
+        *("unit/keys/test_identity.py", "vectors/keys/test_wycheproof.py"),
+        *("unit/keys/test_passport.py", *_STATEMENT),
+    ),
     "keys.encoding": (*_STATEMENT, *_HANDSHAKE[:4]),
     "keys.device": _STATEMENT,
     "keys.signed_json": _STATEMENT,
@@ -129,8 +136,13 @@ _OF: dict[str, tuple[str, ...]] = {
         *("unit/store/test_history_file.py", "properties/store/test_history_machine.py"),
     ),
     "store.backup": (
-        *("unit/store/test_backup_file.py", "unit/store/test_backup.py"),
-        *("attacks/store/test_backup_tampering.py", "unit/test_restoring.py"),
+        *("unit/store/test_backup_records.py", "unit/store/test_backup_file.py"),
+        *("unit/store/test_backup.py", "attacks/store/test_backup_tampering.py"),
+        "unit/test_restoring.py",
+    ),
+    "store.backup_file": (
+        *("unit/store/test_backup_file.py", "attacks/store/test_backup_tampering.py"),
+        "unit/store/test_backup.py",
     ),
     "store.token": ("unit/store/test_token.py", "interop/test_keepers.py"),
     "store.system_keyring": (
@@ -139,7 +151,7 @@ _OF: dict[str, tuple[str, ...]] = {
     ),
     "calls.machine": _MACHINE,
     "calls.negotiation": ("unit/calls/test_negotiation.py", *_MACHINE),
-    "policy": ("unit/test_policy.py", "model/test_call_machine.py", *_MACHINE),
+    "policy": ("unit/test_policy.py", *_MACHINE),
     "rtp.srtp": ("unit/rtp/test_srtp.py", "oracle/test_srtp.py", "attacks/rtp/test_srtp.py"),
     "rtp.sframe": (
         *("unit/rtp/test_sframe.py", "oracle/test_sframe.py", "attacks/rtp/test_sframe.py"),
