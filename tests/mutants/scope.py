@@ -90,7 +90,7 @@ _OF: dict[str, tuple[str, ...]] = {
     "keys.device": _STATEMENT,
     "keys.signed_json": _STATEMENT,
     "keys.organisation": _ORGANISATION,
-    "keys.enrolment": ("attacks/keys/test_enrolment.py", "unit/test_own_identity.py", *_OWN),
+    "keys.enrolment": ("unit/keys/test_enrolment.py", "attacks/keys/test_enrolment.py", *_OWN),
     "keys.household": _OWN,
     "keys.this_device": _OWN,
     "keys.phrase": ("unit/keys/test_phrase.py", "vectors/keys/test_phrase_vectors.py"),
