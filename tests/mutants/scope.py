@@ -8,7 +8,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[2] / "securecall"
 ALL_OF = ("keys", "store")
 AND = (
-    *("calls.machine", "calls.negotiation", "policy", "rtp.srtp", "rtp.sframe"),
+    *("calls.machine", "calls.negotiation", "calls.changes", "policy", "rtp.srtp", "rtp.sframe"),
     *("transport.dtls", "transport.dtls_certificate"),
 )
 LEFT_OUT = ("keys.wordlist",)  # a list of words, compared with its source by a hash
@@ -151,6 +151,9 @@ _OF: dict[str, tuple[str, ...]] = {
     ),
     "calls.machine": _MACHINE,
     "calls.negotiation": ("unit/calls/test_negotiation.py", *_MACHINE),
+    "calls.changes": (
+        *("unit/calls/test_changes.py", "unit/calls/test_video_lines.py", *_MACHINE),
+    ),
     "policy": ("unit/test_policy.py", *_MACHINE),
     "rtp.srtp": ("unit/rtp/test_srtp.py", "oracle/test_srtp.py", "attacks/rtp/test_srtp.py"),
     "rtp.sframe": (
