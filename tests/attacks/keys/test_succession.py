@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass, replace
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import mldsa
 
 from securecall.address import Address, Scheme, parse_address
 from securecall.errors import (
@@ -21,7 +22,7 @@ from securecall.errors import (
     UsageError,
 )
 from securecall.keys.encoding import build_base64url, parse_base64url
-from securecall.keys.identity import RootKey
+from securecall.keys.identity import RootKey, root_fingerprint
 from securecall.keys.signing import require_ed25519_signature
 from securecall.keys.statement import Statement, parse_statement
 from securecall.keys.succession import (
@@ -372,3 +373,56 @@ def test_a_chain_is_one_and_no_longer_than_any():
     # another root, and a link that is missing, end the line
     assert ancestors(chain, EVE.fingerprint) == ()
     assert ancestors((chain[0], *chain[2:]), end) == fingerprints[3:-1]
+
+
+# -- roots with a second key -----------------------------------------------------------------------
+
+HEADER_PQ = b'{"alg":"ML-DSA-65","typ":"securecall-succession+jws"}'
+PQ, OTHER_PQ = (mldsa.MLDSA65PrivateKey.from_seed_bytes(bytes([n]) * 32) for n in (5, 6))
+Keys = tuple[RootKey, mldsa.MLDSA65PrivateKey | None]
+
+
+def hybrid(*ends: Keys, left_out: int = -1) -> bytes:
+    """A succession of one root by another, signed by each of their keys but one."""
+    named = [
+        {"ed25519": build_base64url(one.public)}
+        | ({"mldsa65": build_base64url(two.public_key().public_bytes_raw())} if two else {})
+        for one, two in ends
+    ]
+    body = build_base64url(compact({"v": 1, "old": named[0], "new": named[1], "iat": NOW}))
+    signers = [pair for keys in ends for pair in zip(keys, (HEADER, HEADER_PQ), strict=True)]
+    signatures = []
+    for key, header in signers:
+        if key is not None:
+            protected = build_base64url(header)
+            signature = build_base64url(key.sign(f"{protected}.{body}".encode()))
+            signatures.append({"protected": protected, "signature": signature})
+    if left_out >= 0:
+        del signatures[left_out]
+    return compact({"payload": body, "signatures": signatures})
+
+
+def fingerprint_of(one: RootKey, two: mldsa.MLDSA65PrivateKey | None) -> bytes:
+    return root_fingerprint(one.public, two.public_key().public_bytes_raw() if two else b"")
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [((OLD, PQ), (NEW, OTHER_PQ)), ((OLD, None), (NEW, PQ)), ((OLD, PQ), (NEW, None))],
+    ids=["both", "gained", "lost"],
+)
+def test_every_key_of_both_roots_has_to_sign(ends):
+    found = parse_succession(hybrid(*ends), unix=NOW)
+    assert (found.old, found.new) == tuple(fingerprint_of(*keys) for keys in ends)
+    count = len(json.loads(hybrid(*ends))["signatures"])
+    for left_out in range(count):
+        with pytest.raises(StatementInvalid):
+            parse_succession(hybrid(*ends, left_out=left_out), unix=NOW)
+
+
+@pytest.mark.parametrize(
+    "ends", [((OLD, PQ), (NEW, PQ)), ((OLD, PQ), (OLD, OTHER_PQ)), ((OLD, PQ), (OLD, None))]
+)
+def test_a_root_does_not_take_a_key_of_the_old_one_with_it(ends):
+    with pytest.raises(StatementInvalid, match="share a key"):
+        parse_succession(hybrid(*ends), unix=NOW)
