@@ -10,7 +10,7 @@ from securecall.errors import LocalError, StoreCorrupt
 from securecall.secret import Secret
 from securecall.store import backup_file
 from securecall.store.backup_file import CHUNK, BackupWriter, read_backup
-from securecall.store.lock import MINIMUM_COST, Lock
+from securecall.store.lock import LEAST_BEGINNING, MINIMUM_COST, Lock
 
 LOCK = Lock(passphrase=Secret("words"), cost=MINIMUM_COST)
 
@@ -68,3 +68,13 @@ def test_nothing_is_a_backup_of_nothing():
     for data in (b"", written()[:-1], written() + b"!"):
         with pytest.raises(StoreCorrupt):
             read(data)
+
+
+@pytest.mark.parametrize("place", [0, LEAST_BEGINNING - 2], ids=["another kind", "no end"])
+def test_what_cannot_be_a_backup_is_read_no_further_than_to_see_that(place):
+    data = written()
+    data = data[:16] + b"\x02" + data[17:]  # a header with a note, whose length comes last
+    file = io.BytesIO(data[:place] + b"\xff\xff" + data[place + 2 :] + bytes(70_000))
+    with pytest.raises(StoreCorrupt, match="not a backup"):
+        list(read_backup(file, LOCK))
+    assert file.tell() == LEAST_BEGINNING
