@@ -294,11 +294,7 @@ def _canonical_object(part: str) -> dict[str, object]:
 
 
 def _canonical(value: object) -> bytes:
-    ordered = _ordered(value)
-    if isinstance(ordered, dict):
-        return build_json(ordered)
-    # a list, as what it would be within an object
-    return build_json({"": ordered})[4:-1]
+    return build_json({"": _ordered(value)})[4:-1]  # as it would stand within an object
 
 
 def _ordered(value: object) -> object:

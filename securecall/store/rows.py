@@ -144,9 +144,9 @@ class Rows:
         Raises:
             StoreCorrupt: the row was altered since the file was opened.
         """
-        name = self._vault.row_name(table, key)
         with self._lock, translated("the key store"):
             self._require_open()
+            name = self._vault.row_name(table, key)
             found: object = self._connection.execute(
                 "SELECT version, value FROM sealed WHERE tbl=? AND name=?", (table, name)
             ).fetchone()
@@ -213,9 +213,9 @@ class Rows:
         Raises:
             LocalError: the disk or the keeper refused; what opened it before still does.
         """
-        header = self._vault.header(lock)
         with self._lock:
             self._require_open()
+            header = self._vault.header(lock)
             try:
                 with translated("the key store"):
                     self._connection.execute("BEGIN IMMEDIATE")

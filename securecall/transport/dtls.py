@@ -78,8 +78,8 @@ _IDENTITY_PROFILE: Final = "SRTP_AEAD_AES_256_GCM"
 class DtlsRole(enum.Enum):
     """Who begins: a=setup:active is the client."""
 
-    CLIENT = "client"
-    SERVER = "server"
+    CLIENT = enum.auto()
+    SERVER = enum.auto()
 
 
 class SrtpPolicy(enum.Enum):

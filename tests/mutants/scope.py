@@ -8,7 +8,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[2] / "securecall"
 ALL_OF = ("keys", "store")
 AND = (
-    *("calls.machine", "calls.negotiation", "policy", "rtp.srtp", "rtp.sframe"),
+    *("calls.machine", "calls.negotiation", "calls.changes", "policy", "rtp.srtp", "rtp.sframe"),
     *("transport.dtls", "transport.dtls_certificate"),
 )
 LEFT_OUT = ("keys.wordlist",)  # a list of words, compared with its source by a hash
@@ -18,12 +18,19 @@ _STATEMENT = (
     *("unit/keys/test_statement.py", "attacks/keys/test_statement_forgeries.py"),
     *("oracle/test_statement.py", "properties/keys/test_untrusted_input.py"),
     *("unit/keys/test_identity.py", "attacks/keys/test_secrets.py"),
-    "architecture/test_spec.py",
+    *("architecture/test_spec.py", "unit/test_own_identity.py"),
+    "attacks/keys/test_withheld_withdrawals.py",
 )
-_OWN = ("unit/test_own_identity.py", "unit/test_restoring.py")
+_OWN = (
+    *("unit/keys/test_household.py", "unit/keys/test_this_device.py"),
+    *("unit/test_own_identity.py", "unit/test_restoring.py", "unit/test_statements.py"),
+)
+_ORGANISATION = ("unit/keys/test_organisation.py", "attacks/keys/test_organisations.py")
 _TRUST = (
     *("unit/keys/test_trust.py", "properties/keys/test_trust_book.py"),
-    *("attacks/keys/test_addresses.py", "attacks/keys/test_strangers_devices.py"),
+    *("attacks/keys/test_succession.py", "attacks/keys/test_addresses.py"),
+    *("attacks/keys/test_organisations.py", "attacks/keys/test_strangers_devices.py"),
+    "unit/test_contacts.py",
 )
 _HANDSHAKE = (
     *("unit/keys/test_identity_dialogue.py", "unit/keys/test_identity_messages.py"),
@@ -39,20 +46,31 @@ _OMEMO = (
     *("unit/keys/test_omemo_fingerprint.py", "vectors/keys/test_omemo_vectors.py"),
     *("properties/keys/test_omemo_parsing.py", "attacks/keys/test_omemo.py"),
     *("attacks/keys/test_omemo_devices.py", "pairs/keys/test_omemo_schedule.py"),
-    *("unit/test_devices.py", "unit/xmpp/test_omemo.py"),
+    *("unit/test_devices.py", "unit/xmpp/test_omemo.py", "unit/xmpp/test_inbox.py"),
+    "attacks/keys/test_strangers_devices.py",
 )
 _STORE = (
-    *("unit/store/test_forms.py", "unit/store/test_sqlite.py", "unit/store/test_vault.py"),
+    *("unit/store/test_rows.py", "unit/store/test_sqlite.py", "unit/store/test_vault.py"),
+    *("unit/store/test_lock.py", "unit/store/test_system_keyring.py", "unit/store/test_forms.py"),
     *("properties/store/test_store_rows.py", "attacks/store/test_store_tampering.py"),
+    *("attacks/store/test_substituted_store.py", "unit/test_fips.py"),
+    "unit/store/test_backup.py",
+)
+_TABLES = (
+    *("unit/store/test_tables.py", "unit/store/test_forms.py", "unit/store/test_sqlite.py"),
+    *("unit/test_own_identity.py", "unit/test_restoring.py", "unit/test_devices.py"),
+    *("unit/test_contacts.py", "unit/test_statements.py", "attacks/keys/test_organisations.py"),
+    *("attacks/store/test_store_tampering.py", "unit/store/test_backup_records.py"),
 )
 _HISTORY = (
     *("unit/store/test_forms.py", "unit/store/test_history.py", "unit/store/test_history_file.py"),
     *("unit/store/test_history_search.py", "unit/store/test_history_disks.py"),
     *("properties/store/test_history_machine.py", "attacks/store/test_history_tampering.py"),
+    "unit/store/test_backup.py",
 )
 _MACHINE = (
-    *("unit/calls/test_machine.py", "model/test_call_machine.py"),
-    "unit/calls/test_negotiation.py",
+    *("unit/calls/test_machine.py", "unit/calls/test_negotiation.py"),
+    "model/test_call_machine.py",
 )
 _DTLS = (
     *(
@@ -64,20 +82,23 @@ _DTLS = (
 )
 _OF: dict[str, tuple[str, ...]] = {
     "keys.statement": _STATEMENT,
-    "keys.signing": ("vectors/keys/test_wycheproof.py", *_STATEMENT),
+    "keys.signing": (
+        *("unit/keys/test_identity.py", "vectors/keys/test_wycheproof.py"),
+        *("unit/keys/test_passport.py", *_STATEMENT),
+    ),
     "keys.encoding": (*_STATEMENT, *_HANDSHAKE[:4]),
     "keys.device": _STATEMENT,
     "keys.signed_json": _STATEMENT,
-    "keys.organisation": (
-        "attacks/keys/test_organisations.py",
-        "unit/keys/test_organisation.py",
-    ),
-    "keys.enrolment": ("attacks/keys/test_enrolment.py", *_OWN),
+    "keys.organisation": _ORGANISATION,
+    "keys.enrolment": ("unit/keys/test_enrolment.py", "attacks/keys/test_enrolment.py", *_OWN),
     "keys.household": _OWN,
-    "keys.this_device": ("unit/keys/test_this_device.py", *_OWN),
+    "keys.this_device": _OWN,
     "keys.phrase": ("unit/keys/test_phrase.py", "vectors/keys/test_phrase_vectors.py"),
-    "keys.succession": ("attacks/keys/test_succession.py", "unit/test_statements.py", *_OWN),
-    "keys.passport": ("attacks/keys/test_a11_passports.py", "vectors/keys/test_passport.py"),
+    "keys.succession": ("attacks/keys/test_succession.py", *_OWN),
+    "keys.passport": (
+        *("unit/keys/test_passport.py", "attacks/keys/test_a11_passports.py"),
+        *("vectors/keys/test_passport.py", "properties/keys/test_passport.py"),
+    ),
     "keys.identity": ("unit/keys/test_identity.py", *_STATEMENT, *_HANDSHAKE[:2]),
     "keys.identity_": _HANDSHAKE,
     "keys.handshake": _HANDSHAKE[::-1],
@@ -89,23 +110,51 @@ _OF: dict[str, tuple[str, ...]] = {
     "keys.omemo": _OMEMO,
     "keys.protobuf": _OMEMO,
     "store.": _STORE,
+    "store.lock": ("unit/store/test_lock.py", *_STORE),
+    "store.vault": ("unit/store/test_vault.py", *_STORE),
+    "store.sqlite": ("unit/store/test_sqlite.py", *_STORE, "unit/store/test_history_file.py"),
+    "store.tables": _TABLES,
+    "store.records": _TABLES,
+    "store.book_rows": (*_TABLES, *_TRUST),
     "store.history": _HISTORY,
     "store.message_rows": _HISTORY,
     "store.words": ("unit/store/test_history_search.py", *_HISTORY),
     "store.pages": ("unit/store/test_history_search.py", *_HISTORY),
-    "store.sealing": ("unit/store/test_forms.py", "attacks/store/test_history_tampering.py"),
-    "store.device_records": ("unit/test_devices.py", "unit/store/test_forms.py"),
-    "store.disk": ("unit/store/test_history_disks.py", "unit/store/test_sqlite.py"),
-    "store.expiry": ("unit/store/test_history.py", "unit/store/test_history_file.py"),
-    "store.backup": ("unit/store/test_backup.py", "attacks/store/test_backup_tampering.py"),
-    "store.token": ("interop/test_keepers.py",),
+    "store.sealing": (
+        *("unit/store/test_forms.py", "attacks/store/test_history_tampering.py"),
+        "unit/store/test_history_file.py",
+    ),
+    "store.device_records": (
+        *("unit/store/test_tables.py", "unit/store/test_forms.py", "unit/test_devices.py"),
+    ),
+    "store.disk": (
+        *("unit/store/test_disk.py", "unit/store/test_sqlite.py", "unit/store/test_history.py"),
+        "unit/store/test_history_file.py",
+    ),
+    "store.expiry": (
+        *("unit/store/test_history.py", "attacks/store/test_history_tampering.py"),
+        *("unit/store/test_history_file.py", "properties/store/test_history_machine.py"),
+    ),
+    "store.backup": (
+        *("unit/store/test_backup_records.py", "unit/store/test_backup_file.py"),
+        *("unit/store/test_backup.py", "attacks/store/test_backup_tampering.py"),
+        "unit/test_restoring.py",
+    ),
+    "store.backup_file": (
+        *("unit/store/test_backup_file.py", "attacks/store/test_backup_tampering.py"),
+        "unit/store/test_backup.py",
+    ),
+    "store.token": ("unit/store/test_token.py", "interop/test_keepers.py"),
     "store.system_keyring": (
         "unit/store/test_system_keyring.py",
         "attacks/store/test_substituted_store.py",
     ),
     "calls.machine": _MACHINE,
     "calls.negotiation": ("unit/calls/test_negotiation.py", *_MACHINE),
-    "policy": ("unit/test_policy.py", "model/test_call_machine.py", *_MACHINE),
+    "calls.changes": (
+        *("unit/calls/test_changes.py", "unit/calls/test_video_lines.py", *_MACHINE),
+    ),
+    "policy": ("unit/test_policy.py", *_MACHINE),
     "rtp.srtp": ("unit/rtp/test_srtp.py", "oracle/test_srtp.py", "attacks/rtp/test_srtp.py"),
     "rtp.sframe": (
         *("unit/rtp/test_sframe.py", "oracle/test_sframe.py", "attacks/rtp/test_sframe.py"),

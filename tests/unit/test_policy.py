@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 
 import pytest
@@ -16,6 +17,7 @@ from securecall.policy import (
     SecurityLevel,
     security_state,
 )
+from tests.paths import PROJECT
 
 DEFAULTS = {
     "minimum": None,
@@ -97,3 +99,19 @@ def test_what_was_not_said_is_not_there(facts):
     assert state.srtp_profile == ""
     stale = facts.identity is not None and facts.identity.stale
     assert len(state.warnings) == stale
+
+
+def test_what_people_are_shown_is_what_the_documentation_promises():
+    lines = (PROJECT / "docs/levels.md").read_text(encoding="utf-8").splitlines()
+    rows = (re.fullmatch(r"\| `(\w+)` \|.*\| \"(.+)\" \|", line) for line in lines)
+    promised = {row[1]: row[2] for row in rows if row}
+    assert promised == {level.name: level.words for level in SecurityLevel if level}
+
+
+def test_there_are_words_to_compare_where_the_handshake_ran():
+    for identity, words in (
+        (None, False),
+        (evidence(TrustState.PINNED, group=""), False),
+        (evidence(TrustState.PINNED), True),
+    ):
+        assert Facts(keying=Keying.DTLS_SRTP, identity=identity).words is words

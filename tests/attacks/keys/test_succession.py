@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass, replace
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import mldsa
 
 from securecall.address import Address, Scheme, parse_address
 from securecall.errors import (
@@ -21,11 +22,12 @@ from securecall.errors import (
     UsageError,
 )
 from securecall.keys.encoding import build_base64url, parse_base64url
-from securecall.keys.identity import RootKey
+from securecall.keys.identity import RootKey, root_fingerprint
 from securecall.keys.signing import require_ed25519_signature
 from securecall.keys.statement import Statement, parse_statement
 from securecall.keys.succession import (
     MAX_CHAIN,
+    ancestors,
     build_succession,
     parse_chain,
     parse_succession,
@@ -333,3 +335,94 @@ def test_a_statement_is_of_the_same_form_with_and_without_successions():
         for raw in (statement(), statement(NEW, successions=[step(OLD, NEW)]))
     ]
     assert members[0] == members[1]
+
+
+def test_a_conflict_with_somebody_else_stays_for_the_user_to_decide():
+    conflict = act(pinned(), Act.CHANGE, EVE, How.DIRECTORY)
+    after = succeeded(conflict, shown(NEW, step(OLD, NEW)))
+    found = after.lookup(BOB)
+    assert (found.root_fp, found.rival, found.state) == (
+        OLD.fingerprint,
+        EVE.fingerprint,
+        TrustState.CHANGED,
+    )
+    assert after.barred == {OLD.fingerprint: TrustState.REVOKED}
+    # the control: a conflict with the successor itself is settled by what it shows
+    settled = succeeded(
+        act(pinned(), Act.CHANGE, NEW, How.DIRECTORY), shown(NEW, step(OLD, NEW))
+    ).lookup(BOB)
+    assert (settled.root_fp, settled.state) == (NEW.fingerprint, TrustState.PINNED)
+
+
+def test_a_chain_is_one_and_no_longer_than_any():
+    with pytest.raises(UsageError, match="itself"):
+        build_succession(OLD, OLD, iat=NOW)
+    roots = [root_key(number) for number in range(20, 22 + MAX_CHAIN)]
+    steps = list(itertools.starmap(step, itertools.pairwise(roots)))
+    assert len(steps) == MAX_CHAIN + 1
+    end = roots[-1].fingerprint
+    chain = parse_chain(steps[1:], end, unix=NOW)
+    with pytest.raises(StatementInvalid, match="more than"):
+        parse_chain(steps, end, unix=NOW)
+    with pytest.raises(StatementInvalid, match="lead to"):
+        parse_chain(steps[1:-1], end, unix=NOW)
+    with pytest.raises(StatementInvalid, match="itself"):
+        parse_chain([step(OLD, NEW), step(NEW, OLD)], OLD.fingerprint, unix=NOW)
+    fingerprints = tuple(root.fingerprint for root in roots)
+    assert ancestors(chain, end) == fingerprints[1:-1]
+    # another root, and a link that is missing, end the line
+    assert ancestors(chain, EVE.fingerprint) == ()
+    assert ancestors((chain[0], *chain[2:]), end) == fingerprints[3:-1]
+
+
+# -- roots with a second key -----------------------------------------------------------------------
+
+HEADER_PQ = b'{"alg":"ML-DSA-65","typ":"securecall-succession+jws"}'
+PQ, OTHER_PQ = (mldsa.MLDSA65PrivateKey.from_seed_bytes(bytes([n]) * 32) for n in (5, 6))
+Keys = tuple[RootKey, mldsa.MLDSA65PrivateKey | None]
+
+
+def hybrid(*ends: Keys, left_out: int = -1) -> bytes:
+    """A succession of one root by another, signed by each of their keys but one."""
+    named = [
+        {"ed25519": build_base64url(one.public)}
+        | ({"mldsa65": build_base64url(two.public_key().public_bytes_raw())} if two else {})
+        for one, two in ends
+    ]
+    body = build_base64url(compact({"v": 1, "old": named[0], "new": named[1], "iat": NOW}))
+    signers = [pair for keys in ends for pair in zip(keys, (HEADER, HEADER_PQ), strict=True)]
+    signatures = []
+    for key, header in signers:
+        if key is not None:
+            protected = build_base64url(header)
+            signature = build_base64url(key.sign(f"{protected}.{body}".encode()))
+            signatures.append({"protected": protected, "signature": signature})
+    if left_out >= 0:
+        del signatures[left_out]
+    return compact({"payload": body, "signatures": signatures})
+
+
+def fingerprint_of(one: RootKey, two: mldsa.MLDSA65PrivateKey | None) -> bytes:
+    return root_fingerprint(one.public, two.public_key().public_bytes_raw() if two else b"")
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [((OLD, PQ), (NEW, OTHER_PQ)), ((OLD, None), (NEW, PQ)), ((OLD, PQ), (NEW, None))],
+    ids=["both", "gained", "lost"],
+)
+def test_every_key_of_both_roots_has_to_sign(ends):
+    found = parse_succession(hybrid(*ends), unix=NOW)
+    assert (found.old, found.new) == tuple(fingerprint_of(*keys) for keys in ends)
+    count = len(json.loads(hybrid(*ends))["signatures"])
+    for left_out in range(count):
+        with pytest.raises(StatementInvalid):
+            parse_succession(hybrid(*ends, left_out=left_out), unix=NOW)
+
+
+@pytest.mark.parametrize(
+    "ends", [((OLD, PQ), (NEW, PQ)), ((OLD, PQ), (OLD, OTHER_PQ)), ((OLD, PQ), (OLD, None))]
+)
+def test_a_root_does_not_take_a_key_of_the_old_one_with_it(ends):
+    with pytest.raises(StatementInvalid, match="share a key"):
+        parse_succession(hybrid(*ends), unix=NOW)

@@ -21,6 +21,7 @@ from tests.forge_history import (
     DAY,
     JULIET,
     NOW,
+    NURSE,
     ROMEO,
     disk_bytes,
     edit,
@@ -362,3 +363,22 @@ def test_equal_things_do_not_look_equal_to_who_has_two_files(tmp_path):
         rows = stored(folder, "messages")[0]
         named.append({*rows[2:5], *rows[6:8], stored(folder, "named")[0][0]} - {0})
     assert not named[0] & named[1]
+
+
+def test_a_damaged_message_goes_when_its_conversation_keeps_nothing_so_old(folder):
+    history = open_history(folder)
+    kept = history.add(message("a", conversation=NURSE))
+    for place in range(1, 8):
+        history.add(message("b", conversation=NURSE, sent=NOW + place * DAY))
+    history.retain(NURSE, DAY)
+    assert history.expire(NOW) == ()
+    history.close()
+    edit(
+        folder,
+        f"UPDATE messages SET value = zeroblob(80) WHERE number = {kept.number}",
+    )
+    history = open_history(folder)
+    gone = [each.number for each in history.expire(NOW + 3 * DAY)]
+    assert gone == [3, kept.number, kept.number + 1, kept.number + 2]  # 3 expired by itself
+    assert history.messages(NURSE)[0].number == kept.number + 3
+    history.close()

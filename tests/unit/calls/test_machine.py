@@ -10,6 +10,7 @@ from securecall.calls import machine as m
 from securecall.calls.machine import CallMachine, State
 from securecall.calls.negotiation import build_answer
 from securecall.calls.signaling import (
+    Accepted,
     Answered,
     Ended,
     Offered,
@@ -519,3 +520,37 @@ def test_what_the_peer_said_at_the_end_is_quoted_and_cut():
     assert "!" * 109 not in str(over.error)
     over = finish(caller().receive(Ended(EndReason.BUSY), now=1.0))
     assert "(" not in str(over.error)
+
+
+def test_a_change_before_there_is_a_call_is_put_off():
+    for machine in (caller(), callee()):
+        sent, told = machine.receive(Offered(offer()), now=1.0)
+        assert sent == m.Send(Refused(491)), "request pending (RFC 3261 14.2)"
+        assert isinstance(told, m.ChangeRefused)
+
+
+def test_signals_that_mean_nothing_here_are_dropped_by_name():
+    machine = connected()
+    for signal in (Accepted(), Refused(488), Ringing()):
+        (dropped,) = machine.receive(signal, now=1.0)
+        assert isinstance(dropped, m.Discard)
+        assert type(signal).__name__ in dropped.why
+    assert machine.state is State.CONNECTING
+
+
+def test_a_call_is_taken_once_and_its_minimum_is_fixed_with_the_evidence():
+    machine = connected()
+    with pytest.raises(UsageError, match="connecting"):
+        machine.accept(local(BOB, 2), now=0.0)
+    with pytest.raises(UsageError):
+        caller().accept(local(BOB, 2), now=0.0)
+    machine.raise_minimum(SecurityLevel.E2EE)
+    machine.secured(proven(), now=1.0)
+    with pytest.raises(UsageError, match="fixed"):
+        machine.raise_minimum(SecurityLevel.VERIFIED)
+
+
+def test_ringing_is_told_once_for_each_state_that_is_new():
+    machine = caller()
+    assert machine.receive(Ringing(), now=1.0) == (m.PeerRings(),)
+    assert machine.state is State.RINGING

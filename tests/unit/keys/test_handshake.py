@@ -110,3 +110,15 @@ def test_nobody_is_the_peer_before_it_identified_itself():
     )
     with pytest.raises(IdentityMismatch):
         _ = dialogue.peer
+
+
+def test_who_is_done_waits_five_seconds_for_the_peer_to_be_and_no_longer():
+    caller, callee = make_pair(ALICE, BOB, caller_is_client=True)
+    Link(caller, callee).run(until=1.0)
+    for end in (caller, callee):
+        over = end.completed_at + 5.0
+        assert end.identity.deadline == over
+        assert end.identity.timeout(over - 0.001) == ()
+        assert end.identity.deadline == over
+        assert end.identity.timeout(over) == ()
+        assert end.identity.deadline is None

@@ -111,3 +111,15 @@ def test_an_impossible_frame_is_refused_by_its_header_alone(header):
 def test_a_body_over_32_kib_is_never_written():
     with pytest.raises(ProtocolError, match="32 KiB"):
         build_frame(MessageType.IDENTITY, b"x" * 32769)
+
+
+def test_a_body_has_up_to_32_kibibytes():
+    reader, longest = FrameReader(), bytes(32 * 1024)
+    reader.feed(build_frame(MessageType.IDENTITY, longest))
+    assert reader.next() == (MessageType.IDENTITY, longest)
+    assert reader.empty
+    with pytest.raises(ProtocolError, match="32 KiB"):
+        build_frame(MessageType.IDENTITY, longest + b"!")
+    reader.feed(b"\x02" + (32 * 1024 + 1).to_bytes(3, "big"))
+    with pytest.raises(ProtocolError):
+        reader.next()

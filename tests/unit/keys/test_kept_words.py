@@ -1,4 +1,4 @@
-"""Words that stand in files, in signed documents or on the wire: they stay what they are."""
+"""Words that stand in files, documents, counters or on the wire: they stay what they are."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from securecall.keys.statement import StatementChange
 from securecall.keys.statement_content import OmemoKey
 from securecall.keys.trust_record import Act, Floor, How, TrustState
 from securecall.keys.verification import VerificationCode, build_verification_code
+from securecall.rtp.sframe import SframeFailure
+from securecall.rtp.srtp import Rejection
 from securecall.store.lock import KeeperKind
 from tests.forge_statement import NOW, device_key, root_key
 
@@ -39,6 +41,8 @@ KEPT = {
     MessageType: "1 2 3 4 5",
     CallRole: "1 2",
     KeeperKind: "0 1 2",
+    Rejection: "authentication replayed too-old malformed too-many-sources other",
+    SframeFailure: "plaintext malformed unknown-key replayed too-old authentication",
 }
 
 
@@ -55,9 +59,10 @@ def test_the_inner_certificate_has_everybodys_name():
     assert _NAME.rfc4514_string() == "CN=securecall"
 
 
-def test_a_verification_code_begins_as_it_always_did():
+def test_a_verification_code_is_written_as_it_always_was():
     code = VerificationCode(own=root_key(1).fingerprint, peer=root_key(2).fingerprint)
-    assert build_verification_code(code).startswith("securecall:verify:1:")
+    own, peer = build_base64url(code.own), build_base64url(code.peer)
+    assert build_verification_code(code) == f"securecall:verify:1:{own}:{peer}"
 
 
 def test_the_members_of_a_device_entry_keep_their_names():

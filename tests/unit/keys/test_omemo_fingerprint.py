@@ -114,3 +114,11 @@ def test_the_longest_code_is_read_and_one_longer_is_not():
     assert parse_code(longest) == parse_code(code)
     with pytest.raises(ProtocolError, match="longer"):
         parse_code(longest + ";")
+
+
+def test_a_code_may_be_as_long_as_any_and_no_longer():
+    code = build_code(BOB, {7: KEY}) + ";body="
+    longest = code.ljust(8192, "x")
+    assert parse_code(longest) == (BOB, {7: KEY})
+    with pytest.raises(ProtocolError, match="longer"):
+        parse_code(longest + "x")

@@ -22,6 +22,7 @@ from securecall.keys.omemo_legacy import OmemoLegacy
 from securecall.keys.omemo_prekeys import PREKEYS, ROTATION, OwnKeys
 from securecall.keys.omemo_scheme import decrypt_cbc, encrypt_cbc, same
 from securecall.keys.omemo_session import Session
+from securecall.keys.omemo_state import State, _join, _split
 from securecall.keys.omemo_trust import (
     MAX_DEVICES as MAX_TRUSTED,
 )
@@ -282,3 +283,70 @@ def test_a_payload_is_opened_up_to_its_limit():
             assert (refused.type is CannotOpen) == (error is CannotOpen)
 
     asyncio.run(body())
+
+
+@pytest.mark.parametrize("scheme", [OmemoTwo(), OmemoLegacy()])
+def test_a_bundle_is_ours_until_a_key_in_it_is_another(scheme):
+    own = OwnKeys.create(scheme, bytes(range(32)), unix=0)
+    bundle = own.bundle(ALICE, 7)
+    assert own.offers(bundle) is True
+    assert own.offers(replace(bundle, prekeys={1: KEY})) is False
+    assert own.offers(replace(bundle, signed_prekey_id=own.signed.id + 1)) is False
+    own.use_up(3, hide=True)
+    assert 3 not in own.bundle(ALICE, 7).prekeys
+    assert own.offers(bundle) is False, "what was used up is not offered"
+    bundle = own.bundle(ALICE, 7)
+    assert own.offers(bundle) is True
+    assert own.rotate(unix=ROTATION)
+    assert own.offers(bundle) is False
+
+
+def test_sessions_that_were_cut_off_are_not_read():
+    parts = [b"one", b"", b"three"]
+    data = _join(iter(parts))
+    assert list(_split(data)) == parts
+    ends = {len(_join(iter(parts[:count]))) for count in range(4)}
+    for size in range(len(data)):
+        if size not in ends:
+            with pytest.raises(StoreCorrupt):
+                list(_split(data[:size]))
+
+
+class Kept(dict):
+    """A store of ratchets in memory."""
+
+    def load(self, name):
+        return self.get(name)
+
+    def save(self, changes):
+        for name, data in changes.items():
+            self[name] = data
+
+
+def test_a_new_device_takes_a_number_that_no_other_one_has(monkeypatch):
+    drawn = iter([6, 6, 7, 8])  # one less than the number
+    monkeypatch.setattr("securecall.keys.omemo_state.secrets.randbelow", lambda n: next(drawn))
+    store = Kept()
+    state = State(store, ALICE, BOTH)
+    assert not state.exists()
+    state.begin(taken={7, 8}, unix=0)
+    assert state.device_id == 9
+    assert state.exists()
+    again = State(store, ALICE, BOTH)
+    again.begin(taken={9}, unix=0)
+    assert again.device_id == 9, "it has one already"
+    for name in BOTH:
+        assert again.own(name).build() == state.own(name).build()
+
+
+def test_keys_that_are_damaged_or_gone_are_not_made_again():
+    store = Kept()
+    state = State(store, ALICE, ONLY_TWO)
+    state.begin(taken=set(), unix=0)
+    identity = store["omemo/identity"]
+    store["omemo/identity"] = identity[:-1]
+    with pytest.raises(StoreCorrupt, match="identity"):
+        State(store, ALICE, ONLY_TWO).begin(taken=set(), unix=0)
+    store.clear()
+    with pytest.raises(StoreCorrupt, match="gone"):
+        state.own(ONLY_TWO[0])

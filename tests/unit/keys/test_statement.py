@@ -496,3 +496,10 @@ def test_a_root_with_two_keys_needs_both_signatures():
 def test_build_statement_takes_no_positional_slip():
     with pytest.raises(TypeError):
         build_statement(ROOT, NOW)  # type: ignore[misc]  # the slip itself
+
+
+def test_an_omemo_device_has_any_number_it_may_have():
+    for number in (1, 2**31 - 1):
+        data = forged(with_entry(change(omemo=[OMEMO | {"id": number}])))
+        (entry,) = parse_statement(data, unix=NOW).devices
+        assert [key.id for key in entry.omemo] == [number]

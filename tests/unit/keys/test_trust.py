@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from securecall.address import ANONYMOUS, Address, parse_address
+from securecall.address import ANONYMOUS, Address, Scheme, parse_address
 from securecall.errors import (
     AddressNotOwned,
     IdentityChanged,
@@ -311,3 +311,33 @@ def test_a_bearer_comes_under_its_key_or_an_address_it_has_already():
     assert transition(TrustBook(), event(Act.PIN, How.BEARER, key))[0].lookup(key)
     with pytest.raises(UsageError):
         transition(TrustBook(), event(Act.PIN, How.BEARER))
+
+
+def by_clinic(domain: str = "b.example") -> TrustEvent:
+    clinic = root_key(101)
+    return event(
+        Act.PIN_ORGANISATION,
+        How.QR,
+        Address(Scheme.KEY, clinic.fingerprint.hex()),
+        clinic,
+        organisation=domain,
+    )
+
+
+def test_a_word_counts_where_somebody_gave_one_and_the_user_trusts_who_did():
+    trusting = book(by_clinic())
+    for found in (
+        judge_outgoing(trusting, BOB, claim()),
+        judge_outgoing(TrustBook(), BOB, claim(), vouched=True),
+        judge_outgoing(book(by_clinic("c.example")), BOB, claim(), vouched=True),
+    ):
+        assert (found.state, found.how, found.since) == (TrustState.UNKNOWN, "", 0)
+    found = judge_outgoing(trusting, BOB, claim(), vouched=True)
+    assert (found.state, found.how, found.since) == (TrustState.PINNED, "organisation", 0)
+    pinned = book(by_clinic(), event(Act.PIN, How.ORGANISATION))
+    found = judge_outgoing(pinned, BOB, claim(), vouched=True)
+    assert (found.state, found.how, found.since) == (TrustState.PINNED, "organisation", NOW)
+    found = judge_outgoing(pinned, BOB, claim(), vouched=False)
+    assert (found.state, found.how, found.since) == (TrustState.UNKNOWN, "", 0)
+    found = judge_outgoing(pinned, BOB, claim(root=OTHER), vouched=True)
+    assert (found.state, found.since) == (TrustState.PINNED, 0), "this root is new here"

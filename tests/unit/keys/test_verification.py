@@ -113,3 +113,12 @@ BARE = CODE.removeprefix("securecall:verify:1:")
 def test_texts_that_come_close_are_no_code(text):
     with pytest.raises(ProtocolError):
         parse_verification_code(text)
+
+
+def test_a_missing_list_is_said_to_be_missing(monkeypatch, tmp_path):
+    monkeypatch.setattr(wordlist.resources, "files", lambda package: tmp_path)
+    words.cache_clear()
+    with pytest.raises(LocalError, match="missing"):
+        words()
+    monkeypatch.undo()
+    words.cache_clear()

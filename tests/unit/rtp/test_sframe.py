@@ -7,6 +7,7 @@ import pytest
 
 from securecall.errors import ProtocolError, UsageError
 from securecall.rtp.sframe import (
+    WINDOW,
     SframeError,
     SframeFailure,
     SframeReceiver,
@@ -141,3 +142,35 @@ def test_headers_that_end_early_are_refused():
         with pytest.raises(ProtocolError):
             parse_header(header)
     assert parse_header(b"\xff" + bytes(16)) == (0, 0, 17)
+
+
+def test_nothing_in_the_window_opens_twice_and_nothing_behind_it_at_all():
+    sender, receiver = pair()
+    sealed = [sender.seal_rtp(b"%d" % n, AUDIO) for n in range(WINDOW + 3)]
+    late = sealed.pop(10)
+    for packet in sealed:
+        receiver.open_rtp(packet, AUDIO)
+    assert receiver.open_rtp(late, AUDIO) == b"10"
+    for packet in (*sealed, late):
+        with pytest.raises(SframeError):
+            receiver.open_rtp(packet, AUDIO)
+    assert receiver.failures[SframeFailure.TOO_OLD] == 3
+    assert receiver.failures[SframeFailure.REPLAYED] == WINDOW
+    assert receiver.opened == WINDOW + 3
+
+
+def test_after_a_gap_longer_than_the_window_only_what_is_new_opens():
+    sender, receiver = pair()
+    first = sender.seal_rtp(b"first", AUDIO)
+    receiver.open_rtp(first, AUDIO)
+    for _ in range(WINDOW - 1):
+        last = sender.seal_rtp(b"last", AUDIO)
+    receiver.open_rtp(last, AUDIO)
+    with pytest.raises(SframeError, match="replayed"):
+        receiver.open_rtp(first, AUDIO)
+    newer = [sender.seal_rtp(b"newer", AUDIO) for _ in range(WINDOW)]
+    receiver.open_rtp(newer[-1], AUDIO)
+    for packet in (last, newer[-1]):
+        with pytest.raises(SframeError):
+            receiver.open_rtp(packet, AUDIO)
+    assert receiver.open_rtp(newer[0], AUDIO) == b"newer"

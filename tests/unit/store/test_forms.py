@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from securecall.address import parse_address
-from securecall.errors import LocalError, StoreCorrupt
+from securecall.errors import LocalError, StoreCorrupt, UsageError
 from securecall.keys.omemo_trust import DeviceAct, DeviceAudit, DeviceEvent, DeviceHow
 from securecall.keys.omemo_values import DeviceTrust
 from securecall.secret import Secret
@@ -198,3 +198,61 @@ def test_an_act_on_a_device_is_written_down_whole():
         "before": "undecided",
         "after": "verified",
     }
+
+
+def test_a_key_seals_as_many_rows_as_is_safe_and_no_more(monkeypatch):
+    keys = sealing.Keys(Secret(bytes(range(32))))
+    assert keys.seals == 0
+    monkeypatch.setattr(sealing, "MOST_SEALS", 3)
+    for count in (1, 2, 3):
+        keys.seal("messages", (1, count), b"text")
+        assert keys.seals == count
+    with pytest.raises(LocalError, match="begin a new one"):
+        keys.seal("messages", (1, 4), b"text")
+    assert keys.seals == 3
+
+
+def test_a_seal_and_a_name_are_of_one_key_and_one_place():
+    keys, others = (sealing.Keys(Secret(bytes([n]) * 32)) for n in (1, 2))
+    sealed = keys.seal("messages", (1, 2), b"text")
+    for reader, table, place in (
+        (others, "messages", (1, 2)),
+        (keys, "parcels", (1, 2)),
+        (keys, "messages", (2, 1)),
+        (keys, "messages", (1, 2, 0)),
+    ):
+        with pytest.raises(StoreCorrupt):
+            reader.unseal(table, place, sealed)
+    terms = {
+        end.term(table, place, data)
+        for end in (keys, others)
+        for table in ("messages", "parcels")
+        for place in ((1, 2), (2, 1))
+        for data in (sealed, keys.seal("messages", (1, 2), b"text"))
+    }
+    assert len(terms) == 16
+    assert keys.term("messages", (1, 2), sealed) == keys.term(
+        "messages", (1, 2), sealed[-sealing.TAG :]
+    )
+    assert all(0 <= term < sealing.MODULUS for term in terms)
+    names = {keys.name(*asked) for asked in (("a", "b", "c"), ("a", "bc"), ("ab", "c"), ("a",))}
+    assert len(names | {others.name("a")}) == 5
+    assert all(-(2**63) <= name < 2**63 for name in names)
+    assert keys.name("a", "\ud800") != keys.name("a", "?")
+
+
+def test_the_secret_the_keys_were_made_of_is_wiped():
+    secret = Secret(bytes(range(32)))
+    sealing.Keys(secret)
+    with pytest.raises(UsageError, match="wiped"):
+        secret.reveal()
+
+
+def test_a_closed_history_holds_no_keys(tmp_path):
+    history = open_history(tmp_path)
+    keys = history._file._keys
+    history.close()
+    with pytest.raises(LocalError):
+        keys.seal("messages", (1, 1), b"text")
+    with pytest.raises(UsageError):
+        keys.name("a")

@@ -166,9 +166,10 @@ def test_an_older_schema_is_brought_up_to_date_in_one_step(tmp_path, monkeypatch
     with pytest.raises(StoreCorrupt):
         open_history(tmp_path)
     monkeypatch.setattr(history_schema, "MIGRATIONS", steps)
-    again = open_history(tmp_path)
-    assert everything(again) == before
-    again.close()
+    for _ in range(2):  # and not once more when it is opened next
+        again = open_history(tmp_path)
+        assert everything(again) == before
+        again.close()
 
 
 def test_a_history_left_half_made_is_made_anew(tmp_path):
@@ -188,6 +189,9 @@ def test_a_closed_history_says_so(tmp_path):
         lambda: history.add(message("a")),
         lambda: history.value("v"),
         lambda: history.search("a"),
+        lambda: history.was_opened(b"mark"),
+        lambda: history.opened(b"mark"),
+        lambda: history.conversations(),
         history.parcels,
     ):
         with pytest.raises(LocalError, match="closed"):

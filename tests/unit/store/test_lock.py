@@ -183,3 +183,23 @@ def test_a_keeper_that_refuses_leaves_the_store_as_it_was(tmp_path):
         store.set_lock(Lock(keeper=keeper))
     store.close()
     Store.open(tmp_path / "a", passphrase()).close()
+
+
+@pytest.mark.parametrize("keeper", [None, MemoryKeeper()], ids=["alone", "with a keeper"])
+def test_an_empty_passphrase_is_named_and_nothing_is_kept_for_it(keeper):
+    with pytest.raises(UsageError, match="the file needs a passphrase"):
+        build_header(Secret(DEK), Lock(passphrase=Secret(b""), keeper=keeper), SEAL)
+    assert keeper is None or not keeper.kept
+
+
+@pytest.mark.parametrize("kind", [KeeperKind.KEYRING, KeeperKind.TOKEN])
+def test_what_is_missing_is_named(kind):
+    keeper = MemoryKeeper(kind)
+    header = build_header(Secret(DEK), Lock(keeper=keeper), SEAL)
+    name = kind.name.lower()
+    with pytest.raises(UsageError, match=f"of the file is kept in a {name}$"):
+        open_header(header, Lock(), SEAL)
+    for note in keeper.kept:
+        keeper.kept[note] = b"short"
+    with pytest.raises(LocalError, match=f"^what the {name} keeps for the file is no key$"):
+        open_header(header, Lock(keeper=keeper), SEAL)

@@ -23,7 +23,17 @@ from securecall.store.rows import Rows
 from securecall.store.sqlite import FILE, Store
 from securecall.store.vault import MINIMUM_COST, Vault
 from tests.forge_statement import NOW, device_key, parsed, root_key
-from tests.forge_store import BOB, CAROL, change, lock, make_store, passphrase, pin, reopen
+from tests.forge_store import (
+    BOB,
+    CAROL,
+    MemoryKeeper,
+    change,
+    lock,
+    make_store,
+    passphrase,
+    pin,
+    reopen,
+)
 from tests.paths import PROJECT
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="POSIX file modes and limits")
@@ -208,7 +218,7 @@ def test_an_existing_store_is_never_made_again(folder):
     store = make_store(folder)
     root = store.root.public
     store.close()
-    with pytest.raises(LocalError, match="already"):
+    with pytest.raises(LocalError, match="there is a key store in .* already"):
         Store.create(folder, passphrase(), cost=MINIMUM_COST)
     again = reopen(folder)
     assert again.root.public == root
@@ -422,3 +432,17 @@ def test_closing_a_store_wipes_its_keys(folder):
     for key in (root, device):
         with pytest.raises(UsageError):
             key.sign(b"x")
+
+
+def test_a_store_that_is_thrown_away_is_closed_and_its_keeper_forgets_it(folder):
+    keeper = MemoryKeeper()
+    store = Store.create(folder, None, keeper=keeper)
+    root = store.root
+    assert keeper.kept
+    store.abandon()
+    assert not keeper.kept
+    with pytest.raises(LocalError, match="closed"):
+        store.setting("x")
+    with pytest.raises(UsageError):
+        root.sign(b"x")
+    store.abandon()

@@ -152,3 +152,38 @@ def test_what_is_no_whole_key_is_none(keeper, ring, kept):
     ring.kept["securecall", note.decode()] = kept
     with pytest.raises(LocalError, match="no key"):
         keeper.fetch(note)
+
+
+def test_a_keyring_that_gives_back_another_key_is_noticed_before_it_matters(keeper, ring):
+    ring.set_password = lambda service, name, kept: ring.kept.update({(service, name): "00" * 32})
+    with pytest.raises(LocalError, match="something else"):
+        keeper.keep(Secret(SECRET))
+
+
+def test_a_file_that_is_encrypted_is_a_keyring():
+    sealed = type("EncryptedKeyring", (InMemory,), {"__module__": "keyrings.alt.file"})()
+    note = SystemKeyring(sealed).keep(Secret(SECRET))
+    assert SystemKeyring(sealed).fetch(note) == Secret(SECRET)
+
+
+def test_a_passphrase_is_made_once_and_kept(keeper, ring):
+    with pytest.raises(LocalError, match="no passphrase for /home/alice"):
+        keeper.passphrase_of("/home/alice")
+    made = keeper.passphrase_of("/home/alice", make=True)
+    assert len(made.reveal()) >= 43, "32 random bytes"
+    assert keeper.passphrase_of("/home/alice", make=True) == made
+    assert keeper.passphrase_of("/home/alice") == made
+    assert keeper.passphrase_of("/home/bob", make=True) != made
+    assert {service for service, _ in ring.kept} == {"securecall"}
+    ring.kept.clear()
+    ring.forgetful = True
+    with pytest.raises(LocalError):
+        keeper.passphrase_of("/home/alice", make=True)
+
+
+def test_errors_of_the_keyring_do_not_carry_its_words(keeper, ring):
+    note = keeper.keep(Secret(SECRET))
+    ring.locked = True
+    with pytest.raises(LocalError, match=r"^the keyring did not work: KeyringLocked$"):
+        keeper.fetch(note)
+    assert repr(keeper) == "<SystemKeyring>"

@@ -193,3 +193,44 @@ def test_rsa_certificates_are_taken_where_compatibility_is_asked_for_and_nowhere
         kinds = {type(o) for o in talk(client, server, client.start(0.0))}
         assert (Established in kinds) == (policy is COMPAT)
         assert (Failed in kinds) == (policy is STRICT)
+
+
+@pytest.mark.parametrize("profile", SrtpProfile)
+def test_each_end_sends_with_the_key_the_other_receives_with(monkeypatch, profile):
+    """Keying material is client key, server key, client salt, server salt (RFC 5764 4.2)."""
+    key, salt = profile.key_length, profile.salt_length
+    parts = [bytes([n]) * size for n, size in ((1, key), (2, key), (3, salt), (4, salt))]
+    asked = set()
+
+    def export(self, label, length):
+        asked.add((label, length))
+        return b"".join(parts) if label == "EXTRACTOR-dtls_srtp" else bytes(length)
+
+    monkeypatch.setattr(Channel, "export", export)
+    monkeypatch.setattr(Channel, "srtp_profile", property(lambda self: profile.name))
+    how = {"alpn": ("webrtc",), "srtp_profiles": COMPAT}
+    client, server = endpoint(True, **how), endpoint(False, **how)
+    first, second = talk(client, server, client.start(0.0))
+    assert (first.send_key, first.receive_key) == (second.receive_key, second.send_key)
+    keys = {end.send_key.reveal() for end in (first, second)}
+    assert keys == {parts[0] + parts[2], parts[1] + parts[3]}
+    assert asked == {
+        ("EXTRACTOR-dtls_srtp", 2 * (key + salt)),
+        ("EXPORTER-securecall-outer-1", 64),
+    }
+
+
+def test_the_client_sends_with_the_first_key_of_the_two(monkeypatch):
+    material = bytes(range(88))
+    monkeypatch.setattr(Channel, "export", lambda self, label, length: material[:length])
+    client, server = endpoint(True), endpoint(False)
+    for_client = []
+    waiting = [(server, data) for data in sent(client.start(0.0))]
+    while waiting:
+        end, data = waiting.pop(0)
+        found = end.receive(data, 0.0)
+        for_client += [o for o in found if isinstance(o, Established) and end is client]
+        waiting += [(client if end is server else server, d) for d in sent(found)]
+    (made,) = for_client
+    assert made.send_key.reveal() == material[:32] + material[64:76]
+    assert made.receive_key.reveal() == material[32:64] + material[76:88]

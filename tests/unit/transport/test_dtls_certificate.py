@@ -1,12 +1,16 @@
 """Which fingerprints of the peer decide (RFC 8122 5), one row per rule."""
 
+import datetime
 import hashlib
+import re
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from securecall.errors import Reason, SecurityError
 from securecall.transport.dtls_certificate import (
     CertificateDigest,
+    DtlsCertificate,
     require_match,
     require_usable_digests,
 )
@@ -63,3 +67,31 @@ def test_anything_less_is_a_fingerprint_mismatch(digests):
     with pytest.raises(SecurityError) as caught:
         require_match(CERTIFICATE, require_usable_digests(digests))
     assert caught.value.reason is Reason.FINGERPRINT_MISMATCH
+
+
+@pytest.mark.parametrize(
+    ("curve", "signed_with"), [("P-256", "sha256"), ("P-384", "sha384")], ids=["P-256", "P-384"]
+)
+def test_a_certificate_tells_nothing_of_who_made_it_and_when(curve, signed_with):
+    one, other = (DtlsCertificate.generate(curve).certificate for _ in range(2))
+    for made in (one, other):
+        assert made.not_valid_before_utc == datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
+        assert made.not_valid_after_utc == datetime.datetime(2049, 12, 31, tzinfo=datetime.UTC)
+        assert re.fullmatch("CN=[0-9a-f]{16}", made.subject.rfc4514_string())
+        assert made.issuer == made.subject
+        assert not list(made.extensions)
+        assert made.signature_hash_algorithm.name == signed_with
+        made.verify_directly_issued_by(made)
+    assert one.subject != other.subject
+    assert one.serial_number != other.serial_number
+
+
+def test_its_digest_is_the_one_every_peer_understands():
+    made = DtlsCertificate.generate()
+    der = made.certificate.public_bytes(serialization.Encoding.DER)
+    assert made.digest == CertificateDigest("sha-256", hashlib.sha256(der).digest())
+    require_match(der, require_usable_digests((made.digest,)))
+
+
+def test_as_many_digests_as_a_peer_can_mean_are_read():
+    assert len(require_usable_digests((RIGHT["sha-256"],) * 32)) == 32
