@@ -218,7 +218,7 @@ def test_an_existing_store_is_never_made_again(folder):
     store = make_store(folder)
     root = store.root.public
     store.close()
-    with pytest.raises(LocalError, match="there is a key store in .* already"):
+    with pytest.raises(LocalError, match=r"there is a key store in .* already"):
         Store.create(folder, passphrase(), cost=MINIMUM_COST)
     again = reopen(folder)
     assert again.root.public == root
