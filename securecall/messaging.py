@@ -11,6 +11,7 @@ import secrets
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 from xml.etree.ElementTree import Element
@@ -42,7 +43,7 @@ from securecall.keys.omemo_values import WRITABLE, Device, Recipients
 from securecall.logs import logger
 from securecall.xmpp.envelope import MAX_PADDING
 from securecall.xmpp.jid import jid_of
-from securecall.xmpp.outbox import Outbox, protections, weakest
+from securecall.xmpp.outbox import Outbox, protections, weakest, withhold
 from securecall.xmpp.saying import Answered
 from securecall.xmpp.session import Session
 from securecall.xmpp.sharing import Sharing
@@ -337,7 +338,12 @@ class Messaging:
                 if self._arrived(parcel, doubted=doubted):
                     self._last = parcel.number
                     self._taken(parcel, sent=False)  # only the word of that was lost
-                elif not self._send(parcel):
+                    continue
+                stanza, meant = self._withheld(parcel)
+                if not meant:
+                    self._last = parcel.number
+                    self._give_up(parcel)
+                elif not self._send(replace(parcel, stanza=stanza)):
                     return
                 elif doubted:
                     self._recent[parcel.number] = (math.inf, parcel)
@@ -353,6 +359,37 @@ class Messaging:
         }
         both = {parcel.number: parcel for parcel in waiting} | doubted
         return [(both[number], number in doubted) for number in sorted(both)]
+
+    def _withheld(self, parcel: Parcel) -> tuple[bytes, bool]:
+        """What waited without its keys for devices that lost our user's trust meanwhile.
+
+        And whether anybody of the other side is left to read it.
+        """
+        own = jid_of(self._own).bare
+        members = self._members(parcel.conversation) or (parcel.conversation,)
+        everybody = dict.fromkeys((*(jid_of(each).bare for each in members), own))
+
+        def barred(namespace: str, jid: str, number: int) -> bool | None:
+            found = [
+                device
+                for each in ((jid,) if jid else everybody)
+                for device in self._known(each)
+                if (device.namespace, device.id) == (namespace, number)
+            ]
+            if any(self._devices.trust_of(device) not in WRITABLE for device in found):
+                return True
+            return None if found and all(device.jid == own for device in found) else False
+
+        return withhold(parcel.stanza, barred)
+
+    def _give_up(self, parcel: Parcel) -> None:
+        """Nobody may read it any more: our user is told, and may write it again."""
+
+        def work() -> tuple[News, ...]:
+            self._history.taken(parcel.number)
+            return self._ledger.failed(parcel.conversation, parcel.id)
+
+        self._start(work)
 
     def _arrived(self, parcel: Parcel, *, doubted: bool) -> bool:
         """Whether it is where it should be, as far as history knows.
@@ -399,12 +436,15 @@ class Messaging:
             self._history.taken(parcel.number)
             return self._ledger.taken(parcel.conversation, parcel.id)
 
-        task = asyncio.create_task(self._note(work))
-        self._noting.add(task)
-        task.add_done_callback(self._noting.discard)
+        self._start(work)
         self._in_flight -= sent
         if self._ready and self._behind and sent and self._in_flight <= MOST_IN_FLIGHT // 2:
             self._send_waiting()
+
+    def _start(self, work: Callable[[], tuple[News, ...]]) -> None:
+        task = asyncio.create_task(self._note(work))
+        self._noting.add(task)
+        task.add_done_callback(self._noting.discard)
 
     async def _note(self, work: Callable[[], tuple[News, ...]]) -> None:
         """Until the disk takes it: what is not noted is sent again in the next session."""

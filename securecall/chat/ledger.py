@@ -367,6 +367,15 @@ class Ledger:
             raise LookupError("that message is not in this conversation")
         return found
 
+    def failed(self, conversation: Address, name: str) -> tuple[News, ...]:
+        """Note that a message of ours will not be sent; one that arrived is left alone."""
+        known = self._history.find(conversation, self._own, name)
+        if known is None or known.delivery not in (Delivery.PENDING, Delivery.SENT):
+            return ()
+        after = replace(known, delivery=Delivery.FAILED)
+        self._history.replace(after)
+        return (Changed(after),)
+
     def taken(self, conversation: Address, name: str) -> tuple[News, ...]:
         """Our server has a message of ours."""
         known = self._history.find(conversation, self._own, name)

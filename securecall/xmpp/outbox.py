@@ -6,9 +6,9 @@ before the ratchet that made it is on the disk.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
-from xml.etree.ElementTree import Element
+from xml.etree.ElementTree import Element, fromstring
 
 from securecall.address import Address
 from securecall.chat.message import Protection, Reaction, Said, Text
@@ -18,8 +18,11 @@ from securecall.xmpp.envelope import NAME, build_envelope
 from securecall.xmpp.files import build_link, build_sharing
 from securecall.xmpp.jid import jid_of, parse_jid
 from securecall.xmpp.omemo import build_encrypted
+from securecall.xmpp.said import ENCRYPTED
 from securecall.xmpp.saying import Answered, Written, build_said
+from securecall.xmpp.xml import serialise
 
+Barred = Callable[[str, str, int], bool | None]
 MESSAGE: Final = "{jabber:client}message"
 _ORIGIN_ID: Final = "{urn:xmpp:sid:0}origin-id"
 
@@ -132,6 +135,33 @@ class Outbox:
         stanza.extend(elements)
         stanza.append(Element(_ORIGIN_ID, {"id": name}))
         return stanza
+
+
+def withhold(stanza: bytes, barred: Barred) -> tuple[bytes, bool]:
+    """Take the keys out of a message that waited which somebody may not have any more.
+
+    Args:
+        stanza: As `Outbox.build` made it, serialised.
+        barred: Given namespace, bare JID ("" where the namespace does not say it) and device id:
+            whether that device gets nothing now; None for a device of ours, which may.
+
+    Returns:
+        The stanza, the same bytes where nothing was taken out, and whether anybody else is left
+        who can read it; True for what is not encrypted.
+    """
+    message = fromstring(stanza)  # noqa: S314 - our own, out of our own sealed file
+    taken = left = False
+    encrypted = [e for tag in ENCRYPTED for e in message.findall(tag)]
+    for element in encrypted:
+        namespace = element.tag[1:].partition("}")[0]
+        for parent in element.iter():
+            for key in parent.findall(f"{{{namespace}}}key"):
+                verdict = barred(namespace, parent.get("jid", ""), int(key.get("rid", "0")))
+                if verdict:
+                    parent.remove(key)
+                    taken = True
+                left = left or verdict is False
+    return serialise(message) if taken else stanza, left or not encrypted
 
 
 def _files(said: Said) -> tuple[Element, ...]:

@@ -14,10 +14,11 @@ from securecall.chat.committer import Committer
 from securecall.chat.ledger import Ledger
 from securecall.chat.message import Arrival, Delivery, DeviceTrust, Protection, Text
 from securecall.devices import Devices
-from securecall.errors import ConnectFailed, LocalError, UntrustedDevices
+from securecall.errors import ConnectFailed, LocalError, NotForUs, UntrustedDevices
+from securecall.keys.omemo_trust import Sighting
 from securecall.keys.omemo_values import Device
 from securecall.messaging import Messaging
-from securecall.testing.omemo_world import World
+from securecall.testing.omemo_world import BOTH, ONLY_LEGACY, World
 from securecall.xmpp.envelope import parse_envelope
 from securecall.xmpp.inbox import ENCRYPTED
 from securecall.xmpp.omemo import parse_encrypted
@@ -504,3 +505,48 @@ def came(name, *, wants_receipt=True):
         trust=DeviceTrust.TRUSTED,
         said=Text(body=name, wants_receipt=wants_receipt),
     )
+
+
+@pytest.mark.parametrize("namespaces", [BOTH, ONLY_LEGACY], ids=["both", "legacy"])
+def test_what_waits_is_not_for_a_device_that_was_distrusted_meanwhile(namespaces):
+    async def main():
+        world, distrusted = World(), set()
+
+        def trust_of(device):
+            return DeviceTrust.DISTRUSTED if device.id in distrusted else DeviceTrust.TRUSTED
+
+        devices = SimpleNamespace(
+            trust_of=trust_of, notice=lambda *_: Sighting.KNOWN, wrote_to=lambda _: None
+        )
+        desk = await world.person(ALICE.short, namespaces=namespaces)
+        alice = await world.person(ALICE.short, namespaces=namespaces)
+        phone, tablet = [await world.person(BOB.short, namespaces=namespaces) for _ in range(2)]
+        bench = Bench(omemo=alice.omemo, devices=devices)
+        for text in "ab":  # there is no connection yet
+            _ = await bench.messaging.write(BOB, Text(body=text), plain=False)
+        assert rids(bench.history.parcels()[0].stanza) == {phone.id, tablet.id, desk.id}
+        distrusted.add(tablet.id)
+        bench.messaging.release()
+        assert [rids(sent) for sent in bench.session.sent] == [{phone.id, desk.id}] * 2
+        for sent in bench.session.sent:
+            (encrypted, *_) = (e for tag in ENCRYPTED for e in fromstring(sent).findall(tag))
+            sealed = parse_encrypted(encrypted)
+            assert phone.omemo.open_sealed(sealed, ALICE.short).plaintext is not None
+            with pytest.raises(NotForUs):
+                tablet.omemo.open_sealed(sealed, ALICE.short)
+        bench.messaging.hold()
+        bench.session.waiting.clear()
+        distrusted.add(phone.id)
+        bench.messaging.release()
+        assert len(bench.session.sent) == 2  # nobody of the other side is left
+        await settled()
+        assert bench.history.parcels() == ()
+        found = [message.delivery for message in bench.history.messages(BOB)]
+        assert found == [Delivery.FAILED] * 2
+        assert len(bench.news) == 2
+
+    asyncio.run(main())
+
+
+def rids(stanza):
+    return {int(key.get("rid")) for key in fromstring(stanza).iter() if key.get("rid")}
