@@ -36,6 +36,7 @@ class End:
             failed=self._failed,
             guess_burned=lambda: None,
             sound_failed=lambda error: None,
+            peer_said=lambda said: None,
         )
         identity = LinkIdentity(
             statement=person.statement,
