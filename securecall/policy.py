@@ -278,6 +278,8 @@ class Policy:
         if self.danger_plain_dtls and (self.minimum is not None or self.require_pq):
             other = "require_pq" if self.minimum is None else "a minimum"
             raise UsageError(f"danger_plain_dtls and {other} contradict each other; give one")
+        if not isinstance(self.ip_privacy, IpPrivacy):  # a word would hide nothing
+            raise UsageError("ip_privacy is one of IpPrivacy: OPEN, STRANGERS or RELAY")
         if self.ip_privacy is IpPrivacy.RELAY and not self.ice:
             raise UsageError("without ICE there is no relay that could hide our address")
 

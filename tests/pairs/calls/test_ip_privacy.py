@@ -155,3 +155,10 @@ def test_direct_calls_are_not_made_and_not_taken_by_who_hides(tmp_path):
 def test_hiding_without_ice_contradicts_itself():
     with pytest.raises(UsageError):
         sc.Policy(ip_privacy=sc.IpPrivacy.RELAY, ice=False)
+
+
+@pytest.mark.parametrize("word", ["relay", "RELAY", "", None, True])
+def test_a_word_that_only_sounds_like_hiding_is_refused(word):
+    assert HIDDEN.ip_privacy is sc.IpPrivacy.RELAY
+    with pytest.raises(UsageError, match="IpPrivacy"):
+        sc.Policy(ip_privacy=word)
