@@ -99,9 +99,7 @@ class Call:
             acquainted=context.acquainted,
         )
         self._connection.source = audio
-        self.video = CallVideo(
-            self._connection.pictures, self._machine, self._ask_for, self._recorder
-        )
+        self.video = CallVideo(self._connection.pictures, self._machine, self._ask, self._recorder)
         self.video.begin(video=video)
         self._change: asyncio.Future[None] | None = None
         self._keypads: list[asyncio.Queue[str]] = []
@@ -405,9 +403,10 @@ class Call:
             ChangeRefused: the other end does not take it; nothing of ours is sent nevertheless.
             UsageError: the call is not in progress.
         """
+        answered = self._ask(hold=True)
         self._on_hold = True
         self._connection.hold(on=True)
-        await self._ask_for(hold=True)
+        await answered
 
     async def resume(self) -> None:
         """Take the other end back.
@@ -416,18 +415,19 @@ class Call:
             ChangeRefused: the other end does not take it.
             UsageError: the call is not in progress.
         """
-        await self._ask_for(hold=False)
+        await self._ask(hold=False)
         self._on_hold = False
         self._connection.hold(on=False)
 
-    async def _ask_for(
+    def _ask(
         self, *, hold: bool | None = None, add: LocalVideo | None = None, drop: str = ""
-    ) -> None:
+    ) -> asyncio.Future[None]:
+        """Ask the peer for a change; what it says is to be awaited."""
         self._require_not_over()
         outputs = self._machine.change(hold=hold, add=add, drop=drop)
         self._change = answered = asyncio.get_running_loop().create_future()
         self._perform(outputs)
-        await answered
+        return answered
 
     def _change_came(self, why: str = "") -> None:
         """What we asked for was agreed to, or not."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import TYPE_CHECKING, Protocol
 
 from securecall.calls.machine import CallMachine, State
@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # PyAV is an extra
 class Asking(Protocol):
     """Asks the peer for a change, and waits for what it says."""
 
-    async def __call__(self, *, add: LocalVideo | None = None, drop: str = "") -> None:
+    def __call__(self, *, add: LocalVideo | None = None, drop: str = "") -> Awaitable[None]:
         """Ask."""
         ...
 

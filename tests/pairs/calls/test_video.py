@@ -252,3 +252,22 @@ def test_the_report_tells_of_pictures_and_both_verifiers_take_it(tmp_path):
             assert passed == [("audio", True), ("video", True), ("video", False), ("video", True)]
 
     run(main)
+
+
+def test_a_hold_that_cannot_be_asked_for_silences_nobody(tmp_path):
+    async def main():
+        async with people(tmp_path) as (alice, bob):
+            async with alice.call(BOB, audio=sc.ToneSource(440)) as outgoing:
+                with pytest.raises(UsageError):
+                    await outgoing.hold()  # it rings
+                assert not outgoing.on_hold
+                ring = await bob.next_call()
+                async with ring.accept(audio=sc.ToneSource(620)) as incoming:
+                    await outgoing.connected()
+                    await incoming.connected()
+                    heard = incoming.audio
+                    async with asyncio.timeout(HANG):
+                        while not any((await anext(heard)).samples):
+                            pass
+
+    run(main)
