@@ -57,6 +57,7 @@ class VideoReceiver:
         self._decoder: VideoDecoder | None = None
         self._last_timestamp: int | None = None
         self._elapsed = 0
+        self._now = 0.0
         self._past = FrameCounters()  # of buffers that were thrown away
         self.sinks: tuple[VideoSink, ...] = ()
         self.shown = 0
@@ -70,11 +71,6 @@ class VideoReceiver:
     def frozen_since(self) -> float | None:
         """When the picture froze; None while it moves, and before there was one."""
         return self._buffer.frozen_since if self._buffer is not None else None
-
-    @property
-    def deadline(self) -> float:
-        """When `poll` has something to do, monotonic seconds; infinite for never."""
-        return self._buffer.deadline if self._buffer is not None else float("inf")
 
     def push(
         self,
@@ -94,12 +90,14 @@ class VideoReceiver:
         buffer = self._buffer
         if buffer is None:
             buffer = self._buffer = FrameBuffer(frame_format(codec.name), nack=self._nack)
+        self._now = now
         if round_trip is not None:
             buffer.round_trip = round_trip
         self._perform(buffer.push(sequence, timestamp, payload, marker=marker, now=now))
 
     def poll(self, now: float) -> None:
         """Do what time has made due."""
+        self._now = now
         if self._buffer is not None and now >= self._buffer.deadline:
             self._perform(self._buffer.poll(now))
 
@@ -147,8 +145,9 @@ class VideoReceiver:
         return self._elapsed / CLOCK
 
     def _trouble(self, error: ProtocolError) -> None:
-        del error  # counted by the decoder; a keyframe mends it
-        self._need_keyframe()
+        del error  # counted by the decoder; a keyframe mends it, and is asked for until it comes
+        if self._buffer is not None:
+            self._perform(self._buffer.decoder_failed(self._now))
 
     def _show(self, frame: VideoFrame) -> None:
         self.shown += 1

@@ -122,11 +122,6 @@ class VideoSession:
         self._run(on=bool(self._lines))
         self._share()
 
-    @property
-    def names(self) -> frozenset[str]:
-        """Which pictures there are: "" for a camera, "slides" for a screen."""
-        return frozenset(line.terms.name for line in self._lines.values())
-
     def _run(self, *, on: bool) -> None:
         if on and not self._running:
             self._clock.add(self, self.fail)
