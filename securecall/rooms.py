@@ -281,11 +281,18 @@ class Rooms:
 
     # -- the session ------------------------------------------------------------------------------
 
-    async def fresh(self) -> None:
-        """A session begins anew: enter every room again; who does not let us in is told."""
+    def lost(self) -> None:
+        """The session is gone, and with it our places in rooms."""
         for room in self._rooms.values():
             room.lost()
-        _ = await asyncio.gather(*(self._come_back(room) for room in self._rooms.values()))
+
+    async def fresh(self) -> None:
+        """A session began anew: enter the rooms we were in; who does not let us in is told.
+
+        Those that somebody entered in this session already are left alone.
+        """
+        outside = [room for room in self._rooms.values() if room.state is RoomState.OUTSIDE]
+        _ = await asyncio.gather(*(self._come_back(room) for room in outside))
 
     async def resumed(self) -> tuple[Address, ...]:
         """The session went on: rooms may have lost us meanwhile without a word (XEP-0410).

@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 from securecall.address import parse_address
 from securecall.chat.committer import Committer
-from securecall.chat_account import ChatAccount
+from securecall.chat_account import SETTLE_SECONDS, ChatAccount
 from securecall.devices import Devices
 from securecall.directory import Directory
 from securecall.keys.identity import RootKey
@@ -55,6 +55,7 @@ class Scene:
         self.session = FakeSession()
         self.omemo = FakeOmemo()
         self.said: list[str] = []  # in the room, as its archive has it
+        self.written: list[str] = []  # to us alone, as ours has it
         self.done: list[str] = []
         self.account = ChatAccount(
             SimpleNamespace(address=parse_address(f"xmpp:{OWN}")),
@@ -92,14 +93,15 @@ class Scene:
     def _archive(self, query, to):
         rsm = query.find(f"{RSM}set")
         after = rsm.findtext(f"{RSM}after")
-        found = [*self.said] if to == WARD.short else []
+        found = [*(self.said if to == WARD.short else self.written)]
         found = found[found.index(after) + 1 :] if after in found else found
+        wording = self._message if to else self._letter
         for name in found:
             result = stanza(
-                f"<message from='{WARD.short}'><result xmlns='{MAM}' id='{name}' "
+                f"<message from='{to or OWN}'><result xmlns='{MAM}' id='{name}' "
                 f"queryid='{query.get('queryid')}'><forwarded xmlns='urn:xmpp:forward:0'>"
                 "<delay xmlns='urn:xmpp:delay' stamp='2026-01-01T00:00:00Z'/>"
-                f"{self._message(name)}</forwarded></result></message>"
+                f"{wording(name)}</forwarded></result></message>"
             )
             self.account._arrived(result, lambda: None)
         fin = Element(f"{{{MAM}}}fin", {"complete": "true"})
@@ -117,6 +119,23 @@ class Scene:
             f"jid='{BOB.short}/phone' affiliation='owner' role='participant'/></x>"
             f"<body>{name}</body></message>"
         )
+
+    def _letter(self, name):
+        return (
+            f"<message xmlns='jabber:client' type='chat' from='{BOB.short}/phone' to='{OWN}' "
+            f"id='m{name}'><body>{name}</body></message>"
+        )
+
+    def write(self, name):
+        """Bob writes to us, and the server passes it on."""
+        self.written.append(name)
+        letter = stanza(self._letter(name))
+        SubElement(letter, "{urn:xmpp:sid:0}stanza-id", {"by": OWN, "id": name})
+        self.account._arrived(letter, lambda: self.done.append(name))
+
+    @property
+    def letters(self):
+        return [message.text for message in self.history.messages(BOB)]
 
     def say(self, name):
         """Bob says something, and the server passes it on."""
@@ -212,6 +231,45 @@ def test_what_was_said_before_we_were_removed_from_a_room_is_kept(tmp_path):
             assert scene.texts == ["first", "you are out"]
 
     asyncio.run(scenario())
+
+
+def test_what_was_said_just_before_the_server_saw_us_is_read_before_what_came_after(
+    tmp_path, monkeypatch
+):
+    """A server may write it into the archive when we have read that already."""
+    archived, sleep = asyncio.Event(), asyncio.sleep
+
+    async def settle(seconds):
+        _ = await (archived.wait() if seconds == SETTLE_SECONDS else sleep(seconds))
+
+    async def scenario():
+        scene = Scene(tmp_path)
+        scene.account._settled = False
+        ready = asyncio.create_task(scene.account._get_ready())
+        running = asyncio.create_task(scene.account._intake.run())
+        await turns()
+        assert scene.account.messaging.ready  # our own words need not wait
+        scene.written.append("just before")
+        scene.write("after")
+        await turns()
+        assert scene.letters == []
+        archived.set()
+        await ready
+        await turns()
+        assert scene.letters == ["just before", "after"]
+        scene.written.insert(0, "of long before")  # is behind us
+        scene.written.append("by a slow server")
+        scene.account._late._run()
+        await turns()
+        assert scene.letters == ["just before", "after", "by a slow server"]
+        scene.account._late.cancel()
+        _ = running.cancel()
+        _ = await asyncio.gather(running, return_exceptions=True)
+        scene.contacts.store.close()
+
+    with monkeypatch.context() as patch:
+        patch.setattr("securecall.chat_account.asyncio.sleep", settle)
+        asyncio.run(scenario())
 
 
 def test_sessions_with_devices_that_were_withdrawn_are_deleted(tmp_path):

@@ -176,6 +176,7 @@ def test_a_room_that_does_not_let_us_back_in_is_told_and_tried_again(scene):
     run(scene.rooms.join(WARD))
     scene.service.affiliations[OWN] = "none"
     scene.service.inside = ""
+    scene.rooms.lost()
     run(scene.rooms.fresh())
     assert isinstance(scene.told[-1], RoomFailed)
     assert scene.rooms.all() == (WARD,)
@@ -253,11 +254,27 @@ def test_a_room_we_are_removed_from_is_told(scene):
     assert scene.rooms.room(WARD).state is RoomState.OUTSIDE
 
 
+def test_a_room_entered_before_the_session_was_prepared_is_not_entered_twice(scene):
+    """What was said in it meanwhile would wait for an echo that went to the place before."""
+
+    async def scenario():
+        scene.private(**ALL)
+        scene.rooms.lost()
+        await scene.rooms.join(WARD)
+        sent = len(scene.session.sent)
+        await scene.rooms.fresh()
+        assert scene.rooms.room(WARD).state is RoomState.INSIDE
+        assert len(scene.session.sent) == sent
+
+    run(scenario())
+
+
 def test_a_room_is_not_lost_where_the_session_is_while_it_is_entered_again(scene):
     async def scenario():
         scene.private(**ALL)
         await scene.rooms.join(WARD)
         scene.session.send, send = lambda *_, **__: None, scene.session.send  # it does not answer
+        scene.rooms.lost()
         entering = asyncio.create_task(scene.rooms.fresh())
         for _ in range(20):
             await asyncio.sleep(0)

@@ -232,6 +232,7 @@ def test_a_room_that_does_not_let_us_in_cannot_have_us_wait_for_it(
             service._enter = late
         else:
             service.config["whois"] = "moderators"
+        account.rooms.lost()
         await account.rooms.fresh()
         if refusal == "before":
             account._arrived(said, lambda: done.append(True))
