@@ -55,7 +55,7 @@ class Module:
         parts = self.name.split(".")
         return parts[1] if len(parts) > 1 else parts[0]
 
-    def imports(self) -> set[str]:
+    def imports(self) -> frozenset[str]:
         """Absolute dotted names of everything imported, at any depth of the code.
 
         Imports for type checking alone do not count: they never run.
@@ -75,13 +75,10 @@ class Module:
         return [n for n in found if not n.name.startswith("_")]
 
 
-def _imports(module: Module) -> set[str]:
+@cache  # the slowest part of what looks at the whole package
+def _imports(module: Module) -> frozenset[str]:
     found: set[str] = set()
-    of_os = {
-        f"os.{node.attr}"
-        for node in ast.walk(module.tree)
-        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "os"
-    }
+    of_os: set[str] = set()
     waiting: list[ast.AST] = [module.tree]
     while waiting:
         node = waiting.pop()
@@ -92,13 +89,23 @@ def _imports(module: Module) -> set[str]:
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             found.update(f"{node.module}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+        elif isinstance(node, ast.Attribute) and _is_name(node.value, "os"):
+            of_os.add(f"os.{node.attr}")
+        elif isinstance(node, ast.Call) and _last_name(node.func) == "import_module":
             # A late import by name counts, too, where the name stands there.
             name = node.args[0] if node.args else None
             if isinstance(name, ast.Constant) and isinstance(name.value, str):
                 found.add(name.value)
         waiting.extend(ast.iter_child_nodes(node))
-    return (found - {"os"}) | of_os if "os" in found else found
+    return frozenset((found - {"os"}) | of_os if "os" in found else found)
+
+
+def _is_name(node: ast.AST, name: str) -> bool:
+    return isinstance(node, ast.Name) and node.id == name
+
+
+def _last_name(node: ast.AST) -> str:
+    return getattr(node, "attr", "") or getattr(node, "id", "")
 
 
 @cache
