@@ -185,6 +185,10 @@ def test_a_menu_is_led_by_the_keys_of_the_telephone(tmp_path):
         def close(self):
             pass
 
+    def is_high_tone(frames):
+        samples = array("h", b"".join(frame.samples for frame in frames))
+        return len(frames) == 25 and share(samples, frames[-1].sample_rate, 880) > 0.5
+
     async def press(ticket):
         secret = sc.Secret("battery staple")
         async with sc.open(tmp_path / "alice", passphrase=secret, create=True) as alice:
@@ -192,8 +196,8 @@ def test_a_menu_is_led_by_the_keys_of_the_telephone(tmp_path):
                 call.add_sink(Ears())
                 await call.connected()
                 await call.press("1")
-                before = len(heard)
-                while len(heard) < before + 100:
+                del heard[:]
+                while not is_high_tone(heard[-25:]):  # a busy machine may drop some of it
                     _ = await anext(call.audio)
                 await call.press("#")
                 await call.ended()
@@ -209,5 +213,3 @@ def test_a_menu_is_led_by_the_keys_of_the_telephone(tmp_path):
         menu.stdout.close()
     assert menu.returncode == 0, said
     assert said.split() == ["pressed", "1", "pressed", "#"]
-    samples = array("h", b"".join(frame.samples for frame in heard[-50:]))
-    assert share(samples, heard[-1].sample_rate, 880) > 0.5
