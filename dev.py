@@ -58,6 +58,7 @@ SERVERS = {
     "gnome-keyring": "a keyring (Secret Service)",
     "softhsm2": "a PKCS#11 token without hardware",
     "linphone-cli": "a SIP phone that verifies its server",
+    "coturn": "a TURN relay",
     "sip-tester": "SIPp, scripted SIP scenarios",
     "opus-tools": "what plays and makes recordings in Opus",
     "openssl": "its command line, as TLS and DTLS peer",

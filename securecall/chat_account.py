@@ -345,7 +345,7 @@ class ChatAccount:
             return IceHelpers()
         now = time.time()
         turn, stun = turn_servers(services, unix=now), stun_servers(services, unix=now)
-        return IceHelpers(turn=turn[0] if turn else None, stun=stun[0] if stun else None)
+        return IceHelpers(turn=turn, stun=stun[0] if stun else None)
 
     @property
     def state(self) -> SessionState:

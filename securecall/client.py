@@ -41,6 +41,7 @@ from securecall.store.backup import Backup, write_backup
 from securecall.store.lock import DEFAULT_COST, Cost, Keeper, Lock, Rounds
 from securecall.store.sqlite import Store
 from securecall.transport.endpoint import endpoint
+from securecall.transport.network import NetworkWatch
 from securecall.transport.route import is_loopback, own_host_towards
 from securecall.transport.tls import PemPair
 from securecall.transport.turn import IceHelpers, TurnServer
@@ -107,6 +108,7 @@ class _Open:
     announcer: Announcer
     calling: Calling
     chatting: Chatting
+    watch: NetworkWatch
 
 
 class Client:
@@ -166,7 +168,8 @@ class Client:
         except BaseException:
             store.close()
             raise
-        self._opened = _Open(store, contacts, announcer, calling, chatting)
+        watch = NetworkWatch(self._network_changed)
+        self._opened = _Open(store, contacts, announcer, calling, chatting, watch)
         return self
 
     async def __aexit__(
@@ -179,6 +182,7 @@ class Client:
         opened = self._opened
         if opened is None:  # closed before
             return
+        await opened.watch.close()
         try:
             await asyncio.gather(*(call.hang_up() for call in tuple(opened.announcer.calls)))
             for account in self._accounts:
@@ -252,14 +256,25 @@ class Client:
 
     # -- where we can be reached ------------------------------------------------------------------
 
-    def use_relay(self, relay: TurnServer | None, *, stun: tuple[str, int] | None = None) -> None:
-        """Use this TURN server for calls, instead of one that our XMPP server names.
+    def use_relay(self, *relays: TurnServer | None, stun: tuple[str, int] | None = None) -> None:
+        """Use these TURN servers for calls, instead of those that our XMPP server names.
 
         Args:
-            relay: None goes back to that.
+            relays: The best first, at most four. One by TLS on port 443 is what strict networks let
+                through. None, or nothing, goes back to the server's.
             stun: Host and port of a server that tells our public address; a relay does, too.
         """
-        self._helpers = IceHelpers(turn=relay, stun=stun)
+        self._helpers = IceHelpers(turn=tuple(r for r in relays if r is not None), stun=stun)
+
+    def _network_changed(self) -> None:
+        """Addresses of this machine came or went: signalling first, since calls need it."""
+        if self._opened is None:
+            return
+        for account in self._accounts:
+            if isinstance(account.signaling, SipSignaling):
+                account.signaling.network_changed()
+        for call in tuple(self._opened.announcer.calls):
+            call.network_changed()
 
     async def _help(self, chatting: Chatting) -> IceHelpers:
         own = self._helpers

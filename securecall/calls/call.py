@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -19,6 +20,7 @@ from securecall.calls.call_video import CallVideo, records
 from securecall.calls.connection import ConnectionEvents, MediaConnection
 from securecall.calls.context import CallContext
 from securecall.calls.machine import CallMachine, State
+from securecall.calls.moving import Moving
 from securecall.calls.negotiation import Agreement
 from securecall.calls.report import Consent, ListenerReport
 from securecall.calls.report_parties import way_of
@@ -88,6 +90,7 @@ class Call:
                 sound_failed=lambda error: context.sound_failed(self, error),
                 digit=self._heard_digit,
                 peer_said=lambda said: self._witness.heard(said, at=self._at()),
+                way_needed=lambda: self._moving.look(unless_placed=False),
             ),
             policy=context.policy,
             identity=context.identity,
@@ -102,6 +105,7 @@ class Call:
         self.video = CallVideo(self._connection.pictures, self._machine, self._ask, self._recorder)
         self.video.begin(video=video)
         self._change: asyncio.Future[None] | None = None
+        self._moving = Moving(self._machine, self._connection, self._asked, self._perform)
         self._keypads: list[asyncio.Queue[str]] = []
         self._on_hold = False
         self._output = PcmOutput()
@@ -424,7 +428,12 @@ class Call:
     ) -> asyncio.Future[None]:
         """Ask the peer for a change; what it says is to be awaited."""
         self._require_not_over()
-        outputs = self._machine.change(hold=hold, add=add, drop=drop)
+        change = partial(self._machine.change, hold=hold, add=add, drop=drop)
+        if self._moving.asks:
+            return asyncio.ensure_future(self._moving.afterwards(lambda: self._asked(change())))
+        return self._asked(change())
+
+    def _asked(self, outputs: tuple[orders.Output, ...]) -> asyncio.Future[None]:
         self._change = answered = asyncio.get_running_loop().create_future()
         self._perform(outputs)
         return answered
@@ -438,6 +447,13 @@ class Call:
             waiting.set_exception(ChangeRefused(why))
         else:
             waiting.set_result(None)
+
+    def network_changed(self) -> None:
+        """Addresses of this machine came or went: find another way to the peer where that matters.
+
+        Sound goes on as it can meanwhile, under the same keys, and is sent nowhere else.
+        """
+        _ = self._moving.look(unless_placed=True)
 
     # -- beginning and end ------------------------------------------------------------------------
 
@@ -557,12 +573,16 @@ class Call:
         self._connection.say(self._witness.said)
         self._arm()
 
-    def _perform_one(self, output: orders.Output) -> None:
+    def _perform_one(self, output: orders.Output) -> None:  # noqa: C901 - a table of orders, one line each
         match output:
             case orders.Send(signal=signal):
                 self._signal(signal)
             case orders.StartMedia(agreement=agreement):
                 self._spawn(self._connect(agreement))
+            case orders.Regather():
+                self._spawn(self._moving.answer())
+            case orders.Reconnect(agreement=agreement):
+                self._spawn(self._moving.reconnect(agreement))
             case orders.SetGate(gate=gate):
                 self._set_gate(gate)
             case orders.SetDirection(direction=direction):
@@ -606,6 +626,7 @@ class Call:
         self._connection.give_up_countersigning()
         self._over.set()
         self._change_came("the call is over")
+        self._moving.close()
         for pressed in self._keypads:
             pressed.put_nowait("")
         self._output.close()

@@ -1,7 +1,7 @@
 """Changes in mid-call, both ways, under the association that was authenticated (RFC 3264 8).
 
-Directions change, pictures come and go. Keys and peers do not: a new association would need a new
-handshake under a closed gate.
+Directions change, pictures come and go, and another way may be found (an ICE restart, RFC 8445 9).
+Keys and peers do not: a new association would need a new handshake under a closed gate.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from securecall.media.description import (
     Direction,
     Keying,
     Kind,
+    LocalIce,
     MediaDescription,
     Setup,
     mirrored,
@@ -42,23 +43,70 @@ def same_association(agreed: Agreement, description: Description) -> bool:
         return False
     if set(strong(audio.fingerprints)) != set(agreed.remote_fingerprints):
         return False
-    return not agreed.ice or audio.ice_ufrag in ("", agreed.ice_ufrag)
+    return not agreed.ice or not audio.ice_ufrag or len(_renewed(agreed, audio)) != 1
 
 
-def answer_change(
+def restarts_ice(agreed: Agreement, description: Description) -> bool:
+    """Say whether it asks for, or takes, another way: both credentials are new (RFC 8445 9)."""
+    audio = description.audio
+    return agreed.ice and audio is not None and len(_renewed(agreed, audio)) == 2
+
+
+def _renewed(agreed: Agreement, audio: MediaDescription) -> tuple[str, ...]:
+    pairs = ((audio.ice_ufrag, agreed.ice_ufrag), (audio.ice_pwd, agreed.ice_pwd))
+    return tuple(new for new, old in pairs if new and new != old)
+
+
+def _moved(agreed: Agreement, audio: MediaDescription, *, lite: bool) -> Agreement:
+    return replace(
+        agreed,
+        host=audio.host,
+        port=audio.port,
+        ice_ufrag=audio.ice_ufrag,
+        ice_pwd=audio.ice_pwd,
+        candidates=audio.candidates,
+        ice_lite=lite,
+    )
+
+
+def _placed(media: Sequence[MediaDescription], ice: LocalIce | None) -> list[MediaDescription]:
+    """The same lines at our new place, if there is one."""
+    if ice is None:
+        return list(media)
+    host, port = ice.default
+    return [
+        line
+        if line.refused
+        else replace(
+            line,
+            host=host,
+            port=port,
+            ice_ufrag=ice.ufrag,
+            ice_pwd=ice.pwd,
+            candidates=ice.candidates,
+            end_of_candidates=True,
+            bundle_only=False,
+        )
+        for line in media
+    ]
+
+
+def answer_change(  # noqa: C901 - one branch for each thing that may change
     ours: Description,
     offer: Description,
     agreed: Agreement,
     *,
     pictures: Sequence[LocalVideo] = (),
+    ice: LocalIce | None = None,
 ) -> tuple[Description, Agreement]:
-    """Answer a mid-call offer that changes directions, or adds or drops pictures.
+    """Answer a mid-call offer that changes directions or the way, or adds or drops pictures.
 
     Args:
         ours: Our description so far.
         offer: The peer's new one, under the same association.
         agreed: So far.
         pictures: What we would take beside those that are agreed on; every other is refused.
+        ice: What we gathered anew, where the offer restarts ICE.
 
     Raises:
         Incompatible: the offer has no audio, or not the codec we send under its number, or takes
@@ -105,10 +153,12 @@ def answer_change(
             return kept
         return lines[place][0] if place in lines else refused_line(media)
 
-    answered = tuple(line_of(place, m) for place, m in enumerate(offer.media))
+    answered = tuple(_placed([line_of(place, m) for place, m in enumerate(offer.media)], ice))
     bundle = tuple(m.mid for m in answered if m.port and m.mid in offer.bundle)
     answer = replace(ours, media=answered, bundle=bundle)
     video = tuple(agreed for _, agreed in lines.values())
+    if ice is not None:
+        agreed = _moved(agreed, theirs, lite=offer.ice_lite)
     return answer, replace(agreed, direction=kept.direction, video=video)
 
 
@@ -119,6 +169,7 @@ def propose(
     hold: bool | None = None,
     add: LocalVideo | None = None,
     drop: str = "",
+    ice: LocalIce | None = None,
 ) -> Description:
     """Build a mid-call offer of ours.
 
@@ -129,6 +180,7 @@ def propose(
             back; None leaves it.
         add: A picture to show.
         drop: The mid of a picture that ends; "" for none.
+        ice: What we gathered anew, to restart ICE; None leaves the way as it is.
 
     Raises:
         UsageError: there is no room for another picture.
@@ -150,17 +202,21 @@ def propose(
             media.append(refused_line(line))
     if add is not None:
         _add(media, video_lines.offer_lines(media[ours.media.index(audio)], (add,))[0])
+    media = _placed(media, ice)
     bundle = tuple(m.mid for m in media if not m.refused and m.mid)
     return replace(ours, media=tuple(media), bundle=bundle if len(bundle) > 1 else ours.bundle)
 
 
-def read_change(offer: Description, answer: Description, agreed: Agreement) -> Agreement:
+def read_change(
+    offer: Description, answer: Description, agreed: Agreement, *, restart: bool = False
+) -> Agreement:
     """Read the answer to a mid-call offer of ours.
 
     Args:
         offer: Ours.
         answer: The peer's.
         agreed: So far.
+        restart: Whether ours restarts ICE.
 
     Raises:
         SecurityError: the answer would change keys or the peer.
@@ -180,6 +236,12 @@ def read_change(offer: Description, answer: Description, agreed: Agreement) -> A
             "the answer to a change asks for other media keys, or is another peer's",
             reason=Reason.FINGERPRINT_MISMATCH,
         )
+    if restarts_ice(agreed, answer) is not restart:
+        raise Incompatible(
+            "the peer does not look for another way (its ICE credentials stay)"
+            if restart
+            else "the answer looks for another way, which nobody asked for"
+        )
     if theirs.setup not in (Setup.ACTIVE, Setup.PASSIVE):
         raise Incompatible("the answer does not say who began DTLS (a=setup)")
     known = {picture.mid: picture for picture in agreed.video}
@@ -187,6 +249,8 @@ def read_change(offer: Description, answer: Description, agreed: Agreement) -> A
     video = tuple(
         replace(known[p.mid], direction=p.direction) if p.mid in known else p for p in pictures
     )
+    if restart:
+        agreed = _moved(agreed, theirs, lite=answer.ice_lite)
     return replace(
         agreed,
         direction=mirrored(theirs.direction),

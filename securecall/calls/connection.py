@@ -27,7 +27,7 @@ from securecall.errors import (
 from securecall.keys.encoding import sha512
 from securecall.keys.handshake import STREAMS, CallRole, HandshakeResult, fingerprint_hash
 from securecall.media.codecs import usable
-from securecall.media.description import Direction, Fingerprint
+from securecall.media.description import Direction, Fingerprint, LocalIce
 from securecall.media.endpoints import AudioSink, AudioSource
 from securecall.media.engine import AudioSession, AudioStatistics, Clock
 from securecall.policy import Gate, IpPrivacy, Policy
@@ -35,13 +35,18 @@ from securecall.rtp.sframe import IntegrityAlarm, SframeReceiver, SframeSender
 from securecall.rtp.srtp import FIRST_SEQUENCES, SrtpProfile, SrtpSession
 from securecall.transport.dtls import DtlsCertificate
 from securecall.transport.ice import IcePath
-from securecall.transport.route import own_host_towards
+from securecall.transport.route import is_loopback, own_hosts
 from securecall.transport.suite import ORDINARY
 from securecall.transport.turn import IceHelpers, no_helpers
 from securecall.transport.udp import UdpPath
 
 SILENCE_SECONDS: Final = 30.0
 """Without one authentic packet for so long, though the peer should be sending, it has vanished."""
+
+RESTART_SECONDS: Final = 15.0
+"""How long another way may be looked for once the one in use is gone for good."""
+
+_HELP_SECONDS: Final = 0.5  # for news of relays, when another way is looked for
 
 GOODBYE_SECONDS: Final = 2.0
 """How long signalling may take to end a call after the peer itself said that it is leaving."""
@@ -65,6 +70,7 @@ class ConnectionEvents:
         sound_failed: A source or sink raised and was taken out; the call goes on without it.
         peer_said: The peer says something new of itself.
         digit: The peer pressed a key of its telephone.
+        way_needed: The way in use is gone, or seems to be; tells whether another is looked for.
     """
 
     secured: Callable[[HandshakeResult | None, str], None]
@@ -73,6 +79,7 @@ class ConnectionEvents:
     sound_failed: Callable[[Exception], None]
     peer_said: Callable[[Said], None]
     digit: Callable[[str], None] = lambda _: None
+    way_needed: Callable[[], bool] = lambda: False
 
 
 class MediaConnection:
@@ -80,7 +87,6 @@ class MediaConnection:
 
     Attributes:
         countersigned: The account both ends signed, None before.
-        relays: Hosts of TURN servers that could have carried the media.
         pictures: What is shown beside the sound.
     """
 
@@ -111,9 +117,12 @@ class MediaConnection:
             identity.suite.curve if identity is not None else ORDINARY.curve
         )
         self._path: UdpPath | IcePath | None = None
+        self._hosts: tuple[str, ...] = ()  # ours that were gathered from last
+        self._giving_up: asyncio.TimerHandle | None = None
+        self._doubts = self._heard_at_doubt = 0
         self._agreement: Agreement | None = None
         self._link: SecureLink | None = None
-        self.relays: tuple[str, ...] = ()
+        self._relays: tuple[str, ...] = ()
         self._countersigner: Countersigner | None = None
         self._settled = asyncio.Event()
         self._session: AudioSession | None = None
@@ -152,24 +161,23 @@ class MediaConnection:
         """
         codecs = usable(self._policy.prefer_codecs)
         digest = self._certificate.digest
-        own = await own_host_towards(self._towards)
+        own = await own_hosts(self._towards)
         if ice:
             helpers = await self._helpers()
-            hidden = self._hidden(helpers)
-            if helpers.turn is not None:
-                self.relays = (helpers.turn.host,)
             gathered = IcePath(
                 controlling=self._outgoing,
                 stun_server=helpers.stun,
-                turn_server=helpers.turn,
-                relay_only=hidden,
+                turn_servers=helpers.turn,
+                relay_only=self._hidden(helpers),
                 on_lost=self._on_lost,
+                on_doubt=self._on_doubt,
             )
-            self._path = gathered
-            candidates = await gathered.gather((own,))
+            self._path, self._hosts = gathered, own
+            candidates = await gathered.gather(own)
+            self._relays = gathered.relays
             ufrag, pwd = gathered.ufrag, gathered.pwd
         else:
-            self._path = await UdpPath.open(own)
+            self._path = await UdpPath.open(own[-1])
             candidates, ufrag, pwd = (), "", ""
         self._path.listen(dtls=self._on_dtls, media=self._on_media)
         host, port = self._path.local
@@ -193,14 +201,14 @@ class MediaConnection:
             ConnectFailed: the policy wants that, and there is no relay.
         """
         wish = self._policy.ip_privacy
-        if wish is IpPrivacy.RELAY and helpers.turn is None:
+        if wish is IpPrivacy.RELAY and not helpers.turn:
             raise ConnectFailed(
                 "no relay is known, and the policy hides our address (ip_privacy): give one with "
                 "Client.use_relay(), or sign in to an XMPP server that names one"
             )
         if wish is IpPrivacy.RELAY:
             return True
-        return wish is IpPrivacy.STRANGERS and not self._acquainted and helpers.turn is not None
+        return wish is IpPrivacy.STRANGERS and not self._acquainted and bool(helpers.turn)
 
     async def connect(self, agreement: Agreement) -> None:
         """Reach the peer and run DTLS and the identity handshake; `events` tells how it went."""
@@ -208,8 +216,7 @@ class MediaConnection:
         if path is None or self._closed:
             return
         self._agreement = agreement
-        theirs = (c.host for c in agreement.candidates if c.type == "relay")
-        self.relays = tuple(dict.fromkeys((*self.relays, *theirs)))
+        self._note_relays(agreement)
         self._link = SecureLink(
             agreement,
             self._certificate,
@@ -235,13 +242,98 @@ class MediaConnection:
         if not self._closed:
             self._advance(self._link.start)
 
+    # -- another way ------------------------------------------------------------------------------
+
+    async def displaced(self) -> bool:
+        """Whether our addresses are others than those that were gathered from last.
+
+        While no way leads anywhere they are not: there is nothing that could be offered.
+        """
+        own = await own_hosts(self._towards)
+        return own != self._hosts and (is_loopback(self._towards) or not is_loopback(own[0]))
+
+    async def regather(self) -> LocalIce:
+        """Gather candidates anew; what works goes on.
+
+        Raises:
+            ConnectFailed: there are none.
+            SecurityError: of a relay, as of `open`.
+            UsageError: the way was not found by ICE.
+        """
+        path = self._path
+        if not isinstance(path, IcePath) or self._closed:
+            raise UsageError("there is no way that could be changed")
+        own = await own_hosts(self._towards)
+        try:  # passwords of relays run out; but who tells may be out of reach now
+            async with asyncio.timeout(_HELP_SECONDS):
+                helpers = await self._helpers()
+        except TimeoutError:
+            helpers = IceHelpers()
+        gathered = await path.regather(own, turn_servers=helpers.turn or None)
+        self._hosts = own
+        return gathered
+
+    async def reconnect(self, agreement: Agreement) -> None:
+        """Find the way that offer and answer describe now, and use it.
+
+        Raises:
+            ConnectFailed: none works; what worked before still does.
+            ProtocolError: the peer's credentials are malformed.
+        """
+        path = self._path
+        if not isinstance(path, IcePath) or self._closed:
+            return
+        await path.reconnect(
+            agreement.ice_ufrag,
+            agreement.ice_pwd,
+            agreement.candidates,
+            remote_lite=agreement.ice_lite,
+        )
+        self._note_relays(agreement)
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+            self._giving_up = None
+
+    def _on_lost(self, reason: str) -> None:
+        if self._closed or self._giving_up is not None:
+            return
+        error = PeerVanished(f"the way to the peer is gone ({reason})")
+        if self._events.way_needed():
+            later = asyncio.get_running_loop().call_later
+            self._giving_up = later(RESTART_SECONDS, self._events.failed, error)
+        else:
+            self._events.failed(error)
+
+    def _on_doubt(self) -> None:
+        """A check was not answered: where nothing else was heard either, do not wait for the end.
+
+        The caller begins, so that both do not meet; a callee whose caller cannot comes later.
+        """
+        session = self._session
+        heard = session.statistics().packets_received if session is not None else 0
+        self._doubts = 1 if heard != self._heard_at_doubt else self._doubts + 1
+        self._heard_at_doubt = heard
+        if self._doubts == (2 if self._outgoing else 4):
+            _ = self._events.way_needed()
+
+    @property
+    def relays(self) -> tuple[str, ...]:
+        """Hosts of TURN servers that could have carried the media, ours and the peer's."""
+        return self._relays
+
+    def _note_relays(self, agreement: Agreement) -> None:
+        ours = self._path.relays if isinstance(self._path, IcePath) else ()
+        theirs = (c.host for c in agreement.candidates if c.type == "relay")
+        self._relays = tuple(dict.fromkeys((*self._relays, *ours, *theirs)))
+
     async def close(self) -> None:
         """Say BYE and close_notify, close the socket; safe to call again."""
         if self._closed:
             return
         self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._giving_up):
+            if timer is not None:
+                timer.cancel()
         self.pictures.close()
         if self._session is not None:
             self._last_statistics = self._session.statistics()
@@ -420,10 +512,6 @@ class MediaConnection:
             self._events.failed(e)
             return
         self._perform(outputs)
-
-    def _on_lost(self, reason: str) -> None:
-        if not self._closed:
-            self._events.failed(PeerVanished(f"the way to the peer is gone ({reason})"))
 
     def _send(self, datagram: bytes) -> None:
         if self._path is not None:

@@ -11,7 +11,13 @@ import enum
 from dataclasses import dataclass, replace
 from typing import Final
 
-from securecall.calls.changes import answer_change, propose, read_change, same_association
+from securecall.calls.changes import (
+    answer_change,
+    propose,
+    read_change,
+    restarts_ice,
+    same_association,
+)
 from securecall.calls.negotiation import (
     Agreement,
     LocalMedia,
@@ -26,6 +32,8 @@ from securecall.calls.orders import (
     Finish,
     Output,
     PeerRings,
+    Reconnect,
+    Regather,
     Secured,
     Send,
     SetDirection,
@@ -66,7 +74,7 @@ from securecall.errors import (
     Unreachable,
     UsageError,
 )
-from securecall.media.description import Description, Kind
+from securecall.media.description import Description, Kind, LocalIce
 from securecall.policy import (
     UNSECURED,
     Facts,
@@ -141,10 +149,12 @@ class _Proposal:
     Attributes:
         offer: As it was sent.
         add: The picture of ours that it adds.
+        restart: It looks for another way (an ICE restart).
     """
 
     offer: Description
-    add: LocalVideo | None
+    add: LocalVideo | None = None
+    restart: bool = False
 
 
 class CallMachine:
@@ -168,6 +178,7 @@ class CallMachine:
         self._ours: Description | None = None
         self._agreement: Agreement | None = None
         self._proposal: _Proposal | None = None
+        self._moving: Description | None = None  # an offer that waits for what we gather anew
         self._welcome: tuple[LocalVideo, ...] = ()
 
     # -- beginnings ---------------------------------------------------------------------------
@@ -208,7 +219,7 @@ class CallMachine:
 
     # -- what the peer says -------------------------------------------------------------------
 
-    def receive(self, signal: Signal, *, now: float) -> tuple[Output, ...]:
+    def receive(self, signal: Signal, *, now: float) -> tuple[Output, ...]:  # noqa: C901 - a table of signals, one line each
         """Take one signal of the leg."""
         if self.state is State.ENDED:
             return (Discard(f"{type(signal).__name__} after the end"),)
@@ -224,6 +235,9 @@ class CallMachine:
             case Refused() if self._proposal is not None:
                 self._proposal = None
                 return (ChangeRefused("the peer refused the change"),)
+            case Refused() if self._moving is not None:
+                self._moving = None
+                return (ChangeRefused("the peer took back its wish for another way"),)
             case TransferRequested(target=target):
                 return (TransferAsked(target),)
             case Ended(reason=reason, text=text):
@@ -257,21 +271,31 @@ class CallMachine:
         """A re-INVITE: only what leaves keys and peers untouched is taken.
 
         A new association would need a new handshake under a closed gate; version 1 refuses the
-        change instead, and the conversation stays on the association that was authenticated.
+        change instead, and the conversation stays on the association that was authenticated. An ICE
+        restart touches neither (RFC 8445 9): its answer waits for what is gathered anew.
         """
-        if self._agreement is None or self._ours is None or self._proposal is not None:
+        if self._agreement is None or self._ours is None or self.changing:
             return (Send(Refused(491)), ChangeRefused("a change before the call is connected"))
         if not same_association(self._agreement, offer):
             return (
                 Send(Refused(488)),
                 ChangeRefused("the peer's signalling asked to change the media keys or the peer"),
             )
+        return self._answer_change(self._ours, offer, self._agreement, None)
+
+    def _answer_change(
+        self, ours: Description, offer: Description, agreed: Agreement, ice: LocalIce | None
+    ) -> tuple[Output, ...]:
         try:
-            answer, agreement = answer_change(
-                self._ours, offer, self._agreement, pictures=self._welcome
-            )
+            answer, agreement = answer_change(ours, offer, agreed, pictures=self._welcome, ice=ice)
         except Incompatible as e:
             return (Send(Refused(488)), ChangeRefused(str(e)))
+        restart = restarts_ice(agreed, offer)
+        if restart and ice is None:
+            if not self.movable:
+                return (Send(Refused(491)), ChangeRefused("another way before the first is found"))
+            self._moving = offer
+            return (Regather(),)
         self._ours = answer
         taken = {video.mid for video in agreement.video}
         asked = tuple(
@@ -279,7 +303,21 @@ class CallMachine:
             for line in offer.media
             if line.kind is Kind.VIDEO and not line.refused and line.mid not in taken
         )
-        return (Send(Answered(answer)), *self._agreed(agreement), *asked)
+        moved = (Reconnect(agreement),) if restart else ()
+        return (Send(Answered(answer)), *moved, *self._agreed(agreement), *asked)
+
+    def regathered(self, ice: LocalIce | None) -> tuple[Output, ...]:
+        """What `Regather` came to: answer the peer that looks for another way.
+
+        Args:
+            ice: What was gathered; None where nothing was.
+        """
+        if self.state is State.ENDED or self._moving is None:
+            return (Discard("candidates that nobody waits for"),)
+        offer, self._moving = self._moving, None
+        if ice is None or self._ours is None or self._agreement is None:
+            return (Send(Refused(488)), ChangeRefused("no other way of ours was found"))
+        return self._answer_change(self._ours, offer, self._agreement, ice)
 
     def _agreed(self, agreement: Agreement) -> tuple[Output, ...]:
         before, self._agreement = self._agreement, agreement
@@ -292,13 +330,16 @@ class CallMachine:
         if self._agreement is None:  # invariant: nothing is proposed before
             raise UsageError("a change of nothing")
         try:
-            agreement = read_change(proposal.offer, answer, self._agreement)
+            agreement = read_change(
+                proposal.offer, answer, self._agreement, restart=proposal.restart
+            )
         except SecurityError as e:
             return self._end(e)
         except Incompatible as e:
             return (ChangeRefused(str(e)),)
         self._ours = proposal.offer
-        outputs = self._agreed(agreement)
+        moved = (Reconnect(agreement),) if proposal.restart else ()
+        outputs = (*moved, *self._agreed(agreement))
         if proposal.add is not None and proposal.add not in (v.local for v in agreement.video):
             return (*outputs, ChangeRefused("the peer takes no such picture"))
         return outputs
@@ -357,16 +398,39 @@ class CallMachine:
         """
         if self.state is not State.ACTIVE or self._agreement is None or self._ours is None:
             raise UsageError("only a call in progress can be changed")
-        if self._proposal is not None:
-            raise UsageError("a change is under way already; wait for what comes of it")
+        self._require_unchanging()
         offer = propose(self._ours, self._agreement, hold=hold, add=add, drop=drop)
         self._proposal = _Proposal(offer, add)
         return (Send(Offered(offer)),)
 
+    def restart(self, ice: LocalIce) -> tuple[Output, ...]:
+        """Ask the peer to find another way with us; what comes of it is `Reconnect`, or a refusal.
+
+        Raises:
+            UsageError: there is no call in progress that ICE found a way for, or a change is
+                under way already.
+        """
+        if not self.movable or self._agreement is None or self._ours is None:
+            raise UsageError("there is no way that could be changed")
+        self._require_unchanging()
+        offer = propose(self._ours, self._agreement, ice=ice)
+        self._proposal = _Proposal(offer, restart=True)
+        return (Send(Offered(offer)),)
+
+    def _require_unchanging(self) -> None:
+        if self.changing:
+            raise UsageError("a change is under way already; wait for what comes of it")
+
+    @property
+    def movable(self) -> bool:
+        """Whether another way can be looked for: the call has its keys, and ICE found the first."""
+        keyed = self.state in (State.ACTIVE, State.VERIFYING)
+        return keyed and self._agreement is not None and self._agreement.ice
+
     @property
     def changing(self) -> bool:
-        """Whether a change of ours waits for an answer."""
-        return self._proposal is not None
+        """Whether a change waits: one of ours for an answer, or one of theirs for a way of ours."""
+        return self._proposal is not None or self._moving is not None
 
     def welcome(self, pictures: tuple[LocalVideo, ...]) -> None:
         """Take these pictures if the peer adds some; none is taken otherwise."""

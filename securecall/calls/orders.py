@@ -27,6 +27,18 @@ class StartMedia:
 
 
 @dataclass(frozen=True, slots=True)
+class Regather:
+    """Gather candidates anew, and give them to `CallMachine.regathered`; what works goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnect:
+    """Find another way to the same peer, by what was gathered anew; keys and gate stay."""
+
+    agreement: Agreement
+
+
+@dataclass(frozen=True, slots=True)
 class SetGate:
     """Let media pass, or not, in both directions alike."""
 
@@ -107,6 +119,8 @@ class Finish:
 Output = (
     Send
     | StartMedia
+    | Regather
+    | Reconnect
     | SetGate
     | SetDirection
     | SetVideo

@@ -6,6 +6,7 @@ import enum
 from dataclasses import dataclass, field
 
 from securecall.transport.candidate import Candidate as Candidate
+from securecall.transport.candidate import LocalIce as LocalIce
 
 
 class Kind(enum.StrEnum):

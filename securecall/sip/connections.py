@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from securecall.sip.limits import SERVER, STRANGER, Quota
 from securecall.sip.message import Request, Response
 from securecall.sip.stream import MessageStream
 from securecall.transport.endpoint import endpoint, host_of
+from securecall.transport.route import is_ours
 from securecall.transport.tls import (
     Listener,
     NameProvingContext,
@@ -201,6 +203,7 @@ class Connections:
         self._server_lock = asyncio.Lock()
         self._places: tuple[str, ...] = ()  # where DNS said the server is, the last time
         self._shunned: dict[str, float] = {}  # of these, until when they are tried last
+        self._hurry = asyncio.Event()  # the network changed
         self._wait = 0.0  # before the next try to replace the connection to the server
         self._listener: Listener | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -264,6 +267,25 @@ class Connections:
             self._server_flow = self._add(connection, own=False, quota=SERVER)
             self.spawn(self._read(self._server_flow))
             return self._server_flow
+
+    def network_changed(self) -> None:
+        """Addresses of ours came or went: leave a connection whose address is gone, and hurry.
+
+        Without that it would be found broken only when the kernel gives up sending on it.
+        """
+        self._wait = 0.0
+        self._hurry.set()
+        flow = self._server_flow
+        if flow is not None and not is_ours(flow.connection.local):
+            log.info("%r has lost its address", flow.connection)
+            flow.connection.abort()
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait before the next try to reach the server; no longer once the network changed."""
+        self._hurry.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                _ = await self._hurry.wait()
 
     async def _connect(self, server: SipServer, context: NameProvingContext) -> Connection:
         # imports that direct calls do without
@@ -425,7 +447,8 @@ class Connections:
         if loop_now() - flow.begun >= _LAST_WAIT:
             self._wait = 0.0  # it held for a while; one that did not was one more try
         while self.wanted or self._calls.busy(flow.number):
-            await asyncio.sleep(self._wait * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, guards nothing
+            if self._wait:
+                await self._pause(self._wait * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, guards nothing
             self._wait = min(2 * self._wait, _LAST_WAIT) or _FIRST_WAIT
             try:
                 fresh = await self.to_server()

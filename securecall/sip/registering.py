@@ -112,6 +112,11 @@ class Registering:
         self._tell()
         self._woken.set()
 
+    def hurry(self) -> None:
+        """The network changed: where we are not registered, try again now."""
+        self._registration.hurry(now=loop_now())
+        self._woken.set()
+
     async def end(self) -> None:
         """Stop, and tell the server so if it is still there."""
         _ = self._task.cancel()

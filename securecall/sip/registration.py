@@ -139,6 +139,12 @@ class Registration:
             wait = _FIRST_RETRY * 2.0 ** min(self._short - 2, 10) if self._short > 1 else 0.0
             self.due = now + min(_LAST_RETRY, wait)
 
+    def hurry(self, *, now: float) -> None:
+        """Whatever kept us from being registered may be over."""
+        if self.state is RegistrationState.CONNECTING and self.due is not None:
+            self._short = 0
+            self.due = min(self.due, now)
+
     def refuse(self) -> None:
         """It cannot come to anything without a person."""
         self.state = RegistrationState.REFUSED

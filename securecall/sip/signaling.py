@@ -301,6 +301,12 @@ class SipSignaling:
             _ = self._keep_alive.cancel()
             self._keep_alive = None
 
+    def network_changed(self) -> None:
+        """Addresses of ours came or went."""
+        self._connections.network_changed()
+        if self._registering is not None:
+            self._registering.hurry()
+
     async def close(self) -> None:
         """End every leg, close every connection."""
         if self._closed:

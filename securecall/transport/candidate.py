@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 MAX_CANDIDATES: Final = 64
@@ -55,6 +55,25 @@ class Candidate:
     type: str
     related_address: str | None = None
     related_port: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalIce:
+    """What a description says of one generation of ours: the first, or one after a restart.
+
+    Attributes:
+        ufrag, pwd: Its credentials.
+        candidates: Where we can be reached.
+    """
+
+    ufrag: str
+    pwd: str = field(repr=False)
+    candidates: tuple[Candidate, ...]
+
+    @property
+    def default(self) -> tuple[str, int]:
+        """Where media goes without ICE."""
+        return self.candidates[0].host, self.candidates[0].port
 
 
 def is_usable(candidate: Candidate, *, loopback: bool) -> bool:

@@ -6,17 +6,21 @@ aioice checks and nominates; its sockets are ours (`transport.ice_socket`).
 from __future__ import annotations
 
 import asyncio
+import functools
 import ipaddress
 import secrets
+import ssl
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import aioice
 from aioice import ice as aioice_ice
 from aioice import stun as aioice_stun
 
-from securecall.errors import ConnectFailed, UsageError
-from securecall.logs import quiet
+from securecall.errors import ConnectFailed, LoginRefused, SecurecallError, UsageError
+from securecall.logs import logger, quiet
 from securecall.transport.candidate import (
     MAX_CANDIDATES,
     Candidate,
@@ -24,57 +28,107 @@ from securecall.transport.candidate import (
     Foundations,
     candidate_priority,
     hidden_related,
+    is_unicast,
 )
-from securecall.transport.ice_socket import DrainedTransport, IceOwner, SocketProtocol, sender_over
-from securecall.transport.turn import TurnServer
+from securecall.transport.endpoint import endpoint
+from securecall.transport.ice_socket import (
+    DrainedTransport,
+    IceOwner,
+    SocketProtocol,
+    abandon,
+    sender_over,
+)
+from securecall.transport.tls import connecting
+from securecall.transport.tls_context import web_context
+from securecall.transport.turn import MOST_RELAYS, TurnServer
 from securecall.transport.udp import Address, bound_socket
 
 _GATHER_SECONDS: Final = 5.0
+_GRACE_SECONDS: Final = 0.2
+_CLOSE_SECONDS: Final = 1.0
+_REFUSED: Final = (401, 403, 441)  # RFC 8489 9.2.4, RFC 8656 7.2
 
 # At INFO and below aioice logs candidates, user names and every packet.
 quiet("aioice", "aioice.ice", "aioice.turn", "aioice.mdns")
 
+log = logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IceSettings:
+    """What all generations of one path share.
+
+    Attributes:
+        stun_server: Where to ask for the public address.
+        turn_servers: Relays, the best first.
+        relay_only: Offer relayed addresses only.
+        consent: Seconds between checks of the pair in use, and without an answer until it is lost.
+    """
+
+    stun_server: Address | None
+    turn_servers: tuple[TurnServer, ...]
+    relay_only: bool
+    consent: tuple[float, float]
+
 
 class IceAgent(aioice.Connection):
-    """aioice's connection on our sockets, with foundations and consent of our own."""
+    """aioice's connection on our sockets, with foundations and consent of our own.
 
-    def __init__(
-        self,
-        path: IceOwner,
-        *,
-        controlling: bool,
-        stun_server: Address | None,
-        turn_server: TurnServer | None,
-        relay_only: bool,
-        consent: tuple[float, float],
-    ) -> None:
+    Attributes:
+        relays: Hosts of the relays that gave us a place.
+    """
+
+    def __init__(self, owner: IceOwner, settings: IceSettings, *, controlling: bool) -> None:
         super().__init__(
-            controlling, local_username=path.ufrag, local_password=path.pwd, stun_server=stun_server
+            controlling,
+            local_username=owner.ufrag,
+            local_password=owner.pwd,
+            stun_server=settings.stun_server,
         )
-        self._path = path
-        self._relay = turn_server
-        self._relay_only = relay_only
-        self._consent = consent
+        self.relays: list[str] = []
+        self._path = owner
+        self._settings = settings
         self._foundations = Foundations()
 
     async def gather(self, hosts: Sequence[str]) -> tuple[Candidate, ...]:
-        """Open our sockets, ask STUN and TURN, return what can be offered; once."""
+        """Open our sockets, ask STUN and TURN, return what can be offered; once.
+
+        Raises:
+            ConnectFailed: nothing can be.
+            CertificateError, LoginRefused: the same, and that is why.
+        """
         if self._local_candidates_start:
             raise UsageError("candidates were gathered already")
         self._local_candidates_start = True
-        self._local_candidates = [] if self._relay_only else self._open_hosts(hosts)
-        jobs = [] if self._relay_only else self._reflexive_jobs()
-        if self._relay is not None:
-            jobs.append(asyncio.create_task(self._allocate(self._relay)))
-        if jobs:
-            done, pending = await asyncio.wait(jobs, timeout=_GATHER_SECONDS)
-            for job in pending:
-                job.cancel()
-            self._local_candidates += [
-                job.result() for job in done if not job.cancelled() and job.exception() is None
-            ]
+        hidden = self._settings.relay_only
+        self._local_candidates = [] if hidden else self._open_hosts(hosts)
+        jobs = {} if hidden else self._reflexive_jobs()
+        for number, server in enumerate(self._settings.turn_servers[:MOST_RELAYS]):
+            jobs[asyncio.create_task(self._allocate(server, number))] = server
+        found, failures = await _outcomes(jobs)
+        self._local_candidates += found
         self._local_candidates_end = True
-        return tuple(_from_aioice(c) for c in self._local_candidates)
+        offered = tuple(_from_aioice(c) for c in self._local_candidates)
+        if offered:
+            return offered
+        for failure in failures:
+            raise failure
+        raise ConnectFailed("no address to offer: no interface, and no relay that answers")
+
+    @property
+    def relayed(self) -> bool:
+        """Whether the pair in use begins at a relay of ours."""
+        chosen = self._nominated.get(1)
+        return chosen is not None and chosen.local_candidate.type == CandidateKind.RELAYED
+
+    async def close(self) -> None:
+        """Close all sockets, and give places at relays back, as far as those can be reached."""
+        try:
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await super().close()
+        except TimeoutError:
+            for protocol in self._protocols:
+                abandon(protocol)
 
     async def check(
         self,
@@ -103,7 +157,11 @@ class IceAgent(aioice.Connection):
     def _open_hosts(self, hosts: Sequence[str]) -> list[aioice.Candidate]:
         candidates = []
         for number, host in enumerate(hosts):
-            sock = bound_socket(host)
+            try:
+                sock = bound_socket(host)
+            except ConnectFailed as e:  # it was taken from us this moment; others may do
+                log.info("%s", e)
+                continue
             protocol = SocketProtocol(self, self._path)
             transport = DrainedTransport(sock, protocol, self._path)
             protocol.connection_made(transport)
@@ -120,17 +178,19 @@ class IceAgent(aioice.Connection):
             candidates.append(protocol.local_candidate)
         return candidates
 
-    def _reflexive_jobs(self) -> list[asyncio.Task[aioice.Candidate]]:
-        if self.stun_server is None:
-            return []
-        return [
-            asyncio.create_task(self._ask(protocol, self.stun_server))
+    def _reflexive_jobs(self) -> dict[_Job, TurnServer | None]:
+        server = self._settings.stun_server
+        if server is None:
+            return {}
+        return {
+            asyncio.create_task(self._ask(protocol, server)): None
             for protocol in self._protocols
             if ipaddress.ip_address(protocol.local_candidate.host).version == 4
-        ]
+        }
 
     async def _ask(self, protocol: aioice_ice.StunProtocol, server: Address) -> aioice.Candidate:
         candidate, _ = await aioice_ice.server_reflexive_candidate(protocol, server)
+        _require_address(candidate, protocol.local_candidate.host, f"STUN server {server[0]}")
         kind = CandidateKind.SERVER_REFLEXIVE
         candidate.foundation = self._foundations.of(
             kind, protocol.local_candidate.host, str(server)
@@ -138,21 +198,33 @@ class IceAgent(aioice.Connection):
         candidate.related_address, candidate.related_port = hidden_related(candidate.host)
         return candidate
 
-    async def _allocate(self, server: TurnServer) -> aioice.Candidate:
-        candidate, protocol = await aioice_ice.relayed_candidate(
-            component=1,
-            hide_related_address=True,
-            protocol_factory=lambda: SocketProtocol(self, self._path),
-            turn_server=(server.host, server.port),
-            turn_username=server.username,
-            turn_password=server.password.reveal().decode(),
-            turn_ssl=server.tls,
-            turn_transport=server.transport,
-        )
-        candidate.foundation = self._foundations.of(
-            CandidateKind.RELAYED, candidate.host, server.host
-        )
+    async def _allocate(self, server: TurnServer, number: int) -> aioice.Candidate:
+        where = f"the relay {endpoint(server.host, server.port)}"
+        try:
+            with connecting(where, server.host):
+                candidate, protocol = await aioice_ice.relayed_candidate(
+                    component=1,
+                    hide_related_address=True,
+                    protocol_factory=lambda: SocketProtocol(self, self._path),
+                    turn_server=(server.host, server.port),
+                    turn_username=server.username,
+                    turn_password=server.password.reveal().decode(),
+                    # asyncio takes a context as well as a bool, and aioice hands it on
+                    turn_ssl=_tls(server.authorities) if server.tls else False,  # type: ignore[arg-type] # see above
+                    turn_transport="tcp" if server.tls else server.transport,
+                )
+        except aioice_stun.TransactionError as e:
+            raise _refusal(where, e) from e
+        if self._closing:  # it came too late
+            abandon(protocol)
+            raise ConnectFailed(f"{where} came too late")
         self._protocols.append(protocol)
+        _require_address(candidate, server.host, where)
+        candidate.priority = candidate_priority(CandidateKind.RELAYED, 65535 - number)
+        candidate.foundation = self._foundations.of(
+            CandidateKind.RELAYED, candidate.host, f"{server.host} {number}"
+        )
+        self.relays.append(server.host)
         return candidate
 
     def _check_list_maybe_fail(self) -> None:
@@ -199,7 +271,7 @@ class IceAgent(aioice.Connection):
 
     async def query_consent(self) -> None:
         """Check the nominated pair until nobody answered for as long as RFC 7675 allows."""
-        interval, patience = self._consent
+        interval, patience = self._settings.consent
         loop = asyncio.get_running_loop()
         password = (self.remote_password or "").encode()
         answered = loop.time()
@@ -218,8 +290,77 @@ class IceAgent(aioice.Connection):
                     )
                 answered = loop.time()
             except (aioice_stun.TransactionError, TimeoutError):
-                continue
+                self._path.doubted()
         self._path.lost("consent")
+
+
+_Job = asyncio.Task[aioice.Candidate]
+
+
+async def _outcomes(
+    jobs: dict[_Job, TurnServer | None],
+) -> tuple[list[aioice.Candidate], list[SecurecallError]]:
+    """Wait for candidates: for all, but once a relay is there no longer than it took again.
+
+    Where UDP does not get through, nobody says so; the relays that are asked by it never answer.
+    """
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    until, waiting = began + _GATHER_SECONDS, set(jobs)
+    while waiting and (left := until - loop.time()) > 0:
+        done, waiting = await asyncio.wait(
+            waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED
+        )
+        if any(jobs[job] is not None and job.exception() is None for job in done):
+            taken = loop.time() - began
+            until = min(until, began + taken + max(taken, _GRACE_SECONDS))
+    for job in waiting:
+        job.cancel()
+    if waiting:
+        _ = await asyncio.wait(waiting)
+    found, failures = [], []
+    for job, server in jobs.items():
+        error = None if job.cancelled() else job.exception()
+        if not job.cancelled() and error is None:
+            found.append(job.result())
+        elif isinstance(error, SecurecallError):
+            log.warning("%s", error)
+            failures.append(error)
+        elif server is not None:
+            failures.append(ConnectFailed(f"the relay {server.host} does not answer"))
+        elif error is not None and not isinstance(error, OSError | aioice_stun.TransactionError):
+            raise error
+    # what a person has to mend before what may pass
+    return found, sorted(failures, key=lambda e: isinstance(e, ConnectFailed))
+
+
+def _refusal(where: str, error: aioice_stun.TransactionError) -> SecurecallError:
+    response = error.response
+    if response is None:
+        return ConnectFailed(f"{where} does not answer")
+    code, reason = response.attributes.get("ERROR-CODE", (0, ""))
+    if code in _REFUSED:
+        return LoginRefused(f"{where} does not let us in ({code}); check user and password")
+    return ConnectFailed(f"{where} has no place for us: {code} {str(reason)[:60]!r}")
+
+
+def _require_address(candidate: aioice.Candidate, teller: str, who: str) -> None:
+    """What a server says of us has to be an address that a machine can have.
+
+    Raises:
+        ConnectFailed: it is none, or of loopback, from a server that is elsewhere.
+    """
+    try:
+        near = ipaddress.ip_address(teller).is_loopback
+    except ValueError:
+        near = teller == "localhost"
+    if not is_unicast(candidate.host, loopback=near) or not 0 < candidate.port < 65536:
+        raise ConnectFailed(f"the {who} told an address that we cannot have")
+
+
+@functools.lru_cache(maxsize=8)
+def _tls(authorities: Path | None) -> ssl.SSLContext:
+    return web_context(authorities)
 
 
 def _to_aioice(candidate: Candidate) -> aioice.Candidate:

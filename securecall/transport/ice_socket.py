@@ -26,6 +26,8 @@ from securecall.transport.udp import (
 )
 
 _RELAY_CLIENT: Final = "_TurnTransport__inner_protocol"
+_RELAY_CLOSING: Final = "_TurnTransport__close_task"
+_MOST_BUFFERED: Final = 1 << 16  # bytes on the way into a relay's TCP: old sound helps nobody
 _CHANNEL_DATA: Final = struct.Struct("!HH")  # channel, length (RFC 8656 12.4)
 
 
@@ -48,7 +50,10 @@ class IceOwner(Protocol):
         """Send over the nominated pair."""
 
     def lost(self, reason: str) -> None:
-        """Learn that the path is gone for good."""
+        """Learn that the way is gone for good."""
+
+    def doubted(self) -> None:
+        """Learn that a check of the way in use was not answered."""
 
 
 class SocketProtocol(aioice_ice.StunProtocol):
@@ -205,10 +210,12 @@ def sender_over(
     if isinstance(transport, DrainedTransport):
         return transport.sender(remote)
     # The relay's client: its own `sendto` makes a task for each datagram.
-    client: aioice_turn.TurnClientUdpProtocol = getattr(transport, _RELAY_CLIENT)
+    client: aioice_turn.TurnClientProtocol = getattr(transport, _RELAY_CLIENT)
+    stream = client.transport if isinstance(client.transport, asyncio.Transport) else None
 
     def send(datagram: bytes) -> None:
-        if client.transport.is_closing():
+        full = stream is not None and stream.get_write_buffer_size() > _MOST_BUFFERED
+        if full or client.transport.is_closing():
             counters.unsent += 1
             return
         channel = client.peer_to_channel.get(remote)
@@ -218,3 +225,18 @@ def sender_over(
             client._send(_CHANNEL_DATA.pack(channel, len(datagram)) + datagram)  # noqa: SLF001
 
     return send
+
+
+def abandon(protocol: aioice_ice.StunProtocol) -> None:
+    """Close a socket at once; a place at a relay that does not answer expires there by itself."""
+    transport = protocol.transport
+    if isinstance(transport, DrainedTransport):
+        transport.close()
+        return
+    client: aioice_turn.TurnClientProtocol = getattr(transport, _RELAY_CLIENT)
+    closing: asyncio.Task[None] | None = getattr(transport, _RELAY_CLOSING)
+    if closing is not None:
+        closing.cancel()
+    if client.refresh_task is not None:
+        client.refresh_task.cancel()
+    client.transport.abort()

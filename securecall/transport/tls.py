@@ -55,6 +55,7 @@ class TlsConnection:
         verified_name: The name the peer's certificate was checked for, "" if none was.
         direct: We asked for a direct connection, or listen for such.
         remote: "ip:port" of the other end.
+        local: Our own address.
         transport: e.g. "TLSv1.3 TLS_AES_256_GCM_SHA384".
         group: The key exchange, e.g. "X25519"; "" before Python 3.15, which cannot tell.
     """
@@ -72,6 +73,8 @@ class TlsConnection:
         self.direct = direct
         peer: tuple[str, int] | None = writer.get_extra_info("peername")
         self.remote = endpoint(*peer[:2]) if peer is not None else ""
+        own: tuple[str, int] | None = writer.get_extra_info("sockname")
+        self.local = own[0] if own is not None else ""
         cipher: tuple[str, str, int] = writer.get_extra_info("cipher")
         tls = writer.get_extra_info("ssl_object")
         self.transport = f"{tls.version()} {cipher[0]}"

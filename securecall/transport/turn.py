@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
 
 from securecall.secret import Secret
 
@@ -17,7 +19,8 @@ class TurnServer:
         username: The user the relay knows.
         password: The user's password.
         transport: "udp" or "tcp".
-        tls: Whether to speak TLS to it, with "tcp".
+        tls: Whether to speak TLS to it, with "tcp"; it has to prove `host`, name or address.
+        authorities: PEM file of certificate authorities to trust instead of the system's.
     """
 
     host: str
@@ -26,6 +29,11 @@ class TurnServer:
     password: Secret = field(repr=False)
     transport: str = "udp"
     tls: bool = False
+    authorities: Path | None = None
+
+
+MOST_RELAYS: Final = 4
+"""Relays that one call asks for a place; further ones are left alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,11 +41,12 @@ class IceHelpers:
     """What a call may use to find a path.
 
     Attributes:
-        turn: A relay, None for none.
+        turn: Relays, the best first. All are asked at once, since a network may let through to one
+            by TLS alone, and says nothing of the others.
         stun: Host and port of who tells our public address, None for nobody.
     """
 
-    turn: TurnServer | None = None
+    turn: tuple[TurnServer, ...] = ()
     stun: tuple[str, int] | None = None
 
 

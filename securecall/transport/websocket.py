@@ -28,6 +28,7 @@ class WebSocketConnection:
         verified_name: The name the peer's certificate was checked for, "" if none was.
         direct: Never; there is no WebSocket without a verified server.
         remote: "ip:port" of the other end.
+        local: Our own address.
         transport: e.g. "WebSocket TLSv1.3 TLS_AES_256_GCM_SHA384".
     """
 
@@ -37,7 +38,7 @@ class WebSocketConnection:
         """Made by `connect_websocket` and `listen_websocket`."""
         self.verified_name = tls.verified_name
         self.direct = tls.direct
-        self.remote = tls.remote
+        self.remote, self.local = tls.remote, tls.local
         self.transport = f"WebSocket {tls.transport}"
         self._tls = tls
         self._end = end

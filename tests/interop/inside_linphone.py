@@ -129,8 +129,8 @@ def test_ice_with_linphone_both_ways(registrar, tmp_path):
 def test_ice_with_linphone_as_it_comes_both_ways(registrar, tmp_path, monkeypatch):
     """It sends as if there were no ICE, so this shows what one address at each end allows."""
 
-    async def own_host(_towards):
-        return own_network.ADDRESS
+    async def own_hosts(_towards):
+        return (own_network.ADDRESS,)
 
     async def main(carol):
         async with subscriber("alice", registrar, tmp_path, policy=plain()) as alice:
@@ -148,7 +148,7 @@ def test_ice_with_linphone_as_it_comes_both_ways(registrar, tmp_path, monkeypatc
                 await call.hang_up()
                 await until(carol, "Released")
 
-    monkeypatch.setattr(connection, "own_host_towards", own_host)
+    monkeypatch.setattr(connection, "own_hosts", own_hosts)
     options = {"ice": True, "mux": False}
     with own_network.default_route(), other_phone(tmp_path, registrar, **options) as carol:
         carol.wait_registered()

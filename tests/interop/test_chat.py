@@ -294,9 +294,9 @@ def test_the_server_names_a_relay_for_calls(server, tmp_path):
     async def main():
         async with person(server, tmp_path, "frank", device="t") as frank:
             found = await frank.chat_accounts[0].helpers()
-            assert found.turn is not None
-            assert (found.turn.host, found.turn.port) == (RELAY.turn.host, RELAY.turn.port)
-            assert found.turn.username
-            assert found.turn.password.reveal()
+            relay = found.turn[0]
+            assert (relay.host, relay.port) == (RELAY.turn.host, RELAY.turn.port)
+            assert relay.username
+            assert relay.password.reveal()
 
     asyncio.run(main())

@@ -40,6 +40,7 @@ from securecall.media.description import (
     Direction,
     Fingerprint,
     Keying,
+    LocalIce,
     Setup,
 )
 from securecall.policy import (
@@ -82,6 +83,14 @@ def _local(number: int) -> LocalMedia:
 US, PEER, EVE = _local(1), _local(2), _local(3)
 
 
+def _gathered(number: int) -> LocalIce:
+    local = _local(number)
+    return LocalIce(ufrag=local.ice_ufrag, pwd=local.ice_pwd, candidates=local.candidates)
+
+
+OURS_ANEW, THEIRS_ANEW = _gathered(11), _gathered(12)
+
+
 def _changed(description: Description, **changes: object) -> Description:
     audio = replace(description.media[0], **changes)  # type: ignore[arg-type] # any field
     return replace(description, media=(audio, *description.media[1:]))
@@ -103,8 +112,11 @@ ANSWERS = {  # none of them may start media, but the first
     "answer: our own fingerprint": Answered(_changed(ANSWER, fingerprints=(US.fingerprint,))),
     "answer: nobody begins DTLS": Answered(_changed(ANSWER, setup=Setup.ACTPASS)),
 }
-KEPT, HOLD = "re-offer: the same", "re-offer: hold"
-REOFFERS = {  # the first two keep the association, all others change it
+KEPT, HOLD, MOVED = "re-offer: the same", "re-offer: hold", "re-offer: ICE restart"
+HALF = "re-offer: half an ICE restart"
+KEEPING = (KEPT, HOLD, MOVED, HALF)  # the association; what they say of the way depends
+ANEW = {"ice_ufrag": THEIRS_ANEW.ufrag, "ice_pwd": THEIRS_ANEW.pwd}
+REOFFERS = {
     KEPT: {},
     HOLD: {"direction": Direction.SENDONLY},
     "re-offer: other keys": EVES,
@@ -112,7 +124,9 @@ REOFFERS = {  # the first two keep the association, all others change it
     "re-offer: RTP/AVP": PLAIN,
     "re-offer: hold with RTP/AVP": {**PLAIN, "direction": Direction.SENDONLY},
     "re-offer: SDES beside DTLS": {"has_crypto": True},
-    "re-offer: ICE restart": {"ice_ufrag": "another"},
+    MOVED: {**ANEW, "candidates": THEIRS_ANEW.candidates},
+    "re-offer: ICE restart, other keys": {**ANEW, **EVES},
+    HALF: {"ice_ufrag": THEIRS_ANEW.ufrag},
 }
 SIGNALS = {
     "ringing": Ringing(),
@@ -178,15 +192,19 @@ def _answer_to_change(machine: CallMachine, **change: object) -> Answered | Refu
     if proposal is None:
         return Refused()
     _, agreed = build_answer(OFFER, PEER)  # its name for our keys is all that counts here
-    answer, _ = answer_change(OFFER_OF_PEER, proposal.offer, agreed, pictures=(PEERS_CAMERA,))
+    ice = THEIRS_ANEW if proposal.restart else None
+    pictures = (PEERS_CAMERA,)
+    answer, _ = answer_change(OFFER_OF_PEER, proposal.offer, agreed, pictures=pictures, ice=ice)
     return Answered(replace(answer, media=tuple(replace(m, **change) for m in answer.media)))  # type: ignore[arg-type] # any field
 
 
-TAKEN = "our change: taken"
+TAKEN, UNASKED = "our change: taken", "our change: taken, and another way, asked for or not"
+GATHERED = "gathered anew"
 REPLIES: dict[str, Act] = {
     TAKEN: lambda c: c.receive(_answer_to_change(c), now=NOW),
     "our change: other keys": lambda c: c.receive(_answer_to_change(c, **EVES), now=NOW),
     "our change: RTP/AVP": lambda c: c.receive(_answer_to_change(c, **PLAIN), now=NOW),
+    UNASKED: lambda c: c.receive(_answer_to_change(c, **ANEW), now=NOW),
     "our change: refused": lambda c: c.receive(Refused(), now=NOW),
 }
 RAISES = {"require E2EE": E2EE, "require VERIFIED": VERIFIED}
@@ -196,6 +214,9 @@ ACTS: dict[str, Act] = {
     **{n: lambda c, least=level: c.raise_minimum(least) for n, level in RAISES.items()},
     **{n: lambda c, wish=wish: c.change(**wish) for n, wish in WISHES.items()},
     **REPLIES,
+    "we look for another way": lambda c: c.restart(OURS_ANEW),
+    GATHERED: lambda c: c.regathered(OURS_ANEW),
+    "nothing gathered": lambda c: c.regathered(None),
     "accept": lambda c: c.accept(US, now=NOW),
     "hang up": lambda c: c.hang_up(),
     "busy": lambda c: c.hang_up(EndReason.BUSY),
@@ -256,6 +277,7 @@ class Seen:
     denied: bool = False
     gate: Gate = Gate.CLOSED
     finished: bool = False
+    way: tuple[str, str] = (PEER.ice_ufrag, PEER.ice_pwd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,15 +390,28 @@ class Run:
                 _require(seen.accepted, "nothing of ours is described before acceptance")
                 _keyed(description)
                 if before.started:
-                    _require(name in (KEPT, HOLD), "a changed association is never agreed to")
+                    _require(
+                        name in (*KEEPING, GATHERED), "a changed association is never agreed to"
+                    )
             case m.Send(signal=Offered(description=description)):
-                _require(name in WISHES and seen.gate is Gate.OPEN, "a change of ours, in a call")
+                least = Gate.OPEN if name in WISHES else Gate.VERIFYING
+                _require(seen.gate in (Gate.OPEN, least), "a change of ours, in a call")
                 _keyed(description)
             case m.StartMedia(agreement=agreement):
                 _require(seen.accepted and not before.accepted, "media starts at acceptance")
                 _require(not seen.started, "media starts once")
                 _require(agreement.remote_fingerprints == (PEER.fingerprint,), "the peer's keys")
                 self.seen = replace(seen, started=True)
+            case m.Regather():
+                _require(_renewed(name, seen) == 2, "only another way needs that")
+                _require(seen.gate is not Gate.CLOSED, "no other way before there are keys")
+            case m.Reconnect(agreement=agreement):
+                _require(name in (*REPLIES, GATHERED, "answer"), "a way that both described")
+                _require(seen.gate is not Gate.CLOSED, "no other way before there are keys")
+                _require(agreement.remote_fingerprints == (PEER.fingerprint,), "the peer's keys")
+                way = (agreement.ice_ufrag, agreement.ice_pwd)
+                _require(not set(way) & set(seen.way), "new credentials, both")
+                self.seen = replace(seen, way=way)
             case m.SetGate(gate=gate):
                 if gate is not Gate.CLOSED:
                     _require(seen.accepted and seen.started, "no gate before acceptance")
@@ -384,12 +419,14 @@ class Run:
                 self.seen = replace(seen, gate=gate)
             case m.SetDirection():
                 _require(
-                    seen.started and name in (KEPT, HOLD, TAKEN, "answer"), "only a hold does that"
+                    seen.started and name in (*KEEPING, GATHERED, *REPLIES, "answer"),
+                    "only a change does that",
                 )
             case m.SetVideo(video=video):
                 _require(seen.gate is Gate.OPEN, "no picture without a call")
                 shown = [v.local for v in video]
-                _require(shown == ([CAMERA] if name == TAKEN else []), "only what we asked for")
+                asked = [CAMERA] if name in (TAKEN, UNASKED) else []
+                _require(shown == asked, "only what we asked for")
             case m.Secured(state=state):
                 _require(state.level <= self._ceiling(), "no level above the evidence")
             case m.Finish():
@@ -421,10 +458,20 @@ class Run:
             _require((machine.deadline is not None) == waiting, "whoever waits has a deadline")
             _require(name != "the deadline" or not waiting, "the deadline ends it")
             _require((machine.state is State.ACTIVE) == (due is Gate.OPEN), "ACTIVE is open")
-        if name in REOFFERS and name not in (KEPT, HOLD) and not seen.finished:
+        if name in REOFFERS and not seen.finished:
             refused = any(isinstance(o, m.Send) and isinstance(o.signal, Refused) for o in outputs)
-            _require(refused or seen.gate is Gate.CLOSED, "a change is refused or closes the gate")
+            asks = any(isinstance(o, m.Regather) for o in outputs)
+            kept = name in KEEPING and (asks or not _renewed(name, seen))
+            _require(refused or kept, "what changes keys, or half of the way, is refused")
         _require(name != "deny" or seen.finished, "words that differ end the call")
+
+
+def _renewed(name: str, seen: Seen) -> int:
+    """How many of the peer's two ICE credentials an offer changes."""
+    audio = _changed(OFFER_OF_PEER, **REOFFERS[name]).media[0]
+    return sum(
+        new != old for new, old in zip((audio.ice_ufrag, audio.ice_pwd), seen.way, strict=True)
+    )
 
 
 def _keyed(description: Description) -> None:

@@ -23,10 +23,10 @@ OPEN = sc.Policy(ip_privacy=sc.IpPrivacy.OPEN)
 def on_loopback(monkeypatch):
     """The relay of these tests reaches nothing else."""
 
-    async def own_host(_towards):
-        return "127.0.0.1"
+    async def own_hosts(_towards):
+        return ("127.0.0.1",)
 
-    monkeypatch.setattr("securecall.calls.connection.own_host_towards", own_host)
+    monkeypatch.setattr("securecall.calls.connection.own_hosts", own_hosts)
 
 
 @asynccontextmanager

@@ -107,8 +107,8 @@ def test_a_peer_that_refuses_at_first_may_come_by_itself():
         path, ours = await gathered(controlling=False)
         peer, theirs = await ordinary(path, ours, controlling=True)
         refused = asyncio.Event()
-        complete, answer = path._agent.check_complete, peer.request_received
-        path._agent.check_complete = lambda pair: (complete(pair), refused.set())
+        complete, answer = path._used.agent.check_complete, peer.request_received
+        path._used.agent.check_complete = lambda pair: (complete(pair), refused.set())
         peer.request_received = lambda *request: peer.respond_error(*request, (500, "Not Yet"))
         connecting = asyncio.ensure_future(
             path.connect(peer.local_username, peer.local_password, theirs)
@@ -160,8 +160,8 @@ def test_a_peer_that_answers_keeps_the_path_alive():
         lost = []
         alice, bob = await pair(on_lost=lost.append, consent_interval=0.01, consent_seconds=0.3)
         checks = asyncio.Queue()
-        answer = bob._agent.request_received
-        bob._agent.request_received = lambda *a: (checks.put_nowait(a), answer(*a))
+        answer = bob._used.agent.request_received
+        bob._used.agent.request_received = lambda *a: (checks.put_nowait(a), answer(*a))
         async with asyncio.timeout(10):
             for _ in range(60):  # longer than without an answer it would live
                 await checks.get()
@@ -294,7 +294,7 @@ def test_relay_only_shows_the_relay_alone_and_media_goes_through_it():
         relay = TurnServer(
             host="127.0.0.1", port=server.address[1], username="u", password=Secret("p")
         )
-        alice = IcePath(controlling=True, turn_server=relay, relay_only=True)
+        alice = IcePath(controlling=True, turn_servers=[relay], relay_only=True)
         ours = await alice.gather(LOOPBACK)
         assert [(c.type, c.related_address, c.related_port) for c in ours] == [
             ("relay", "0.0.0.0", 9)

@@ -1,0 +1,135 @@
+"""Finds another way to the peer of a call under way: ICE restarts, ours and the peer's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from securecall.calls import orders
+from securecall.calls.connection import MediaConnection
+from securecall.calls.machine import CallMachine
+from securecall.calls.negotiation import Agreement
+from securecall.errors import (
+    ChangeRefused,
+    NetworkError,
+    SecurecallError,
+    SecurityError,
+    UsageError,
+)
+from securecall.logs import logger
+from securecall.media.frames import TICK
+
+_PAUSES: Final = (0.2, 0.5, 1.0, 2.0, 4.0)
+"""Seconds between tries to find another way; after the last it is given up, until asked again."""
+
+log = logger("securecall.call")
+
+
+class Moving:
+    """The restarts of one call (RFC 8445 9): one at a time, and what works goes on meanwhile.
+
+    Keys, gate and DTLS association stay as they are: another way carries the same encrypted
+    packets, or none.
+    """
+
+    def __init__(
+        self,
+        machine: CallMachine,
+        connection: MediaConnection,
+        ask: Callable[[tuple[orders.Output, ...]], asyncio.Future[None]],
+        perform: Callable[[tuple[orders.Output, ...]], None],
+    ) -> None:
+        """Begin with nothing to do.
+
+        Args:
+            machine: Of the call.
+            connection: Its media.
+            ask: Performs the orders of a change of ours; what it returns is what the peer says.
+            perform: Performs orders.
+        """
+        self._machine = machine
+        self._connection = connection
+        self._ask = ask
+        self._perform = perform
+        self._task: asyncio.Task[None] | None = None
+        self._asked: asyncio.Future[None] | None = None
+        self._again = False
+
+    @property
+    def asks(self) -> bool:
+        """Whether a restart of ours waits for the peer's answer."""
+        return self._asked is not None and not self._asked.done()
+
+    def look(self, *, unless_placed: bool) -> bool:
+        """Look for another way; tells whether one can be looked for at all.
+
+        Args:
+            unless_placed: Not where our addresses are those that were gathered from last.
+        """
+        if not self._machine.movable:
+            return False
+        if self._task is not None:
+            self._again = True
+        else:
+            self._task = asyncio.ensure_future(self._find(unless_placed=unless_placed))
+            self._task.add_done_callback(self._found)
+        return True
+
+    def close(self) -> None:
+        """The call is over."""
+        self._again = False
+        if self._task is not None:
+            self._task.cancel()
+
+    async def afterwards(self, change: Callable[[], Awaitable[None]]) -> None:
+        """Ask for another change, once the restart under way is settled."""
+        while self.asks and self._asked is not None:
+            _ = await asyncio.wait((self._asked,))
+        await change()
+
+    async def answer(self) -> None:
+        """The peer looks for another way: have one of ours to answer with."""
+        try:
+            ice = await self._connection.regather()
+        except SecurecallError as e:
+            log.warning("the peer looks for another way, and we have none: %s", e)
+            ice = None
+        self._perform(self._machine.regathered(ice))
+
+    async def reconnect(self, agreement: Agreement) -> None:
+        """Find the way that both described."""
+        try:
+            await self._connection.reconnect(agreement)
+        except SecurecallError as e:
+            log.info("the other way does not work: %s", e)
+            _ = self.look(unless_placed=False)
+
+    async def _find(self, *, unless_placed: bool) -> None:
+        for pause in _PAUSES:
+            if unless_placed and not await self._connection.displaced():
+                return
+            try:
+                ice = await self._connection.regather()
+                while self._machine.changing:  # noqa: ASYNC110 - a change of theirs ends without a word to us
+                    await asyncio.sleep(TICK)
+                self._asked = self._ask(self._machine.restart(ice))
+                await self._asked
+            except (ChangeRefused, NetworkError, SecurityError) as e:
+                log.info("no other way yet: %s", e)
+            except UsageError:  # it is over, or about to be
+                return
+            else:
+                return
+            unless_placed = False  # the addresses are known now, and the way is still needed
+            await asyncio.sleep(pause)
+            if not self._machine.movable:
+                return
+
+    def _found(self, task: asyncio.Task[None]) -> None:
+        self._task = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("looking for another way failed", exc_info=error)
+        if self._again:
+            self._again = False
+            _ = self.look(unless_placed=True)
