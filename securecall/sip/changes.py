@@ -148,6 +148,7 @@ class Changes:
         if server is self.pending:
             self._theirs = None
             self._host.respond(server, 487, now=now)
+            self._host.tell(Refused(487))
 
     # -- re-INVITE and UPDATE of the peer -----------------------------------------------------
 

@@ -86,6 +86,7 @@ class IceAgent(aioice.Connection):
             stun_server=settings.stun_server,
         )
         self.relays: list[str] = []
+        self._hurried: set[tuple[int, Address]] = set()
         self._path = owner
         self._settings = settings
         self._foundations = Foundations()
@@ -255,10 +256,25 @@ class IceAgent(aioice.Connection):
     def check_incoming(
         self, message: aioice_stun.Message, addr: Address, protocol: aioice_ice.StunProtocol
     ) -> None:
-        """Learn a peer-reflexive candidate, up to a number: even an authentic peer gets no more."""
+        """Learn a peer-reflexive candidate, up to a number: even an authentic peer gets no more.
+
+        A check of ours on the same pair that is not answered yet is made anew, once: a NAT of the
+        peer's most likely dropped it, and lets it in now that the peer has sent (RFC 8445 7.3.1.4).
+        """
         known = any((c.host, c.port) == addr for c in self._remote_candidates)
-        if known or len(self._remote_candidates) < 2 * MAX_CANDIDATES:
-            super().check_incoming(message, addr, protocol)
+        if not known and len(self._remote_candidates) >= 2 * MAX_CANDIDATES:
+            return
+        for pair in self._check_list:
+            if pair.protocol is protocol and pair.remote_addr == addr and pair.task is not None:
+                key = (protocol.id, addr)
+                if pair.state is aioice_ice.CandidatePair.State.IN_PROGRESS and (
+                    key not in self._hurried
+                ):
+                    self._hurried.add(key)
+                    pair.task.cancel()
+                    pair.task = None
+                    self.check_state(pair, aioice_ice.CandidatePair.State.WAITING)
+        super().check_incoming(message, addr, protocol)
 
     def data_received(self, data: bytes, component: int) -> None:
         """Count what aioice takes for data: it begins like STUN and is none."""

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from securecall.testing.nat import Nat, NatKind
-from tests.interop.roaming import PROXY6, connect, heard, world
+from tests.interop.roaming import PROXY6, connect, figures_of, heard, moves, world
 
 CONE, SYMMETRIC = NatKind.PORT_RESTRICTED, NatKind.SYMMETRIC
 NO_WAY = r"ConnectFailed|PeerVanished|SecurityError"
@@ -140,25 +140,7 @@ def test_who_has_both_prefers_ipv6_and_reaches_who_has_one(tmp_path, certificate
 def test_a_call_follows_whoever_changes_networks(tmp_path, certificates):
     async def main():
         async with behind(tmp_path, certificates, *nats(CONE), stun=True) as (there, alice, bob):
-            await connect(alice, bob)
-            before = await alice.ask("figures")
-            gaps = []
-            for number in range(1, 5):
-                who, other = (alice, bob) if number % 2 else (bob, alice)
-                await who.ask("gap")
-                await other.ask("gap")
-                there.internet.move(who.site, Nat(f"198.51.100.{10 + number}", CONE))
-                place = f"10.1.{number}.2"
-                await who.ask("move", f"{place}/24")
-                await heard(alice, bob)
-                gaps += [(await person.ask("gap"))["gap"] for person in (alice, bob)]
-                assert (await who.ask("figures"))["local"] == place
-            after = await alice.ask("figures")
-            assert after["level"] == before["level"]
-            assert after["gate"] == "open"
-            assert there.seen.repeated == 0
-            assert not there.seen.other
-            print("gaps", sorted(round(gap, 2) for gap in gaps))
-            await over(alice, bob)
+            gaps = await moves(there, alice, bob, 4)
+            print(figures_of(gaps))
 
     run(main())

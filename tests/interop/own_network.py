@@ -20,8 +20,10 @@ from tests.paths import PROJECT
 ADDRESS = "192.0.2.77"  # of TEST-NET-1: it exists in these namespaces only
 
 
-def run(tests: str | None, folder: Path, *, seconds: float, mounts: bool = False) -> None:
+def run(tests: str | None, folder: Path, *, seconds: float, mounts: bool = False) -> str:
     """Run a file of tests by a pytest inside; skip where nobody may make a namespace.
+
+    Returns what it printed.
 
     Args:
         tests: The `__file__` of the module.
@@ -35,7 +37,7 @@ def run(tests: str | None, folder: Path, *, seconds: float, mounts: bool = False
     if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
         pytest.skip("this machine lets nobody make a network namespace")
     ready = f'{ip} link set lo up && {ip} address add {ADDRESS}/32 dev lo && exec "$@"'
-    again = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-skip"]
+    again = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "--no-skip"]
     again += [f"--basetemp={folder / 'inside'}", str(tests)]
     done = subprocess.run(
         [*alone, "sh", "-c", ready, "sh", *again],
@@ -46,6 +48,7 @@ def run(tests: str | None, folder: Path, *, seconds: float, mounts: bool = False
         check=False,
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    return done.stdout
 
 
 @contextmanager

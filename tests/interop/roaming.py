@@ -22,11 +22,12 @@ from securecall.errors import LocalError
 from securecall.testing.authority import Authority
 from securecall.testing.daemons import RelayOptions, relays_of, rest_user, start_coturn
 from securecall.testing.kamailio import KAMAILIO_MODULES, kamailio_routes
-from securecall.testing.nat import Nat, Packet
+from securecall.testing.nat import Nat, NatKind, Packet
 from securecall.testing.networks import Internet, Site, host_command, receive_device
 from tests.interop.authority import DOMAIN, Certificates
 from tests.interop.children import free_port
 from tests.interop.kamailio import PASSWORDS, started
+from tests.interop.soaking import percentile
 from tests.paths import PROJECT
 
 PROXY, RELAY = "203.0.113.1", "203.0.113.2"
@@ -226,3 +227,41 @@ async def heard(*people: Person, packets: int = 10) -> None:
 async def _received(person: Person) -> int:
     figures = await person.ask("figures")
     return int(figures["statistics"]["packets_received"])
+
+
+async def moves(there: World, alice: Person, bob: Person, count: int) -> list[float]:
+    """They call each other and change networks, or addresses within one, in turn.
+
+    Returns:
+        The longest time without a packet at either end around each change, seconds.
+    """
+    await connect(alice, bob)
+    before, gaps = await alice.ask("figures"), []
+    for number in range(1, count + 1):
+        who = alice if number % 2 else bob
+        for person in (alice, bob):
+            await person.ask("gap")
+        if number % 4 < 2 or who.site.nat is None:  # another network; else another address in it
+            public = f"198.51.{100 + number // 250}.{3 + number % 250}"
+            there.internet.move(who.site, Nat(public, NatKind.PORT_RESTRICTED))
+        place = f"10.{1 + number % 100}.{number // 100}.2"
+        await who.ask("move", f"{place}/24")
+        await heard(alice, bob)
+        gaps.append(max([(await person.ask("gap"))["gap"] for person in (alice, bob)]))
+        assert (await who.ask("figures"))["local"] == place
+    after = await alice.ask("figures")
+    assert (after["level"], after["gate"]) == (before["level"], "open")
+    assert there.seen.repeated == 0, "sealed blocks never come twice"
+    assert not there.seen.other
+    await alice.ask("hang")
+    assert (await bob.ask("ended"))["ended"] == "hung-up"
+    return gaps
+
+
+def figures_of(gaps: list[float]) -> str:
+    """In words."""
+    return (
+        f"{len(gaps)} changes of address, all lived through; nothing heard for "
+        f"{percentile(gaps, 50):.2f} s (p50), {percentile(gaps, 95):.2f} s (p95), "
+        f"{max(gaps):.2f} s (most)"
+    )

@@ -13,6 +13,7 @@ from securecall.testing.attacks import (
     downgrades,
     fingerprints,
     handshakes,
+    hidden,
     identities,
     listening,
     parsers,
@@ -67,7 +68,6 @@ class Threat:
 
 _JINGLE: Final = "calls over XMPP (Jingle) are not built yet"
 _GROUPS: Final = "group calls with keys of their own are not built yet"
-_TURN: Final = "calls through relays alone are not built yet"
 
 THREATS: Final[tuple[Threat, ...]] = (
     Threat(
@@ -464,8 +464,9 @@ THREATS: Final[tuple[Threat, ...]] = (
         id="P2",
         title="reads private addresses out of signalling",
         adversary=Adversary.PROVIDER,
-        expected="none where only relays are allowed",
-        lacking=_TURN,
+        expected="none where only relays are allowed, and no call where there is none",
+        attack=hidden.P2,
+        tests=("pairs/calls/test_ip_privacy.py", "interop/test_turn.py"),
     ),
     Threat(
         id="S1",

@@ -7,6 +7,7 @@ import dataclasses
 
 import aioice
 import pytest
+from aioice import stun
 
 from securecall.errors import ConnectFailed, ProtocolError, UsageError
 from securecall.secret import Secret
@@ -315,6 +316,57 @@ def test_relay_only_shows_the_relay_alone_and_media_goes_through_it():
         assert "password" not in repr(relay)
         await alice.close()
         await bob.close()
+        server.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "mapped", [("0.0.0.0", 7777), ("224.0.0.1", 7777), ("255.255.255.255", 7777), ("127.0.0.1", 0)]
+)
+def test_what_a_stun_server_says_of_us_has_to_be_an_address(mapped):
+    async def main():
+        server = await Server.open()
+        server.mapped = mapped
+        path = IcePath(controlling=True, stun_server=server.address)
+        assert [c.type for c in await path.gather(LOOPBACK)] == ["host"]
+        await path.close()
+        server.mapped = ("203.0.113.7", 7777)  # the control
+        path = IcePath(controlling=True, stun_server=server.address)
+        assert [c.type for c in await path.gather(LOOPBACK)] == ["host", "srflx"]
+        await path.close()
+        server.close()
+
+    asyncio.run(main())
+
+
+def test_a_relay_that_refuses_for_ever_is_asked_twice():
+    async def main():
+        asked = []
+        server = await Server.open()
+
+        def refuse(data, addr):
+            request = stun.parse_message(data)
+            asked.append(request)
+            answer = stun.Message(
+                message_method=request.message_method,
+                message_class=stun.Class.ERROR,
+                transaction_id=request.transaction_id,
+            )
+            answer.attributes["ERROR-CODE"] = (438, "Stale Nonce") if len(asked) > 1 else (401, "")
+            answer.attributes["REALM"] = "relay.test"
+            answer.attributes["NONCE"] = str(len(asked)).encode()
+            server.transport.sendto(bytes(answer), addr)
+
+        server.datagram_received = refuse
+        relay = TurnServer(
+            host="127.0.0.1", port=server.address[1], username="u", password=Secret("p")
+        )
+        path = IcePath(controlling=True, turn_servers=[relay], relay_only=True)
+        with pytest.raises(ConnectFailed, match="438"):
+            await path.gather(LOOPBACK)
+        assert len(asked) == 2
+        await path.close()
         server.close()
 
     asyncio.run(main())

@@ -120,7 +120,9 @@ def test_a_cancelled_change_is_over_and_the_next_one_is_taken():
     session, to = answered(a)
     _ = give(a, reinvite(to), 4.0)
     cancel = incoming("CANCEL", body=b"", to=to, cseq="8", branch="z9hG4bKr8")
-    assert statuses(give(a, cancel, 4.1)) == [200, 487]
+    outputs = give(a, cancel, 4.1)
+    assert statuses(outputs) == [200, 487]
+    assert told(outputs) == [Refused(487)], "whoever still thinks about it may stop"
     assert a.perform(session, Answered(OFFER), now=4.2) == ()
     assert told(give(a, reinvite(to, cseq="9"), 4.3)) == [Offered(OFFER)]
 
