@@ -10,6 +10,8 @@ import pytest
 from securecall.testing.nat import Nat, NatKind
 from tests.interop.roaming import PROXY6, connect, figures_of, heard, moves, world
 
+pytestmark = pytest.mark.timeout(180)
+
 CONE, SYMMETRIC = NatKind.PORT_RESTRICTED, NatKind.SYMMETRIC
 NO_WAY = r"ConnectFailed|PeerVanished|SecurityError"
 HOMES = ("198.51.100.1", "198.51.100.2")
@@ -36,7 +38,7 @@ async def over(alice, bob):
 
 
 def run(scenario):
-    asyncio.run(asyncio.wait_for(scenario, 110))
+    asyncio.run(asyncio.wait_for(scenario, 150))
 
 
 def test_two_behind_port_restricted_nats_need_stun_alone(tmp_path, certificates):
@@ -142,5 +144,23 @@ def test_a_call_follows_whoever_changes_networks(tmp_path, certificates):
         async with behind(tmp_path, certificates, *nats(CONE), stun=True) as (there, alice, bob):
             gaps = await moves(there, alice, bob, 4)
             print(figures_of(gaps))
+
+    run(main())
+
+
+def test_a_nat_that_forgets_and_a_link_that_goes_away_for_a_while_end_no_call(
+    tmp_path, certificates
+):
+    async def main():
+        async with behind(tmp_path, certificates, *nats(CONE), stun=True) as (there, alice, bob):
+            await connect(alice, bob)
+            alice.site.nat.forget()  # Bob is not let in any more, and Alice comes from elsewhere
+            await heard(alice, bob)
+            bob.site.up = False
+            await asyncio.sleep(1)
+            bob.site.up = True
+            await heard(alice, bob)
+            assert there.seen.repeated == 0
+            await over(alice, bob)
 
     run(main())

@@ -131,6 +131,13 @@ class Roamer:
     async def do_ended(self) -> dict[str, Any]:
         return {"ended": (await asyncio.wait_for(self.call.ended(), 60)).value}
 
+    async def do_outcome(self) -> dict[str, Any]:
+        """What the call ended with."""
+        try:
+            return {"outcome": (await asyncio.wait_for(self.call.ended(), 60)).value}
+        except sc.SecurecallError as e:
+            return {"outcome": type(e).__name__}
+
     async def do_report(self) -> dict[str, Any]:
         return {"report": str(self.call.report)}
 
