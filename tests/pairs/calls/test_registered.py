@@ -258,3 +258,23 @@ def test_several_accounts_are_called_and_call_each_under_its_own_address(tmp_pat
                 _ = alice.call(at("bob", server), account=second)
 
     run(main)
+
+
+def test_a_connection_whose_address_is_gone_is_left_and_made_anew_at_once(tmp_path, monkeypatch):
+    async def main():
+        async with lab(tmp_path) as server, person("alice", server, tmp_path) as alice:
+            assert server.count("REGISTER", 200) == 1
+            alice._network_changed()  # the control: the address is still there
+            await asyncio.sleep(0.05)
+            assert server.count("REGISTER", 200) == 1
+            came_back = watch(
+                alice, *(sc.RegistrationState(s) for s in ("connecting", "registered"))
+            )
+            await asyncio.sleep(0)
+            with monkeypatch.context() as patch:
+                patch.setattr("securecall.sip.connections.is_ours", lambda _address: False)
+                alice._network_changed()
+            await came_back
+            assert server.count("REGISTER", 200) == 2
+
+    run(main)
