@@ -17,14 +17,43 @@ from securecall.cli.sight import require_pictures
 from securecall.client import Client, IncomingCall
 from securecall.errors import LocalError, SecurecallError, UsageError
 from securecall.events import RegistrationChanged, SoundFailed
-from securecall.policy import Policy, SecurityLevel
+from securecall.policy import IpPrivacy, Policy, SecurityLevel
+from securecall.secret import Secret
 from securecall.transport.tls import PemPair
+from securecall.transport.turn import TurnServer, parse_turn_uri
 
 
 def _policy(args: argparse.Namespace) -> Policy:
     if args.danger_plain_dtls and args.require:
         raise UsageError("--danger-plain-dtls and --require contradict each other; give one")
-    return Policy(danger_plain_dtls=args.danger_plain_dtls)
+    privacy = IpPrivacy.RELAY if args.hide else IpPrivacy.STRANGERS
+    return Policy(danger_plain_dtls=args.danger_plain_dtls, ip_privacy=privacy)
+
+
+def _relays(args: argparse.Namespace) -> list[TurnServer]:
+    """Return the relays to ask.
+
+    Raises:
+        UsageError: nobody said how they know us.
+        LocalError: the password cannot be read.
+    """
+    found = []
+    for uri in args.relay:
+        if not args.relay_user or args.relay_password_file is None:
+            raise UsageError("a relay asks who you are: --relay-user and --relay-password-file")
+        host, port, transport, tls = parse_turn_uri(uri)
+        found.append(
+            TurnServer(
+                host=host,
+                port=port,
+                username=args.relay_user,
+                password=Secret.from_file(args.relay_password_file),
+                transport=transport,
+                tls=tls,
+                authorities=args.authorities,
+            )
+        )
+    return found
 
 
 def _required(args: argparse.Namespace) -> SecurityLevel | None:
@@ -51,7 +80,9 @@ def _wishes(args: argparse.Namespace, *, until_played: bool) -> Wishes:
 async def call(args: argparse.Namespace, output: Output) -> None:
     """Place one call and follow it to its end."""
     target, wishes = _target(args.target), _wishes(args, until_played=True)
+    relays = _relays(args)
     async with open_home(args, _policy(args)) as client:
+        client.use_relay(*relays)
         await _sign_in(client, args)
         sound = Sound(wishes)
         placed = client.call(
@@ -71,8 +102,10 @@ async def call(args: argparse.Namespace, output: Output) -> None:
 async def answer(args: argparse.Namespace, output: Output) -> None:
     """Wait for calls and take them, one after the other."""
     wishes = _wishes(args, until_played=False)  # what is missing for them is told before waiting
+    relays = _relays(args)
     # one terminal leads one conversation: who calls meanwhile hears that it is busy
     async with open_home(args, replace(_policy(args), call_waiting=False)) as client:
+        client.use_relay(*relays)
         await _sign_in(client, args)
         following = [
             asyncio.create_task(follow(client, output))

@@ -142,6 +142,14 @@ def _add_talk(command: argparse.ArgumentParser) -> None:
     account = command.add_argument_group("with a SIP account")
     account.add_argument("--account", default="", metavar="SIP", help="your SIP address")
     _add_server(account)
+    way = command.add_argument_group("through networks that let nothing through")
+    way.add_argument(
+        "--relay", action="append", default=[], type=_relay, metavar="URI",
+        help="ask this relay (turn:HOST or turns:HOST:443); may be repeated",
+    )  # fmt: skip
+    way.add_argument("--relay-user", default="", help="the name the relays know you by")
+    way.add_argument("--relay-password-file", type=Path, metavar="FILE", help="for the relays")
+    way.add_argument("--hide", action="store_true", help="show nobody another address than theirs")
     account.add_argument(
         "--danger-plain-dtls", action="store_true",
         help="talk without proof of identity: the server can listen",
@@ -295,6 +303,17 @@ def _server(text: str) -> str:
 
     try:
         _ = parse_server(text)
+    except UsageError as e:
+        raise argparse.ArgumentTypeError(str(e)) from e
+    return text
+
+
+def _relay(text: str) -> str:
+    from securecall.errors import UsageError
+    from securecall.transport.turn import parse_turn_uri
+
+    try:
+        _ = parse_turn_uri(text)
     except UsageError as e:
         raise argparse.ArgumentTypeError(str(e)) from e
     return text

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from securecall.errors import UsageError
 from securecall.secret import Secret
+
+_URI: Final = re.compile(
+    r"(turns?):(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::(\d{1,5}))?(?:\?transport=(udp|tcp))?"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +36,23 @@ class TurnServer:
     transport: str = "udp"
     tls: bool = False
     authorities: Path | None = None
+
+
+def parse_turn_uri(text: str) -> tuple[str, int, str, bool]:
+    """Read a relay's URI (RFC 7065): host, port, "udp" or "tcp", and whether TLS is spoken.
+
+    Raises:
+        UsageError: it is none, or of TURN over DTLS, which is not spoken here.
+    """
+    found = _URI.fullmatch(text)
+    if found is None:
+        raise UsageError("write turn:HOST[:PORT][?transport=tcp] or turns:HOST[:PORT]")
+    tls = found[1] == "turns"
+    transport = found[4] or ("tcp" if tls else "udp")
+    port = int(found[3] or (5349 if tls else 3478))
+    if not 0 < port < 65536 or (tls and transport == "udp"):
+        raise UsageError(f"no relay can be asked at {text[:80]!r}")
+    return found[2].strip("[]"), port, transport, tls
 
 
 MOST_RELAYS: Final = 4

@@ -124,14 +124,23 @@ REOFFERS = {
     "re-offer: RTP/AVP": PLAIN,
     "re-offer: hold with RTP/AVP": {**PLAIN, "direction": Direction.SENDONLY},
     "re-offer: SDES beside DTLS": {"has_crypto": True},
-    MOVED: {**ANEW, "candidates": THEIRS_ANEW.candidates},
+    MOVED: {
+        **ANEW,
+        "candidates": THEIRS_ANEW.candidates,
+        "host": THEIRS_ANEW.default[0],
+        "port": THEIRS_ANEW.default[1],
+    },
     "re-offer: ICE restart, other keys": {**ANEW, **EVES},
     HALF: {"ice_ufrag": THEIRS_ANEW.ufrag},
 }
 SIGNALS = {
     "ringing": Ringing(),
     **ANSWERS,
-    **{name: Offered(_changed(OFFER_OF_PEER, **change)) for name, change in REOFFERS.items()},
+    **{
+        name: Offered(_changed(OFFER_OF_PEER, **change))
+        for name, change in REOFFERS.items()
+        if name not in (KEPT, HOLD)
+    },
     "transfer": TransferRequested("sip:eve@example.com"),
     "stray": Accepted(),
     "peer ends": Ended(EndReason.HUNG_UP),
@@ -186,6 +195,15 @@ PEERS_CAMERA = LocalVideo(("VP8",), ssrc=21, rtx_ssrc=22)
 WISHES = {"we hold": {"hold": True}, "we show a picture": {"add": CAMERA}}
 
 
+def _peers(machine: CallMachine, **changes: object) -> Description:
+    """What the peer describes, at the way that was agreed on last."""
+    agreed = machine._agreement
+    if agreed is not None:
+        changes |= {"ice_ufrag": agreed.ice_ufrag, "ice_pwd": agreed.ice_pwd}
+        changes |= {"candidates": agreed.candidates}
+    return _changed(OFFER_OF_PEER, **changes)
+
+
 def _answer_to_change(machine: CallMachine, **change: object) -> Answered | Refused:
     """What the peer says to a change of ours; it refuses what was never proposed."""
     proposal = machine._proposal
@@ -194,7 +212,8 @@ def _answer_to_change(machine: CallMachine, **change: object) -> Answered | Refu
     _, agreed = build_answer(OFFER, PEER)  # its name for our keys is all that counts here
     ice = THEIRS_ANEW if proposal.restart else None
     pictures = (PEERS_CAMERA,)
-    answer, _ = answer_change(OFFER_OF_PEER, proposal.offer, agreed, pictures=pictures, ice=ice)
+    before = _peers(machine)
+    answer, _ = answer_change(before, proposal.offer, agreed, pictures=pictures, ice=ice)
     return Answered(replace(answer, media=tuple(replace(m, **change) for m in answer.media)))  # type: ignore[arg-type] # any field
 
 
@@ -210,6 +229,10 @@ REPLIES: dict[str, Act] = {
 RAISES = {"require E2EE": E2EE, "require VERIFIED": VERIFIED}
 ACTS: dict[str, Act] = {
     **{n: lambda c, s=signal: c.receive(s, now=NOW) for n, signal in SIGNALS.items()},
+    **{
+        n: lambda c, change=REOFFERS[n]: c.receive(Offered(_peers(c, **change)), now=NOW)
+        for n in (KEPT, HOLD)
+    },
     **{n: lambda c, f=facts: c.secured(f, now=NOW) for n, facts in EVIDENCE.items()},
     **{n: lambda c, least=level: c.raise_minimum(least) for n, level in RAISES.items()},
     **{n: lambda c, wish=wish: c.change(**wish) for n, wish in WISHES.items()},
@@ -468,6 +491,8 @@ class Run:
 
 def _renewed(name: str, seen: Seen) -> int:
     """How many of the peer's two ICE credentials an offer changes."""
+    if name in (KEPT, HOLD):
+        return 0
     audio = _changed(OFFER_OF_PEER, **REOFFERS[name]).media[0]
     return sum(
         new != old for new, old in zip((audio.ice_ufrag, audio.ice_pwd), seen.way, strict=True)

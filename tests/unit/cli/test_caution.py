@@ -7,7 +7,7 @@ import pytest
 from securecall.cli import calling
 from securecall.cli.options import parser
 from securecall.errors import UsageError
-from securecall.policy import Policy, floor_for
+from securecall.policy import IpPrivacy, Policy, floor_for
 from securecall.qr import write_private
 
 
@@ -36,3 +36,22 @@ def test_a_ticket_is_written_for_our_eyes_only_whatever_file_was_there(tmp_path,
     write_private(file, b"securecall:1:secret\n")
     assert file.stat().st_mode & 0o777 == 0o600
     assert file.read_text() == "securecall:1:secret\n"
+
+
+@pytest.mark.parametrize("command", [["call", "bob@clinic.example"], ["answer"]])
+def test_hiding_is_for_everybody_and_relays_are_asked_as_whom_they_know(command, tmp_path):
+    password = tmp_path / "password"
+    password.write_text("of the relay")
+    args = [*command, "--relay", "turn:r.example", "--relay", "turns:r.example:443", "--hide"]
+    who = ["--relay-user", "alice", "--relay-password-file", str(password)]
+    read = parser().parse_args([*args, *who])
+    assert calling._policy(read).ip_privacy is IpPrivacy.RELAY
+    udp, tls = calling._relays(read)
+    assert (udp.port, udp.tls, tls.port, tls.tls) == (3478, False, 443, True)
+    assert udp.username == tls.username == "alice"
+    assert "of the relay" not in repr(udp)
+    with pytest.raises(UsageError, match="--relay-user"):
+        calling._relays(parser().parse_args(args))
+    assert calling._policy(parser().parse_args(command)).ip_privacy is IpPrivacy.STRANGERS
+    with pytest.raises(SystemExit):
+        parser().parse_args([*command, "--relay", "stun:r.example"])
