@@ -105,7 +105,9 @@ class Call:
         self.video = CallVideo(self._connection.pictures, self._machine, self._ask, self._recorder)
         self.video.begin(video=video)
         self._change: asyncio.Future[None] | None = None
-        self._moving = Moving(self._machine, self._connection, self._asked, self._perform)
+        self._moving = Moving(
+            self._machine, self._connection, self._asked, self._perform, outgoing=outgoing
+        )
         self._keypads: list[asyncio.Queue[str]] = []
         self._on_hold = False
         self._output = PcmOutput()

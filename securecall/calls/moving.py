@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -18,10 +19,12 @@ from securecall.errors import (
     UsageError,
 )
 from securecall.logs import logger
+from securecall.media.description import LocalIce
 from securecall.media.frames import TICK
 
 _PAUSES: Final = (0.2, 0.5, 1.0, 2.0, 4.0)
-"""Seconds between tries to find another way; after the last it is given up, until asked again."""
+"""About so many seconds between tries to find another way; after the last it is given up, until
+asked again."""
 
 log = logger("securecall.call")
 
@@ -39,6 +42,8 @@ class Moving:
         connection: MediaConnection,
         ask: Callable[[tuple[orders.Output, ...]], asyncio.Future[None]],
         perform: Callable[[tuple[orders.Output, ...]], None],
+        *,
+        outgoing: bool,
     ) -> None:
         """Begin with nothing to do.
 
@@ -47,11 +52,14 @@ class Moving:
             connection: Its media.
             ask: Performs the orders of a change of ours; what it returns is what the peer says.
             perform: Performs orders.
+            outgoing: We called, and so try again where a way that both described does not work;
+                the callee waits for that, so that they do not meet.
         """
         self._machine = machine
         self._connection = connection
         self._ask = ask
         self._perform = perform
+        self._outgoing = outgoing
         self._task: asyncio.Task[None] | None = None
         self._asked: asyncio.Future[None] | None = None
         self._again = False
@@ -103,17 +111,15 @@ class Moving:
             await self._connection.reconnect(agreement)
         except SecurecallError as e:
             log.info("the other way does not work: %s", e)
-            _ = self.look(unless_placed=False)
+            if self._outgoing:
+                _ = self.look(unless_placed=False)
 
     async def _find(self, *, unless_placed: bool) -> None:
         for pause in _PAUSES:
             if unless_placed and not await self._connection.displaced():
                 return
             try:
-                ice = await self._connection.regather()
-                while self._machine.changing:  # noqa: ASYNC110 - a change of theirs ends without a word to us
-                    await asyncio.sleep(TICK)
-                self._asked = self._ask(self._machine.restart(ice))
+                self._asked = self._ask(self._machine.restart(await self._gathered()))
                 await self._asked
             except (ChangeRefused, NetworkError, SecurityError) as e:
                 log.info("no other way yet: %s", e)
@@ -122,9 +128,20 @@ class Moving:
             else:
                 return
             unless_placed = False  # the addresses are known now, and the way is still needed
+            # so that two who moved at once do not meet again and again
+            pause *= random.uniform(0.5, 1.5) if self._outgoing else random.uniform(1.5, 2.5)  # noqa: S311 - spreads, guards nothing
             await asyncio.sleep(pause)
             if not self._machine.movable:
                 return
+
+    async def _gathered(self) -> LocalIce:
+        """What we gather while nothing else changes: an answer of ours gathers for itself."""
+        while True:
+            while self._machine.changing:  # noqa: ASYNC110 - theirs ends without a word to us
+                await asyncio.sleep(TICK)
+            ice = await self._connection.regather()
+            if not self._machine.changing:
+                return ice
 
     def _found(self, task: asyncio.Task[None]) -> None:
         self._task = None

@@ -145,6 +145,20 @@ def test_a_call_moves_twenty_times_and_lives(place, tmp_path):
     asyncio.run(main())
 
 
+def test_two_who_move_at_once_find_each_other(place, tmp_path):
+    async def main():
+        async with talking(tmp_path, SignalBus()) as (call, answer):
+            place.host = "127.0.0.2"
+            call.network_changed()
+            answer.network_changed()
+            await moved(call, "127.0.0.2")
+            await moved(answer, "127.0.0.2")
+            await heard(call)
+            await heard(answer)
+
+    asyncio.run(main())
+
+
 def test_a_restart_under_other_keys_is_refused_and_the_call_goes_on(place, tmp_path):
     async def main():
         changed = []
