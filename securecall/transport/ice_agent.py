@@ -260,21 +260,25 @@ class IceAgent(aioice.Connection):
 
         A check of ours on the same pair that is not answered yet is made anew, once: a NAT of the
         peer's most likely dropped it, and lets it in now that the peer has sent (RFC 8445 7.3.1.4).
+        So is one that aioice gave up when another pair was nominated: the peer may use this one.
         """
         known = any((c.host, c.port) == addr for c in self._remote_candidates)
         if not known and len(self._remote_candidates) >= 2 * MAX_CANDIDATES:
             return
         for pair in self._check_list:
             if pair.protocol is protocol and pair.remote_addr == addr and pair.task is not None:
-                key = (protocol.id, addr)
-                if pair.state is aioice_ice.CandidatePair.State.IN_PROGRESS and (
-                    key not in self._hurried
-                ):
-                    self._hurried.add(key)
-                    pair.task.cancel()
-                    pair.task = None
-                    self.check_state(pair, aioice_ice.CandidatePair.State.WAITING)
+                self._hurry(pair, pair.task)
         super().check_incoming(message, addr, protocol)
+
+    def _hurry(self, pair: aioice_ice.CandidatePair, check: asyncio.Task[None]) -> None:
+        state = aioice_ice.CandidatePair.State
+        given_up = check.cancelling() > 0 or check.done()
+        key = (pair.protocol.id, pair.remote_addr)
+        if pair.state is state.IN_PROGRESS and (given_up or key not in self._hurried):
+            self._hurried.add(key)
+            _ = check.cancel()
+            pair.task = None
+            self.check_state(pair, state.WAITING)
 
     def data_received(self, data: bytes, component: int) -> None:
         """Count what aioice takes for data: it begins like STUN and is none."""

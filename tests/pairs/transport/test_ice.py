@@ -370,3 +370,34 @@ def test_a_relay_that_refuses_for_ever_is_asked_twice():
         server.close()
 
     asyncio.run(main())
+
+
+def test_what_the_peer_may_use_is_listened_to_whatever_was_nominated():
+    async def main():
+        alice, ours = await gathered(controlling=True)
+        bob = IcePath(controlling=False)
+        theirs = await bob.gather(("127.0.0.1", "127.0.0.2"))
+        await asyncio.gather(
+            alice.connect(bob.ufrag, bob.pwd, theirs), bob.connect(alice.ufrag, alice.pwd, ours)
+        )
+        places, agent = {(c.host, c.port) for c in theirs}, alice._used.agent
+        gave_up = asyncio.ensure_future(asyncio.sleep(60))
+        gave_up.cancel()
+        for remote in agent._remote_candidates:  # where another pair was nominated meanwhile
+            pair = agent._find_pair(agent._protocols[0], remote)
+            if pair is None:
+                pair = aioice.ice.CandidatePair(agent._protocols[0], remote)
+                agent._check_list.append(pair)
+            pair.state, pair.task = pair.State.IN_PROGRESS, gave_up
+            agent._hurried.add((pair.protocol.id, pair.remote_addr))
+        alice._used.validated.clear()
+        for protocol in bob._used.agent._protocols:  # as one does whose pairs were answered late
+            pair = aioice.ice.CandidatePair(protocol, bob._used.agent._remote_candidates[0])
+            await bob._used.agent.check_start(pair)
+        async with asyncio.timeout(10):
+            while not places <= alice._used.validated:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.01)
+        await alice.close()
+        await bob.close()
+
+    asyncio.run(main())
