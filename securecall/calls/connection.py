@@ -122,6 +122,7 @@ class MediaConnection:
         self._source: AudioSource | None = None
         self._sinks: list[AudioSink] = []
         self._muted = self._held = False
+        self._resting: AudioSource | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
         self._ssrc = secrets.randbits(32)
@@ -283,6 +284,7 @@ class MediaConnection:
         self._source = source
         if self._session is not None:
             self._session.source = self._releasable()
+        self._silence()
 
     def _releasable(self) -> AudioSource | None:
         """What may be sent now: while words are compared only what a person says (`live`)."""
@@ -300,8 +302,14 @@ class MediaConnection:
         self._silence()
 
     def _silence(self) -> None:
+        silent = self._muted or self._held
         if self._session is not None:
-            self._session.muted = self._muted or self._held
+            self._session.muted = silent
+        source = self._source if silent else None
+        if self._resting is not source:
+            _listen(self._resting, on=True)
+            _listen(source, on=False)  # a microphone is let go of meanwhile
+            self._resting = source
 
     def press(self, digits: str) -> None:
         """Send digits of the telephone.
@@ -557,6 +565,12 @@ class MediaConnection:
                 reason=Reason.INTEGRITY,
             )
         )
+
+
+def _listen(source: AudioSource | None, *, on: bool) -> None:
+    listen = getattr(source, "listen", None)
+    if callable(listen):
+        listen(on=on)
 
 
 def _frame_keys(

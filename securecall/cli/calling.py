@@ -16,7 +16,7 @@ from securecall.cli.passphrase import account_password
 from securecall.cli.sight import require_pictures
 from securecall.client import Client, IncomingCall
 from securecall.errors import LocalError, SecurecallError, UsageError
-from securecall.events import RegistrationChanged, SoundFailed
+from securecall.events import RegistrationChanged, SoundDeviceLost, SoundFailed
 from securecall.policy import Policy, SecurityLevel
 from securecall.transport.tls import PemPair
 
@@ -92,11 +92,13 @@ async def answer(args: argparse.Namespace, output: Output) -> None:
 
 
 async def _follow_devices(client: Client, output: Output) -> None:
-    """Tell which camera, microphone or file failed: the call goes on without it."""
+    """Tell which camera, microphone or file failed; the call goes on."""
     async for event in client.events():
         if isinstance(event, SoundFailed):
             what = what_happened(event.error)
             output.tell("note", text=f"The call goes on without it: {what}")
+        elif isinstance(event, SoundDeviceLost):
+            output.tell("note", text=f"{event.error}.")
 
 
 async def _follow_account(client: Client, output: Output) -> None:

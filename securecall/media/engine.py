@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from securecall.errors import ProtocolError, Unsupported, UsageError
+from securecall.errors import DeviceLost, ProtocolError, Unsupported, UsageError
 from securecall.logs import logger
 from securecall.media import codecs
 from securecall.media.clock import Clock as Clock
@@ -93,7 +93,7 @@ class AudioSession:
             sframe_receive: The peer's.
             on_alarm: Told when media of the peer fails authentication too often.
             on_failure: Told what a source, a sink or the path raised; a source or sink that
-                raised is taken out, the call goes on.
+                raised anything but `DeviceLost` is taken out, the call goes on.
             on_rtcp: Given every compound that came, opened, for others on the same path.
             events: The peer's payload type for digits, None where it takes none.
             on_digit: Told each digit that the peer presses.
@@ -343,6 +343,8 @@ class AudioSession:
         if self._source is not None:
             try:
                 pcm = self._source.read(self._samples, self._rate)
+            except DeviceLost as e:  # it has found another by itself
+                self._fail(e)
             except Exception as e:  # noqa: BLE001  (the application's code; the call goes on)
                 self._source = None
                 self._fail(e)
@@ -399,6 +401,8 @@ class AudioSession:
         for sink in sinks:
             try:
                 sink.write(frame)
+            except DeviceLost as e:
+                self._fail(e)
             except Exception as e:  # noqa: BLE001  (the application's code; the call goes on)
                 self.remove_sink(sink)
                 self._fail(e)
