@@ -287,7 +287,11 @@ class Call:
         if self._input is None:
             self._input = PcmInput()
             self._connection.source = self._input
-        await self._input.write(frame)
+        try:
+            await self._input.write(frame)
+        except UsageError:
+            self._require_not_over()  # closed under a writer who waited
+            raise
 
     @property
     def gate(self) -> Gate:

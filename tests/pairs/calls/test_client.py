@@ -233,6 +233,28 @@ def test_a_microphone_is_let_go_of_while_nothing_of_it_may_leave(tmp_path):
     asyncio.run(main())
 
 
+def test_who_waits_to_write_is_told_that_the_call_ended(tmp_path):
+    async def main() -> None:
+        async with people(tmp_path) as (alice, bob):
+            async with alice.call(BOB) as call:
+                async with (await bob.next_call()).accept():
+                    await call.connected()
+                    call.mute()
+                    frame = sc.AudioFrame(samples=bytes(2 * 9600), sample_rate=48000)
+
+                    async def flood() -> None:
+                        while True:
+                            await call.write(frame)
+
+                    flooding = asyncio.create_task(flood())
+                    await asyncio.sleep(0.1)
+                    await call.hang_up()
+                    with pytest.raises(sc.CallFailed):
+                        await flooding
+
+    asyncio.run(main())
+
+
 def test_a_source_is_closed_with_its_call(tmp_path):
     async def main() -> None:
         async with people(tmp_path) as (alice, bob):
