@@ -82,6 +82,7 @@ if TYPE_CHECKING:
     from securecall.media.endpoints import SilenceSource as SilenceSource
     from securecall.media.endpoints import ToneSource as ToneSource
     from securecall.media.frames import AudioFrame as AudioFrame
+    from securecall.media.levels import Levels as Levels
     from securecall.media.processing import VoiceProcessing as VoiceProcessing
     from securecall.media.video.endpoints import VideoInput as VideoInput
     from securecall.media.video.endpoints import VideoOutput as VideoOutput
@@ -141,6 +142,7 @@ _HOMES = {
     "media.devices": "Microphone SoundDevice Speaker sound_devices",
     "media.endpoints": "FileSource Recorder SilenceSource ToneSource",
     "media.frames": "AudioFrame",
+    "media.levels": "Levels",
     "media.processing": "VoiceProcessing",
     "media.video.endpoints": "VideoInput VideoOutput",
     "media.video.frames": "VideoFrame",

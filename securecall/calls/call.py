@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -41,6 +42,7 @@ from securecall.media.description import Description, Keying, Kind
 from securecall.media.endpoints import AudioSink, AudioSource, PcmInput, PcmOutput, Recorder
 from securecall.media.engine import AudioStatistics
 from securecall.media.frames import TICK, AudioFrame
+from securecall.media.levels import INTERVAL, LevelMeter, Levels
 from securecall.policy import (
     Facts,
     Gate,
@@ -345,8 +347,20 @@ class Call:
         self._connection.say(self._witness.said)
 
     def mute(self, *, muted: bool = True) -> None:
-        """Send silence of the same packet size instead of sound."""
+        """Send silence of the same packet size instead of sound, and let go of the microphone."""
         self._connection.mute(muted=muted)
+
+    async def levels(self) -> AsyncGenerator[Levels, None]:
+        """Yield how loud the call is, both ways, ten times a second until it ends."""
+        meter = LevelMeter()
+        self._connection.watch(meter)
+        try:
+            while not self._over.is_set():
+                yield meter.take()
+                with suppress(TimeoutError):
+                    _ = await asyncio.wait_for(self._over.wait(), INTERVAL)
+        finally:
+            self._connection.watch(meter, on=False)
 
     @property
     def is_shown_to_us(self) -> bool:

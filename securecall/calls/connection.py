@@ -30,6 +30,7 @@ from securecall.media.codecs import usable
 from securecall.media.description import Direction, Fingerprint
 from securecall.media.endpoints import AudioSink, AudioSource
 from securecall.media.engine import AudioSession, AudioStatistics, Clock
+from securecall.media.levels import LevelMeter
 from securecall.policy import Gate, IpPrivacy, Policy
 from securecall.rtp.sframe import IntegrityAlarm, SframeReceiver, SframeSender
 from securecall.rtp.srtp import FIRST_SEQUENCES, SrtpProfile, SrtpSession
@@ -123,6 +124,7 @@ class MediaConnection:
         self._sinks: list[AudioSink] = []
         self._muted = self._held = False
         self._resting: AudioSource | None = None
+        self._meters: tuple[LevelMeter, ...] = ()
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
         self._ssrc = secrets.randbits(32)
@@ -341,6 +343,13 @@ class MediaConnection:
             self._session.remove_sink(sink)
         return len(self._sinks) < before
 
+    def watch(self, meter: LevelMeter, *, on: bool = True) -> None:
+        """Let a meter see what is sent and played, from the moment media flows; or no more."""
+        others = tuple(m for m in self._meters if m is not meter)
+        self._meters = (*others, meter) if on else others
+        if self._session is not None:
+            self._session.meters = self._meters
+
     def set_direction(self, direction: Direction) -> None:
         """Obey a hold, or its end."""
         self._receives = direction in (Direction.SENDRECV, Direction.RECVONLY)
@@ -538,6 +547,7 @@ class MediaConnection:
         secured.keys.wipe()
         self.set_direction(agreement.direction)
         self._session.source = self._source
+        self._session.meters = self._meters
         self._silence()
         for sink in self._sinks:
             self._session.add_sink(sink)

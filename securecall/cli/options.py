@@ -66,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
     _add_place(add("ticket", "invite one person to call you", home))
     _add_call(add("call", "call somebody", home))
     _add_answer(add("answer", "wait for calls", home))
+    _add_sound(add("sound", "list microphones and loudspeakers, and try one"))
     verify = add("verify", "compare keys with a contact, once for all calls", home)
     add_verify(verify)
     again = argparse.ArgumentParser(add_help=False)  # what stood before the second word still holds
@@ -135,6 +136,12 @@ def _add_talk(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seconds", type=float, help="hang up after so long")
     command.add_argument("--mic", action="store_true", help="use microphone and speaker")
     command.add_argument("--speaker", action="store_true", help="use the speaker, if there is one")
+    devices = command.add_argument_group("with --mic (their names: securecall sound)")
+    devices.add_argument("--microphone", default="", metavar="NAME", help="this one")
+    devices.add_argument("--loudspeaker", default="", metavar="NAME", help="this one")
+    voice = devices.add_mutually_exclusive_group()
+    voice.add_argument("--raw", action="store_true", help="leave echo and noise as they are")
+    voice.add_argument("--gain", action="store_true", help="bring your voice to an even loudness")
     command.add_argument("--require", choices=_LEVELS, help="talk at this level or not at all")
     command.add_argument(
         "--confirm", choices=("ask", "never"), default="ask", help="compare words (%(default)s)"
@@ -146,6 +153,14 @@ def _add_talk(command: argparse.ArgumentParser) -> None:
         "--danger-plain-dtls", action="store_true",
         help="talk without proof of identity: the server can listen",
     )  # fmt: skip
+
+
+def _add_sound(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--listen", type=float, nargs="?", const=10.0, metavar="SECONDS",
+        help="show how loud the microphone hears you, for %(const)g seconds",
+    )  # fmt: skip
+    command.add_argument("--microphone", default="", metavar="NAME", help="listen to this one")
 
 
 def _add_server(command: argparse._ActionsContainer) -> None:

@@ -15,6 +15,7 @@ from securecall.media.description import Codec, Direction
 from securecall.media.description import Gate as Gate
 from securecall.media.endpoints import AudioSink, AudioSource
 from securecall.media.frames import TICK, AudioFrame
+from securecall.media.levels import LevelMeter
 from securecall.media.playout import Playout
 from securecall.media.statistics import AudioStatistics as AudioStatistics
 from securecall.rtp.events import EventPacket, EventReceiver, EventSender, parse_event
@@ -47,6 +48,7 @@ class AudioSession:
     Attributes:
         source: What is sent; None sends silence.
         muted: Silence is sent; the source is read on and thrown away.
+        meters: Who watches how loud it is.
     """
 
     def __init__(
@@ -147,6 +149,7 @@ class AudioSession:
         self._source: AudioSource | None = None
         self._sinks: tuple[AudioSink, ...] = ()
         self.muted = False
+        self.meters: tuple[LevelMeter, ...] = ()
         self._ticks = 0
         self._packets_sent = self._bytes_sent = 0
         self._packets_received = self._bytes_received = 0
@@ -352,6 +355,8 @@ class AudioSession:
                 pcm = self._silence
         else:
             pcm = self._silence
+        for meter in self.meters:
+            meter.sent(pcm)
         payload = self._encode(pcm)
         self._payload_length = len(payload)
         pressed = self._digits.tick(self._timestamp) if self._digits.busy else None
@@ -393,6 +398,8 @@ class AudioSession:
             return
         played = self._played
         self._played = played + 1
+        for meter in self.meters:
+            meter.received(pcm)
         if self._sinks:
             self._deliver(self._sinks, pcm, self._playout.rate, played)
 

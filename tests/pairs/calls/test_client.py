@@ -233,6 +233,29 @@ def test_a_microphone_is_let_go_of_while_nothing_of_it_may_leave(tmp_path):
     asyncio.run(main())
 
 
+def test_levels_say_what_leaves_and_what_is_heard_until_the_call_ends(tmp_path):
+    async def main() -> None:
+        async with people(tmp_path) as (alice, bob):
+            async with alice.call(BOB, audio=sc.ToneSource(440, dbfs=-20)) as call:
+                async with (await bob.next_call()).accept(audio=sc.ToneSource(620, dbfs=-30)):
+                    readings = call.levels()
+                    assert await anext(readings) == sc.Levels(sent=-96.0, received=-96.0)
+                    async for levels in readings:
+                        if levels.sent > -25 and levels.received > -35:
+                            break
+                    assert levels.sent == pytest.approx(-20, abs=2)
+                    assert levels.received == pytest.approx(-30, abs=2)
+                    call.mute()
+                    async for levels in readings:
+                        if levels.sent < -90:
+                            break
+                    assert levels.received == pytest.approx(-30, abs=2)
+                    await call.hang_up()
+                    assert [_ async for _ in readings] == []
+
+    asyncio.run(main())
+
+
 def test_who_waits_to_write_is_told_that_the_call_ended(tmp_path):
     async def main() -> None:
         async with people(tmp_path) as (alice, bob):
