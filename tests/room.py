@@ -5,6 +5,7 @@ The impulse response is that of a shoebox by the image method (Allen and Berkley
 
 from __future__ import annotations
 
+import functools
 import wave
 
 import numpy as np
@@ -19,6 +20,7 @@ MICROPHONE = (2.4, 2.1, 0.8)  # on the same desk, 45 cm away
 FAR, NEAR = "0870", "0890"  # two recordings of one reader; 7.1 and 5.3 s
 
 
+@functools.cache
 def impulse_response(rate, *, reverberation=0.3, size=SIZE, of=LOUDSPEAKER, at=MICROPHONE):
     """Return a room's impulse response at `rate` Hz, `reverberation` seconds long (RT60)."""
     size, of, at = (np.array(p) for p in (size, of, at))
@@ -42,6 +44,7 @@ def impulse_response(rate, *, reverberation=0.3, size=SIZE, of=LOUDSPEAKER, at=M
     return response
 
 
+@functools.cache
 def speech(name, rate):
     """Return a recording of speech at `rate` Hz as floats, -26 dBFS where there is speech."""
     path = vectors("audio", f"librivox_sense_and_sensibility_01_austen_64kb-{name}.wav")

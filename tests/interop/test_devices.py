@@ -72,6 +72,10 @@ class Room:
         self.processes.append(process)
         return process
 
+    def command(self, *arguments):
+        """Start the command, in JSON."""
+        return self._start([sys.executable, "-m", "securecall.cli", *arguments, "--json"])
+
     def run(self, *arguments):
         """Run it to its end; returns all it said."""
         process = self.start(*arguments)
@@ -175,3 +179,46 @@ def test_the_echo_of_the_speaker_is_cancelled(room):
     erle = [10 * math.log10(near / max(left, 1.0)) for near, left in measured["powers"]]
     assert statistics.median(erle) > 12, erle
     assert max(erle) > 25, erle
+
+
+def test_the_command_lists_devices_and_hears_one(room):
+    room.play("headset", HEADSET)
+    said, _ = room.command("sound", "--listen", "4", "--microphone", "headset").communicate()
+    listed, *_, listened = map(json.loads, said.splitlines())
+    assert "headset, ALSA" in [device["name"] for device in listed["microphones"]]
+    assert sum(device["default"] for device in listed["loudspeakers"]) == 1
+    assert listened["type"] == "listened"
+    assert listened["loudest_dbfs"] > -30
+
+
+@pytest.mark.parametrize("raw", [False, True], ids=["cancelled", "raw"])
+def test_what_a_call_plays_comes_back_only_where_echo_is_left_as_it_is(room, tmp_path, raw):
+    """What plays on the table reaches the headset, which hears itself."""
+    passphrase = tmp_path / "passphrase"
+    passphrase.write_text("correct horse\n")
+
+    def keys(name):
+        return ("--home", str(tmp_path / name), "--passphrase-file", str(passphrase))
+
+    def ends(name):
+        return ("--microphone", name, "--loudspeaker", name, "--confirm", "never")
+
+    room.play("table", TABLE)
+    for name in ("alice", "bob"):
+        assert room.command("init", *keys(name)).wait() == 0
+    where = ("--ticket", "--once", "--auto-accept", "--host", "127.0.0.1", "--port", "0")
+    left = ("--raw",) if raw else ()
+    bob = room.command("answer", *where, *left, *ends("headset"), *keys("bob"))
+    while (event := told(bob))["type"] != "ticket":
+        pass
+    alice = room.command("call", event["ticket"], "--seconds", "12", *ends("table"), *keys("alice"))
+    said, _ = alice.communicate()
+    levels = [e for e in map(json.loads, said.splitlines()) if e["type"] == "levels"]
+    late = levels[-40:]
+    assert statistics.median(e["sent_dbfs"] for e in late) > -30
+    returned = statistics.median(e["received_dbfs"] for e in late)
+    assert returned > -30 if raw else returned < -45
+    heard, _ = bob.communicate()
+    levels = [e for e in map(json.loads, heard.splitlines()) if e["type"] == "levels"]
+    assert max(e["received_dbfs"] for e in levels) > -30
+    assert (alice.returncode, bob.returncode) == (0, 0)

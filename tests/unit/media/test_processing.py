@@ -13,7 +13,7 @@ from tests import room
 pytest.importorskip("pywebrtc_audio", reason="the extra voice")
 
 RATE = 48000
-rates = pytest.mark.parametrize("rate", [8000, 16000, 48000])
+rates = pytest.mark.parametrize("rate", [8000, 48000])
 
 
 def twice(rate):
@@ -42,12 +42,11 @@ def test_the_echo_is_cancelled_by_more_than_25_db(rate):
     played = twice(rate)
     heard = room.heard(played, rate) + room.noise(len(played), dbfs=-65)
     second = slice(len(played) // 2, len(played) // rate * rate)
-    erle = {}
-    for echo in (True, False):
-        left = room.clean(VoiceProcessing(echo=echo).begin(rate), heard, played, rate)
-        erle[echo] = room.decibels(heard[second], left[second])
-    assert erle[True] > 25
-    assert erle[False] < 3
+    left = room.clean(VoiceProcessing().begin(rate), heard, played, rate)
+    assert room.decibels(heard[second], left[second]) > 25
+    # suppression of noise alone lets it through
+    left = room.clean(VoiceProcessing(echo=False).begin(rate), heard, played, rate)
+    assert room.decibels(heard[second], left[second]) < 3
 
 
 def test_the_echo_stays_away_when_the_microphone_is_moved():
