@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from queue import SimpleQueue
@@ -265,7 +266,8 @@ def _rescan(module: _SoundDevice) -> None:
     streams = tuple(_open)
     for stream in streams:
         stream.shut()
-    module._terminate()  # noqa: SLF001  (there is no other way)
+    with suppress(module.PortAudioError):  # it does not run, since beginning anew failed before
+        module._terminate()  # noqa: SLF001  (there is no other way)
     module._initialize()  # noqa: SLF001
     for stream in streams:
         stream.reopen()

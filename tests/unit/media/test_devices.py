@@ -52,6 +52,7 @@ class PortAudio:
 
     def __init__(self):
         self.streams, self.missing, self.scans = [], set(), 0
+        self.runs, self.broken = True, False
 
     def make(self, **options):
         if options["device"] in self.missing:
@@ -62,9 +63,15 @@ class PortAudio:
     RawInputStream = RawOutputStream = make
 
     def _terminate(self):
+        if not self.runs:
+            raise self.PortAudioError("PortAudio not initialized")
+        self.runs = False
         assert all(stream.state == "closed" for stream in self.streams)
 
     def _initialize(self):
+        if self.broken:
+            raise self.PortAudioError("no sound server")
+        self.runs = True
         self.scans += 1
 
     def query_hostapis(self):
@@ -209,7 +216,7 @@ def test_a_microphone_nobody_reads_for_a_second_is_closed(portaudio_):
     microphone.read(160, 8000)
     stream = started(portaudio_)
     blocks = 1
-    while stream.callback(bytes(160)):
+    while stream.callback(bytes(160)) and blocks < 1000:
         blocks += 1
     assert blocks == 110
     assert stream.state == "closed"
@@ -319,6 +326,15 @@ def test_the_others_go_on_after_devices_were_looked_for_anew(portaudio_):
     assert block == b"\1" * 160
     speaker.write(frame(2))
     assert len(portaudio_.streams) == 2
+
+
+def test_a_sound_server_that_was_gone_for_a_while_is_found_again(portaudio_):
+    portaudio_.broken = True
+    for _ in range(2):
+        with pytest.raises(DeviceError, match="no sound server"):
+            sound_devices()
+    portaudio_.broken = False
+    assert len(sound_devices()) == 2
 
 
 def test_devices_are_listed_with_the_defaults(portaudio_):
