@@ -67,7 +67,8 @@ class Conference:
         """Make an empty room.
 
         Args:
-            on_failure: Told what the local source or sink raised; it was taken out.
+            on_failure: Told what the local source or sink raised; it was taken out, but for
+                `DeviceLost`.
             clock: What drives it; that of the running loop by default, as the calls' is.
         """
         self._mixer: Mixer[Mixable] = Mixer()
@@ -148,6 +149,8 @@ class Conference:
         if source is not None:
             source.discard()
         self._source, self._sink = source, sink
+        if self._mixer.local.muted:
+            self.mute_local()
 
     def levels(self) -> dict[Mixable, Level]:
         """How loud everybody is, before gain and mute."""
