@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, overload
 from weakref import WeakSet
 
-from securecall.account import Account, SignIn, open_account
+from securecall.account import Account, ProviderMode, SignIn, open_account
 from securecall.address import ANONYMOUS, Address, parse_address
 from securecall.announcing import Announcer
 from securecall.calling import Calling, Plan, address_of, require_direct
@@ -337,6 +337,7 @@ class Client:
         listen: tuple[str, int] | None = None,
         certificate: PemPair | None = None,
         register: bool | None = None,
+        provider_mode: str = "proxy",
     ) -> Account: ...
 
     @overload
@@ -364,6 +365,7 @@ class Client:
         listen: tuple[str, int] | None = None,
         certificate: PemPair | None = None,
         register: bool | None = None,
+        provider_mode: str = "proxy",
     ) -> Account | ChatAccount:
         """Use an address through its server, over TLS verified by name: SIP, XMPP, or both.
 
@@ -384,6 +386,9 @@ class Client:
             listen: Take calls from the server on this host and port.
             certificate: Our listener's certificate, with `listen`.
             register: Register; default: if there is a password.
+            provider_mode: "gateway" for a provider that leads into the telephone network: it, and
+                that network, can hear every call of this account; "gateway-dtls" for one that
+                makes media keys by DTLS. Default "proxy": keys are made at the ends.
 
         Returns:
             The account for calls; the one for chat, if `xmpp` alone was given.
@@ -399,6 +404,7 @@ class Client:
         approved = self._approval.suite.approved
         if approved:
             require_working()
+        mode = _mode(provider_mode)
         if xmpp:
             if approved:
                 raise Unsupported("the fips profile has no chat: OMEMO's algorithms are not NIST's")
@@ -427,6 +433,7 @@ class Client:
                 certificate=certificate,
                 register=password is not None if register is None else register,
                 approved=approved,
+                provider_mode=mode,
             ),
             instance=self.contacts.sip_instance,
             watcher=lambda state, error: announcer.tell(RegistrationChanged(address, state, error)),
@@ -442,15 +449,24 @@ class Client:
             self._accounts.remove(account)
             await account.signaling.close()
 
-    def use(self, address: Address, signaling: Signaling, *, server_host: str = "") -> Account:
+    def use(
+        self,
+        address: Address,
+        signaling: Signaling,
+        *,
+        server_host: str = "",
+        provider_mode: str = "proxy",
+    ) -> Account:
         """Call and be called over any signalling adapter, under an address of ours.
 
         Args:
             address: Ours on that network; claimed in our identity statement from now on.
             signaling: Its adapter; closed with the client.
             server_host: Where its server is, to know which of our addresses faces it.
+            provider_mode: As for `sign_in`.
         """
-        account = Account(address, signaling, server_host=server_host)
+        mode = _mode(provider_mode)
+        account = Account(address, signaling, server_host=server_host, provider_mode=mode)
         self._add(account)
         return account
 
@@ -782,3 +798,10 @@ class Client:
         if self._opened is None:
             raise UsageError("open the client first: async with securecall.open(...) as client")
         return self._opened
+
+
+def _mode(text: str) -> ProviderMode:
+    try:
+        return ProviderMode(text)
+    except ValueError:
+        raise UsageError(f"provider_mode is one of {', '.join(ProviderMode)}") from None

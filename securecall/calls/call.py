@@ -23,7 +23,7 @@ from securecall.calls.machine import CallMachine, State
 from securecall.calls.negotiation import Agreement
 from securecall.calls.report import Consent, ListenerReport
 from securecall.calls.report_parties import way_of
-from securecall.calls.signaling import Answered, Ended, IncomingLeg, Leg, Signal
+from securecall.calls.signaling import Answered, Ended, IncomingLeg, Leg, Offered, Signal
 from securecall.calls.video_lines import LocalVideo
 from securecall.calls.witness import Witness
 from securecall.clock import loop_now, unix_now
@@ -92,13 +92,14 @@ class Call:
                 peer_said=lambda said: self._witness.heard(said, at=self._at()),
             ),
             policy=context.policy,
-            identity=context.identity,
+            identity=None if context.floor.gateway else context.identity,
             strict=context.floor.identity,
             clock=context.clock,
             towards=context.towards,
             outgoing=outgoing,
             helpers=context.helpers,
             acquainted=context.acquainted,
+            sdes=context.sdes,
         )
         self._connection.source = audio
         self.video = CallVideo(self._connection.pictures, self._machine, self._ask, self._recorder)
@@ -113,6 +114,7 @@ class Call:
         self._offer: Description | None = None
         self._result: HandshakeResult | None = None
         self._sas: Sas | None = None
+        self._keying = Keying.NONE
         self._witness = Witness()
         self._began_unix = unix_now()
         self._began = time.monotonic()
@@ -180,6 +182,7 @@ class Call:
                 ticket=self._ticket(witness.security),
                 mixed_with=witness.mixed_with,
                 relays=self._connection.relays,
+                gateway=self._machine.gateway,
             ),
             events=witness.events,
             refused=witness.refused,
@@ -481,6 +484,7 @@ class Call:
 
     async def begin_outgoing(self, dial: Callable[[Description], Awaitable[Leg]]) -> None:
         """Gather, offer, and follow the leg; the client's half of placing a call."""
+        self._machine.require_reachable()
         local = await self._connection.open(ice=self._context.policy.ice)
         offer = self._machine.dial(local, now=loop_now())
         try:
@@ -555,6 +559,10 @@ class Call:
         self._arm()
 
     def _on_signal(self, signal: Signal) -> None:
+        if isinstance(signal, Offered) and self._keying is Keying.SDES:
+            self._machine.bring(self._connection.fresh_keys())
+        if isinstance(signal, Answered) and signal.telephone:
+            self._machine.through_gateway()
         voucher, first = self._context.voucher, self.state in (State.DIALLING, State.RINGING)
         if voucher is not None and first and isinstance(signal, Answered) and signal.final:
             try:
@@ -580,11 +588,14 @@ class Call:
             case orders.Send(signal=signal):
                 self._signal(signal)
             case orders.StartMedia(agreement=agreement):
+                self._keying = agreement.keying
                 self._spawn(self._connect(agreement))
             case orders.SetGate(gate=gate):
                 self._set_gate(gate)
             case orders.SetDirection(direction=direction):
                 self._connection.set_direction(direction)
+            case orders.Rekey(keys=keys):
+                self._connection.rekey(keys)
             case orders.SetVideo(video=video):
                 self._connection.pictures.agree(video)
             case orders.PeerRings():
@@ -671,7 +682,7 @@ class Call:
         else:
             evidence = self._context.unaided()
         facts = Facts(
-            keying=Keying.DTLS_SRTP,
+            keying=self._keying,
             identity=evidence,
             srtp_profile=srtp_profile,
             sframe=result is not None,

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Protocol
 
@@ -15,6 +15,7 @@ from securecall.calls.countersign import CallRecord, Countersigned, Countersigne
 from securecall.calls.link import LinkIdentity, SecureLink
 from securecall.calls.negotiation import Agreement, LocalMedia
 from securecall.calls.pictures import STREAM_OF, PictureKeys, Pictures
+from securecall.calls.sdes import SdesKeys
 from securecall.clock import loop_now, unix_now
 from securecall.errors import (
     ConnectFailed,
@@ -31,9 +32,11 @@ from securecall.media.description import Direction, Fingerprint
 from securecall.media.endpoints import AudioSink, AudioSource
 from securecall.media.engine import AudioSession, AudioStatistics, Clock
 from securecall.media.levels import LevelMeter
+from securecall.media.sdes import SUITES, CryptoLine
 from securecall.policy import Gate, IpPrivacy, Policy
 from securecall.rtp.sframe import IntegrityAlarm, SframeReceiver, SframeSender
 from securecall.rtp.srtp import FIRST_SEQUENCES, SrtpProfile, SrtpSession
+from securecall.secret import Secret
 from securecall.transport.dtls import DtlsCertificate
 from securecall.transport.ice import IcePath
 from securecall.transport.route import own_host_towards
@@ -97,8 +100,12 @@ class MediaConnection:
         outgoing: bool,
         helpers: Callable[[], Awaitable[IceHelpers]] = no_helpers,
         acquainted: bool = False,
+        sdes: bool = False,
     ) -> None:
-        """Prepare; nothing is opened before `open`. An `acquainted` peer may know where we are."""
+        """Prepare; nothing is opened before `open`. An `acquainted` peer may know where we are.
+
+        With `sdes` our description carries keys of ours, for a telephone gateway.
+        """
         self._events = events
         self._policy = policy
         self._identity = identity
@@ -108,6 +115,9 @@ class MediaConnection:
         self._outgoing = outgoing
         self._helpers = helpers
         self._acquainted = acquainted
+        self._sdes = sdes
+        self._written: list[Secret] = []  # keys that stand in descriptions
+        self._srtp: SrtpSession | None = None
         self._certificate = DtlsCertificate.generate(
             identity.suite.curve if identity is not None else ORDINARY.curve
         )
@@ -187,7 +197,17 @@ class MediaConnection:
             cname=self._cname,
             ssrc=self._ssrc,
             video=tuple(self.pictures.bring(name) for name in self.pictures.offered),
+            crypto=self.fresh_keys() if self._sdes else (),
         )
+
+    def fresh_keys(self) -> tuple[CryptoLine, ...]:
+        """Make a key of each suite, to stand in a description."""
+        lines = tuple(
+            CryptoLine(tag, suite, Secret(secrets.token_bytes(suite.size)))
+            for tag, suite in enumerate(SUITES.values(), 1)
+        )
+        self._written += [line.key for line in lines]
+        return lines
 
     def _hidden(self, helpers: IceHelpers) -> bool:
         """Whether the peer may learn the address of a relay alone.
@@ -211,17 +231,20 @@ class MediaConnection:
         if path is None or self._closed:
             return
         self._agreement = agreement
+        if agreement.sdes is not None:
+            self._written.append(agreement.sdes.theirs.key)
         theirs = (c.host for c in agreement.candidates if c.type == "relay")
         self.relays = tuple(dict.fromkeys((*self.relays, *theirs)))
-        self._link = SecureLink(
-            agreement,
-            self._certificate,
-            self._identity,
-            outgoing=self._outgoing,
-            nonce=secrets.token_bytes(32),
-            unix=unix_now(),
-            strict=self._strict,
-        )
+        if agreement.sdes is None:
+            self._link = SecureLink(
+                agreement,
+                self._certificate,
+                self._identity,
+                outgoing=self._outgoing,
+                nonce=secrets.token_bytes(32),
+                unix=unix_now(),
+                strict=self._strict,
+            )
         try:
             if isinstance(path, IcePath) and agreement.ice:
                 await path.connect(
@@ -235,8 +258,31 @@ class MediaConnection:
         except SecurecallError as e:
             self._events.failed(e)
             return
-        if not self._closed:
+        if self._closed:
+            return
+        if self._link is not None:
             self._advance(self._link.start)
+        elif self._agreement.sdes is not None:
+            self._secured(linking.Secured(keys=_keys_of(self._agreement.sdes), identity=None))
+            self._arm()
+
+    def rekey(self, keys: SdesKeys) -> None:
+        """Lock and open with what the descriptions say now; a key of ours that stays goes on."""
+        agreement, session, srtp = self._agreement, self._session, self._srtp
+        if agreement is None or agreement.sdes is None:
+            raise UsageError("only a gateway brings keys")
+        before = agreement.sdes
+        self._agreement = replace(agreement, sdes=keys)
+        self._written.append(keys.theirs.key)
+        if session is None or srtp is None:
+            return
+        kept = before.ours.same_key(keys.ours)
+        srtp.renew(
+            SrtpProfile[keys.profile],
+            send_key=None if kept else keys.ours.key,
+            receive_key=keys.theirs.key,
+        )
+        session.rekeyed()
 
     async def close(self) -> None:
         """Say BYE and close_notify, close the socket; safe to call again."""
@@ -260,6 +306,8 @@ class MediaConnection:
                 self._events.sound_failed(e)
         if self._path is not None:
             await self._path.close()
+        for key in self._written:
+            key.wipe()
 
     # -- sound ------------------------------------------------------------------------------------
 
@@ -521,7 +569,7 @@ class MediaConnection:
             return
         sealers, receive_frames = _frame_keys(result, outgoing=self._outgoing)
         keys = secured.keys
-        srtp = SrtpSession(SrtpProfile[keys.profile], keys.send, keys.receive)
+        self._srtp = srtp = SrtpSession(SrtpProfile[keys.profile], keys.send, keys.receive)
         self._session = AudioSession(
             self._clock,
             path.send,
@@ -581,6 +629,12 @@ def _listen(source: AudioSource | None, *, on: bool) -> None:
     listen = getattr(source, "listen", None)
     if callable(listen):
         listen(on=on)
+
+
+def _keys_of(sdes: SdesKeys) -> linking.MediaKeys:
+    """Copies: the descriptions need their own as long as the call lasts."""
+    send, receive = Secret(sdes.ours.key.reveal()), Secret(sdes.theirs.key.reveal())
+    return linking.MediaKeys(profile=sdes.profile, send=send, receive=receive)
 
 
 def _frame_keys(

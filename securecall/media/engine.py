@@ -208,6 +208,10 @@ class AudioSession:
         """Send silence instead of the source, in packets of the same size; or the source again."""
         self.muted = muted
 
+    def rekeyed(self) -> None:
+        """The path's SRTP has other keys: use them."""
+        self._protect, self._unprotect = self._srtp.protect, self._srtp.unprotect
+
     def start(self) -> None:
         """Let the clock drive this stream."""
         if self._closed:

@@ -228,7 +228,7 @@ class Changes:
         if description == self._host.descriptions.theirs:
             return
         self._theirs = _Theirs(description)
-        self._host.tell(Offered(description))
+        self._host.tell(Offered(description, answers=True))
 
     # -- ours ---------------------------------------------------------------------------------
 

@@ -178,14 +178,16 @@ def an_early_answer_starts_media(patch):
 
 @defect
 def plain_media_are_taken(patch):
-    patch.setattr(negotiation, "_require_keys", lambda media: None)
+    patch.setattr(negotiation, "_require_keys", lambda media, *, gateway: None)
 
 
 @defect
 def keys_through_the_servers_are_taken(patch):
     true = negotiation._require_keys
     patch.setattr(
-        negotiation, "_require_keys", lambda media: None if media.has_crypto else true(media)
+        negotiation,
+        "_require_keys",
+        lambda media, *, gateway: None if media.has_crypto else true(media, gateway=gateway),
     )
 
 
