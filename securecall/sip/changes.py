@@ -54,7 +54,7 @@ class _Ours:
     """
 
     description: Description
-    body: bytes
+    body: bytes = field(repr=False)
     refresh: bool = False
     tries: int = 0
     raised: bool = False
