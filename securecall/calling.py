@@ -15,7 +15,7 @@ from securecall.calls.link import LinkIdentity
 from securecall.calls.signaling import IncomingLeg, Route
 from securecall.clock import unix_now
 from securecall.contacts import Contact, Contacts
-from securecall.errors import UsageError
+from securecall.errors import PolicyRefused, UsageError
 from securecall.expectation import Expectation
 from securecall.fips import STANDARD, Approval, require_working
 from securecall.keys.handshake import HandshakeResult
@@ -239,7 +239,16 @@ class Calling:
             trunk=account,
             proved=True,  # or nothing is sent; see `SipSignaling.dial`
         )
-        require_reachable(context.floor)
+        try:
+            require_reachable(context.floor)
+        except PolicyRefused as e:
+            if account.is_trunk or policy.minimum is not None or policy.require_pq:
+                raise
+            raise PolicyRefused(
+                f"{e}. Your provider and the phone network can hear a call to a number; if that "
+                'is meant, sign in with provider_mode="gateway" (--provider-mode gateway)',
+                reason=e.reason,
+            ) from e
         return Plan(context=context, route=Route(address), account=account)
 
     def _context(

@@ -164,6 +164,8 @@ async def _accepted(ring: IncomingCall, output: Output) -> bool:
 
 async def _sign_in(client: Client, args: argparse.Namespace) -> None:
     if not args.account:
+        if args.provider_mode != "proxy":
+            raise UsageError("--provider-mode is that of an account: give --account")
         return
     listen = getattr(args, "listen", None)
     certificate = None
@@ -180,6 +182,7 @@ async def _sign_in(client: Client, args: argparse.Namespace) -> None:
         authorities=args.authorities,
         listen=listen,
         certificate=certificate,
+        provider_mode=args.provider_mode,
     )
 
 

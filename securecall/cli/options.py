@@ -16,12 +16,14 @@ from securecall.cli.keys_options import (
     add_verify,
 )
 
+_MODES = ("proxy", "gateway", "gateway-dtls")
 _LEVELS = ("HOP_BY_HOP", "OPPORTUNISTIC", "E2EE", "VERIFIED")
 _EPILOGUE = """\
 Begin with:  securecall demo        (one minute, no account, no microphone)
 Then:        securecall init        make your keys
              securecall ticket      invite a friend      securecall answer   wait for the call
 Your friend: securecall call @FILE  with your ticket
+By phone:    securecall call tel:+431234567 --account SIP --provider-mode gateway
 Write:       securecall chat bob@clinic.example --account alice@clinic.example
 Your keys:   securecall keys show   devices, recovery words, withdrawal
 In trouble:  securecall doctor ADDRESS   what is wrong with an account, and what to do
@@ -149,6 +151,10 @@ def _add_talk(command: argparse.ArgumentParser) -> None:
     account = command.add_argument_group("with a SIP account")
     account.add_argument("--account", default="", metavar="SIP", help="your SIP address")
     _add_server(account)
+    account.add_argument(
+        "--provider-mode", choices=_MODES, default="proxy",
+        help="gateway: to the phone network, which can hear the call, as your provider can",
+    )  # fmt: skip
     account.add_argument(
         "--danger-plain-dtls", action="store_true",
         help="talk without proof of identity: the server can listen",

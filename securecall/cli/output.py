@@ -409,7 +409,7 @@ def security_fields(state: SecurityState) -> dict[str, object]:
     identity = state.identity
     return {
         "level": state.level.name,
-        "level_words": state.level.words,
+        "level_words": state.words,
         "is_e2ee": state.level >= SecurityLevel.E2EE,
         "reason": state.reason,
         "keying": state.keying.value,

@@ -182,6 +182,32 @@ def test_two_people_call_each_other_through_the_lab(programs):
     assert "Signed by both ends, before they hung up." in texts[0]
 
 
+def test_the_phone_network_is_called_by_the_command_and_answered_by_the_example(programs):
+    number, cli = "+431234567", [sys.executable, "-m", "securecall.cli"]
+    lab = programs.run([*cli, "lab", "--no-prosody", "--json", "--user", number])
+    ready = json.loads(lab.stdout.readline())
+    people = {person["name"]: person for person in ready["people"]}
+    server, authorities = f"{ready['host']}:{ready['port']}", ready["authorities"]
+    env = {"SERVER": server, "AUTHORITIES": authorities}
+    who = people[number]["address"], people[number]["password_file"]
+    phone = programs.start("phone_gateway.py", "phone", *who, **env)
+    assert phone.stdout.readline() == "registered\n"
+    home = ["--home", programs.folder / "alice", "--passphrase-file", programs.passphrase]
+    _ = said(programs.run([*cli, "init", *home]))
+    call = [*cli, "call", f"tel:{number}", "--json", "--seconds", "0.5", *home, "--server", server]
+    call += ["--authorities", authorities, "--account", people["alice"]["address"]]
+    call += ["--password-file", people["alice"]["password_file"]]
+    refused = programs.run(call)  # an ordinary account calls no number
+    assert "provider_mode" in refused.communicate()[0]
+    assert refused.returncode == 5
+    called, heard = said(programs.run([*call, "--provider-mode", "gateway"]), phone)
+    words = "Your provider and the phone network can hear this call"
+    (state,) = (e for e in map(json.loads, called.splitlines()) if e["type"] == "security")
+    assert (state["level"], state["keying"], state["level_words"]) == ("HOP_BY_HOP", "sdes", words)
+    assert heard.count(words) >= 2  # at once, and in the report
+    assert "end-to-end" not in heard.lower()
+
+
 def test_a_menu_is_led_by_the_keys_of_the_telephone(programs, tmp_path):
     async def press(call, ears):
         await call.press("1")

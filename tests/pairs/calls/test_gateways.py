@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -15,9 +16,10 @@ import securecall as sc
 from securecall.calls.report_parties import Capability, Role
 from securecall.media.description import Keying
 from securecall.policy import GATEWAY_WORDS
+from securecall.store.vault import MINIMUM_COST
 from securecall.testing.sip_server import LabServer
 from tests.guard import spellings
-from tests.pairs.calls.test_registered import PASSPHRASE, at, person, run
+from tests.pairs.calls.test_registered import PASSPHRASE, at, run
 
 NUMBER = "+431234567"
 DOMAIN = "lab.test"
@@ -28,9 +30,22 @@ def lab(folder):
     return LabServer(folder / "lab", users)
 
 
-def gateway(name, server, folder, *, mode="gateway", **options):
-    password = f"pw-{name}"
-    return person(name, server, folder, password=password, provider_mode=mode, **options)
+@asynccontextmanager
+async def gateway(name, server, folder, *, mode="gateway", policy=None):
+    home = {"passphrase": PASSPHRASE, "create": True, "cost": MINIMUM_COST}
+    async with sc.open(folder / name, policy=policy, **home) as client:
+        await client.sign_in(
+            f"{name}@{server.domain}",
+            password=sc.Secret(f"pw-{name}"),
+            server=(server.host, server.port),
+            authorities=server.authorities,
+            provider_mode=mode,
+        )
+        yield client
+
+
+def person(name, server, folder, **options):
+    return gateway(name, server, folder, mode="proxy", **options)
 
 
 async def hear(call, seconds=0.3):
