@@ -26,7 +26,6 @@ from securecall.errors import Incompatible, Reason, SecurityError, UsageError
 from securecall.media.description import (
     Description,
     Direction,
-    Keying,
     Kind,
     MediaDescription,
     Setup,
@@ -44,9 +43,9 @@ def same_association(agreed: Agreement, description: Description) -> bool:
     Where a gateway's keys stand in descriptions, others of their kind keep it, too.
     """
     audio = description.audio
-    if agreed.sdes is not None:
-        return audio is not None and audio.keying is Keying.SDES and not audio.fingerprints
-    if audio is None or audio.keying is not Keying.DTLS_SRTP or audio.has_crypto:
+    if audio is None or audio.keying is not agreed.keying:
+        return False
+    if audio.has_crypto is (agreed.sdes is None):
         return False
     if set(strong(audio.fingerprints)) != set(agreed.remote_fingerprints):
         return False

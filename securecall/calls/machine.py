@@ -305,7 +305,7 @@ class CallMachine:
                 offer,
                 self._agreement,
                 pictures=self._welcome,
-                fresh=self._fresh if self.state is State.ACTIVE else (),
+                fresh=self._fresh,
                 answers=answers,
             )
         except (Incompatible, SecurityError) as e:
@@ -426,7 +426,8 @@ class CallMachine:
 
     def bring(self, fresh: tuple[CryptoLine, ...]) -> None:
         """Have these keys at hand if the gateway of this call brings new ones."""
-        self._fresh = fresh if self._floor.sdes else ()
+        if self._floor.sdes and self.state is State.ACTIVE:
+            self._fresh = fresh
 
     def confirm_sas(self) -> tuple[Output, ...]:
         """The user compared the words and they were the same.
