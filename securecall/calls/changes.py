@@ -132,7 +132,7 @@ def _keys_after(
     if agreed.sdes is None:
         return None
     if answers:
-        return sdes.taken((agreed.sdes.ours,), theirs)
+        return sdes.taken((agreed.sdes.ours,), theirs, agreed.sdes.past)
     return sdes.renewed(agreed.sdes, theirs, fresh)
 
 
@@ -208,7 +208,9 @@ def read_change(offer: Description, answer: Description, agreed: Agreement) -> A
             "the answer to a change asks for other media keys, or is another peer's",
             reason=Reason.FINGERPRINT_MISMATCH,
         )
-    keys = None if agreed.sdes is None else sdes.taken(ours.crypto, theirs)
+    keys = None
+    if agreed.sdes is not None:
+        keys = sdes.taken(ours.crypto, theirs, agreed.sdes.past)
     if keys is None and theirs.setup not in (Setup.ACTIVE, Setup.PASSIVE):
         raise Incompatible("the answer does not say who began DTLS (a=setup)")
     known = {picture.mid: picture for picture in agreed.video}

@@ -10,6 +10,7 @@ from securecall.media.description import Keying, MediaDescription
 from securecall.media.sdes import SUITES, CryptoLine
 
 PROTOCOL = "RTP/SAVP"
+MOST_RENEWALS = 32  # of one call; no gateway needs as many
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +20,12 @@ class SdesKeys:
     Attributes:
         ours: What we send with.
         theirs: What the peer sends with.
+        past: What we sent with before in this call: nobody uses it again.
     """
 
     ours: CryptoLine
     theirs: CryptoLine
+    past: tuple[CryptoLine, ...] = ()
 
     @property
     def profile(self) -> str:
@@ -53,12 +56,15 @@ def require_lines(media: MediaDescription) -> None:
         )
 
 
-def choose(theirs: MediaDescription, ours: Sequence[CryptoLine]) -> SdesKeys:
+def choose(
+    theirs: MediaDescription, ours: Sequence[CryptoLine], past: tuple[CryptoLine, ...] = ()
+) -> SdesKeys:
     """Answer an offer: the best suite of both, under the tag it has there.
 
     Args:
         theirs: The offered line.
         ours: Fresh keys of ours, one for each suite.
+        past: Those we had before in this call.
 
     Raises:
         SecurityError: none is taken, or it is our own key.
@@ -68,14 +74,16 @@ def choose(theirs: MediaDescription, ours: Sequence[CryptoLine]) -> SdesKeys:
     for name in SUITES:
         for line in theirs.crypto:
             if line.suite.name == name and name in mine:
-                keys = SdesKeys(replace(mine[name], tag=line.tag), line)
+                keys = SdesKeys(replace(mine[name], tag=line.tag), line, past)
                 _require_two(keys)
                 return keys
     raise SecurityError("no media key of ours fits theirs", reason=Reason.WEAK_SUITE)
 
 
-def taken(offered: Sequence[CryptoLine], answer: MediaDescription) -> SdesKeys:
-    """Read which key of ours the answer takes, and with which it goes.
+def taken(
+    offered: Sequence[CryptoLine], answer: MediaDescription, past: tuple[CryptoLine, ...] = ()
+) -> SdesKeys:
+    """Read which key of ours the answer takes, and with which it goes; `past` as for `choose`.
 
     Raises:
         SecurityError: none of those offered, more than one, or our own key.
@@ -86,7 +94,7 @@ def taken(offered: Sequence[CryptoLine], answer: MediaDescription) -> SdesKeys:
     theirs = answer.crypto[0]
     for line in offered:
         if line.tag == theirs.tag and line.suite == theirs.suite:
-            keys = SdesKeys(line, theirs)
+            keys = SdesKeys(line, theirs, past)
             _require_two(keys)
             return keys
     raise SecurityError("the answer takes a key that was not offered", reason=Reason.WEAK_SUITE)
@@ -110,14 +118,16 @@ def renewed(agreed: SdesKeys, theirs: MediaDescription, fresh: Sequence[CryptoLi
     require_lines(theirs)
     line = kept(agreed, theirs)
     if line is not None:
-        return SdesKeys(replace(agreed.ours, tag=line.tag), line)
-    if not fresh:
-        raise Incompatible("the peer asks for other media keys too early")
-    return choose(theirs, fresh)
+        return replace(agreed, ours=replace(agreed.ours, tag=line.tag), theirs=line)
+    past = (*agreed.past, agreed.ours)
+    unused = [line for line in fresh if all(line.key != old.key for old in past)]
+    if not unused or len(past) > MOST_RENEWALS:
+        raise Incompatible("the peer asks for other media keys too early, or too often")
+    return choose(theirs, unused, past)
 
 
 def _require_two(keys: SdesKeys) -> None:
-    if keys.ours.key == keys.theirs.key:
+    if any(keys.theirs.key == line.key for line in (keys.ours, *keys.past)):
         raise SecurityError(
             "the peer has our own media key: the call was reflected", reason=Reason.SELF_IDENTITY
         )

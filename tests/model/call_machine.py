@@ -456,9 +456,8 @@ class Run:
                 held = (KEPT, HOLD, TAKEN, "answer", *((OTHER, OTHERS) if seen.floor.sdes else ()))
                 _require(seen.started and name in held, "only a hold does that")
             case m.Rekey():
-                _require(
-                    seen.floor.sdes and name in (OTHER, OTHERS), "only a gateway's keys change"
-                )
+                change = name in (OTHER, OTHERS, KEPT, HOLD, "answer")  # the last three: go back
+                _require(seen.floor.sdes and change, "only a gateway's keys change")
                 _require(seen.gate is Gate.CLOSED, "the gate is closed while keys change")
             case m.SetVideo(video=video):
                 _require(seen.gate is Gate.OPEN, "no picture without a call")
@@ -497,8 +496,8 @@ class Run:
             _require((machine.state is State.ACTIVE) == (due is Gate.OPEN), "ACTIVE is open")
         if name in REOFFERS and name not in (KEPT, HOLD) and not seen.finished:
             refused = any(isinstance(o, m.Send) and isinstance(o.signal, Refused) for o in outputs)
-            changed = any(isinstance(o, m.Rekey) for o in outputs)  # under a closed gate
-            held = refused or changed or seen.gate is Gate.CLOSED
+            # a gateway's new keys come under a closed gate, see `Rekey`; said again, they are old
+            held = refused or seen.gate is Gate.CLOSED or (seen.floor.sdes and name == OTHER)
             _require(held, "a change is refused or closes the gate")
         _require(name != "deny" or seen.finished, "words that differ end the call")
 

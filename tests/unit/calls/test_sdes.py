@@ -16,6 +16,7 @@ from securecall.calls.negotiation import (
     read_answer,
     require_acceptable_offer,
 )
+from securecall.calls.sdes import MOST_RENEWALS
 from securecall.calls.signaling import Answered, Offered, Refused
 from securecall.calls.video_lines import LocalVideo
 from securecall.errors import (
@@ -201,6 +202,30 @@ def test_an_offer_of_new_keys_gets_a_new_one_of_ours():
     assert answer.media[0].crypto == (after.sdes.ours,)
     with pytest.raises(Incompatible):
         answer_change(ours, offer, before)
+
+
+def test_no_key_of_ours_comes_again_from_either_end():
+    ours, before = agreed()
+    answer, after = answer_change(ours, with_audio(OFFER, crypto=keys(4)), before, fresh=keys(5))
+    first = before.sdes.ours
+    with pytest.raises(Incompatible):  # our own, used before
+        answer_change(answer, with_audio(OFFER, crypto=keys(6)), after, fresh=(first,))
+    with pytest.raises(SecurityError) as caught:  # the same from the peer
+        answer_change(answer, with_audio(OFFER, crypto=(first,)), after, fresh=keys(7))
+    assert caught.value.reason is Reason.SELF_IDENTITY
+    offer = propose(answer, after, hold=True)
+    theirs = replace(first, tag=after.sdes.ours.tag)
+    with pytest.raises(SecurityError):
+        read_change(offer, with_audio(OFFER, crypto=(theirs,)), after)
+
+
+def test_a_gateway_that_never_rests_is_refused_in_the_end():
+    ours, now = agreed()
+    with pytest.raises(Incompatible):
+        for seed in range(100, 200, 2):
+            offer = with_audio(OFFER, crypto=keys(seed))
+            ours, now = answer_change(ours, offer, now, fresh=keys(seed + 1))
+    assert len(now.sdes.past) == MOST_RENEWALS
 
 
 def test_an_answer_with_another_key_changes_what_we_hear_alone():
