@@ -13,13 +13,16 @@ from dataclasses import replace
 import pytest
 
 import securecall as sc
+from securecall.calls.negotiation import build_offer
 from securecall.calls.report_parties import Capability, Role
+from securecall.calls.signaling import Ended, Route
 from securecall.media.description import Keying
 from securecall.policy import GATEWAY_WORDS
 from securecall.store.vault import MINIMUM_COST
 from securecall.testing.sip_server import LabServer
 from tests.guard import spellings
 from tests.pairs.calls.test_registered import PASSPHRASE, at, run
+from tests.unit.calls.test_negotiation import ALICE, local
 
 NUMBER = "+431234567"
 DOMAIN = "lab.test"
@@ -127,6 +130,37 @@ def test_a_number_is_hop_by_hop_over_an_ordinary_account_too(tmp_path):
                 async with (await phone.next_call()).accept():
                     state = await call.connected()
                     assert (state.level, state.words) == (sc.HOP_BY_HOP, GATEWAY_WORDS)
+
+    run(main)
+
+
+@pytest.mark.parametrize("danger", [False, True])
+def test_a_call_that_shaken_vouches_for_is_one_of_the_telephone_network(tmp_path, danger):
+    """The control is the call itself: without the mark an ordinary account lets it ring."""
+
+    async def main():
+        policy = sc.Policy(danger_plain_dtls=danger)
+        async with (
+            lab(tmp_path) as server,
+            person("bob", server, tmp_path, policy=policy) as bob,
+            gateway("alice", server, tmp_path) as alice,
+        ):
+            (account,) = alice.accounts
+            offer = build_offer(local(ALICE, 40_000))
+            for mark in ("", "a.b.c;info=<https://cr.example/c.pem>;alg=ES256;ppt=shaken"):
+                route = Route(sc.parse_address(at("bob", server)), identity=mark)
+                leg = await account.signaling.dial(route, offer)
+                told = asyncio.Queue()
+                leg.listen(told.put_nowait)
+                if mark and not danger:
+                    signal = await told.get()
+                    assert isinstance(signal, Ended) and signal.status == 488
+                    with pytest.raises(TimeoutError):
+                        await asyncio.wait_for(bob.next_call(), 0.05)
+                    continue
+                ring = await bob.next_call()
+                assert ring._call._machine.gateway is bool(mark)
+                await ring.decline()
 
     run(main)
 
