@@ -626,7 +626,7 @@ class Client:
         """Call somebody; use it as `async with`, leaving the block hangs up.
 
         Args:
-            who: A ticket, an address, or a contact.
+            who: A ticket, an address, a telephone number ("tel:+431234567"), or a contact.
             audio: What to send: a file, a tone, a microphone.
             video: What to show: a camera, a file; True to be asked for a picture without showing
                 one (yet). None for a call with sound alone.
@@ -643,6 +643,8 @@ class Client:
             UsageError: nothing of ours can reach that address; or it is a direct call, and the
                 policy does without proof of identity (danger_plain_dtls).
             TicketRefused: the ticket has expired.
+            DowngradeError, PolicyRefused: it leads into the telephone network, and contact or
+                policy ask for more than that can be.
         """
         policy = policy or self.policy
         if require is not None:
