@@ -341,6 +341,7 @@ THREATS: Final[tuple[Threat, ...]] = (
             "attacks/rtp/test_srtp.py",
             "attacks/rtp/test_sframe.py",
             "attacks/media/test_engine.py",
+            "attacks/calls/test_pictures.py",
         ),
     ),
     *(
