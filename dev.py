@@ -57,6 +57,7 @@ SERVERS = {
     "imagemagick": "pictures of it",
     "gnome-keyring": "a keyring (Secret Service)",
     "softhsm2": "a PKCS#11 token without hardware",
+    "rtpengine-daemon": "a media gateway, for calls to plain phones",
     "linphone-cli": "a SIP phone that verifies its server",
     "coturn": "a TURN relay",
     "sip-tester": "SIPp, scripted SIP scenarios",

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from securecall.errors import ConnectFailed as ConnectFailed
     from securecall.errors import Declined as Declined
     from securecall.errors import DeviceError as DeviceError
+    from securecall.errors import DeviceLost as DeviceLost
     from securecall.errors import DowngradeError as DowngradeError
     from securecall.errors import EndReason as EndReason
     from securecall.errors import FileNotIntact as FileNotIntact
@@ -73,12 +74,16 @@ if TYPE_CHECKING:
     from securecall.media.conference import Conference as Conference
     from securecall.media.conference import Level as Level
     from securecall.media.devices import Microphone as Microphone
+    from securecall.media.devices import SoundDevice as SoundDevice
     from securecall.media.devices import Speaker as Speaker
+    from securecall.media.devices import sound_devices as sound_devices
     from securecall.media.endpoints import FileSource as FileSource
     from securecall.media.endpoints import Recorder as Recorder
     from securecall.media.endpoints import SilenceSource as SilenceSource
     from securecall.media.endpoints import ToneSource as ToneSource
     from securecall.media.frames import AudioFrame as AudioFrame
+    from securecall.media.levels import Levels as Levels
+    from securecall.media.processing import VoiceProcessing as VoiceProcessing
     from securecall.media.video.endpoints import VideoInput as VideoInput
     from securecall.media.video.endpoints import VideoOutput as VideoOutput
     from securecall.media.video.frames import VideoFrame as VideoFrame
@@ -125,7 +130,7 @@ _HOMES = {
     "contacts": "Contact",
     "errors": (
         "Busy CallFailed Cancelled CertificateError ChangeRefused ConnectFailed Declined "
-        "DeviceError DowngradeError EndReason FileNotIntact FipsError "
+        "DeviceError DeviceLost DowngradeError EndReason FileNotIntact FipsError "
         "IdentityChanged IdentityMismatch Incompatible ListenFailed "
         "LocalError LoginRefused MessageFailed NameNotFound NetworkError NoAnswer NoDevices "
         "NotPrimary PeerVanished PhraseInvalid PolicyRefused ProtocolError Reason "
@@ -134,9 +139,11 @@ _HOMES = {
         "UsageError WrongPassphrase XmppRefused"
     ),
     "media.conference": "Conference Level",
-    "media.devices": "Microphone Speaker",
+    "media.devices": "Microphone SoundDevice Speaker sound_devices",
     "media.endpoints": "FileSource Recorder SilenceSource ToneSource",
     "media.frames": "AudioFrame",
+    "media.levels": "Levels",
+    "media.processing": "VoiceProcessing",
     "media.video.endpoints": "VideoInput VideoOutput",
     "media.video.frames": "VideoFrame",
     "media.video.pattern": "TestPattern",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,6 +25,20 @@ _SERVER: Final = re.compile(
 _LAST_PORT: Final = 65535
 
 
+class ProviderMode(enum.StrEnum):
+    """What the server of an account is to its calls.
+
+    PROXY: It passes on what both ends say; keys are made at the ends.
+    GATEWAY: It leads into the telephone network. Keys of the media stand in the signalling (SDES),
+        where every server on the way has them: all calls are HOP_BY_HOP.
+    GATEWAY_DTLS: The same, but the gateway makes keys by DTLS, as those of browsers do.
+    """
+
+    PROXY = "proxy"
+    GATEWAY = "gateway"
+    GATEWAY_DTLS = "gateway-dtls"
+
+
 @dataclass(slots=True, eq=False)
 class Account:
     """An address under which we call and can be called.
@@ -33,12 +48,19 @@ class Account:
         signaling: What carries its calls; closed with the client.
         direct: No server stands in between; the address is our key.
         server_host: Where the server is, "" where the signalling knows; see `towards`.
+        provider_mode: What that server is to our calls.
     """
 
     address: Address
     signaling: Signaling = field(repr=False)
     direct: bool = False
     server_host: str = ""
+    provider_mode: ProviderMode = ProviderMode.PROXY
+
+    @property
+    def is_trunk(self) -> bool:
+        """Whether it leads into the telephone network."""
+        return self.provider_mode is not ProviderMode.PROXY
 
     @property
     def towards(self) -> str:
@@ -75,6 +97,7 @@ class SignIn:
         certificate: Our listener's, with `listen`.
         register: Tell the server where we are.
         approved: Only with algorithms that NIST approves.
+        provider_mode: What the server is to our calls.
     """
 
     address: Address
@@ -88,6 +111,7 @@ class SignIn:
     certificate: PemPair | None = None
     register: bool = False
     approved: bool = False
+    provider_mode: ProviderMode = ProviderMode.PROXY
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -97,6 +121,8 @@ class SignIn:
             raise UsageError("listening for a server needs a certificate")
         if self.password is None and (self.user or self.realm):
             raise UsageError("a user or a realm without a password proves nothing")
+        if self.approved and self.provider_mode is not ProviderMode.PROXY:
+            raise UsageError("the fips profile makes no calls into the telephone network")
 
     @property
     def where(self) -> SipServer:
@@ -161,7 +187,7 @@ async def open_account(
         except BaseException:
             await signaling.close()
             raise
-    return Account(how.address, signaling)
+    return Account(how.address, signaling, provider_mode=how.provider_mode)
 
 
 def parse_server(text: str) -> tuple[str, int, str]:

@@ -13,6 +13,8 @@ from securecall.errors import ProtocolError
 
 _ROOT_FP = re.compile(r"[0-9a-f]{128}")
 _E164 = re.compile(r"\+[1-9][0-9]{1,14}")
+# RFC 3261 19.1.6: the user part is a telephone number, the host only one way to it
+_PHONE = re.compile(r"(?:sips?:)?(?:\+|%2[Bb])([0-9.()\-]+)@([^@;?]+);user=phone", re.IGNORECASE)
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 # unreserved and user-unreserved of RFC 3261 25.1, without ";" and "?": those are read as the
 # beginning of parameters and headers too often to stand in a canonical form
@@ -66,11 +68,16 @@ def parse_address(text: str) -> Address:
     """Read an address in canonical or near-canonical form; refuse what has no canonical form.
 
     `user@host` without a scheme is read as sip. IP hosts, ports, parameters and resources are
-    refused: they name a machine or a session, not a person.
+    refused: they name a machine or a session, not a person. A sip address with `user=phone` is the
+    telephone number in it.
 
     Raises:
         ProtocolError: the text is not such an address.
     """
+    phone = _PHONE.fullmatch(text)
+    if phone is not None:
+        _ = _canonical_host(text, phone[2])
+        text = f"tel:+{phone[1]}"
     scheme, colon, rest = text.partition(":")
     if not colon:
         scheme, rest = "sip", text

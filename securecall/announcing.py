@@ -10,7 +10,7 @@ from securecall.address import Address
 from securecall.calls import orders
 from securecall.calls.call import Call
 from securecall.contacts import Contacts
-from securecall.errors import SecurityError
+from securecall.errors import DeviceLost, SecurityError
 from securecall.events import (
     CallChangeRefused,
     CallEnded,
@@ -21,6 +21,7 @@ from securecall.events import (
     Event,
     GuessesWarning,
     PictureAsked,
+    SoundDeviceLost,
     SoundFailed,
     TransferRequested,
 )
@@ -98,8 +99,11 @@ class Announcer:
                     call.break_off(e)
 
     def sound_failed(self, call: Call, error: Exception) -> None:
-        """Tell that a source or sink was taken out."""
-        self.tell(SoundFailed(call, error))
+        """Tell that a source or sink was taken out, or goes on with another device."""
+        if isinstance(error, DeviceLost):
+            self.tell(SoundDeviceLost(call, error))
+        else:
+            self.tell(SoundFailed(call, error))
 
     def pressed(self, call: Call, digit: str) -> None:
         """Tell that the other end pressed a key."""

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from securecall.account import Account
+from securecall.account import Account, ProviderMode
 from securecall.address import ANONYMOUS, Address, Scheme, parse_address
 from securecall.calls import orders
 from securecall.calls.call import Call
@@ -15,7 +15,7 @@ from securecall.calls.link import LinkIdentity
 from securecall.calls.signaling import IncomingLeg, Route
 from securecall.clock import unix_now
 from securecall.contacts import Contact, Contacts
-from securecall.errors import UsageError
+from securecall.errors import PolicyRefused, UsageError
 from securecall.expectation import Expectation
 from securecall.fips import STANDARD, Approval, require_working
 from securecall.keys.handshake import HandshakeResult
@@ -23,7 +23,7 @@ from securecall.keys.ticket import Ticket, parse_ticket
 from securecall.keys.trust import How
 from securecall.media.engine import Clock
 from securecall.passports import CallPassports
-from securecall.policy import IpPrivacy, Policy, SecurityState, floor_for
+from securecall.policy import IpPrivacy, Policy, SecurityState, floor_for, require_reachable
 from securecall.transport.endpoint import host_of
 from securecall.transport.turn import IceHelpers, no_helpers
 
@@ -108,6 +108,7 @@ class Calling:
         Raises:
             UsageError: nothing of ours can reach that address, or not under this policy.
             TicketRefused: the ticket has expired.
+            DowngradeError, PolicyRefused: a telephone gateway would be too little for it.
         """
         if isinstance(who, str) and is_ticket(who):
             who = parse_ticket(who, unix=unix_now())
@@ -132,18 +133,23 @@ class Calling:
     def account_for(self, address: Address, wanted: Account | None) -> Account:
         """The account to reach an address through: the wanted one, one near it, or the first.
 
+        Near a telephone number is one that leads into its network.
+
         Raises:
             UsageError: there is none, or the wanted one is not signed in.
         """
         accounts = self._accounts()
         if wanted is not None and wanted not in accounts:
             raise UsageError("that account is not signed in here")
-        if not accounts or address.scheme is not Scheme.SIP:
+        if not accounts or address.scheme not in (Scheme.SIP, Scheme.TEL):
             raise UsageError(
                 f"nothing here can reach {address.short}: sign in to a SIP account first, or call "
                 "with a ticket"
             )
-        near = (a for a in accounts if a.address.host == address.host)
+        if address.scheme is Scheme.TEL:
+            near = (a for a in accounts if a.is_trunk)
+        else:
+            near = (a for a in accounts if a.address.host == address.host)
         return wanted or next(near, accounts[0])
 
     def answering(
@@ -163,6 +169,9 @@ class Calling:
             direct=account.direct,
             own=contacts.own_key_address if account.direct else account.address,
             towards=host_of(leg.path.remote),
+            gateway=leg.telephone,
+            trunk=account,
+            proved=bool(leg.path.verified_name),
         )
 
     def _passports(
@@ -226,7 +235,20 @@ class Calling:
             direct=False,
             own=account.address,
             towards=account.towards,
+            gateway=address.scheme is Scheme.TEL,
+            trunk=account,
+            proved=True,  # or nothing is sent; see `SipSignaling.dial`
         )
+        try:
+            require_reachable(context.floor)
+        except PolicyRefused as e:
+            if account.is_trunk or policy.minimum is not None or policy.require_pq:
+                raise
+            raise PolicyRefused(
+                f"{e}. Your provider and the phone network can hear a call to a number; if that "
+                'is meant, sign in with provider_mode="gateway" (--provider-mode gateway)',
+                reason=e.reason,
+            ) from e
         return Plan(context=context, route=Route(address), account=account)
 
     def _context(
@@ -241,6 +263,9 @@ class Calling:
         towards: str,
         ticket: Ticket | None = None,
         passports: CallPassports | None = None,
+        gateway: bool = False,
+        trunk: Account | None = None,
+        proved: bool = False,
     ) -> CallContext:
         """Compose what a call has to know.
 
@@ -254,6 +279,9 @@ class Calling:
             towards: Host we face, to pick our own address.
             ticket: The one we call with.
             passports: Signs and checks in signalling.
+            gateway: A telephone gateway takes part, whatever the account.
+            trunk: The account, None for a direct call.
+            proved: The server that reads our signalling has proved its name.
         """
         contacts, observer, approval = self._contacts, self._observer, self._approval
         if approval.suite.approved:
@@ -263,6 +291,8 @@ class Calling:
         if direct:
             require_direct(policy)
         anonymous = peer == ANONYMOUS
+        mode = trunk.provider_mode if trunk is not None else ProviderMode.PROXY
+        sdes = proved and not direct and mode is ProviderMode.GATEWAY
         identity = LinkIdentity(
             statement=contacts.statement,
             device=contacts.device,
@@ -281,6 +311,9 @@ class Calling:
                 contact_floor=not anonymous and contacts.has_floor(peer),
                 pinned=pinned,
                 direct=direct,
+                gateway=gateway,
+                trunk=mode is not ProviderMode.PROXY,
+                sdes=sdes,
             ),
             peer="a caller without an address" if anonymous else peer.short,
             identity=None if policy.danger_plain_dtls else identity,
@@ -297,6 +330,7 @@ class Calling:
             voucher=passports,
             unaided=expectation.unaided,
             acquainted=direct or pinned,
+            sdes=sdes,
             pressed=observer.pressed,
         )
 

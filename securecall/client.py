@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, overload
 from weakref import WeakSet
 
-from securecall.account import Account, SignIn, open_account
+from securecall.account import Account, ProviderMode, SignIn, open_account
 from securecall.address import ANONYMOUS, Address, parse_address
 from securecall.announcing import Announcer
 from securecall.calling import Calling, Plan, address_of, require_direct
@@ -352,6 +352,7 @@ class Client:
         listen: tuple[str, int] | None = None,
         certificate: PemPair | None = None,
         register: bool | None = None,
+        provider_mode: str = "proxy",
     ) -> Account: ...
 
     @overload
@@ -379,6 +380,7 @@ class Client:
         listen: tuple[str, int] | None = None,
         certificate: PemPair | None = None,
         register: bool | None = None,
+        provider_mode: str = "proxy",
     ) -> Account | ChatAccount:
         """Use an address through its server, over TLS verified by name: SIP, XMPP, or both.
 
@@ -399,6 +401,9 @@ class Client:
             listen: Take calls from the server on this host and port.
             certificate: Our listener's certificate, with `listen`.
             register: Register; default: if there is a password.
+            provider_mode: "gateway" for a provider that leads into the telephone network: it, and
+                that network, can hear every call of this account; "gateway-dtls" for one that
+                makes media keys by DTLS. Default "proxy": keys are made at the ends.
 
         Returns:
             The account for calls; the one for chat, if `xmpp` alone was given.
@@ -414,6 +419,7 @@ class Client:
         approved = self._approval.suite.approved
         if approved:
             require_working()
+        mode = _mode(provider_mode)
         if xmpp:
             if approved:
                 raise Unsupported("the fips profile has no chat: OMEMO's algorithms are not NIST's")
@@ -442,6 +448,7 @@ class Client:
                 certificate=certificate,
                 register=password is not None if register is None else register,
                 approved=approved,
+                provider_mode=mode,
             ),
             instance=self.contacts.sip_instance,
             watcher=lambda state, error: announcer.tell(RegistrationChanged(address, state, error)),
@@ -457,15 +464,24 @@ class Client:
             self._accounts.remove(account)
             await account.signaling.close()
 
-    def use(self, address: Address, signaling: Signaling, *, server_host: str = "") -> Account:
+    def use(
+        self,
+        address: Address,
+        signaling: Signaling,
+        *,
+        server_host: str = "",
+        provider_mode: str = "proxy",
+    ) -> Account:
         """Call and be called over any signalling adapter, under an address of ours.
 
         Args:
             address: Ours on that network; claimed in our identity statement from now on.
             signaling: Its adapter; closed with the client.
             server_host: Where its server is, to know which of our addresses faces it.
+            provider_mode: As for `sign_in`.
         """
-        account = Account(address, signaling, server_host=server_host)
+        mode = _mode(provider_mode)
+        account = Account(address, signaling, server_host=server_host, provider_mode=mode)
         self._add(account)
         return account
 
@@ -625,7 +641,7 @@ class Client:
         """Call somebody; use it as `async with`, leaving the block hangs up.
 
         Args:
-            who: A ticket, an address, or a contact.
+            who: A ticket, an address, a telephone number ("tel:+431234567"), or a contact.
             audio: What to send: a file, a tone, a microphone.
             video: What to show: a camera, a file; True to be asked for a picture without showing
                 one (yet). None for a call with sound alone.
@@ -642,6 +658,8 @@ class Client:
             UsageError: nothing of ours can reach that address; or it is a direct call, and the
                 policy does without proof of identity (danger_plain_dtls).
             TicketRefused: the ticket has expired.
+            DowngradeError, PolicyRefused: it leads into the telephone network, and contact or
+                policy ask for more than that can be.
         """
         policy = policy or self.policy
         if require is not None:
@@ -797,3 +815,10 @@ class Client:
         if self._opened is None:
             raise UsageError("open the client first: async with securecall.open(...) as client")
         return self._opened
+
+
+def _mode(text: str) -> ProviderMode:
+    try:
+        return ProviderMode(text)
+    except ValueError:
+        raise UsageError(f"provider_mode is one of {', '.join(ProviderMode)}") from None

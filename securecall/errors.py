@@ -422,3 +422,16 @@ class ListenFailed(LocalError):
 
 class DeviceError(LocalError):
     """A microphone, speaker or file could not be used."""
+
+
+class DeviceLost(DeviceError):
+    """A sound device went away; the default one takes its place, and the call goes on.
+
+    Attributes:
+        device: The one that is gone, by the name it was chosen by.
+    """
+
+    def __init__(self, message: str, *, device: str) -> None:
+        """Say which."""
+        super().__init__(message)
+        self.device = device

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from securecall.address import Address
 from securecall.chat.conversation import Recipient
 from securecall.chat.message import Activity, Message
-from securecall.errors import EndReason, LocalError, SecurecallError
+from securecall.errors import DeviceLost, EndReason, LocalError, SecurecallError
 from securecall.policy import SecurityState
 from securecall.sip.registration import RegistrationState
 
@@ -101,6 +101,18 @@ class SoundFailed:
 
     call: Call
     error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class SoundDeviceLost:
+    """A microphone or speaker was unplugged; the default one took its place and the call goes on.
+
+    Attributes:
+        error: Names the device.
+    """
+
+    call: Call
+    error: DeviceLost
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,6 +366,7 @@ Event = (
     | GuessesWarning
     | PlaintextReceived
     | RegistrationChanged
+    | SoundDeviceLost
     | SoundFailed
     | MessageReceived
     | MessageChanged

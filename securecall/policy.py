@@ -40,6 +40,8 @@ _WORDS = {
     SecurityLevel.E2EE: "End-to-end encrypted, not verified",
     SecurityLevel.VERIFIED: "Verified end-to-end encrypted",
 }
+GATEWAY_WORDS = "Your provider and the phone network can hear this call"
+"""Instead of those of HOP_BY_HOP, where a telephone gateway takes part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +115,7 @@ class SecurityState:
         pq: Frame keys stay secret against a later quantum computer.
         sframe: Frames are encrypted end to end inside SRTP.
         sas_confirmed: The words were compared and confirmed in this call.
+        gateway: A telephone gateway takes part.
         fips_approved: Sealed under the fips profile, over an active FIPS provider; always False
             with `fips='algorithms-only'`. An indicator, no validation.
         warnings: Things a person should know, each a sentence.
@@ -128,6 +131,13 @@ class SecurityState:
     sas_confirmed: bool = False
     fips_approved: bool = False
     warnings: tuple[str, ...] = ()
+    gateway: bool = False
+
+    @property
+    def words(self) -> str:
+        """What an application may show for this state."""
+        heard = self.gateway and self.level is SecurityLevel.HOP_BY_HOP
+        return GATEWAY_WORDS if heard else self.level.words
 
     @property
     def is_e2ee(self) -> bool:
@@ -179,6 +189,7 @@ def security_state(facts: Facts) -> SecurityState:
         sas_confirmed=facts.sas_confirmed,
         fips_approved=facts.approved and facts.sframe,
         warnings=tuple(warnings),
+        gateway=facts.gateway,
     )
 
 
@@ -298,15 +309,28 @@ class Floor:
         pinned: The contact was reached end-to-end encrypted before and never gets less.
         identity: Evidence of identity is mandatory (direct connection, pin, ticket, statement).
         require_pq: From policy.
+        gateway: A telephone gateway takes part: whatever comes, the level is HOP_BY_HOP at most.
+        sdes: Its keys may stand in the descriptions.
     """
 
     minimum: SecurityLevel
     pinned: bool
     identity: bool
     require_pq: bool = False
+    gateway: bool = False
+    sdes: bool = False
 
 
-def floor_for(policy: Policy, *, contact_floor: bool, pinned: bool, direct: bool) -> Floor:
+def floor_for(
+    policy: Policy,
+    *,
+    contact_floor: bool,
+    pinned: bool,
+    direct: bool,
+    gateway: bool = False,
+    trunk: bool = False,
+    sdes: bool = False,
+) -> Floor:
     """Fix the floor of a call from its policy and what is known of the contact.
 
     Args:
@@ -314,17 +338,38 @@ def floor_for(policy: Policy, *, contact_floor: bool, pinned: bool, direct: bool
         contact_floor: The contact has the E2EE floor.
         pinned: The address has a pinned or verified root.
         direct: The signalling goes straight to the peer over an unnamed certificate.
+        gateway: A telephone gateway takes part.
+        trunk: It is one of an account that is there for that (`ProviderMode`): then HOP_BY_HOP
+            suffices where neither policy nor contact asks for more.
+        sdes: Its keys may stand in the descriptions.
     """
     if policy.danger_plain_dtls:
         minimum = SecurityLevel.HOP_BY_HOP
     elif policy.minimum is not None:
         minimum = policy.minimum
+    elif pinned:
+        minimum = SecurityLevel.E2EE
     else:
-        minimum = SecurityLevel.E2EE if pinned else SecurityLevel.OPPORTUNISTIC
+        minimum = SecurityLevel.HOP_BY_HOP if trunk else SecurityLevel.OPPORTUNISTIC
     identity = direct or contact_floor or minimum > SecurityLevel.HOP_BY_HOP
     return Floor(
-        minimum=minimum, pinned=contact_floor, identity=identity, require_pq=policy.require_pq
+        minimum=minimum,
+        pinned=contact_floor,
+        identity=identity,
+        require_pq=policy.require_pq,
+        gateway=gateway or trunk,
+        sdes=sdes and trunk,
     )
+
+
+def require_reachable(floor: Floor) -> None:
+    """Refuse a call through a telephone gateway at once, where its best would not suffice.
+
+    Raises:
+        DowngradeError, PolicyRefused: as `decide`.
+    """
+    if floor.gateway:
+        _ = decide(security_state(Facts(keying=Keying.DTLS_SRTP, gateway=True)), floor)
 
 
 def decide(state: SecurityState, floor: Floor) -> Gate:
@@ -351,7 +396,7 @@ def decide(state: SecurityState, floor: Floor) -> Gate:
                 reason=Reason.DOWNGRADE,
             )
         raise PolicyRefused(
-            f"the other end gave no proof of identity; {state.level.words.lower()}",
+            f"the other end gave no proof of identity; {state.words.lower()}",
             reason=Reason.IDENTITY_MISSING,
         )
     if floor.require_pq and not state.pq:

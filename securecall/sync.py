@@ -431,6 +431,7 @@ class Client:
         authorities: Path | None = None,
         listen: tuple[str, int] | None = None,
         certificate: PemPair | None = None,
+        provider_mode: str = "proxy",
     ) -> Account:
         """Use a SIP address through its server; see `securecall.Client.sign_in`."""
         return self._loop.run(
@@ -443,6 +444,7 @@ class Client:
                 authorities=authorities,
                 listen=listen,
                 certificate=certificate,
+                provider_mode=provider_mode,
             )
         )
 

@@ -109,11 +109,11 @@ def least(way, i, passed):
     who, keying = i["identity"], i["keying"]
     server, own, peer = way["server"], way["own_domain"], way["peer_domain"]
     bare, opened = keying == "none" and not passed, keying == "none" and passed
+    phones = keying != "none" and way["gateways"] and "own-provider"
     closed = (keying == "dtls-srtp" and i["level"] in ("E2EE", "VERIFIED") and not way["gateways"]
               and who and not who["stale"]
               and (who["trust"] in ("pinned", "verified") or i["sas_confirmed"]))
-    network = METADATA if bare or closed else HELD if opened else SUBSTITUTE
-    found = {("network", None): network}
+    found = {("network", None): (network := METADATA if bare or closed else HELD if opened else SUBSTITUTE)}
     found |= {(role, None): NOTHING if bare else HELD for role in ("you", "peer")}
     if not way["direct"] and (server or way["hops"] or way["protocol"]):
         roles = {server: "own-provider"} if server else {}
@@ -122,7 +122,7 @@ def least(way, i, passed):
             roles.setdefault(hop, "own-provider" if within(hop, own) else foreign)
         if peer not in ("", own, server) and "peer-provider" not in roles.values():
             roles[peer] = "peer-provider"
-        found |= {(r, name): HELD if keying == "sdes" else network for name, r in roles.items()}
+        found |= {(r, n): HELD if keying == "sdes" or r == phones else network for n, r in roles.items()}
     found |= {("relay", name): network for name in way["relays"]}
     found |= {("gateway", name): METADATA if bare else HELD for name in way["gateways"]}
     found |= {("conference", name): LET_IN for name in way["mixed_with"]}

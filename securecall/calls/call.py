@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,7 @@ from securecall.calls.moving import Moving
 from securecall.calls.negotiation import Agreement
 from securecall.calls.report import Consent, ListenerReport
 from securecall.calls.report_parties import way_of
-from securecall.calls.signaling import Answered, Ended, IncomingLeg, Leg, Signal
+from securecall.calls.signaling import Answered, Ended, IncomingLeg, Leg, Offered, Signal
 from securecall.calls.video_lines import LocalVideo
 from securecall.calls.witness import Witness
 from securecall.clock import loop_now, unix_now
@@ -43,6 +44,7 @@ from securecall.media.description import Description, Keying, Kind
 from securecall.media.endpoints import AudioSink, AudioSource, PcmInput, PcmOutput, Recorder
 from securecall.media.engine import AudioStatistics
 from securecall.media.frames import TICK, AudioFrame
+from securecall.media.levels import INTERVAL, LevelMeter, Levels
 from securecall.policy import (
     Facts,
     Gate,
@@ -93,13 +95,14 @@ class Call:
                 way_needed=lambda: self._moving.look(unless_placed=False),
             ),
             policy=context.policy,
-            identity=context.identity,
+            identity=None if context.floor.gateway else context.identity,
             strict=context.floor.identity,
             clock=context.clock,
             towards=context.towards,
             outgoing=outgoing,
             helpers=context.helpers,
             acquainted=context.acquainted,
+            sdes=context.sdes,
         )
         self._connection.source = audio
         self.video = CallVideo(self._connection.pictures, self._machine, self._ask, self._recorder)
@@ -117,6 +120,7 @@ class Call:
         self._offer: Description | None = None
         self._result: HandshakeResult | None = None
         self._sas: Sas | None = None
+        self._keying = Keying.NONE
         self._witness = Witness()
         self._began_unix = unix_now()
         self._began = time.monotonic()
@@ -184,6 +188,7 @@ class Call:
                 ticket=self._ticket(witness.security),
                 mixed_with=witness.mixed_with,
                 relays=self._connection.relays,
+                gateway=self._machine.gateway,
             ),
             events=witness.events,
             refused=witness.refused,
@@ -293,7 +298,11 @@ class Call:
         if self._input is None:
             self._input = PcmInput()
             self._connection.source = self._input
-        await self._input.write(frame)
+        try:
+            await self._input.write(frame)
+        except UsageError:
+            self._require_not_over()  # closed under a writer who waited
+            raise
 
     @property
     def gate(self) -> Gate:
@@ -347,8 +356,20 @@ class Call:
         self._connection.say(self._witness.said)
 
     def mute(self, *, muted: bool = True) -> None:
-        """Send silence of the same packet size instead of sound."""
+        """Send silence of the same packet size instead of sound, and let go of the microphone."""
         self._connection.mute(muted=muted)
+
+    async def levels(self) -> AsyncGenerator[Levels, None]:
+        """Yield how loud the call is, both ways, ten times a second until it ends."""
+        meter = LevelMeter()
+        self._connection.watch(meter)
+        try:
+            while not self._over.is_set():
+                yield meter.take()
+                with suppress(TimeoutError):
+                    _ = await asyncio.wait_for(self._over.wait(), INTERVAL)
+        finally:
+            self._connection.watch(meter, on=False)
 
     @property
     def is_shown_to_us(self) -> bool:
@@ -481,6 +502,7 @@ class Call:
 
     async def begin_outgoing(self, dial: Callable[[Description], Awaitable[Leg]]) -> None:
         """Gather, offer, and follow the leg; the client's half of placing a call."""
+        self._machine.require_reachable()
         local = await self._connection.open(ice=self._context.policy.ice)
         offer = self._machine.dial(local, now=loop_now())
         try:
@@ -555,6 +577,10 @@ class Call:
         self._arm()
 
     def _on_signal(self, signal: Signal) -> None:
+        if isinstance(signal, Offered) and self._keying is Keying.SDES:
+            self._machine.bring(self._connection.fresh_keys())
+        if isinstance(signal, Answered) and signal.telephone:
+            self._machine.through_gateway()
         voucher, first = self._context.voucher, self.state in (State.DIALLING, State.RINGING)
         if voucher is not None and first and isinstance(signal, Answered) and signal.final:
             try:
@@ -580,6 +606,7 @@ class Call:
             case orders.Send(signal=signal):
                 self._signal(signal)
             case orders.StartMedia(agreement=agreement):
+                self._keying = agreement.keying
                 self._spawn(self._connect(agreement))
             case orders.Regather():
                 self._spawn(self._moving.answer())
@@ -589,6 +616,8 @@ class Call:
                 self._set_gate(gate)
             case orders.SetDirection(direction=direction):
                 self._connection.set_direction(direction)
+            case orders.Rekey(keys=keys):
+                self._connection.rekey(keys)
             case orders.SetVideo(video=video):
                 self._connection.pictures.agree(video)
             case orders.PeerRings():
@@ -676,7 +705,7 @@ class Call:
         else:
             evidence = self._context.unaided()
         facts = Facts(
-            keying=Keying.DTLS_SRTP,
+            keying=self._keying,
             identity=evidence,
             srtp_profile=srtp_profile,
             sframe=result is not None,

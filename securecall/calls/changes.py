@@ -1,7 +1,9 @@
 """Changes in mid-call, both ways, under the association that was authenticated (RFC 3264 8).
 
 Directions change, pictures come and go, and another way may be found (an ICE restart, RFC 8445 9).
-Keys and peers do not: a new association would need a new handshake under a closed gate.
+Keys and peers do not: a new association would need a new handshake under a closed gate. Only where
+a gateway's keys stand in descriptions, a new offer may bring new ones: they prove no more and no
+less than those before (RFC 4568 7.1.4).
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from securecall.calls import video_lines
+from securecall.calls import sdes, video_lines
 from securecall.calls.negotiation import (
     MOST_MEDIA_LINES,
     Agreement,
@@ -19,31 +21,38 @@ from securecall.calls.negotiation import (
     same_codec,
     strong,
 )
+from securecall.calls.sdes import SdesKeys
 from securecall.calls.video_lines import LocalVideo, VideoAgreement
 from securecall.errors import Incompatible, Reason, SecurityError, UsageError
 from securecall.media.description import (
     Description,
     Direction,
-    Keying,
     Kind,
     LocalIce,
     MediaDescription,
     Setup,
     mirrored,
 )
+from securecall.media.sdes import CryptoLine
 
 _AUDIO = {True: Direction.SENDONLY, False: Direction.SENDRECV}
 _VIDEO = {True: Direction.INACTIVE, False: Direction.SENDRECV}
 
 
 def same_association(agreed: Agreement, description: Description) -> bool:
-    """Say whether a mid-call offer keeps the DTLS association (same fingerprints, same keying)."""
+    """Say whether a mid-call description keeps the keying: the same fingerprints, nothing else.
+
+    Where a gateway's keys stand in descriptions, others of their kind keep it, too.
+    """
     audio = description.audio
-    if audio is None or audio.keying is not Keying.DTLS_SRTP or audio.has_crypto:
+    if audio is None or audio.keying is not agreed.keying:
+        return False
+    if audio.has_crypto is (agreed.sdes is None):
         return False
     if set(strong(audio.fingerprints)) != set(agreed.remote_fingerprints):
         return False
-    return not agreed.ice or not audio.ice_ufrag or len(_renewed(agreed, audio)) != 1
+    renewed = _renewed(agreed, audio) if agreed.ice and audio.ice_ufrag else ()
+    return not renewed or (len(renewed) == 2 and agreed.sdes is None)
 
 
 def restarts_ice(agreed: Agreement, description: Description) -> bool:
@@ -97,6 +106,8 @@ def answer_change(  # noqa: C901 - one branch for each thing that may change
     agreed: Agreement,
     *,
     pictures: Sequence[LocalVideo] = (),
+    fresh: Sequence[CryptoLine] = (),
+    answers: bool = False,
     ice: LocalIce | None = None,
 ) -> tuple[Description, Agreement]:
     """Answer a mid-call offer that changes directions or the way, or adds or drops pictures.
@@ -106,9 +117,12 @@ def answer_change(  # noqa: C901 - one branch for each thing that may change
         offer: The peer's new one, under the same association.
         agreed: So far.
         pictures: What we would take beside those that are agreed on; every other is refused.
+        fresh: Keys of ours for a gateway that brings new ones.
+        answers: It is the answer to what we repeated, not an offer: our key stays as it is.
         ice: What we gathered anew, where the offer restarts ICE.
 
     Raises:
+        SecurityError: a gateway's new key is none that is taken.
         Incompatible: the offer has no audio, or not the codec we send under its number, or takes
             RTCP off the port it shares.
     """
@@ -123,9 +137,11 @@ def answer_change(  # noqa: C901 - one branch for each thing that may change
         raise Incompatible("the offer drops the codec in use")
     # an answer names nothing that the offer does not (RFC 3264 6.1)
     codecs = tuple(c for c in ours_audio.codecs if same_as_any(c, theirs.codecs))
+    keys = _keys_after(agreed, theirs, fresh, answers=answers)
     kept = replace(
         ours_audio,
-        setup=_role(theirs.setup, agreed),
+        setup=None if keys is not None else _role(theirs.setup, agreed),
+        crypto=() if keys is None else (keys.ours,),
         direction=mirrored(theirs.direction),
         mid=theirs.mid,
         protocol=theirs.protocol,
@@ -142,8 +158,8 @@ def answer_change(  # noqa: C901 - one branch for each thing that may change
             if line is not None:
                 line = replace(line, setup=kept.setup, port=kept.port)
                 lines[place] = line, replace(known[media.mid], direction=line.direction)
-    fresh = replace(offer, media=tuple(m for m in offer.media if m.mid not in known))
-    added = video_lines.answer_lines(fresh, theirs, kept, pictures)
+    unknown = replace(offer, media=tuple(m for m in offer.media if m.mid not in known))
+    added = video_lines.answer_lines(unknown, theirs, kept, pictures) if keys is None else {}
     for place, media in enumerate(offer.media):
         if media.mid in added:
             lines[place] = added[media.mid]
@@ -159,7 +175,17 @@ def answer_change(  # noqa: C901 - one branch for each thing that may change
     video = tuple(agreed for _, agreed in lines.values())
     if ice is not None:
         agreed = _moved(agreed, theirs, lite=offer.ice_lite)
-    return answer, replace(agreed, direction=kept.direction, video=video)
+    return answer, replace(agreed, direction=kept.direction, video=video, sdes=keys)
+
+
+def _keys_after(
+    agreed: Agreement, theirs: MediaDescription, fresh: Sequence[CryptoLine], *, answers: bool
+) -> SdesKeys | None:
+    if agreed.sdes is None:
+        return None
+    if answers:
+        return sdes.taken((agreed.sdes.ours,), theirs, agreed.sdes.past)
+    return sdes.renewed(agreed.sdes, theirs, fresh)
 
 
 def propose(
@@ -183,8 +209,10 @@ def propose(
         ice: What we gathered anew, to restart ICE; None leaves the way as it is.
 
     Raises:
-        UsageError: there is no room for another picture.
+        UsageError: there is no room for another picture, or a gateway carries sound alone.
     """
+    if add is not None and agreed.sdes is not None:
+        raise UsageError("a call through a telephone gateway carries sound alone")
     known = {picture.mid: picture for picture in agreed.video}
     media: list[MediaDescription] = []
     audio = ours.audio
@@ -193,7 +221,9 @@ def propose(
     for line in ours.media:
         if line is audio:
             direction = agreed.direction if hold is None else _AUDIO[hold]
-            media.append(replace(audio, setup=Setup.ACTPASS, direction=direction))
+            setup = Setup.ACTPASS if agreed.sdes is None else None
+            crypto = () if agreed.sdes is None else (agreed.sdes.ours,)
+            media.append(replace(audio, setup=setup, crypto=crypto, direction=direction))
         elif line.mid in known and line.mid != drop:
             direction = known[line.mid].direction if hold is None else _VIDEO[hold]
             line = replace(line, setup=Setup.ACTPASS, port=audio.port, bundle_only=False)
@@ -242,7 +272,10 @@ def read_change(
             if restart
             else "the answer looks for another way, which nobody asked for"
         )
-    if theirs.setup not in (Setup.ACTIVE, Setup.PASSIVE):
+    keys = None
+    if agreed.sdes is not None:
+        keys = sdes.taken(ours.crypto, theirs, agreed.sdes.past)
+    if keys is None and theirs.setup not in (Setup.ACTIVE, Setup.PASSIVE):
         raise Incompatible("the answer does not say who began DTLS (a=setup)")
     known = {picture.mid: picture for picture in agreed.video}
     pictures, warnings = video_lines.read_answers(offer, answer, theirs)
@@ -254,6 +287,7 @@ def read_change(
     return replace(
         agreed,
         direction=mirrored(theirs.direction),
+        sdes=keys,
         video=video,
         warnings=(*agreed.warnings, *(w for w in warnings if w not in agreed.warnings)),
     )

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Protocol
 
@@ -15,6 +15,7 @@ from securecall.calls.countersign import CallRecord, Countersigned, Countersigne
 from securecall.calls.link import LinkIdentity, SecureLink
 from securecall.calls.negotiation import Agreement, LocalMedia
 from securecall.calls.pictures import STREAM_OF, PictureKeys, Pictures
+from securecall.calls.sdes import SdesKeys
 from securecall.clock import loop_now, unix_now
 from securecall.errors import (
     ConnectFailed,
@@ -30,9 +31,12 @@ from securecall.media.codecs import usable
 from securecall.media.description import Direction, Fingerprint, LocalIce
 from securecall.media.endpoints import AudioSink, AudioSource
 from securecall.media.engine import AudioSession, AudioStatistics, Clock
+from securecall.media.levels import LevelMeter
+from securecall.media.sdes import SUITES, CryptoLine
 from securecall.policy import Gate, IpPrivacy, Policy
 from securecall.rtp.sframe import IntegrityAlarm, SframeReceiver, SframeSender
 from securecall.rtp.srtp import FIRST_SEQUENCES, SrtpProfile, SrtpSession
+from securecall.secret import Secret
 from securecall.transport.dtls import DtlsCertificate
 from securecall.transport.ice import IcePath
 from securecall.transport.route import is_loopback, own_hosts
@@ -102,8 +106,12 @@ class MediaConnection:
         outgoing: bool,
         helpers: Callable[[], Awaitable[IceHelpers]] = no_helpers,
         acquainted: bool = False,
+        sdes: bool = False,
     ) -> None:
-        """Prepare; nothing is opened before `open`. An `acquainted` peer may know where we are."""
+        """Prepare; nothing is opened before `open`. An `acquainted` peer may know where we are.
+
+        With `sdes` our description carries keys of ours, for a telephone gateway.
+        """
         self._events = events
         self._policy = policy
         self._identity = identity
@@ -113,6 +121,9 @@ class MediaConnection:
         self._outgoing = outgoing
         self._helpers = helpers
         self._acquainted = acquainted
+        self._sdes = sdes
+        self._written: list[Secret] = []  # keys that stand in descriptions
+        self._srtp: SrtpSession | None = None
         self._certificate = DtlsCertificate.generate(
             identity.suite.curve if identity is not None else ORDINARY.curve
         )
@@ -131,6 +142,8 @@ class MediaConnection:
         self._source: AudioSource | None = None
         self._sinks: list[AudioSink] = []
         self._muted = self._held = False
+        self._resting: AudioSource | None = None
+        self._meters: tuple[LevelMeter, ...] = ()
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
         self._ssrc = secrets.randbits(32)
@@ -192,7 +205,17 @@ class MediaConnection:
             cname=self._cname,
             ssrc=self._ssrc,
             video=tuple(self.pictures.bring(name) for name in self.pictures.offered),
+            crypto=self.fresh_keys() if self._sdes else (),
         )
+
+    def fresh_keys(self) -> tuple[CryptoLine, ...]:
+        """Make a key of each suite, to stand in a description."""
+        lines = tuple(
+            CryptoLine(tag, suite, Secret(secrets.token_bytes(suite.size)))
+            for tag, suite in enumerate(SUITES.values(), 1)
+        )
+        self._written += [line.key for line in lines]
+        return lines
 
     def _hidden(self, helpers: IceHelpers) -> bool:
         """Whether the peer may learn the address of a relay alone.
@@ -217,15 +240,18 @@ class MediaConnection:
             return
         self._agreement = agreement
         self._note_relays(agreement)
-        self._link = SecureLink(
-            agreement,
-            self._certificate,
-            self._identity,
-            outgoing=self._outgoing,
-            nonce=secrets.token_bytes(32),
-            unix=unix_now(),
-            strict=self._strict,
-        )
+        if agreement.sdes is not None:
+            self._written.append(agreement.sdes.theirs.key)
+        else:
+            self._link = SecureLink(
+                agreement,
+                self._certificate,
+                self._identity,
+                outgoing=self._outgoing,
+                nonce=secrets.token_bytes(32),
+                unix=unix_now(),
+                strict=self._strict,
+            )
         try:
             if isinstance(path, IcePath) and agreement.ice:
                 await path.connect(
@@ -239,8 +265,31 @@ class MediaConnection:
         except SecurecallError as e:
             self._events.failed(e)
             return
-        if not self._closed:
+        if self._closed:
+            return
+        if self._link is not None:
             self._advance(self._link.start)
+        elif self._agreement.sdes is not None:
+            self._secured(linking.Secured(keys=_keys_of(self._agreement.sdes), identity=None))
+            self._arm()
+
+    def rekey(self, keys: SdesKeys) -> None:
+        """Lock and open with what the descriptions say now; a key of ours that stays goes on."""
+        agreement, session, srtp = self._agreement, self._session, self._srtp
+        if agreement is None or agreement.sdes is None:
+            raise UsageError("only a gateway brings keys")
+        before = agreement.sdes
+        self._agreement = replace(agreement, sdes=keys)
+        self._written.append(keys.theirs.key)
+        if session is None or srtp is None:
+            return
+        kept = before.ours.same_key(keys.ours)
+        srtp.renew(
+            SrtpProfile[keys.profile],
+            send_key=None if kept else keys.ours.key,
+            receive_key=keys.theirs.key,
+        )
+        session.rekeyed()
 
     # -- another way ------------------------------------------------------------------------------
 
@@ -331,9 +380,7 @@ class MediaConnection:
         if self._closed:
             return
         self._closed = True
-        for timer in (self._timer, self._giving_up):
-            if timer is not None:
-                timer.cancel()
+        _cancel(self._timer, self._giving_up)
         self.pictures.close()
         if self._session is not None:
             self._last_statistics = self._session.statistics()
@@ -349,6 +396,8 @@ class MediaConnection:
                 self._events.sound_failed(e)
         if self._path is not None:
             await self._path.close()
+        for key in self._written:
+            key.wipe()
 
     # -- sound ------------------------------------------------------------------------------------
 
@@ -375,6 +424,7 @@ class MediaConnection:
         self._source = source
         if self._session is not None:
             self._session.source = self._releasable()
+        self._silence()
 
     def _releasable(self) -> AudioSource | None:
         """What may be sent now: while words are compared only what a person says (`live`)."""
@@ -392,8 +442,14 @@ class MediaConnection:
         self._silence()
 
     def _silence(self) -> None:
+        silent = self._muted or self._held
         if self._session is not None:
-            self._session.muted = self._muted or self._held
+            self._session.muted = silent
+        source = self._source if silent else None
+        if self._resting is not source:
+            _listen(self._resting, on=True)
+            _listen(source, on=False)  # a microphone is let go of meanwhile
+            self._resting = source
 
     def press(self, digits: str) -> None:
         """Send digits of the telephone.
@@ -424,6 +480,13 @@ class MediaConnection:
         if self._session is not None:
             self._session.remove_sink(sink)
         return len(self._sinks) < before
+
+    def watch(self, meter: LevelMeter, *, on: bool = True) -> None:
+        """Let a meter see what is sent and played, from the moment media flows; or no more."""
+        others = tuple(m for m in self._meters if m is not meter)
+        self._meters = (*others, meter) if on else others
+        if self._session is not None:
+            self._session.meters = self._meters
 
     def set_direction(self, direction: Direction) -> None:
         """Obey a hold, or its end."""
@@ -592,7 +655,7 @@ class MediaConnection:
             return
         sealers, receive_frames = _frame_keys(result, outgoing=self._outgoing)
         keys = secured.keys
-        srtp = SrtpSession(SrtpProfile[keys.profile], keys.send, keys.receive)
+        self._srtp = srtp = SrtpSession(SrtpProfile[keys.profile], keys.send, keys.receive)
         self._session = AudioSession(
             self._clock,
             path.send,
@@ -618,6 +681,7 @@ class MediaConnection:
         secured.keys.wipe()
         self.set_direction(agreement.direction)
         self._session.source = self._source
+        self._session.meters = self._meters
         self._silence()
         for sink in self._sinks:
             self._session.add_sink(sink)
@@ -647,6 +711,18 @@ class MediaConnection:
         )
 
 
+def _listen(source: AudioSource | None, *, on: bool) -> None:
+    listen = getattr(source, "listen", None)
+    if callable(listen):
+        listen(on=on)
+
+
+def _keys_of(sdes: SdesKeys) -> linking.MediaKeys:
+    """Copies: the descriptions need their own as long as the call lasts."""
+    send, receive = Secret(sdes.ours.key.reveal()), Secret(sdes.theirs.key.reveal())
+    return linking.MediaKeys(profile=sdes.profile, send=send, receive=receive)
+
+
 def _frame_keys(
     result: HandshakeResult | None, *, outgoing: bool
 ) -> tuple[dict[int, SframeSender], SframeReceiver | None]:
@@ -661,3 +737,9 @@ def _frame_keys(
         receiver.add_key(kid, result.sframe_key(theirs, kid))
     kids = (0, *STREAM_OF.values())
     return {kid: SframeSender(result.sframe_key(ours, kid), kid) for kid in kids}, receiver
+
+
+def _cancel(*timers: asyncio.TimerHandle | None) -> None:
+    for timer in timers:
+        if timer is not None:
+            timer.cancel()

@@ -65,6 +65,7 @@ class CallContext:
         unaided: The evidence there is where no identity handshake ran.
         pressed: Told each digit that the peer presses.
         acquainted: The peer may learn our IP address, as far as the policy leaves that open.
+        sdes: Our description carries keys for a telephone gateway; the floor has to allow it.
     """
 
     policy: Policy
@@ -86,3 +87,4 @@ class CallContext:
     unaided: Callable[[], IdentityEvidence | None] = _no_evidence
     pressed: Callable[[Call, str], None] = _nobody
     acquainted: bool = False
+    sdes: bool = False

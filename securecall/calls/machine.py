@@ -34,6 +34,7 @@ from securecall.calls.orders import (
     PeerRings,
     Reconnect,
     Regather,
+    Rekey,
     Secured,
     Send,
     SetDirection,
@@ -43,6 +44,7 @@ from securecall.calls.orders import (
     TransferAsked,
     VideoAsked,
 )
+from securecall.calls.sdes import SdesKeys
 from securecall.calls.signaling import (
     Accepted,
     Answered,
@@ -75,6 +77,7 @@ from securecall.errors import (
     UsageError,
 )
 from securecall.media.description import Description, Kind, LocalIce
+from securecall.media.sdes import CryptoLine
 from securecall.policy import (
     UNSECURED,
     Facts,
@@ -83,6 +86,7 @@ from securecall.policy import (
     Policy,
     SecurityLevel,
     decide,
+    require_reachable,
     security_state,
 )
 
@@ -180,13 +184,21 @@ class CallMachine:
         self._proposal: _Proposal | None = None
         self._moving: Description | None = None  # an offer that waits for what we gather anew
         self._welcome: tuple[LocalVideo, ...] = ()
+        self._fresh: tuple[CryptoLine, ...] = ()
 
     # -- beginnings ---------------------------------------------------------------------------
 
     def dial(self, local: LocalMedia, *, now: float) -> Description:
-        """Begin an outgoing call; returns the offer to send."""
+        """Begin an outgoing call; returns the offer to send.
+
+        Raises:
+            DowngradeError, PolicyRefused: a telephone gateway would be too little for it.
+        """
         if self.state is not State.DIALLING or self._offer is not None:
             raise UsageError("this call was dialled before")
+        self.require_reachable()
+        if local.crypto and not self._floor.sdes:
+            raise UsageError("keys in the description are for telephone gateways alone")
         self._offer = self._ours = build_offer(local)
         self.deadline = now + self._policy.ring_seconds
         return self._offer
@@ -197,11 +209,31 @@ class CallMachine:
         if offer is None:
             return self._end(Incompatible("an invitation without an offer"), EndReason.INCOMPATIBLE)
         try:
-            require_acceptable_offer(offer, require_mux=self._floor.identity)
+            require_reachable(self._floor)
+            require_acceptable_offer(
+                offer, require_mux=self._floor.identity, gateway=self._floor.sdes
+            )
         except SecurecallError as e:
             return self._end(e)
         self._offer = offer
         return (Send(Ringing()),)
+
+    def require_reachable(self) -> None:
+        """Refuse a call through a telephone gateway that could never be what it has to be.
+
+        Raises:
+            DowngradeError, PolicyRefused: of the kind that fits.
+        """
+        require_reachable(self._floor)
+
+    @property
+    def gateway(self) -> bool:
+        """Whether a telephone gateway takes part."""
+        return self._floor.gateway
+
+    def through_gateway(self) -> None:
+        """A telephone gateway takes part, as signalling says; nothing takes that back."""
+        self._floor = replace(self._floor, gateway=True)
 
     def raise_minimum(self, minimum: SecurityLevel) -> None:
         """Ask more of this call than its floor did; never less, and nothing once it is over.
@@ -230,8 +262,8 @@ class CallMachine:
                 return self._answered(description, now=now)
             case Answered():
                 return (Discard("an answer in an early dialog never starts media"),)
-            case Offered(description=description):
-                return self._changed(description)
+            case Offered(description=description, answers=answers):
+                return self._changed(description, answers=answers)
             case Refused() if self._proposal is not None:
                 self._proposal = None
                 return (ChangeRefused("the peer refused the change"),)
@@ -267,12 +299,13 @@ class CallMachine:
         self.deadline = now + self._policy.connect_seconds
         return (StartMedia(agreement),)
 
-    def _changed(self, offer: Description) -> tuple[Output, ...]:
+    def _changed(self, offer: Description, *, answers: bool) -> tuple[Output, ...]:
         """A re-INVITE: only what leaves keys and peers untouched is taken.
 
         A new association would need a new handshake under a closed gate; version 1 refuses the
         change instead, and the conversation stays on the association that was authenticated. An ICE
-        restart touches neither (RFC 8445 9): its answer waits for what is gathered anew.
+        restart touches neither (RFC 8445 9): its answer waits for what is gathered anew. New keys
+        of a gateway close the gate for as long as it takes to judge them.
         """
         if self._agreement is None or self._ours is None or self.changing:
             return (Send(Refused(491)), ChangeRefused("a change before the call is connected"))
@@ -281,22 +314,36 @@ class CallMachine:
                 Send(Refused(488)),
                 ChangeRefused("the peer's signalling asked to change the media keys or the peer"),
             )
-        return self._answer_change(self._ours, offer, self._agreement, None)
+        return self._answer_change(self._ours, offer, self._agreement, None, answers=answers)
 
     def _answer_change(
-        self, ours: Description, offer: Description, agreed: Agreement, ice: LocalIce | None
+        self,
+        ours: Description,
+        offer: Description,
+        agreed: Agreement,
+        ice: LocalIce | None,
+        *,
+        answers: bool = False,
     ) -> tuple[Output, ...]:
         try:
-            answer, agreement = answer_change(ours, offer, agreed, pictures=self._welcome, ice=ice)
-        except Incompatible as e:
+            answer, agreement = answer_change(
+                ours,
+                offer,
+                agreed,
+                pictures=self._welcome,
+                fresh=self._fresh,
+                answers=answers,
+                ice=ice,
+            )
+        except (Incompatible, SecurityError) as e:
             return (Send(Refused(488)), ChangeRefused(str(e)))
         restart = restarts_ice(agreed, offer)
         if restart and ice is None:
-            if not self.movable:
+            if answers or not self.movable:
                 return (Send(Refused(491)), ChangeRefused("another way before the first is found"))
             self._moving = offer
             return (Regather(),)
-        self._ours = answer
+        self._ours, self._fresh = answer, ()
         taken = {video.mid for video in agreement.video}
         asked = tuple(
             VideoAsked(line.content)
@@ -321,9 +368,20 @@ class CallMachine:
 
     def _agreed(self, agreement: Agreement) -> tuple[Output, ...]:
         before, self._agreement = self._agreement, agreement
+        if before is not None and agreement.sdes is not None and before.sdes is not None:
+            return (*self._rekeyed(before.sdes, agreement.sdes), SetDirection(agreement.direction))
         if before is None or before.video == agreement.video:
             return (SetDirection(agreement.direction),)
         return (SetDirection(agreement.direction), SetVideo(agreement.video))
+
+    def _rekeyed(self, before: SdesKeys, after: SdesKeys) -> tuple[Output, ...]:
+        """New keys of a gateway, under a closed gate, judged as the first ones were."""
+        if before.ours.same_key(after.ours) and before.theirs.same_key(after.theirs):
+            return ()
+        if self._facts is None:
+            return (Rekey(after),)
+        self._facts = replace(self._facts, srtp_profile=after.profile)
+        return (SetGate(Gate.CLOSED), Rekey(after), *self._evaluate(Input.EVIDENCE_OPEN))
 
     def _change_answered(self, proposal: _Proposal, answer: Description) -> tuple[Output, ...]:
         self._proposal = None
@@ -363,6 +421,9 @@ class CallMachine:
         if (self.state, Input.ACCEPT) not in NEXT or self._offer is None:
             raise UsageError(f"this call cannot be accepted: it is {self.state.value}")
         try:
+            self.require_reachable()
+            crypto = local.crypto if self._floor.sdes else ()
+            local = replace(local, crypto=crypto)
             answer, agreement = build_answer(self._offer, local, require_mux=self._floor.identity)
         except SecurecallError as e:
             return self._end(e)
@@ -425,7 +486,8 @@ class CallMachine:
     def movable(self) -> bool:
         """Whether another way can be looked for: the call has its keys, and ICE found the first."""
         keyed = self.state in (State.ACTIVE, State.VERIFYING)
-        return keyed and self._agreement is not None and self._agreement.ice
+        agreed = self._agreement
+        return keyed and agreed is not None and agreed.ice and agreed.sdes is None
 
     @property
     def changing(self) -> bool:
@@ -435,6 +497,11 @@ class CallMachine:
     def welcome(self, pictures: tuple[LocalVideo, ...]) -> None:
         """Take these pictures if the peer adds some; none is taken otherwise."""
         self._welcome = pictures
+
+    def bring(self, fresh: tuple[CryptoLine, ...]) -> None:
+        """Have these keys at hand if the gateway of this call brings new ones."""
+        if self._floor.sdes and self.state is State.ACTIVE:
+            self._fresh = fresh
 
     def confirm_sas(self) -> tuple[Output, ...]:
         """The user compared the words and they were the same.
@@ -471,7 +538,7 @@ class CallMachine:
         """DTLS and, where it ran, the identity handshake are complete."""
         if self.state is not State.CONNECTING:
             return (Discard(f"evidence in {self.state.name}"),)
-        self._facts = facts
+        self._facts = replace(facts, gateway=facts.gateway or self._floor.gateway)
         outputs = self._evaluate(None)
         verifying = SetGate(Gate.VERIFYING) in outputs
         self.deadline = now + self._policy.verifying_seconds if verifying else None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from securecall.calls import video_lines
+from securecall.calls import sdes, video_lines
+from securecall.calls.sdes import SdesKeys
 from securecall.calls.video_lines import LocalVideo, VideoAgreement
 from securecall.errors import Incompatible, Reason, SecurityError
 from securecall.media.codecs import G722, OPUS, PCMA, PCMU, events_beside, is_events
@@ -21,6 +22,7 @@ from securecall.media.description import (
     Setup,
     mirrored,
 )
+from securecall.media.sdes import CryptoLine
 
 PROTOCOL = "UDP/TLS/RTP/SAVPF"
 IDENTITY_HINT = "1"
@@ -44,6 +46,8 @@ class LocalMedia:
         cname, ssrc: Random, for this call alone.
         codecs: Names in order of preference.
         video: Pictures, at most `MOST_VIDEO`; none is offered or taken without one.
+        crypto: Fresh keys for a telephone gateway, one for each suite; an offer that has them has
+            sound alone. Empty where keys are made by DTLS.
     """
 
     fingerprint: Fingerprint
@@ -56,6 +60,7 @@ class LocalMedia:
     cname: str = ""
     ssrc: int = 0
     video: tuple[LocalVideo, ...] = ()
+    crypto: tuple[CryptoLine, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +72,9 @@ class Agreement:
         receive: What may arrive: our payload numbers, that of digits among them.
         events: The peer's payload number for digits beside `codec`, None where it takes none.
         mid: Name of the audio m-line on the wire, both ways.
+        sdes: The keys, where the descriptions carry them; None where DTLS makes them.
         dtls_client: We begin the DTLS handshake.
-        remote_fingerprints: Strong ones only, never empty.
+        remote_fingerprints: Strong ones only, never empty with DTLS.
         sent, received: Canonical fingerprint lines of both whole documents.
         host, port: Where to send without ICE.
         ice: Both ends speak it.
@@ -99,17 +105,29 @@ class Agreement:
     events: int | None = None
     video: tuple[VideoAgreement, ...] = ()
     warnings: tuple[str, ...] = ()
+    sdes: SdesKeys | None = None
+
+    @property
+    def keying(self) -> Keying:
+        """Where the keys come from."""
+        return Keying.DTLS_SRTP if self.sdes is None else Keying.SDES
 
 
 def build_offer(local: LocalMedia) -> Description:
-    """Describe sound and pictures, DTLS-SRTP only (security profile: no a=crypto beside it)."""
+    """Describe sound and pictures for DTLS-SRTP; or sound alone, with its keys, for a gateway.
+
+    Never both in one line (security profile).
+    """
     audio = _describe(
         local,
         mid="0",
         codecs=with_events(tuple(_KNOWN[name.lower()] for name in local.codecs)),
         setup=Setup.ACTPASS,
-        protocol=PROTOCOL,
+        protocol=sdes.PROTOCOL if local.crypto else PROTOCOL,
+        crypto=local.crypto,
     )
+    if local.crypto:
+        return Description(media=(audio,))
     media = (audio, *video_lines.offer_lines(audio, local.video))
     return Description(
         media=media,
@@ -118,13 +136,16 @@ def build_offer(local: LocalMedia) -> Description:
     )
 
 
-def require_acceptable_offer(offer: Description, *, require_mux: bool = True) -> MediaDescription:
+def require_acceptable_offer(
+    offer: Description, *, require_mux: bool = True, gateway: bool = False
+) -> MediaDescription:
     """Return the audio m-line an answer would be built on.
 
     Args:
         offer: The peer's.
         require_mux: RTP and RTCP have to share a port, as always between two of us; a call where
             they do not has no RTCP at all.
+        gateway: Keys may stand in the description.
 
     Raises:
         SecurityError: the offer asks for media without keys made at the endpoints.
@@ -135,7 +156,7 @@ def require_acceptable_offer(offer: Description, *, require_mux: bool = True) ->
     audio = offer.audio
     if audio is None:
         raise Incompatible("the offer has no audio")
-    _require_keys(audio)
+    _require_keys(audio, gateway=gateway)
     require_shared_port(audio, required=require_mux)
     if not _common_codecs(audio):
         raise Incompatible("the peer offers no codec we have (opus, G722, PCMU or PCMA)")
@@ -148,16 +169,18 @@ def build_answer(
     """Answer an offer: first common codec in *our* order, DTLS active unless the peer wants it.
 
     RTP and RTCP share a port only if the offer wants that (RFC 8035); `require_mux` is that
-    of `require_acceptable_offer`.
+    of `require_acceptable_offer`. Keys in the description are taken if `local` brings some.
 
     Raises:
         SecurityError: as `require_acceptable_offer`.
         Incompatible: as `require_acceptable_offer`.
     """
-    theirs = require_acceptable_offer(offer, require_mux=require_mux)
+    gateway = bool(local.crypto)
+    theirs = require_acceptable_offer(offer, require_mux=require_mux, gateway=gateway)
     common = _common_codecs(theirs, local.codecs)
     if not common:
         raise Incompatible("the peer offers no codec this call may use")
+    keys = sdes.choose(theirs, local.crypto) if theirs.keying is Keying.SDES else None
     setup = Setup.PASSIVE if theirs.setup is Setup.ACTIVE else Setup.ACTIVE
     # Whoever has RTCP on a port of its own wants that checked as well, and we have no such port.
     use_ice = bool(local.candidates and theirs.ice_ufrag and theirs.rtcp_mux)
@@ -169,8 +192,9 @@ def build_answer(
         protocol=theirs.protocol,
         direction=mirrored(theirs.direction),
         rtcp_mux=theirs.rtcp_mux,
+        crypto=() if keys is None else (keys.ours,),
     )
-    pictures = video_lines.answer_lines(offer, theirs, audio, local.video)
+    pictures = video_lines.answer_lines(offer, theirs, audio, local.video) if keys is None else {}
 
     def line(media: MediaDescription) -> MediaDescription:
         if media is theirs:
@@ -180,7 +204,7 @@ def build_answer(
     media = tuple(line(m) for m in offer.media)
     answer = Description(
         media=media,
-        all_fingerprints=(local.fingerprint,) * (1 + len(pictures)),
+        all_fingerprints=(local.fingerprint,) * (1 + len(pictures)) if keys is None else (),
         bundle=tuple(m.mid for m in media if m.port and m.mid in offer.bundle),
     )
     agreement = _agreement(
@@ -193,6 +217,7 @@ def build_answer(
         ice=use_ice,
         direction=audio.direction,
         video=tuple(agreed for _, agreed in pictures.values()),
+        keys=keys,
     )
     return answer, agreement
 
@@ -211,14 +236,19 @@ def read_answer(offer: Description, answer: Description, *, require_mux: bool = 
     ours, theirs = offer.media[0], answer.media[0]
     if theirs.port == 0 or theirs.kind is not Kind.AUDIO:
         raise Incompatible("the peer refused the audio")
-    _require_keys(theirs)
+    _require_keys(theirs, gateway=bool(ours.crypto))
+    if (theirs.keying is Keying.SDES) is not bool(ours.crypto):
+        raise SecurityError(
+            "the answer keys the media in another way than the offer", reason=Reason.NO_ENCRYPTION
+        )
+    keys = sdes.taken(ours.crypto, theirs) if ours.crypto else None
     require_shared_port(theirs, required=require_mux)
     if set(theirs.fingerprints) & set(ours.fingerprints):
         raise SecurityError(
             "the answer carries our own fingerprint: the call was reflected",
             reason=Reason.SELF_IDENTITY,
         )
-    if theirs.setup not in (Setup.ACTIVE, Setup.PASSIVE):
+    if keys is None and theirs.setup not in (Setup.ACTIVE, Setup.PASSIVE):
         raise Incompatible("the answer does not say who begins DTLS (a=setup)")
     codecs = tuple(c for c in theirs.codecs if same_as_any(c, ours.codecs) and not is_events(c))
     if not codecs:
@@ -235,6 +265,7 @@ def read_answer(offer: Description, answer: Description, *, require_mux: bool = 
         direction=mirrored(theirs.direction),
         video=video,
         warnings=warnings,
+        keys=keys,
     )
 
 
@@ -247,6 +278,7 @@ def _describe(
     protocol: str,
     direction: Direction = Direction.SENDRECV,
     rtcp_mux: bool = True,
+    crypto: tuple[CryptoLine, ...] = (),
 ) -> MediaDescription:
     return MediaDescription(
         kind=Kind.AUDIO,
@@ -258,15 +290,17 @@ def _describe(
         mid=mid,
         direction=direction,
         codecs=codecs,
-        keying=Keying.DTLS_SRTP,
-        fingerprints=(local.fingerprint,),
-        setup=setup,
+        keying=Keying.SDES if crypto else Keying.DTLS_SRTP,
+        fingerprints=() if crypto else (local.fingerprint,),
+        setup=None if crypto else setup,
+        has_crypto=bool(crypto),
+        crypto=crypto,
         rtcp_mux=rtcp_mux,
         ice_ufrag=local.ice_ufrag,
         ice_pwd=local.ice_pwd,
         candidates=local.candidates,
         end_of_candidates=bool(local.candidates),
-        identity_hint=IDENTITY_HINT,
+        identity_hint="" if crypto else IDENTITY_HINT,
         cname=local.cname,
         ssrc=local.ssrc,
     )
@@ -286,7 +320,10 @@ def refused_line(theirs: MediaDescription) -> MediaDescription:
     )
 
 
-def _require_keys(media: MediaDescription) -> None:
+def _require_keys(media: MediaDescription, *, gateway: bool) -> None:
+    if gateway and media.keying is Keying.SDES:
+        sdes.require_lines(media)
+        return
     if media.has_crypto or media.keying is Keying.SDES:
         raise SecurityError(
             "the peer wants to send the media key through the servers (SDES)",
@@ -367,8 +404,10 @@ def _agreement(
     direction: Direction,
     video: tuple[VideoAgreement, ...],
     warnings: tuple[str, ...] = (),
+    keys: SdesKeys | None = None,
 ) -> Agreement:
     return Agreement(
+        sdes=keys,
         codec=codec,
         receive=receive,
         mid=theirs.mid,

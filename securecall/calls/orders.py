@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from securecall.calls.negotiation import Agreement
+from securecall.calls.sdes import SdesKeys
 from securecall.calls.signaling import Signal
 from securecall.calls.video_lines import VideoAgreement
 from securecall.errors import EndReason, SecurecallError
@@ -50,6 +51,13 @@ class SetDirection:
     """One of the two put the other on hold or took it back (RFC 3264 8.4)."""
 
     direction: Direction
+
+
+@dataclass(frozen=True, slots=True)
+class Rekey:
+    """A gateway brought new keys: what is sent and heard from now on is locked with these."""
+
+    keys: SdesKeys
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +131,7 @@ Output = (
     | Reconnect
     | SetGate
     | SetDirection
+    | Rekey
     | SetVideo
     | VideoAsked
     | Secured

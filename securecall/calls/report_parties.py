@@ -47,6 +47,7 @@ class Role(enum.StrEnum):
     NETWORK = "network"
 
 
+PHONE_NETWORK = "the phone network"
 SERVERS = frozenset({Role.OWN_PROVIDER, Role.PEER_PROVIDER, Role.PROXY})
 
 
@@ -127,6 +128,7 @@ def way_of(
     ticket: str = "",
     mixed_with: tuple[str, ...] = (),
     relays: tuple[str, ...] = (),
+    gateway: bool = False,
 ) -> Way:
     """Read the way off the path of the signalling.
 
@@ -138,9 +140,13 @@ def way_of(
         ticket: As in `Way`.
         mixed_with: As in `Way`.
         relays: As in `Way`.
+        gateway: A telephone gateway takes part.
     """
+    gateways = (PHONE_NETWORK,) if gateway else ()
     if path is None:
-        return Way(peer=peer, ticket=ticket, mixed_with=mixed_with, relays=relays)
+        return Way(
+            peer=peer, ticket=ticket, mixed_with=mixed_with, relays=relays, gateways=gateways
+        )
     here = host_of(path.remote)  # by its address the next hop again
     hops = (hop.strip("[]") for hop in path.hops)
     return Way(
@@ -155,6 +161,7 @@ def way_of(
         ticket=ticket,
         mixed_with=mixed_with,
         relays=relays,
+        gateways=gateways,
     )
 
 
@@ -261,7 +268,19 @@ def _servers(way: Way, security: SecurityState | None) -> Iterator[ReportParty]:
     for name, role in named.items():
         both = role is Role.OWN_PROVIDER and way.peer_domain and not foreign
         extra = " It serves both of you." if both else ""
-        yield ReportParty(role=role, name=name, capability=could, why=why + extra)
+        opens = role is Role.OWN_PROVIDER and way.gateways and _is_locked(security)
+        held, said = _TO_PHONES if opens else (could, why)
+        yield ReportParty(role=role, name=name, capability=held, why=said + extra)
+
+
+_TO_PHONES = (
+    Capability.HELD_KEY,
+    "It leads the call into the phone network, and unlocks the sound for that.",
+)
+
+
+def _is_locked(security: SecurityState | None) -> bool:
+    return security is not None and security.keying is not Keying.NONE
 
 
 def _role_of(hop: str, way: Way) -> Role:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Final
@@ -159,7 +159,7 @@ def page_of(document: Object, doubts: tuple[str, ...] = ()) -> Page:
         verdict=said + verdict,
         names=names,
         good=verdict == ONLY_TWO and not doubts,
-        level=_level(call, written[-1], intervals[-1]),
+        level=_level(call, written[-1], intervals[-1], gateway=bool(way.gateways)),
         parties=parties,
         events=_events(members(document["events"])),
         signed=tuple(said + sentence for sentence in _signed(document)),
@@ -257,10 +257,11 @@ def _verdict(
     return ONLY_TWO, ()
 
 
-def _level(call: Object, last: Object, interval: Interval) -> tuple[str, ...]:
+def _level(call: Object, last: Object, interval: Interval, *, gateway: bool) -> tuple[str, ...]:
     found = []
     if has_keys(interval):
-        found.append(f"{SecurityLevel[str(last['level'])].words}: {last['reason']}.")
+        security = replace(interval.security, gateway=gateway)
+        found.append(f"{security.words}: {last['reason']}.")
     if call["error"]:
         found.append(f"It ended early: {call['error']}")
     return (*found, *texts(last["warnings"]))

@@ -35,9 +35,14 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """An offer: the first one, or a change in mid-call."""
+    """An offer: the first one, or a change in mid-call.
+
+    Attributes:
+        answers: It came as the answer to a repetition of ours, and cannot be refused.
+    """
 
     description: Description
+    answers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +53,13 @@ class Answered:
         final: False for an answer in a provisional response (an early dialog), which never
             starts DTLS.
         identity: Values of Identity that go, or came, with it; unread.
+        telephone: It came out of the telephone network, as signalling says.
     """
 
     description: Description
     final: bool = True
     identity: tuple[str, ...] = field(default=(), repr=False)
+    telephone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +185,11 @@ class IncomingLeg(Leg, Protocol):
     @property
     def identity(self) -> tuple[str, ...]:
         """Values of Identity that came with it; unread."""
+        ...
+
+    @property
+    def telephone(self) -> bool:
+        """Whether it came out of the telephone network, as signalling says."""
         ...
 
 

@@ -8,7 +8,7 @@ from array import array
 from dataclasses import dataclass, field
 from typing import Final
 
-from securecall.errors import DeviceError, ProtocolError, UsageError
+from securecall.errors import DeviceError, DeviceLost, ProtocolError, UsageError
 from securecall.media.clock import Clock
 from securecall.media.endpoints import AudioSource
 from securecall.media.ogg import RATE, OggOpus, OggWriter, OpusHead, parse_ogg_opus
@@ -79,7 +79,10 @@ class VoiceRecorder:
         """
         if self.full:
             return
-        pcm = self._source.read(FRAME, RATE) or _SILENCE
+        try:
+            pcm = self._source.read(FRAME, RATE) or _SILENCE
+        except DeviceLost:  # what is spoken from now on comes from another
+            pcm = _SILENCE
         self._out += self._writer.add(self._encoder.encode(pcm))
         self._frames += 1
 

@@ -16,7 +16,7 @@ from securecall.cli.passphrase import account_password
 from securecall.cli.sight import require_pictures
 from securecall.client import Client, IncomingCall
 from securecall.errors import LocalError, SecurecallError, UsageError
-from securecall.events import RegistrationChanged, SoundFailed
+from securecall.events import RegistrationChanged, SoundDeviceLost, SoundFailed
 from securecall.policy import IpPrivacy, Policy, SecurityLevel
 from securecall.secret import Secret
 from securecall.transport.tls import PemPair
@@ -67,10 +67,14 @@ def _wishes(args: argparse.Namespace, *, until_played: bool) -> Wishes:
         loop=args.seconds is not None,
         record=args.record,
         seconds=args.seconds,
-        until_played=until_played and not args.mic,
+        until_played=until_played and not (args.mic or args.microphone),
         confirm=args.confirm == "ask",
-        mic=args.mic,
-        speaker=args.speaker,
+        mic=args.mic or bool(args.microphone),
+        microphone=args.microphone,
+        loudspeaker=args.loudspeaker,
+        raw=args.raw,
+        gain=args.gain,
+        speaker=args.speaker or bool(args.loudspeaker),
         report=args.report,
         video=args.video,
         pictures=require_pictures(video=args.video, watch=args.watch, record=args.record),
@@ -125,11 +129,13 @@ async def answer(args: argparse.Namespace, output: Output) -> None:
 
 
 async def _follow_devices(client: Client, output: Output) -> None:
-    """Tell which camera, microphone or file failed: the call goes on without it."""
+    """Tell which camera, microphone or file failed; the call goes on."""
     async for event in client.events():
         if isinstance(event, SoundFailed):
             what = what_happened(event.error)
             output.tell("note", text=f"The call goes on without it: {what}")
+        elif isinstance(event, SoundDeviceLost):
+            output.tell("note", text=f"{event.error}.")
 
 
 async def _follow_account(client: Client, output: Output) -> None:
@@ -191,6 +197,8 @@ async def _accepted(ring: IncomingCall, output: Output) -> bool:
 
 async def _sign_in(client: Client, args: argparse.Namespace) -> None:
     if not args.account:
+        if args.provider_mode != "proxy":
+            raise UsageError("--provider-mode is that of an account: give --account")
         return
     listen = getattr(args, "listen", None)
     certificate = None
@@ -207,6 +215,7 @@ async def _sign_in(client: Client, args: argparse.Namespace) -> None:
         authorities=args.authorities,
         listen=listen,
         certificate=certificate,
+        provider_mode=args.provider_mode,
     )
 
 

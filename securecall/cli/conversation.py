@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,15 +14,15 @@ from securecall.calls.machine import State
 from securecall.cli.output import Output, security_fields
 from securecall.cli.report import save_report
 from securecall.cli.sight import Sight, counted, is_film
-from securecall.cli.sound import Meter, MeteredSource, sample_path
-from securecall.errors import IdentityMismatch, LocalError, SecurecallError, UsageError
+from securecall.cli.sound import Needle, sample_path
+from securecall.errors import IdentityMismatch, LocalError, SecurecallError, Unsupported, UsageError
 from securecall.media.endpoints import AudioSink, AudioSource, FileSource, Recorder
 from securecall.policy import SecurityLevel
 
-if TYPE_CHECKING:  # PyAV is an extra
+if TYPE_CHECKING:  # PyAV and sounddevice are extras
+    from securecall.media.devices import Speaker
     from securecall.media.video.endpoints import VideoSource
 
-_REDRAW_SECONDS = 0.1
 _TAIL_SECONDS = 0.6  # what the peer's jitter buffer and speaker still hold
 
 
@@ -37,6 +38,10 @@ class Wishes:
         until_played: End it when the file was played.
         confirm: Ask whether both read the same words.
         mic: Use microphone and speaker.
+        microphone: Which, by a part of its name; "" for the default.
+        loudspeaker: The same.
+        raw: Send what the microphone hears, with echo and noise.
+        gain: Bring the voice to an even loudness.
         speaker: Play what is received, if there is a speaker.
         report: File or folder to keep the report of the call in, None not to keep it.
         video: What to show, see `Sight`; "" for nothing.
@@ -50,6 +55,10 @@ class Wishes:
     until_played: bool = False
     confirm: bool = True
     mic: bool = False
+    microphone: str = ""
+    loudspeaker: str = ""
+    raw: bool = False
+    gain: bool = False
     speaker: bool = False
     report: Path | None = None
     video: str = ""
@@ -71,17 +80,16 @@ class Sound:
             Unsupported: there is no way to show or record this here.
         """
         film = is_film(wishes.record)
-        self.source = MeteredSource(_source(wishes))
-        self.heard = Meter()
+        speaker = _speaker(wishes)
+        self.source = _source(wishes, speaker)
         self.path = wishes.record
         self.recorder = Recorder(wishes.record) if wishes.record and not film else None
         self.sight: Sight | None = None
         if wishes.pictures:
             self.sight = Sight(video=wishes.video, record=wishes.record, loop=wishes.loop)
-        self.sinks: list[AudioSink] = [self.heard]
+        self.sinks: list[AudioSink] = []
         if self.recorder is not None:
             self.sinks.append(self.recorder)
-        speaker = _speaker(wishes)
         if speaker is not None:
             self.sinks.append(speaker)
 
@@ -100,7 +108,8 @@ class Sound:
     def played(self, call: Call) -> bool:
         """Whether there is nothing more to play, or to show to anybody who looks."""
         shown = self.sight is None or not call.video.shown or self.sight.finished.is_set()
-        return shown and self.source.finished.is_set()
+        finished = getattr(self.source, "finished", None)  # a microphone never is
+        return shown and isinstance(finished, asyncio.Event) and finished.is_set()
 
     @property
     def recorded(self) -> float:
@@ -109,21 +118,29 @@ class Sound:
         return max(recorder.seconds if recorder else 0.0 for recorder in (self.recorder, film))
 
 
-def _source(wishes: Wishes) -> AudioSource:
-    if wishes.mic:
-        from securecall.media.devices import Microphone
+def _source(wishes: Wishes, speaker: Speaker | None) -> AudioSource:
+    if not wishes.mic:
+        return FileSource(wishes.play or sample_path(), loop=wishes.loop)
+    from securecall.media.devices import Microphone
+    from securecall.media.processing import VoiceProcessing
 
-        return Microphone()
-    return FileSource(wishes.play or sample_path(), loop=wishes.loop)
+    processing = None
+    if not wishes.raw:
+        try:
+            processing = VoiceProcessing(gain=wishes.gain)
+        except Unsupported:
+            if wishes.gain:
+                raise
+    return Microphone(wishes.microphone or None, speaker=speaker, processing=processing)
 
 
-def _speaker(wishes: Wishes) -> AudioSink | None:
+def _speaker(wishes: Wishes) -> Speaker | None:
     if not (wishes.mic or wishes.speaker):
         return None
     from securecall.media.devices import Speaker
 
     try:
-        return Speaker()
+        return Speaker(wishes.loudspeaker or None)
     except (SecurecallError, OSError):
         if wishes.mic:
             raise
@@ -202,15 +219,15 @@ async def _talk(
     began = time.monotonic()
     played: float | None = None
     seen = False
-    ended = asyncio.ensure_future(call.ended())
-    try:
-        while not ended.done():
+    sent, received = Needle(), Needle()
+    async with aclosing(call.levels()) as readings:
+        async for levels in readings:
             now = time.monotonic()
             output.tell(
                 "levels",
                 seconds=round(now - began, 2),
-                sent_dbfs=round(sound.source.meter.dbfs, 1),
-                received_dbfs=round(sound.heard.dbfs, 1),
+                sent_dbfs=sent.show(levels.sent),
+                received_dbfs=received.show(levels.received),
                 **_pictures(call),
             )
             if not seen and sound.sight is not None and sound.sight.size is not None:
@@ -226,10 +243,7 @@ async def _talk(
                     return
             elif wishes.until_played and played and now - played > _TAIL_SECONDS and not comparing:
                 return
-            await asyncio.wait({ended}, timeout=_REDRAW_SECONDS)
-        ended.result()
-    finally:
-        ended.cancel()
+    _ = await call.ended()
 
 
 def _pictures(call: Call) -> dict[str, int]:

@@ -90,10 +90,10 @@ def _command(args: argparse.Namespace) -> Command:
         from securecall.cli.attack import attack
 
         return attack
-    if name == "doctor":
-        from securecall.cli.doctor import doctor
+    if name in ("doctor", "sound"):  # what may be wrong with an account, or with a microphone
+        from securecall.cli import doctor, sound_devices
 
-        return doctor
+        return doctor.doctor if name == "doctor" else sound_devices.sound
     if name == "org":
         from securecall.cli.organisation import organisation
 

@@ -16,12 +16,14 @@ from securecall.cli.keys_options import (
     add_verify,
 )
 
+_MODES = ("proxy", "gateway", "gateway-dtls")
 _LEVELS = ("HOP_BY_HOP", "OPPORTUNISTIC", "E2EE", "VERIFIED")
 _EPILOGUE = """\
 Begin with:  securecall demo        (one minute, no account, no microphone)
 Then:        securecall init        make your keys
              securecall ticket      invite a friend      securecall answer   wait for the call
 Your friend: securecall call @FILE  with your ticket
+By phone:    securecall call tel:+431234567 --account SIP --provider-mode gateway
 Write:       securecall chat bob@clinic.example --account alice@clinic.example
 Your keys:   securecall keys show   devices, recovery words, withdrawal
 In trouble:  securecall doctor ADDRESS   what is wrong with an account, and what to do
@@ -66,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
     _add_place(add("ticket", "invite one person to call you", home))
     _add_call(add("call", "call somebody", home))
     _add_answer(add("answer", "wait for calls", home))
+    _add_sound(add("sound", "list microphones and loudspeakers, and try one"))
     verify = add("verify", "compare keys with a contact, once for all calls", home)
     add_verify(verify)
     again = argparse.ArgumentParser(add_help=False)  # what stood before the second word still holds
@@ -135,6 +138,12 @@ def _add_talk(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seconds", type=float, help="hang up after so long")
     command.add_argument("--mic", action="store_true", help="use microphone and speaker")
     command.add_argument("--speaker", action="store_true", help="use the speaker, if there is one")
+    devices = command.add_argument_group("with --mic (their names: securecall sound)")
+    devices.add_argument("--microphone", default="", metavar="NAME", help="this one")
+    devices.add_argument("--loudspeaker", default="", metavar="NAME", help="this one")
+    voice = devices.add_mutually_exclusive_group()
+    voice.add_argument("--raw", action="store_true", help="leave echo and noise as they are")
+    voice.add_argument("--gain", action="store_true", help="bring your voice to an even loudness")
     command.add_argument("--require", choices=_LEVELS, help="talk at this level or not at all")
     command.add_argument(
         "--confirm", choices=("ask", "never"), default="ask", help="compare words (%(default)s)"
@@ -151,9 +160,21 @@ def _add_talk(command: argparse.ArgumentParser) -> None:
     way.add_argument("--relay-password-file", type=Path, metavar="FILE", help="for the relays")
     way.add_argument("--hide", action="store_true", help="show nobody another address than theirs")
     account.add_argument(
+        "--provider-mode", choices=_MODES, default="proxy",
+        help="gateway: to the phone network, which can hear the call, as your provider can",
+    )  # fmt: skip
+    account.add_argument(
         "--danger-plain-dtls", action="store_true",
         help="talk without proof of identity: the server can listen",
     )  # fmt: skip
+
+
+def _add_sound(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--listen", type=float, nargs="?", const=10.0, metavar="SECONDS",
+        help="show how loud the microphone hears you, for %(const)g seconds",
+    )  # fmt: skip
+    command.add_argument("--microphone", default="", metavar="NAME", help="listen to this one")
 
 
 def _add_server(command: argparse._ActionsContainer) -> None:

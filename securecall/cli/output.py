@@ -9,9 +9,10 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from typing import Final, Protocol, TextIO
+from typing import Protocol, TextIO
 
 from securecall.cli.attack_screen import AttackScreen
+from securecall.cli.call_screen import LEVEL_STYLES, show_levels, show_listened, show_sound_devices
 from securecall.cli.keys_screen import (
     show_code,
     show_contact_keys,
@@ -31,8 +32,6 @@ from securecall.cli.terminal import Terminal, safe
 from securecall.policy import SecurityLevel, SecurityState
 
 Fields = Mapping[str, object]
-
-_LEVEL_STYLES: Final = {"VERIFIED": "green", "E2EE": "green", "OPPORTUNISTIC": "yellow"}
 
 
 class Output(Protocol):
@@ -252,7 +251,7 @@ class PeopleOutput:
         if level == self._level:
             return
         self._level = level
-        style = _LEVEL_STYLES.get(level, "red")
+        style = LEVEL_STYLES.get(level, "red")
         quantum = ", safe against quantum computers" if f["pq"] else ""
         self._say(f"{f['level_words']}{quantum}.", style, "bold")
         self._say(f"  {f['reason']}; {f['srtp_profile']}", "dim")
@@ -265,16 +264,18 @@ class PeopleOutput:
             self._say(f"The words of this call: {self._words}", "bold")
 
     def _on_levels(self, f: Fields) -> None:
-        if not self.terminal.live:
-            return
-        paint, meter = self.terminal.paint, self.terminal.meter
-        seconds = int(_number(f["seconds"]))
-        style = _LEVEL_STYLES.get(self._level, "red")
-        self.terminal.show(
-            f"  {paint(self._level or '-', style)}  you {meter(_number(f['sent_dbfs']), 12)}"
-            f"  they {meter(_number(f['received_dbfs']), 12)}"
-            f"{_pictures(f)}  {seconds // 60}:{seconds % 60:02d}  {paint(self._words, 'bold')}"
-        )
+        if self.terminal.live:
+            show_levels(self.terminal, f, level=self._level, words=self._words)
+
+    def _on_sound_devices(self, f: Fields) -> None:
+        show_sound_devices(self.terminal, f)
+
+    def _on_level(self, f: Fields) -> None:
+        dbfs = _number(f["dbfs"])
+        self.terminal.show(f"  Speak: {self.terminal.meter(dbfs, 30)} {dbfs:4.0f} dBFS")
+
+    def _on_listened(self, f: Fields) -> None:
+        show_listened(self.terminal, f)
 
     def _on_pictures(self, f: Fields) -> None:
         self._say(f"Pictures come: {f['width']}x{f['height']}, {f['codec']}.")
@@ -399,12 +400,6 @@ class PeopleOutput:
         self.terminal.clear()
 
 
-def _pictures(f: Fields) -> str:
-    if "pictures_sent" not in f:
-        return ""
-    return f"  pictures {f['pictures_sent']} sent {f['pictures_received']} seen"
-
-
 def _held(f: Fields) -> str:
     return f"{f['contacts']} contacts, {f['messages']} messages and {f['calls']} reports of calls"
 
@@ -414,7 +409,7 @@ def security_fields(state: SecurityState) -> dict[str, object]:
     identity = state.identity
     return {
         "level": state.level.name,
-        "level_words": state.level.words,
+        "level_words": state.words,
         "is_e2ee": state.level >= SecurityLevel.E2EE,
         "reason": state.reason,
         "keying": state.keying.value,

@@ -1,8 +1,7 @@
-"""Sound for the command: the sample, meters, and how alike two recordings are."""
+"""Sound for the command: the sample, needles, and how alike two recordings are."""
 
 from __future__ import annotations
 
-import asyncio
 import math
 import wave
 from importlib import resources
@@ -11,12 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from securecall.errors import DeviceError
-from securecall.media.endpoints import AudioSource
-from securecall.media.frames import AudioFrame, rms_dbfs
+from securecall.media.levels import SILENCE
 
 SAMPLE: Final = "sense_and_sensibility.wav"
-_SILENCE = -96.0
-_FALL_PER_FRAME = 1.5  # dB per 20 ms: a needle that falls slowly is easier to read
+_FALL = 7.5  # dB per reading: a needle that falls slowly is easier to read
 _STEPS_PER_SECOND = 50
 _RELATED = 0.5
 
@@ -26,8 +23,8 @@ def sample_path() -> Path:
     return Path(str(resources.files("securecall.cli") / "samples" / SAMPLE))
 
 
-class Meter:
-    """A needle that jumps up with the sound and falls slowly; a sink of received sound.
+class Needle:
+    """What shows a level: it jumps up with the sound and falls slowly.
 
     Attributes:
         dbfs: Where it stands, -96.0 at silence.
@@ -35,48 +32,12 @@ class Meter:
 
     def __init__(self) -> None:
         """Begin at silence."""
-        self.dbfs = _SILENCE
+        self.dbfs = SILENCE
 
-    def note(self, samples: bytes) -> None:
-        """Move with 20 ms of sound."""
-        self.dbfs = max(rms_dbfs(samples), self.dbfs - _FALL_PER_FRAME, _SILENCE)
-
-    def write(self, frame: AudioFrame) -> None:
-        """Move with a frame."""
-        self.note(frame.samples)
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
-class MeteredSource:
-    """Another source, with a needle that shows what it gives.
-
-    Attributes:
-        meter: The needle.
-        finished: Set when the other source has run dry.
-    """
-
-    def __init__(self, source: AudioSource) -> None:
-        """Wrap `source`."""
-        self.meter = Meter()
-        self._source = source
-        inner = getattr(source, "finished", None)
-        self.finished = inner if isinstance(inner, asyncio.Event) else asyncio.Event()
-
-    def read(self, samples: int, rate: int) -> bytes | None:
-        """Return the other source's sound."""
-        pcm = self._source.read(samples, rate)
-        self.meter.note(pcm or b"")
-        return pcm
-
-    def discard(self) -> None:
-        """Pass it on."""
-        self._source.discard()
-
-    def close(self) -> None:
-        """Pass it on."""
-        self._source.close()
+    def show(self, dbfs: float) -> float:
+        """Move with a tenth of a second of sound; returns where it stands now."""
+        self.dbfs = max(dbfs, self.dbfs - _FALL, SILENCE)
+        return round(self.dbfs, 1)
 
 
 def likeness(original: Path, recording: Path, *, channel: int = 0) -> float:

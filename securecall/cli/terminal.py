@@ -21,6 +21,7 @@ _EIGHTHS: Final = " ▏▎▍▌▋▊▉"
 _STEPS: Final = " ▁▂▃▄▅▆▇█"
 _PLAIN_STEPS: Final = " .:-=+*#"
 _QUIET, _LOUD = -54.0, -12.0  # dBFS at the two ends of a meter
+_CLIPS = -6.0
 _PLAIN: Final = str.maketrans(
     {
         "─": "-", "│": "|", "┌": "+", "┐": "+", "└": "+", "┘": "+", "█": "#", "▕": "[", "▏": "]",
@@ -59,14 +60,15 @@ class Terminal:
         return f"\x1b[{';'.join(_CODES[s] for s in styles)}m{text}\x1b[0m"
 
     def meter(self, dbfs: float, width: int) -> str:
-        """Return a level meter of `width` columns."""
+        """Return a level meter of `width` columns; yellow where it is loud, red near clipping."""
         share = min(1.0, max(0.0, (dbfs - _QUIET) / (_LOUD - _QUIET)))
         eighths = round(share * width * 8)
         if self.boxes:
             bar = "█" * (eighths // 8)
             if eighths % 8:
                 bar += _EIGHTHS[eighths % 8]
-            return self.paint(bar, "green") + self.paint("·" * (width - len(bar)), "dim")
+            style = "red" if dbfs > _CLIPS else "yellow" if dbfs > _LOUD else "green"
+            return self.paint(bar, style) + self.paint("·" * (width - len(bar)), "dim")
         bar = "#" * (eighths // 8)
         return bar + "." * (width - len(bar))
 

@@ -59,6 +59,7 @@ _EXTRAS: Final = {
     "devices": "sounddevice",
     "keyring": "keyring",
     "video": "av",
+    "voice": "pywebrtc_audio",
     "websocket": "websockets",
 }
 _NO_WAY: Final = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EACCES)

@@ -15,7 +15,7 @@ from securecall.doctor.way import judge_names, judge_places
 _DAY: Final = 86_400.0
 _NEVER: Final = (
     "the way of the sound: NAT, firewalls for UDP, STUN, TURN, ICE",
-    "microphone and speaker",
+    "microphone and speaker (look with: securecall sound --listen)",
 )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Protocol, Self
 
-from securecall.errors import UsageError
+from securecall.errors import DeviceLost, UsageError
 from securecall.logs import logger
 from securecall.media.clock import Clock
 from securecall.media.description import Gate
@@ -67,7 +67,8 @@ class Conference:
         """Make an empty room.
 
         Args:
-            on_failure: Told what the local source or sink raised; it was taken out.
+            on_failure: Told what the local source or sink raised; it was taken out, but for
+                `DeviceLost`.
             clock: What drives it; that of the running loop by default, as the calls' is.
         """
         self._mixer: Mixer[Mixable] = Mixer()
@@ -148,6 +149,8 @@ class Conference:
         if source is not None:
             source.discard()
         self._source, self._sink = source, sink
+        if self._mixer.local.muted:
+            self.mute_local()
 
     def levels(self) -> dict[Mixable, Level]:
         """How loud everybody is, before gain and mute."""
@@ -175,8 +178,11 @@ class Conference:
         self._voice(call).muted = muted
 
     def mute_local(self, *, muted: bool = True) -> None:
-        """Let nobody hear us, or all again."""
+        """Let nobody hear us, or all again; a microphone is let go of meanwhile."""
         self._mixer.local.muted = muted
+        listen = getattr(self._source, "listen", None)
+        if callable(listen):
+            listen(on=not muted)
 
     def _voice(self, call: Mixable) -> Voice:
         voice = self._mixer.voices.get(call)
@@ -225,6 +231,9 @@ class Conference:
             return None
         try:
             return self._source.read(samples, rate)
+        except DeviceLost as e:  # it has found another by itself
+            self._fail(e)
+            return None
         except Exception as e:  # noqa: BLE001  (the application's code; the room goes on)
             self._source = None
             self._fail(e)
@@ -237,6 +246,8 @@ class Conference:
         self._played += 1
         try:
             self._sink.write(frame)
+        except DeviceLost as e:
+            self._fail(e)
         except Exception as e:  # noqa: BLE001  (the application's code; the room goes on)
             self._sink = None
             self._fail(e)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
+from securecall.media.sdes import CryptoLine
 from securecall.transport.candidate import Candidate as Candidate
 from securecall.transport.candidate import LocalIce as LocalIce
 
@@ -121,7 +122,8 @@ class MediaDescription:
         host, port: Where plain RTP without ICE is to be sent; port 0 = refused or disabled.
         keying: What the protocol word and attributes amount to.
         fingerprints: Of this m-line, falling back to the session's.
-        has_crypto: An a=crypto line stands here (its key is never kept).
+        has_crypto: An a=crypto line stands here, of whatever kind.
+        crypto: Those of them that a gateway account could take.
         identity_hint: a=x-securecall-id, "" if absent; a hint only.
         ssrc: Of what the describer sends here, None where it does not say.
         rtx_ssrc: Of what it sends again (RFC 4588), None for none.
@@ -143,7 +145,8 @@ class MediaDescription:
     keying: Keying = Keying.NONE
     fingerprints: tuple[Fingerprint, ...] = ()
     setup: Setup | None = None
-    has_crypto: bool = field(default=False, repr=True)
+    has_crypto: bool = False
+    crypto: tuple[CryptoLine, ...] = ()
     rtcp_mux: bool = False
     ice_ufrag: str = ""
     ice_pwd: str = field(default="", repr=False)

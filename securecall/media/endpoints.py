@@ -15,7 +15,11 @@ from securecall.media.queues import PcmOutput as PcmOutput
 
 
 class AudioSource(Protocol):
-    """Gives mono sound, on demand."""
+    """Gives mono sound, on demand.
+
+    A source that captures may have `listen(*, on: bool)` as well: it is told to let go of its
+    device while the call is muted or on hold, and to take it again.
+    """
 
     def read(self, samples: int, rate: int) -> bytes | None:
         """Return `samples` samples s16le mono at `rate` Hz, or None to be silent this time.

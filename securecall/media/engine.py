@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from securecall.errors import ProtocolError, Unsupported, UsageError
+from securecall.errors import DeviceLost, ProtocolError, Unsupported, UsageError
 from securecall.logs import logger
 from securecall.media import codecs
 from securecall.media.clock import Clock as Clock
@@ -15,6 +15,7 @@ from securecall.media.description import Codec, Direction
 from securecall.media.description import Gate as Gate
 from securecall.media.endpoints import AudioSink, AudioSource
 from securecall.media.frames import TICK, AudioFrame
+from securecall.media.levels import LevelMeter
 from securecall.media.playout import Playout
 from securecall.media.statistics import AudioStatistics as AudioStatistics
 from securecall.rtp.events import EventPacket, EventReceiver, EventSender, parse_event
@@ -47,6 +48,7 @@ class AudioSession:
     Attributes:
         source: What is sent; None sends silence.
         muted: Silence is sent; the source is read on and thrown away.
+        meters: Who watches how loud it is.
     """
 
     def __init__(
@@ -93,7 +95,7 @@ class AudioSession:
             sframe_receive: The peer's.
             on_alarm: Told when media of the peer fails authentication too often.
             on_failure: Told what a source, a sink or the path raised; a source or sink that
-                raised is taken out, the call goes on.
+                raised anything but `DeviceLost` is taken out, the call goes on.
             on_rtcp: Given every compound that came, opened, for others on the same path.
             events: The peer's payload type for digits, None where it takes none.
             on_digit: Told each digit that the peer presses.
@@ -147,6 +149,7 @@ class AudioSession:
         self._source: AudioSource | None = None
         self._sinks: tuple[AudioSink, ...] = ()
         self.muted = False
+        self.meters: tuple[LevelMeter, ...] = ()
         self._ticks = 0
         self._packets_sent = self._bytes_sent = 0
         self._packets_received = self._bytes_received = 0
@@ -204,6 +207,10 @@ class AudioSession:
     def mute(self, *, muted: bool = True) -> None:
         """Send silence instead of the source, in packets of the same size; or the source again."""
         self.muted = muted
+
+    def rekeyed(self) -> None:
+        """The path's SRTP has other keys: use them."""
+        self._protect, self._unprotect = self._srtp.protect, self._srtp.unprotect
 
     def start(self) -> None:
         """Let the clock drive this stream."""
@@ -343,6 +350,8 @@ class AudioSession:
         if self._source is not None:
             try:
                 pcm = self._source.read(self._samples, self._rate)
+            except DeviceLost as e:  # it has found another by itself
+                self._fail(e)
             except Exception as e:  # noqa: BLE001  (the application's code; the call goes on)
                 self._source = None
                 self._fail(e)
@@ -350,6 +359,8 @@ class AudioSession:
                 pcm = self._silence
         else:
             pcm = self._silence
+        for meter in self.meters:
+            meter.sent(pcm)
         payload = self._encode(pcm)
         self._payload_length = len(payload)
         pressed = self._digits.tick(self._timestamp) if self._digits.busy else None
@@ -391,6 +402,8 @@ class AudioSession:
             return
         played = self._played
         self._played = played + 1
+        for meter in self.meters:
+            meter.received(pcm)
         if self._sinks:
             self._deliver(self._sinks, pcm, self._playout.rate, played)
 
@@ -399,6 +412,8 @@ class AudioSession:
         for sink in sinks:
             try:
                 sink.write(frame)
+            except DeviceLost as e:
+                self._fail(e)
             except Exception as e:  # noqa: BLE001  (the application's code; the call goes on)
                 self.remove_sink(sink)
                 self._fail(e)

@@ -148,7 +148,15 @@ class SrtpSession:
         unprotect_rtcp: Verify and decrypt an SRTCP packet; SrtpError where it is refused.
     """
 
-    __slots__ = ("counters", "profile", "protect", "protect_rtcp", "unprotect", "unprotect_rtcp")
+    __slots__ = (
+        "_memory",
+        "counters",
+        "profile",
+        "protect",
+        "protect_rtcp",
+        "unprotect",
+        "unprotect_rtcp",
+    )
 
     def __init__(self, profile: SrtpProfile, send_key: Secret, receive_key: Secret) -> None:
         """Take the two master keys, each master key || master salt.
@@ -162,12 +170,39 @@ class SrtpSession:
         self.profile = profile
         self.counters = SrtpCounters()
         # The functions are closures, not methods: attribute look-ups are a tenth of their cost.
-        memory = _Memory()
-        outbound = _create(profile, send_key, lib.ssrc_any_outbound)
-        inbound = _create(profile, receive_key, lib.ssrc_any_inbound)
-        known: set[bytes] = set()
+        self._memory = _Memory()
+        self._send_with(send_key)
+        self._receive_with(receive_key)
+
+    def renew(self, profile: SrtpProfile, *, send_key: Secret | None, receive_key: Secret) -> None:
+        """Go on with other keys: packet indices begin anew, and so does what is a replay.
+
+        The functions are others from now on.
+
+        Args:
+            profile: The same as before where we keep our key.
+            send_key: None keeps ours, and its index with it. One that was used before must not
+                come again: it would repeat a key stream.
+            receive_key: The peer's.
+
+        Raises:
+            UsageError: a key does not have the profile's length, or our kept key is of another.
+        """
+        if send_key is None and profile is not self.profile:
+            raise UsageError("another profile takes another key")
+        self.profile = profile
+        if send_key is not None:
+            self._send_with(send_key)
+        self._receive_with(receive_key)
+
+    def _send_with(self, key: Secret) -> None:
+        outbound, memory = _create(self.profile, key, lib.ssrc_any_outbound), self._memory
         self.protect = _protector(outbound, lib.srtp_protect, memory)
         self.protect_rtcp = _protector(outbound, lib.srtp_protect_rtcp, memory)
+
+    def _receive_with(self, key: Secret) -> None:
+        inbound, memory = _create(self.profile, key, lib.ssrc_any_inbound), self._memory
+        known: set[bytes] = set()
         self.unprotect = _unprotector(
             inbound, lib.srtp_unprotect, memory, slice(8, 12), known, self.counters
         )

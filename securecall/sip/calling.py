@@ -12,6 +12,7 @@ from securecall.sip.descriptions import glare
 from securecall.sip.dialog import Dialog, build_cancel, repeat_request, target_of
 from securecall.sip.grammar import SipError
 from securecall.sip.host import Host, SessionState, accept, ignore, read_answer
+from securecall.sip.identity import of_the_telephone_network
 from securecall.sip.limits import MOST_FORKS
 from securecall.sip.message import Request, Response
 from securecall.sip.outcome import reason_of
@@ -254,4 +255,5 @@ class Calling:
         if description is not None:
             self._host.descriptions.theirs = description
             identity = tuple(response.headers.all("identity"))
-            self._host.tell(Answered(description, identity=identity))
+            telephone = of_the_telephone_network(identity)
+            self._host.tell(Answered(description, identity=identity, telephone=telephone))

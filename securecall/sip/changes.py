@@ -54,7 +54,7 @@ class _Ours:
     """
 
     description: Description
-    body: bytes
+    body: bytes = field(repr=False)
     refresh: bool = False
     tries: int = 0
     raised: bool = False
@@ -229,7 +229,7 @@ class Changes:
         if description == self._host.descriptions.theirs:
             return
         self._theirs = _Theirs(description)
-        self._host.tell(Offered(description))
+        self._host.tell(Offered(description, answers=True))
 
     # -- ours ---------------------------------------------------------------------------------
 

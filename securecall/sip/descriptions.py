@@ -52,6 +52,11 @@ class Descriptions:
         if offer and description.audio is not None:
             self._wish = description.audio.direction
 
+    def forget(self) -> None:
+        """The call is over: keep nothing of what was said, in which keys may stand."""
+        self.ours = self.theirs = None
+        self.body = b""
+
     def again(self) -> Description | None:
         """What we offer when a re-INVITE asks for it: all as it is, in the direction we want.
 

@@ -12,6 +12,7 @@ from securecall.sip.grammar import SipError
 MOST_IDENTITIES: Final = 8  # of one message
 _RULE: Final = "RFC 8224 4"
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_\-.]+")
+_PPT_SHAKEN: Final = re.compile(r""";[ \t]*ppt[ \t]*=[ \t]*"?shaken\b""", re.IGNORECASE)
 _PARAMETER: Final = re.compile(
     r"[ \t]*;[ \t]*([a-z]+)[ \t]*=[ \t]*(?:<([^<>\"\s]+)>|\"([!-~]+)\"|([A-Za-z0-9.\-]+))", re.ASCII
 )
@@ -47,6 +48,21 @@ def passports_of(values: tuple[str, ...]) -> tuple[str, ...]:
                 raise SipError("an Identity of unknown make", rule=_RULE, status=438)
             found.append(token)
     return tuple(found)
+
+
+def of_the_telephone_network(values: tuple[str, ...]) -> bool:
+    """Whether one of these vouches for a telephone number (SHAKEN, RFC 8588), valid or not.
+
+    It says something about the number, and of the keys of the call that they end at a gateway.
+    """
+    return any(_PPT_SHAKEN.search(value) or _kind(value) == "shaken" for value in values)
+
+
+def _kind(value: str) -> str:
+    try:
+        return type_of(value.partition(";")[0].strip(" \t"))
+    except ProtocolError:
+        return ""
 
 
 def _read(value: str) -> tuple[str, dict[str, str]]:

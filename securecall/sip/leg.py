@@ -10,6 +10,8 @@ from securecall.calls.signaling import Signal, SignalBuffer, SignalingPath, Sign
 from securecall.logs import logger
 from securecall.media.description import Description
 from securecall.sip.connections import Connection
+from securecall.sip.identity import of_the_telephone_network
+from securecall.sip.naming import is_telephone
 from securecall.sip.session import Session
 
 if TYPE_CHECKING:
@@ -60,6 +62,12 @@ class SipLeg:
     def identity(self) -> tuple[str, ...]:
         """Values of Identity that came with it; unread."""
         return tuple(self._session.invite.headers.all("identity"))
+
+    @property
+    def telephone(self) -> bool:
+        """Whether it came out of the telephone network, as From or Identity says."""
+        caller = self._session.invite.from_.uri
+        return is_telephone(caller) or of_the_telephone_network(self.identity)
 
     @property
     def path(self) -> SignalingPath:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sized
-from typing import Final
+from typing import Final, NoReturn
 
+from securecall.errors import UsageError
 from securecall.sip.grammar import (
     CSeq,
     NameAddr,
@@ -56,6 +57,9 @@ class Message:
         self._to: NameAddr | None = None
         self._cseq: CSeq | None = None
         self._contact: list[NameAddr] | None = None
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise UsageError("a message may carry keys, and is never serialised or copied")
 
     @property
     def vias(self) -> list[Via]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from securecall.sip.grammar import SipError, parse_value
@@ -25,7 +25,7 @@ class Part:
     """
 
     headers: Headers
-    body: bytes
+    body: bytes = field(repr=False)  # a description may carry keys
 
 
 def split_parts(content_type: str, body: bytes) -> tuple[Part, ...]:

@@ -16,6 +16,7 @@ from securecall.media.description import (
     MediaDescription,
     Setup,
 )
+from securecall.media.sdes import build_crypto
 from securecall.sip.limits import MOST_BODY_BYTES, MOST_LINES, MOST_MEDIA
 from securecall.sip.sdp_lines import (
     DIGITS,
@@ -60,7 +61,7 @@ def parse_description(data: bytes) -> Description:
     group: list[str] = []
     for line in lines[3:]:
         if line[1:2] != "=":
-            raise malformed(f"not a line of SDP: {line[:20]!r}")
+            raise malformed("not a line of SDP")  # unquoted: it may be the rest of a key
         letter, value = line[0], line[2:]
         if letter == "m":
             if len(sections) == MOST_MEDIA:
@@ -160,6 +161,7 @@ def _media_lines(media: MediaDescription) -> list[str]:
     lines += _codec_lines(media)
     lines.append(f"a={media.direction.value}")
     lines += [f"a=fingerprint:{f}" for f in media.fingerprints]
+    lines += [f"a=crypto:{build_crypto(line)}" for line in media.crypto]
     if media.setup is not None:
         lines.append(f"a=setup:{media.setup.value}")
     if media.rtcp_mux:
@@ -236,6 +238,7 @@ def _media(section: Section, session: Section) -> MediaDescription:
         fingerprints=fingerprints,
         setup=_SETUPS.get(values.get("setup", "")),
         has_crypto="crypto" in values,
+        crypto=tuple(section.crypto),
         rtcp_mux="rtcp-mux" in section.values,
         ice_ufrag=values.get("ice-ufrag", ""),
         ice_pwd=values.get("ice-pwd", ""),

@@ -1,6 +1,7 @@
 """The lines of SDP, each checked and read into the section it stands in (RFC 8866, 8839, 8122).
 
-Keys in a=crypto are never kept: that one stood there is all a caller can learn.
+A key in an a=crypto line is kept as a `Secret` if a gateway account could take that line; of any
+other line, that it stood there is all a caller can learn. No error quotes one.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from securecall.errors import ProtocolError
 from securecall.media.description import Candidate, Direction, Fingerprint
+from securecall.media.sdes import CryptoLine, parse_crypto
 from securecall.sip.grammar import SipError
 from securecall.sip.limits import MOST_CANDIDATES, MOST_FORMATS
 
@@ -23,6 +26,7 @@ _WORD: Final = re.compile(r"[!-~]{1,256}")
 _FINGERPRINT: Final = re.compile(r"([A-Za-z0-9\-]{1,32}) ([0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})*+)")
 _MOST_FEEDBACK: Final = 32  # of one format
 _MOST_EXTENSIONS: Final = 64
+_MOST_CRYPTO: Final = 32  # lines that could be taken
 _ICE: Final = re.compile(r"[A-Za-z0-9+/]{1,256}")
 # these decide what a call is; a second one would be a second meaning
 _ONCE: Final = frozenset({"setup", "ice-ufrag", "ice-pwd", "mid", "direction", "ptime"})
@@ -43,6 +47,7 @@ class Section:
     values: dict[str, str] = field(default_factory=dict)
     fingerprints: list[Fingerprint] = field(default_factory=list)
     candidates: list[Candidate] = field(default_factory=list)
+    crypto: list[CryptoLine] = field(default_factory=list)
     # None: named, but not so that it could be used
     rtpmaps: dict[int, tuple[str, int, int] | None] = field(default_factory=dict)
     fmtps: dict[int, tuple[tuple[str, str], ...]] = field(default_factory=dict)
@@ -155,8 +160,14 @@ def _read_extension(section: Section, value: str) -> None:
 
 
 def _read_crypto(section: Section, value: str) -> None:
-    del value  # a key: that it stood here is all that is kept
     section.values["crypto"] = ""
+    try:
+        line = parse_crypto(value)
+    except ProtocolError:
+        return  # one of many, perhaps; where none can be taken, the call is refused with 488
+    if len(section.crypto) == _MOST_CRYPTO:
+        raise too_large(f"more than {_MOST_CRYPTO} keys")
+    section.crypto.append(line)
 
 
 def _fingerprint(value: str) -> Fingerprint:
@@ -234,7 +245,7 @@ _READERS: Final[dict[str, Callable[[Section, str], None]]] = {
 
 def _number(text: str, most: int, what: str) -> int:
     if not DIGITS.fullmatch(text) or int(text) > most:
-        raise malformed(f"{what} is not a number up to {most}: {text[:20]!r}")
+        raise malformed(f"{what} is not a number up to {most}")
     return int(text)
 
 

@@ -403,6 +403,7 @@ class Session:
         # what is left waits for an ACK; the peer does not choose how much memory that takes
         self.offer = None
         self.invite.body = b""
+        self.descriptions.forget()
         if self._called is not None:
             self._called.offer = None
 

@@ -10,19 +10,22 @@ from typing import TYPE_CHECKING, Self
 
 from securecall.address import ANONYMOUS, Address, Scheme
 from securecall.calls.signaling import (
+    Answered,
     Ended,
     IncomingLeg,
     Leg,
+    Offered,
     Route,
     Signal,
 )
 from securecall.clock import loop_now
-from securecall.errors import EndReason, MessageFailed, UsageError
+from securecall.errors import EndReason, MessageFailed, Reason, SecurityError, UsageError
 from securecall.logs import logger
 from securecall.media.description import Description
 from securecall.sip.agent import Agent
 from securecall.sip.connections import (
     CLOSE_SECONDS,
+    Connection,
     Connections,
     Flow,
     SipServer,
@@ -142,9 +145,11 @@ class SipSignaling:
         Raises:
             ConnectFailed: the next hop cannot be reached.
             CertificateError: the server could not prove its name.
+            SecurityError: the offer has keys in it, and nobody proved a name on that connection.
             UsageError: there is no server to ask, or the address is not of SIP.
         """
         flow, target = await self._next_hop(route)
+        _require_proved(flow.connection, offer)
         session, outputs = self._agent.invite(
             target=target,
             from_uri=uri_of(self._local) if not flow.connection.direct else uri_of(ANONYMOUS),
@@ -333,6 +338,10 @@ class SipSignaling:
 
     def perform(self, session: Session, signal: Signal) -> None:
         """Called by legs: signals that this causes are delivered later, never from inside."""
+        if isinstance(signal, (Answered, Offered)):
+            flow = self._connections.flow(session.flow or 0)
+            if flow is not None:
+                _require_proved(flow.connection, signal.description)
         outputs = self._agent.perform(session, signal, now=loop_now())
         self._carry_out(tuple(o for o in outputs if isinstance(o, Send)))
         rest = tuple(o for o in outputs if not isinstance(o, Send))
@@ -464,3 +473,17 @@ class SipSignaling:
     def _due(self) -> None:
         self._timer = None
         self._carry_out(self._agent.expire(now=loop_now()))
+
+
+def _require_proved(connection: Connection, description: Description) -> None:
+    """Let no media key out on a connection whose other end proved no name; the last of its guards.
+
+    Raises:
+        SecurityError: it would be.
+    """
+    keys = any(line.crypto for line in description.media)
+    if keys and (connection.direct or not connection.verified_name):
+        raise SecurityError(
+            "media keys are written to a server that proved its name, and to nobody else",
+            reason=Reason.NO_ENCRYPTION,
+        )

@@ -45,6 +45,7 @@ class BusLeg:
     ) -> None:
         """Made by the bus."""
         self.identity = identity
+        self.telephone = False
         self.call_id = call_id
         self.outgoing = outgoing
         self.local = local

@@ -82,18 +82,30 @@ class Deliverer:
             self.counters.unheld += 1
 
     def release(self, accepted: Callable[[Address], bool]) -> None:
-        """Deliver what was held and came from an accepted address; keep the rest."""
+        """Deliver what was held and came from an accepted address; keep the rest.
+
+        Of DTLS only what follows the last beginning of a handshake: some gateways begin before
+        their answer leaves, and once more with it, and only the second time counts for them.
+        """
         held, self._held = self._held, deque()
-        for source, datagram in held:
-            if accepted(source):
-                self.deliver(datagram)
-            else:
+        begins = max((n for n, h in enumerate(held) if accepted(h[0]) and _begins(h[1])), default=0)
+        for number, (source, datagram) in enumerate(held):
+            if not accepted(source):
                 self._held.append((source, datagram))
+            elif number >= begins or not b"\x13" < datagram[:1] < b"\x40":
+                self.deliver(datagram)
 
     def forget(self) -> None:
         """Drop what is held, counted as foreign."""
         self.counters.foreign += len(self._held)
         self._held.clear()
+
+
+def _begins(datagram: bytes) -> bool:
+    """Whether it is a ClientHello from its first byte on (RFC 6347 4.1, 4.2.2)."""
+    return datagram[:1] == b"\x16" and datagram[3:5] + datagram[13:14] + datagram[19:22] == (
+        b"\0\0\x01\0\0\0"
+    )
 
 
 class UdpPath:

@@ -168,7 +168,7 @@ ROWS = (
     Row("import", "ms CPU", Figure("import_cost", "cpu_ms"), None, 150.0),
 )
 # Programs that print rows of their own.
-OWN_ROWS = {"pesq": "pesq"}
+OWN_ROWS = {"pesq": "pesq", "echo": "echo"}
 
 
 class Missing(Exception):
@@ -277,7 +277,11 @@ def own_rows(program: str, *, seconds: float) -> list[dict[str, object]]:
     if "absent" in last:
         return [{"id": program, "note": f"peer absent: {last['absent']}"}]
     rows: list[dict[str, object]] = last["rows"]
-    return [row | {"target": f">= {row['target']}"} for row in rows]
+    aims = [row["target"] for row in rows]
+    return [
+        row | {"target": "" if aim is None else f">= {aim}"}
+        for row, aim in zip(rows, aims, strict=True)
+    ]
 
 
 def table(lines: list[dict[str, object]]) -> str:

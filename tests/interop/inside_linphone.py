@@ -16,6 +16,7 @@ import pytest
 import securecall as sc
 from securecall.calls import connection
 from securecall.media.description import Keying
+from securecall.policy import GATEWAY_WORDS
 from tests.interop import authority, kamailio, linphone, own_network
 from tests.interop.people import hear_tone, require_no_media, sip, subscriber
 
@@ -64,6 +65,19 @@ async def talk(call, phone, folder):
     assert state.srtp_profile == "SRTP_AES128_CM_SHA1_80"  # all it takes by DTLS
     with pytest.raises(sc.UsageError):
         _ = call.sas
+    await hear_each_other(call, phone, folder)
+
+
+async def talk_by_sdes(call, phone, folder):
+    """The same, with keys in the signalling."""
+    state = await call.connected()
+    assert (state.level, state.keying) == (sc.HOP_BY_HOP, Keying.SDES)
+    assert state.words == GATEWAY_WORDS
+    await hear_each_other(call, phone, folder)
+
+
+async def hear_each_other(call, phone, folder):
+    """Each other's tone, in both recordings."""
     await until(phone, "StreamsRunning")
     folder.mkdir()
     with phone.listening(folder / "theirs.pcm"):
@@ -230,6 +244,33 @@ def test_what_we_cannot_protect_does_not_even_ring(registrar, tmp_path, options,
                 await asyncio.wait_for(alice.next_call(), 0.05)
 
     with other_phone(tmp_path, registrar, **options) as carol:
+        carol.wait_registered()
+        asyncio.run(main(carol))
+
+
+def test_sdes_with_linphone_on_a_gateway_account_both_ways(registrar, tmp_path):
+    async def main(carol):
+        options = {"policy": sc.Policy(prefer_codecs=("opus",)), "provider_mode": "gateway"}
+        async with subscriber("alice", registrar, tmp_path, **options) as alice:
+            async with alice.call(sip("carol"), audio=sc.ToneSource(OUR_HERTZ)) as call:
+                await until(carol, "IncomingReceived")
+                carol.command("answer")
+                await call.connected()
+                await until(carol, "StreamsRunning")
+                carol.command("call-pause")
+                number = await until(carol, "Paused")
+                carol.command(f"call-resume {number}")
+                await talk_by_sdes(call, carol, tmp_path / "there")
+                await call.hang_up()
+                await until(carol, "Released")
+            carol.command(f"call {sip('alice')}")
+            ring = await asyncio.wait_for(alice.next_call(), 8)
+            async with ring.accept(audio=sc.ToneSource(OUR_HERTZ)) as call:
+                await talk_by_sdes(call, carol, tmp_path / "back")
+                await call.hang_up()
+                await until(carol, "Released")
+
+    with other_phone(tmp_path, registrar, encryption="srtp") as carol:
         carol.wait_registered()
         asyncio.run(main(carol))
 

@@ -52,6 +52,7 @@ async def subscriber(
     password: str | None = None,
     policy: sc.Policy | None = None,
     server: str = "127.0.0.1:{port}",
+    provider_mode: str = "proxy",
 ) -> AsyncIterator[sc.Client]:
     """Open somebody's client and register it by its password, or by a wrong one."""
     async with sc.open(folder / name, passphrase=PASSPHRASE, create=True, policy=policy) as client:
@@ -60,6 +61,7 @@ async def subscriber(
             password=sc.Secret(password or PASSWORDS[name]),
             server=server.format(port=registrar.tls),
             authorities=registrar.certificates.authority,
+            provider_mode=provider_mode,
         )
         yield client
 

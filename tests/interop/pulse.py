@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,14 +10,29 @@ from tests.interop.children import Child, need
 
 
 @contextmanager
-def running(folder: Path, *modules: str) -> Iterator[dict[str, str]]:
-    """Start a server of our own with these modules; yield the environment its clients need.
+def running(
+    folder: Path,
+    *modules: str,
+    devices: Sequence[str] = (),
+    remote: Mapping[str, str] | None = None,
+) -> Iterator[dict[str, str]]:
+    """Start a server of our own; yield the environment its clients need.
 
-    ALSA's default device leads there, too.
+    Args:
+        folder: Where its files go.
+        modules: What it loads.
+        devices: ALSA devices: each plays on a sink of that name, and captures what is played there.
+            The first is the default.
+        remote: Names of other servers' devices, which go away with their server, and where it is;
+            what is taken from a server that goes on, that server moves to another of its devices.
     """
     program = need("pulseaudio", "pulseaudio")
     socket = folder / "native"
-    (folder / "asoundrc").write_text("pcm.!default pulse\nctl.!default pulse\n")
+    lines = [f"pcm.{name} {_ends(name)}\n" for name in devices]
+    lines += [f"pcm.{name} {_ends(name, server)}\n" for name, server in (remote or {}).items()]
+    lines += [f"pcm.!default {_ends(devices[0]) if devices else 'pulse'}\n", "ctl.!default pulse\n"]
+    (folder / "asoundrc").write_text("".join(lines))
+    modules += tuple(f"module-null-sink sink_name={name}" for name in devices)
     environment = {
         "HOME": str(folder),
         "XDG_RUNTIME_DIR": str(folder),
@@ -38,3 +53,12 @@ def running(folder: Path, *modules: str) -> Iterator[dict[str, str]]:
         yield environment
     finally:
         child.stop()
+
+
+def _ends(name: str, server: str = "") -> str:
+    """ALSA's words for a sink and its monitor as one device."""
+    where = f'server "{server}";' if server else ""
+    playback, capture = (
+        f"{{ type pulse; {where} device {end} }}" for end in (name, f"{name}.monitor")
+    )
+    return f"{{ type asym; playback.pcm {playback}; capture.pcm {capture} }}"

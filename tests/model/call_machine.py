@@ -21,7 +21,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from securecall.calls import machine as m
 from securecall.calls.changes import answer_change
 from securecall.calls.machine import CallMachine, State
-from securecall.calls.negotiation import LocalMedia, build_answer, build_offer
+from securecall.calls.negotiation import Agreement, LocalMedia, build_answer, build_offer
 from securecall.calls.signaling import (
     Accepted,
     Answered,
@@ -42,7 +42,9 @@ from securecall.media.description import (
     Keying,
     LocalIce,
     Setup,
+    mirrored,
 )
+from securecall.media.sdes import SUITES, CryptoLine
 from securecall.policy import (
     Facts,
     Floor,
@@ -52,6 +54,7 @@ from securecall.policy import (
     SecurityLevel,
     floor_for,
 )
+from securecall.secret import Secret
 
 NONE, HOP, OPPORTUNISTIC, E2EE, VERIFIED = SecurityLevel
 Act = Callable[[CallMachine], tuple[m.Output, ...] | None]
@@ -133,14 +136,56 @@ REOFFERS = {
     "re-offer: ICE restart, other keys": {**ANEW, **EVES},
     HALF: {"ice_ufrag": THEIRS_ANEW.ufrag},
 }
+OTHER, MORE = "re-offer: other keys", "re-offer: more keys"
+
+
+def _with_keys(local: LocalMedia) -> LocalMedia:
+    """The same end, where a gateway's keys stand in the descriptions."""
+    lines = (
+        CryptoLine(tag, suite, Secret(bytes([local.ssrc]) * suite.size))
+        for tag, suite in enumerate(SUITES.values(), 1)
+    )
+    return replace(local, crypto=tuple(lines))
+
+
+GATE_US, GATE_PEER, GATE_EVE = map(_with_keys, (US, PEER, EVE))
+FRESH = _with_keys(_local(9)).crypto
+GATE_OFFER_OF_PEER = build_offer(GATE_PEER)
+GATE_ANSWER = build_answer(build_offer(GATE_US), GATE_PEER)[0]
+GATE_PLAIN = {"keying": Keying.NONE, "crypto": (), "has_crypto": False}
+EVES_KEY = {"crypto": GATE_EVE.crypto[:1]}
+TWO_KEYS = {"crypto": (GATE_PEER.crypto[0], GATE_EVE.crypto[0])}  # of one tag
+BESIDE = {"fingerprints": (PEER.fingerprint,)}
+GATE_ANSWERS = {  # the same names, of a call whose keys stand in the descriptions
+    "answer": {},
+    "answer: RTP/AVP": GATE_PLAIN,
+    "answer: RTP/AVP, fingerprint kept": {"keying": Keying.NONE},
+    "answer: SDES beside DTLS": BESIDE,
+    "answer: SHA-1": {"crypto": ()},
+    "answer: our own fingerprint": {"crypto": GATE_US.crypto[:1]},
+    "answer: nobody begins DTLS": TWO_KEYS,
+}
+GATE_REOFFERS = {  # OTHER is taken if there is a fresh key of ours
+    KEPT: {},
+    HOLD: {"direction": Direction.SENDONLY},
+    OTHER: EVES_KEY,
+    MORE: TWO_KEYS,
+    "re-offer: RTP/AVP": GATE_PLAIN,
+    "re-offer: hold with RTP/AVP": {**GATE_PLAIN, "direction": Direction.SENDONLY},
+    "re-offer: SDES beside DTLS": BESIDE,
+    MOVED: ANEW,
+    HALF: {"ice_ufrag": THEIRS_ANEW.ufrag},
+}
+GATE_SIGNALS = {
+    **{n: Answered(_changed(GATE_ANSWER, **change)) for n, change in GATE_ANSWERS.items()},
+    "answer in an early dialog": Answered(GATE_ANSWER, final=False),
+    "answer: SDES": Answered(ANSWER),  # a keying that was not offered, here as there
+    **{n: Offered(_changed(GATE_OFFER_OF_PEER, **c)) for n, c in GATE_REOFFERS.items()},
+}
 SIGNALS = {
     "ringing": Ringing(),
     **ANSWERS,
-    **{
-        name: Offered(_changed(OFFER_OF_PEER, **change))
-        for name, change in REOFFERS.items()
-        if name not in (KEPT, HOLD)
-    },
+    **{name: Offered(_changed(OFFER_OF_PEER, **change)) for name, change in REOFFERS.items()},
     "transfer": TransferRequested("sip:eve@example.com"),
     "stray": Accepted(),
     "peer ends": Ended(EndReason.HUNG_UP),
@@ -209,6 +254,13 @@ def _answer_to_change(machine: CallMachine, **change: object) -> Answered | Refu
     proposal = machine._proposal
     if proposal is None:
         return Refused()
+    if machine._floor.sdes:
+        change = {id(EVES): EVES_KEY, id(PLAIN): GATE_PLAIN}.get(id(change.pop("how", None)), {})
+        (audio,) = proposal.offer.media
+        theirs = replace(machine._agreement.sdes.theirs, tag=audio.crypto[0].tag)
+        said = {"crypto": (theirs,), "direction": mirrored(audio.direction), **change}
+        return Answered(_changed(proposal.offer, **said))
+    change = change.pop("how", {})
     _, agreed = build_answer(OFFER, PEER)  # its name for our keys is all that counts here
     ice = THEIRS_ANEW if proposal.restart else None
     pictures = (PEERS_CAMERA,)
@@ -217,20 +269,29 @@ def _answer_to_change(machine: CallMachine, **change: object) -> Answered | Refu
     return Answered(replace(answer, media=tuple(replace(m, **change) for m in answer.media)))  # type: ignore[arg-type] # any field
 
 
-TAKEN, UNASKED = "our change: taken", "our change: taken, and another way, asked for or not"
+TAKEN, OTHERS = "our change: taken", "our change: other keys"
+UNASKED = "our change: taken, and another way, asked for or not"
 GATHERED = "gathered anew"
 REPLIES: dict[str, Act] = {
     TAKEN: lambda c: c.receive(_answer_to_change(c), now=NOW),
-    "our change: other keys": lambda c: c.receive(_answer_to_change(c, **EVES), now=NOW),
-    "our change: RTP/AVP": lambda c: c.receive(_answer_to_change(c, **PLAIN), now=NOW),
-    UNASKED: lambda c: c.receive(_answer_to_change(c, **ANEW), now=NOW),
+    OTHERS: lambda c: c.receive(_answer_to_change(c, how=EVES), now=NOW),
+    "our change: RTP/AVP": lambda c: c.receive(_answer_to_change(c, how=PLAIN), now=NOW),
+    UNASKED: lambda c: c.receive(_answer_to_change(c, how=ANEW), now=NOW),
     "our change: refused": lambda c: c.receive(Refused(), now=NOW),
 }
+
+
+def _signal(machine: CallMachine, name: str) -> object:
+    return GATE_SIGNALS.get(name, SIGNALS[name]) if machine._floor.sdes else SIGNALS[name]
+
+
 RAISES = {"require E2EE": E2EE, "require VERIFIED": VERIFIED}
 ACTS: dict[str, Act] = {
-    **{n: lambda c, s=signal: c.receive(s, now=NOW) for n, signal in SIGNALS.items()},
+    **{n: lambda c, n=n: c.receive(_signal(c, n), now=NOW) for n in SIGNALS},
     **{
-        n: lambda c, change=REOFFERS[n]: c.receive(Offered(_peers(c, **change)), now=NOW)
+        n: lambda c, n=n: c.receive(
+            _signal(c, n) if c._floor.sdes else Offered(_peers(c, **REOFFERS[n])), now=NOW
+        )
         for n in (KEPT, HOLD)
     },
     **{n: lambda c, f=facts: c.secured(f, now=NOW) for n, facts in EVIDENCE.items()},
@@ -240,7 +301,8 @@ ACTS: dict[str, Act] = {
     "we look for another way": lambda c: c.restart(OURS_ANEW),
     GATHERED: lambda c: c.regathered(OURS_ANEW),
     "nothing gathered": lambda c: c.regathered(None),
-    "accept": lambda c: c.accept(US, now=NOW),
+    "fresh keys": lambda c: c.bring(FRESH),
+    "accept": lambda c: c.accept(GATE_US if c._floor.sdes else US, now=NOW),
     "hang up": lambda c: c.hang_up(),
     "busy": lambda c: c.hang_up(EndReason.BUSY),
     "confirm": lambda c: c.confirm_sas(),
@@ -256,10 +318,12 @@ ACTS: dict[str, Act] = {
 _BROKEN = (TrustState.CHANGED, TrustState.REVOKED, TrustState.DISTRUSTED)
 
 
-def ceiling(facts: Facts | None, *, confirmed: bool, denied: bool) -> SecurityLevel:
+def ceiling(facts: Facts | None, floor: Floor, *, confirmed: bool, denied: bool) -> SecurityLevel:
     """The table of levels: the lowest that any single fact allows."""
     if facts is None:
         return NONE
+    if floor.gateway and facts.keying is not Keying.NONE:
+        return HOP  # whatever else there is
     identity = facts.identity
     allowed = [{Keying.NONE: NONE, Keying.SDES: HOP, Keying.DTLS_SRTP: VERIFIED}[facts.keying]]
     allowed.append(HOP if facts.gateway or identity is None else VERIFIED)
@@ -280,10 +344,10 @@ def passage(facts: Facts | None, floor: Floor, *, confirmed: bool, denied: bool)
     if floor.require_pq and not quantum_safe:
         return Gate.CLOSED
     needed = max(floor.minimum, E2EE if floor.pinned else NONE)
-    if ceiling(facts, confirmed=confirmed, denied=denied) >= needed:
+    if ceiling(facts, floor, confirmed=confirmed, denied=denied) >= needed:
         return Gate.OPEN
     words = facts.identity is not None and facts.identity.group  # of the identity handshake
-    mended = words and ceiling(facts, confirmed=True, denied=denied) >= needed
+    mended = words and ceiling(facts, floor, confirmed=True, denied=denied) >= needed
     forgotten = floor.pinned and facts.identity and facts.identity.trust is TrustState.UNKNOWN
     return Gate.VERIFYING if mended and (needed is VERIFIED or forgotten) else Gate.CLOSED
 
@@ -314,10 +378,12 @@ class Configuration:
     def begin(self) -> Run:
         """A call at its beginning."""
         machine = CallMachine(self.policy, self.floor, outgoing=self.outgoing)
+        sdes = self.floor.sdes
         if self.outgoing:
-            _keyed(machine.dial(US, now=0.0))
+            _keyed(machine.dial(GATE_US if sdes else US, now=0.0), sdes=sdes)
         else:
-            _require(machine.invited(OFFER_OF_PEER, now=0.0) == (m.Send(Ringing()),), "it rings")
+            offer = GATE_OFFER_OF_PEER if sdes else OFFER_OF_PEER
+            _require(machine.invited(offer, now=0.0) == (m.Send(Ringing()),), "it rings")
         return Run(machine, Seen(self.floor), self.outgoing)
 
 
@@ -333,6 +399,9 @@ def configurations() -> list[Configuration]:
     for policy, contact, pinned, direct in itertools.product(policies, *[(False, True)] * 3):
         floor = floor_for(policy, contact_floor=contact, pinned=pinned, direct=direct)
         found.setdefault(floor, policy)
+    for sdes in (True, False):  # whoever asks for more is refused at once, which is not for here
+        known = {"contact_floor": False, "pinned": False, "direct": False}
+        found[floor_for(Policy(), **known, trunk=True, sdes=sdes)] = Policy()
     return [
         Configuration(policy, floor, outgoing)
         for floor, policy in found.items()
@@ -411,22 +480,24 @@ class Run:
         match output:
             case m.Send(signal=Answered(description=description)):
                 _require(seen.accepted, "nothing of ours is described before acceptance")
-                _keyed(description)
+                _keyed(description, sdes=seen.floor.sdes)
+                kept = (KEPT, HOLD, OTHER) if seen.floor.sdes else (KEPT, HOLD)
                 if before.started:
-                    _require(
-                        name in (*KEEPING, GATHERED), "a changed association is never agreed to"
-                    )
+                    kept = kept if seen.floor.sdes else (*KEEPING, GATHERED)
+                    _require(name in kept, "a changed association is never agreed to")
             case m.Send(signal=Offered(description=description)):
                 least = Gate.OPEN if name in WISHES else Gate.VERIFYING
                 _require(seen.gate in (Gate.OPEN, least), "a change of ours, in a call")
-                _keyed(description)
+                _keyed(description, sdes=seen.floor.sdes)
             case m.StartMedia(agreement=agreement):
                 _require(seen.accepted and not before.accepted, "media starts at acceptance")
                 _require(not seen.started, "media starts once")
-                _require(agreement.remote_fingerprints == (PEER.fingerprint,), "the peer's keys")
+                _require(_of_the_peer(agreement, sdes=seen.floor.sdes), "the peer's keys")
                 self.seen = replace(seen, started=True)
             case m.Regather():
-                _require(_renewed(name, seen) == 2, "only another way needs that")
+                _require(
+                    not seen.floor.sdes and _renewed(name, seen) == 2, "only another way needs that"
+                )
                 _require(seen.gate is not Gate.CLOSED, "no other way before there are keys")
             case m.Reconnect(agreement=agreement):
                 _require(name in (*REPLIES, GATHERED, "answer"), "a way that both described")
@@ -441,10 +512,12 @@ class Run:
                     _require(seen.facts is not None, "no gate before evidence")
                 self.seen = replace(seen, gate=gate)
             case m.SetDirection():
-                _require(
-                    seen.started and name in (*KEEPING, GATHERED, *REPLIES, "answer"),
-                    "only a change does that",
-                )
+                held = (*KEEPING, GATHERED, *REPLIES, OTHER, "answer")
+                _require(seen.started and name in held, "only a change does that")
+            case m.Rekey():
+                change = name in (OTHER, OTHERS, KEPT, HOLD, "answer")  # the last three: go back
+                _require(seen.floor.sdes and change, "only a gateway's keys change")
+                _require(seen.gate is Gate.CLOSED, "the gate is closed while keys change")
             case m.SetVideo(video=video):
                 _require(seen.gate is Gate.OPEN, "no picture without a call")
                 shown = [v.local for v in video]
@@ -464,7 +537,7 @@ class Run:
 
     def _ceiling(self) -> SecurityLevel:
         seen = self.seen
-        return ceiling(seen.facts, confirmed=seen.confirmed, denied=seen.denied)
+        return ceiling(seen.facts, seen.floor, confirmed=seen.confirmed, denied=seen.denied)
 
     def _require_sound(self, name: str, outputs: tuple[m.Output, ...]) -> None:
         """What holds between two steps."""
@@ -484,8 +557,10 @@ class Run:
         if name in REOFFERS and not seen.finished:
             refused = any(isinstance(o, m.Send) and isinstance(o.signal, Refused) for o in outputs)
             asks = any(isinstance(o, m.Regather) for o in outputs)
+            # a gateway's new keys come under a closed gate, see `Rekey`; said again, they are old
+            gate = seen.gate is Gate.CLOSED or (seen.floor.sdes and name == OTHER)
             kept = name in KEEPING and (asks or not _renewed(name, seen))
-            _require(refused or kept, "what changes keys, or half of the way, is refused")
+            _require(refused or gate or kept, "what changes keys, or half of the way, is refused")
         _require(name != "deny" or seen.finished, "words that differ end the call")
 
 
@@ -499,11 +574,21 @@ def _renewed(name: str, seen: Seen) -> int:
     )
 
 
-def _keyed(description: Description) -> None:
-    """Every m-line of ours is refused, or keyed at the endpoints and nowhere else."""
+def _keyed(description: Description, *, sdes: bool) -> None:
+    """Every m-line of ours is refused, or keyed at the endpoints, or for a gateway; never both."""
     for line in description.media:
+        if sdes:
+            safe = line.keying is Keying.SDES and line.crypto and not line.fingerprints
+            _require(line.port == 0 or (safe and line.protocol == "RTP/SAVP"), "no plaintext")
+            continue
         safe = line.keying is Keying.DTLS_SRTP and line.fingerprints and not line.has_crypto
         _require(line.port == 0 or (safe and "TLS/RTP" in line.protocol), "no plaintext")
+
+
+def _of_the_peer(agreement: Agreement, *, sdes: bool) -> bool:
+    if sdes:
+        return agreement.sdes is not None and agreement.sdes.theirs in GATE_PEER.crypto
+    return agreement.sdes is None and agreement.remote_fingerprints == (PEER.fingerprint,)
 
 
 def _require(holds: object, what: str) -> None:
@@ -603,13 +688,23 @@ _OFTEN = [
     *("ringing", "answer", "answer", "answer in an early dialog", "accept", "accept"),
     *REOFFERS,
     *(name for name in EVIDENCE if name.startswith(("evidence: verified", "evidence: pinned"))),
-    *("evidence: unknown", "confirm", "transfer", "stray", "a timer too early", *RAISES),
+    *(
+        "evidence: unknown",
+        "confirm",
+        "fresh keys",
+        "transfer",
+        "stray",
+        "a timer too early",
+        *RAISES,
+    ),
 ]
 
 
 def mutable_parts(value: object, path: str = "") -> Iterator[str]:
     """Name everything inside a value that could change behind the back of its hash."""
     if value is None or isinstance(value, (bool, int, float, str, bytes, enum.Enum)):
+        return
+    if isinstance(value, Secret):  # whoever made it wipes it, after the call; the machine never
         return
     if isinstance(value, (tuple, frozenset)):
         for part in value:

@@ -37,7 +37,9 @@ def named(c: Configuration) -> str:
     """A configuration in a test's name."""
     floor = c.floor
     marks = [floor.minimum.name]
-    marks += [n for n in ("pinned", "identity", "require_pq") if getattr(floor, n)]
+    marks += [
+        n for n in ("pinned", "identity", "require_pq", "gateway", "sdes") if getattr(floor, n)
+    ]
     return "-".join([*marks, "out" if c.outgoing else "in"])
 
 
@@ -53,12 +55,21 @@ FEW = chosen(
     "VERIFIED-identity-require_pq-out",
     "HOP_BY_HOP-in",
 )
+GATEWAYS = chosen(
+    "HOP_BY_HOP-gateway-sdes-out", "HOP_BY_HOP-gateway-sdes-in", "HOP_BY_HOP-gateway-out"
+)
 
 
 @pytest.mark.parametrize("configuration", FEW, ids=named)
 def test_in_every_order_of_five_events_nothing_opens_that_must_not(configuration):
     walk = explore(configuration, 5)
     assert walk.orders == [len(ACTS) ** n for n in range(6)]
+
+
+@pytest.mark.parametrize("configuration", GATEWAYS, ids=named)
+def test_in_every_order_of_four_events_a_telephone_call_is_hop_by_hop_at_most(configuration):
+    walk = explore(configuration, 4)
+    assert walk.orders == [len(ACTS) ** n for n in range(5)]
 
 
 @pytest.mark.soak
@@ -178,14 +189,16 @@ def an_early_answer_starts_media(patch):
 
 @defect
 def plain_media_are_taken(patch):
-    patch.setattr(negotiation, "_require_keys", lambda media: None)
+    patch.setattr(negotiation, "_require_keys", lambda media, *, gateway: None)
 
 
 @defect
 def keys_through_the_servers_are_taken(patch):
     true = negotiation._require_keys
     patch.setattr(
-        negotiation, "_require_keys", lambda media: None if media.has_crypto else true(media)
+        negotiation,
+        "_require_keys",
+        lambda media, *, gateway: None if media.has_crypto else true(media, gateway=gateway),
     )
 
 
@@ -273,12 +286,30 @@ def post_quantum_is_a_wish(patch):
     )
 
 
+@defect
+def a_gateway_is_overlooked(patch):
+    wrapped(patch, "through_gateway", lambda s, f: None)
+    true = policy.security_state
+    patch.setattr(machine_module, "security_state", lambda f: true(replace(f, gateway=False)))
+
+
+@defect
+def sound_goes_on_while_keys_change(patch):
+    wrapped(patch, "_rekeyed", lambda s, f, *a: f(s, *a)[1:])
+
+
+@defect
+def a_gateway_may_send_a_certificate_instead(patch):
+    patch.setattr(machine_module, "same_association", lambda agreed, description: True)
+    wrapped(patch, "_rekeyed", lambda s, f, *a: ())
+
+
 @pytest.mark.parametrize("seeded", DEFECTS.values(), ids=DEFECTS)
 def test_control_a_defect_is_found(monkeypatch, seeded):
     seeded(monkeypatch)
     with pytest.raises(Violation, match="after: "):
         for configuration in chosen(
             *("VERIFIED-identity-require_pq-out", "OPPORTUNISTIC-identity-in"),
-            *("OPPORTUNISTIC-identity-out", "HOP_BY_HOP-out"),
+            *("OPPORTUNISTIC-identity-out", "HOP_BY_HOP-out", "HOP_BY_HOP-gateway-sdes-in"),
         ):
             explore(configuration, 4)

@@ -15,10 +15,12 @@ import pytest
 
 import securecall as sc
 from securecall.cli import sound
+from securecall.media.frames import rms_dbfs
 from tests.interop.sound import share, tone_seconds
 from tests.paths import PROJECT
 
 EXAMPLES = PROJECT / "examples"
+NAMES = ("bob", "carol")
 
 
 @pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.py")), ids=lambda p: p.name)
@@ -33,183 +35,209 @@ def beginning(path, *, seconds):
     return path
 
 
-def start(name, *arguments, **env):
-    return subprocess.Popen(
-        [sys.executable, str(EXAMPLES / name), *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(PROJECT), **env},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+class Programs:
+    """Examples as processes, each with keys of its own; all are ended with the test."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.passphrase = folder / "passphrase"
+        self.passphrase.write_text("correct horse\n")
+        self._started = []
+
+    def start(self, name, person, *arguments, **env):
+        """Start an example as this person."""
+        who = (self.folder / person, self.passphrase)
+        return self.run([sys.executable, EXAMPLES / name, *who, *arguments], **env)
+
+    def run(self, command, **env):
+        """Start any program."""
+        process = subprocess.Popen(
+            [*map(str, command)],
+            cwd=PROJECT,
+            env={**os.environ, "PYTHONPATH": str(PROJECT), **env},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._started.append(process)
+        return process
+
+    def answer(self, name, person, *arguments):
+        """Start an example that takes a call; returns it with the ticket it prints."""
+        process = self.start(name, person, *arguments)
+        ticket = process.stdout.readline().strip()
+        assert ticket.startswith("securecall:1:"), ticket + process.stdout.read()
+        return process, ticket
+
+    def end(self):
+        for process in self._started:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+
+
+def said(*processes):
+    """What each said until it ended, which it did in order."""
+    texts = [process.communicate()[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(processes), texts
+    return texts
+
+
+@pytest.fixture
+def programs(tmp_path):
+    programs = Programs(tmp_path)
+    yield programs
+    programs.end()
+
+
+class Ears:
+    """A sink that keeps what it hears, and knows for how many seconds there was sound."""
+
+    def __init__(self):
+        self.frames, self.loud = [], 0.0
+
+    def write(self, frame):
+        self.frames.append(frame)
+        self.loud += frame.duration * (rms_dbfs(frame.samples) > -40)
+
+    def close(self):
+        pass
+
+    def last(self, seconds):
+        """The samples of so many seconds, and their rate."""
+        samples = b"".join(frame.samples for frame in self.frames[-round(seconds * 50) :])
+        return array("h", samples), self.frames[-1].sample_rate
+
+
+async def calling(folder, ticket, talk, **options):
+    """Call from this process; `talk` gets the call and what is heard in it."""
+    secret, ears = sc.Secret("battery staple"), Ears()
+    async with sc.open(folder / "alice", passphrase=secret, create=True) as alice:
+        async with alice.call(ticket, **options) as call:
+            call.add_sink(ears)
+            await call.connected()
+            await talk(call, ears)
+    return ears
 
 
 @pytest.mark.parametrize(
     ("answering", "more", "alike"),
     [("answer_calls.py", ["--once"], False), ("pcm_echo.py", [], True)],
 )
-def test_a_call_is_placed_and_answered(tmp_path, answering, more, alike):
-    passphrase = tmp_path / "passphrase"
-    passphrase.write_text("correct horse\n")
+def test_a_call_is_placed_and_answered(programs, tmp_path, answering, more, alike):
     heard, speech = tmp_path / "heard.wav", beginning(tmp_path / "speech.wav", seconds=2.5)
-    callee = start(answering, tmp_path / "bob", passphrase, "127.0.0.1", *more)
-    caller = None
-    try:
-        ticket = callee.stdout.readline().strip()
-        assert ticket.startswith("securecall:1:"), callee.stdout.read()
-        caller = start("place_call.py", tmp_path / "alice", passphrase, ticket, speech, heard)
-        said, _ = caller.communicate()
-        answered, _ = callee.communicate()
-    finally:
-        for process in (callee, caller):
-            if process is not None:
-                process.kill()
-                process.wait()
-                process.stdout.close()
-    assert caller.returncode == 0, said
-    assert callee.returncode == 0, answered
-    assert "End-to-end encrypted" in said
-    assert "End-to-end encrypted" in answered
-    assert "Signed by both ends, before they hung up." in said
+    callee, ticket = programs.answer(answering, "bob", "127.0.0.1", *more)
+    texts = said(programs.start("place_call.py", "alice", ticket, speech, heard), callee)
+    assert all("End-to-end encrypted" in text for text in texts)
+    assert "Signed by both ends, before they hung up." in texts[0]
     assert sound.duration(heard) > 2
     assert (sound.likeness(speech, heard) > 0.8) is alike
 
 
-def test_a_call_with_pictures_is_recorded(tmp_path):
+def test_a_call_with_pictures_is_recorded(programs, tmp_path):
     av = pytest.importorskip("av", reason="the extra video")
-    passphrase, film = tmp_path / "passphrase", tmp_path / "call.webm"
-    passphrase.write_text("correct horse\n")
-    callee = start("record_call.py", tmp_path / "bob", passphrase, film, "127.0.0.1")
-    caller = None
-    try:
-        ticket = callee.stdout.readline().strip()
-        caller = start("video_call.py", tmp_path / "alice", passphrase, ticket, "test", 2)
-        said, _ = caller.communicate()
-        answered, _ = callee.communicate()
-    finally:
-        for process in (callee, caller):
-            if process is not None:
-                process.kill()
-                process.wait()
-                process.stdout.close()
-    assert caller.returncode == 0, said
-    assert callee.returncode == 0, answered
+    film = tmp_path / "call.webm"
+    callee, ticket = programs.answer("record_call.py", "bob", film, "127.0.0.1")
+    called, answered = said(programs.start("video_call.py", "alice", ticket, "test", 2), callee)
     assert "with pictures" in answered
     assert "This device began to record." in " ".join(answered.split())
-    assert int(said.split("['")[1].split()[0]) > 5
+    assert int(called.split("['")[1].split()[0]) > 5
     with av.open(str(film)) as container:
         assert [stream.type for stream in container.streams] == ["video", "audio"]
         assert sum(1 for _ in container.decode(video=0)) > 5
 
 
-def test_three_people_talk_through_one_of_them(tmp_path):
-    passphrase, heard = tmp_path / "passphrase", tmp_path / "heard.wav"
-    passphrase.write_text("correct horse\n")
-    speech = beginning(tmp_path / "speech.wav", seconds=2.5)
-    friends = [
-        start("answer_calls.py", tmp_path / name, passphrase, "127.0.0.1", "--once")
-        for name in ("bob", "carol")
-    ]
-    caller = None
-    try:
-        tickets = [friend.stdout.readline().strip() for friend in friends]
-        caller = start("three_way.py", tmp_path / "alice", passphrase, *tickets, speech, heard)
-        said, _ = caller.communicate()
-        answered = [friend.communicate()[0] for friend in friends]
-    finally:
-        for process in (*friends, caller):
-            if process is not None:
-                process.kill()
-                process.wait()
-                process.stdout.close()
-    assert caller.returncode == 0, said
-    assert [friend.returncode for friend in friends] == [0, 0], answered
-    assert "could hear it through this device" in " ".join(said.split())
-    assert said.count("dBFS") == 2
-    assert all("Signed by both ends, before they hung up." in text for text in (said, *answered))
+def test_three_people_talk_through_one_of_them(programs, tmp_path):
+    heard, speech = tmp_path / "heard.wav", beginning(tmp_path / "speech.wav", seconds=2.5)
+    friends, tickets = zip(
+        *(programs.answer("answer_calls.py", name, "127.0.0.1", "--once") for name in NAMES),
+        strict=True,
+    )
+    caller = programs.start("three_way.py", "alice", *tickets, speech, heard)
+    texts = said(caller, *friends)
+    assert "could hear it through this device" in " ".join(texts[0].split())
+    assert texts[0].count("dBFS") == 2
+    assert all("Signed by both ends, before they hung up." in text for text in texts)
     assert tone_seconds(heard, 440.0) > 1.5
 
 
-def test_two_people_call_each_other_through_the_lab(tmp_path):
-    passphrase = tmp_path / "passphrase"
-    passphrase.write_text("correct horse\n")
-    lab = subprocess.Popen(
-        [sys.executable, "-m", "securecall.cli", "lab", "--no-prosody", "--json"],
-        cwd=PROJECT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    started = [lab]
-    try:
-        ready = json.loads(lab.stdout.readline())
-        alice, bob = ready["people"]
-        env = {
-            "SERVER": f"{ready['host']}:{ready['port']}",
-            "AUTHORITIES": ready["authorities"],
-        }
+def test_two_people_call_each_other_through_the_lab(programs):
+    lab = programs.run([sys.executable, "-m", "securecall.cli", "lab", "--no-prosody", "--json"])
+    ready = json.loads(lab.stdout.readline())
+    alice, bob = ready["people"]
+    env = {"SERVER": f"{ready['host']}:{ready['port']}", "AUTHORITIES": ready["authorities"]}
 
-        def call(person, *callee):
-            arguments = person["address"], person["password_file"], *callee
-            name = person["name"]
-            started.append(start("server_call.py", tmp_path / name, passphrase, *arguments, **env))
-            return started[-1]
+    def call(person, *callee):
+        arguments = person["address"], person["password_file"], *callee
+        return programs.start("server_call.py", person["name"], *arguments, **env)
 
-        answering = call(bob)
-        assert answering.stdout.readline() == "registered\n"
-        calling = call(alice, bob["address"])
-        said, heard = calling.communicate()[0], answering.communicate()[0]
-        assert calling.returncode == 0, said
-        assert answering.returncode == 0, heard
-        lab.terminate()
-        assert lab.wait() == 0
-    finally:
-        for process in started:
-            process.kill()
-            process.wait()
-            process.stdout.close()
-    words = [line for text in (said, heard) for line in text.splitlines() if "words:" in line]
+    answering = call(bob)
+    assert answering.stdout.readline() == "registered\n"
+    texts = said(call(alice, bob["address"]), answering)
+    lab.terminate()
+    assert lab.wait() == 0
+    words = [line for text in texts for line in text.splitlines() if "words:" in line]
     assert len(words) == 2
     assert words[0] == words[1]
-    assert "Signed by both ends, before they hung up." in said
+    assert "Signed by both ends, before they hung up." in texts[0]
 
 
-def test_a_menu_is_led_by_the_keys_of_the_telephone(tmp_path):
-    passphrase = tmp_path / "passphrase"
-    passphrase.write_text("correct horse\n")
-    menu = start("ivr.py", tmp_path / "menu", passphrase, "127.0.0.1")
-    heard = []
+def test_the_phone_network_is_called_by_the_command_and_answered_by_the_example(programs):
+    number, cli = "+431234567", [sys.executable, "-m", "securecall.cli"]
+    lab = programs.run([*cli, "lab", "--no-prosody", "--json", "--user", number])
+    ready = json.loads(lab.stdout.readline())
+    people = {person["name"]: person for person in ready["people"]}
+    server, authorities = f"{ready['host']}:{ready['port']}", ready["authorities"]
+    env = {"SERVER": server, "AUTHORITIES": authorities}
+    who = people[number]["address"], people[number]["password_file"]
+    phone = programs.start("phone_gateway.py", "phone", *who, **env)
+    assert phone.stdout.readline() == "registered\n"
+    home = ["--home", programs.folder / "alice", "--passphrase-file", programs.passphrase]
+    _ = said(programs.run([*cli, "init", *home]))
+    call = [*cli, "call", f"tel:{number}", "--json", "--seconds", "0.5", *home, "--server", server]
+    call += ["--authorities", authorities, "--account", people["alice"]["address"]]
+    call += ["--password-file", people["alice"]["password_file"]]
+    refused = programs.run(call)  # an ordinary account calls no number
+    assert "provider_mode" in refused.communicate()[0]
+    assert refused.returncode == 5
+    called, heard = said(programs.run([*call, "--provider-mode", "gateway"]), phone)
+    words = "Your provider and the phone network can hear this call"
+    (state,) = (e for e in map(json.loads, called.splitlines()) if e["type"] == "security")
+    assert (state["level"], state["keying"], state["level_words"]) == ("HOP_BY_HOP", "sdes", words)
+    assert heard.count(words) >= 2  # at once, and in the report
+    assert "end-to-end" not in heard.lower()
 
-    class Ears:
-        def write(self, frame):
-            heard.append(frame)
 
-        def close(self):
-            pass
+def test_a_menu_is_led_by_the_keys_of_the_telephone(programs, tmp_path):
+    async def press(call, ears):
+        await call.press("1")
+        del ears.frames[:]
+        while len(ears.frames) < 25 or share(*ears.last(0.5), 880) <= 0.5:
+            _ = await anext(call.audio)  # a busy machine may drop some of it
+        await call.press("#")
+        await call.ended()
 
-    def is_high_tone(frames):
-        samples = array("h", b"".join(frame.samples for frame in frames))
-        return len(frames) == 25 and share(samples, frames[-1].sample_rate, 880) > 0.5
+    menu, ticket = programs.answer("ivr.py", "menu", "127.0.0.1")
+    asyncio.run(calling(tmp_path, ticket, press))
+    assert said(menu)[0].split() == ["pressed", "1", "pressed", "#"]
 
-    async def press(ticket):
-        secret = sc.Secret("battery staple")
-        async with sc.open(tmp_path / "alice", passphrase=secret, create=True) as alice:
-            async with alice.call(ticket) as call:
-                call.add_sink(Ears())
-                await call.connected()
-                await call.press("1")
-                del heard[:]
-                while not is_high_tone(heard[-25:]):  # a busy machine may drop some of it
-                    _ = await anext(call.audio)
-                await call.press("#")
-                await call.ended()
 
-    try:
-        ticket = menu.stdout.readline().strip()
-        assert ticket.startswith("securecall:1:"), menu.stdout.read()
-        asyncio.run(press(ticket))
-        said, _ = menu.communicate()
-    finally:
-        menu.kill()
-        menu.wait()
-        menu.stdout.close()
-    assert menu.returncode == 0, said
-    assert said.split() == ["pressed", "1", "pressed", "#"]
+def test_a_voice_agent_answers_the_whole_sentence_once_it_was_said(programs, tmp_path):
+    """It writes at once what takes a second and a half to play: none of it is lost on the way."""
+
+    async def ask(call, ears):
+        for _ in range(75):
+            await call.write(sc.AudioFrame(samples=tone.read(960, 48000), sample_rate=48000))
+        assert ears.loud == 0.0  # it does not talk into our sentence
+        async with asyncio.timeout(20):
+            while ears.loud < 1.2:
+                _ = await anext(call.audio)
+        assert share(*ears.last(0.2), 440.0) > 0.8
+        for _ in range(25):  # and goes on to its end
+            _ = await anext(call.audio)
+
+    tone = sc.ToneSource(440.0)
+    agent, ticket = programs.answer("voice_agent.py", "agent", "127.0.0.1")
+    ears = asyncio.run(calling(tmp_path, ticket, ask))
+    assert ears.loud == pytest.approx(1.5, abs=0.3)
+    assert said(agent)[0].startswith("answered ")

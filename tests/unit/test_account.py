@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from securecall.account import SignIn, parse_server
+from securecall.account import ProviderMode, SignIn, parse_server
 from securecall.address import parse_address
 from securecall.errors import UsageError
 from securecall.secret import Secret
@@ -69,3 +69,9 @@ def test_what_cannot_be_meant_is_refused(fields):
 
 def test_the_password_is_not_printed():
     assert "pw" not in repr(SignIn(address=ALICE, password=Secret("pw")))
+
+
+def test_the_fips_profile_has_no_gateway():
+    assert SignIn(address=ALICE, provider_mode=ProviderMode.GATEWAY).provider_mode == "gateway"
+    with pytest.raises(UsageError, match="telephone"):
+        SignIn(address=ALICE, provider_mode=ProviderMode.GATEWAY_DTLS, approved=True)

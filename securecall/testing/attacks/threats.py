@@ -12,6 +12,7 @@ from securecall.testing.attacks import (
     bundles,
     downgrades,
     fingerprints,
+    gateways,
     handshakes,
     hidden,
     identities,
@@ -270,7 +271,7 @@ THREATS: Final[tuple[Threat, ...]] = (
     ),
     Threat(
         id="D3",
-        title="asks for keys in signalling (SDES)",
+        title="asks for keys in signalling (SDES) without a gateway account",
         adversary=Adversary.PROVIDER,
         expected="488 or an error, even in the danger mode",
         attack=downgrades.D3,
@@ -315,6 +316,14 @@ THREATS: Final[tuple[Threat, ...]] = (
         tests=("attacks/transport/test_server_certificates.py", "attacks/xmpp/test_servers.py"),
     ),
     Threat(
+        id="D10",
+        title="weakens, swaps or asks for the keys of a telephone call",
+        adversary=Adversary.PROVIDER,
+        expected="488 or an error; what she hears by design, the call says itself",
+        attack=gateways.D10,
+        tests=("attacks/calls/test_telephone_keys.py",),
+    ),
+    Threat(
         id="R1",
         title="replays, reorders and plays back earlier sound",
         adversary=Adversary.RELAY,
@@ -332,6 +341,7 @@ THREATS: Final[tuple[Threat, ...]] = (
             "attacks/rtp/test_srtp.py",
             "attacks/rtp/test_sframe.py",
             "attacks/media/test_engine.py",
+            "attacks/calls/test_pictures.py",
         ),
     ),
     *(
@@ -387,6 +397,7 @@ THREATS: Final[tuple[Threat, ...]] = (
         attack=at_rest.K3,
         tests=(
             "attacks/calls/test_keys_in_sight.py",
+            "attacks/calls/test_telephone_keys.py",
             "attacks/keys/test_secrets.py",
             "attacks/calls/test_key_remains.py",
         ),

@@ -12,7 +12,7 @@ import pytest
 
 import securecall as sc
 from securecall.calls.report_verify import examine, is_countersigned
-from securecall.events import SoundFailed
+from securecall.events import SoundDeviceLost, SoundFailed
 from securecall.keys.trust import TrustState
 from securecall.media import g722
 from securecall.testing.bus import SignalBus
@@ -170,6 +170,110 @@ def test_a_source_that_fails_is_told_and_the_call_goes_on(tmp_path):
                     assert isinstance(event.error, sc.DeviceError)
                     assert await anext(call.audio)
             await happened.aclose()
+
+    asyncio.run(main())
+
+
+class Microphone(sc.ToneSource):
+    """One that is unplugged at its third frame, and says when it is let go of."""
+
+    def __init__(self) -> None:
+        super().__init__(440)
+        self.frames = 0
+        self.told: list[bool] = []
+
+    def read(self, samples: int, rate: int) -> bytes | None:
+        self.frames += 1
+        if self.frames == 3:
+            raise sc.DeviceLost("the headset is gone", device="headset")
+        return super().read(samples, rate)
+
+    def listen(self, *, on: bool) -> None:
+        self.told.append(on)
+
+
+def test_a_device_that_is_lost_is_told_and_what_takes_its_place_is_heard(tmp_path):
+    async def main() -> None:
+        async with people(tmp_path) as (alice, bob):
+            happened = alice.events()
+            source = Microphone()
+            async with alice.call(BOB, audio=source) as call:
+                async with (await bob.next_call()).accept(audio=sc.ToneSource(620)):
+                    event = await anext(happened)
+                    while not isinstance(event, SoundDeviceLost):
+                        event = await anext(happened)
+                    assert event.error.device == "headset"
+                    assert call.source is source
+                    while source.frames < 10:
+                        assert await anext(call.audio)
+            await happened.aclose()
+
+    asyncio.run(main())
+
+
+def test_a_microphone_is_let_go_of_while_nothing_of_it_may_leave(tmp_path):
+    async def main() -> None:
+        async with people(tmp_path) as (alice, bob):
+            source, other = Microphone(), Microphone()
+            async with alice.call(BOB, audio=source) as call:
+                async with (await bob.next_call()).accept():
+                    await call.connected()
+                    assert source.told == []  # what the application told it stays so
+                    call.mute()
+                    call.mute()
+                    assert source.told == [False]
+                    call.source = other
+                    assert (source.told, other.told) == ([False, True], [False])
+                    await call.hold()
+                    call.mute(muted=False)
+                    assert other.told == [False]
+                    await call.resume()
+                    assert other.told == [False, True]
+
+    asyncio.run(main())
+
+
+def test_levels_say_what_leaves_and_what_is_heard_until_the_call_ends(tmp_path):
+    async def main() -> None:
+        async with people(tmp_path) as (alice, bob):
+            async with alice.call(BOB, audio=sc.ToneSource(440, dbfs=-20)) as call:
+                async with (await bob.next_call()).accept(audio=sc.ToneSource(620, dbfs=-30)):
+                    readings = call.levels()
+                    assert await anext(readings) == sc.Levels(sent=-96.0, received=-96.0)
+                    async for levels in readings:
+                        if levels.sent > -25 and levels.received > -35:
+                            break
+                    assert levels.sent == pytest.approx(-20, abs=2)
+                    assert levels.received == pytest.approx(-30, abs=2)
+                    call.mute()
+                    async for levels in readings:
+                        if levels.sent < -90:
+                            break
+                    assert levels.received == pytest.approx(-30, abs=2)
+                    await call.hang_up()
+                    assert [_ async for _ in readings] == []
+
+    asyncio.run(main())
+
+
+def test_who_waits_to_write_is_told_that_the_call_ended(tmp_path):
+    async def main() -> None:
+        async with people(tmp_path) as (alice, bob):
+            async with alice.call(BOB) as call:
+                async with (await bob.next_call()).accept():
+                    await call.connected()
+                    call.mute()
+                    frame = sc.AudioFrame(samples=bytes(2 * 9600), sample_rate=48000)
+
+                    async def flood() -> None:
+                        while True:
+                            await call.write(frame)
+
+                    flooding = asyncio.create_task(flood())
+                    await asyncio.sleep(0.1)
+                    await call.hang_up()
+                    with pytest.raises(sc.CallFailed):
+                        await flooding
 
     asyncio.run(main())
 

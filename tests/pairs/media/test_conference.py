@@ -7,7 +7,7 @@ from array import array
 
 import pytest
 
-from securecall.errors import DeviceError, UsageError
+from securecall.errors import DeviceError, DeviceLost, UsageError
 from securecall.media import g722
 from securecall.media.codecs import G722, OPUS, PCMA, PCMU
 from securecall.media.conference import Conference
@@ -268,6 +268,39 @@ def test_a_local_device_that_breaks_is_told_and_the_room_goes_on():
         await asyncio.sleep(0)
         assert [type(e) for e in room.failures] == [DeviceError, DeviceError]
         assert heard(room.pairs["ann"].bob_ears) == {"ben", "cat"}
+
+    asyncio.run(scenario())
+
+
+class Headset(Pulled):
+    """One that is unplugged once, and goes on with another device; it says when it is let go of."""
+
+    def __init__(self):
+        self.told, self.reads = [], 0
+
+    def read(self, samples, rate):
+        self.reads += 1
+        if self.reads == 3:
+            raise DeviceLost("the headset is gone", device="headset")
+
+    def listen(self, *, on):
+        self.told.append(on)
+
+
+def test_a_local_device_that_is_replaced_stays_and_is_let_go_of_while_muted():
+    async def scenario():
+        room, headset, other = Room(), Headset(), Headset()
+        await room.begin()
+        room.room.local(source=headset)
+        room.clock.step(30)
+        await asyncio.sleep(0)
+        assert [type(e) for e in room.failures] == [DeviceLost]
+        assert headset.reads > 10
+        assert headset.told == []
+        room.room.mute_local()
+        room.room.local(source=other)
+        room.room.mute_local(muted=False)
+        assert (headset.told, other.told) == ([False], [False, True])
 
     asyncio.run(scenario())
 

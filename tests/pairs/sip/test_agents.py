@@ -210,7 +210,7 @@ def answered_offerless(answer) -> Wire:
 def test_an_offerless_reinvite_holds_the_call_and_takes_it_back():
     held = directed(OFFER, Direction.SENDONLY)
     wire = answered_offerless(held)
-    assert wire.bob.take() == [Offered(held)]  # judged like any change of the peer's
+    assert wire.bob.take() == [Offered(held, answers=True)]  # judged like any change of the peer's
     wire.bob.sent.clear()
     wire.say(wire.bob, Answered(directed(ANSWER, Direction.RECVONLY)))
     assert wire.bob.sent == []
@@ -223,7 +223,7 @@ def test_an_offerless_reinvite_holds_the_call_and_takes_it_back():
     assert offer.media[0].direction is Direction.SENDRECV
     wire.hand = lambda m: with_answer(m, wire.alice.session.descriptions.body)
     wire.settle()
-    assert wire.bob.take() == [Offered(OFFER)]
+    assert wire.bob.take() == [Offered(OFFER, answers=True)]
     wire.hang_up()
 
 
@@ -261,7 +261,7 @@ def test_who_was_held_offers_to_talk_again_and_who_holds_goes_on_holding(who, di
 def test_an_answer_with_other_keys_is_judged_and_refused_and_the_call_goes_on():
     other = rekeyed(OFFER)
     wire = answered_offerless(other)
-    assert wire.bob.take() == [Offered(other)]
+    assert wire.bob.take() == [Offered(other, answers=True)]
     wire.bob.sent.clear()
     wire.say(wire.bob, Refused(488))
     wire.settle()

@@ -56,6 +56,8 @@ def least(way: Way, interval: Interval, role: Role) -> Capability:
         return Capability.HELD_KEY if interval.passed else Capability.METADATA
     if role is Role.GATEWAY:
         return Capability.HELD_KEY
+    if role is Role.OWN_PROVIDER and way.gateways:
+        return Capability.HELD_KEY
     if role in SERVERS and s.keying is Keying.SDES:
         return Capability.HELD_KEY
     proven = identity is not None and not identity.stale

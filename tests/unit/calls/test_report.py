@@ -115,7 +115,7 @@ def test_media_that_passed_without_keys_was_open_to_everybody():
 def test_a_gateway_opens_every_call_whatever_keys_there_were():
     found = who(state(TrustState.VERIFIED, "sas"), gateways=("gw.carrier.example",))
     assert found[Role.GATEWAY] is Capability.HELD_KEY
-    assert found[Role.OWN_PROVIDER] is Capability.COULD_SUBSTITUTE
+    assert found[Role.OWN_PROVIDER] is Capability.HELD_KEY
 
 
 def test_a_page_can_cheat_even_in_a_verified_call():

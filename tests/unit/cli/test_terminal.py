@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 
+from securecall.cli.call_screen import show_levels
 from securecall.cli.terminal import Terminal, safe
 
 
@@ -72,3 +74,24 @@ def test_text_from_elsewhere_cannot_act_on_the_terminal():
     evil = "bob\x1b[2J\x1b]0;gone\x07\u202etxt\r\n"
     assert not set(safe(evil)) & {"\x1b", "\x07", "\u202e", "\r", "\n"}
     assert len(safe("x" * 10_000)) == 200
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 100, 200])
+@pytest.mark.parametrize("pictures", [True, False])
+@pytest.mark.parametrize("level", ["E2EE", "VERIFIED"])
+def test_the_line_of_a_call_has_its_words_and_never_breaks(columns, pictures, level):
+    screen = Screen()
+    terminal = Terminal(screen, {})
+    terminal.width = min(100, columns)
+    fields = {"seconds": 3725.0, "sent_dbfs": -20.0, "received_dbfs": -7.0}
+    if pictures:
+        fields |= {"pictures_sent": 12345, "pictures_received": 12345}
+    show_levels(terminal, fields, level=level, words="giggle energy bracket")
+    drawn = re.sub(r"\x1b\[[0-9;]*[A-Za-z]|\r", "", screen.text())
+    assert drawn.endswith("giggle energy bracket")
+    assert level in drawn
+    if columns >= 60:
+        assert len(drawn) < columns
+    if columns >= 80:
+        assert "62:05" in drawn
+    assert ("pictures" in drawn) == (pictures and columns >= 100)

@@ -7,7 +7,11 @@ import pytest
 from securecall.keys.passport import X5U, PassportKey
 from securecall.sip.grammar import SipError
 from securecall.sip.headers import Headers
-from securecall.sip.identity import build_identity, passports_of
+from securecall.sip.identity import (
+    build_identity,
+    of_the_telephone_network,
+    passports_of,
+)
 from securecall.testing.attacks.passports import HEADER, forged
 
 KEY = PassportKey.generate()
@@ -61,6 +65,24 @@ def test_what_is_malformed_or_contradicts_itself_is_refused(value):
     with pytest.raises(SipError) as refused:
         passports_of((value,))
     assert refused.value.status == 438
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (f"{SHAKEN};info=<https://cr.example/c.pem>;alg=ES256;ppt=shaken", True),
+        (f"{SHAKEN};info=<https://cr.example/c.pem>", True),  # the token itself says so
+        ('no token;info=<x>;PPT = "Shaken"', True),  # as does a parameter of whatever
+        (SHAKEN, True),
+        (build_identity(GOOD), False),
+        (build_identity(ANSWER), False),
+        ("", False),
+        ("no token", False),
+    ],
+)
+def test_who_vouches_for_a_number_is_known_by_token_or_parameter(value, found):
+    assert of_the_telephone_network((value,)) is found
+    assert of_the_telephone_network((build_identity(GOOD), value)) is found
 
 
 def test_there_are_not_too_many():

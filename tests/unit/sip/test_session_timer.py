@@ -294,6 +294,6 @@ def test_a_refresh_whose_answer_brings_other_keys_is_put_to_the_call_model():
     other = BODY.replace(b"00:11", b"66:66")
     outputs = give(a, answer(refresh, 200, body=other), 302.0)
     assert methods(outputs) == ["ACK"]
-    assert told(outputs) == [Offered(parse_description(other))]
+    assert told(outputs) == [Offered(parse_description(other), answers=True)]
     assert a.perform(session, Refused(488), now=302.0) == ()
     assert session.descriptions.theirs == OFFER

@@ -1,0 +1,100 @@
+"""D10, K3: media keys that stand in the signalling stand nowhere else that a program may show."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import re
+
+import pytest
+
+import securecall as sc
+from securecall.errors import ProtocolError
+from securecall.logs import redacted
+from securecall.media.sdes import CryptoLine
+from securecall.sip.message import build_message
+from securecall.sip.stream import MessageStream
+from tests.attacks.calls.test_keys_in_sight import alive, keys, sightings
+from tests.guard import spellings
+from tests.pairs.calls.test_gateways import NUMBER, gateway, hear, lab
+
+
+def test_nothing_alive_in_a_telephone_call_shows_its_keys_nor_does_any_log(tmp_path, caplog):
+    """That logs show none is held by the guard of every test; here they are looked at as well."""
+    caplog.set_level(logging.DEBUG)
+
+    async def main():
+        gc.collect()
+        before, known = keys(), set(map(id, alive()))
+        async with (
+            asyncio.timeout(15),
+            lab(tmp_path) as server,
+            gateway("alice", server, tmp_path) as alice,
+            gateway(NUMBER, server, tmp_path) as phone,
+        ):
+            async with alice.call(f"tel:{NUMBER}", audio=sc.ToneSource(440)) as call:
+                async with (await phone.next_call()).accept(audio=sc.ToneSource(620)) as answer:
+                    await call.connected()
+                    await hear(call)
+                    await answer.hold()
+                    await answer.resume()
+                    things = [thing for thing in alive() if id(thing) not in known]
+                    lines = [thing for thing in things if isinstance(thing, CryptoLine)]
+                    written = {line.key.reveal() for line in lines}
+                    assert len(written) >= 4  # two of each suite, at least the agreed ones
+                    assert written <= keys() - before
+                    assert not sightings(things, written)
+                    said = caplog.text + repr(call.report) + str(call.report)
+                    texts = [text for key in written for text in spellings(key)]
+                    assert not any(text in said for text in texts)
+                    assert "INVITE" in said
+
+    asyncio.run(main())
+
+
+def test_control_the_message_itself_carries_the_key(tmp_path):
+    """Whoever carries it has it: that is what HOP_BY_HOP says."""
+    seen = []
+
+    async def main():
+        async with (
+            asyncio.timeout(15),
+            lab(tmp_path) as server,
+            gateway("alice", server, tmp_path) as alice,
+            gateway(NUMBER, server, tmp_path) as phone,
+        ):
+            async with alice.call(f"tel:{NUMBER}") as call:
+                async with (await phone.next_call()).accept():
+                    await call.connected()
+                    request = call._leg._session.invite
+                    seen.append(build_message(request))
+                    with pytest.raises(sc.UsageError):
+                        request.__reduce_ex__(4)
+
+    asyncio.run(main())
+    assert len(re.findall(rb"inline:[A-Za-z0-9+/=]{40}", seen[0])) == 3
+
+
+KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwd"
+
+
+@pytest.mark.parametrize("cut", range(0, 60, 4))
+def test_a_message_framed_wrongly_is_refused_without_a_word_of_its_body(cut):
+    """The rest of a description is read as the head of the next message."""
+    body = f"v=0\r\nm=audio 1 RTP/SAVP 0\r\na=crypto:1 X inline:{KEY}\r\n\r\n"
+    head = f"OPTIONS sip:a@b SIP/2.0\r\nCall-ID: 1\r\nContent-Length: {cut}\r\n\r\n"
+    stream = MessageStream()
+    said = []
+    try:
+        for message in stream.feed((head + body).encode()):
+            said.append(repr(message))
+    except ProtocolError as e:
+        said.append(str(e))
+    said.append(str(stream.failure))
+    assert not any(KEY[cut : cut + 12] in text for text in said for cut in range(0, 28))
+
+
+def test_the_second_lock_on_logs_cuts_keys_of_descriptions():
+    text = f"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}|2^31"
+    assert KEY[:6] not in redacted(text)
