@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from typing import Final
 
 from securecall.address import Address
-from securecall.calls import orders
+from securecall.calls import orders, signaling
 from securecall.calls.call import Call
 from securecall.contacts import Contacts
 from securecall.errors import DeviceLost, SecurityError
@@ -23,9 +23,11 @@ from securecall.events import (
     PictureAsked,
     SoundDeviceLost,
     SoundFailed,
+    TransferProgressed,
     TransferRequested,
 )
 from securecall.expectation import Expectation
+from securecall.transferring import AskedTransfer, Place
 
 ENOUGH_BURNED_GUESSES: Final = 32  # with one address in 24 hours: the application is warned
 _MOST_UNREAD: Final = 1000
@@ -36,11 +38,14 @@ class Announcer:
 
     Attributes:
         calls: Those in progress, from their beginning to their end.
+        place: Calls whom a transfer names; set by the client.
     """
 
     def __init__(self, contacts: Contacts) -> None:
         """Begin with nobody to tell."""
         self.calls: set[Call] = set()
+        self.place: Place | None = None
+        self._followed: dict[Call, AskedTransfer] = {}
         self._contacts = contacts
         self._queues: set[asyncio.Queue[Event]] = set()
         _ = contacts.statements.watch(self._keys_changed)
@@ -68,6 +73,8 @@ class Announcer:
 
     def observe(self, call: Call, expectation: Expectation, output: orders.Output) -> None:
         """Tell what an order of the call's machine means to an application."""
+        if call in self._followed:
+            self._followed[call].observe(call, output)
         match output:
             case orders.PeerRings():
                 self.tell(CallRinging(call))
@@ -78,14 +85,31 @@ class Announcer:
                 self.tell(CallChangeRefused(call, why))
             case orders.VideoAsked(content=what):
                 self.tell(PictureAsked(call, what))
-            case orders.TransferAsked(target=target):
-                self.tell(TransferRequested(call, target))
+            case orders.TransferAsked(request=asked):
+                self._transfer_asked(call, asked)
+            case orders.TransferTold(progress=progress):
+                self.tell(TransferProgressed(call, progress.step))
             case orders.Finish(reason=reason, error=error):
                 expectation.settled()
                 self.calls.discard(call)
                 self.tell(CallEnded(call, reason, error))
             case _:
                 pass
+
+    def _transfer_asked(self, call: Call, asked: signaling.TransferRequested) -> None:
+        answer = None
+        if self.place is not None and asked.address is not None:
+            answer = AskedTransfer(self.place, call, asked, self._followed)
+        self.tell(
+            TransferRequested(
+                call,
+                asked.target,
+                asked.address,
+                waits=asked.number > 0,
+                replaces=bool(asked.replaces),
+                _answer=answer,
+            )
+        )
 
     def _keys_changed(self, event: ContactKeysChanged) -> None:
         """Tell, and end every call whose peer's keys were taken back: at once, not at its end."""

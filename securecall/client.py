@@ -18,7 +18,14 @@ from securecall.calling import Calling, Plan, address_of, require_direct
 from securecall.calls.call import Call
 from securecall.calls.incoming import IncomingCall as IncomingCall
 from securecall.calls.machine import State
-from securecall.calls.signaling import Ended, IncomingLeg, Leg, Route, Signaling
+from securecall.calls.signaling import (
+    Ended,
+    IncomingLeg,
+    Leg,
+    Route,
+    Signaling,
+    TransferRequested,
+)
 from securecall.chat.conversation import Conversation
 from securecall.chat.message import Message
 from securecall.chatting import Chatting
@@ -166,6 +173,7 @@ class Client:
         except BaseException:
             store.close()
             raise
+        announcer.place = self._follow
         self._opened = _Open(store, contacts, announcer, calling, chatting)
         return self
 
@@ -646,6 +654,32 @@ class Client:
             DowngradeError, PolicyRefused: it leads into the telephone network, and contact or
                 policy ask for more than that can be.
         """
+        return self._call(
+            who,
+            audio=audio,
+            video=video,
+            require=require,
+            require_pq=require_pq,
+            policy=policy,
+            scanned=scanned,
+            direct=direct,
+            account=account,
+        )
+
+    def _call(
+        self,
+        who: str | Address | Contact | Ticket,
+        *,
+        audio: AudioSource | None,
+        video: VideoSource | bool | None,
+        require: SecurityLevel | None,
+        policy: Policy | None,
+        account: Account | None,
+        require_pq: bool = False,
+        scanned: bool = False,
+        direct: tuple[str, int] | None = None,
+        replaces: str = "",
+    ) -> Call:
         policy = policy or self.policy
         if require is not None:
             if require is SecurityLevel.NONE:
@@ -655,9 +689,33 @@ class Client:
         if require_pq:
             policy = replace(policy, require_pq=True, danger_plain_dtls=False)
         plan = self._open.calling.plan(who, policy, scanned=scanned, direct=direct, account=account)
+        plan = replace(plan, route=replace(plan.route, replaces=replaces))
         call = self._place(plan, audio=audio, video=video)
         call.prepare(audio=None, require=require)
         return call
+
+    def _follow(
+        self,
+        asked: TransferRequested,
+        *,
+        audio: AudioSource | None,
+        video: VideoSource | bool | None,
+        require: SecurityLevel | None,
+        policy: Policy | None,
+        account: Account | None,
+    ) -> Call:
+        """Call whom a transfer names; satisfies `transferring.Place`."""
+        if asked.address is None:
+            raise UsageError("a transfer that names nobody")
+        return self._call(
+            asked.address,
+            audio=audio,
+            video=video,
+            require=require,
+            policy=policy,
+            account=account,
+            replaces=asked.replaces,
+        )
 
     def _place(
         self, plan: Plan, *, audio: AudioSource | None, video: VideoSource | bool | None
@@ -746,7 +804,9 @@ class Client:
     def _on_leg(self, account: Account, leg: IncomingLeg) -> None:
         announcer = self._open.announcer
         known = leg.remote != ANONYMOUS and self.contacts.is_pinned(leg.remote)
-        why = self._why_busy(known=known)
+        replaced = leg.replaced
+        replaces = next((c for c in announcer.calls if replaced and c.goes_by(replaced)), None)
+        why = self._why_busy(known=known, replaces=replaces)
         if why:
             leg.send(Ended(EndReason.BUSY))
             announcer.tell(CallMissed(leg.remote.short, why))
@@ -767,10 +827,11 @@ class Client:
                     known=known,
                     called=account.address,
                     waiting=waiting,
+                    replaces=replaces,
                 )
             )
 
-    def _why_busy(self, *, known: bool) -> str:
+    def _why_busy(self, *, known: bool, replaces: Call | None) -> str:
         """Why nobody may ring now, "" if somebody may; strangers use up nobody else's room."""
         calls = self._open.announcer.calls
         alike = (call for call in calls if (call in self._known_callers) is known)
@@ -779,7 +840,7 @@ class Client:
             return "do not disturb"
         if len(calls) >= self.policy.max_calls or ringing >= MOST_RINGING:
             return "too many calls at once"
-        if calls and not self.policy.call_waiting:
+        if calls - {replaces} and not self.policy.call_waiting:
             return "in another call"
         return ""
 

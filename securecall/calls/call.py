@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from securecall.address import parse_address
+from securecall.address import ANONYMOUS, Address, Scheme, parse_address
 from securecall.calls import orders
 from securecall.calls.call_video import CallVideo, records
 from securecall.calls.connection import ConnectionEvents, MediaConnection
@@ -23,7 +23,16 @@ from securecall.calls.machine import CallMachine, State
 from securecall.calls.negotiation import Agreement
 from securecall.calls.report import Consent, ListenerReport
 from securecall.calls.report_parties import way_of
-from securecall.calls.signaling import Answered, Ended, IncomingLeg, Leg, Offered, Signal
+from securecall.calls.signaling import (
+    Answered,
+    Ended,
+    IncomingLeg,
+    Leg,
+    Offered,
+    Signal,
+    TransferProgress,
+    TransferStep,
+)
 from securecall.calls.video_lines import LocalVideo
 from securecall.calls.witness import Witness
 from securecall.clock import loop_now, unix_now
@@ -31,6 +40,7 @@ from securecall.errors import (
     CallFailed,
     ChangeRefused,
     EndReason,
+    NotTransferred,
     SecurecallError,
     SecurityError,
     UsageError,
@@ -105,6 +115,8 @@ class Call:
         self.video = CallVideo(self._connection.pictures, self._machine, self._ask, self._recorder)
         self.video.begin(video=video)
         self._change: asyncio.Future[None] | None = None
+        self._transfer: asyncio.Future[None] | None = None
+        self._supersedes: Call | None = None
         self._keypads: list[asyncio.Queue[str]] = []
         self._on_hold = False
         self._output = PcmOutput()
@@ -460,6 +472,77 @@ class Call:
         else:
             waiting.set_result(None)
 
+    # -- transfer -------------------------------------------------------------------------------
+
+    async def transfer(self, to: str | Address | Call) -> None:
+        """Send the other end to somebody else; when its call there is answered, ours ends.
+
+        It is asked, and its person decides (RFC 3515); meanwhile, and if it comes to nothing, our
+        call goes on. How far they get is told by `TransferProgressed`, and is their claim.
+
+        Args:
+            to: Whom they are to call; or another call of ours, in whose place theirs is to step
+                (an attended transfer, RFC 5589 7): then both of ours end.
+
+        Raises:
+            NotTransferred: they did not, or nobody was reached; its reason says more.
+            ProtocolError: the text is no address.
+            UsageError: one of the calls is not in progress, a transfer is under way already, or
+                whom it leads to has no SIP address.
+        """
+        self._require_not_over()
+        if self._transfer is not None:
+            raise UsageError("a transfer is under way already; wait for what comes of it")
+        other = to if isinstance(to, Call) else None
+        address, replaces = to.place(self) if isinstance(to, Call) else (_led_to(to), "")
+        outputs = self._machine.transfer(address, replaces=replaces)
+        self._transfer = told = asyncio.get_running_loop().create_future()
+        try:
+            self._perform(outputs)
+            await told
+        finally:
+            self._transfer = None
+        await self.hang_up()
+        if other is not None:
+            await other.hang_up()
+
+    def place(self, towards: Call) -> tuple[Address, str]:
+        """Whom the other end of that call has to call to take our place here; `transfer` asks.
+
+        Raises:
+            UsageError: nobody can be sent here.
+        """
+        leg = self._leg
+        if self is towards or leg is None or self.state is not State.ACTIVE:
+            raise UsageError("people are sent to another call in progress")
+        if leg.path.direct or not leg.replaces:
+            raise UsageError("nobody can be sent into a call that has no server in between")
+        return _led_to(leg.remote), leg.replaces
+
+    def tell_transfer(self, progress: TransferProgress) -> None:
+        """Tell the other end what comes of the transfer that it asked for."""
+        self._perform(self._machine.tell_transfer(progress))
+
+    def supersede(self, other: Call) -> None:
+        """Hang that call up once this one may talk; `IncomingCall.accept` asks for it."""
+        self._supersedes = other
+
+    def goes_by(self, leg: Leg) -> bool:
+        """Whether that is this call's leg."""
+        return self._leg is leg
+
+    def _transfer_told(self, progress: TransferProgress) -> None:
+        waiting = self._transfer
+        if waiting is None or waiting.done():
+            return
+        if progress.step is TransferStep.ANSWERED:
+            waiting.set_result(None)
+        elif progress.step is TransferStep.FAILED:
+            reason = progress.reason or EndReason.DECLINED
+            waiting.set_exception(
+                NotTransferred(f"the transfer came to nothing: {reason.value}", reason=reason)
+            )
+
     # -- beginning and end ------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
@@ -598,6 +681,8 @@ class Call:
                 self._connection.rekey(keys)
             case orders.SetVideo(video=video):
                 self._connection.pictures.agree(video)
+            case orders.TransferTold(progress=progress):
+                self._transfer_told(progress)
             case orders.PeerRings():
                 self._rings.set()
             case orders.Finish():
@@ -628,6 +713,10 @@ class Call:
         self._connection.gate = gate
         if gate is not Gate.CLOSED:
             self._ready.set()
+        superseded = self._supersedes
+        if gate is Gate.OPEN and superseded is not None:
+            self._supersedes = None
+            self._spawn(superseded.hang_up())
 
     def _finished(self, finish: orders.Finish) -> None:
         self._finish = finish
@@ -635,6 +724,7 @@ class Call:
         self._connection.give_up_countersigning()
         self._over.set()
         self._change_came("the call is over")
+        self._transfer_told(TransferProgress(TransferStep.FAILED, finish.reason))
         for pressed in self._keypads:
             pressed.put_nowait("")
         self._output.close()
@@ -736,6 +826,13 @@ class Call:
             await self._leg.closed()
         self._over.set()
         self._sealed = self.report.sealed()
+
+
+def _led_to(to: str | Address) -> Address:
+    address = parse_address(to) if isinstance(to, str) else to
+    if address.scheme is not Scheme.SIP or address == ANONYMOUS:
+        raise UsageError(f"nobody can be sent to {address.short}: a SIP address is needed")
+    return address
 
 
 async def _first_of(*events: asyncio.Event) -> None:

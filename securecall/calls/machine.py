@@ -11,6 +11,7 @@ import enum
 from dataclasses import dataclass, replace
 from typing import Final
 
+from securecall.address import Address
 from securecall.calls.changes import answer_change, propose, read_change, same_association
 from securecall.calls.negotiation import (
     Agreement,
@@ -34,6 +35,7 @@ from securecall.calls.orders import (
     SetVideo,
     StartMedia,
     TransferAsked,
+    TransferTold,
     VideoAsked,
 )
 from securecall.calls.sdes import SdesKeys
@@ -47,7 +49,9 @@ from securecall.calls.signaling import (
     Refused,
     Ringing,
     Signal,
+    TransferProgress,
     TransferRequested,
+    TransferStep,
 )
 from securecall.calls.video_lines import LocalVideo
 from securecall.errors import (
@@ -256,8 +260,8 @@ class CallMachine:
             case Refused() if self._proposal is not None:
                 self._proposal = None
                 return (ChangeRefused("the peer refused the change"),)
-            case TransferRequested(target=target):
-                return (TransferAsked(target),)
+            case TransferRequested() | TransferProgress():
+                return self._transferred(signal)
             case Ended(reason=reason, text=text):
                 return self._peer_ended(reason, text)
             case Accepted() | Invited() | CandidateAdded() | Refused():
@@ -352,6 +356,23 @@ class CallMachine:
             return (*outputs, ChangeRefused("the peer takes no such picture"))
         return outputs
 
+    def _transferred(self, request: TransferRequested | TransferProgress) -> tuple[Output, ...]:
+        """Only a peer that has proved what this call's policy asks is listened to.
+
+        And even then nothing happens by itself: a person is asked, and makes a new call.
+        """
+        if isinstance(request, TransferProgress):
+            return (TransferTold(request),)
+        if not request.number:
+            return (TransferAsked(request),)
+        if self.state is not State.ACTIVE:
+            refusal = TransferProgress(
+                TransferStep.FAILED, EndReason.DECLINED, number=request.number
+            )
+            return (Send(refusal), TransferAsked(replace(request, number=0)))
+        thinking = TransferProgress(TransferStep.TRYING, number=request.number)
+        return (Send(thinking), TransferAsked(request))
+
     def _peer_ended(self, reason: EndReason, text: str) -> tuple[Output, ...]:
         if self.state is State.CONNECTING and reason is EndReason.HUNG_UP:
             reason = EndReason.SECURITY  # whoever hangs up on a handshake has refused it
@@ -414,6 +435,24 @@ class CallMachine:
         offer = propose(self._ours, self._agreement, hold=hold, add=add, drop=drop)
         self._proposal = _Proposal(offer, add)
         return (Send(Offered(offer)),)
+
+    def transfer(self, address: Address, *, replaces: str = "") -> tuple[Output, ...]:
+        """Ask the peer to call somebody else; what it says comes as `TransferTold`.
+
+        Args:
+            address: Whom.
+            replaces: Names the call whose place that one is to take, "" for none.
+
+        Raises:
+            UsageError: there is no call in progress.
+        """
+        if self.state is not State.ACTIVE:
+            raise UsageError("only a call in progress can be transferred")
+        return (Send(TransferRequested(str(address), address, replaces=replaces)),)
+
+    def tell_transfer(self, progress: TransferProgress) -> tuple[Output, ...]:
+        """Tell the peer what comes of the transfer that it asked us for, if it is still here."""
+        return (Send(progress),) if self.state is State.ACTIVE else ()
 
     @property
     def changing(self) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from securecall.calls.negotiation import Agreement
 from securecall.calls.sdes import SdesKeys
-from securecall.calls.signaling import Signal
+from securecall.calls.signaling import Signal, TransferProgress, TransferRequested
 from securecall.calls.video_lines import VideoAgreement
 from securecall.errors import EndReason, SecurecallError
 from securecall.media.description import Direction
@@ -80,9 +80,20 @@ class PeerRings:
 
 @dataclass(frozen=True, slots=True)
 class TransferAsked:
-    """Someone asks us to call another target; nothing was done about it."""
+    """Someone asks us to call another target; nothing was done about it.
 
-    target: str
+    Attributes:
+        request: What is asked for; its number is 0 if whoever asked was refused, or left.
+    """
+
+    request: TransferRequested
+
+
+@dataclass(frozen=True, slots=True)
+class TransferTold:
+    """The peer says what came of the transfer that we asked it for."""
+
+    progress: TransferProgress
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +134,7 @@ Output = (
     | Secured
     | PeerRings
     | TransferAsked
+    | TransferTold
     | ChangeRefused
     | Discard
     | Finish

@@ -8,9 +8,9 @@ from securecall.sip.body import ACCEPT as ACCEPT
 from securecall.sip.grammar import SipError, split_tokens
 from securecall.sip.message import Message, Request
 
-ALLOW: Final = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO"
+ALLOW: Final = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO, REFER, NOTIFY"
 # what a peer may insist on; 199 only tells that we understand that status (RFC 6228 4)
-_REQUIRABLE: Final = ("100rel", "timer")
+_REQUIRABLE: Final = ("100rel", "timer", "replaces", "norefersub")
 SUPPORTED: Final = ", ".join((*_REQUIRABLE, "199"))
 # the packages of INFO that we take: none (RFC 6086 4.2.3)
 NO_PACKAGES: Final = ("Recv-Info", "")

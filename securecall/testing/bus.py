@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 
 from securecall.address import Address
 from securecall.calls.signaling import (
@@ -16,6 +17,8 @@ from securecall.calls.signaling import (
     SignalBuffer,
     SignalingPath,
     SignalSink,
+    TransferProgress,
+    TransferRequested,
 )
 from securecall.errors import EndReason, Unreachable
 from securecall.media.description import Description
@@ -53,6 +56,7 @@ class BusLeg:
         self.offer = offer
         self.other: BusLeg | None = None
         self.over = False
+        self.replaced: BusLeg | None = None
         self._bus = bus
         self._buffer = SignalBuffer()
 
@@ -60,6 +64,11 @@ class BusLeg:
     def path(self) -> SignalingPath:
         """As configured on the bus."""
         return self._bus.path
+
+    @property
+    def replaces(self) -> str:
+        """Names the call."""
+        return self.call_id
 
     def listen(self, sink: SignalSink) -> None:
         """Deliver signals to `sink`."""
@@ -87,6 +96,10 @@ class BusLeg:
             return
         if isinstance(arriving, Ended):
             self.other.over = True
+        elif isinstance(arriving, TransferRequested):
+            arriving = replace(arriving, number=1)  # whoever asks waits
+        elif isinstance(arriving, TransferProgress):
+            arriving = replace(arriving, number=0)
         self.other.inject(arriving)
 
 
@@ -135,6 +148,8 @@ class SignalBus:
             identity=(route.identity,) if route.identity else (),
         )
         ours.other, theirs.other = theirs, ours
+        named = (leg for leg in self.legs if route.replaces and leg.call_id == route.replaces)
+        theirs.replaced = next((leg for leg in named if leg.local == route.target), None)
         self.legs += [ours, theirs]
         asyncio.get_running_loop().call_soon(callee.sink, theirs)
         return ours

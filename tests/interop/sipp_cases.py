@@ -248,8 +248,6 @@ PJSIP: Final = {
     "alt-pjsua-uas-amr-sdp.xml": Difference("AMR is no codec of ours: 488", (refused(488),)),
     "alt-pjsua-uas-custom-sdp.xml": Difference("video is refused by port 0", (absent("H263"),)),
     "uac-message-no-body.xml": Difference("no MESSAGE is taken: 405", (refused(405),)),
-    "uac-norefersub.xml": Difference("no transfer is known, nor its option", (absent("norefer"),)),
-    "uas-norefersub.xml": Difference("no transfer is known, nor its option", (absent("norefer"),)),
     "uac-prack-sdp-decline.xml": Difference(
         "ringing is reliable where the caller requires that; an offer in its PRACK gets 488, and "
         "the call goes on",

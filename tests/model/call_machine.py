@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
 
+from securecall.address import parse_address
 from securecall.calls import machine as m
 from securecall.calls.changes import answer_change
 from securecall.calls.machine import CallMachine, State
@@ -29,7 +30,9 @@ from securecall.calls.signaling import (
     Offered,
     Refused,
     Ringing,
+    TransferProgress,
     TransferRequested,
+    TransferStep,
 )
 from securecall.calls.video_lines import LocalVideo
 from securecall.errors import EndReason, PeerVanished, UsageError
@@ -82,6 +85,7 @@ def _local(number: int) -> LocalMedia:
     )
 
 
+EVES_ADDRESS = parse_address("sip:eve@example.com")
 US, PEER, EVE = _local(1), _local(2), _local(3)
 
 
@@ -166,7 +170,9 @@ SIGNALS = {
     "ringing": Ringing(),
     **ANSWERS,
     **{name: Offered(_changed(OFFER_OF_PEER, **change)) for name, change in REOFFERS.items()},
-    "transfer": TransferRequested("sip:eve@example.com"),
+    "transfer": TransferRequested("sip:eve@example.com", EVES_ADDRESS, number=7),
+    "redirection": TransferRequested("sip:eve@example.com"),
+    "our transfer: done": TransferProgress(TransferStep.ANSWERED),
     "stray": Accepted(),
     "peer ends": Ended(EndReason.HUNG_UP),
     "peer refuses": Ended(EndReason.SECURITY),
@@ -257,6 +263,8 @@ ACTS: dict[str, Act] = {
     **{n: lambda c, least=level: c.raise_minimum(least) for n, level in RAISES.items()},
     **{n: lambda c, wish=wish: c.change(**wish) for n, wish in WISHES.items()},
     **REPLIES,
+    "we transfer": lambda c: c.transfer(EVES_ADDRESS),
+    "we tell": lambda c: c.tell_transfer(TransferProgress(TransferStep.RINGING, number=7)),
     "fresh keys": lambda c: c.bring(FRESH),
     "accept": lambda c: c.accept(GATE_US if c._floor.sdes else US, now=NOW),
     "hang up": lambda c: c.hang_up(),
@@ -442,6 +450,12 @@ class Run:
             case m.Send(signal=Offered(description=description)):
                 _require(name in WISHES and seen.gate is Gate.OPEN, "a change of ours, in a call")
                 _keyed(description, sdes=seen.floor.sdes)
+            case m.Send(signal=TransferProgress(step=step)):
+                _require(name in ("transfer", "we tell"), "nothing is told that nobody asked")
+                heard = step is not TransferStep.FAILED
+                _require(heard is (seen.gate is Gate.OPEN), "no transfer before the gate is open")
+            case m.Send(signal=TransferRequested()):
+                _require(name == "we transfer" and seen.gate is Gate.OPEN, "ours, in a call")
             case m.StartMedia(agreement=agreement):
                 _require(seen.accepted and not before.accepted, "media starts at acceptance")
                 _require(not seen.started, "media starts once")
@@ -470,7 +484,7 @@ class Run:
                 self.seen = replace(seen, finished=True)
             case m.Send(signal=Ended() | Refused()) | m.ChangeRefused() | m.Discard():
                 pass
-            case m.PeerRings() | m.TransferAsked() | m.VideoAsked():
+            case m.PeerRings() | m.TransferAsked() | m.TransferTold() | m.VideoAsked():
                 pass
             case _:
                 raise Violation(f"an order nobody expects: {output!r}")
@@ -621,6 +635,7 @@ _OFTEN = [
         "confirm",
         "fresh keys",
         "transfer",
+        "we transfer",
         "stray",
         "a timer too early",
         *RAISES,

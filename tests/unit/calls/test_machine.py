@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from securecall.address import parse_address
 from securecall.calls import machine as m
 from securecall.calls.machine import CallMachine, State
 from securecall.calls.negotiation import build_answer
@@ -16,7 +17,9 @@ from securecall.calls.signaling import (
     Offered,
     Refused,
     Ringing,
+    TransferProgress,
     TransferRequested,
+    TransferStep,
 )
 from securecall.errors import (
     Busy,
@@ -346,11 +349,46 @@ def test_a_change_of_keys_in_mid_call_is_refused_and_the_call_stays(changes):
     assert machine.security.level is SecurityLevel.E2EE
 
 
-def test_a_transfer_is_only_told():
+EVE = TransferRequested("sip:eve@example.com", parse_address("sip:eve@example.com"), number=7)
+
+
+def test_a_transfer_is_told_and_whoever_asked_waits():
     machine = connected()
     machine.secured(proven(), now=1.0)
-    outputs = machine.receive(TransferRequested("sip:eve@example.com"), now=2.0)
-    assert outputs == (m.TransferAsked("sip:eve@example.com"),)
+    thinking = TransferProgress(TransferStep.TRYING, number=7)
+    assert machine.receive(EVE, now=2.0) == (m.Send(thinking), m.TransferAsked(EVE))
+    assert machine.state is State.ACTIVE
+
+
+def test_a_transfer_before_the_gate_is_open_is_refused():
+    no = TransferProgress(TransferStep.FAILED, EndReason.DECLINED, number=7)
+    verifying = connected(
+        floor_for(Policy.clinical(), contact_floor=False, pinned=True, direct=False)
+    )
+    _ = verifying.secured(proven(), now=1.0)
+    assert verifying.state is State.VERIFYING
+    for machine in (callee(), connected(), verifying):
+        outputs = machine.receive(EVE, now=2.0)
+        assert outputs == (m.Send(no), m.TransferAsked(replace(EVE, number=0)))
+
+
+def test_a_redirection_is_only_told():
+    elsewhere = TransferRequested("sip:eve@example.com")
+    assert caller().receive(elsewhere, now=1.0) == (m.TransferAsked(elsewhere),)
+
+
+def test_only_a_call_in_progress_is_transferred_and_only_one_in_progress_tells():
+    told = TransferProgress(TransferStep.RINGING, number=7)
+    machine = connected()
+    with pytest.raises(UsageError):
+        machine.transfer(EVE.address)
+    assert machine.tell_transfer(told) == ()
+    machine.secured(proven(), now=1.0)
+    wish = TransferRequested("sip:eve@example.com", EVE.address, replaces="r")
+    assert machine.transfer(EVE.address, replaces="r") == (m.Send(wish),)
+    assert machine.tell_transfer(told) == (m.Send(told),)
+    assert machine.receive(told, now=2.0) == (m.TransferTold(told),)
+    assert machine.state is State.ACTIVE
 
 
 def test_every_row_of_the_table_leaves_a_state_that_exists():
