@@ -43,6 +43,7 @@ from securecall.errors import (
     NotTransferred,
     SecurecallError,
     SecurityError,
+    Unsupported,
     UsageError,
 )
 from securecall.keys.handshake import HandshakeResult
@@ -59,10 +60,12 @@ from securecall.policy import (
     SecurityLevel,
     SecurityState,
 )
+from securecall.rtp.events import pressable
 
 if TYPE_CHECKING:  # PyAV is an extra
     from securecall.media.video.endpoints import VideoSource
 
+_DIGIT_SECONDS = 0.25  # between digits by signalling
 _MOST_DIGITS = 64  # that an application has not read; of more the oldest are lost
 
 log = logger("securecall.call")
@@ -118,6 +121,7 @@ class Call:
         self._transfer: asyncio.Future[None] | None = None
         self._supersedes: Call | None = None
         self._keypads: list[asyncio.Queue[str]] = []
+        self._digit: asyncio.Future[bool] | None = None
         self._on_hold = False
         self._output = PcmOutput()
         self._connection.add_sink(self._output)
@@ -388,16 +392,43 @@ class Call:
     async def press(self, digits: str) -> None:
         """Send digits (RFC 4733), a quarter of a second each; returns when they are sent.
 
+        Where the other end takes none in that way and the call is `HOP_BY_HOP`, they go by
+        signalling (SIP INFO): then every server on the way reads them, as it can hear the call.
+
         Args:
             digits: Of 0 to 9, * and #, A to D.
 
         Raises:
-            Unsupported: the other end takes none.
+            Unsupported: the other end takes none, or none that servers could not read.
             UsageError: the call is not in progress, or they are on no keypad.
         """
+        if self._connection.takes_digits is False:
+            await self._press_by_signalling(digits)
+            return
         self._connection.press(digits)
         while self._connection.pressing and not self._over.is_set():  # noqa: ASYNC110 - the clock sends them, and tells nobody
             await asyncio.sleep(TICK)
+
+    async def _press_by_signalling(self, digits: str) -> None:
+        if self._digit is not None:
+            raise UsageError("digits are on their way already; wait for them")
+        for digit in pressable(digits):
+            outputs = self._machine.press(digit)
+            self._digit = told = asyncio.get_running_loop().create_future()
+            try:
+                self._perform(outputs)
+                taken = await told
+            finally:
+                self._digit = None
+            if self._over.is_set():
+                return
+            if not taken:
+                raise Unsupported("the other end takes no digits: not in the sound, nor by INFO")
+            await asyncio.sleep(_DIGIT_SECONDS)
+
+    def _digit_told(self, *, taken: bool) -> None:
+        if self._digit is not None and not self._digit.done():
+            self._digit.set_result(taken)
 
     def digits(self) -> AsyncIterator[str]:
         """Yield the digits that the other end presses from now on, until the call ends."""
@@ -681,8 +712,8 @@ class Call:
                 self._connection.rekey(keys)
             case orders.SetVideo(video=video):
                 self._connection.pictures.agree(video)
-            case orders.TransferTold(progress=progress):
-                self._transfer_told(progress)
+            case orders.TransferTold() | orders.DigitHeard() | orders.DigitTold():
+                self._peer_told(output)
             case orders.PeerRings():
                 self._rings.set()
             case orders.Finish():
@@ -691,6 +722,17 @@ class Call:
                 pass  # the witness took it down
             case _:  # for whoever observes the call
                 log.info("%r: %r", self, output)
+
+    def _peer_told(
+        self, output: orders.TransferTold | orders.DigitHeard | orders.DigitTold
+    ) -> None:
+        match output:
+            case orders.TransferTold(progress=progress):
+                self._transfer_told(progress)
+            case orders.DigitHeard(digit=digit):
+                self._heard_digit(digit)
+            case orders.DigitTold(taken=taken):
+                self._digit_told(taken=taken)
 
     def _signal(self, signal: Signal) -> None:
         if self._leg is not None:
@@ -725,6 +767,7 @@ class Call:
         self._over.set()
         self._change_came("the call is over")
         self._transfer_told(TransferProgress(TransferStep.FAILED, finish.reason))
+        self._digit_told(taken=False)
         for pressed in self._keypads:
             pressed.put_nowait("")
         self._output.close()

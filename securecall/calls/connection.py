@@ -361,6 +361,11 @@ class MediaConnection:
             _listen(source, on=False)  # a microphone is let go of meanwhile
             self._resting = source
 
+    @property
+    def takes_digits(self) -> bool | None:
+        """Whether the peer takes digits within the sound; None before there is any."""
+        return self._session.takes_digits if self._session is not None else None
+
     def press(self, digits: str) -> None:
         """Send digits of the telephone.
 

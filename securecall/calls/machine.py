@@ -23,6 +23,8 @@ from securecall.calls.negotiation import (
 )
 from securecall.calls.orders import (
     ChangeRefused,
+    DigitHeard,
+    DigitTold,
     Discard,
     Finish,
     Output,
@@ -43,6 +45,9 @@ from securecall.calls.signaling import (
     Accepted,
     Answered,
     CandidateAdded,
+    DigitAnswered,
+    DigitPressed,
+    DigitsWelcome,
     Ended,
     Invited,
     Offered,
@@ -70,6 +75,7 @@ from securecall.errors import (
     SecurecallError,
     SecurityError,
     Unreachable,
+    Unsupported,
     UsageError,
 )
 from securecall.media.description import Description, Kind
@@ -260,11 +266,11 @@ class CallMachine:
             case Refused() if self._proposal is not None:
                 self._proposal = None
                 return (ChangeRefused("the peer refused the change"),)
-            case TransferRequested() | TransferProgress():
-                return self._transferred(signal)
+            case TransferRequested() | TransferProgress() | DigitPressed() | DigitAnswered():
+                return self._in_a_call(signal)
             case Ended(reason=reason, text=text):
                 return self._peer_ended(reason, text)
-            case Accepted() | Invited() | CandidateAdded() | Refused():
+            case Accepted() | Invited() | CandidateAdded() | Refused() | DigitsWelcome():
                 return (Discard(f"{type(signal).__name__} in {self.state.name}"),)
 
     def _peer_rings(self) -> tuple[Output, ...]:
@@ -355,6 +361,41 @@ class CallMachine:
         if proposal.add is not None and proposal.add not in (v.local for v in agreement.video):
             return (*outputs, ChangeRefused("the peer takes no such picture"))
         return outputs
+
+    def _in_a_call(
+        self, signal: TransferRequested | TransferProgress | DigitPressed | DigitAnswered
+    ) -> tuple[Output, ...]:
+        match signal:
+            case TransferRequested() | TransferProgress():
+                return self._transferred(signal)
+            case DigitAnswered(taken=taken):
+                return (DigitTold(taken),)
+            case DigitPressed(digit=digit):
+                if self._digits_by_signalling:
+                    return (DigitHeard(digit),)
+                return (Discard("a digit by signalling, which anybody on the way could press"),)
+
+    @property
+    def _digits_by_signalling(self) -> bool:
+        """Servers on the way can hear this call anyhow, and it is open."""
+        talking = self.state is State.ACTIVE
+        return talking and self.security.level is SecurityLevel.HOP_BY_HOP
+
+    def press(self, digit: str) -> tuple[Output, ...]:
+        """Send a digit by signalling, where that tells nobody more than the call does.
+
+        Raises:
+            Unsupported: there is proof of identity, and a server on the way would read the digit.
+            UsageError: there is no call in progress.
+        """
+        if self.state is not State.ACTIVE:
+            raise UsageError("digits are sent in a call in progress")
+        if not self._digits_by_signalling:
+            raise Unsupported(
+                "the other end takes no digits within the sound (RFC 4733); by signalling every "
+                "server on the way could read them, which is done in calls alone that they can hear"
+            )
+        return (Send(DigitPressed(digit)),)
 
     def _transferred(self, request: TransferRequested | TransferProgress) -> tuple[Output, ...]:
         """Only a peer that has proved what this call's policy asks is listened to.
@@ -507,7 +548,7 @@ class CallMachine:
         outputs = self._evaluate(None)
         verifying = SetGate(Gate.VERIFYING) in outputs
         self.deadline = now + self._policy.verifying_seconds if verifying else None
-        return outputs
+        return (*outputs, Send(DigitsWelcome())) if self._digits_by_signalling else outputs
 
     def media_failed(self, error: SecurecallError) -> tuple[Output, ...]:
         """The media path, DTLS, the handshake or the integrity of frames failed: fatal."""

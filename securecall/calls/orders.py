@@ -97,6 +97,20 @@ class TransferTold:
 
 
 @dataclass(frozen=True, slots=True)
+class DigitHeard:
+    """The peer pressed a key, by signalling."""
+
+    digit: str
+
+
+@dataclass(frozen=True, slots=True)
+class DigitTold:
+    """The peer took a digit of ours by signalling, or takes none that way."""
+
+    taken: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ChangeRefused:
     """A change in mid-call was refused, and why; the call goes on as it was."""
 
@@ -135,6 +149,8 @@ Output = (
     | PeerRings
     | TransferAsked
     | TransferTold
+    | DigitHeard
+    | DigitTold
     | ChangeRefused
     | Discard
     | Finish

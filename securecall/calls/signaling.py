@@ -124,6 +124,31 @@ class TransferProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class DigitPressed:
+    """A key of the telephone, by signalling: every server on the way can read and make it.
+
+    Attributes:
+        digit: Of 0 to 9, * and #, A to D.
+        milliseconds: How long it is held.
+    """
+
+    digit: str
+    milliseconds: int = 160
+
+
+@dataclass(frozen=True, slots=True)
+class DigitAnswered:
+    """The peer took a digit by signalling, or takes none that way."""
+
+    taken: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DigitsWelcome:
+    """We take digits by signalling from now on; never said of a call that has proof of identity."""
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """The call is over, or is to end.
 
@@ -148,6 +173,9 @@ Signal = (
     | Refused
     | TransferRequested
     | TransferProgress
+    | DigitPressed
+    | DigitAnswered
+    | DigitsWelcome
     | Ended
 )
 

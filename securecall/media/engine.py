@@ -304,6 +304,11 @@ class AudioSession:
         self._digits.press(digits)
 
     @property
+    def takes_digits(self) -> bool:
+        """Whether the peer takes digits within the sound."""
+        return self._events is not None
+
+    @property
     def pressing(self) -> bool:
         """Whether digits are on their way."""
         return self._digits.busy

@@ -1,13 +1,16 @@
 """One call over SIP: an INVITE, its dialogs, and what ends it (RFC 3261 9, 13, 14, 15).
 
 The session holds the state and speaks to peer and call model; its parts know the rules: `Calling`
-and `Called` how a call begins, `Changes` what happens in its middle, `Transfers` who is sent on.
+and `Called` how a call begins, `Changes` what happens in its middle, `Transfers` who is sent on,
+`Information` what is pressed.
 """
 
 from __future__ import annotations
 
 from securecall.calls.signaling import (
     Answered,
+    DigitPressed,
+    DigitsWelcome,
     Ended,
     Offered,
     Refused,
@@ -28,6 +31,7 @@ from securecall.sip.dialog import Dialog, repeat_request
 from securecall.sip.grammar import Fields, SipError
 from securecall.sip.headers import Headers
 from securecall.sip.host import Handler, SessionState, ignore
+from securecall.sip.information import Information
 from securecall.sip.message import Message, Request, Response
 from securecall.sip.outcome import REFUSALS, cause_of
 from securecall.sip.refer import Replaces
@@ -86,6 +90,7 @@ class Session:
         self._desk = desk
         self._changes = Changes(self)
         self._transfers = Transfers(self)
+        self._information = Information(self)
         self._calling: Calling | None = None
         self._called: Called | None = None
         # The one place that remembers our transactions, besides `Calling.client`.
@@ -195,10 +200,21 @@ class Session:
             self._describe(signal, now=now)
         elif isinstance(signal, Refused):
             self._changes.refused(signal.status, now=now)
+        else:
+            self._perform_within(signal, now=now)
+
+    def _perform_within(self, signal: Signal, *, now: float) -> None:
+        """What neither begins, changes nor ends the call."""
+        if isinstance(signal, DigitsWelcome):  # also while the ACK of our answer is on its way
+            self._information.takes = True
         elif isinstance(signal, TransferProgress):
             self._transfers.progress(signal, now=now)
-        elif isinstance(signal, TransferRequested) and self.state is SessionState.CONFIRMED:
+        elif self.state is not SessionState.CONFIRMED:
+            return
+        elif isinstance(signal, TransferRequested):
             self._transfers.ask(signal, now=now)
+        elif isinstance(signal, DigitPressed):
+            self._information.press(signal.digit, milliseconds=signal.milliseconds, now=now)
 
     def _describe(self, signal: Answered | Offered, *, now: float) -> None:
         if self.state is SessionState.ALERTING and self._called is not None:
@@ -254,6 +270,8 @@ class Session:
             self._receive_bye(server, now=now)
         elif method == "PRACK":
             self._receive_prack(server, now=now)
+        elif method == "INFO":
+            self._information.receive(server, now=now)
         elif method == "REFER":
             self._transfers.receive_refer(server, now=now)
         elif method == "NOTIFY":

@@ -6,7 +6,7 @@ from typing import Final
 
 from securecall.sip import transaction
 from securecall.sip.body import SDP, read_description
-from securecall.sip.capabilities import SESSION_FIELDS, require_no_information, require_supported
+from securecall.sip.capabilities import SESSION_FIELDS, require_supported
 from securecall.sip.desk import Desk
 from securecall.sip.grammar import SipError
 from securecall.sip.headers import Headers
@@ -131,9 +131,6 @@ class UserAgentServer:
         dialog.require_order(request)
         if request.method == "OPTIONS":
             self._answer(server, 200, now, more=Headers(SESSION_FIELDS))
-        elif request.method == "INFO":
-            require_no_information(request)
-            self._answer(server, 200, now)
         elif request.method in ("INVITE", "REFER", "NOTIFY") or request.method in _WITHIN:
             session.receive_request(server.transaction, now=now)
         else:

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from securecall.address import Address
 from securecall.calls.signaling import (
+    DigitsWelcome,
     Ended,
     IncomingLeg,
     Offered,
@@ -76,7 +77,7 @@ class BusLeg:
 
     def send(self, signal: Signal) -> None:
         """Hand a signal to the other end, through the hook, on the next turn of the loop."""
-        if self.over:
+        if self.over or isinstance(signal, DigitsWelcome):  # said to the leg itself
             return
         if isinstance(signal, Ended):
             self.over = True

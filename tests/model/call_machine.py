@@ -26,6 +26,9 @@ from securecall.calls.negotiation import Agreement, LocalMedia, build_answer, bu
 from securecall.calls.signaling import (
     Accepted,
     Answered,
+    DigitAnswered,
+    DigitPressed,
+    DigitsWelcome,
     Ended,
     Offered,
     Refused,
@@ -171,6 +174,8 @@ SIGNALS = {
     **ANSWERS,
     **{name: Offered(_changed(OFFER_OF_PEER, **change)) for name, change in REOFFERS.items()},
     "transfer": TransferRequested("sip:eve@example.com", EVES_ADDRESS, number=7),
+    "digit": DigitPressed("5"),
+    "digit answered": DigitAnswered(taken=True),
     "redirection": TransferRequested("sip:eve@example.com"),
     "our transfer: done": TransferProgress(TransferStep.ANSWERED),
     "stray": Accepted(),
@@ -263,6 +268,7 @@ ACTS: dict[str, Act] = {
     **{n: lambda c, least=level: c.raise_minimum(least) for n, level in RAISES.items()},
     **{n: lambda c, wish=wish: c.change(**wish) for n, wish in WISHES.items()},
     **REPLIES,
+    "we press": lambda c: c.press("5"),
     "we transfer": lambda c: c.transfer(EVES_ADDRESS),
     "we tell": lambda c: c.tell_transfer(TransferProgress(TransferStep.RINGING, number=7)),
     "fresh keys": lambda c: c.bring(FRESH),
@@ -456,6 +462,10 @@ class Run:
                 _require(heard is (seen.gate is Gate.OPEN), "no transfer before the gate is open")
             case m.Send(signal=TransferRequested()):
                 _require(name == "we transfer" and seen.gate is Gate.OPEN, "ours, in a call")
+            case m.Send(signal=DigitPressed() | DigitsWelcome()) | m.DigitHeard():
+                _require(self._ceiling() is HOP, "no digit where servers on the way hear nothing")
+                _require(seen.gate is Gate.OPEN, "no digit before the gate is open")
+                _require(name in EVIDENCE or name in ("digit", "we press"), "only what is pressed")
             case m.StartMedia(agreement=agreement):
                 _require(seen.accepted and not before.accepted, "media starts at acceptance")
                 _require(not seen.started, "media starts once")
@@ -484,7 +494,13 @@ class Run:
                 self.seen = replace(seen, finished=True)
             case m.Send(signal=Ended() | Refused()) | m.ChangeRefused() | m.Discard():
                 pass
-            case m.PeerRings() | m.TransferAsked() | m.TransferTold() | m.VideoAsked():
+            case (
+                m.PeerRings()
+                | m.TransferAsked()
+                | m.TransferTold()
+                | m.VideoAsked()
+                | m.DigitTold()
+            ):
                 pass
             case _:
                 raise Violation(f"an order nobody expects: {output!r}")
