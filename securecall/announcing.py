@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
 from typing import Final
 
-from securecall.address import Address
+from securecall.address import ANONYMOUS, Address, parse_address
+from securecall.call_history import CallHistory, PastCall
 from securecall.calls import orders, signaling
 from securecall.calls.call import Call
+from securecall.calls.signaling import IncomingLeg
+from securecall.clock import unix_now
 from securecall.contacts import Contacts
-from securecall.errors import DeviceLost, SecurityError
+from securecall.errors import DeviceLost, EndReason, LocalError, SecurityError
 from securecall.events import (
     CallChangeRefused,
     CallEnded,
+    CallMissed,
     CallRinging,
     CallSecured,
     ContactKeysChanged,
     DigitPressed,
     Event,
     GuessesWarning,
+    KeepingFailed,
     PictureAsked,
     SoundDeviceLost,
     SoundFailed,
@@ -27,7 +33,11 @@ from securecall.events import (
     TransferRequested,
 )
 from securecall.expectation import Expectation
+from securecall.logs import logger
+from securecall.policy import SecurityLevel
 from securecall.transferring import AskedTransfer, Place
+
+log = logger(__name__)
 
 ENOUGH_BURNED_GUESSES: Final = 32  # with one address in 24 hours: the application is warned
 _MOST_UNREAD: Final = 1000
@@ -39,6 +49,7 @@ class Announcer:
     Attributes:
         calls: Those in progress, from their beginning to their end.
         place: Calls whom a transfer names; set by the client.
+        history: Which calls there were.
     """
 
     def __init__(self, contacts: Contacts) -> None:
@@ -46,6 +57,7 @@ class Announcer:
         self.calls: set[Call] = set()
         self.place: Place | None = None
         self._followed: dict[Call, AskedTransfer] = {}
+        self.history = CallHistory(contacts.store, unix_now)
         self._contacts = contacts
         self._queues: set[asyncio.Queue[Event]] = set()
         _ = contacts.statements.watch(self._keys_changed)
@@ -92,9 +104,43 @@ class Announcer:
             case orders.Finish(reason=reason, error=error):
                 expectation.settled()
                 self.calls.discard(call)
+                self._remember(call, reason)
                 self.tell(CallEnded(call, reason, error))
             case _:
                 pass
+
+    def missed(self, leg: IncomingLeg, why: str, *, known: bool) -> None:
+        """Tell, and remember, that somebody was refused before it rang."""
+        self.tell(CallMissed(leg.remote.short, why))
+        stranger = leg.remote == ANONYMOUS
+        past = PastCall(
+            number=0,
+            began=unix_now(),
+            talked=0.0,
+            outgoing=False,
+            peer="a caller without an address" if stranger else leg.remote.short,
+            address="" if stranger else str(leg.remote),
+            ended=EndReason.BUSY,
+            level=SecurityLevel.NONE,
+            known=known,
+        )
+        with self._telling_of_refusals():
+            self.history.note(past)
+
+    def _remember(self, call: Call, reason: EndReason) -> None:
+        with self._telling_of_refusals():
+            address = call.report.address
+            pinned = bool(address) and self._contacts.is_pinned(parse_address(address))
+            self.history.add(call, known=pinned, ended=reason)
+
+    @contextmanager
+    def _telling_of_refusals(self) -> Iterator[None]:
+        """A call that cannot be remembered ends like any other, and that is told."""
+        try:
+            yield
+        except LocalError as e:
+            log.warning("a call is missing in the history: %s", e)
+            self.tell(KeepingFailed(e))
 
     def _transfer_asked(self, call: Call, asked: signaling.TransferRequested) -> None:
         answer = None

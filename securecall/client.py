@@ -14,6 +14,7 @@ from weakref import WeakSet
 from securecall.account import Account, ProviderMode, SignIn, open_account
 from securecall.address import ANONYMOUS, Address, parse_address
 from securecall.announcing import Announcer
+from securecall.call_history import CallHistory
 from securecall.calling import Calling, Plan, address_of, require_direct
 from securecall.calls.call import Call
 from securecall.calls.incoming import IncomingCall as IncomingCall
@@ -32,7 +33,7 @@ from securecall.chatting import Chatting
 from securecall.contacts import Contact, Contacts
 from securecall.devices import Devices
 from securecall.errors import DowngradeError, EndReason, SecurecallError, Unsupported, UsageError
-from securecall.events import CallMissed, Event, PlaintextReceived, RegistrationChanged
+from securecall.events import Event, PlaintextReceived, RegistrationChanged
 from securecall.fips import STANDARD, Approval, Fips, Profile, approval, require_working
 from securecall.keys.identity import Signer
 from securecall.keys.ticket import Ticket, build_ticket
@@ -751,6 +752,11 @@ class Client:
         """Every call from its beginning to its end, ringing ones among them."""
         return tuple(self._open.announcer.calls)
 
+    @property
+    def call_history(self) -> CallHistory:
+        """Which calls there were, missed ones too: `client.call_history.calls()`."""
+        return self._open.announcer.history
+
     async def danger_send_plaintext(
         self, to: str | Address | Contact, text: str, *, account: Account | None = None
     ) -> None:
@@ -809,7 +815,7 @@ class Client:
         why = self._why_busy(known=known, replaces=replaces)
         if why:
             leg.send(Ended(EndReason.BUSY))
-            announcer.tell(CallMissed(leg.remote.short, why))
+            announcer.missed(leg, why, known=known)
             return
         context = self._open.calling.answering(leg, account, self.policy, known=known)
         waiting = bool(announcer.calls)

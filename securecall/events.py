@@ -422,7 +422,11 @@ class ChatStateChanged:
 
 @dataclass(frozen=True, slots=True)
 class KeepingFailed:
-    """What came in could not be kept; it is tried again, and nothing is acknowledged meanwhile."""
+    """Something could not be kept.
+
+    A message that came in is tried again, and nothing is acknowledged meanwhile; a call that is
+    over is missing in the history.
+    """
 
     error: LocalError
 

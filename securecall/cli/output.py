@@ -314,6 +314,16 @@ class PeopleOutput:
     def _on_nobody(self, f: Fields) -> None:
         self._say("You know nobody yet. A call makes a contact.")
 
+    def _on_call(self, f: Fields) -> None:
+        way = "missed" if f["missed"] else "to" if f["outgoing"] else "from"
+        seconds = round(_number(f["talked"]))
+        how = f"{seconds // 60}:{seconds % 60:02d}" if seconds else str(f["ended"])
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(_number(f["began"])))
+        painted = self.terminal.paint(way.ljust(7), "yellow" if f["missed"] else "dim")
+        level = "" if f["level"] == "NONE" else f"  {str(f['level']).lower()}"
+        number = str(f["number"]).rjust(4)
+        self.terminal.say(f"{number}  {when}  {painted}{safe(str(f['peer']))}  {how}{level}")
+
     def _on_number(self, f: Fields) -> None:
         groups = str(f["number"]).split()
         self._say(f"Your safety number with {safe(str(f['short']))}:", "bold")
