@@ -280,6 +280,14 @@ class PeopleOutput:
     def _on_pictures(self, f: Fields) -> None:
         self._say(f"Pictures come: {f['width']}x{f['height']}, {f['codec']}.")
 
+    def _on_transfer(self, f: Fields) -> None:
+        if f["address"]:
+            short = safe(str(f["address"]).removeprefix("sip:"))
+            self._say(f"They ask you to call {short} instead. Nobody was called; you can do so:")
+            self._say(f"  securecall call {short}")
+        else:
+            self._say(f"They ask you to call {safe(str(f['target']))}, which is nobody's address.")
+
     def _on_ended(self, f: Fields) -> None:
         self.terminal.clear()
         self._state = self._level = self._words = ""
