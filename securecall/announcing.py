@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from typing import Final
+from weakref import WeakKeyDictionary
 
 from securecall.address import ANONYMOUS, Address, parse_address
 from securecall.call_history import CallHistory, PastCall
@@ -56,7 +57,7 @@ class Announcer:
         """Begin with nobody to tell."""
         self.calls: set[Call] = set()
         self.place: Place | None = None
-        self._followed: dict[Call, AskedTransfer] = {}
+        self._followed: WeakKeyDictionary[Call, AskedTransfer] = WeakKeyDictionary()
         self.history = CallHistory(contacts.store, unix_now)
         self._contacts = contacts
         self._queues: set[asyncio.Queue[Event]] = set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Protocol
 
 from securecall.calls import orders
@@ -41,7 +42,7 @@ class AskedTransfer:
         place: Place,
         call: Call,
         asked: TransferRequested,
-        followed: dict[Call, AskedTransfer],
+        followed: MutableMapping[Call, AskedTransfer],
     ) -> None:
         """Wait for a person.
 

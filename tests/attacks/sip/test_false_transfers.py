@@ -10,7 +10,14 @@ import pytest
 from securecall.address import parse_address
 from securecall.calls.machine import CallMachine
 from securecall.calls.negotiation import build_answer, build_offer
-from securecall.calls.signaling import Answered, TransferProgress, TransferRequested, TransferStep
+from securecall.calls.signaling import (
+    Answered,
+    Ended,
+    TransferProgress,
+    TransferRequested,
+    TransferStep,
+)
+from securecall.errors import EndReason
 from securecall.policy import Gate, Policy, floor_for
 from securecall.sip.grammar import parse_name_addr
 from securecall.sip.output import Rang, Told
@@ -141,6 +148,32 @@ def test_control_without_the_names_of_a_call_the_same_invite_rings():
     changes = {"from": "<sip:eve@example.com>;tag=e", "cseq": "1"}
     outputs = give(agent(), incoming(branch="z9hG4bKr", **changes), 5.0)
     assert [o for o in outputs if isinstance(o, Rang)]
+
+
+def stepping_in(a):
+    """An INVITE of Eve's that asks to take the place of Alice's call, whose names she overheard."""
+    session, _ = answered(a)
+    dialog = session.dialog
+    names = f"{dialog.call_id};to-tag={dialog.local_tag};from-tag={dialog.remote_tag}"
+    changes = {"from": "<sip:eve@example.com>;tag=e", "cseq": "1", "branch": "z9hG4bKeve"}
+    outputs = give(a, incoming(more=f"Replaces: {names}\r\nRequire: replaces\r\n", **changes), 5.0)
+    (rang,) = [o for o in outputs if isinstance(o, Rang)]
+    return session, rang.session, outputs
+
+
+def test_who_overheard_the_names_of_a_call_rings_and_takes_nothing():
+    session, new, outputs = stepping_in(agent())
+    assert methods(outputs) == []
+    assert (session.state.value, new.state.value) == ("confirmed", "alerting")
+
+
+def test_control_an_agent_that_does_as_replaces_says_gives_the_call_away():
+    a = agent()
+    session, new, _ = stepping_in(a)
+    outputs = a.perform(new, Answered(OFFER), now=6.0)
+    outputs += a.perform(new.replaced, Ended(EndReason.HUNG_UP), now=6.0)
+    assert methods(outputs) == ["BYE"]
+    assert session.state.value == "closing"
 
 
 def test_a_transfer_changes_neither_keys_nor_level_nor_where_the_sound_goes():
