@@ -377,9 +377,10 @@ class CallMachine:
 
     @property
     def _digits_by_signalling(self) -> bool:
-        """Servers on the way can hear this call anyhow, and it is open."""
-        talking = self.state is State.ACTIVE
-        return talking and self.security.level is SecurityLevel.HOP_BY_HOP
+        """The call is open, servers can hear it anyhow, and it has no way for digits of its own."""
+        within = self._agreement is None or self._agreement.events is not None
+        hearable = self.security.level is SecurityLevel.HOP_BY_HOP
+        return self.state is State.ACTIVE and hearable and not within
 
     def press(self, digit: str) -> tuple[Output, ...]:
         """Send a digit by signalling, where that tells nobody more than the call does.

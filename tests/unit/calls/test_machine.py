@@ -13,6 +13,9 @@ from securecall.calls.negotiation import build_answer
 from securecall.calls.signaling import (
     Accepted,
     Answered,
+    DigitAnswered,
+    DigitPressed,
+    DigitsWelcome,
     Ended,
     Offered,
     Refused,
@@ -38,9 +41,11 @@ from securecall.errors import (
     ProtocolError,
     Reason,
     SecurityError,
+    Unsupported,
     UsageError,
 )
 from securecall.keys.trust import TrustState
+from securecall.media.codecs import is_events
 from securecall.media.description import Direction, Fingerprint, Keying
 from securecall.policy import (
     Facts,
@@ -389,6 +394,47 @@ def test_only_a_call_in_progress_is_transferred_and_only_one_in_progress_tells()
     assert machine.tell_transfer(told) == (m.Send(told),)
     assert machine.receive(told, now=2.0) == (m.TransferTold(told),)
     assert machine.state is State.ACTIVE
+
+
+def spoken_to(facts: Facts, *, events: bool, policy: Policy) -> tuple[CallMachine, m.Output]:
+    """A call of ours in progress, with digits within its sound or not; and its last order."""
+    floor = floor_for(policy, contact_floor=False, pinned=False, direct=False)
+    machine = caller(floor, policy)
+    said = answer()
+    sound = said.media[0]
+    codecs = tuple(c for c in sound.codecs if events or not is_events(c))
+    _ = machine.receive(Answered(replace(said, media=(replace(sound, codecs=codecs),))), now=1.0)
+    return machine, machine.secured(facts, now=2.0)[-1]
+
+
+HEARABLE = Policy(danger_plain_dtls=True)
+
+
+def test_digits_go_by_signalling_where_servers_can_hear_the_call_and_no_other_way_is_there():
+    machine, last = spoken_to(UNPROVEN, events=False, policy=HEARABLE)
+    assert last == m.Send(DigitsWelcome())
+    assert machine.press("5") == (m.Send(DigitPressed("5")),)
+    assert machine.receive(DigitPressed("7"), now=3.0) == (m.DigitHeard("7"),)
+    assert machine.receive(DigitAnswered(taken=True), now=3.0) == (m.DigitTold(taken=True),)
+
+
+@pytest.mark.parametrize(
+    ("facts", "events", "policy"),
+    [(proven(), False, Policy()), (proven(), False, HEARABLE), (UNPROVEN, True, HEARABLE)],
+)
+def test_elsewhere_they_do_not_and_none_is_believed(facts, events, policy):
+    machine, last = spoken_to(facts, events=events, policy=policy)
+    assert isinstance(last, m.SetGate)
+    with pytest.raises(Unsupported):
+        machine.press("5")
+    assert kinds(machine.receive(DigitPressed("7"), now=3.0)) == [m.Discard]
+
+
+def test_no_digit_before_the_gate_is_open():
+    for machine in (callee(), connected()):
+        with pytest.raises(UsageError):
+            machine.press("5")
+        assert kinds(machine.receive(DigitPressed("7"), now=3.0)) == [m.Discard]
 
 
 def test_every_row_of_the_table_leaves_a_state_that_exists():
