@@ -712,10 +712,13 @@ class Call:
                 self._connection.rekey(keys)
             case orders.SetVideo(video=video):
                 self._connection.pictures.agree(video)
-            case orders.TransferTold() | orders.DigitHeard() | orders.DigitTold():
+            case (
+                orders.PeerRings()
+                | orders.TransferTold()
+                | orders.DigitHeard()
+                | orders.DigitTold()
+            ):
                 self._peer_told(output)
-            case orders.PeerRings():
-                self._rings.set()
             case orders.Finish():
                 self._finished(output)
             case orders.Secured():
@@ -724,9 +727,12 @@ class Call:
                 log.info("%r: %r", self, output)
 
     def _peer_told(
-        self, output: orders.TransferTold | orders.DigitHeard | orders.DigitTold
+        self,
+        output: orders.PeerRings | orders.TransferTold | orders.DigitHeard | orders.DigitTold,
     ) -> None:
         match output:
+            case orders.PeerRings():
+                self._rings.set()
             case orders.TransferTold(progress=progress):
                 self._transfer_told(progress)
             case orders.DigitHeard(digit=digit):
