@@ -9,7 +9,7 @@ import re
 from typing import Final, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
-from securecall.address import ANONYMOUS, Address
+from securecall.address import ANONYMOUS, Address, Scheme
 from securecall.sip.grammar import NameAddr, SipError, parse_name_addr, parse_value
 from securecall.sip.headers import Headers
 from securecall.sip.message import Request
@@ -98,7 +98,9 @@ def whom(addr: NameAddr) -> ReferTo:
     uri, text = addr.uri, addr.uri.text[:256]
     address = claimed_address(addr)
     names = (part.partition("=")[0] for part in uri.params.lower().split(";")[1:])
-    if address == ANONYMOUS or any(name not in _HARMLESS for name in names):
+    # no telephone numbers either: they cost, and who is sent there talks at HOP_BY_HOP
+    person = address.scheme is Scheme.SIP and address != ANONYMOUS
+    if not person or any(name not in _HARMLESS for name in names):
         return ReferTo(text, None)
     if not uri.headers:
         return ReferTo(text, address)
