@@ -29,7 +29,7 @@ class PastCall:
     Attributes:
         number: Its name in the history.
         began: Unix seconds.
-        talked: Seconds in which sound could pass; 0 if nobody took it.
+        talked: Seconds in which sound could pass; at least 0.1, or 0 if nobody took it.
         outgoing: We placed it.
         peer: Whom it was with, for people; a claim of theirs in a call below `E2EE`.
         address: The same to call back, "" for a caller without an address.
@@ -78,12 +78,13 @@ class CallHistory:
             LocalError: the disk refuses.
         """
         report = call.report
-        passed = next((i.since for i in report.intervals if i.passed), report.lasted)
+        passed = next((i.since for i in report.intervals if i.passed), None)
+        talked = 0.0 if passed is None else max(round(report.lasted - passed, 1), 0.1)
         self.note(
             PastCall(
                 number=0,
                 began=int(report.began),
-                talked=round(report.lasted - passed, 1),
+                talked=talked,
                 outgoing=call.outgoing,
                 peer=call.peer,
                 address=report.address,
