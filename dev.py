@@ -254,21 +254,24 @@ def attack(arguments: list[str]) -> int:
     return run(python, "-O", *table) or failed
 
 
-def oracle() -> None:
-    """Make .venv-oracle: OMEMO by others, partly AGPL, run only as a process of its own."""
-    folder = ROOT / ".venv-oracle"
+def apart(group: str, *more: str) -> None:
+    """Make an environment for what is under the GPL or the AGPL: run as a process of its own."""
+    folder = ROOT / f".venv-{group}"
     if not interpreter(folder).exists():
-        say("Making .venv-oracle.")
+        say(f"Making {folder.name}.")
         create(folder)
-        for entry in requirements(folder, "oracle"):
+        for entry in requirements(folder, group):
             if not install(folder, entry):
                 say(f"  left out, cannot be installed here: {entry}")
+        if more and not install(folder, *more):
+            stop("Installing failed; the reason stands above. Is this machine online?")
 
 
 def interop(arguments: list[str]) -> int:
     """Talk to other people's servers and clients on loopback."""
     python = environment("dev", "interop")
-    oracle()
+    apart("oracle")
+    apart("pjsua", "--editable", ".")
     return run(python, "-m", "pytest", "-q", "-rs", "-m", "interop", "tests/interop", *arguments)
 
 
@@ -362,6 +365,7 @@ def clean(arguments: list[str]) -> int:
         ".venv",
         ".venv-bench",
         ".venv-oracle",
+        ".venv-pjsua",
         ".hypothesis",
         ".mypy_cache",
         ".ruff_cache",

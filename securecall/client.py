@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, overload
 from weakref import WeakSet
 
-from securecall.account import Account, ProviderMode, SignIn, open_account
+from securecall.account import Account, EngineName, ProviderMode, SignIn, open_account
 from securecall.address import ANONYMOUS, Address, parse_address
 from securecall.announcing import Announcer
 from securecall.call_history import CallHistory
@@ -347,6 +347,7 @@ class Client:
         certificate: PemPair | None = None,
         register: bool | None = None,
         provider_mode: str = "proxy",
+        engine: EngineName = "native",
     ) -> Account: ...
 
     @overload
@@ -375,6 +376,7 @@ class Client:
         certificate: PemPair | None = None,
         register: bool | None = None,
         provider_mode: str = "proxy",
+        engine: EngineName = "native",
     ) -> Account | ChatAccount:
         """Use an address through its server, over TLS verified by name: SIP, XMPP, or both.
 
@@ -398,6 +400,8 @@ class Client:
             provider_mode: "gateway" for a provider that leads into the telephone network: it, and
                 that network, can hear every call of this account; "gateway-dtls" for one that
                 makes media keys by DTLS. Default "proxy": keys are made at the ends.
+            engine: "pjsua2" has PJSIP speak SIP and carry the sound of this account's calls
+                (docs/how-to/pjsip.md): hop by hop at most, one such account in a process.
 
         Returns:
             The account for calls; the one for chat, if `xmpp` alone was given.
@@ -443,6 +447,7 @@ class Client:
                 register=password is not None if register is None else register,
                 approved=approved,
                 provider_mode=mode,
+                engine=engine,
             ),
             instance=self.contacts.sip_instance,
             watcher=lambda state, error: announcer.tell(RegistrationChanged(address, state, error)),

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Self
 from securecall.address import ANONYMOUS, Address, Scheme, parse_address
 from securecall.calls import orders
 from securecall.calls.call_video import CallVideo, records
+from securecall.calls.carried import CarriedConnection, CarriedMachine
 from securecall.calls.connection import ConnectionEvents, MediaConnection
 from securecall.calls.context import CallContext
 from securecall.calls.machine import CallMachine, State
-from securecall.calls.negotiation import Agreement
 from securecall.calls.report import Consent, ListenerReport
 from securecall.calls.report_parties import way_of
 from securecall.calls.signaling import (
@@ -94,8 +94,13 @@ class Call:
         self.outgoing = outgoing
         self._context = context
         self._begin = begin
-        self._machine = CallMachine(context.policy, context.floor, outgoing=outgoing)
-        self._connection = MediaConnection(
+        engine = context.engine
+        self._machine = (
+            CallMachine(context.policy, context.floor, outgoing=outgoing)
+            if engine is None
+            else CarriedMachine(context.policy, context.floor, outgoing=outgoing, engine=engine)
+        )
+        self._connection = (MediaConnection if engine is None else CarriedConnection)(
             ConnectionEvents(
                 secured=self._secured,
                 failed=self._media_failed,
@@ -627,6 +632,7 @@ class Call:
     def attach(self, leg: IncomingLeg) -> None:
         """Take an incoming leg: alerts the peer, or refuses at once."""
         self._leg = leg
+        self._connection.follow(leg)
         self._offer = leg.offer
         if self._context.voucher is not None and leg.offer is not None:
             try:
@@ -669,6 +675,7 @@ class Call:
 
     def _follow(self, leg: Leg) -> None:
         self._leg = leg
+        self._connection.follow(leg)
         leg.listen(self._on_signal)
         self._arm()
 
@@ -701,9 +708,8 @@ class Call:
         match output:
             case orders.Send(signal=signal):
                 self._signal(signal)
-            case orders.StartMedia(agreement=agreement):
-                self._keying = agreement.keying
-                self._spawn(self._connect(agreement))
+            case orders.StartMedia() | orders.AwaitKeys():
+                self._start(output)
             case orders.SetGate(gate=gate):
                 self._set_gate(gate)
             case orders.SetDirection(direction=direction):
@@ -802,8 +808,12 @@ class Call:
 
     # -- the inside: media --------------------------------------------------------------------
 
-    async def _connect(self, agreement: Agreement) -> None:
-        await self._connection.connect(agreement)
+    def _start(self, order: orders.StartMedia | orders.AwaitKeys) -> None:
+        if isinstance(order, orders.StartMedia):
+            self._keying = order.agreement.keying
+            self._spawn(self._connection.connect(order.agreement))
+        elif isinstance(self._connection, CarriedConnection):
+            self._spawn(self._connection.await_keys())
 
     def _media_failed(self, error: SecurecallError) -> None:
         self._perform(self._machine.media_failed(error))
@@ -820,8 +830,10 @@ class Call:
             result.wipe()  # SRTP and SFrame have theirs; nobody who keeps this call keeps a key
         else:
             evidence = self._context.unaided()
+        engine = self._context.engine
         facts = Facts(
-            keying=self._keying,
+            keying=self._keying if engine is None else engine.keying,
+            engine="" if engine is None else engine.name,
             identity=evidence,
             srtp_profile=srtp_profile,
             sframe=result is not None,

@@ -149,7 +149,7 @@ _FAILURES: Final[dict[EndReason, type[CallFailed]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Proposal:
+class Proposal:
     """A change of ours that the peer has not answered.
 
     Attributes:
@@ -181,7 +181,7 @@ class CallMachine:
         self._offer: Description | None = None
         self._ours: Description | None = None
         self._agreement: Agreement | None = None
-        self._proposal: _Proposal | None = None
+        self._proposal: Proposal | None = None
         self._welcome: tuple[LocalVideo, ...] = ()
         self._fresh: tuple[CryptoLine, ...] = ()
 
@@ -346,7 +346,7 @@ class CallMachine:
         self._facts = replace(self._facts, srtp_profile=after.profile)
         return (SetGate(Gate.CLOSED), Rekey(after), *self._evaluate(Input.EVIDENCE_OPEN))
 
-    def _change_answered(self, proposal: _Proposal, answer: Description) -> tuple[Output, ...]:
+    def _change_answered(self, proposal: Proposal, answer: Description) -> tuple[Output, ...]:
         self._proposal = None
         if self._agreement is None:  # invariant: nothing is proposed before
             raise UsageError("a change of nothing")
@@ -475,7 +475,7 @@ class CallMachine:
         if self._proposal is not None:
             raise UsageError("a change is under way already; wait for what comes of it")
         offer = propose(self._ours, self._agreement, hold=hold, add=add, drop=drop)
-        self._proposal = _Proposal(offer, add)
+        self._proposal = Proposal(offer, add)
         return (Send(Offered(offer)),)
 
     def transfer(self, address: Address, *, replaces: str = "") -> tuple[Output, ...]:

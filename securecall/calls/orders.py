@@ -28,6 +28,11 @@ class StartMedia:
 
 
 @dataclass(frozen=True, slots=True)
+class AwaitKeys:
+    """The leg's engine makes keys and carries the sound; the gate stays closed until it has."""
+
+
+@dataclass(frozen=True, slots=True)
 class SetGate:
     """Let media pass, or not, in both directions alike."""
 
@@ -140,6 +145,7 @@ class Finish:
 Output = (
     Send
     | StartMedia
+    | AwaitKeys
     | SetGate
     | SetDirection
     | Rekey
