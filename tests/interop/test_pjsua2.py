@@ -57,6 +57,9 @@ def test_the_server_has_to_prove_its_name_and_we_our_password(person, proxy, tmp
     assert refusal == "CertificateError"
     assert refused_sign_in(alice, proxy, server_name="") == "Unsupported"  # another name than ours
     assert refused_sign_in(alice, proxy, password="wrong") == "LoginRefused"
+    with pytest.raises(Refused, match="PJMEDIA_SRTP_HAS_DTLS"):
+        alice.sign_in(proxy, provider_mode="proxy")  # which is DTLS-SRTP
+    assert "inline:" not in alice.said() and "pw-alice" not in alice.said()
     assert alice.sign_in(proxy) == {"state": "registered"}
 
 
@@ -92,6 +95,8 @@ def test_baresip_talks_with_keys_in_signalling_and_not_at_all_without(
         return
     assert alice.do("connected", call=a)["level"] == "HOP_BY_HOP"
     assert alice.do("hear", call=a, hertz=440.0)["heard"] >= 1.0  # which it plays, too
+    carol.command("transfer", sip("bob"))
+    assert alice.do("transfers") == {"targets": [sip("bob")]}  # told, and not done
     carol.command("hangup")
     assert over(alice, a) == "hung-up"
     carol.command("dial", sip("alice"))
