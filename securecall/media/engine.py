@@ -318,7 +318,8 @@ class AudioSession:
             self._gated += 1
             return
         try:
-            packets = parse_rtcp(self._srtp.unprotect_rtcp(datagram))
+            # Chromium sends transport-wide feedback by itself, whether that was agreed or not.
+            packets = parse_rtcp(self._srtp.unprotect_rtcp(datagram), reduced=True)
         except SrtpError:
             return  # counted by the session
         except ProtocolError:

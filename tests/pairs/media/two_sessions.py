@@ -111,4 +111,5 @@ class Pair:
             sframe_receive=receiver,
             on_failure=self.failures.append,
             on_alarm=self.alarms.append,
+            on_rtcp=options.get("on_rtcp"),
         )
