@@ -60,6 +60,11 @@ SERVERS = {
     "rtpengine-daemon": "a media gateway, for calls to plain phones",
     "linphone-cli": "a SIP phone that verifies its server",
     "sip-tester": "SIPp, scripted SIP scenarios",
+    "chromium": "a browser, which calls with JsSIP",
+    "firefox-esr": "another, of another make",
+    "libnss3-tools": "certutil, which tells both whom to trust",
+    "fonts-dejavu-core": "letters for their pages",
+    "npm": "what installs JsSIP",
     "opus-tools": "what plays and makes recordings in Opus",
     "openssl": "its command line, as TLS and DTLS peer",
     "iproute2": "a network of their own for some tests",
@@ -328,13 +333,39 @@ def map_(arguments: list[str]) -> int:
     return run(python, "-m", "tests.architecture.threat_model", "--write") or written
 
 
+def jssip() -> int:
+    """Make .interop-browser: JsSIP and what bundles it into a page, for the browsers of interop."""
+    source, folder = ROOT / "tests" / "interop" / "browser", ROOT / ".interop-browser"
+    lock = folder / "package-lock.json"
+    wanted = (source / lock.name).read_text()
+    if (folder / "node_modules" / "jssip").exists() and lock.read_text() == wanted:
+        return 0
+    say("Installing JsSIP with npm.")
+    folder.mkdir(exist_ok=True)
+    for name in ("package.json", lock.name):
+        shutil.copy(source / name, folder / name)
+    quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+    return subprocess.run(["npm", "ci", *quiet], cwd=folder, check=False).returncode
+
+
+def is_installed(package: str) -> bool:
+    """Whether apt has it, or npm came with another Node.js."""
+    have = "ok installed" in answer(["dpkg", "-s", package])
+    return have or (package == "npm" and shutil.which("npm") is not None)
+
+
 def servers(arguments: list[str]) -> int:
-    """Install with apt what interop needs, and start none of it."""
+    """Install with apt and npm what interop needs, and start none of it."""
+    return apt_servers() or jssip()
+
+
+def apt_servers() -> int:
+    """Install what apt has."""
     if not shutil.which("apt-get"):
         say("This task knows apt only (Debian, Ubuntu). Install these in your system's way:")
         say("\n".join(f"  {name:22} {purpose}" for name, purpose in SERVERS.items()))
         return 1
-    missing = [p for p in SERVERS if "ok installed" not in answer(["dpkg", "-s", p])]
+    missing = [p for p in SERVERS if not is_installed(p)]
     if not missing:
         say("Every server is there.")
         return 0
@@ -366,6 +397,7 @@ def clean(arguments: list[str]) -> int:
         ".venv-bench",
         ".venv-oracle",
         ".venv-pjsua",
+        ".interop-browser",
         ".hypothesis",
         ".mypy_cache",
         ".ruff_cache",
