@@ -80,11 +80,11 @@ async def called(alice, bob, *, video=True):
 
 @asynccontextmanager
 async def calling(alice, bob, *, video=True):
-    """It calls, and we take the call."""
-    await bob.do("call", sip("alice"), {"video": video})
+    """It calls with a picture, and we take the call, with or without."""
+    await bob.do("call", sip("alice"), {"video": True})
     ring = await asyncio.wait_for(alice.next_call(), 8)
     assert str(ring.caller) == sip("bob")
-    assert ring.shows is video
+    assert ring.shows
     picture = pattern() if video else None
     async with ring.accept(audio=sc.ToneSource(OURS), video=picture) as call:
         yield call
@@ -279,5 +279,29 @@ def test_the_default_policy_shows_and_says_nothing(browser, registrar, tmp_path)
         async with meeting(browser, registrar, tmp_path, None) as (us, bob):
             await refused(called, us, bob)
             await refused(calling, us, bob)
+
+    asyncio.run(main())
+
+
+def test_a_call_may_have_sound_alone_and_pictures_come_and_go(browser, registrar, tmp_path):
+    async def heard(call, bob):
+        await call.connected()
+        await asyncio.gather(require_audible(call), require_heard(bob))
+        assert not call.video.shown
+
+    async def main():
+        async with meeting(browser, registrar, tmp_path, plain()) as (us, bob):
+            async with called(us, bob, video=False) as call:
+                await heard(call, bob)
+                await call.video.add(pattern())
+                await require_shown(bob)
+                await bob.do("addCamera")
+                await require_both_ways(call, bob)
+                await call.video.drop()
+                await heard(call, bob)
+                await call.hang_up()
+                await bob.do("wait", "ended")
+            async with calling(us, bob, video=False) as call:
+                await heard(call, bob)
 
     asyncio.run(main())

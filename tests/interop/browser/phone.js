@@ -6,7 +6,7 @@ const element = name => document.getElementById(name);
 const events = [];
 const waiting = [];
 const tape = [];
-let agent, session, sound, tone, pictures, shown, painter, next = 0;
+let agent, session, sound, source, tone, pictures, shown, painter, next = 0;
 
 function happened(what) {
   events.push(what);
@@ -47,16 +47,17 @@ async function prepare(hertz, sources, each) {
 }
 
 function tapped(track) {
-  const source = new MediaStreamAudioSourceNode(sound, { mediaStream: new MediaStream([track]) });
+  source?.disconnect(); // the last call's goes on, silent
+  source = new MediaStreamAudioSourceNode(sound, { mediaStream: new MediaStream([track]) });
   const tap = new AudioWorkletNode(sound, 'tap', { numberOfOutputs: 0, channelCount: 1, channelCountMode: 'explicit' });
   tap.port.onmessage = message => tape.push(message.data);
   source.connect(tap);
 }
 
 function follow(connection) {
+  element('theirs').srcObject = new MediaStream();
   connection.addEventListener('track', ({ track }) => {
     const video = element('theirs');
-    if (!video.srcObject) video.srcObject = new MediaStream();
     const known = video.srcObject.getTracks().includes(track); // it comes again after a hold
     video.srcObject.addTrack(track);
     if (track.kind === 'audio' && !known) tapped(track);
@@ -99,7 +100,6 @@ function register(user, server, domain, password) {
 
 function call(target, what) { agent.call(target, options(what)); }
 function accept(what) { session.answer(options(what)); }
-function decline() { session.terminate({ status_code: 603 }); }
 function hangUp() { session.terminate(); }
 function hold() { return new Promise(done => session.hold({}, done)); }
 function resume() { return new Promise(done => session.unhold({}, done)); }
@@ -164,6 +164,6 @@ async function statistics() {
 }
 
 window.phone = {
-  wait, prepare, register, call, accept, decline, hangUp, hold, resume, camera, addCamera,
+  wait, prepare, register, call, accept, hangUp, hold, resume, camera, addCamera,
   heard, seen, place, hosts, statistics,
 };
