@@ -87,6 +87,7 @@ from securecall.policy import (
     Gate,
     Policy,
     SecurityLevel,
+    SecurityState,
     decide,
     require_reachable,
     security_state,
@@ -532,7 +533,7 @@ class CallMachine:
         if (self.state, Input.CONFIRM) not in NEXT or facts is None or not facts.words:
             raise UsageError("there are no words to compare in this call")
         self._facts = replace(facts, sas_confirmed=False, sas_denied=True)
-        self.security = security_state(self._facts)
+        self.security = self._judged(self._facts)
         error = IdentityMismatch(
             "the words differ, so somebody may sit in between; nothing more was said. Call again, "
             "and if they differ again, meet or use another way to reach this person"
@@ -580,7 +581,7 @@ class CallMachine:
     def _evaluate(self, move: Input | None) -> tuple[Output, ...]:
         if self._facts is None:  # invariant of ours: callers set it
             raise UsageError("no evidence")
-        state = security_state(self._facts)
+        state = self._judged(self._facts)
         try:
             gate = decide(state, self._floor)
         except SecurityError as e:
@@ -595,6 +596,12 @@ class CallMachine:
         elif move is Input.EVIDENCE_VERIFY:
             self._enter(move)
         return (Secured(state), SetGate(gate))
+
+    def _judged(self, facts: Facts) -> SecurityState:
+        """What the facts amount to, and what offer and answer leave to be said."""
+        state = security_state(facts)
+        said = self._agreement.warnings if self._agreement is not None else ()
+        return replace(state, warnings=(*state.warnings, *said))
 
     def _end(self, error: SecurecallError, reason: EndReason | None = None) -> tuple[Output, ...]:
         if reason is None:

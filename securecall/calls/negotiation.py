@@ -218,6 +218,7 @@ def build_answer(
         direction=audio.direction,
         video=tuple(agreed for _, agreed in pictures.values()),
         keys=keys,
+        warnings=video_lines.left_out(offer, theirs, local.video),
     )
     return answer, agreement
 

@@ -34,6 +34,7 @@ VIDEO_CODECS: Final = {
     "h264": Codec(98, "H264", _CLOCK, parameters=_H264, feedback=_FEEDBACK),
 }
 _RTX: Final = "rtx"
+_NOT_BUNDLED: Final = "The peer does not put picture and sound on one connection: no picture."
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,17 @@ def answer_lines(
     return found
 
 
+def left_out(
+    offer: Description, theirs: MediaDescription, pictures: Sequence[LocalVideo]
+) -> tuple[str, ...]:
+    """Sentences for the report about pictures of an offer that we would have taken.
+
+    The arguments are those of `answer_lines`.
+    """
+    asked = any(_is_shown(m) and not _rides_along(m, theirs, offer) for m in offer.media)
+    return (_NOT_BUNDLED,) if pictures and asked else ()
+
+
 def read_answers(
     offer: Description, answer: Description, sound: MediaDescription
 ) -> tuple[tuple[VideoAgreement, ...], tuple[str, ...]]:
@@ -165,7 +177,7 @@ def read_answers(
             raise Incompatible("the answer changes what its lines are about")
         _require_same_keys(theirs, sound)
         if not {theirs.mid, sound.mid} <= set(answer.bundle) or theirs.mid != ours.mid:
-            warnings.append("the peer does not put picture and sound on one connection: no picture")
+            warnings.append(_NOT_BUNDLED)
             continue
         codecs = tuple(
             c for c in theirs.codecs if c.name.lower() != _RTX and _is_in(c, ours.codecs)

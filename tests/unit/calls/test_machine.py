@@ -24,6 +24,7 @@ from securecall.calls.signaling import (
     TransferRequested,
     TransferStep,
 )
+from securecall.calls.video_lines import LocalVideo
 from securecall.errors import (
     Busy,
     Cancelled,
@@ -110,6 +111,18 @@ def kinds(outputs: tuple[m.Output, ...]) -> list[type]:
 def finish(outputs: tuple[m.Output, ...]) -> m.Finish:
     (found,) = [o for o in outputs if isinstance(o, m.Finish)]
     return found
+
+
+def test_what_offer_and_answer_left_out_is_said_in_the_state_of_the_call():
+    picture = (LocalVideo(("VP8",), ssrc=7, rtx_ssrc=8),)
+    machine = CallMachine(Policy(), FIRST_CONTACT, outgoing=True)
+    asked = machine.dial(replace(local(ALICE, 1), video=picture), now=0.0)
+    said, _ = build_answer(asked, replace(local(BOB, 2), video=picture))
+    machine.receive(Answered(replace(said, bundle=("0",))), now=1.0)
+    machine.secured(proven(stale=True), now=2.0)
+    stale, unbundled = machine.security.warnings
+    assert "expired" in stale
+    assert "no picture" in unbundled
 
 
 def test_an_answer_starts_media_with_a_closed_gate():

@@ -92,6 +92,9 @@ def test_the_line_has_no_port_of_its_own_so_that_who_bundles_nothing_refuses_it(
     answer, agreement = build_answer(alone, local(2, CAMERA))
     assert answer.media[1].refused
     assert agreement.video == ()
+    assert "no picture" in agreement.warnings[0]
+    assert build_answer(alone, local(2))[1].warnings == ()  # nobody waits for one
+    assert build_answer(offer, local(2, CAMERA))[1].warnings == ()
 
 
 @pytest.mark.parametrize(
