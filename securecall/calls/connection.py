@@ -593,6 +593,7 @@ class MediaConnection:
             timestamp=secrets.randbits(31),
             cname=self._cname,
             mid=agreement.mid,
+            mid_extension=agreement.mid_extension,
             rtcp=agreement.rtcp_mux,
             sframe_send=sealers.get(0),
             sframe_receive=receive_frames,

@@ -106,6 +106,7 @@ class Pair:
             timestamp=2**32 - 800,
             cname=f"{me}-random",
             mid="0",
+            mid_extension=options.get("mid_extension", 0),
             rtcp=options.get("rtcp", {}).get(me, True),
             sframe_send=sender,
             sframe_receive=receiver,
