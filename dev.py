@@ -61,6 +61,11 @@ SERVERS = {
     "linphone-cli": "a SIP phone that verifies its server",
     "coturn": "a TURN relay",
     "sip-tester": "SIPp, scripted SIP scenarios",
+    "chromium": "a browser, which calls with JsSIP",
+    "firefox-esr": "another, of another make",
+    "libnss3-tools": "certutil, which tells both whom to trust",
+    "fonts-dejavu-core": "letters for their pages",
+    "npm": "what installs JsSIP",
     "opus-tools": "what plays and makes recordings in Opus",
     "openssl": "its command line, as TLS and DTLS peer",
     "iproute2": "a network of their own for some tests",
@@ -255,21 +260,24 @@ def attack(arguments: list[str]) -> int:
     return run(python, "-O", *table) or failed
 
 
-def oracle() -> None:
-    """Make .venv-oracle: OMEMO by others, partly AGPL, run only as a process of its own."""
-    folder = ROOT / ".venv-oracle"
+def apart(group: str, *more: str) -> None:
+    """Make an environment for what is under the GPL or the AGPL: run as a process of its own."""
+    folder = ROOT / f".venv-{group}"
     if not interpreter(folder).exists():
-        say("Making .venv-oracle.")
+        say(f"Making {folder.name}.")
         create(folder)
-        for entry in requirements(folder, "oracle"):
+        for entry in requirements(folder, group):
             if not install(folder, entry):
                 say(f"  left out, cannot be installed here: {entry}")
+        if more and not install(folder, *more):
+            stop("Installing failed; the reason stands above. Is this machine online?")
 
 
 def interop(arguments: list[str]) -> int:
     """Talk to other people's servers and clients on loopback."""
     python = environment("dev", "interop")
-    oracle()
+    apart("oracle")
+    apart("pjsua", "--editable", ".")
     return run(python, "-m", "pytest", "-q", "-rs", "-m", "interop", "tests/interop", *arguments)
 
 
@@ -326,13 +334,39 @@ def map_(arguments: list[str]) -> int:
     return run(python, "-m", "tests.architecture.threat_model", "--write") or written
 
 
+def jssip() -> int:
+    """Make .interop-browser: JsSIP and what bundles it into a page, for the browsers of interop."""
+    source, folder = ROOT / "tests" / "interop" / "browser", ROOT / ".interop-browser"
+    lock = folder / "package-lock.json"
+    wanted = (source / lock.name).read_text()
+    if (folder / "node_modules" / "jssip").exists() and lock.read_text() == wanted:
+        return 0
+    say("Installing JsSIP with npm.")
+    folder.mkdir(exist_ok=True)
+    for name in ("package.json", lock.name):
+        shutil.copy(source / name, folder / name)
+    quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+    return subprocess.run(["npm", "ci", *quiet], cwd=folder, check=False).returncode
+
+
+def is_installed(package: str) -> bool:
+    """Whether apt has it, or npm came with another Node.js."""
+    have = "ok installed" in answer(["dpkg", "-s", package])
+    return have or (package == "npm" and shutil.which("npm") is not None)
+
+
 def servers(arguments: list[str]) -> int:
-    """Install with apt what interop needs, and start none of it."""
+    """Install with apt and npm what interop needs, and start none of it."""
+    return apt_servers() or jssip()
+
+
+def apt_servers() -> int:
+    """Install what apt has."""
     if not shutil.which("apt-get"):
         say("This task knows apt only (Debian, Ubuntu). Install these in your system's way:")
         say("\n".join(f"  {name:22} {purpose}" for name, purpose in SERVERS.items()))
         return 1
-    missing = [p for p in SERVERS if "ok installed" not in answer(["dpkg", "-s", p])]
+    missing = [p for p in SERVERS if not is_installed(p)]
     if not missing:
         say("Every server is there.")
         return 0
@@ -363,6 +397,8 @@ def clean(arguments: list[str]) -> int:
         ".venv",
         ".venv-bench",
         ".venv-oracle",
+        ".venv-pjsua",
+        ".interop-browser",
         ".hypothesis",
         ".mypy_cache",
         ".ruff_cache",

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from securecall.errors import NoAnswer as NoAnswer
     from securecall.errors import NoDevices as NoDevices
     from securecall.errors import NotPrimary as NotPrimary
+    from securecall.errors import NotTransferred as NotTransferred
     from securecall.errors import PeerVanished as PeerVanished
     from securecall.errors import PhraseInvalid as PhraseInvalid
     from securecall.errors import PolicyRefused as PolicyRefused
@@ -133,7 +134,7 @@ _HOMES = {
         "DeviceError DeviceLost DowngradeError EndReason FileNotIntact FipsError "
         "IdentityChanged IdentityMismatch Incompatible ListenFailed "
         "LocalError LoginRefused MessageFailed NameNotFound NetworkError NoAnswer NoDevices "
-        "NotPrimary PeerVanished PhraseInvalid PolicyRefused ProtocolError Reason "
+        "NotPrimary NotTransferred PeerVanished PhraseInvalid PolicyRefused ProtocolError Reason "
         "RegistrationFailed Revoked RoomNotPrivate SecurecallError SecurityError "
         "StoreCorrupt TicketRefused TransferFailed Unreachable Unsupported UntrustedDevices "
         "UsageError WrongPassphrase XmppRefused"

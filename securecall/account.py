@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from securecall.address import Address, Scheme
+from securecall.calls.carried import Engine
 from securecall.calls.signaling import Signaling
-from securecall.errors import SecurecallError, UsageError
+from securecall.errors import Unsupported, UsageError
+from securecall.media.description import Keying
+from securecall.pjsua.signaling import PjsuaSignaling
 from securecall.secret import Secret
 from securecall.sip.connections import SipServer
 from securecall.sip.digest import Login
+from securecall.sip.registering import Watcher
 from securecall.sip.registration import RegistrationState
 from securecall.sip.signaling import SipSignaling
 from securecall.transport.tls import PemPair
@@ -23,6 +26,8 @@ _SERVER: Final = re.compile(
     r"(wss://)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.\-]+)(?::([0-9]{1,5}))?(/[!-~]*)?", re.ASCII
 )
 _LAST_PORT: Final = 65535
+EngineName = Literal["native", "pjsua2"]
+"""Who speaks SIP and carries the sound of an account's calls."""
 
 
 class ProviderMode(enum.StrEnum):
@@ -49,6 +54,7 @@ class Account:
         direct: No server stands in between; the address is our key.
         server_host: Where the server is, "" where the signalling knows; see `towards`.
         provider_mode: What that server is to our calls.
+        engine: What carries the sound of its calls, too; None where we do.
     """
 
     address: Address
@@ -61,6 +67,8 @@ class Account:
     def is_trunk(self) -> bool:
         """Whether it leads into the telephone network."""
         return self.provider_mode is not ProviderMode.PROXY
+
+    engine: Engine | None = None
 
     @property
     def towards(self) -> str:
@@ -77,7 +85,9 @@ class Account:
     @property
     def state(self) -> RegistrationState | None:
         """Where the registration stands, None for an account that does not register."""
-        return self.signaling.registration if isinstance(self.signaling, SipSignaling) else None
+        if isinstance(self.signaling, SipSignaling | PjsuaSignaling):
+            return self.signaling.registration
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +108,7 @@ class SignIn:
         register: Tell the server where we are.
         approved: Only with algorithms that NIST approves.
         provider_mode: What the server is to our calls.
+        engine: "native", or "pjsua2" for PJSIP.
     """
 
     address: Address
@@ -112,6 +123,7 @@ class SignIn:
     register: bool = False
     approved: bool = False
     provider_mode: ProviderMode = ProviderMode.PROXY
+    engine: EngineName = "native"
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -119,10 +131,20 @@ class SignIn:
             raise UsageError(f"{self.address.short} is not a sip address")
         if self.listen is not None and self.certificate is None:
             raise UsageError("listening for a server needs a certificate")
+        if self.engine not in ("native", "pjsua2"):
+            raise UsageError(f"there is no engine {self.engine!r}: native, or pjsua2")
+        if self.engine == "pjsua2":
+            self._require_for_pjsua2()
         if self.password is None and (self.user or self.realm):
             raise UsageError("a user or a realm without a password proves nothing")
         if self.approved and self.provider_mode is not ProviderMode.PROXY:
             raise UsageError("the fips profile makes no calls into the telephone network")
+
+    def _require_for_pjsua2(self) -> None:
+        if self.approved:
+            raise Unsupported("the fips profile makes no calls with PJSIP, whose TLS is its own")
+        if self.listen is not None or (isinstance(self.server, str) and "://" in self.server):
+            raise Unsupported("with PJSIP an account has one TLS connection to its server")
 
     @property
     def where(self) -> SipServer:
@@ -158,7 +180,7 @@ async def open_account(
     how: SignIn,
     *,
     instance: str,
-    watcher: Callable[[RegistrationState, SecurecallError | None], None],
+    watcher: Watcher,
 ) -> Account:
     """Be ready to call through a server, and registered there if that is wished.
 
@@ -171,7 +193,10 @@ async def open_account(
         ConnectFailed, RegistrationFailed: the server is not there, or cannot do it now.
         LoginRefused, CertificateError: a person has to act.
         LocalError: the listener's address, or a certificate, cannot be used.
+        Unsupported: the engine is not installed, or lacks something.
     """
+    if how.engine == "pjsua2":
+        return await _open_pjsua2(how, watcher)
     signaling = await SipSignaling.open(
         local=how.address,
         listen=how.listen,
@@ -188,6 +213,25 @@ async def open_account(
             await signaling.close()
             raise
     return Account(how.address, signaling, provider_mode=how.provider_mode)
+
+
+async def _open_pjsua2(how: SignIn, watcher: Watcher) -> Account:
+    keying = Keying.SDES if how.provider_mode is ProviderMode.GATEWAY else Keying.DTLS_SRTP
+    signaling = await PjsuaSignaling.open(
+        local=how.address,
+        server=how.where,
+        authorities=how.authorities,
+        login=how.login,
+        keying=keying,
+        register=how.register,
+        watcher=watcher,
+    )
+    return Account(
+        how.address,
+        signaling,
+        provider_mode=how.provider_mode,
+        engine=Engine("PJSIP", keying),
+    )
 
 
 def parse_server(text: str) -> tuple[str, int, str]:

@@ -10,6 +10,7 @@ from securecall.account import Account, ProviderMode
 from securecall.address import ANONYMOUS, Address, Scheme, parse_address
 from securecall.calls import orders
 from securecall.calls.call import Call
+from securecall.calls.carried import Engine
 from securecall.calls.context import CallContext
 from securecall.calls.link import LinkIdentity
 from securecall.calls.signaling import IncomingLeg, Route
@@ -172,6 +173,7 @@ class Calling:
             gateway=leg.telephone,
             trunk=account,
             proved=bool(leg.path.verified_name),
+            engine=account.engine,
         )
 
     def _passports(
@@ -180,7 +182,8 @@ class Calling:
         """Who signs and checks in signalling: where it is wished, between two sip addresses."""
         own = account.address
         named = all(a.scheme is Scheme.SIP and a != ANONYMOUS for a in (own, peer))
-        if not policy.passport or account.direct or not named:
+        carried = account.engine is not None
+        if not policy.passport or account.direct or carried or not named:
             return None
         return CallPassports(self._contacts, own=own, peer=peer, outgoing=outgoing)
 
@@ -238,6 +241,7 @@ class Calling:
             gateway=address.scheme is Scheme.TEL,
             trunk=account,
             proved=True,  # or nothing is sent; see `SipSignaling.dial`
+            engine=account.engine,
         )
         try:
             require_reachable(context.floor)
@@ -266,6 +270,7 @@ class Calling:
         gateway: bool = False,
         trunk: Account | None = None,
         proved: bool = False,
+        engine: Engine | None = None,
     ) -> CallContext:
         """Compose what a call has to know.
 
@@ -282,6 +287,7 @@ class Calling:
             gateway: A telephone gateway takes part, whatever the account.
             trunk: The account, None for a direct call.
             proved: The server that reads our signalling has proved its name.
+            engine: Carries the sound, too; None where we do.
         """
         contacts, observer, approval = self._contacts, self._observer, self._approval
         if approval.suite.approved:
@@ -332,6 +338,7 @@ class Calling:
             acquainted=direct or pinned,
             sdes=sdes,
             pressed=observer.pressed,
+            engine=engine,
         )
 
 

@@ -242,7 +242,11 @@ class ChatAccount:
         )
         try:
             ratchets = _Ratchets(history, session.bare)
-            directory = OmemoDirectory(session, Nodes(session))
+            directory = OmemoDirectory(
+                Nodes(session),
+                # invariant: nobody is owed a message before something came in
+                carry=lambda to, stanza: account.messaging.carry(to.address, stanza),
+            )
             omemo = await Omemo.open(
                 ratchets,
                 directory,
@@ -589,7 +593,7 @@ class ChatAccount:
         for notice in taken.notices:
             if notice.kind is NoticeKind.EVENT:
                 self._beside(partial(self._event, notice))
-        if taken.arrivals and self._catchup is None and self._omemo.is_due:
+        if taken.messages and self._catchup is None and self._omemo.is_due:
             self._beside(self._omemo.maintain)
 
     def _announce(self, news: News) -> None:

@@ -11,21 +11,29 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, overload
 from weakref import WeakSet
 
-from securecall.account import Account, ProviderMode, SignIn, open_account
+from securecall.account import Account, EngineName, ProviderMode, SignIn, open_account
 from securecall.address import ANONYMOUS, Address, parse_address
 from securecall.announcing import Announcer
+from securecall.call_history import CallHistory
 from securecall.calling import Calling, Plan, address_of, require_direct
 from securecall.calls.call import Call
 from securecall.calls.incoming import IncomingCall as IncomingCall
 from securecall.calls.machine import State
-from securecall.calls.signaling import Ended, IncomingLeg, Leg, Route, Signaling
+from securecall.calls.signaling import (
+    Ended,
+    IncomingLeg,
+    Leg,
+    Route,
+    Signaling,
+    TransferRequested,
+)
 from securecall.chat.conversation import Conversation
 from securecall.chat.message import Message
 from securecall.chatting import Chatting
 from securecall.contacts import Contact, Contacts
 from securecall.devices import Devices
 from securecall.errors import DowngradeError, EndReason, SecurecallError, Unsupported, UsageError
-from securecall.events import CallMissed, Event, PlaintextReceived, RegistrationChanged
+from securecall.events import Event, PlaintextReceived, RegistrationChanged
 from securecall.fips import STANDARD, Approval, Fips, Profile, approval, require_working
 from securecall.keys.identity import Signer
 from securecall.keys.ticket import Ticket, build_ticket
@@ -169,6 +177,7 @@ class Client:
             store.close()
             raise
         watch = NetworkWatch(self._network_changed)
+        announcer.place = self._follow
         self._opened = _Open(store, contacts, announcer, calling, chatting, watch)
         return self
 
@@ -353,6 +362,7 @@ class Client:
         certificate: PemPair | None = None,
         register: bool | None = None,
         provider_mode: str = "proxy",
+        engine: EngineName = "native",
     ) -> Account: ...
 
     @overload
@@ -381,6 +391,7 @@ class Client:
         certificate: PemPair | None = None,
         register: bool | None = None,
         provider_mode: str = "proxy",
+        engine: EngineName = "native",
     ) -> Account | ChatAccount:
         """Use an address through its server, over TLS verified by name: SIP, XMPP, or both.
 
@@ -404,6 +415,8 @@ class Client:
             provider_mode: "gateway" for a provider that leads into the telephone network: it, and
                 that network, can hear every call of this account; "gateway-dtls" for one that
                 makes media keys by DTLS. Default "proxy": keys are made at the ends.
+            engine: "pjsua2" has PJSIP speak SIP and carry the sound of this account's calls
+                (docs/how-to/pjsip.md): hop by hop at most, one such account in a process.
 
         Returns:
             The account for calls; the one for chat, if `xmpp` alone was given.
@@ -449,6 +462,7 @@ class Client:
                 register=password is not None if register is None else register,
                 approved=approved,
                 provider_mode=mode,
+                engine=engine,
             ),
             instance=self.contacts.sip_instance,
             watcher=lambda state, error: announcer.tell(RegistrationChanged(address, state, error)),
@@ -661,6 +675,32 @@ class Client:
             DowngradeError, PolicyRefused: it leads into the telephone network, and contact or
                 policy ask for more than that can be.
         """
+        return self._call(
+            who,
+            audio=audio,
+            video=video,
+            require=require,
+            require_pq=require_pq,
+            policy=policy,
+            scanned=scanned,
+            direct=direct,
+            account=account,
+        )
+
+    def _call(
+        self,
+        who: str | Address | Contact | Ticket,
+        *,
+        audio: AudioSource | None,
+        video: VideoSource | bool | None,
+        require: SecurityLevel | None,
+        policy: Policy | None,
+        account: Account | None,
+        require_pq: bool = False,
+        scanned: bool = False,
+        direct: tuple[str, int] | None = None,
+        replaces: str = "",
+    ) -> Call:
         policy = policy or self.policy
         if require is not None:
             if require is SecurityLevel.NONE:
@@ -670,9 +710,33 @@ class Client:
         if require_pq:
             policy = replace(policy, require_pq=True, danger_plain_dtls=False)
         plan = self._open.calling.plan(who, policy, scanned=scanned, direct=direct, account=account)
+        plan = replace(plan, route=replace(plan.route, replaces=replaces))
         call = self._place(plan, audio=audio, video=video)
         call.prepare(audio=None, require=require)
         return call
+
+    def _follow(
+        self,
+        asked: TransferRequested,
+        *,
+        audio: AudioSource | None,
+        video: VideoSource | bool | None,
+        require: SecurityLevel | None,
+        policy: Policy | None,
+        account: Account | None,
+    ) -> Call:
+        """Call whom a transfer names; satisfies `transferring.Place`."""
+        if asked.address is None:
+            raise UsageError("a transfer that names nobody")
+        return self._call(
+            asked.address,
+            audio=audio,
+            video=video,
+            require=require,
+            policy=policy,
+            account=account,
+            replaces=asked.replaces,
+        )
 
     def _place(
         self, plan: Plan, *, audio: AudioSource | None, video: VideoSource | bool | None
@@ -707,6 +771,11 @@ class Client:
     def calls(self) -> tuple[Call, ...]:
         """Every call from its beginning to its end, ringing ones among them."""
         return tuple(self._open.announcer.calls)
+
+    @property
+    def call_history(self) -> CallHistory:
+        """Which calls there were, missed ones too: `client.call_history.calls()`."""
+        return self._open.announcer.history
 
     async def danger_send_plaintext(
         self, to: str | Address | Contact, text: str, *, account: Account | None = None
@@ -761,10 +830,12 @@ class Client:
     def _on_leg(self, account: Account, leg: IncomingLeg) -> None:
         announcer = self._open.announcer
         known = leg.remote != ANONYMOUS and self.contacts.is_pinned(leg.remote)
-        why = self._why_busy(known=known)
+        replaced = leg.replaced
+        replaces = next((c for c in announcer.calls if replaced and c.goes_by(replaced)), None)
+        why = self._why_busy(known=known, replaces=replaces)
         if why:
             leg.send(Ended(EndReason.BUSY))
-            announcer.tell(CallMissed(leg.remote.short, why))
+            announcer.missed(leg, why, known=known)
             return
         context = self._open.calling.answering(leg, account, self.policy, known=known)
         waiting = bool(announcer.calls)
@@ -782,10 +853,11 @@ class Client:
                     known=known,
                     called=account.address,
                     waiting=waiting,
+                    replaces=replaces,
                 )
             )
 
-    def _why_busy(self, *, known: bool) -> str:
+    def _why_busy(self, *, known: bool, replaces: Call | None) -> str:
         """Why nobody may ring now, "" if somebody may; strangers use up nobody else's room."""
         calls = self._open.announcer.calls
         alike = (call for call in calls if (call in self._known_callers) is known)
@@ -794,7 +866,7 @@ class Client:
             return "do not disturb"
         if len(calls) >= self.policy.max_calls or ringing >= MOST_RINGING:
             return "too many calls at once"
-        if calls and not self.policy.call_waiting:
+        if calls - {replaces} and not self.policy.call_waiting:
             return "in another call"
         return ""
 

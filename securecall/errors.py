@@ -384,6 +384,15 @@ class Unreachable(CallFailed):
     default = EndReason.UNREACHABLE
 
 
+class NotTransferred(CallFailed):
+    """The other end's call to whom we sent it did not come about; ours goes on, if it still can.
+
+    The reason is what the other end claims of it: busy, declined, no answer and so on.
+    """
+
+    default = EndReason.DECLINED
+
+
 class PeerVanished(CallFailed):
     """The peer stopped answering in the middle of the call."""
 

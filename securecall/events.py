@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from securecall.address import Address
+from securecall.calls.signaling import TransferStep
 from securecall.chat.conversation import Recipient
 from securecall.chat.message import Activity, Message
-from securecall.errors import DeviceLost, EndReason, LocalError, SecurecallError
-from securecall.policy import SecurityState
+from securecall.errors import DeviceLost, EndReason, LocalError, SecurecallError, UsageError
+from securecall.policy import Policy, SecurityLevel, SecurityState
 from securecall.sip.registration import RegistrationState
 
 if TYPE_CHECKING:
+    from securecall.account import Account
     from securecall.calls.call import Call
+    from securecall.media.endpoints import AudioSource
+    from securecall.media.video.endpoints import VideoSource
     from securecall.people import IdentityNews
     from securecall.rooms import RoomFailed, RoomNews
     from securecall.xmpp.blocking import BlockChange
@@ -63,10 +67,81 @@ class PictureAsked:
 
 @dataclass(frozen=True, slots=True)
 class TransferRequested:
-    """Someone asks us to call another address; nothing happens unless the application calls it."""
+    """Someone asks us to call another address; nothing happens unless the application does so.
+
+    The other end of the call asks (REFER), or something in between; or whom we called is said to be
+    elsewhere (3xx), and that call is over.
+
+    Attributes:
+        target: What was asked for, as it came.
+        address: Whom to call, None where that is nobody's address: then it was refused.
+        waits: Whoever asked waits to be told what comes of it, for three minutes at most.
+        replaces: Whoever is to be called talks with the other end, and would give that call up for
+            the new one (an attended transfer).
+    """
 
     call: Call
     target: str
+    address: Address | None = None
+    waits: bool = False
+    replaces: bool = False
+    _answer: TransferAnswer | None = field(default=None, repr=False, compare=False)
+
+    def accept(
+        self,
+        *,
+        audio: AudioSource | None = None,
+        video: VideoSource | bool | None = None,
+        require: SecurityLevel | None = None,
+        policy: Policy | None = None,
+        account: Account | None = None,
+    ) -> Call:
+        """Call whom they name: a new call, held to what is known of that person; see `Client.call`.
+
+        The old call stays as it is, and whoever asked is told how far the new one came. When that
+        is answered they usually hang up.
+
+        Raises:
+            UsageError: they named nobody, or nothing of ours can reach that address.
+        """
+        if self._answer is None or self.address is None:
+            raise UsageError(f"{self.target[:80]!r} names nobody who could be called")
+        return self._answer.accept(
+            audio=audio, video=video, require=require, policy=policy, account=account
+        )
+
+    def decline(self) -> None:
+        """Say that nobody will be called; where nobody waits to be told, nothing happens."""
+        if self._answer is not None:
+            self._answer.decline()
+
+
+class TransferAnswer(Protocol):
+    """What an application may do about a request to call somebody else; see above."""
+
+    def accept(
+        self,
+        *,
+        audio: AudioSource | None,
+        video: VideoSource | bool | None,
+        require: SecurityLevel | None,
+        policy: Policy | None,
+        account: Account | None,
+    ) -> Call:
+        """Call them."""
+        ...
+
+    def decline(self) -> None:
+        """Do not."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TransferProgressed:
+    """The other end says how far its call to whom we sent it has come; a claim of theirs."""
+
+    call: Call
+    step: TransferStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,7 +422,11 @@ class ChatStateChanged:
 
 @dataclass(frozen=True, slots=True)
 class KeepingFailed:
-    """What came in could not be kept; it is tried again, and nothing is acknowledged meanwhile."""
+    """Something could not be kept.
+
+    A message that came in is tried again, and nothing is acknowledged meanwhile; a call that is
+    over is missing in the history.
+    """
 
     error: LocalError
 
@@ -359,6 +438,7 @@ Event = (
     | PictureAsked
     | DigitPressed
     | TransferRequested
+    | TransferProgressed
     | CallEnded
     | CallMissed
     | ContactKeysChanged

@@ -57,11 +57,13 @@ class Taken:
         news: What is different in the conversations.
         arrivals: What was said, in order, for whoever answers it.
         notices: What other parts have to see to.
+        messages: How many came; some say nothing, and move a ratchet on, or could not.
     """
 
     news: list[News] = field(default_factory=list)
     arrivals: list[Arrival] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
+    messages: int = 0
 
 
 class Intake:
@@ -256,6 +258,7 @@ class Intake:
                 case Notice():
                     taken.notices.append(outcome)
                 case Unwrapped():
+                    taken.messages += 1
                     enter = self._enter_alone if careful else self._enter
                     enter(outcome, taken, around.now)
                     if live and outcome.archive_id:

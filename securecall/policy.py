@@ -82,6 +82,7 @@ class Facts:
         sas_confirmed: The user confirmed the words of *this* association.
         sas_denied: The user said that the words of this association differ.
         gateway: A telephone gateway or a known focus stands in the path.
+        engine: Name of the engine that carries the sound where we do not; it proves no identity.
         srtp_profile: As negotiated, "" before.
         sframe: Frames are sealed under the identity handshake's keys.
         approved: The fips profile's suite ran, over a FIPS provider that is active.
@@ -92,6 +93,7 @@ class Facts:
     sas_confirmed: bool = False
     sas_denied: bool = False
     gateway: bool = False
+    engine: str = ""
     srtp_profile: str = ""
     sframe: bool = False
     approved: bool = False
@@ -174,6 +176,11 @@ def security_state(facts: Facts) -> SecurityState:
     level, reason = _level(facts)
     identity = facts.identity
     warnings = []
+    if facts.engine:
+        warnings.append(
+            f"{facts.engine} carried this call; it cannot prove who is at the other end, so the "
+            "call is encrypted hop by hop at most."
+        )
     if identity is not None and identity.stale:
         warnings.append("The peer's identity statement has expired; ask them to go online.")
     if identity is not None and identity.organisation and identity.trust is TrustState.UNKNOWN:
@@ -200,6 +207,12 @@ def _level(facts: Facts) -> tuple[SecurityLevel, str]:
         return SecurityLevel.HOP_BY_HOP, "a telephone gateway takes part in this call"
     if facts.keying is Keying.SDES:
         return SecurityLevel.HOP_BY_HOP, "the media keys passed through every server on the way"
+    if facts.engine:
+        return (
+            SecurityLevel.HOP_BY_HOP,
+            f"{facts.engine} carried this call, which proves no identity; its keys came through "
+            "signalling only",
+        )
     identity = facts.identity
     if identity is None:
         return (

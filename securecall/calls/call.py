@@ -15,17 +15,26 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from securecall.address import parse_address
+from securecall.address import ANONYMOUS, Address, Scheme, parse_address
 from securecall.calls import orders
 from securecall.calls.call_video import CallVideo, records
+from securecall.calls.carried import CarriedConnection, CarriedMachine
 from securecall.calls.connection import ConnectionEvents, MediaConnection
 from securecall.calls.context import CallContext
 from securecall.calls.machine import CallMachine, State
 from securecall.calls.moving import Moving
-from securecall.calls.negotiation import Agreement
 from securecall.calls.report import Consent, ListenerReport
 from securecall.calls.report_parties import way_of
-from securecall.calls.signaling import Answered, Ended, IncomingLeg, Leg, Offered, Signal
+from securecall.calls.signaling import (
+    Answered,
+    Ended,
+    IncomingLeg,
+    Leg,
+    Offered,
+    Signal,
+    TransferProgress,
+    TransferStep,
+)
 from securecall.calls.video_lines import LocalVideo
 from securecall.calls.witness import Witness
 from securecall.clock import loop_now, unix_now
@@ -33,8 +42,10 @@ from securecall.errors import (
     CallFailed,
     ChangeRefused,
     EndReason,
+    NotTransferred,
     SecurecallError,
     SecurityError,
+    Unsupported,
     UsageError,
 )
 from securecall.keys.handshake import HandshakeResult
@@ -51,10 +62,12 @@ from securecall.policy import (
     SecurityLevel,
     SecurityState,
 )
+from securecall.rtp.events import pressable
 
 if TYPE_CHECKING:  # PyAV is an extra
     from securecall.media.video.endpoints import VideoSource
 
+_DIGIT_SECONDS = 0.25  # between digits by signalling
 _MOST_DIGITS = 64  # that an application has not read; of more the oldest are lost
 
 log = logger("securecall.call")
@@ -83,8 +96,13 @@ class Call:
         self.outgoing = outgoing
         self._context = context
         self._begin = begin
-        self._machine = CallMachine(context.policy, context.floor, outgoing=outgoing)
-        self._connection = MediaConnection(
+        engine = context.engine
+        self._machine = (
+            CallMachine(context.policy, context.floor, outgoing=outgoing)
+            if engine is None
+            else CarriedMachine(context.policy, context.floor, outgoing=outgoing, engine=engine)
+        )
+        self._connection = (MediaConnection if engine is None else CarriedConnection)(
             ConnectionEvents(
                 secured=self._secured,
                 failed=self._media_failed,
@@ -111,7 +129,10 @@ class Call:
         self._moving = Moving(
             self._machine, self._connection, self._asked, self._perform, outgoing=outgoing
         )
+        self._transfer: asyncio.Future[None] | None = None
+        self._supersedes: Call | None = None
         self._keypads: list[asyncio.Queue[str]] = []
+        self._digit: asyncio.Future[bool] | None = None
         self._on_hold = False
         self._output = PcmOutput()
         self._connection.add_sink(self._output)
@@ -382,16 +403,43 @@ class Call:
     async def press(self, digits: str) -> None:
         """Send digits (RFC 4733), a quarter of a second each; returns when they are sent.
 
+        Where the other end takes none in that way and the call is `HOP_BY_HOP`, they go by
+        signalling (SIP INFO): then every server on the way reads them, as it can hear the call.
+
         Args:
             digits: Of 0 to 9, * and #, A to D.
 
         Raises:
-            Unsupported: the other end takes none.
+            Unsupported: the other end takes none, or none that servers could not read.
             UsageError: the call is not in progress, or they are on no keypad.
         """
+        if self._connection.takes_digits is False:
+            await self._press_by_signalling(digits)
+            return
         self._connection.press(digits)
         while self._connection.pressing and not self._over.is_set():  # noqa: ASYNC110 - the clock sends them, and tells nobody
             await asyncio.sleep(TICK)
+
+    async def _press_by_signalling(self, digits: str) -> None:
+        if self._digit is not None:
+            raise UsageError("digits are on their way already; wait for them")
+        for digit in pressable(digits):
+            outputs = self._machine.press(digit)
+            self._digit = told = asyncio.get_running_loop().create_future()
+            try:
+                self._perform(outputs)
+                taken = await told
+            finally:
+                self._digit = None
+            if self._over.is_set():
+                return
+            if not taken:
+                raise Unsupported("the other end takes no digits: not in the sound, nor by INFO")
+            await asyncio.sleep(_DIGIT_SECONDS)
+
+    def _digit_told(self, *, taken: bool) -> None:
+        if self._digit is not None and not self._digit.done():
+            self._digit.set_result(taken)
 
     def digits(self) -> AsyncIterator[str]:
         """Yield the digits that the other end presses from now on, until the call ends."""
@@ -478,6 +526,77 @@ class Call:
         """
         _ = self._moving.look(unless_placed=True)
 
+    # -- transfer -------------------------------------------------------------------------------
+
+    async def transfer(self, to: str | Address | Call) -> None:
+        """Send the other end to somebody else; when its call there is answered, ours ends.
+
+        It is asked, and its person decides (RFC 3515); meanwhile, and if it comes to nothing, our
+        call goes on. How far they get is told by `TransferProgressed`, and is their claim.
+
+        Args:
+            to: Whom they are to call; or another call of ours, in whose place theirs is to step
+                (an attended transfer, RFC 5589 7): then both of ours end.
+
+        Raises:
+            NotTransferred: they did not, or nobody was reached; its reason says more.
+            ProtocolError: the text is no address.
+            UsageError: one of the calls is not in progress, a transfer is under way already, or
+                whom it leads to has no SIP address.
+        """
+        self._require_not_over()
+        if self._transfer is not None:
+            raise UsageError("a transfer is under way already; wait for what comes of it")
+        other = to if isinstance(to, Call) else None
+        address, replaces = to.place(self) if isinstance(to, Call) else (_led_to(to), "")
+        outputs = self._machine.transfer(address, replaces=replaces)
+        self._transfer = told = asyncio.get_running_loop().create_future()
+        try:
+            self._perform(outputs)
+            await told
+        finally:
+            self._transfer = None
+        await self.hang_up()
+        if other is not None:
+            await other.hang_up()
+
+    def place(self, towards: Call) -> tuple[Address, str]:
+        """Whom the other end of that call has to call to take our place here; `transfer` asks.
+
+        Raises:
+            UsageError: nobody can be sent here.
+        """
+        leg = self._leg
+        if self is towards or leg is None or self.state is not State.ACTIVE:
+            raise UsageError("people are sent to another call in progress")
+        if leg.path.direct or not leg.replaces:
+            raise UsageError("nobody can be sent into a call that has no server in between")
+        return _led_to(leg.remote), leg.replaces
+
+    def tell_transfer(self, progress: TransferProgress) -> None:
+        """Tell the other end what comes of the transfer that it asked for."""
+        self._perform(self._machine.tell_transfer(progress))
+
+    def supersede(self, other: Call) -> None:
+        """Hang that call up once this one may talk; `IncomingCall.accept` asks for it."""
+        self._supersedes = other
+
+    def goes_by(self, leg: Leg) -> bool:
+        """Whether that is this call's leg."""
+        return self._leg is leg
+
+    def _transfer_told(self, progress: TransferProgress) -> None:
+        waiting = self._transfer
+        if waiting is None or waiting.done():
+            return
+        if progress.step is TransferStep.ANSWERED:
+            waiting.set_result(None)
+        elif progress.step is TransferStep.FAILED:
+            reason = progress.reason or EndReason.DECLINED
+            waiting.set_exception(
+                NotTransferred(f"the transfer came to nothing: {reason.value}", reason=reason)
+            )
+
     # -- beginning and end ------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
@@ -531,6 +650,7 @@ class Call:
     def attach(self, leg: IncomingLeg) -> None:
         """Take an incoming leg: alerts the peer, or refuses at once."""
         self._leg = leg
+        self._connection.follow(leg)
         self._offer = leg.offer
         if self._context.voucher is not None and leg.offer is not None:
             try:
@@ -573,6 +693,7 @@ class Call:
 
     def _follow(self, leg: Leg) -> None:
         self._leg = leg
+        self._connection.follow(leg)
         leg.listen(self._on_signal)
         self._arm()
 
@@ -605,9 +726,8 @@ class Call:
         match output:
             case orders.Send(signal=signal):
                 self._signal(signal)
-            case orders.StartMedia(agreement=agreement):
-                self._keying = agreement.keying
-                self._spawn(self._connect(agreement))
+            case orders.StartMedia() | orders.AwaitKeys():
+                self._start(output)
             case orders.Regather():
                 self._spawn(self._moving.answer())
             case orders.Reconnect(agreement=agreement):
@@ -620,14 +740,33 @@ class Call:
                 self._connection.rekey(keys)
             case orders.SetVideo(video=video):
                 self._connection.pictures.agree(video)
-            case orders.PeerRings():
-                self._rings.set()
+            case (
+                orders.PeerRings()
+                | orders.TransferTold()
+                | orders.DigitHeard()
+                | orders.DigitTold()
+            ):
+                self._peer_told(output)
             case orders.Finish():
                 self._finished(output)
             case orders.Secured():
                 pass  # the witness took it down
             case _:  # for whoever observes the call
                 log.info("%r: %r", self, output)
+
+    def _peer_told(
+        self,
+        output: orders.PeerRings | orders.TransferTold | orders.DigitHeard | orders.DigitTold,
+    ) -> None:
+        match output:
+            case orders.PeerRings():
+                self._rings.set()
+            case orders.TransferTold(progress=progress):
+                self._transfer_told(progress)
+            case orders.DigitHeard(digit=digit):
+                self._heard_digit(digit)
+            case orders.DigitTold(taken=taken):
+                self._digit_told(taken=taken)
 
     def _signal(self, signal: Signal) -> None:
         if self._leg is not None:
@@ -650,6 +789,10 @@ class Call:
         self._connection.gate = gate
         if gate is not Gate.CLOSED:
             self._ready.set()
+        superseded = self._supersedes
+        if gate is Gate.OPEN and superseded is not None:
+            self._supersedes = None
+            self._spawn(superseded.hang_up())
 
     def _finished(self, finish: orders.Finish) -> None:
         self._finish = finish
@@ -658,6 +801,8 @@ class Call:
         self._over.set()
         self._change_came("the call is over")
         self._moving.close()
+        self._transfer_told(TransferProgress(TransferStep.FAILED, finish.reason))
+        self._digit_told(taken=False)
         for pressed in self._keypads:
             pressed.put_nowait("")
         self._output.close()
@@ -686,8 +831,12 @@ class Call:
 
     # -- the inside: media --------------------------------------------------------------------
 
-    async def _connect(self, agreement: Agreement) -> None:
-        await self._connection.connect(agreement)
+    def _start(self, order: orders.StartMedia | orders.AwaitKeys) -> None:
+        if isinstance(order, orders.StartMedia):
+            self._keying = order.agreement.keying
+            self._spawn(self._connection.connect(order.agreement))
+        elif isinstance(self._connection, CarriedConnection):
+            self._spawn(self._connection.await_keys())
 
     def _media_failed(self, error: SecurecallError) -> None:
         self._perform(self._machine.media_failed(error))
@@ -704,8 +853,10 @@ class Call:
             result.wipe()  # SRTP and SFrame have theirs; nobody who keeps this call keeps a key
         else:
             evidence = self._context.unaided()
+        engine = self._context.engine
         facts = Facts(
-            keying=self._keying,
+            keying=self._keying if engine is None else engine.keying,
+            engine="" if engine is None else engine.name,
             identity=evidence,
             srtp_profile=srtp_profile,
             sframe=result is not None,
@@ -759,6 +910,13 @@ class Call:
             await self._leg.closed()
         self._over.set()
         self._sealed = self.report.sealed()
+
+
+def _led_to(to: str | Address) -> Address:
+    address = parse_address(to) if isinstance(to, str) else to
+    if address.scheme is not Scheme.SIP or address == ANONYMOUS:
+        raise UsageError(f"nobody can be sent to {address.short}: a SIP address is needed")
+    return address
 
 
 async def _first_of(*events: asyncio.Event) -> None:

@@ -16,6 +16,7 @@ from securecall.calls.link import LinkIdentity, SecureLink
 from securecall.calls.negotiation import Agreement, LocalMedia
 from securecall.calls.pictures import STREAM_OF, PictureKeys, Pictures
 from securecall.calls.sdes import SdesKeys
+from securecall.calls.signaling import Leg
 from securecall.clock import loop_now, unix_now
 from securecall.errors import (
     ConnectFailed,
@@ -27,6 +28,7 @@ from securecall.errors import (
 )
 from securecall.keys.encoding import sha512
 from securecall.keys.handshake import STREAMS, CallRole, HandshakeResult, fingerprint_hash
+from securecall.media.carried import CarriedSession
 from securecall.media.codecs import usable
 from securecall.media.description import Direction, Fingerprint, LocalIce
 from securecall.media.endpoints import AudioSink, AudioSource
@@ -136,7 +138,7 @@ class MediaConnection:
         self._relays: tuple[str, ...] = ()
         self._countersigner: Countersigner | None = None
         self._settled = asyncio.Event()
-        self._session: AudioSession | None = None
+        self._session: AudioSession | CarriedSession | None = None
         self._last_statistics: AudioStatistics | None = None
         self._gate = Gate.CLOSED
         self._source: AudioSource | None = None
@@ -161,6 +163,9 @@ class MediaConnection:
         self._receives = True
         self._watch_at: float | None = None
         self._left = False
+
+    def follow(self, leg: Leg) -> None:
+        """Know the leg; ours carries signalling alone."""
 
     # -- the way ----------------------------------------------------------------------------------
 
@@ -281,7 +286,7 @@ class MediaConnection:
         before = agreement.sdes
         self._agreement = replace(agreement, sdes=keys)
         self._written.append(keys.theirs.key)
-        if session is None or srtp is None:
+        if not isinstance(session, AudioSession) or srtp is None:
             return
         kept = before.ours.same_key(keys.ours)
         srtp.renew(
@@ -451,6 +456,11 @@ class MediaConnection:
             _listen(source, on=False)  # a microphone is let go of meanwhile
             self._resting = source
 
+    @property
+    def takes_digits(self) -> bool | None:
+        """Whether the peer takes digits within the sound; None before there is any."""
+        return self._session.takes_digits if self._session is not None else None
+
     def press(self, digits: str) -> None:
         """Send digits of the telephone.
 
@@ -583,7 +593,7 @@ class MediaConnection:
     def _on_media(self, datagram: bytes) -> None:
         if self.pictures.takes(datagram):
             self.pictures.receive(datagram)
-        elif self._session is not None:
+        elif isinstance(self._session, AudioSession):
             self._session.receive(datagram)
 
     def _perform(self, outputs: tuple[linking.LinkOutput, ...]) -> None:
@@ -620,6 +630,8 @@ class MediaConnection:
             self._watch()
         if self._link is not None:
             self._advance(self._link.expire)
+        else:
+            self._arm()
 
     def _peer_leaves(self) -> None:
         """Send and play nothing more: the account is signed, or the peer closed its channel.
@@ -656,7 +668,7 @@ class MediaConnection:
         sealers, receive_frames = _frame_keys(result, outgoing=self._outgoing)
         keys = secured.keys
         self._srtp = srtp = SrtpSession(SrtpProfile[keys.profile], keys.send, keys.receive)
-        self._session = AudioSession(
+        session = AudioSession(
             self._clock,
             path.send,
             srtp,
@@ -667,6 +679,7 @@ class MediaConnection:
             timestamp=secrets.randbits(31),
             cname=self._cname,
             mid=agreement.mid,
+            mid_extension=agreement.mid_extension,
             rtcp=agreement.rtcp_mux,
             sframe_send=sealers.get(0),
             sframe_receive=receive_frames,
@@ -679,26 +692,37 @@ class MediaConnection:
             opus_complexity=self._policy.opus_complexity,
         )
         secured.keys.wipe()
-        self.set_direction(agreement.direction)
-        self._session.source = self._source
-        self._session.meters = self._meters
-        self._silence()
-        for sink in self._sinks:
-            self._session.add_sink(sink)
         seal = {shown: sealers[kid] for shown, kid in STREAM_OF.items() if kid in sealers}
         self.pictures.secure(
             PictureKeys(srtp=srtp, seal=seal, opener=receive_frames), agreement.video
         )
-        self._secured_at = time.monotonic()
         if result is not None:
-            self._prepare_countersigning(result, secured.keys.profile)
+            self._prepare_countersigning(result, keys.profile)
+        self._begin(session, result, keys.profile, agreement.direction)
+
+    def _begin(
+        self,
+        session: AudioSession | CarriedSession,
+        result: HandshakeResult | None,
+        profile: str,
+        direction: Direction,
+    ) -> None:
+        """Have the sound judged by what its keys are worth, the gate closed; then let it run."""
+        self._session = session
+        self.set_direction(direction)
+        session.source = self._source
+        session.meters = self._meters
+        self._silence()
+        for sink in self._sinks:
+            session.add_sink(sink)
+        self._secured_at = time.monotonic()
         try:
-            self._events.secured(result, secured.keys.profile)
+            self._events.secured(result, profile)
         except SecurecallError as e:
             self._events.failed(e)
             return
         if not self._closed:
-            self._session.start()
+            session.start()
             self._watch_at = loop_now() + SILENCE_SECONDS
 
     def _on_alarm(self, alarm: IntegrityAlarm) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from securecall.calls import orders
+from securecall.calls.carried import Engine
 from securecall.calls.link import LinkIdentity
 from securecall.keys.handshake import HandshakeResult
 from securecall.media.description import Description
@@ -64,6 +65,7 @@ class CallContext:
         voucher: Signs and checks descriptions, None where that is not wished.
         unaided: The evidence there is where no identity handshake ran.
         pressed: Told each digit that the peer presses.
+        engine: Carries the sound, too; None where we do.
         acquainted: The peer may learn our IP address, as far as the policy leaves that open.
         sdes: Our description carries keys for a telephone gateway; the floor has to allow it.
     """
@@ -88,3 +90,4 @@ class CallContext:
     pressed: Callable[[Call, str], None] = _nobody
     acquainted: bool = False
     sdes: bool = False
+    engine: Engine | None = None

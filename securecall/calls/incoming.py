@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from securecall.address import Address
 from securecall.calls.call import Call
 from securecall.calls.machine import State
-from securecall.errors import EndReason
+from securecall.errors import EndReason, UsageError
 from securecall.media.endpoints import AudioSource
 from securecall.policy import SecurityLevel
 
@@ -24,6 +24,8 @@ class IncomingCall:
         known: We have a pinned key for that address.
         called: Which address of ours they called.
         waiting: We are in a call already.
+        replaces: The call of ours whose place they ask to take (an attended transfer): whoever we
+            talk with there wishes to hand us over. Nothing is done about it unless we `accept` so.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class IncomingCall:
         known: bool,
         called: Address,
         waiting: bool,
+        replaces: Call | None = None,
     ) -> None:
         """Made by the client."""
         self.caller = caller
@@ -42,6 +45,7 @@ class IncomingCall:
         self.known = known
         self.called = called
         self.waiting = waiting
+        self.replaces = replaces
         self._call = call
 
     def __repr__(self) -> str:
@@ -58,6 +62,7 @@ class IncomingCall:
         audio: AudioSource | None = None,
         video: VideoSource | bool | None = None,
         require: SecurityLevel | None = None,
+        replace: bool = False,
     ) -> Call:
         """Take the call; enter the returned call's block to begin.
 
@@ -66,7 +71,16 @@ class IncomingCall:
             video: What to show, or True to see the caller without being seen (yet). Without it
                 the call has sound alone, whatever the caller wishes.
             require: Raise this call's minimum above the policy's.
+            replace: Hang up the call that this one `replaces` as soon as this one has passed all
+                that its own policy asks; before that, and if it does not, nothing changes.
+
+        Raises:
+            UsageError: it replaces none.
         """
+        if replace:
+            if self.replaces is None:
+                raise UsageError("this call asks to take no other's place")
+            self._call.supersede(self.replaces)
         self._call.prepare(audio=audio, video=video, require=require)
         return self._call
 

@@ -11,6 +11,7 @@ import enum
 from dataclasses import dataclass, replace
 from typing import Final
 
+from securecall.address import Address
 from securecall.calls.changes import (
     answer_change,
     propose,
@@ -28,6 +29,8 @@ from securecall.calls.negotiation import (
 )
 from securecall.calls.orders import (
     ChangeRefused,
+    DigitHeard,
+    DigitTold,
     Discard,
     Finish,
     Output,
@@ -42,6 +45,7 @@ from securecall.calls.orders import (
     SetVideo,
     StartMedia,
     TransferAsked,
+    TransferTold,
     VideoAsked,
 )
 from securecall.calls.sdes import SdesKeys
@@ -49,13 +53,18 @@ from securecall.calls.signaling import (
     Accepted,
     Answered,
     CandidateAdded,
+    DigitAnswered,
+    DigitPressed,
+    DigitsWelcome,
     Ended,
     Invited,
     Offered,
     Refused,
     Ringing,
     Signal,
+    TransferProgress,
     TransferRequested,
+    TransferStep,
 )
 from securecall.calls.video_lines import LocalVideo
 from securecall.errors import (
@@ -74,6 +83,7 @@ from securecall.errors import (
     SecurecallError,
     SecurityError,
     Unreachable,
+    Unsupported,
     UsageError,
 )
 from securecall.media.description import Description, Kind, LocalIce
@@ -85,6 +95,7 @@ from securecall.policy import (
     Gate,
     Policy,
     SecurityLevel,
+    SecurityState,
     decide,
     require_reachable,
     security_state,
@@ -147,7 +158,7 @@ _FAILURES: Final[dict[EndReason, type[CallFailed]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Proposal:
+class Proposal:
     """A change of ours that the peer has not answered.
 
     Attributes:
@@ -181,7 +192,7 @@ class CallMachine:
         self._offer: Description | None = None
         self._ours: Description | None = None
         self._agreement: Agreement | None = None
-        self._proposal: _Proposal | None = None
+        self._proposal: Proposal | None = None
         self._moving: Description | None = None  # an offer that waits for what we gather anew
         self._welcome: tuple[LocalVideo, ...] = ()
         self._fresh: tuple[CryptoLine, ...] = ()
@@ -270,11 +281,11 @@ class CallMachine:
             case Refused() if self._moving is not None:
                 self._moving = None
                 return (ChangeRefused("the peer took back its wish for another way"),)
-            case TransferRequested(target=target):
-                return (TransferAsked(target),)
+            case TransferRequested() | TransferProgress() | DigitPressed() | DigitAnswered():
+                return self._in_a_call(signal)
             case Ended(reason=reason, text=text):
                 return self._peer_ended(reason, text)
-            case Accepted() | Invited() | CandidateAdded() | Refused():
+            case Accepted() | Invited() | CandidateAdded() | Refused() | DigitsWelcome():
                 return (Discard(f"{type(signal).__name__} in {self.state.name}"),)
 
     def _peer_rings(self) -> tuple[Output, ...]:
@@ -383,7 +394,7 @@ class CallMachine:
         self._facts = replace(self._facts, srtp_profile=after.profile)
         return (SetGate(Gate.CLOSED), Rekey(after), *self._evaluate(Input.EVIDENCE_OPEN))
 
-    def _change_answered(self, proposal: _Proposal, answer: Description) -> tuple[Output, ...]:
+    def _change_answered(self, proposal: Proposal, answer: Description) -> tuple[Output, ...]:
         self._proposal = None
         if self._agreement is None:  # invariant: nothing is proposed before
             raise UsageError("a change of nothing")
@@ -401,6 +412,59 @@ class CallMachine:
         if proposal.add is not None and proposal.add not in (v.local for v in agreement.video):
             return (*outputs, ChangeRefused("the peer takes no such picture"))
         return outputs
+
+    def _in_a_call(
+        self, signal: TransferRequested | TransferProgress | DigitPressed | DigitAnswered
+    ) -> tuple[Output, ...]:
+        match signal:
+            case TransferRequested() | TransferProgress():
+                return self._transferred(signal)
+            case DigitAnswered(taken=taken):
+                return (DigitTold(taken),)
+            case DigitPressed(digit=digit):
+                if self._digits_by_signalling:
+                    return (DigitHeard(digit),)
+                return (Discard("a digit by signalling, which anybody on the way could press"),)
+
+    @property
+    def _digits_by_signalling(self) -> bool:
+        """The call is open, servers can hear it anyhow, and it has no way for digits of its own."""
+        within = self._agreement is None or self._agreement.events is not None
+        hearable = self.security.level is SecurityLevel.HOP_BY_HOP
+        return self.state is State.ACTIVE and hearable and not within
+
+    def press(self, digit: str) -> tuple[Output, ...]:
+        """Send a digit by signalling, where that tells nobody more than the call does.
+
+        Raises:
+            Unsupported: there is proof of identity, and a server on the way would read the digit.
+            UsageError: there is no call in progress.
+        """
+        if self.state is not State.ACTIVE:
+            raise UsageError("digits are sent in a call in progress")
+        if not self._digits_by_signalling:
+            raise Unsupported(
+                "the other end takes no digits within the sound (RFC 4733); by signalling every "
+                "server on the way could read them, which is done in calls alone that they can hear"
+            )
+        return (Send(DigitPressed(digit)),)
+
+    def _transferred(self, request: TransferRequested | TransferProgress) -> tuple[Output, ...]:
+        """Only a peer that has proved what this call's policy asks is listened to.
+
+        And even then nothing happens by itself: a person is asked, and makes a new call.
+        """
+        if isinstance(request, TransferProgress):
+            return (TransferTold(request),)
+        if not request.number:
+            return (TransferAsked(request),)
+        if self.state is not State.ACTIVE:
+            refusal = TransferProgress(
+                TransferStep.FAILED, EndReason.DECLINED, number=request.number
+            )
+            return (Send(refusal), TransferAsked(replace(request, number=0)))
+        thinking = TransferProgress(TransferStep.TRYING, number=request.number)
+        return (Send(thinking), TransferAsked(request))
 
     def _peer_ended(self, reason: EndReason, text: str) -> tuple[Output, ...]:
         if self.state is State.CONNECTING and reason is EndReason.HUNG_UP:
@@ -461,7 +525,7 @@ class CallMachine:
             raise UsageError("only a call in progress can be changed")
         self._require_unchanging()
         offer = propose(self._ours, self._agreement, hold=hold, add=add, drop=drop)
-        self._proposal = _Proposal(offer, add)
+        self._proposal = Proposal(offer, add)
         return (Send(Offered(offer)),)
 
     def restart(self, ice: LocalIce) -> tuple[Output, ...]:
@@ -475,7 +539,7 @@ class CallMachine:
             raise UsageError("there is no way that could be changed")
         self._require_unchanging()
         offer = propose(self._ours, self._agreement, ice=ice)
-        self._proposal = _Proposal(offer, restart=True)
+        self._proposal = Proposal(offer, restart=True)
         return (Send(Offered(offer)),)
 
     def _require_unchanging(self) -> None:
@@ -488,6 +552,24 @@ class CallMachine:
         keyed = self.state in (State.ACTIVE, State.VERIFYING)
         agreed = self._agreement
         return keyed and agreed is not None and agreed.ice and agreed.sdes is None
+
+    def transfer(self, address: Address, *, replaces: str = "") -> tuple[Output, ...]:
+        """Ask the peer to call somebody else; what it says comes as `TransferTold`.
+
+        Args:
+            address: Whom.
+            replaces: Names the call whose place that one is to take, "" for none.
+
+        Raises:
+            UsageError: there is no call in progress.
+        """
+        if self.state is not State.ACTIVE:
+            raise UsageError("only a call in progress can be transferred")
+        return (Send(TransferRequested(str(address), address, replaces=replaces)),)
+
+    def tell_transfer(self, progress: TransferProgress) -> tuple[Output, ...]:
+        """Tell the peer what comes of the transfer that it asked us for, if it is still here."""
+        return (Send(progress),) if self.state is State.ACTIVE else ()
 
     @property
     def changing(self) -> bool:
@@ -525,7 +607,7 @@ class CallMachine:
         if (self.state, Input.CONFIRM) not in NEXT or facts is None or not facts.words:
             raise UsageError("there are no words to compare in this call")
         self._facts = replace(facts, sas_confirmed=False, sas_denied=True)
-        self.security = security_state(self._facts)
+        self.security = self._judged(self._facts)
         error = IdentityMismatch(
             "the words differ, so somebody may sit in between; nothing more was said. Call again, "
             "and if they differ again, meet or use another way to reach this person"
@@ -542,7 +624,7 @@ class CallMachine:
         outputs = self._evaluate(None)
         verifying = SetGate(Gate.VERIFYING) in outputs
         self.deadline = now + self._policy.verifying_seconds if verifying else None
-        return outputs
+        return (*outputs, Send(DigitsWelcome())) if self._digits_by_signalling else outputs
 
     def media_failed(self, error: SecurecallError) -> tuple[Output, ...]:
         """The media path, DTLS, the handshake or the integrity of frames failed: fatal."""
@@ -573,7 +655,7 @@ class CallMachine:
     def _evaluate(self, move: Input | None) -> tuple[Output, ...]:
         if self._facts is None:  # invariant of ours: callers set it
             raise UsageError("no evidence")
-        state = security_state(self._facts)
+        state = self._judged(self._facts)
         try:
             gate = decide(state, self._floor)
         except SecurityError as e:
@@ -588,6 +670,12 @@ class CallMachine:
         elif move is Input.EVIDENCE_VERIFY:
             self._enter(move)
         return (Secured(state), SetGate(gate))
+
+    def _judged(self, facts: Facts) -> SecurityState:
+        """What the facts amount to, and what offer and answer leave to be said."""
+        state = security_state(facts)
+        said = self._agreement.warnings if self._agreement is not None else ()
+        return replace(state, warnings=(*state.warnings, *said))
 
     def _end(self, error: SecurecallError, reason: EndReason | None = None) -> tuple[Output, ...]:
         if reason is None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from securecall.calls import sdes, video_lines
 from securecall.calls.sdes import SdesKeys
-from securecall.calls.video_lines import LocalVideo, VideoAgreement
+from securecall.calls.video_lines import MID_OFFERED, LocalVideo, VideoAgreement
 from securecall.errors import Incompatible, Reason, SecurityError
 from securecall.media.codecs import G722, OPUS, PCMA, PCMU, events_beside, is_events
 from securecall.media.description import (
@@ -23,6 +23,7 @@ from securecall.media.description import (
     mirrored,
 )
 from securecall.media.sdes import CryptoLine
+from securecall.rtp.extensions import MID
 
 PROTOCOL = "UDP/TLS/RTP/SAVPF"
 IDENTITY_HINT = "1"
@@ -82,6 +83,8 @@ class Agreement:
         direction: Ours.
         rtcp_mux: RTCP shares the port of RTP; otherwise there is none.
         video: The pictures both ends agreed on.
+        mid_extension: The peer's number for the header extension that names the m-line in each
+            packet, 0 for none: needed where pictures share the path, by who looks for it.
         warnings: Sentences for the report.
     """
 
@@ -104,6 +107,7 @@ class Agreement:
     rtcp_mux: bool = True
     events: int | None = None
     video: tuple[VideoAgreement, ...] = ()
+    mid_extension: int = 0
     warnings: tuple[str, ...] = ()
     sdes: SdesKeys | None = None
 
@@ -128,6 +132,8 @@ def build_offer(local: LocalMedia) -> Description:
     )
     if local.crypto:
         return Description(media=(audio,))
+    if local.video:
+        audio = replace(audio, extensions=(MID_OFFERED,))
     media = (audio, *video_lines.offer_lines(audio, local.video))
     return Description(
         media=media,
@@ -195,6 +201,8 @@ def build_answer(
         crypto=() if keys is None else (keys.ours,),
     )
     pictures = video_lines.answer_lines(offer, theirs, audio, local.video) if keys is None else {}
+    if pictures and (number := video_lines.named_by(theirs)):
+        audio = replace(audio, extensions=((number, MID),))
 
     def line(media: MediaDescription) -> MediaDescription:
         if media is theirs:
@@ -218,6 +226,7 @@ def build_answer(
         direction=audio.direction,
         video=tuple(agreed for _, agreed in pictures.values()),
         keys=keys,
+        warnings=video_lines.left_out(offer, theirs, local.video),
     )
     return answer, agreement
 
@@ -434,5 +443,6 @@ def _agreement(
             None,
         ),
         video=video,
+        mid_extension=video_lines.named_by(theirs) if video else 0,
         warnings=warnings,
     )

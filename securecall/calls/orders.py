@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from securecall.calls.negotiation import Agreement
 from securecall.calls.sdes import SdesKeys
-from securecall.calls.signaling import Signal
+from securecall.calls.signaling import Signal, TransferProgress, TransferRequested
 from securecall.calls.video_lines import VideoAgreement
 from securecall.errors import EndReason, SecurecallError
 from securecall.media.description import Direction
@@ -37,6 +37,11 @@ class Reconnect:
     """Find another way to the same peer, by what was gathered anew; keys and gate stay."""
 
     agreement: Agreement
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitKeys:
+    """The leg's engine makes keys and carries the sound; the gate stays closed until it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +97,34 @@ class PeerRings:
 
 @dataclass(frozen=True, slots=True)
 class TransferAsked:
-    """Someone asks us to call another target; nothing was done about it."""
+    """Someone asks us to call another target; nothing was done about it.
 
-    target: str
+    Attributes:
+        request: What is asked for; its number is 0 if whoever asked was refused, or left.
+    """
+
+    request: TransferRequested
+
+
+@dataclass(frozen=True, slots=True)
+class TransferTold:
+    """The peer says what came of the transfer that we asked it for."""
+
+    progress: TransferProgress
+
+
+@dataclass(frozen=True, slots=True)
+class DigitHeard:
+    """The peer pressed a key, by signalling."""
+
+    digit: str
+
+
+@dataclass(frozen=True, slots=True)
+class DigitTold:
+    """The peer took a digit of ours by signalling, or takes none that way."""
+
+    taken: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +159,7 @@ Output = (
     | StartMedia
     | Regather
     | Reconnect
+    | AwaitKeys
     | SetGate
     | SetDirection
     | Rekey
@@ -137,6 +168,9 @@ Output = (
     | Secured
     | PeerRings
     | TransferAsked
+    | TransferTold
+    | DigitHeard
+    | DigitTold
     | ChangeRefused
     | Discard
     | Finish

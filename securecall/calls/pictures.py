@@ -235,4 +235,5 @@ def _terms(agreed: VideoAgreement) -> VideoTerms:
         pli=agreed.understands("nack pli"),
         fir=agreed.understands("ccm fir"),
         transport_cc=agreed.transport_cc if agreed.understands("transport-cc") else 0,
+        mid_extension=agreed.mid_extension,
     )

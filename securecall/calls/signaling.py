@@ -7,6 +7,7 @@ inside `Leg.send`.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -79,9 +80,72 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class TransferRequested:
-    """The peer, or something in between, asks us to call someone else; never done by itself."""
+    """One end, or something in between, asks the other to call someone else.
+
+    Nobody ever does so by itself.
+
+    Attributes:
+        target: As it was asked for; from the peer, so untrusted.
+        address: Whom to call, None where the target is nobody's address.
+        replaces: Names the call whose place the new one is to take, "" for none; opaque.
+        number: Names the request, in what is told about it; 0 where nobody waits to be told.
+    """
 
     target: str
+    address: Address | None = None
+    replaces: str = field(default="", repr=False)
+    number: int = 0
+
+
+class TransferStep(enum.Enum):
+    """How far the call came that somebody was asked to place."""
+
+    TRYING = "trying"
+    RINGING = "ringing"
+    ANSWERED = "answered"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class TransferProgress:
+    """What comes of a request for a transfer; a claim of whoever was asked.
+
+    Attributes:
+        step: How far it came; nothing follows ANSWERED and FAILED.
+        reason: Why it failed.
+        number: Of the peer's request; 0 for ours.
+        status: The protocol's own number, 0 where there is none.
+    """
+
+    step: TransferStep
+    reason: EndReason | None = None
+    number: int = 0
+    status: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DigitPressed:
+    """A key of the telephone, by signalling: every server on the way can read and make it.
+
+    Attributes:
+        digit: Of 0 to 9, * and #, A to D.
+        milliseconds: How long it is held.
+    """
+
+    digit: str
+    milliseconds: int = 160
+
+
+@dataclass(frozen=True, slots=True)
+class DigitAnswered:
+    """The peer took a digit by signalling, or takes none that way."""
+
+    taken: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DigitsWelcome:
+    """We take digits by signalling from now on; never said of a call that has proof of identity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +172,10 @@ Signal = (
     | CandidateAdded
     | Refused
     | TransferRequested
+    | TransferProgress
+    | DigitPressed
+    | DigitAnswered
+    | DigitsWelcome
     | Ended
 )
 
@@ -157,6 +225,11 @@ class Leg(Protocol):
         """What is known so far of the way taken."""
         ...
 
+    @property
+    def replaces(self) -> str:
+        """Names this call to its other end, for a third person who is to take our place in it."""
+        ...
+
     def listen(self, sink: SignalSink) -> None:
         """Deliver signals to `sink` from now on; those that came before are delivered first."""
         ...
@@ -192,6 +265,11 @@ class IncomingLeg(Leg, Protocol):
         """Whether it came out of the telephone network, as signalling says."""
         ...
 
+    @property
+    def replaced(self) -> Leg | None:
+        """The call whose place it asks to take; nothing is done about that."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
@@ -202,11 +280,13 @@ class Route:
         direct: (host, port) to connect straight to, from a ticket or an explicit direct account;
             None goes through the account's verified server.
         identity: Value of Identity for the offer, "" for none.
+        replaces: Names the call whose place this one is to take at its other end, "" for none.
     """
 
     target: Address
     direct: tuple[str, int] | None = None
     identity: str = field(default="", repr=False)
+    replaces: str = field(default="", repr=False)
 
 
 class Signaling(Protocol):

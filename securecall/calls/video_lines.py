@@ -20,8 +20,8 @@ from securecall.media.description import (
     MediaDescription,
     mirrored,
 )
+from securecall.rtp.extensions import MID, TRANSPORT_SEQUENCE
 
-TRANSPORT_CC: Final = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
 MOST_VIDEO: Final = 2  # a camera and a screen
 
 _FEEDBACK: Final = ("nack", "nack pli", "ccm fir", "transport-cc")
@@ -33,7 +33,11 @@ VIDEO_CODECS: Final = {
     "vp8": Codec(96, "VP8", _CLOCK, feedback=_FEEDBACK),
     "h264": Codec(98, "H264", _CLOCK, parameters=_H264, feedback=_FEEDBACK),
 }
+MID_OFFERED: Final = (2, MID)
+"""The header extension that names the m-line in each packet (RFC 9143 9), by one number in all."""
+
 _RTX: Final = "rtx"
+_NOT_BUNDLED: Final = "The peer does not put picture and sound on one connection: no picture."
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,7 @@ class VideoAgreement:
         receive_rtx: Pairs of our numbers: of what is sent again, and of what it was.
         direction: Ours.
         transport_cc: The peer's number for the header extension of that name, 0 for none.
+        mid_extension: That of the one which names the m-line in each packet.
         ssrc, rtx_ssrc: The peer's, None where it did not say.
     """
 
@@ -77,6 +82,7 @@ class VideoAgreement:
     receive_rtx: tuple[tuple[int, int], ...]
     direction: Direction
     transport_cc: int = 0
+    mid_extension: int = 0
     ssrc: int | None = None
     rtx_ssrc: int | None = None
 
@@ -129,13 +135,24 @@ def answer_lines(
             line,
             protocol=media.protocol,
             direction=mirrored(media.direction),
-            extensions=tuple(e for e in media.extensions if e[1] == TRANSPORT_CC)[:1],
+            extensions=_known(media, named_by(theirs)),
             bundle_only=False,
             port=ours.port,
         )
-        agreed = _agreement(picture, media, codec=codecs[0], receive=line.codecs)
+        agreed = _agreement(picture, media, theirs, codec=codecs[0], receive=line.codecs)
         found[media.mid] = (line, agreed)
     return found
+
+
+def left_out(
+    offer: Description, theirs: MediaDescription, pictures: Sequence[LocalVideo]
+) -> tuple[str, ...]:
+    """Sentences for the report about pictures of an offer that we would have taken.
+
+    The arguments are those of `answer_lines`.
+    """
+    asked = any(_is_shown(m) and not _rides_along(m, theirs, offer) for m in offer.media)
+    return (_NOT_BUNDLED,) if pictures and asked else ()
 
 
 def read_answers(
@@ -165,14 +182,16 @@ def read_answers(
             raise Incompatible("the answer changes what its lines are about")
         _require_same_keys(theirs, sound)
         if not {theirs.mid, sound.mid} <= set(answer.bundle) or theirs.mid != ours.mid:
-            warnings.append("the peer does not put picture and sound on one connection: no picture")
+            warnings.append(_NOT_BUNDLED)
             continue
         codecs = tuple(
             c for c in theirs.codecs if c.name.lower() != _RTX and _is_in(c, ours.codecs)
         )
         if not codecs:
             raise Incompatible("the answer names no picture codec of the offer")
-        agreed.append(_agreement(_brought(ours), theirs, codec=codecs[0], receive=ours.codecs))
+        agreed.append(
+            _agreement(_brought(ours), theirs, sound, codec=codecs[0], receive=ours.codecs)
+        )
     return tuple(agreed), tuple(warnings)
 
 
@@ -221,10 +240,32 @@ def _line(
         direction=Direction.SENDRECV,
         ssrc=picture.ssrc,
         rtx_ssrc=picture.rtx_ssrc,
-        extensions=((1, TRANSPORT_CC),),
+        extensions=((1, TRANSPORT_SEQUENCE), MID_OFFERED),
         content=picture.content,
         identity_hint="",
     )
+
+
+def named_by(sound: MediaDescription) -> int:
+    """The peer's number for the header extension that names the m-line in each packet, 0 for none.
+
+    Two of us do without: no packet of their sound has a header extension, and they name sources.
+    """
+    return 0 if sound.identity_hint else _number(sound, MID)
+
+
+def _number(line: MediaDescription, uri: str) -> int:
+    """The number of a header extension, 0 for none, or where one-byte elements have no room."""
+    if uri == MID and len(line.mid.encode()) > 16:
+        return 0
+    return next((n for n, known in line.extensions if known == uri and 1 <= n <= 14), 0)
+
+
+def _known(line: MediaDescription, named: int) -> tuple[tuple[int, str], ...]:
+    """The header extensions of a picture's line that we take; MID by the number of the sound's."""
+    cc, mid = _number(line, TRANSPORT_SEQUENCE), _number(line, MID)
+    found = ((cc, TRANSPORT_SEQUENCE), (mid if mid == named else 0, MID))
+    return tuple(pair for pair in found if pair[0])
 
 
 def _rides_along(media: MediaDescription, sound: MediaDescription, offer: Description) -> bool:
@@ -235,6 +276,7 @@ def _rides_along(media: MediaDescription, sound: MediaDescription, offer: Descri
         and bundled
         and sound.rtcp_mux
         and _same_keys(media, sound)
+        and (media.ssrc is not None or not set(media.formats) & set(sound.formats))
     )
 
 
@@ -324,13 +366,13 @@ def _brought(line: MediaDescription) -> LocalVideo:
 def _agreement(
     local: LocalVideo,
     theirs: MediaDescription,
+    sound: MediaDescription,
     *,
     codec: Codec,
     receive: tuple[Codec, ...],
 ) -> VideoAgreement:
     pictures = tuple(c for c in receive if c.name.lower() != _RTX)
     again = ((_rtx_of(c.payload_type, receive), c.payload_type) for c in pictures)
-    extension = next((number for number, uri in theirs.extensions if uri == TRANSPORT_CC), 0)
     return VideoAgreement(
         local=local,
         mid=theirs.mid,
@@ -339,7 +381,8 @@ def _agreement(
         receive=pictures,
         receive_rtx=tuple((number, of) for number, of in again if number is not None),
         direction=mirrored(theirs.direction),
-        transport_cc=extension if 1 <= extension <= 14 else 0,
+        transport_cc=_number(theirs, TRANSPORT_SEQUENCE),
+        mid_extension=next((n for n, uri in _known(theirs, named_by(sound)) if uri == MID), 0),
         ssrc=theirs.ssrc,
         rtx_ssrc=theirs.rtx_ssrc,
     )

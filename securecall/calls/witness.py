@@ -80,8 +80,8 @@ class Witness:
                 self._showing(at, shown=bool(video))
             case orders.ChangeRefused(why=why):
                 self._diary.note(EventKind.CHANGE_REFUSED, at=at, detail=why)
-            case orders.TransferAsked(target=target):
-                self._diary.note(EventKind.TRANSFER_ASKED, at=at, detail=target)
+            case orders.TransferAsked(request=request):
+                self._diary.note(EventKind.TRANSFER_ASKED, at=at, detail=request.target)
             case orders.Finish():
                 self._opened(Gate.CLOSED, at)
             case _:

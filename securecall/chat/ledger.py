@@ -154,7 +154,10 @@ class Ledger:
 
     def _text(self, arrival: Arrival, said: Text) -> tuple[News, ...]:
         known = self._known(arrival)
-        if known is not None and _usurps(known, arrival):
+        if known is not None and _opens(known, arrival):
+            # shown where it stands in the order of what can be read; who follows gets it then
+            self._history.remove(known.number)
+        elif known is not None and _usurps(known, arrival):
             self._history.replace(replace(known, id="", edited=0.0))
         elif known is not None and (_says(known, said) or known.edited):
             return self._archived(arrival, known)
@@ -417,6 +420,16 @@ def _says(known: Message, said: Text) -> bool:
         known.text == said.body
         and (known.file.url if known.file else "") == (said.file.url if said.file else "")
         and not known.unreadable
+    )
+
+
+def _opens(known: Message, arrival: Arrival) -> bool:
+    """Whether this is what could not be read before: it came again, behind what it needed."""
+    return (
+        bool(known.unreadable)
+        and known.own is arrival.own
+        and (known.sender, known.id) == (arrival.sender, arrival.id)
+        and _STRENGTH.index(known.protection) <= _STRENGTH.index(arrival.protection)
     )
 
 

@@ -16,7 +16,12 @@ from securecall.cli.passphrase import account_password
 from securecall.cli.sight import require_pictures
 from securecall.client import Client, IncomingCall
 from securecall.errors import LocalError, SecurecallError, UsageError
-from securecall.events import RegistrationChanged, SoundDeviceLost, SoundFailed
+from securecall.events import (
+    RegistrationChanged,
+    SoundDeviceLost,
+    SoundFailed,
+    TransferRequested,
+)
 from securecall.policy import IpPrivacy, Policy, SecurityLevel
 from securecall.secret import Secret
 from securecall.transport.tls import PemPair
@@ -96,7 +101,7 @@ async def call(args: argparse.Namespace, output: Output) -> None:
             scanned=args.scanned,
             require=_required(args),
         )
-        following = asyncio.create_task(_follow_devices(client, output))
+        following = asyncio.create_task(follow_call(client, output))
         try:
             await converse(placed, wishes, sound, output)
         finally:
@@ -112,8 +117,7 @@ async def answer(args: argparse.Namespace, output: Output) -> None:
         client.use_relay(*relays)
         await _sign_in(client, args)
         following = [
-            asyncio.create_task(follow(client, output))
-            for follow in (_follow_account, _follow_devices)
+            asyncio.create_task(follow(client, output)) for follow in (_follow_account, follow_call)
         ]
         if args.ticket:
             await make_ticket(client, args, output)
@@ -128,14 +132,21 @@ async def answer(args: argparse.Namespace, output: Output) -> None:
                 _ = task.cancel()
 
 
-async def _follow_devices(client: Client, output: Output) -> None:
-    """Tell which camera, microphone or file failed; the call goes on."""
+async def follow_call(client: Client, output: Output) -> None:
+    """Tell what else happens in calls: a device that failed, a wish to hand us over.
+
+    The second is declined: whoever sits here can call that person with a command of their own.
+    """
     async for event in client.events():
         if isinstance(event, SoundFailed):
             what = what_happened(event.error)
             output.tell("note", text=f"The call goes on without it: {what}")
         elif isinstance(event, SoundDeviceLost):
             output.tell("note", text=f"{event.error}.")
+        elif isinstance(event, TransferRequested):
+            event.decline()
+            address = str(event.address) if event.address is not None else ""
+            output.tell("transfer", target=event.target, address=address)
 
 
 async def _follow_account(client: Client, output: Output) -> None:

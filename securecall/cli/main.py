@@ -116,9 +116,10 @@ def _command(args: argparse.Namespace) -> Command:
             "inbox": chatting.inbox,
             "contacts": chatting.people,
         }[name]
-    from securecall.cli import commands
+    from securecall.cli import call_history, commands
 
     return {
+        "calls": call_history.calls,
         "init": commands.init,
         "ticket": commands.ticket,
         "contacts": commands.contacts,

@@ -68,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
     _add_place(add("ticket", "invite one person to call you", home))
     _add_call(add("call", "call somebody", home))
     _add_answer(add("answer", "wait for calls", home))
+    _add_calls(add("calls", "list the calls there were, and those you missed", home))
     _add_sound(add("sound", "list microphones and loudspeakers, and try one"))
     verify = add("verify", "compare keys with a contact, once for all calls", home)
     add_verify(verify)
@@ -205,6 +206,21 @@ def _add_answer(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--certificate", type=Path, metavar="PEM", help="for --listen")
     command.add_argument("--key", type=Path, metavar="PEM", help="for --listen")
+
+
+def _add_calls(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--missed", action="store_true", help="those alone that nobody took")
+    command.add_argument("--count", type=int, default=20, help="so many (%(default)s)")
+    one = command.add_mutually_exclusive_group()
+    one.add_argument("--forget", type=int, nargs="+", metavar="NUMBER", help="forget these")
+    one.add_argument("--clear", action="store_true", help="forget all")
+    one.add_argument(
+        "--keep",
+        type=int,
+        nargs=2,
+        metavar=("CALLS", "DAYS"),
+        help="remember so many calls, for so many days (500 365); 0 0 remembers none",
+    )
 
 
 def _add_account(command: argparse._ActionsContainer, *, required: bool = True) -> None:

@@ -280,6 +280,14 @@ class PeopleOutput:
     def _on_pictures(self, f: Fields) -> None:
         self._say(f"Pictures come: {f['width']}x{f['height']}, {f['codec']}.")
 
+    def _on_transfer(self, f: Fields) -> None:
+        if f["address"]:
+            short = safe(str(f["address"]).removeprefix("sip:"))
+            self._say(f"They ask you to call {short} instead. Nobody was called; you can do so:")
+            self._say(f"  securecall call {short}")
+        else:
+            self._say(f"They ask you to call {safe(str(f['target']))}, which is nobody's address.")
+
     def _on_ended(self, f: Fields) -> None:
         self.terminal.clear()
         self._state = self._level = self._words = ""
@@ -313,6 +321,16 @@ class PeopleOutput:
 
     def _on_nobody(self, f: Fields) -> None:
         self._say("You know nobody yet. A call makes a contact.")
+
+    def _on_call(self, f: Fields) -> None:
+        way = "missed" if f["missed"] else "to" if f["outgoing"] else "from"
+        seconds = round(_number(f["talked"]))
+        how = f"{seconds // 60}:{seconds % 60:02d}" if seconds else str(f["ended"])
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(_number(f["began"])))
+        painted = self.terminal.paint(way.ljust(7), "yellow" if f["missed"] else "dim")
+        level = "" if f["level"] == "NONE" else f"  {str(f['level']).lower()}"
+        number = str(f["number"]).rjust(4)
+        self.terminal.say(f"{number}  {when}  {painted}{safe(str(f['peer']))}  {how}{level}")
 
     def _on_number(self, f: Fields) -> None:
         groups = str(f["number"]).split()

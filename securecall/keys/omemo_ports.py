@@ -46,5 +46,8 @@ class Directory(Protocol):
         ...
 
     async def send(self, sealed: Sealed, jid: str) -> None:
-        """Send a message that carries nothing but keys. Raises NetworkError."""
+        """Send a message that carries nothing but keys, behind all that was sealed before it.
+
+        Raises NetworkError, LocalError.
+        """
         ...

@@ -19,6 +19,7 @@ from securecall.media.levels import LevelMeter
 from securecall.media.playout import Playout
 from securecall.media.statistics import AudioStatistics as AudioStatistics
 from securecall.rtp.events import EventPacket, EventReceiver, EventSender, parse_event
+from securecall.rtp.extensions import build_extensions, with_extensions
 from securecall.rtp.packet import rtp_header, split_rtp
 from securecall.rtp.rtcp import RtcpPacket, parse_rtcp
 from securecall.rtp.sframe import (
@@ -64,6 +65,7 @@ class AudioSession:
         timestamp: int,
         cname: str,
         mid: str = "",
+        mid_extension: int = 0,
         rtcp: bool = True,
         sframe_send: SframeSender | None = None,
         sframe_receive: SframeReceiver | None = None,
@@ -89,6 +91,8 @@ class AudioSession:
             timestamp: Our first, random, 32 bits.
             cname: Ours, random for each call (RFC 7022 4.2).
             mid: The m-line's a=mid, "" if it has none.
+            mid_extension: The peer's number for the header extension that says it in each packet,
+                0 for none.
             rtcp: RTCP was agreed for the path. Without it none is sent and none is heard: the loss
                 the peer sees and the round trip stay unknown, so Opus sends no redundancy.
             sframe_send: Our end-to-end layer; both directions have one, or neither.
@@ -144,6 +148,8 @@ class AudioSession:
         self._payload_length = self._events_heard = 0
         self._open = None if sframe_receive is None else sframe_receive.open_rtp
         self._playout = Playout(accepted, opus_rate=opus_rate)
+        named = {mid_extension: mid.encode()} if mid and mid_extension else {}
+        self._extensions = build_extensions(named) if named else b""
         self._on_alarm, self._on_failure, self._on_rtcp = on_alarm, on_failure, on_rtcp
         self._gate = Gate.CLOSED
         self._source: AudioSource | None = None
@@ -304,6 +310,11 @@ class AudioSession:
         self._digits.press(digits)
 
     @property
+    def takes_digits(self) -> bool:
+        """Whether the peer takes digits within the sound."""
+        return self._events is not None
+
+    @property
     def pressing(self) -> bool:
         """Whether digits are on their way."""
         return self._digits.busy
@@ -313,7 +324,8 @@ class AudioSession:
             self._gated += 1
             return
         try:
-            packets = parse_rtcp(self._srtp.unprotect_rtcp(datagram))
+            # Chromium sends transport-wide feedback by itself, whether that was agreed or not.
+            packets = parse_rtcp(self._srtp.unprotect_rtcp(datagram), reduced=True)
         except SrtpError:
             return  # counted by the session
         except ProtocolError:
@@ -391,6 +403,8 @@ class AudioSession:
         self._rtcp.sent(self._timestamp, len(payload), now=now)
         self._sequence = self._sequence + 1 & 0xFFFF
         self._timestamp = self._timestamp + self._step & 0xFFFFFFFF
+        if self._extensions:
+            header = with_extensions(header, self._extensions)
         datagram = self._protect(header + payload)
         self._packets_sent += 1
         self._bytes_sent += len(datagram)

@@ -29,6 +29,19 @@ _VOLUME: Final = 10  # dB below the full scale, as a phone's keypad
 _END: Final = 0x80
 
 
+def pressable(digits: str) -> str:
+    """What is on the keys, letters in upper case.
+
+    Raises:
+        UsageError: one of them is on no keypad.
+    """
+    pressed = digits.upper()
+    strange = [digit for digit in pressed if digit not in DIGITS]
+    if strange:
+        raise UsageError(f"no keypad has {strange[0]!r}; there are {DIGITS}")
+    return pressed
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """One packet of a digit.
@@ -103,10 +116,7 @@ class EventSender:
         Raises:
             UsageError: one of them is on no keypad, or too many wait.
         """
-        pressed = digits.upper()
-        strange = [digit for digit in pressed if digit not in DIGITS]
-        if strange:
-            raise UsageError(f"no keypad has {strange[0]!r}; there are {DIGITS}")
+        pressed = pressable(digits)
         if len(self._waiting) + len(pressed) > MOST_WAITING:
             raise UsageError(f"more than {MOST_WAITING} digits wait to be sent")
         self._waiting.extend(pressed)

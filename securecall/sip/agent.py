@@ -84,6 +84,7 @@ class Agent:
         direct: bool,
         now: float,
         identity: str = "",
+        replaces: str = "",
     ) -> tuple[Session, tuple[Output, ...]]:
         """Call somebody.
 
@@ -95,6 +96,7 @@ class Agent:
             direct: The call lives and dies with that connection.
             now: Monotonic seconds.
             identity: Value of Identity, "" for none.
+            replaces: Value of Replaces, "" for none.
 
         Raises:
             SipError: the offer or an address cannot be written.
@@ -109,6 +111,9 @@ class Agent:
             headers.add(name, value)
         if identity:
             headers.add("Identity", identity)
+        if replaces:
+            headers.add("Replaces", replaces)
+            headers.add("Require", "replaces")
         headers.add("Content-Type", SDP)
         request.body = session.body(offer)
         self._ledger.add_session(session)

@@ -16,12 +16,12 @@ from securecall.sip.identity import of_the_telephone_network
 from securecall.sip.limits import MOST_FORKS
 from securecall.sip.message import Request, Response
 from securecall.sip.outcome import reason_of
+from securecall.sip.refer import whom
 from securecall.sip.reliable import Receiver, build_prack, reliable_number
 from securecall.sip.session_timer import NO_TIMER
 from securecall.sip.transaction import NOBODY_ANSWERED, ClientTransaction, ServerTransaction
 
 RINGING_SECONDS: Final = 180.0  # an outgoing call nobody answers ends
-_MOST_TARGET: Final = 256  # characters of an address we are sent to
 
 
 @dataclass(slots=True, eq=False)
@@ -140,7 +140,8 @@ class Calling:
             return
         if 300 <= status < 400:
             for contact in response.contacts[:1]:
-                self._host.tell(TransferRequested(contact.uri.text[:_MOST_TARGET]))
+                led = whom(contact)
+                self._host.tell(TransferRequested(led.text, led.address))
         self._host.failed(Ended(reason_of(status), status, response.reason[:80]))
 
     def _ask_again(self, client: ClientTransaction, response: Response, *, now: float) -> bool:

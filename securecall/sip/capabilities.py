@@ -6,11 +6,11 @@ from typing import Final
 
 from securecall.sip.body import ACCEPT as ACCEPT
 from securecall.sip.grammar import SipError, split_tokens
-from securecall.sip.message import Message, Request
+from securecall.sip.message import Message
 
-ALLOW: Final = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO"
+ALLOW: Final = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO, REFER, NOTIFY"
 # what a peer may insist on; 199 only tells that we understand that status (RFC 6228 4)
-_REQUIRABLE: Final = ("100rel", "timer")
+_REQUIRABLE: Final = ("100rel", "timer", "replaces", "norefersub")
 SUPPORTED: Final = ", ".join((*_REQUIRABLE, "199"))
 # the packages of INFO that we take: none (RFC 6086 4.2.3)
 NO_PACKAGES: Final = ("Recv-Info", "")
@@ -32,18 +32,6 @@ def require_supported(message: Message) -> None:
             status=420,
             fields=(("Unsupported", ", ".join(missing)),),
         )
-
-
-def require_no_information(info: Request) -> None:
-    """Refuse an INFO that brings anything; an empty one asks whether the call is alive.
-
-    Raises:
-        SipError: answered with 469 for a package (RFC 6086 4.2.2), 415 for a bare body.
-    """
-    if "info-package" in info.headers:
-        raise SipError("no INFO package is known", status=469, fields=(NO_PACKAGES,))
-    if info.body:
-        raise SipError("nothing is understood in INFO", status=415, fields=(("Accept", ""),))
 
 
 def tokens(message: Message, key: str) -> list[str]:

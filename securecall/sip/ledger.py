@@ -127,9 +127,15 @@ class Ledger:
 
     def session_of(self, request: Request, flow: int) -> Session | None:
         """The call whose dialog a request names; ours is the tag that finds it, we drew it."""
-        session = self._by_tag.get(request.to.tag)
-        dialog = None if session is None else session.dialog_of(request.from_.tag)
-        if session is None or dialog is None or dialog.call_id != request.call_id:
+        return self.session_named(request.call_id, request.to.tag, request.from_.tag, flow=flow)
+
+    def session_named(
+        self, call_id: str, local_tag: str, remote_tag: str, *, flow: int
+    ) -> Session | None:
+        """The call that goes by these three, where one connection may speak of it."""
+        session = self._by_tag.get(local_tag)
+        dialog = None if session is None else session.dialog_of(remote_tag)
+        if session is None or dialog is None or dialog.call_id != call_id:
             return None
         return session if session.flow == flow or not session.direct else None
 

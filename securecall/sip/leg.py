@@ -70,6 +70,16 @@ class SipLeg:
         return is_telephone(caller) or of_the_telephone_network(self.identity)
 
     @property
+    def replaced(self) -> SipLeg | None:
+        """The call whose place an incoming one asks to take."""
+        return self._signaling.leg_of(self._session.replaced)
+
+    @property
+    def replaces(self) -> str:
+        """Names this call to its other end, for a third person."""
+        return self._session.replaces
+
+    @property
     def path(self) -> SignalingPath:
         """What is known so far of the way taken."""
         connection = self._connection

@@ -1,18 +1,22 @@
 """One call over SIP: an INVITE, its dialogs, and what ends it (RFC 3261 9, 13, 14, 15).
 
 The session holds the state and speaks to peer and call model; its parts know the rules: `Calling`
-and `Called` how a call begins, `Changes` what happens in its middle.
+and `Called` how a call begins, `Changes` what happens in its middle, `Transfers` who is sent on,
+`Information` what is pressed.
 """
 
 from __future__ import annotations
 
 from securecall.calls.signaling import (
     Answered,
+    DigitPressed,
+    DigitsWelcome,
     Ended,
     Offered,
     Refused,
     Ringing,
     Signal,
+    TransferProgress,
     TransferRequested,
 )
 from securecall.errors import EndReason
@@ -27,10 +31,13 @@ from securecall.sip.dialog import Dialog, repeat_request
 from securecall.sip.grammar import Fields, SipError
 from securecall.sip.headers import Headers
 from securecall.sip.host import Handler, SessionState, ignore
+from securecall.sip.information import Information
 from securecall.sip.message import Message, Request, Response
 from securecall.sip.outcome import REFUSALS, cause_of
+from securecall.sip.refer import Replaces
 from securecall.sip.session_timer import SessionTimer
 from securecall.sip.transaction import ClientTransaction, ServerTransaction, State
+from securecall.sip.transfers import Transfers
 
 
 class Session:
@@ -43,6 +50,7 @@ class Session:
         direct: It lives and dies with that connection.
         state: Where it stands.
         offer: The first offer of an incoming call, None for an offerless one.
+        replaced: The call whose place an incoming one asks to take.
         dialog: Once it exists for certain.
         hops: Hosts named in Via and Record-Route besides the next hop.
         descriptions, acceptance, timer: What its parts share.
@@ -70,6 +78,7 @@ class Session:
         self.flow: int | None = flow
         self.direct = direct
         self.offer = offer
+        self.replaced: Session | None = None
         self.dialog: Dialog | None = None
         self.hops: tuple[str, ...] = ()
         self.local_tag = invite.from_.tag if server is None else desk.token()
@@ -80,6 +89,8 @@ class Session:
         self.timer = SessionTimer()
         self._desk = desk
         self._changes = Changes(self)
+        self._transfers = Transfers(self)
+        self._information = Information(self)
         self._calling: Calling | None = None
         self._called: Called | None = None
         # The one place that remembers our transactions, besides `Calling.client`.
@@ -117,6 +128,7 @@ class Session:
             self._called.deadline if self._called is not None else None,
             self.acceptance.deadline,
             self._changes.deadline,
+            self._transfers.deadline,
         )
         return min((time for time in times if time is not None), default=None)
 
@@ -131,6 +143,14 @@ class Session:
         body = self.descriptions.write(description)
         self.descriptions.keep(description, body, offer=True)
         return body
+
+    @property
+    def replaces(self) -> str:
+        """Names this call to its other end, "" while there is none (RFC 3891 3)."""
+        dialog = self.dialog
+        if dialog is None or self.state is not SessionState.CONFIRMED:
+            return ""
+        return str(Replaces(dialog.call_id, dialog.remote_tag, dialog.local_tag))
 
     def dialog_of(self, tag: str) -> Dialog | None:
         """The dialog with the peer that goes by this tag, early ones among them."""
@@ -180,6 +200,21 @@ class Session:
             self._describe(signal, now=now)
         elif isinstance(signal, Refused):
             self._changes.refused(signal.status, now=now)
+        else:
+            self._perform_within(signal, now=now)
+
+    def _perform_within(self, signal: Signal, *, now: float) -> None:
+        """What neither begins, changes nor ends the call."""
+        if isinstance(signal, DigitsWelcome):  # also while the ACK of our answer is on its way
+            self._information.takes = True
+        elif isinstance(signal, TransferProgress):
+            self._transfers.progress(signal, now=now)
+        elif self.state is not SessionState.CONFIRMED:
+            return
+        elif isinstance(signal, TransferRequested):
+            self._transfers.ask(signal, now=now)
+        elif isinstance(signal, DigitPressed):
+            self._information.press(signal.digit, milliseconds=signal.milliseconds, now=now)
 
     def _describe(self, signal: Answered | Offered, *, now: float) -> None:
         if self.state is SessionState.ALERTING and self._called is not None:
@@ -235,8 +270,12 @@ class Session:
             self._receive_bye(server, now=now)
         elif method == "PRACK":
             self._receive_prack(server, now=now)
+        elif method == "INFO":
+            self._information.receive(server, now=now)
         elif method == "REFER":
-            self._receive_refer(server, now=now)
+            self._transfers.receive_refer(server, now=now)
+        elif method == "NOTIFY":
+            self._transfers.receive_notify(server, now=now)
         elif self.state is SessionState.CONFIRMED:
             self._changes.receive(server, now=now)
         elif self._calling is not None:
@@ -248,12 +287,6 @@ class Session:
         if self._called is None:
             raise SipError("no response waits for a PRACK", rule="RFC 3262 3", status=481)
         self._called.prack(server, now=now)
-
-    def _receive_refer(self, server: ServerTransaction, *, now: float) -> None:
-        target = server.request.headers.first("refer-to")
-        self.respond(server, 603, now=now)
-        if target is not None:
-            self.tell(TransferRequested(target[:256]))
 
     def _receive_bye(self, server: ServerTransaction, *, now: float) -> None:
         self.respond(server, 200, now=now)
@@ -311,6 +344,7 @@ class Session:
             elif self.state in (SessionState.ANSWERED, SessionState.CONFIRMED):
                 self.break_off(EndReason.PEER_VANISHED, 408, "", now=now)
         self._changes.expire(now=now)
+        self._transfers.expire(now=now)
 
     def lost(self) -> None:
         """Its connection is gone for good."""
@@ -401,7 +435,7 @@ class Session:
         self.acceptance.stop()
         self.timer.stop()
         # what is left waits for an ACK; the peer does not choose how much memory that takes
-        self.offer = None
+        self.offer = self.replaced = None
         self.invite.body = b""
         self.descriptions.forget()
         if self._called is not None:
@@ -410,6 +444,6 @@ class Session:
     def _terminate_pending(self, *, now: float) -> None:
         """Answer what the peer asked and nobody will judge any more (RFC 3261 15.1.2)."""
         first = self._called.server if self._called is not None else None
-        for server in (first, self._changes.pending):
+        for server in (first, self._changes.pending, self._transfers.pending):
             if server is not None and not server.answered:
                 self.respond(server, 487, now=now)

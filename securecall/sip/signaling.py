@@ -158,6 +158,7 @@ class SipSignaling:
             direct=flow.connection.direct,
             now=loop_now(),
             identity=route.identity,
+            replaces=route.replaces,
         )
         local = ANONYMOUS if flow.connection.direct else self._local
         leg = SipLeg(self, session, flow.connection, local=local, remote=route.target)
@@ -335,6 +336,10 @@ class SipSignaling:
             _, late = await asyncio.wait(waiting, timeout=CLOSE_SECONDS)
             for task in late:
                 task.cancel()
+
+    def leg_of(self, session: Session | None) -> SipLeg | None:
+        """Called by legs."""
+        return self._legs.get(id(session))
 
     def perform(self, session: Session, signal: Signal) -> None:
         """Called by legs: signals that this causes are delivered later, never from inside."""

@@ -6,14 +6,16 @@ from typing import Final
 
 from securecall.sip import transaction
 from securecall.sip.body import SDP, read_description
-from securecall.sip.capabilities import SESSION_FIELDS, require_no_information, require_supported
+from securecall.sip.capabilities import SESSION_FIELDS, require_supported
 from securecall.sip.desk import Desk
 from securecall.sip.grammar import SipError
 from securecall.sip.headers import Headers
+from securecall.sip.host import SessionState
 from securecall.sip.ledger import Ledger, Server, ServerKey
 from securecall.sip.limits import MOST_CALLS, MOST_TRANSACTIONS, SERVER, Quota
 from securecall.sip.message import Request
 from securecall.sip.output import Dropped, Output, Overran, Rang, Send, Texted
+from securecall.sip.refer import parse_replaces
 from securecall.sip.session import Session
 from securecall.sip.text import read_text
 from securecall.sip.transaction import ServerTransaction, State
@@ -112,7 +114,7 @@ class UserAgentServer:
         elif method in _WITHIN:
             raise SipError("no such call", rule="RFC 3261 12.2.2", status=481)
         elif method == "REFER":
-            raise SipError("transfers are never followed", status=603)
+            raise SipError("nobody outside of a call transfers it", status=603)
         elif method == "MESSAGE" and self.takes_texts and quota is SERVER:
             text = read_text(request)
             self._answer(server, 200, now)
@@ -129,10 +131,7 @@ class UserAgentServer:
         dialog.require_order(request)
         if request.method == "OPTIONS":
             self._answer(server, 200, now, more=Headers(SESSION_FIELDS))
-        elif request.method == "INFO":
-            require_no_information(request)
-            self._answer(server, 200, now)
-        elif request.method == "INVITE" or request.method == "REFER" or request.method in _WITHIN:
+        elif request.method in ("INVITE", "REFER", "NOTIFY") or request.method in _WITHIN:
             session.receive_request(server.transaction, now=now)
         else:
             raise SipError(f"{request.method} is not allowed", status=405)
@@ -141,9 +140,7 @@ class UserAgentServer:
         self, request: Request, server: Server, *, direct: bool, now: float, quota: Quota
     ) -> None:
         _require_accept(request)
-        if request.headers.first("replaces") or request.headers.first("join"):
-            # 481 whether there is such a call or not: a stranger could ask for it otherwise
-            raise SipError("a call never takes another's place", rule="RFC 3891 3", status=481)
+        replaced = self._replaced(request, server.flow)
         if self._ledger.merged(request):
             raise SipError("the same call came by another way", status=482)
         if self._ledger.calls >= MOST_CALLS:
@@ -161,10 +158,33 @@ class UserAgentServer:
             session_id=int(self._desk.token()[:8], 16),
             now=now,
         )
+        session.replaced = replaced
         self._ledger.add_session(session)
         self._ledger.join(server, session)
         self._answer(server, 100, now)
         self._out.append(Rang(session))
+
+    def _replaced(self, request: Request, flow: int) -> Session | None:
+        """The call whose place an INVITE asks to take; it rings like any other (RFC 3891 3).
+
+        Who does not know its three names, one of which we drew, learns nothing of any call.
+
+        Raises:
+            SipError: there is no such call, or it is not one that a person could give up.
+        """
+        fields = request.headers.all("replaces")
+        if request.headers.first("join") or len(fields) > 1:
+            raise SipError("nobody joins a call", rule="RFC 3911 4", status=481)
+        if not fields:
+            return None
+        asked = parse_replaces(fields[0])
+        names = (asked.call_id, asked.to_tag, asked.from_tag)
+        session = self._ledger.session_named(*names, flow=flow)
+        if session is None or session.state is not SessionState.CONFIRMED:
+            raise SipError("no such call to replace", rule="RFC 3891 3", status=481)
+        if asked.early_only:
+            raise SipError("the call to replace is answered", rule="RFC 3891 3", status=486)
+        return session
 
     def _receive_cancel(self, request: Request, server: Server, *, now: float) -> None:
         key = _key(request, server.flow)

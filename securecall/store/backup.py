@@ -82,7 +82,7 @@ class Backup:
         device: The device it was made on; a restored installation is another one.
         contacts: People with a key.
         messages: Of all conversations.
-        calls: Reports of calls.
+        calls: What is remembered of calls.
     """
 
     made: int

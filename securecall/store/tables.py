@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
@@ -305,14 +305,18 @@ class Tables:
 
     # -- calls, settings --------------------------------------------------------------------------
 
-    def append_call(self, report: bytes) -> int:
-        """Keep the report of a call; returns its number."""
-        number = self._next("calls")
-        self._rows.write((("calls", _log_key(number), report),))
+    def append_call(self, data: bytes, *, drop: Iterable[int] = ()) -> int:
+        """Keep what is remembered of a call, and forget others; returns its number."""
+        number = max((int(key) for key in self._rows.read_all("calls")), default=0) + 1
+        self._rows.write((("calls", _log_key(number), data), *_dropped(drop)))
         return number
 
+    def drop_calls(self, numbers: Iterable[int]) -> None:
+        """Forget these calls."""
+        self._rows.write(_dropped(numbers))
+
     def calls(self) -> tuple[LogEntry, ...]:
-        """All reports of calls, oldest first."""
+        """What is remembered of calls, oldest first."""
         return self._log("calls")
 
     def setting(self, name: str) -> bytes | None:
@@ -363,6 +367,10 @@ def root_rows(root: RootKey) -> tuple[Change, ...]:
         ("identity", "root-public", None if root.has_seed else root.public),
         ("identity", "root-place", b"token" if root.held and not root.has_seed else None),
     )
+
+
+def _dropped(calls: Iterable[int]) -> tuple[Change, ...]:
+    return tuple(("calls", _log_key(number), None) for number in calls)
 
 
 def _log_key(number: int) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 
 from securecall.address import Address
 from securecall.calls.signaling import (
+    DigitsWelcome,
     Ended,
     IncomingLeg,
     Offered,
@@ -16,6 +18,8 @@ from securecall.calls.signaling import (
     SignalBuffer,
     SignalingPath,
     SignalSink,
+    TransferProgress,
+    TransferRequested,
 )
 from securecall.errors import EndReason, Unreachable
 from securecall.media.description import Description
@@ -53,6 +57,7 @@ class BusLeg:
         self.offer = offer
         self.other: BusLeg | None = None
         self.over = False
+        self.replaced: BusLeg | None = None
         self._bus = bus
         self._buffer = SignalBuffer()
 
@@ -61,13 +66,18 @@ class BusLeg:
         """As configured on the bus."""
         return self._bus.path
 
+    @property
+    def replaces(self) -> str:
+        """Names the call."""
+        return self.call_id
+
     def listen(self, sink: SignalSink) -> None:
         """Deliver signals to `sink`."""
         self._buffer.listen(sink)
 
     def send(self, signal: Signal) -> None:
         """Hand a signal to the other end, through the hook, on the next turn of the loop."""
-        if self.over:
+        if self.over or isinstance(signal, DigitsWelcome):  # said to the leg itself
             return
         if isinstance(signal, Ended):
             self.over = True
@@ -87,6 +97,10 @@ class BusLeg:
             return
         if isinstance(arriving, Ended):
             self.other.over = True
+        elif isinstance(arriving, TransferRequested):
+            arriving = replace(arriving, number=1)  # whoever asks waits
+        elif isinstance(arriving, TransferProgress):
+            arriving = replace(arriving, number=0)
         self.other.inject(arriving)
 
 
@@ -135,6 +149,8 @@ class SignalBus:
             identity=(route.identity,) if route.identity else (),
         )
         ours.other, theirs.other = theirs, ours
+        named = (leg for leg in self.legs if route.replaces and leg.call_id == route.replaces)
+        theirs.replaced = next((leg for leg in named if leg.local == route.target), None)
         self.legs += [ours, theirs]
         asyncio.get_running_loop().call_soon(callee.sink, theirs)
         return ours

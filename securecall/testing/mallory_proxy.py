@@ -149,7 +149,7 @@ class Proxy:
             dialogue: The call.
             method: Of the request.
             to_callee: Which of the two gets it.
-            body: A description to offer.
+            body: A description to offer, or what the fields say.
             headers: Further fields.
             answer_in_ack: A description to answer with, where the INVITE offers none.
 
@@ -177,7 +177,7 @@ class Proxy:
                 *headers,
             )
         )
-        if body:
+        if body and "content-type" not in fields:
             fields.add("Content-Type", "application/sdp")
         request = Request(method, target, fields, body)
         answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()

@@ -141,6 +141,10 @@ class IceAgent(aioice.Connection):
     ) -> None:
         """Check all pairs until one is nominated.
 
+        The peer is never said to have no more candidates: aioice would give up when its checks have
+        failed, or at once where there is none to make. But a peer refuses checks before it has our
+        answer, and one whose candidates are names comes by itself (RFC 8863 4).
+
         Raises:
             ConnectFailed: none is, or not in time.
         """
@@ -149,7 +153,6 @@ class IceAgent(aioice.Connection):
         try:
             for candidate in candidates:
                 await self.add_remote_candidate(_to_aioice(candidate))
-            await self.add_remote_candidate(None)
             async with asyncio.timeout(timeout):
                 await self.connect()
         except (ConnectionError, TimeoutError) as e:
@@ -227,13 +230,6 @@ class IceAgent(aioice.Connection):
         )
         self.relays.append(server.host)
         return candidate
-
-    def _check_list_maybe_fail(self) -> None:
-        """Never give up before the time of `check` is over (RFC 8863 4).
-
-        A peer that has our offer's answer still on its way refuses our checks, and comes with its
-        own a moment later; aioice would end at the first refusal of the last pair.
-        """
 
     def first_sender(self, remote: Address) -> Callable[[bytes], None]:
         """Return what sends from the first candidate's socket, without any check."""

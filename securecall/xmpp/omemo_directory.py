@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 from xml.etree.ElementTree import Element, SubElement
 
@@ -15,6 +15,7 @@ from securecall.errors import (
     XmppRefused,
 )
 from securecall.keys.omemo_values import OMEMO, Bundle, Sealed
+from securecall.xmpp.jid import Jid, parse_jid
 from securecall.xmpp.nodes import CURRENT, Nodes
 from securecall.xmpp.omemo import (
     build_bundle,
@@ -28,7 +29,6 @@ from securecall.xmpp.omemo import (
 from securecall.xmpp.outbox import MESSAGE
 from securecall.xmpp.pubsub import Access, NodeOptions
 from securecall.xmpp.saying import STORE
-from securecall.xmpp.session import Session
 
 _ONE: Final = NodeOptions(access=Access.OPEN)
 _MANY: Final = NodeOptions(access=Access.OPEN, max_items=0)
@@ -42,10 +42,10 @@ _CONTACTS_ONLY: Final = frozenset({"forbidden", "not-authorized"})
 class OmemoDirectory:
     """Fits `keys.omemo_ports.Directory`."""
 
-    def __init__(self, session: Session, nodes: Nodes) -> None:
-        """Ask and publish over a session."""
-        self._session = session
+    def __init__(self, nodes: Nodes, *, carry: Callable[[Jid, Element], Awaitable[None]]) -> None:
+        """Ask and publish in these nodes; `carry` sends a message to somebody."""
         self._nodes = nodes
+        self._carry = carry
 
     async def fetch_devices(self, namespace: str, jid: str) -> Mapping[int, str]:
         """Device id -> label; empty where there is no list.
@@ -116,12 +116,12 @@ class OmemoDirectory:
         """Send a message that carries nothing but keys.
 
         Raises:
-            NetworkError: there is no session.
+            LocalError: it could not be kept until the server has it.
         """
         stanza = Element(MESSAGE, {"to": jid, "type": "chat", "id": str(uuid.uuid4())})
         stanza.append(build_encrypted(sealed))
         _ = SubElement(stanza, STORE)
-        self._session.send(stanza)
+        await self._carry(parse_jid(jid), stanza)
 
 
 def _refused(who: str, error: XmppRefused) -> NetworkError:

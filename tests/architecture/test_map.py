@@ -98,6 +98,10 @@ def rows(columns: int) -> list[list[str]]:
     return [c for c in cells if len(c) == columns and c[0] not in {"package", "extra", "---"}]
 
 
+# Under the GPL, so in an environment of its own.
+ELSEWHERE = {"pjsua2": "pjsua2-python"}
+
+
 @cache
 def importable() -> dict[str, str]:
     """Top-level module -> distribution, canonical."""
@@ -112,8 +116,8 @@ def used() -> dict[str, set[str]]:
         for name in module.imports():
             top = name.partition(".")[0]
             if top not in STANDARD:
-                # An extra that is not installed here is named like its module.
-                package = importable().get(top, top)
+                # An extra that is not installed here is named like its module, or else below.
+                package = importable().get(top, ELSEWHERE.get(top, top))
                 found.setdefault(package, set()).add(module.name.removeprefix("securecall."))
     return found
 

@@ -75,6 +75,7 @@ def _pjsua2(calls: int) -> Figure:
     return Figure(f"peers.pjsua2_call {calls} {{seconds}}", "us_per_frame")
 
 
+ENGINE_4 = Figure("engine_pjsua2 4 {seconds}", "us_per_frame")
 PCMU_1, AIORTC_PCMU_1 = _cpu("pcmu", 1)
 PCMU_4, _ = _cpu("pcmu", 4)
 PCMU_10, AIORTC_PCMU_10 = _cpu("pcmu", 10)
@@ -115,6 +116,7 @@ ROWS = (
     Row("pcmu-1-aiortc", CPU, PCMU_1, AIORTC_PCMU_1, 1 / 3),
     Row("pcmu-1-pjsua2", CPU, PCMU_1, _pjsua2(1), 1.0),
     Row("pcmu-4-pjsua2", CPU, PCMU_4, _pjsua2(4), 1 / 1.4),
+    Row("pcmu-4-engine", CPU, ENGINE_4, _pjsua2(4), None),
     Row("pcmu-10-aiortc", CPU, PCMU_10, AIORTC_PCMU_10, 1 / 12),
     Row("pcmu-10-sframe-aiortc", CPU, PCMU_10_SFRAME, AIORTC_PCMU_10, 1 / 12),
     Row("opus-5-aiortc", CPU, OPUS_5, AIORTC_OPUS_5, 1 / 3.5),

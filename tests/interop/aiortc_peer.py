@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import fractions
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from aiortc import RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
-from av import AudioFrame
+from av import AudioFrame, VideoFrame
 
 from securecall.address import Address
 from securecall.calls.signaling import Answered, Ended, IncomingLeg, Leg, Route
@@ -20,6 +21,7 @@ from securecall.media.description import Description
 from securecall.media.endpoints import ToneSource
 from securecall.sip.sdp import build_description, parse_description
 from securecall.testing.bus import SignalBus
+from tests.interop.pictures import FPS, pattern
 from tests.interop.sound import write_wav
 
 _RATE = 48_000
@@ -50,27 +52,58 @@ class Tone(MediaStreamTrack):
         return frame
 
 
+class Pattern(MediaStreamTrack):
+    """The test pattern for aiortc to show."""
+
+    kind = "video"
+
+    def __init__(self) -> None:
+        """Begin with its first picture."""
+        super().__init__()
+        self._source = pattern()
+        self._sent = 0
+        self._began = time.monotonic()
+
+    async def recv(self) -> VideoFrame:
+        """Return the next picture when it is due."""
+        await asyncio.sleep(self._began + self._sent / FPS - time.monotonic())
+        picture = self._source.frame(self._sent).picture()
+        picture.pts, picture.time_base = self._sent, fractions.Fraction(1, FPS)
+        self._sent += 1
+        return picture
+
+
 class AiortcPeer:
     """One address on the bus, answered and calling with aiortc.
 
     Attributes:
         dtls_active: aiortc begins DTLS; else it waits for the other end to begin.
         ended: The bus said that the call is over.
+        seen: The last pictures it decoded.
     """
 
     def __init__(
-        self, bus: SignalBus, address: Address, *, hertz: float, dtls_active: bool
+        self,
+        bus: SignalBus,
+        address: Address,
+        *,
+        hertz: float,
+        dtls_active: bool,
+        video: bool = False,
     ) -> None:
-        """Take calls at that address."""
+        """Take calls at that address; with `video` it shows the test pattern."""
         self.dtls_active = dtls_active
         self.ended = asyncio.Event()
         self._peer = RTCPeerConnection()
         self._peer.addTrack(Tone(hertz))
+        if video:
+            self._peer.addTrack(Pattern())
         self._peer.on("track", self._on_track)
         self._endpoint = bus.endpoint(address)
         self._endpoint.on_incoming(lambda leg: self._spawn(self._answer(leg)))
         self._tasks: set[asyncio.Task[None]] = set()
         self._heard: list[AudioFrame] = []
+        self.seen: list[VideoFrame] = []
         self._leg: Leg | None = None
 
     async def dial(self, target: Address) -> None:
@@ -124,14 +157,17 @@ class AiortcPeer:
             self.ended.set()
 
     def _on_track(self, track: MediaStreamTrack) -> None:
-        self._spawn(self._listen(track))
+        self._spawn(self._listen(track) if track.kind == "audio" else self._watch(track))
 
     async def _listen(self, track: MediaStreamTrack) -> None:
-        while True:
-            try:
+        with suppress(MediaStreamError):
+            while True:
                 self._heard.append(await track.recv())
-            except MediaStreamError:
-                return
+
+    async def _watch(self, track: MediaStreamTrack) -> None:
+        with suppress(MediaStreamError):
+            while True:
+                self.seen = [*self.seen[-9:], await track.recv()]
 
     def _spawn(self, work) -> None:
         task = asyncio.ensure_future(work)

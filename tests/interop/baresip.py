@@ -56,6 +56,16 @@ _MODULES = (
     "srtp",
     "dtls_srtp",
 )
+_VIDEO = """
+video_source fakevideo,nil
+video_display fakevideo,nil
+video_size 320x240
+video_bitrate 256000
+video_fps 10
+videnc_format yuv420p
+module vp8.so
+module fakevideo.so
+"""
 _APP_MODULES = ("contact", "debug_cmd", "menu", "ctrl_tcp")
 
 
@@ -141,6 +151,7 @@ def running(
     interface: str = "127.0.0.1",
     codecs: str = "",
     mux: str = "yes",
+    video: bool = False,
 ) -> Iterator[Baresip]:
     """Start a phone registered at `proxy` over TLS.
 
@@ -154,6 +165,7 @@ def running(
             loopback: baresip offers no 127/8 candidates.
         codecs: Its audio codecs, e.g. "opus/48000/2"; "" for all it has.
         mux: "yes" or "no": it multiplexes RTP and RTCP; left alone, it does not.
+        video: It has a camera, and VP8.
     """
     program = need("baresip", "baresip-core")
     control = free_port()
@@ -166,7 +178,7 @@ def running(
             user=user,
             interface=interface,
             mux=mux,
-            modules="\n".join(modules),
+            modules="\n".join(modules) + _VIDEO * video,
             control=control,
             folder=folder,
         )
@@ -195,7 +207,7 @@ def several(folder: Path, proxy: Kamailio | Switch) -> Iterator[Callable[..., Ba
     """Start phones as they are asked for, stop all of them at the end."""
     with ExitStack() as phones:
 
-        def start(user: str, **options: str) -> Baresip:
+        def start(user: str, **options: str | bool) -> Baresip:
             home = folder / f"baresip-{user}"
             home.mkdir()
             return phones.enter_context(running(home, user, proxy, **options))

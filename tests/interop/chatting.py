@@ -32,11 +32,11 @@ async def person(server: XmppServer, folder: Path, name: str, *, port: int = 0, 
         yield client
 
 
-async def until(condition, *, seconds: float = PATIENCE):
+async def until(condition, *, seconds: float = PATIENCE, every: float = 0.02):
     """Wait until something is so; returns what the condition returned."""
     async with asyncio.timeout(seconds):
         while not (found := condition()):  # noqa: ASYNC110 - what is waited for tells nobody
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(every)
         return found
 
 

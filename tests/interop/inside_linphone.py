@@ -16,6 +16,7 @@ import pytest
 import securecall as sc
 from securecall.calls import connection
 from securecall.media.description import Keying
+from securecall.media.video.pattern import TestPattern
 from securecall.policy import GATEWAY_WORDS
 from tests.interop import authority, kamailio, linphone, own_network
 from tests.interop.people import hear_tone, require_no_media, sip, subscriber
@@ -116,6 +117,27 @@ def test_linphone_calls_we_hear_each_other_and_it_hangs_up(bob, registrar, tmp_p
                 await until(bob, "Released")
 
     asyncio.run(main())
+
+
+def test_linphone_hears_us_and_we_see_it_where_it_bundles(registrar, tmp_path):
+    """It finds the sound by the line that each packet names (RFC 9143 9.2)."""
+
+    async def main(carol):
+        async with subscriber("alice", registrar, tmp_path, policy=plain()) as alice:
+            carol.command(f"call {sip('alice')}")
+            ring = await asyncio.wait_for(alice.next_call(), 8)
+            assert ring.shows
+            audio, video = sc.ToneSource(OUR_HERTZ), TestPattern(320, 180, 15)
+            async with ring.accept(audio=audio, video=video) as call:
+                frames = call.video.frames()
+                await talk(call, carol, tmp_path / "sound")
+                async with asyncio.timeout(10):
+                    seen = await anext(frames)
+                assert max(seen.planes[0]) - min(seen.planes[0]) > 50, "it is not a picture"
+
+    with other_phone(tmp_path, registrar, video=True) as carol:
+        carol.wait_registered()
+        asyncio.run(main(carol))
 
 
 def test_ice_with_linphone_both_ways(registrar, tmp_path):

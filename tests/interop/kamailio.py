@@ -47,13 +47,23 @@ class Kamailio:
 
 
 @contextmanager
-def running(folder: Path, certificates: Certificates, *, digest: str = "MD5") -> Iterator[Kamailio]:
-    """Start a proxy whose digest algorithm is "MD5" or "SHA-256"; stop it at the end."""
+def running(
+    folder: Path, certificates: Certificates, *, digest: str = "MD5", also: str = ""
+) -> Iterator[Kamailio]:
+    """Start a proxy; stop it at the end.
+
+    Args:
+        folder: For its files.
+        certificates: What it shows.
+        digest: Its algorithm, "MD5" or "SHA-256".
+        also: One more address to listen at for TLS, by the same port.
+    """
     need_module("websocket", "kamailio-websocket-modules")
     tls, plain = free_port(), free_port()
     users = {name: Secret(password) for name, password in PASSWORDS.items()}
     routes = kamailio_routes(DOMAIN, users, digest=digest)
-    config = _PLAIN.format(plain=plain) + routes + _WEBSOCKET
+    more = f"listen=tls:{also}:{tls}\n" if also else ""
+    config = more + _PLAIN.format(plain=plain) + routes + _WEBSOCKET
     modules = f"{KAMAILIO_MODULES} xhttp websocket"
     with started(folder, certificates, modules, config, port=tls) as child:
         yield Kamailio(tls, plain, certificates, child)

@@ -48,15 +48,20 @@ dns_srv_enabled=0
 [rtp]
 audio_rtp_port=28000-28099
 rtcp_mux={mux}
+bundle={video}
 [sound]
 echocancellation=0
 playback_dev_id=PulseAudio Unknown: ear
 ringer_dev_id=PulseAudio Unknown: ear
 capture_dev_id=PulseAudio Unknown: mouth
 [video]
-enabled=0
-capture=0
+enabled={video}
+capture={video}
 display=0
+automatically_initiate={video}
+automatically_accept={video}
+device=StaticImage: Static picture
+size=qvga
 [lime]
 enabled=0
 [misc]
@@ -186,6 +191,7 @@ def running(
     encryption: str = "dtls",
     mux: bool = True,
     ice: bool = False,
+    video: bool = False,
     authority: Path | None = None,
     host: str = "localhost",
 ) -> Iterator[Linphone]:
@@ -198,6 +204,7 @@ def running(
         encryption: The only kind it has: "dtls", "srtp" (keys in the signalling) or "zrtp".
         mux: It multiplexes RTP and RTCP; left alone, it does not.
         ice: It speaks ICE, from the address that has the default route.
+        video: It shows a still picture of its own, bundled with the sound; it sees nothing.
         authority: Whom it trusts; by default whoever vouches for the proxy.
         host: By which name it knows the proxy.
     """
@@ -212,6 +219,7 @@ def running(
             port=proxy.tls,
             encryption=encryption,
             mux=int(mux),
+            video=int(video),
             nat="nat_policy_ref=~ice" if ice else "bind_address=127.0.0.1\nfirewall_policy=0",
             authority=authority or proxy.certificates.authority,
             folder=folder,
@@ -221,7 +229,7 @@ def running(
     with pulse.running(folder, *_DEVICES) as environment:
         # It puts its pipe under /tmp, whatever the name.
         command = [program, "--config", str(config), "--log", str(folder / "linphone.log")]
-        command += ["--disable-stats-events", "--pipe", f"..{pipe}"]
+        command += ["--disable-stats-events", "--pipe", f"..{pipe}", *(["-C"] if video else [])]
         child = Child(command, log=folder / "linphone.out", env=environment)
         try:
             child.wait_path(pipe)

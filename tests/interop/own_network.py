@@ -20,7 +20,9 @@ from tests.paths import PROJECT
 ADDRESS = "192.0.2.77"  # of TEST-NET-1: it exists in these namespaces only
 
 
-def run(tests: str | None, folder: Path, *, seconds: float, mounts: bool = False) -> str:
+def run(
+    tests: str | None, folder: Path, *, seconds: float, mounts: bool = False, only: str = ""
+) -> str:
     """Run a file of tests by a pytest inside; skip where nobody may make a namespace.
 
     Returns what it printed.
@@ -29,6 +31,7 @@ def run(tests: str | None, folder: Path, *, seconds: float, mounts: bool = False
         tests: The `__file__` of the module.
         folder: For its temporary files.
         seconds: A generous guard against hanging.
+        only: Those whose names hold this, as pytest's -k has it; "" for all.
         mounts: The tests may `lay_over` files of this machine, which nobody else sees.
     """
     unshare, ip = need("unshare", "util-linux"), need("ip", "iproute2")
@@ -39,6 +42,7 @@ def run(tests: str | None, folder: Path, *, seconds: float, mounts: bool = False
     ready = f'{ip} link set lo up && {ip} address add {ADDRESS}/32 dev lo && exec "$@"'
     again = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "--no-skip"]
     again += [f"--basetemp={folder / 'inside'}", str(tests)]
+    again += ["-k", only] if only else []
     done = subprocess.run(
         [*alone, "sh", "-c", ready, "sh", *again],
         cwd=PROJECT,
@@ -63,6 +67,30 @@ def default_route() -> Iterator[None]:
         yield
     finally:
         subprocess.run([need("ip", "iproute2"), "route", "del", "default"], check=True)
+
+
+@contextmanager
+def network_card() -> Iterator[None]:
+    """Inside: have `ADDRESS` on a network card of its own, whose cable ends in this namespace.
+
+    Browsers answer for their mDNS names on such cards only, and take the default route's first.
+    """
+    ip = need("ip", "iproute2")
+
+    def run(*words: str) -> None:
+        subprocess.run([ip, *words], check=True)
+
+    run("address", "del", f"{ADDRESS}/32", "dev", "lo")
+    run("link", "add", "card", "type", "veth", "peer", "name", "end")
+    try:
+        run("address", "add", f"{ADDRESS}/24", "dev", "card")
+        run("link", "set", "end", "up")
+        run("link", "set", "card", "up")
+        run("route", "add", "default", "dev", "card")
+        yield
+    finally:
+        run("link", "del", "card")
+        run("address", "add", f"{ADDRESS}/32", "dev", "lo")
 
 
 def lay_over(path: str, text: str, folder: Path) -> None:

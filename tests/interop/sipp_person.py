@@ -29,6 +29,9 @@ from securecall.calls.signaling import (
     Refused,
     Ringing,
     Signal,
+    TransferProgress,
+    TransferRequested,
+    TransferStep,
 )
 from securecall.errors import EndReason, SecurecallError
 from securecall.media.description import Description, Direction, Fingerprint
@@ -254,6 +257,8 @@ class Person:
             self._judge(signal.description)
         elif isinstance(signal, Answered):
             self._read(signal)
+        elif isinstance(signal, TransferRequested) and signal.number and self.leg is not None:
+            self.leg.send(TransferProgress(TransferStep.FAILED, number=signal.number))
         self._exchanges += isinstance(signal, Offered | Refused) or (
             isinstance(signal, Answered) and signal.final
         )

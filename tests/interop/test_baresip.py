@@ -14,9 +14,10 @@ import re
 import pytest
 
 import securecall as sc
+from securecall.media.video.pattern import TestPattern
 from tests.interop import baresip, inside_own_network, own_network, switch
 from tests.interop.children import need
-from tests.interop.people import hear, require_no_media, signed_in, sip
+from tests.interop.people import hear, hear_tone, require_no_media, signed_in, sip
 from tests.interop.sound import loudest, tone_seconds
 
 BARESIP_HERTZ = 440.0  # what it plays, see its configuration
@@ -97,6 +98,29 @@ def test_baresip_calls_us_and_we_hear_each_other(phone, proxy, tmp_path, codec, 
             assert str(ring.caller) == sip("bob")
             async with ring.accept(audio=sc.ToneSource(OUR_HERTZ)) as call:
                 await talk(call, bob, tmp_path)
+
+    asyncio.run(main())
+
+
+def test_without_bundling_a_call_with_pictures_is_one_of_sound_alone(phone, proxy, tmp_path):
+    """An association of its own for pictures would be bound to nobody (decision 0117)."""
+    bob = phone("bob", encryption="dtls_srtp", video=True)
+    bob.wait_registered()
+
+    async def main():
+        async with signed_in("alice", proxy, tmp_path, policy=plain("opus")) as alice:
+            tone, pattern = sc.ToneSource(OUR_HERTZ), TestPattern(320, 180, 15)
+            async with alice.call(sip("bob"), audio=tone, video=pattern) as call:
+                await hear_tone(call, tmp_path / "there.wav", BARESIP_HERTZ)
+                assert (call.video.shown, call.video.statistics()) == (frozenset(), ())
+            await asyncio.to_thread(bob.wait_event, "CALL_CLOSED")
+            bob.command("dial", sip("alice"))
+            ring = await asyncio.wait_for(alice.next_call(), 8)
+            assert ring.shows
+            async with ring.accept(audio=sc.ToneSource(OUR_HERTZ), video=True) as call:
+                await hear_tone(call, tmp_path / "back.wav", BARESIP_HERTZ)
+                assert (call.video.shown, call.video.statistics()) == (frozenset(), ())
+                assert "no picture" in call.security.warnings[0]
 
     asyncio.run(main())
 

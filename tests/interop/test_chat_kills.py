@@ -26,6 +26,7 @@ from tests.paths import PROJECT
 SEED = int(os.environ.get("SOAK_SEED", "0")) or secrets.randbits(32)
 KILLS = int(os.environ.get("SOAK_KILLS", "200"))
 PORT = "xmpps"
+LOOK = 1.0  # seconds between two looks at all that was written: each keeps everybody waiting
 
 
 @dataclass
@@ -182,7 +183,7 @@ async def kill_often(server, folder, kills: int, seed: int, ciphertexts: Ciphert
             while (now := left()) not in (0, before):  # a server may take its time, not stop
                 before = now
                 with contextlib.suppress(TimeoutError):
-                    await until(lambda: not left(), seconds=60)
+                    await until(lambda: not left(), seconds=60, every=LOOK)
             got = [m.text or m.unreadable for m in to_carol.messages(count=100_000) if not m.own]
             require_same(got, ours, "what arrived of who was killed")
             kept = [f"carol {n}" for n in sorted({0, *chatter.kept})]
@@ -196,7 +197,9 @@ async def kill_often(server, folder, kills: int, seed: int, ciphertexts: Ciphert
             await until(
                 lambda: all(
                     m.delivery in receipted for m in to_carol.messages(count=100_000) if m.own
-                )
+                ),
+                seconds=600,
+                every=LOOK,
             )
             bad = [
                 m.text
@@ -225,7 +228,7 @@ def test_a_client_that_is_killed_loses_nothing(prosody, tmp_path, ciphertexts):
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(7200)  # a guard against hanging: half an hour on a busy machine
 @pytest.mark.parametrize("name", ["prosody", "ejabberd"])
 def test_a_client_that_is_killed_often_loses_nothing(request, name, tmp_path, ciphertexts):
     kills = KILLS // 5 if name == "ejabberd" else KILLS  # its archive is slow

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
 
+from securecall.address import parse_address
 from securecall.calls import machine as m
 from securecall.calls.changes import answer_change
 from securecall.calls.machine import CallMachine, State
@@ -25,11 +26,16 @@ from securecall.calls.negotiation import Agreement, LocalMedia, build_answer, bu
 from securecall.calls.signaling import (
     Accepted,
     Answered,
+    DigitAnswered,
+    DigitPressed,
+    DigitsWelcome,
     Ended,
     Offered,
     Refused,
     Ringing,
+    TransferProgress,
     TransferRequested,
+    TransferStep,
 )
 from securecall.calls.video_lines import LocalVideo
 from securecall.errors import EndReason, PeerVanished, UsageError
@@ -83,6 +89,7 @@ def _local(number: int) -> LocalMedia:
     )
 
 
+EVES_ADDRESS = parse_address("sip:eve@example.com")
 US, PEER, EVE = _local(1), _local(2), _local(3)
 
 
@@ -186,7 +193,11 @@ SIGNALS = {
     "ringing": Ringing(),
     **ANSWERS,
     **{name: Offered(_changed(OFFER_OF_PEER, **change)) for name, change in REOFFERS.items()},
-    "transfer": TransferRequested("sip:eve@example.com"),
+    "transfer": TransferRequested("sip:eve@example.com", EVES_ADDRESS, number=7),
+    "digit": DigitPressed("5"),
+    "digit answered": DigitAnswered(taken=True),
+    "redirection": TransferRequested("sip:eve@example.com"),
+    "our transfer: done": TransferProgress(TransferStep.ANSWERED),
     "stray": Accepted(),
     "peer ends": Ended(EndReason.HUNG_UP),
     "peer refuses": Ended(EndReason.SECURITY),
@@ -301,6 +312,9 @@ ACTS: dict[str, Act] = {
     "we look for another way": lambda c: c.restart(OURS_ANEW),
     GATHERED: lambda c: c.regathered(OURS_ANEW),
     "nothing gathered": lambda c: c.regathered(None),
+    "we press": lambda c: c.press("5"),
+    "we transfer": lambda c: c.transfer(EVES_ADDRESS),
+    "we tell": lambda c: c.tell_transfer(TransferProgress(TransferStep.RINGING, number=7)),
     "fresh keys": lambda c: c.bring(FRESH),
     "accept": lambda c: c.accept(GATE_US if c._floor.sdes else US, now=NOW),
     "hang up": lambda c: c.hang_up(),
@@ -489,6 +503,16 @@ class Run:
                 least = Gate.OPEN if name in WISHES else Gate.VERIFYING
                 _require(seen.gate in (Gate.OPEN, least), "a change of ours, in a call")
                 _keyed(description, sdes=seen.floor.sdes)
+            case m.Send(signal=TransferProgress(step=step)):
+                _require(name in ("transfer", "we tell"), "nothing is told that nobody asked")
+                heard = step is not TransferStep.FAILED
+                _require(heard is (seen.gate is Gate.OPEN), "no transfer before the gate is open")
+            case m.Send(signal=TransferRequested()):
+                _require(name == "we transfer" and seen.gate is Gate.OPEN, "ours, in a call")
+            case m.Send(signal=DigitPressed() | DigitsWelcome()) | m.DigitHeard():
+                _require(self._ceiling() is HOP, "no digit where servers on the way hear nothing")
+                _require(seen.gate is Gate.OPEN, "no digit before the gate is open")
+                _require(name in EVIDENCE or name in ("digit", "we press"), "only what is pressed")
             case m.StartMedia(agreement=agreement):
                 _require(seen.accepted and not before.accepted, "media starts at acceptance")
                 _require(not seen.started, "media starts once")
@@ -530,7 +554,13 @@ class Run:
                 self.seen = replace(seen, finished=True)
             case m.Send(signal=Ended() | Refused()) | m.ChangeRefused() | m.Discard():
                 pass
-            case m.PeerRings() | m.TransferAsked() | m.VideoAsked():
+            case (
+                m.PeerRings()
+                | m.TransferAsked()
+                | m.TransferTold()
+                | m.VideoAsked()
+                | m.DigitTold()
+            ):
                 pass
             case _:
                 raise Violation(f"an order nobody expects: {output!r}")
@@ -693,6 +723,7 @@ _OFTEN = [
         "confirm",
         "fresh keys",
         "transfer",
+        "we transfer",
         "stray",
         "a timer too early",
         *RAISES,

@@ -15,8 +15,10 @@ import pytest
 
 import securecall as sc
 from securecall.cli import sound
+from securecall.events import TransferRequested
 from securecall.media.frames import rms_dbfs
 from tests.interop.sound import share, tone_seconds
+from tests.pairs.calls.test_registered import PASSWORDS, at, lab, person
 from tests.paths import PROJECT
 
 EXAMPLES = PROJECT / "examples"
@@ -241,3 +243,45 @@ def test_a_voice_agent_answers_the_whole_sentence_once_it_was_said(programs, tmp
     ears = asyncio.run(calling(tmp_path, ticket, ask))
     assert ears.loud == pytest.approx(1.5, abs=0.3)
     assert said(agent)[0].startswith("answered ")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_switchboard_hands_its_caller_over(programs, tmp_path, there):
+    password = tmp_path / "password"
+    password.write_text(PASSWORDS["carol"])
+
+    async def main():
+        async with (
+            lab(tmp_path) as server,
+            person("alice", server, tmp_path) as alice,
+            person("bob", server, tmp_path) as bob,
+        ):
+            board = programs.start(
+                "transfer.py",
+                "board",
+                f"carol@{server.domain}",
+                password,
+                at("bob", server),
+                SERVER=f"{server.host}:{server.port}",
+                AUTHORITIES=str(server.authorities),
+            )
+            assert await asyncio.to_thread(board.stdout.readline) == "registered\n"
+            bob.do_not_disturb = not there
+            events = alice.events()
+            async with alice.call(at("carol", server)) as call:
+                await call.connected()
+                while not isinstance(asked := await anext(events), TransferRequested):
+                    pass
+                new = asked.accept()
+                if there:
+                    async with new, (await bob.next_call()).accept():
+                        await new.connected()
+                        await call.ended()
+                else:
+                    with pytest.raises(sc.Busy):
+                        async with new:
+                            await new.connected()
+                    await call.ended()
+            return await asyncio.to_thread(said, board)
+
+    assert asyncio.run(main()) == ["handed over\n" if there else "still here: busy\n"]

@@ -12,6 +12,7 @@ from securecall.chat.committer import Committer
 from securecall.chat_account import SETTLE_SECONDS, ChatAccount
 from securecall.devices import Devices
 from securecall.directory import Directory
+from securecall.intake import Taken
 from securecall.keys.identity import RootKey
 from securecall.keys.statement import OmemoKey
 from securecall.own_identity import OwnIdentity
@@ -35,6 +36,10 @@ class FakeOmemo:
 
     def __init__(self):
         self.revoked = []
+        self.maintained = 0
+
+    async def maintain(self):
+        self.maintained += 1
 
     def revoke(self, jid, number):
         self.revoked.append((jid, number))
@@ -270,6 +275,21 @@ def test_what_was_said_just_before_the_server_saw_us_is_read_before_what_came_af
     with monkeypatch.context() as patch:
         patch.setattr("securecall.chat_account.asyncio.sleep", settle)
         asyncio.run(scenario())
+
+
+def test_keys_are_seen_to_after_a_message_that_says_nothing(tmp_path):
+    """It may have opened a session, or show that one is broken."""
+
+    async def scenario():
+        scene = Scene(tmp_path)
+        for messages, due in ((0, True), (1, False), (1, True)):
+            scene.omemo.is_due = due
+            scene.account._handle(Taken(messages=messages))
+            await turns()
+        assert scene.omemo.maintained == 1
+        scene.contacts.store.close()
+
+    asyncio.run(scenario())
 
 
 def test_sessions_with_devices_that_were_withdrawn_are_deleted(tmp_path):

@@ -77,6 +77,7 @@ def run(scenario):
 def test_what_came_live_is_passed_in_the_archive_only_after_a_while():
     async def scenario(bench):
         await bench.live("a", at=NOON)
+        assert bench.handled[-1].messages == 1
         assert bench.place == Place("a", NOON)  # better than none
         await bench.live("b", at=NOON + 4)
         await bench.live("c", at=NOON + 8)

@@ -5,23 +5,34 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from types import SimpleNamespace
-from xml.etree.ElementTree import fromstring
+from xml.etree.ElementTree import fromstring, tostring
 
 import pytest
 
 from securecall.address import parse_address
 from securecall.chat.committer import Committer
 from securecall.chat.ledger import Ledger
-from securecall.chat.message import Arrival, Delivery, DeviceTrust, Protection, Text
+from securecall.chat.message import (
+    Activity,
+    Arrival,
+    Delivery,
+    DeviceTrust,
+    Displayed,
+    Protection,
+    Text,
+    Typing,
+)
 from securecall.devices import Devices
-from securecall.errors import ConnectFailed, LocalError, NotForUs, UntrustedDevices
+from securecall.errors import CannotOpen, ConnectFailed, LocalError, NotForUs, UntrustedDevices
+from securecall.keys.omemo_session import HEARTBEAT
 from securecall.keys.omemo_trust import Sighting
 from securecall.keys.omemo_values import Device
 from securecall.messaging import Messaging
-from securecall.testing.omemo_world import BOTH, ONLY_LEGACY, World
+from securecall.testing.omemo_world import BOTH, ONLY_LEGACY, ServerDirectory, World
 from securecall.xmpp.envelope import parse_envelope
 from securecall.xmpp.inbox import ENCRYPTED
 from securecall.xmpp.omemo import parse_encrypted
+from securecall.xmpp.omemo_directory import OmemoDirectory
 from securecall.xmpp.said import parse_said, sealed_payload
 from tests.forge_devices import NS, contacts_at, identity_key
 from tests.memory_history import MemoryHistory
@@ -455,7 +466,7 @@ def test_receipts_that_a_crash_left_unsent_are_sent_once(monkeypatch):
         assert bench.messaging.creditors() == (BOB,)
         acknowledging = [bench.messaging.acknowledge(BOB) for _ in range(2)]
         await asyncio.gather(*acknowledging)  # a message that comes just now wants the same
-        assert [await read(bob, sent) for sent in bench.session.sent] == ["m1", "m2"]
+        assert [said_to(bob, sent).id for sent in bench.session.sent] == ["m1", "m2"]
         bench.session.take(2)
         await settled()
         later = Bench(omemo=alice.omemo, devices=trusted, history=died.history)
@@ -463,12 +474,6 @@ def test_receipts_that_a_crash_left_unsent_are_sent_once(monkeypatch):
         assert later.messaging.creditors() == ()
         await later.messaging.acknowledge(BOB)
         assert later.session.sent == []
-
-    async def read(bob, sent):
-        (encrypted,) = fromstring(sent).findall(ENCRYPTED[0])
-        opened = bob.omemo.open_sealed(parse_encrypted(encrypted), ALICE.short)
-        (said,) = parse_said(sealed_payload(parse_envelope(opened.plaintext).content), now=0).said
-        return said.id
 
     asyncio.run(main())
 
@@ -546,6 +551,112 @@ def test_what_waits_is_not_for_a_device_that_was_distrusted_meanwhile(namespaces
         assert len(bench.news) == 2
 
     asyncio.run(main())
+
+
+TRUSTED = SimpleNamespace(
+    trust_of=lambda _: DeviceTrust.TRUSTED,
+    notice=lambda *_: Sighting.KNOWN,
+    wrote_to=lambda _: None,
+)
+
+
+def sealed_in(stanza):
+    stanza = stanza if isinstance(stanza, bytes) else tostring(stanza)
+    (encrypted,) = fromstring(stanza).findall(ENCRYPTED[0])
+    return parse_encrypted(encrypted)
+
+
+def test_an_answer_to_a_long_monologue_goes_behind_the_messages_that_wait(monkeypatch):
+    """Ahead of more messages than a ratchet skips, nobody could open it; then they are lost."""
+    skipped, before = 5, 7
+    monkeypatch.setattr("securecall.keys.omemo_session.MAX_SKIPPED", skipped)
+
+    async def main():
+        world = World()
+        alice, bob = [await world.person(who.short) for who in (ALICE, BOB)]
+        for reader, writer in ((bob, alice), (alice, bob)):
+            (sealed, *_) = await writer.write(b"hello", reader.jid)
+            reader.omemo.open_sealed(sealed, writer.jid)
+        bench = Bench(omemo=alice.omemo, devices=TRUSTED)
+        directory = OmemoDirectory(
+            None, carry=lambda to, stanza: bench.messaging.carry(to.address, stanza)
+        )
+        monkeypatch.setattr(
+            ServerDirectory, "send", lambda _, sealed, jid: directory.send(sealed, jid)
+        )
+        for number in range(before):  # there is no connection yet
+            _ = await bench.messaging.write(BOB, Text(body=str(number)), plain=False)
+        for _ in range(HEARTBEAT):
+            (sealed, *_) = await bob.write(b"and", ALICE.short)
+            alice.omemo.open_sealed(sealed, BOB.short)
+        await alice.omemo.maintain()
+        assert bench.session.sent == []
+        bench.messaging.release()
+        *words, answer = map(sealed_in, bench.session.sent)
+        assert ([bool(each.payload) for each in words], answer.payload) == ([True] * before, b"")
+        with pytest.raises(CannotOpen):  # the control: it came first
+            bob.omemo.open_sealed(answer, ALICE.short)
+        for each in words:
+            assert bob.omemo.open_sealed(each, ALICE.short).plaintext is not None
+        assert bob.omemo.open_sealed(answer, ALICE.short).plaintext is None
+        bench.session.take(before + 1)
+        await settled()
+        assert bench.history.parcels() == ()
+
+    asyncio.run(main())
+
+
+def test_a_mark_goes_behind_the_messages_that_wait_and_that_somebody_writes_goes_nowhere(
+    monkeypatch,
+):
+    monkeypatch.setattr("securecall.messaging.MOST_IN_FLIGHT", 2)
+
+    async def main():
+        world = World()
+        alice, bob = [await world.person(who.short) for who in (ALICE, BOB)]
+        bench = Bench(omemo=alice.omemo, devices=TRUSTED)
+        for text in "abc":
+            _ = await bench.messaging.write(BOB, Text(body=text), plain=False)
+        bench.messaging.release()
+
+        async def tell():
+            await bench.messaging.tell(BOB, Displayed(id="m1"))
+            await bench.messaging.tell(BOB, Typing(activity=Activity.COMPOSING))
+
+        await tell()
+        assert len(bench.session.sent) == 2
+        while bench.session.waiting:
+            bench.session.take()
+            await settled()
+        assert [said_to(bob, sent) for sent in bench.session.sent] == [
+            *(Text(body=text) for text in "abc"), Displayed(id="m1")
+        ]  # fmt: skip
+        assert bench.history.parcels() == ()
+        await tell()  # the control: nothing waits any more
+        assert [said_to(bob, sent) for sent in bench.session.sent[4:]] == [
+            Displayed(id="m1"), Typing(activity=Activity.COMPOSING)
+        ]  # fmt: skip
+
+    asyncio.run(main())
+
+
+def test_what_waits_for_devices_of_our_own_alone_goes_out():
+    async def main():
+        world = World()
+        desk, alice = [await world.person(ALICE.short) for _ in range(2)]
+        bench = Bench(omemo=alice.omemo, devices=TRUSTED)
+        _ = await bench.messaging.write(ALICE, Text(body="note"), plain=False)
+        bench.messaging.release()
+        (sent,) = bench.session.sent
+        assert rids(sent) == {desk.id}
+
+    asyncio.run(main())
+
+
+def said_to(person, sent):
+    opened = person.omemo.open_sealed(sealed_in(sent), ALICE.short)
+    (said,) = parse_said(sealed_payload(parse_envelope(opened.plaintext).content), now=0).said
+    return said
 
 
 def rids(stanza):

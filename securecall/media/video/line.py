@@ -41,6 +41,7 @@ class VideoTerms:
         nack, pli, fir: What the peer understands in RTCP.
         transport_cc: Both ends' number for the header extension with transport-wide sequence
             numbers, 0 for none.
+        mid_extension: The same for the one with `mid`.
     """
 
     name: str
@@ -56,6 +57,7 @@ class VideoTerms:
     pli: bool
     fir: bool
     transport_cc: int = 0
+    mid_extension: int = 0
 
 
 @dataclass(slots=True)

@@ -35,7 +35,7 @@ from securecall.rtp.srtp import SrtpError, SrtpSession
 
 log = logger(__name__)
 
-OVERHEAD: Final = 86
+OVERHEAD: Final = 90
 """Bytes around a payload: IP, UDP, RTP with its extension, SFrame, SRTP."""
 
 WITHOUT_ESTIMATE: Final = 600_000
@@ -183,8 +183,14 @@ class VideoSession:
     # -- packets ----------------------------------------------------------------------------------
 
     def takes(self, datagram: bytes) -> bool:
-        """Whether this is a packet of a picture, by its payload type."""
-        return len(datagram) > 1 and datagram[1] & 0x7F in self._numbers
+        """Whether this is a packet of a picture: by its payload type, and by its source.
+
+        For linphone numbers the formats of sound and pictures alike, against RFC 9143 9.1. What a
+        peer that names its sources sends from another is no picture.
+        """
+        if len(datagram) < HEADER_LENGTH or (number := datagram[1] & 0x7F) not in self._numbers:
+            return False
+        return self._line_of(number, int.from_bytes(datagram[8:12])) is not None
 
     def receive(self, datagram: bytes) -> None:
         """Take such a packet; never raises for it."""
@@ -282,10 +288,14 @@ class VideoSession:
             if not (self.is_open and line.sends and self._lines.get(line.terms.mid) is line):
                 continue
             packet = line.depart(waiting, now=now)
+            elements: dict[int, bytes] = {}
+            if line.terms.mid_extension:
+                elements[line.terms.mid_extension] = line.terms.mid.encode()
             if line.terms.transport_cc:
                 number = self.estimator.sent(len(packet) + OVERHEAD - HEADER_LENGTH, now=now)
-                extension = build_extensions({line.terms.transport_cc: number.to_bytes(2)})
-                header = with_extensions(packet[:HEADER_LENGTH], extension)
+                elements[line.terms.transport_cc] = number.to_bytes(2)
+            if elements:
+                header = with_extensions(packet[:HEADER_LENGTH], build_extensions(elements))
                 packet = header + packet[HEADER_LENGTH:]
             datagram = self._srtp.protect(packet)
             self._send(datagram)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from securecall.calls.call import Call
 from securecall.calls.machine import State
-from securecall.errors import CallFailed, Reason, SecurityError
-from securecall.events import CallChangeRefused
+from securecall.errors import CallFailed, Reason, SecurecallError, SecurityError
+from securecall.events import CallChangeRefused, TransferRequested
 from securecall.policy import Policy, SecurityLevel
 from securecall.sip.message import Response
 from securecall.testing import edits
 from securecall.testing.attacks.careless import any_certificate, obedient, renegotiated
 from securecall.testing.attacks.fingerprints import swapped_unnoticed
 from securecall.testing.attacks.outcome import Attack, Outcome, control, ours
-from securecall.testing.attacks.stage import PLAIN, Stage, stage
+from securecall.testing.attacks.stage import PLAIN, PROVIDER, Stage, stage
 from securecall.testing.bare_dtls import NO_EXTENDED_MASTER_SECRET, BareLink, BarePeer, bare_links
 from securecall.testing.classify import Kind, classify
 from securecall.testing.edits import SdpEdit
@@ -313,26 +314,36 @@ async def _led_elsewhere(folder: Path) -> Outcome:
     return outcome
 
 
-async def _transferred(folder: Path) -> Outcome:
+async def _transferred(folder: Path, *, obeyed: bool) -> Outcome:
+    """She asks Alice to call her instead; an application that obeys stands in as the control."""
     async with stage(folder, mode=Mode.TAP) as s:
-        found: list[str] = []
+        asked: list[TransferRequested] = []
+        phone = s.bob.client.accounts[0].listening or ("", 0)
+        s.mallory.route("sip:mallory@provider.test", *phone, name=f"bob.{PROVIDER}")
 
         async def inject(call: Call) -> None:
-            response = await s.mallory.proxy.inject(
+            events = s.alice.client.events()
+            _ = await s.mallory.proxy.inject(
                 s.mallory.last_call,
                 "REFER",
                 to_callee=False,
                 headers=(("Refer-To", "<sip:mallory@provider.test>"),),
             )
-            if response.status < 400:
-                found.append(f"answered {response.status}")
+            async for event in events:
+                if isinstance(event, TransferRequested):
+                    asked.append(event)
+                    break
+            if obeyed:
+                with suppress(SecurecallError):  # given up once it rings
+                    async with asked[0].accept() as new:
+                        await new.ringing()
             await s.hear_more(call)
 
         _ = await s.dial(during=inject)
         outcome = s.went_on()
-        outcome.problems += found
-        outcome.demand(len(s.mallory.proxy.dialogues) == 1, "somebody was called")
-        outcome.got = "refused, and nobody was called"
+        called = len(s.mallory.proxy.dialogues) - 1
+        outcome.demand(called == obeyed, "somebody was called, or nobody where that was the point")
+        outcome.got = "called" if called else "told to the application, and nobody was called"
     return outcome
 
 
@@ -356,7 +367,8 @@ D6: Final[Attack] = (
         for name in ("new fingerprint", "hold without encryption")
     ),
     ours("media led elsewhere", _led_elsewhere),
-    ours("a transfer to herself", _transferred),
+    control("an application that follows every transfer", partial(_transferred, obeyed=True)),
+    ours("a transfer to herself", partial(_transferred, obeyed=False)),
 )
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 import securecall as sc
-from securecall.events import CallMissed
+from securecall.events import CallEnded, CallMissed, KeepingFailed
 
 PASSPHRASE = sc.Secret("correct horse battery staple")
 
@@ -41,10 +41,25 @@ def test_nobody_rings_who_does_not_want_to_be_disturbed(tmp_path):
                     await call.connected()
             assert (await told).why == "do not disturb"
             assert bob.calls == ()
+            (refused,) = bob.call_history.calls()
+            assert (refused.missed, refused.known, refused.ended) == (
+                True,
+                False,
+                sc.EndReason.BUSY,
+            )
+            (tried,) = alice.call_history.calls()
+            assert (tried.missed, tried.outgoing, tried.ended) == (False, True, sc.EndReason.BUSY)
             bob.do_not_disturb = False  # control: the same call
             async with alice.call(ticket) as call:
                 async with (await bob.next_call()).accept():
                     assert (await call.connected()).level is sc.E2EE
+                    _ = await anext(call.audio)
+            for end, outgoing in ((alice, True), (bob, False)):
+                newest = end.call_history.calls()[0]
+                assert (newest.level, newest.outgoing, newest.missed) == (sc.E2EE, outgoing, False)
+                assert newest.talked > 0
+                assert newest.address.startswith("key:")
+                assert newest.ended is sc.EndReason.HUNG_UP
 
     asyncio.run(main())
 
@@ -69,5 +84,31 @@ def test_a_second_caller_waits_or_hears_busy_as_the_policy_says(tmp_path, waitin
                         with pytest.raises(sc.Busy):
                             await late.connected()
                     assert call.security.level is sc.E2EE
+
+    asyncio.run(main())
+
+
+def test_a_call_that_nobody_took_is_missed_and_a_disk_that_refuses_is_told(tmp_path, monkeypatch):
+    def refuse(*_args, **_more):
+        raise sc.LocalError("the disk is full")
+
+    async def rung_out(alice, bob, ticket):
+        """What Bob is told when she gives up."""
+        events, told = bob.events(), []
+        async with alice.call(ticket) as call:
+            _ = await bob.next_call()
+            await call.hang_up()
+        async with asyncio.timeout(10):
+            while CallEnded not in told:
+                told.append(type(await anext(events)))
+        return told
+
+    async def main():
+        async with people(tmp_path) as (alice, bob, _):
+            ticket = await bob.ticket(host="127.0.0.1")
+            assert KeepingFailed not in await rung_out(alice, bob, ticket)
+            monkeypatch.setattr(bob.contacts.store, "append_call", refuse)
+            assert KeepingFailed in await rung_out(alice, bob, ticket)
+            assert [past.missed for past in bob.call_history.calls()] == [True]
 
     asyncio.run(main())

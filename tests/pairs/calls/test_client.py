@@ -361,15 +361,18 @@ def test_files_wait_while_words_are_compared(tmp_path):
     asyncio.run(main())
 
 
-def test_a_call_that_teaches_nothing_new_writes_nothing(tmp_path):
+def test_a_call_that_teaches_nothing_new_writes_its_line_of_the_history_and_nothing_else(tmp_path):
     async def main() -> None:
         async with people(tmp_path) as (alice, bob):
             for _ in range(2):
                 await talk(alice, bob)
             stores = [alice.contacts.store, bob.contacts.store]
-            before = [store.generation for store in stores]
-            await talk(alice, bob)
-            assert [store.generation for store in stores] == before
+            for lines in (1, 0):
+                before = [store.generation for store in stores]
+                await talk(alice, bob)
+                assert [store.generation for store in stores] == [n + lines for n in before]
+                for client in (alice, bob):
+                    client.call_history.keep(calls=0, days=0)
 
     asyncio.run(main())
 

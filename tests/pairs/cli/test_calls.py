@@ -46,6 +46,12 @@ def test_a_ticket_a_call_the_same_words_and_a_report_both_signed(people, tmp_pat
         assert (alice.finish(), bob.finish()) == (0, 0)
     assert of_bob["state"] == of_alice["state"] == "VERIFIED"
 
+    with people("bob", "calls", "--count", "1") as bob:
+        past = bob.wait_for("call")
+        assert bob.finish() == 0
+    assert (past["outgoing"], past["missed"], past["ended"]) == (False, False, "hung-up")
+    assert (past["level"], past["talked"] > 0) == ("VERIFIED", True)
+
     with (
         people("alice", "verify", of_bob["root"][:16], "--confirm") as alice,
         people("bob", "verify", of_alice["short"]) as bob,

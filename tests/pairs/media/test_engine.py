@@ -14,6 +14,7 @@ from securecall.media.description import Direction
 from securecall.media.endpoints import ToneSource
 from securecall.media.engine import Gate
 from securecall.media.frames import rms_dbfs
+from securecall.rtp.extensions import parse_extensions
 from tests.pairs.media.two_sessions import Pair
 
 WIDE = pytest.param(
@@ -71,6 +72,20 @@ def test_every_packet_has_one_size_whether_speaking_muted_or_without_a_source(co
     media = [d for d in pair.sent["alice"][before:] if not 192 <= d[1] <= 223]
     assert len(media) == 60
     assert len(Counter(map(len, media))) == 1
+
+
+def test_every_packet_names_its_line_where_that_was_agreed_and_is_heard_all_the_same():
+    pair = Pair(OPUS, mid_extension=4)
+    pair.alice.source = ToneSource(440.0)
+    pair.clock.step(50)
+    sent = [datagram for datagram in pair.sent["alice"] if datagram[1] < 192]
+    assert len(sent) >= 49
+    assert {tuple(parse_extensions(datagram).items()) for datagram in sent} == {((4, b"0"),)}
+    assert len(pair.bob_ears.frames) >= 49
+    assert rms_dbfs(pair.bob_ears.pcm) > -30.0
+    pair = Pair(OPUS)
+    pair.clock.step(5)
+    assert not any(parse_extensions(datagram) for datagram in pair.sent["alice"])
 
 
 def test_muted_means_silence_at_the_other_end():

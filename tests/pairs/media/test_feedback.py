@@ -9,7 +9,9 @@ import pytest
 from securecall.media.codecs import OPUS, PCMU
 from securecall.media.endpoints import ToneSource
 from securecall.media.engine import Gate
-from tests.pairs.media.two_sessions import Pair
+from securecall.rtp.feedback import PictureLoss
+from securecall.rtp.rtcp import build_rtcp
+from tests.pairs.media.two_sessions import Pair, srtp
 
 
 def is_rtcp(datagram):
@@ -55,6 +57,15 @@ def test_a_clean_path_reports_nothing_lost_and_a_round_trip():
         assert statistics.loss_reported == 0.0
         assert statistics.rtt_ms == pytest.approx(0.0, abs=25.0)
         assert statistics.jitter_ms < 1.0
+
+
+def test_feedback_that_comes_without_a_report_is_heard():
+    heard = []
+    pair = Pair(on_rtcp=heard.append)
+    picture_lost = PictureLoss(sender_ssrc=1, media_ssrc=2)
+    bob = srtp("srtp bob", "srtp alice")
+    pair.alice.receive(bob.protect_rtcp(build_rtcp((picture_lost,))))
+    assert (heard, pair.alice.statistics().malformed) == ([(picture_lost,)], 0)
 
 
 def test_rtcp_is_a_small_share_of_the_traffic():

@@ -106,9 +106,11 @@ class Pair:
             timestamp=2**32 - 800,
             cname=f"{me}-random",
             mid="0",
+            mid_extension=options.get("mid_extension", 0),
             rtcp=options.get("rtcp", {}).get(me, True),
             sframe_send=sender,
             sframe_receive=receiver,
             on_failure=self.failures.append,
             on_alarm=self.alarms.append,
+            on_rtcp=options.get("on_rtcp"),
         )

@@ -238,12 +238,34 @@ def test_malformed_credentials_are_refused(ufrag, pwd):
     asyncio.run(main())
 
 
-def test_no_usable_candidate_fails_at_once():
+NOWHERE = [Candidate("1", 1, "udp", 1, host, 9, "host") for host in ("a.local", "0.0.0.0")]
+
+
+@pytest.mark.parametrize("controlling", [True, False])
+@pytest.mark.parametrize("theirs", [[], NOWHERE], ids=["none", "names"])
+def test_a_peer_that_names_no_address_of_its_own_is_waited_for(controlling, theirs):
+    async def main():
+        path, ours = await gathered(controlling=controlling)
+        peer, _ = await ordinary(path, ours, controlling=not controlling)
+        connecting = asyncio.ensure_future(
+            path.connect(peer.local_username, peer.local_password, theirs)
+        )
+        await asyncio.sleep(0)  # it has begun, with nothing to check
+        await asyncio.gather(connecting, peer.connect())
+        inbox = Inbox(path)
+        await peer.send(RTP)
+        await inbox.wait(1)
+        await path.close()
+        await peer.close()
+
+    asyncio.run(main())
+
+
+def test_a_peer_without_a_usable_candidate_that_never_comes_fails_in_time():
     async def main():
         path, _ = await gathered(controlling=True)
-        theirs = [Candidate("1", 1, "udp", 1, host, 9, "host") for host in ("a.local", "0.0.0.0")]
         with pytest.raises(ConnectFailed):
-            await path.connect("abcd", "p" * 22, theirs)
+            await path.connect("abcd", "p" * 22, NOWHERE, timeout=0.1)
         await path.close()
 
     asyncio.run(main())

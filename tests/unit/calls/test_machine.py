@@ -6,18 +6,25 @@ from dataclasses import replace
 
 import pytest
 
+from securecall.address import parse_address
 from securecall.calls import machine as m
 from securecall.calls.machine import CallMachine, State
 from securecall.calls.negotiation import build_answer
 from securecall.calls.signaling import (
     Accepted,
     Answered,
+    DigitAnswered,
+    DigitPressed,
+    DigitsWelcome,
     Ended,
     Offered,
     Refused,
     Ringing,
+    TransferProgress,
     TransferRequested,
+    TransferStep,
 )
+from securecall.calls.video_lines import LocalVideo
 from securecall.errors import (
     Busy,
     Cancelled,
@@ -35,9 +42,11 @@ from securecall.errors import (
     ProtocolError,
     Reason,
     SecurityError,
+    Unsupported,
     UsageError,
 )
 from securecall.keys.trust import TrustState
+from securecall.media.codecs import is_events
 from securecall.media.description import Direction, Fingerprint, Keying
 from securecall.policy import (
     Facts,
@@ -102,6 +111,18 @@ def kinds(outputs: tuple[m.Output, ...]) -> list[type]:
 def finish(outputs: tuple[m.Output, ...]) -> m.Finish:
     (found,) = [o for o in outputs if isinstance(o, m.Finish)]
     return found
+
+
+def test_what_offer_and_answer_left_out_is_said_in_the_state_of_the_call():
+    picture = (LocalVideo(("VP8",), ssrc=7, rtx_ssrc=8),)
+    machine = CallMachine(Policy(), FIRST_CONTACT, outgoing=True)
+    asked = machine.dial(replace(local(ALICE, 1), video=picture), now=0.0)
+    said, _ = build_answer(asked, replace(local(BOB, 2), video=picture))
+    machine.receive(Answered(replace(said, bundle=("0",))), now=1.0)
+    machine.secured(proven(stale=True), now=2.0)
+    stale, unbundled = machine.security.warnings
+    assert "expired" in stale
+    assert "no picture" in unbundled
 
 
 def test_an_answer_starts_media_with_a_closed_gate():
@@ -346,11 +367,87 @@ def test_a_change_of_keys_in_mid_call_is_refused_and_the_call_stays(changes):
     assert machine.security.level is SecurityLevel.E2EE
 
 
-def test_a_transfer_is_only_told():
+EVE = TransferRequested("sip:eve@example.com", parse_address("sip:eve@example.com"), number=7)
+
+
+def test_a_transfer_is_told_and_whoever_asked_waits():
     machine = connected()
     machine.secured(proven(), now=1.0)
-    outputs = machine.receive(TransferRequested("sip:eve@example.com"), now=2.0)
-    assert outputs == (m.TransferAsked("sip:eve@example.com"),)
+    thinking = TransferProgress(TransferStep.TRYING, number=7)
+    assert machine.receive(EVE, now=2.0) == (m.Send(thinking), m.TransferAsked(EVE))
+    assert machine.state is State.ACTIVE
+
+
+def test_a_transfer_before_the_gate_is_open_is_refused():
+    no = TransferProgress(TransferStep.FAILED, EndReason.DECLINED, number=7)
+    verifying = connected(
+        floor_for(Policy.clinical(), contact_floor=False, pinned=True, direct=False)
+    )
+    _ = verifying.secured(proven(), now=1.0)
+    assert verifying.state is State.VERIFYING
+    for machine in (callee(), connected(), verifying):
+        outputs = machine.receive(EVE, now=2.0)
+        assert outputs == (m.Send(no), m.TransferAsked(replace(EVE, number=0)))
+
+
+def test_a_redirection_is_only_told():
+    elsewhere = TransferRequested("sip:eve@example.com")
+    assert caller().receive(elsewhere, now=1.0) == (m.TransferAsked(elsewhere),)
+
+
+def test_only_a_call_in_progress_is_transferred_and_only_one_in_progress_tells():
+    told = TransferProgress(TransferStep.RINGING, number=7)
+    machine = connected()
+    with pytest.raises(UsageError):
+        machine.transfer(EVE.address)
+    assert machine.tell_transfer(told) == ()
+    machine.secured(proven(), now=1.0)
+    wish = TransferRequested("sip:eve@example.com", EVE.address, replaces="r")
+    assert machine.transfer(EVE.address, replaces="r") == (m.Send(wish),)
+    assert machine.tell_transfer(told) == (m.Send(told),)
+    assert machine.receive(told, now=2.0) == (m.TransferTold(told),)
+    assert machine.state is State.ACTIVE
+
+
+def spoken_to(facts: Facts, *, events: bool, policy: Policy) -> tuple[CallMachine, m.Output]:
+    """A call of ours in progress, with digits within its sound or not; and its last order."""
+    floor = floor_for(policy, contact_floor=False, pinned=False, direct=False)
+    machine = caller(floor, policy)
+    said = answer()
+    sound = said.media[0]
+    codecs = tuple(c for c in sound.codecs if events or not is_events(c))
+    _ = machine.receive(Answered(replace(said, media=(replace(sound, codecs=codecs),))), now=1.0)
+    return machine, machine.secured(facts, now=2.0)[-1]
+
+
+HEARABLE = Policy(danger_plain_dtls=True)
+
+
+def test_digits_go_by_signalling_where_servers_can_hear_the_call_and_no_other_way_is_there():
+    machine, last = spoken_to(UNPROVEN, events=False, policy=HEARABLE)
+    assert last == m.Send(DigitsWelcome())
+    assert machine.press("5") == (m.Send(DigitPressed("5")),)
+    assert machine.receive(DigitPressed("7"), now=3.0) == (m.DigitHeard("7"),)
+    assert machine.receive(DigitAnswered(taken=True), now=3.0) == (m.DigitTold(taken=True),)
+
+
+@pytest.mark.parametrize(
+    ("facts", "events", "policy"),
+    [(proven(), False, Policy()), (proven(), False, HEARABLE), (UNPROVEN, True, HEARABLE)],
+)
+def test_elsewhere_they_do_not_and_none_is_believed(facts, events, policy):
+    machine, last = spoken_to(facts, events=events, policy=policy)
+    assert isinstance(last, m.SetGate)
+    with pytest.raises(Unsupported):
+        machine.press("5")
+    assert kinds(machine.receive(DigitPressed("7"), now=3.0)) == [m.Discard]
+
+
+def test_no_digit_before_the_gate_is_open():
+    for machine in (callee(), connected()):
+        with pytest.raises(UsageError):
+            machine.press("5")
+        assert kinds(machine.receive(DigitPressed("7"), now=3.0)) == [m.Discard]
 
 
 def test_every_row_of_the_table_leaves_a_state_that_exists():

@@ -16,6 +16,7 @@ from securecall.calls.negotiation import (
 from securecall.calls.video_lines import LocalVideo
 from securecall.errors import Incompatible, Reason, SecurityError
 from securecall.media.description import Direction, Fingerprint, Keying
+from securecall.rtp.extensions import MID
 from securecall.sip.sdp import build_description, parse_description
 
 CAMERA = LocalVideo(codecs=("VP8", "H264"), ssrc=7, rtx_ssrc=8)
@@ -61,6 +62,49 @@ def test_both_ends_agree_on_a_picture_beside_the_sound():
     assert [codec.name for codec in there.receive] == ["VP8", "H264"]
 
 
+def test_packets_name_their_line_where_pictures_share_the_path_of_sound():
+    def numbers(ours, theirs, hint):
+        offer = build_offer(local(1, *ours))
+        foreign = tuple(replace(m, identity_hint=hint) for m in offer.media)
+        answer, callee = build_answer(replace(offer, media=foreign), local(2, *theirs))
+        said = tuple(replace(m, identity_hint=hint) for m in answer.media)
+        caller = read_answer(offer, over_the_wire(replace(answer, media=said)))
+        ends = (caller, callee)
+        return [e.mid_extension for e in ends] + [v.mid_extension for e in ends for v in e.video]
+
+    assert numbers([CAMERA], [CAMERA], "") == [2, 2, 2, 2]
+    assert numbers([CAMERA], [CAMERA], "1") == [0, 0, 0, 0]  # one of ours
+    for ours, theirs in (([CAMERA], []), ([], [CAMERA]), ([], [])):
+        assert numbers(ours, theirs, "") == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("mid", "number", "taken"), [("a", 4, 4), ("a", 0, 0), ("a", 15, 0), ("a" * 17, 4, 0)]
+)
+def test_lines_are_named_by_the_number_of_the_peer_where_it_has_one(mid, number, taken):
+    offer = build_offer(local(1, CAMERA))
+    known = ((number, MID),) if number else ()
+    media = tuple(replace(m, mid=mid, extensions=known, identity_hint="") for m in offer.media[:1])
+    video = replace(offer.media[1], mid="v" + mid[1:], extensions=known)
+    offer = replace(offer, media=(*media, video), bundle=(media[0].mid, video.mid))
+    answer, agreement = build_answer(offer, local(2, CAMERA))
+    assert (agreement.mid_extension, agreement.video[0].mid_extension) == (taken, taken)
+    assert [m.extensions for m in answer.media] == [((taken, MID),) if taken else ()] * 2
+
+
+@pytest.mark.parametrize(("ssrc", "taken"), [(None, False), (7, True)])
+def test_formats_numbered_as_those_of_sound_are_told_apart_by_a_source_or_not_taken(ssrc, taken):
+    offer = build_offer(local(1, CAMERA))
+    sound, video = offer.media
+    numbers = tuple(c.payload_type for c in sound.codecs)
+    codecs = (replace(video.codecs[0], payload_type=numbers[0]),)
+    alike = replace(video, ssrc=ssrc, codecs=codecs, formats=(str(numbers[0]),))
+    answer, agreement = build_answer(replace(offer, media=(sound, alike)), local(2, CAMERA))
+    assert bool(agreement.video) is taken
+    assert answer.media[1].refused is not taken
+    assert bool(agreement.warnings) is not taken
+
+
 def test_both_documents_are_hashed_as_they_stand():
     caller, callee = agree([CAMERA, SCREEN], [CAMERA])
     assert caller.sent == callee.received
@@ -92,6 +136,9 @@ def test_the_line_has_no_port_of_its_own_so_that_who_bundles_nothing_refuses_it(
     answer, agreement = build_answer(alone, local(2, CAMERA))
     assert answer.media[1].refused
     assert agreement.video == ()
+    assert "no picture" in agreement.warnings[0]
+    assert build_answer(alone, local(2))[1].warnings == ()  # nobody waits for one
+    assert build_answer(offer, local(2, CAMERA))[1].warnings == ()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from securecall.calls import orders
 from securecall.calls.countersign import Said
 from securecall.calls.report import Consent, EventKind
 from securecall.calls.report_diary import MOST_EVENTS, MOST_PROVOKED
+from securecall.calls.signaling import TransferRequested
 from securecall.calls.video_lines import LocalVideo, VideoAgreement
 from securecall.calls.witness import Witness
 from securecall.errors import EndReason
@@ -97,7 +98,9 @@ def test_a_peer_that_records_is_told_of_once_and_never_taken_back():
 
 
 def test_others_cannot_crowd_out_what_we_did():
-    found = witness(KNOWN, *[orders.TransferAsked(str(n)) for n in range(10_000)])
+    found = witness(
+        KNOWN, *[orders.TransferAsked(TransferRequested(str(n))) for n in range(10_000)]
+    )
     found.consent(Consent.REFUSED, at=1.0, by="Bob")
     assert kinds(found).count(EventKind.TRANSFER_ASKED) == MOST_PROVOKED
     assert found.events[-1].kind is EventKind.CONSENT_REFUSED

@@ -284,6 +284,35 @@ def test_what_cannot_be_read_is_shown_as_such_once(ledger, history):
     assert (kept.unreadable, kept.text) == ("broken", "")
 
 
+def test_what_could_not_be_read_goes_where_it_comes_again_and_can_be(ledger, history):
+    """An archive that failed was read later: what live messages needed came only then."""
+    ledger.enter(said(Unreadable(why="broken"), archive_id="9"))
+    ledger.enter(said(Text(body="before it"), id="m0"))
+    (news,) = ledger.enter(said(Text(body="hi"), archive_id="9", via=Via.ARCHIVE))
+    assert isinstance(news, Received)  # who follows the conversation by number gets it
+    assert [(m.text, m.unreadable) for m in history.messages(BOB)] == [
+        ("before it", ""),
+        ("hi", ""),
+    ]
+    assert ledger.enter(said(Unreadable(why="broken"))) == ()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"id": "m2"},
+        {"id": "m2", "archive_id": "9"},
+        {"sender": ALICE, "own": True},
+        {"protection": Protection.OMEMO_LEGACY},
+        {"protection": Protection.NONE},
+    ],
+)
+def test_nothing_else_takes_away_that_a_message_was_lost(ledger, history, other):
+    ledger.enter(said(Unreadable(why="broken"), archive_id="9"))
+    ledger.enter(said(Text(body="hi"), **other), plaintext=True)
+    assert [m.unreadable for m in history.messages(BOB)] == ["broken", ""]
+
+
 def test_typing_is_told_and_not_kept(ledger, history):
     (news,) = ledger.enter(said(Typing(activity=Activity.COMPOSING), protection=Protection.NONE))
     assert news == Active(BOB, BOB, Activity.COMPOSING)

@@ -226,31 +226,6 @@ def test_an_update_before_the_ack_leaves_the_session_timer_on():
     assert said.headers.first("session-expires") == "600;refresher=uac"
 
 
-# -- INFO -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("fields", "body", "status", "says"),
-    [
-        ("", b"", 200, None),
-        ("Info-Package: dtmf\r\n", b"", 469, ("recv-info", "")),
-        ("Info-Package: dtmf\r\n", b"x", 469, ("recv-info", "")),
-        ("Info-Package:\r\n", b"", 469, ("recv-info", "")),
-        ("", b"Signal=1", 415, ("accept", "")),
-    ],
-)
-def test_info_is_answered_by_what_it_brings(fields, body, status, says):
-    a = agent()
-    _, to = answered(a)
-    info = incoming("INFO", body=body, to=to, cseq="8", branch="z9hG4bKi", more=fields)
-    info.headers.replace("Content-Type", "application/dtmf-relay")
-    outputs = give(a, info, 4.0)
-    assert statuses(outputs) == [status]
-    assert told(outputs) == []
-    if says is not None:
-        assert sent(outputs)[0].headers.all(says[0]) == [says[1]]
-
-
 # -- what we say we can ---------------------------------------------------------------------------
 
 

@@ -634,6 +634,7 @@ def kill_one_writer(folder, lines: int) -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(1800)  # a guard against hanging: minutes on a busy machine
 @POSIX
 def test_two_hundred_kills_lose_nothing(tmp_path):
     for place in range(200):

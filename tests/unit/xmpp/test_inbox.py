@@ -10,7 +10,7 @@ import pytest
 
 from securecall.chat.message import Again, Delivered, DeviceTrust, Unreadable, Via
 from securecall.keys.omemo_values import OMEMO
-from securecall.testing.omemo_world import World
+from securecall.testing.omemo_world import BOTH, ONLY_LEGACY, World
 from securecall.xmpp.envelope import build_envelope
 from securecall.xmpp.inbox import Inbox
 from securecall.xmpp.jid import parse_jid
@@ -67,6 +67,39 @@ def test_what_was_opened_long_ago_is_no_broken_message(remembered):
             type(arrival.said) for each in found for arrival in inbox.read(each, now=world.now)
         }
         assert kinds == ({Again} if remembered else {Again, Unreadable})
+
+    asyncio.run(body())
+
+
+@pytest.mark.parametrize("via", [Via.LIVE, Via.ARCHIVE])
+@pytest.mark.parametrize("namespaces", [BOTH[:1], ONLY_LEGACY], ids=["2", "legacy"])
+def test_what_says_nothing_and_cannot_be_opened_is_no_message(namespaces, via):
+    async def body():
+        world = World()
+        alice, bob, desk = [
+            await world.person(jid, namespaces=namespaces) for jid in (ALICE, BOB, BOB)
+        ]
+        for _ in range(2):  # so that the session is confirmed
+            for reader, writer in ((bob, alice), (alice, bob)):
+                (sealed,) = await writer.write(b"x", reader.jid)
+                reader.omemo.open_sealed(sealed, writer.jid)
+        bob.omemo.revoke(ALICE, alice.id)
+        await bob.omemo.maintain()
+        (sealed,) = await alice.write(b"x", BOB)
+        silent = replace(sealed, payload=b"")
+        for person, there_are_words in (
+            (bob, "no session with this device fits"),
+            (desk, "not encrypted for this device"),
+        ):
+            keys = tuple(key for key in sealed.keys if key.id == bob.id)
+            inbox = Inbox(person.omemo, lambda device: DeviceTrust.TRUSTED, MemoryHistory())
+            found = receipt(replace(silent, keys=keys), world)
+            assert inbox.read(replace(found, via=via), now=world.now) == ()
+            # the control: somebody's words are missed
+            found = replace(receipt(replace(sealed, keys=keys), world), via=Via.LIVE)
+            (arrival,) = inbox.read(found, now=world.now)
+            assert there_are_words in arrival.said.why
+        assert bob.omemo.is_due  # a new session is opened all the same
 
     asyncio.run(body())
 

@@ -1,0 +1,109 @@
+"""INFO within a call: digits where the call model takes them this way, nothing else (RFC 6086).
+
+Two ways are in use that no RFC describes, `application/dtmf-relay` and `application/dtmf`. What
+goes by INFO can be read, changed and made by every server on the way.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import Final
+
+from securecall.calls.signaling import DigitAnswered, DigitPressed
+from securecall.sip.capabilities import NO_PACKAGES
+from securecall.sip.grammar import SipError, parse_value
+from securecall.sip.headers import Headers
+from securecall.sip.host import Host, SessionState
+from securecall.sip.message import Request, Response
+from securecall.sip.transaction import ClientTransaction, ServerTransaction
+
+RELAY: Final = "application/dtmf-relay"
+PLAIN: Final = "application/dtmf"
+_ACCEPT: Final = f"{RELAY}, {PLAIN}"
+_MOST: Final = 256  # octets
+_SIGNAL: Final = re.compile(rb"(?im)^[ \t]*signal[ \t]*=[ \t]*([0-9a-d*#]{1,2})[ \t]*\r?$")
+_DIGIT: Final = re.compile(rb"[ \t\r\n]*([0-9a-dA-D*#]{1,2})[ \t\r\n]*")
+# as numbers of events (RFC 4733 3.2), which some send instead of what is on the key
+_EVENTS: Final = {"10": "*", "11": "#", "12": "A", "13": "B", "14": "C", "15": "D"}
+_UNKNOWN_KIND: Final = (405, 415, 501)
+
+
+def read_digit(kind: str, body: bytes) -> str:
+    """Read one digit.
+
+    Raises:
+        SipError: it is none.
+    """
+    found = _SIGNAL.search(body) if kind == RELAY else _DIGIT.fullmatch(body)
+    if len(body) > _MOST or found is None:
+        raise SipError("the INFO brings no digit", status=400)
+    signal = found[1].decode().upper()
+    digit = _EVENTS.get(signal, signal)
+    if len(digit) != 1:
+        raise SipError("the INFO brings no digit", status=400)
+    return digit
+
+
+class Information:
+    """The digits of one call that go by INFO.
+
+    Attributes:
+        takes: The call model takes digits this way; before it says so, none is.
+    """
+
+    def __init__(self, host: Host) -> None:
+        """Begin without."""
+        self.takes = False
+        self._host = host
+        self._kind = RELAY
+
+    def receive(self, server: ServerTransaction, *, now: float) -> None:
+        """Take an INFO; an empty one asks whether the call is alive.
+
+        Raises:
+            SipError: answered with 469 for a package (RFC 6086 4.2.2), 415 for what is no digit, or
+                where none is taken.
+        """
+        request, host = server.request, self._host
+        if "info-package" in request.headers:
+            raise SipError("no INFO package is known", status=469, fields=(NO_PACKAGES,))
+        if request.body:
+            takes = self.takes and host.state is SessionState.CONFIRMED
+            kind, _ = parse_value(request.headers.first("content-type") or "", "Content-Type")
+            if not takes or kind not in (RELAY, PLAIN):
+                accept = _ACCEPT if takes else ""
+                raise SipError("not taken in INFO", status=415, fields=(("Accept", accept),))
+            host.tell(DigitPressed(read_digit(kind, request.body)))
+        host.respond(server, 200, now=now)
+
+    def press(self, digit: str, *, milliseconds: int, now: float) -> None:
+        """Send one digit; `DigitAnswered` follows."""
+        dialog, kind = self._host.dialog, self._kind
+        if dialog is None:
+            return
+        request: Request = dialog.request(
+            "INFO", via=self._host.via(), more=Headers((("Content-Type", kind),))
+        )
+        relay = f"Signal={digit}\r\nDuration={milliseconds}\r\n"
+        request.body = (relay if kind == RELAY else digit).encode("ascii")
+        then = partial(self._answered, kind, digit, milliseconds)
+        _ = self._host.ask(request, then, now=now)
+
+    def _answered(
+        self,
+        kind: str,
+        digit: str,
+        milliseconds: int,
+        _client: ClientTransaction,
+        response: Response | None,
+        now: float,
+    ) -> None:
+        status = 408 if response is None else response.status
+        if status < 200 or self._host.state is not SessionState.CONFIRMED:
+            return
+        if status in _UNKNOWN_KIND and kind == RELAY:
+            self._kind = PLAIN
+            self.press(digit, milliseconds=milliseconds, now=now)
+        else:
+            self._host.tell(DigitAnswered(taken=status < 300))

@@ -1,0 +1,308 @@
+"""PJSIP's half on the event loop, without PJSIP: a thread with an endpoint of the test's on it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from securecall.address import parse_address
+from securecall.calls.carried import sound
+from securecall.calls.signaling import (
+    Answered,
+    Ended,
+    Offered,
+    Refused,
+    Ringing,
+    Route,
+    TransferRequested,
+)
+from securecall.errors import (
+    CertificateError,
+    ConnectFailed,
+    EndReason,
+    LocalError,
+    LoginRefused,
+    Reason,
+    RegistrationFailed,
+    SecurityError,
+    Unsupported,
+    UsageError,
+)
+from securecall.media.description import Direction, Keying
+from securecall.media.statistics import AudioStatistics
+from securecall.pjsua import signaling as under_test
+from securecall.pjsua import told
+from securecall.pjsua.rings import Rings
+from securecall.pjsua.signaling import PjsuaSignaling
+from securecall.sip.connections import SipServer
+from securecall.sip.registration import RegistrationState
+
+ALICE, BOB = parse_address("sip:alice@clinic.example"), parse_address("sip:bob@clinic.example")
+INVITE = (
+    "INVITE sip:alice@clinic.example SIP/2.0\r\n"
+    "Via: SIP/2.0/TLS proxy.example;branch=z9hG4bKp\r\n"
+    "Via: SIP/2.0/TLS 10.0.0.2;branch=z9hG4bKb\r\n"
+    "Record-Route: <sip:edge.example;lr>\r\n"
+    "From: <sip:bob@clinic.example>;tag=b\r\nTo: <sip:alice@clinic.example>\r\n"
+    "Call-ID: c\r\nCSeq: 1 INVITE\r\nContact: <sip:bob@10.0.0.2>\r\n"
+    "Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+)
+
+
+class Endpoint:
+    """Does nothing, and takes down what it is to do."""
+
+    status, reason, fault = 200, "OK", ""
+    made: Endpoint
+
+    @classmethod
+    def open(cls, settings, numbers, tell):
+        made = cls.made = cls()
+        made.settings, made.numbers, made.tell, made.done = settings, numbers, tell, []
+        made.thread = threading.get_ident()
+        if made.fault:
+            tell(told.Disconnected(made.fault))
+        if settings.domain:
+            tell(told.Registered(made.status, made.reason, 300))
+        return made
+
+    def turn(self):
+        threading.Event().wait(0.001)
+
+    def close(self):
+        self.done.append("close")
+
+    def dial(self, number, uri, rings):
+        assert threading.get_ident() == self.thread
+        self.done.append(("dial", number, uri))
+        return "name"
+
+    def __getattr__(self, verb):
+        return lambda *args, **more: self.done.append((verb, *args, *more.values()))
+
+
+@pytest.fixture
+def endpoint(monkeypatch):
+    kind = type("Made", (Endpoint,), {})
+    monkeypatch.setattr(under_test, "_import_endpoint", lambda: kind)
+    monkeypatch.setattr(under_test, "CLOSE_SECONDS", 0.05)
+    return kind
+
+
+def opening(told_states, *, register=True, **changes):
+    how = {
+        "local": ALICE,
+        "server": SipServer(host="sip.clinic.example", port=0, name="sip.clinic.example"),
+        "authorities": Path(__file__),
+        "login": None,
+        "keying": Keying.SDES,
+        "register": register,
+        "watcher": lambda state, error: told_states.append(state),
+    }
+    return PjsuaSignaling.open(**{**how, **changes})
+
+
+def run(scenario, states=None, **changes):
+    async def main():
+        signaling = await opening([] if states is None else states, **changes)
+        try:
+            return await scenario(signaling)
+        finally:
+            await signaling.close()
+
+    return asyncio.run(asyncio.wait_for(main(), 10))
+
+
+async def settled():
+    """Let the thread and the loop do what they have to."""
+    for _ in range(20):
+        await asyncio.sleep(0.002)
+
+
+def test_it_registers_and_takes_leave(endpoint):
+    states = []
+
+    async def scenario(signaling):
+        assert endpoint.made.settings.proxy == "sip.clinic.example:5061"
+        assert signaling.registration is RegistrationState.REGISTERED
+
+    run(scenario, states)
+    assert states == [RegistrationState.REGISTERED, RegistrationState.ENDED]
+    assert endpoint.made.done == ["close"]
+
+
+@pytest.mark.parametrize(
+    ("status", "fault", "error"),
+    [
+        (503, "The server identity does not match", CertificateError),
+        (401, "", LoginRefused),
+        (403, "", LoginRefused),
+        (503, "", ConnectFailed),
+        (500, "", RegistrationFailed),
+    ],
+)
+def test_what_the_registrar_says_becomes_a_typed_error_and_frees_the_place(
+    endpoint, status, fault, error
+):
+    endpoint.status, endpoint.fault = status, fault
+    for _ in range(2):
+        with pytest.raises(error):
+            run(None)
+        assert endpoint.made.done == ["close"]
+
+
+def test_what_cannot_be_meant_is_refused_before_pjsip_starts(endpoint, monkeypatch):
+    other = SipServer(host="sip.clinic.example", port=5061, name="clinic.example")
+    with pytest.raises(Unsupported, match="server_name"):
+        run(None, server=other)
+    with pytest.raises(LocalError):
+        run(None, authorities=Path("/nowhere.pem"))
+
+
+def test_without_pjsua2_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pjsua2", None)
+    for name in ("endpoint", "binding"):
+        monkeypatch.delitem(sys.modules, f"securecall.pjsua.{name}", raising=False)
+    with pytest.raises(Unsupported, match=r"securecall\[pjsua2\]"):
+        run(None)
+
+
+def test_a_second_account_is_told_who_has_it(endpoint):
+    async def scenario(signaling):
+        with pytest.raises(UsageError, match=r"alice@clinic\.example"):
+            await opening([])
+
+    run(scenario)
+
+
+def test_a_call_of_ours_from_its_beginning_to_its_end(endpoint):
+    async def scenario(signaling):
+        leg = await signaling.dial(Route(BOB), sound())
+        made, heard, digits = endpoint.made, [], []
+        leg.listen(heard.append)
+        leg.hear_digits(digits.append)
+        number = made.done[0][1]
+        assert (leg.call_id, made.done[0][2]) == ("name", "sip:bob@clinic.example")
+        for event in (
+            told.Connected("10.0.0.9:5061", "TLSv1.2 X"),
+            told.Alerting(number),
+            told.Replied(number, 407, ""),
+            told.Sounding(number, Direction.SENDRECV, "AES_CM_128_HMAC_SHA1_80"),
+            told.Taken(number),
+            told.Pressed(number, "5"),
+            told.Measured(number, AudioStatistics(packets_sent=9, packets_received=8), True),
+            told.Measured(number, AudioStatistics(packets_sent=1, packets_received=1), False),
+            told.Sounding(number, Direction.RECVONLY, "AES_CM_128_HMAC_SHA1_80"),
+            told.Transferred(number, "sip:carol@clinic.example"),
+        ):
+            made.tell(event)
+        assert await leg.keyed() == "AES_CM_128_HMAC_SHA1_80"
+        await settled()
+        assert digits == ["5"]
+        sound_of = leg.carrier
+        counted = sound_of.statistics()
+        assert (counted.packets_sent, counted.packets_received, leg.carrier.digits) == (
+            10,
+            9,
+            False,
+        )
+        leg.send(Offered(sound(Direction.SENDONLY)))
+        await settled()
+        for status in (407, 200):
+            made.tell(told.Replied(number, status, ""))
+        await settled()
+        leg.send(Offered(sound()))
+        await settled()
+        made.tell(told.Replied(number, 488, ""))
+        made.tell(told.Ended(number, 200, "Normal call clearing"))
+        await settled()
+        await leg.closed()
+        held = Offered(sound(Direction.SENDONLY))
+        assert heard == [
+            Ringing(), Answered(sound()), held, TransferRequested("sip:carol@clinic.example"),
+            Answered(sound()), Refused(488), Ended(EndReason.HUNG_UP, 200, "Normal call clearing"),
+        ]  # fmt: skip
+        assert ("change", number, True) in made.done and ("change", number, False) in made.done
+        assert leg.path.verified_name == "sip.clinic.example"
+        assert leg.path.remote == "10.0.0.9:5061"
+
+    run(scenario)
+
+
+def test_a_call_that_comes_in_is_read_by_our_own_grammar(endpoint):
+    async def scenario(signaling):
+        legs, made = [], endpoint.made
+        signaling.on_incoming(legs.append)
+        made.tell(told.Rang(7, "c", Rings(), INVITE))
+        made.tell(told.Rang(8, "c", Rings(), INVITE.replace("CSeq: 1 INVITE", "CSeq: none")))
+        await settled()
+        (leg,) = legs
+        assert (leg.remote, leg.path.hops, leg.telephone) == (BOB, ("edge.example",), False)
+        leg.send(Ringing())
+        leg.send(Answered(sound()))
+        leg.send(Answered(sound()))
+        leg.send(Ended(EndReason.HUNG_UP))
+        await settled()
+        assert made.done == [
+            ("hang_up", 8, 400), ("answer", 7, 180), ("answer", 7, 200), ("hang_up", 7, 0),
+        ]  # fmt: skip
+
+    run(scenario)
+
+
+def test_nobody_listens_or_breaks_and_the_caller_is_told(endpoint):
+    async def scenario(signaling):
+        made = endpoint.made
+        made.tell(told.Rang(1, "c", Rings(), INVITE))
+        await settled()
+
+        def breaks(leg):
+            raise ValueError("the application")
+
+        signaling.on_incoming(breaks)
+        made.tell(told.Rang(2, "c", Rings(), INVITE))
+        await settled()
+        assert made.done == [("hang_up", 1, 480), ("hang_up", 2, 480)]
+
+    run(scenario)
+
+
+def test_sound_that_is_not_protected_ends_the_call(endpoint):
+    async def scenario(signaling):
+        made, error = endpoint.made, SecurityError("no SRTP", reason=Reason.NO_ENCRYPTION)
+        leg, later = [await signaling.dial(Route(BOB), sound()) for _ in range(2)]
+        first, second = (entry[1] for entry in made.done)
+        heard = []
+        later.listen(heard.append)
+        made.tell(told.Unprotected(first, error))
+        with pytest.raises(SecurityError):
+            await leg.keyed()
+        made.tell(told.Sounding(second, Direction.SENDRECV, "AES_CM_128_HMAC_SHA1_80"))
+        made.tell(told.Unprotected(second, error))
+        await settled()
+        assert heard == [Ended(EndReason.SECURITY)]
+        assert ("hang_up", second, 0) in made.done
+
+    run(scenario)
+
+
+def test_what_is_closed_calls_nobody_and_a_loop_that_is_gone_ends_the_thread(endpoint):
+    async def scenario(signaling):
+        with pytest.raises(UsageError):
+            await signaling.dial(Route(BOB, direct=("127.0.0.1", 5061)), sound())
+        await signaling.close()
+        with pytest.raises(UsageError):
+            await signaling.dial(Route(BOB), sound())
+
+    run(scenario)
+    loop = asyncio.new_event_loop()
+    signaling = loop.run_until_complete(opening([], register=False))
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
+    endpoint.made.tell(told.Registered(200, "OK", 300))
+    signaling._engine.end().result(5)
+    assert endpoint.made.done == ["close"]
