@@ -688,6 +688,7 @@ class MediaConnection:
             on_rtcp=self.pictures.hear,
             events=agreement.events,
             on_digit=self._events.digit,
+            red=agreement.red,
             opus_bitrate=self._policy.opus_bitrate,
             opus_complexity=self._policy.opus_complexity,
         )

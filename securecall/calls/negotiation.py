@@ -9,7 +9,18 @@ from securecall.calls import sdes, video_lines
 from securecall.calls.sdes import SdesKeys
 from securecall.calls.video_lines import MID_OFFERED, LocalVideo, VideoAgreement
 from securecall.errors import Incompatible, Reason, SecurityError
-from securecall.media.codecs import G722, OPUS, PCMA, PCMU, events_beside, is_events
+from securecall.media.codecs import (
+    G722,
+    OPUS,
+    PCMA,
+    PCMU,
+    copies,
+    events_beside,
+    has_recovery,
+    is_events,
+    is_sound,
+    red_beside,
+)
 from securecall.media.description import (
     Candidate,
     Codec,
@@ -70,8 +81,9 @@ class Agreement:
 
     Attributes:
         codec: What we send; `codec.payload_type` is the peer's number for it.
-        receive: What may arrive: our payload numbers, that of digits among them.
+        receive: What may arrive: our payload numbers, those of digits and copies among them.
         events: The peer's payload number for digits beside `codec`, None where it takes none.
+        red: Its number for `codec` with copies (RFC 2198), None where it takes none.
         mid: Name of the audio m-line on the wire, both ways.
         sdes: The keys, where the descriptions carry them; None where DTLS makes them.
         dtls_client: We begin the DTLS handshake.
@@ -106,6 +118,7 @@ class Agreement:
     direction: Direction = Direction.SENDRECV
     rtcp_mux: bool = True
     events: int | None = None
+    red: int | None = None
     video: tuple[VideoAgreement, ...] = ()
     mid_extension: int = 0
     warnings: tuple[str, ...] = ()
@@ -125,7 +138,7 @@ def build_offer(local: LocalMedia) -> Description:
     audio = _describe(
         local,
         mid="0",
-        codecs=with_events(tuple(_KNOWN[name.lower()] for name in local.codecs)),
+        codecs=with_companions(tuple(_KNOWN[name.lower()] for name in local.codecs)),
         setup=Setup.ACTPASS,
         protocol=sdes.PROTOCOL if local.crypto else PROTOCOL,
         crypto=local.crypto,
@@ -193,7 +206,7 @@ def build_answer(
     audio = _describe(
         local if use_ice else replace(local, ice_ufrag="", ice_pwd="", candidates=()),
         mid=theirs.mid,
-        codecs=(*common, *_common_events(theirs, common)),
+        codecs=(*common, *_common_events(theirs, common), *_common_red(theirs, common)),
         setup=setup,
         protocol=theirs.protocol,
         direction=mirrored(theirs.direction),
@@ -259,7 +272,7 @@ def read_answer(offer: Description, answer: Description, *, require_mux: bool = 
         )
     if keys is None and theirs.setup not in (Setup.ACTIVE, Setup.PASSIVE):
         raise Incompatible("the answer does not say who begins DTLS (a=setup)")
-    codecs = tuple(c for c in theirs.codecs if same_as_any(c, ours.codecs) and not is_events(c))
+    codecs = tuple(c for c in theirs.codecs if same_as_any(c, ours.codecs) and is_sound(c))
     if not codecs:
         raise Incompatible("the answer names no codec of the offer")
     video, warnings = video_lines.read_answers(offer, answer, theirs)
@@ -379,9 +392,9 @@ def _common_codecs(
     return tuple(found)
 
 
-def with_events(codecs: tuple[Codec, ...]) -> tuple[Codec, ...]:
-    """The same, and what carries digits beside them."""
-    return (*codecs, *events_beside(codecs))
+def with_companions(codecs: tuple[Codec, ...]) -> tuple[Codec, ...]:
+    """The same, and what carries digits and copies beside them."""
+    return (*codecs, *events_beside(codecs), *red_beside(codecs))
 
 
 def _common_events(theirs: MediaDescription, common: tuple[Codec, ...]) -> tuple[Codec, ...]:
@@ -389,6 +402,15 @@ def _common_events(theirs: MediaDescription, common: tuple[Codec, ...]) -> tuple
     rates = {codec.clock_rate for codec in common}
     found = {c.clock_rate: c for c in reversed(theirs.codecs) if is_events(c)}
     return tuple(found[rate] for rate in found if rate in rates)
+
+
+def _common_red(theirs: MediaDescription, common: tuple[Codec, ...]) -> tuple[Codec, ...]:
+    """What carries copies of our common codec in their offer, under their number."""
+    for codec in filter(has_recovery, common):
+        for red in theirs.codecs:
+            if copies(red, codec):
+                return red_beside((codec,), red.payload_type)
+    return ()
 
 
 def same_codec(a: Codec, b: Codec) -> bool:
@@ -442,6 +464,7 @@ def _agreement(
             ),
             None,
         ),
+        red=next((c.payload_type for c in theirs.codecs if copies(c, codec)), None),
         video=video,
         mid_extension=video_lines.named_by(theirs) if video else 0,
         warnings=warnings,

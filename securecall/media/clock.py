@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Final, Protocol
 from weakref import WeakValueDictionary
@@ -60,6 +61,7 @@ class Clock:
         self._slots: list[list[Ticking]] = [[] for _ in range(SLOTS)]
         self._failed: dict[Ticking, Callable[[Exception], None]] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._unix = time.time() - self.now()
         self._start = 0.0
         self._step = 0  # of SLOTS per tick, since _start
         self.ticks = 0
@@ -74,6 +76,10 @@ class Clock:
         if clock is None or clock._loop is not loop:  # noqa: SLF001  (our own)
             clock = _clocks[id(loop)] = cls()
         return clock
+
+    def unix(self) -> float:
+        """Wall time for RTCP, seconds since 1970; set once, so that it never jumps in a call."""
+        return self._unix + self.now()
 
     @property
     def streams(self) -> int:

@@ -31,6 +31,10 @@ PCMA: Final = Codec(payload_type=8, name="PCMA", clock_rate=8000)
 EVENTS: Final = "telephone-event"
 """The name of what carries digits (RFC 4733 2.4.1), on the clock of the codec beside it."""
 
+RED: Final = "red"
+"""The name of what carries copies of earlier packets beside its own (RFC 2198)."""
+
+_RED_NUMBER: Final = 63
 _EVENT_NUMBERS: Final = {48000: 110, 8000: 101}
 _LAWS = ("PCMU", "PCMA")
 _PRESENT: Final[Mapping[str, Callable[[], bool]]] = {
@@ -150,6 +154,36 @@ def events_beside(codecs: Iterable[Codec]) -> tuple[Codec, ...]:
 def is_events(codec: Codec) -> bool:
     """Whether this carries digits, and no sound."""
     return codec.name.lower() == EVENTS
+
+
+def is_red(codec: Codec) -> bool:
+    """Whether this is sound with copies of earlier sound."""
+    return codec.name.lower() == RED
+
+
+def is_sound(codec: Codec) -> bool:
+    """Whether this is a codec of its own, and rides on no other."""
+    return not is_events(codec) and not is_red(codec)
+
+
+def red_beside(codecs: Iterable[Codec], number: int = _RED_NUMBER) -> tuple[Codec, ...]:
+    """Return what carries copies beside these codecs: for Opus alone, whose packets are small."""
+    copied = next((codec for codec in codecs if has_recovery(codec)), None)
+    if copied is None:
+        return ()
+    formats = "/".join([str(copied.payload_type)] * 3)  # RFC 2198 5: what is in it, block by block
+    return (Codec(number, RED, copied.clock_rate, copied.channels, parameters=((formats, ""),)),)
+
+
+def copies(red: Codec, codec: Codec) -> bool:
+    """Whether packets of `red` carry this codec and nothing else."""
+    formats = red.parameters[0][0].split("/") if red.parameters else []
+    return (
+        is_red(red)
+        and red.clock_rate == codec.clock_rate
+        and bool(formats)
+        and set(formats) == {str(codec.payload_type)}
+    )
 
 
 def usable(names: Iterable[str]) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -21,6 +20,7 @@ from securecall.media.statistics import AudioStatistics as AudioStatistics
 from securecall.rtp.events import EventPacket, EventReceiver, EventSender, parse_event
 from securecall.rtp.extensions import build_extensions, with_extensions
 from securecall.rtp.packet import rtp_header, split_rtp
+from securecall.rtp.red import RedSender, parse_red
 from securecall.rtp.rtcp import RtcpPacket, parse_rtcp
 from securecall.rtp.sframe import (
     IntegrityAlarm,
@@ -74,6 +74,7 @@ class AudioSession:
         on_rtcp: Callable[[tuple[RtcpPacket, ...]], None] | None = None,
         events: int | None = None,
         on_digit: Callable[[str], None] | None = None,
+        red: int | None = None,
         opus_bitrate: int = 28000,
         opus_complexity: int = 1,
         opus_rate: int | None = None,
@@ -103,6 +104,8 @@ class AudioSession:
             on_rtcp: Given every compound that came, opened, for others on the same path.
             events: The peer's payload type for digits, None where it takes none.
             on_digit: Told each digit that the peer presses.
+            red: The peer's payload type for packets with copies of earlier ones (RFC 2198), None
+                where it takes none. What the peer may send is in `receive_codecs`.
             opus_bitrate: Of the encoder, bit/s.
             opus_complexity: Of the encoder, 0..10, while the peer reports no loss; see OpusEncoder.
             opus_rate: Hz of what the sinks get from Opus; 48000 if None.
@@ -137,16 +140,20 @@ class AudioSession:
         self._seal = None if sframe_send is None else sframe_send.seal_rtp
         self._metadata = rtp_metadata(codec.payload_type, mid)
         agreed = {c.payload_type: c for c in receive_codecs}
-        accepted = {number: c for number, c in agreed.items() if not codecs.is_events(c)}
+        accepted = {number: c for number, c in agreed.items() if codecs.is_sound(c)}
+        self._red_numbers = {number for number, c in agreed.items() if codecs.is_red(c)}
         self._bound = {number: rtp_metadata(number, mid) for number in agreed}
         self._digits = EventSender(self._step)
         self._events = events
         self._events_metadata = rtp_metadata(events or 0, mid)
         self._on_digit = on_digit
         self._heard = EventReceiver()
-        self._event_numbers = agreed.keys() - accepted.keys()
+        self._event_numbers = {number for number, c in agreed.items() if codecs.is_events(c)}
         self._payload_length = self._events_heard = 0
+        self._copies = None if red is None else RedSender(codec.payload_type, self._step)
+        self._red, self._red_metadata = red, rtp_metadata(red or 0, mid)
         self._open = None if sframe_receive is None else sframe_receive.open_rtp
+        self._accepted = accepted.keys()
         self._playout = Playout(accepted, opus_rate=opus_rate)
         named = {mid_extension: mid.encode()} if mid and mid_extension else {}
         self._extensions = build_extensions(named) if named else b""
@@ -191,6 +198,8 @@ class AudioSession:
         if self._gate is Gate.CLOSED or gate is Gate.CLOSED:
             self._playout.flush()  # nothing received under one verdict is played under another
             self._digits.clear()
+            if self._copies is not None:
+                self._copies.clear()
             if self._source is not None:
                 self._source.discard()
             self._marker = True
@@ -231,7 +240,7 @@ class AudioSession:
         self._closed = True
         self._clock.remove(self)
         if self._exchanges_rtcp and self._gate is not Gate.CLOSED:
-            goodbye = self._rtcp.goodbye(now=self._clock.now(), unix=time.time())
+            goodbye = self._rtcp.goodbye(now=self._clock.now(), unix=self._clock.unix())
             self._send(self._srtp.protect_rtcp(goodbye))
         self._gate = Gate.CLOSED
         self._playout.flush()
@@ -281,8 +290,25 @@ class AudioSession:
         if payload_type in self._event_numbers:
             self._hear_digit(ssrc, sequence, timestamp, payload)
             return
+        if payload_type in self._red_numbers:
+            self._hear_copies(ssrc, sequence, timestamp, payload, now)
+            return
         self._rtcp.received(ssrc, sequence, timestamp, now=now)
         self._playout.push(ssrc, sequence, timestamp, payload_type, payload, now)
+
+    def _hear_copies(
+        self, ssrc: int, sequence: int, timestamp: int, payload: bytes, now: float
+    ) -> None:
+        try:
+            packet = parse_red(payload)
+        except ProtocolError:
+            self._malformed += 1
+            return
+        if packet.payload_type not in self._accepted:
+            self._unknown += 1
+            return
+        self._rtcp.received(ssrc, sequence, timestamp, now=now)
+        self._playout.push_red(ssrc, sequence, timestamp, packet, now)
 
     def _hear_digit(self, ssrc: int, sequence: int, timestamp: int, payload: bytes) -> None:
         try:
@@ -374,15 +400,22 @@ class AudioSession:
         for meter in self.meters:
             meter.sent(pcm)
         payload = self._encode(pcm)
+        payload_type, metadata = self._payload_type, self._metadata
+        copies = self._copies
+        if copies is not None:
+            wrapped = copies.wrap(self._timestamp, payload)
+            copies.keep(self._timestamp, payload)
+            if wrapped is not None:
+                payload, payload_type, metadata = wrapped, self._red or 0, self._red_metadata
         self._payload_length = len(payload)
         pressed = self._digits.tick(self._timestamp) if self._digits.busy else None
         if pressed is not None:
             self._transmit_event(pressed, now)
             return
         if self._seal is not None:
-            payload = self._seal(payload, self._metadata)
+            payload = self._seal(payload, metadata)
         header = rtp_header(
-            self._payload_type, self._sequence, self._timestamp, self._ssrc, marker=self._marker
+            payload_type, self._sequence, self._timestamp, self._ssrc, marker=self._marker
         )
         self._marker = False
         self._dispatch(header, payload, now)
@@ -433,13 +466,16 @@ class AudioSession:
                 self._fail(e)
 
     def _report(self, now: float) -> None:
-        report = self._rtcp.poll(now=now, unix=time.time(), chance=_chance())
+        report = self._rtcp.poll(now=now, unix=self._clock.unix(), chance=_chance())
         if report is not None:
             self._send(self._srtp.protect_rtcp(report))
 
     def _look_after(self, now: float) -> None:
         """What is due once a second."""
-        self._encoder.expect_loss(self._rtcp.expected_loss())
+        loss = self._rtcp.expected_loss()
+        if self._copies is not None:
+            self._copies.expect_loss(loss)
+        self._encoder.expect_loss(loss)
         if self._sframe_receive is None:
             return
         alarm = self._sframe_receive.check_integrity(now=now)
@@ -472,6 +508,7 @@ class AudioSession:
             duplicates=jitter.duplicates,
             concealed=playout.concealed,
             recovered=playout.recovered,
+            copied=jitter.copied,
             hurried=jitter.hurried,
             replayed=replayed,
             forged=forged,

@@ -12,6 +12,7 @@ from securecall.media import codecs
 from securecall.media.codecs import Decoder
 from securecall.media.description import Codec
 from securecall.rtp.jitter import Empty, JitterBuffer, JitterCounters, Missing, Payload
+from securecall.rtp.red import RedPayload
 
 _LONGEST_PAUSE = 50  # packets that are covered by a guess before there is nothing to hear at all
 
@@ -55,6 +56,7 @@ class Playout:
         "_need",
         "_rate_wanted",
         "_ssrc",
+        "_with_copies",
         "counters",
         "rate",
     )
@@ -84,6 +86,7 @@ class Playout:
         self._need = self.rate // 50 * 2
         self._left = b""
         self._empty = 0
+        self._with_copies = False
 
     @staticmethod
     def _buffer(codec: Codec) -> JitterBuffer:
@@ -112,6 +115,32 @@ class Playout:
         elif self._codecs[payload_type].clock_rate != self._jitter.clock_rate:
             self._restart(self._codecs[payload_type])
         self._jitter.push(sequence, timestamp, data, now, payload_type)
+        if self._with_copies:
+            self._with_copies = False
+            self._jitter.without_copies()
+
+    def push_red(
+        self, ssrc: int, sequence: int, timestamp: int, packet: RedPayload, now: float
+    ) -> None:
+        """Take an authentic packet and the copies it carries; those of no use are passed over."""
+        self._with_copies = False
+        self.push(ssrc, sequence, timestamp, packet.payload_type, packet.data, now)
+        jitter = self._jitter
+        step = round(jitter.spacing * jitter.clock_rate)
+        distances = [divmod(copy.offset, step) for copy in packet.copies]
+        reach = max((count for count, odd in distances if not odd), default=1)
+        for copy, (count, odd) in zip(packet.copies, distances, strict=True):
+            known = self._codecs.get(copy.payload_type)
+            if odd or not count or known is None or known.clock_rate != jitter.clock_rate:
+                continue
+            jitter.fill(
+                sequence - count & 0xFFFF,
+                timestamp - copy.offset & 0xFFFFFFFF,
+                copy.data,
+                copy.payload_type,
+                reach=reach,
+            )
+        self._with_copies = True
 
     def _restart(self, codec: Codec) -> None:
         self._remember()

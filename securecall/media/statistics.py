@@ -14,12 +14,13 @@ class AudioStatistics:
     Attributes:
         packets_sent, bytes_sent: RTP datagrams out, SRTP included, IP and UDP not.
         packets_received, bytes_received: RTP datagrams in that SRTP accepted.
-        lost: Packets given up.
+        lost: Packets that were not there when their turn came.
         late: Of these, those that came after all.
         duplicates: Packets that came twice and passed SRTP, as no honest network does.
         concealed: Gaps and pauses covered by a guess.
         recovered: Gaps filled from the redundancy of the next packet (or, where it carried
             none, by libopus' guess).
+        copied: Gaps filled with the whole copy that a later packet carried (RFC 2198).
         hurried: Times the stream was shortened by a packet to catch up.
         replayed: Datagrams refused as replays, by SRTP or SFrame.
         forged: Datagrams refused as not authentic, by SRTP or SFrame.
@@ -45,6 +46,7 @@ class AudioStatistics:
     duplicates: int = 0
     concealed: int = 0
     recovered: int = 0
+    copied: int = 0
     hurried: int = 0
     replayed: int = 0
     forged: int = 0
@@ -63,11 +65,12 @@ class AudioStatistics:
     def mos(self) -> float | None:
         """How good the other end sounds here: an estimate, 1.0 to 4.4 (see `media.quality`).
 
-        None before anything was received. Loss counts over the whole call; the way there is half
-        the round trip, where that is known.
+        None before anything was received. Loss counts over the whole call, but where there was a
+        copy; the way there is half the round trip, where that is known.
         """
         expected = self.packets_received + self.lost - self.late
         if not self.packets_received or expected <= 0:
             return None
+        missed = max(0, self.lost - self.copied)
         way = (self.rtt_ms or 0.0) / 2000 + self.delay_ms / 1000 + FRAME_AND_LOOKAHEAD
-        return round(score(rating(self.codec, loss=self.lost / expected, delay=way)), 2)
+        return round(score(rating(self.codec, loss=missed / expected, delay=way)), 2)

@@ -33,9 +33,10 @@ class Payload:
         data: The payload.
         hurry: The buffer is longer than it need be: pull the next one too and play both in the
             time of one.
+        copied: It came as a copy in a later packet.
     """
 
-    __slots__ = ("data", "hurry", "payload_type", "sequence", "timestamp")
+    __slots__ = ("copied", "data", "hurry", "payload_type", "sequence", "timestamp")
 
     def __init__(self, sequence: int, timestamp: int, payload_type: int, data: bytes) -> None:
         """Hold what `push` was given."""
@@ -44,6 +45,7 @@ class Payload:
         self.payload_type = payload_type
         self.data = data
         self.hurry = False
+        self.copied = False
 
     def __repr__(self) -> str:
         return f"Payload(sequence={self.sequence}, timestamp={self.timestamp}, {len(self.data)} B)"
@@ -86,7 +88,8 @@ class JitterCounters:
     Attributes:
         received: Pushed, duplicates not counted.
         played: Pulled.
-        lost: Given up, whether they came later or not.
+        lost: Not there when their turn came, whether they came later or not.
+        copied: A copy in another packet was there in their place; part of `lost`.
         late: Came after they were given up; part of `lost`.
         duplicates: Came twice.
         waits: Pulls that found nothing to play.
@@ -98,6 +101,7 @@ class JitterCounters:
     received: int = 0
     played: int = 0
     lost: int = 0
+    copied: int = 0
     late: int = 0
     duplicates: int = 0
     waits: int = 0
@@ -115,10 +119,10 @@ class JitterBuffer:
 
     All is measured in time, not in packets. `base` is the fastest passage of the last 5 to 10 s.
     A histogram with a memory of some 10 s holds how much later than that each packet came; its
-    99th percentile is the `target` delay. One packet more is added while losses were seen in the
-    last 12 s and the codec can recover a lost packet from the one after it. A packet's delay is
-    the time between the moment the fastest passage would have brought it and the pull that asks
-    for it. Where a packet is missing when its turn has come:
+    99th percentile is the `target` delay. While losses were seen in the last 12 s, as many packets
+    are added as lie between a lost one and the one it can be recovered from: one where the codec
+    has redundancy, more where packets carry copies of others. A packet's delay is the time between
+    the moment the fastest passage would have brought it and the pull that asks for it. Where a packet is missing when its turn has come:
 
     * its delay is below the target: wait (the stream is stretched by one pull);
     * otherwise give it up: `Missing`.
@@ -146,6 +150,7 @@ class JitterBuffer:
         "_newest_base",
         "_next",
         "_odd",
+        "_reach",
         "_recovers",
         "_ring",
         "_spacing",
@@ -168,6 +173,7 @@ class JitterBuffer:
         self.counters = JitterCounters()
         self.clock_rate = clock_rate
         self._recovers = recovers
+        self._reach = 1
         self._spacing = _DEFAULT_SPACING
         self._units = 0  # the same in timestamps, once measured
         self._bins = [0.0] * _BINS
@@ -239,11 +245,34 @@ class JitterBuffer:
             self._next = sequence  # overtaken before anything was played
         ring = self._ring
         held = ring[sequence & _MASK]
-        if held is not None and held.sequence == sequence:
+        if held is not None and held.sequence == sequence and not held.copied:
             self.counters.duplicates += 1
             return
         ring[sequence & _MASK] = Payload(sequence, timestamp, payload_type, payload)
         self.counters.received += 1
+
+    def fill(
+        self, sequence: int, timestamp: int, payload: bytes, payload_type: int, *, reach: int
+    ) -> None:
+        """Take the copy of a packet that did not come, or not yet, as the packet would have been.
+
+        From now on a lost packet is waited for until `reach` packets later, when its last copy
+        comes.
+        """
+        self._reach = max(1, min(reach, RING // 4))
+        behind = _distance(self._next, sequence)
+        if not 0 <= behind <= _distance(self._next, self._highest):
+            return
+        held = self._ring[sequence & _MASK]
+        if held is None or held.sequence != sequence:
+            entry = self._ring[sequence & _MASK] = Payload(
+                sequence, timestamp, payload_type, payload
+            )
+            entry.copied = True
+
+    def without_copies(self) -> None:
+        """Packets carry no copies of others any more: wait for none."""
+        self._reach = 1
 
     def _begin(self, sequence: int, timestamp: int) -> None:
         self._arrived = True
@@ -351,7 +380,12 @@ class JitterBuffer:
         return entry
 
     def _played(self, entry: Payload, now: float) -> None:
-        self.counters.played += 1
+        if entry.copied:
+            self.counters.copied += 1
+            self.counters.lost += 1
+            self._last_loss = now
+        else:
+            self.counters.played += 1
         self._started = True
         self._wait_since = -1.0
         self._stretched = 0
@@ -371,9 +405,9 @@ class JitterBuffer:
             entry.hurry = True
 
     def _wanted(self, now: float) -> float:
-        """The target, and room for the packet after a lost one while packets are being lost."""
+        """The target, and room for what a lost packet is recovered from while packets are lost."""
         if self._recovers and now - self._last_loss < _LOSS_MEMORY:
-            return self._target + self._spacing
+            return self._target + self._reach * self._spacing
         return self._target
 
     def _delay(self, timestamp: int, now: float) -> float:
@@ -386,9 +420,12 @@ class JitterBuffer:
             return self._wait(now)
         expected = self._highest_timestamp - round(behind * self._spacing * self.clock_rate)
         delay = self._delay(expected & 0xFFFFFFFF, now)
-        if delay < self._target and (self._wait_since < 0 or now - self._wait_since < _MAX_WAIT):
+        patient = self._wait_since < 0 or now - self._wait_since < _MAX_WAIT
+        if delay < self._target and patient:
             return self._wait(now)
         self._last_loss = now
+        if self._reach > 1 and patient and delay + _BIN < self._wanted(now):
+            return self._wait(now)  # a copy may still come
         # Pauses were covered already: a gap is not covered twice, unless it can be recovered.
         wanted = self._wanted(now)
         while self._stretched and delay - self._spacing >= wanted:

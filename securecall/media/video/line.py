@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -90,6 +89,10 @@ class Surroundings(Protocol):
 
     def now(self) -> float:
         """Monotonic seconds."""
+        ...
+
+    def unix(self) -> float:
+        """Seconds since 1970, the same clock for all streams of the call."""
         ...
 
     def open(self, payload: bytes, metadata: bytes) -> bytes | None:
@@ -287,7 +290,9 @@ class VideoLine:
         if self.sends:
             self.sender.tick(now)
         self.receiver.poll(now)
-        report = self.rtcp.poll(now=now, unix=time.time(), chance=secrets.randbits(16) / 65536)
+        report = self.rtcp.poll(
+            now=now, unix=self._session.unix(), chance=secrets.randbits(16) / 65536
+        )
         if report is not None:
             self._session.transmit_rtcp(report)
 

@@ -7,7 +7,6 @@ their own. Pictures pass only while the gate is OPEN: to compare words, people h
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Final
 
@@ -319,6 +318,10 @@ class VideoSession:
         """Monotonic seconds."""
         return self._clock.now()
 
+    def unix(self) -> float:
+        """Seconds since 1970, the same clock for all streams of the call."""
+        return self._clock.unix()
+
     def tick(self, now: float) -> None:
         """Fetch what is due and ask for what is missing; called by the clock."""
         if not self.is_open:
@@ -344,7 +347,7 @@ class VideoSession:
 
     def _goodbye(self, line: VideoLine) -> None:
         if self.is_open:
-            self.transmit_rtcp(line.rtcp.goodbye(now=self.now(), unix=time.time()))
+            self.transmit_rtcp(line.rtcp.goodbye(now=self.now(), unix=self._clock.unix()))
 
     def close(self) -> None:
         """Say goodbye, stop, let go; safe to call again."""

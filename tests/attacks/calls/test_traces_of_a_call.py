@@ -171,7 +171,7 @@ def linkable(first, second):
     odd = {w for w in common if re.search(r"\d", w) and re.search(r"[a-zA-Z]{2}|\d{6}", w)}
     known = re.compile(
         r"127\.0\.0\.1|SIP/2\.0.*|.*UDP/TLS/RTP.*|IN|opus/48000/\d|PCM[UA]/8000|G722/8000"
-        r"|telephone-event/\d+"
+        r"|telephone-event/\d+|red/48000/\d"
         r"|(?:application|message|multipart)/[a-z0-9.+-]+|sha-256|x-securecall-id|100rel"
         r"|z9hG4bK.{0,4}|audio/.*"
         r"|2130706431"  # the priority of every host address (RFC 8445 5.1.2)

@@ -24,6 +24,9 @@ class StepClock:
     def now(self):
         return self.time
 
+    def unix(self):
+        return 1_700_000_000.0 + self.time
+
     def add(self, stream, failed):
         self.streams.append(stream)
 
@@ -108,6 +111,8 @@ class Pair:
             mid="0",
             mid_extension=options.get("mid_extension", 0),
             rtcp=options.get("rtcp", {}).get(me, True),
+            events=options.get("events"),
+            red=options.get("red"),
             sframe_send=sender,
             sframe_receive=receiver,
             on_failure=self.failures.append,

@@ -328,3 +328,51 @@ def test_a_second_audio_line_is_refused_in_its_place_with_one_format():
     assert len(refused.codecs) == 1
     assert refused.direction is Direction.INACTIVE
     assert not refused.fingerprints
+
+
+def red_of(description):
+    return [c for c in description.media[0].codecs if c.name == "red"]
+
+
+def test_copies_of_opus_are_agreed_under_the_offerers_numbers():
+    answer, bobs = build_answer(offer(), local(BOB, 40_002))
+    alices = read_answer(offer(), answer)
+    assert alices.red == bobs.red == 63
+    (answered,) = red_of(answer)
+    assert answered in bobs.receive
+    assert answered.parameters == (("111/111/111", ""),)
+
+
+def test_copies_are_answered_where_their_numbers_are_those_of_the_common_codec():
+    numbers = {"opus": 96, "red": 97}
+    codecs = tuple(
+        replace(
+            c,
+            payload_type=numbers.get(c.name, c.payload_type),
+            parameters=(("96/96", ""),) if c.name == "red" else c.parameters,
+        )
+        for c in offer().media[0].codecs
+    )
+    answer, bobs = build_answer(with_audio(offer(), codecs=codecs), local(BOB, 40_002))
+    assert bobs.red == 97
+    assert red_of(answer)[0].parameters == (("96/96/96", ""),)
+
+
+@pytest.mark.parametrize("formats", ["0/0", "111/0", "", "111/x"])
+def test_copies_of_anything_else_are_agreed_by_nobody(formats):
+    codecs = tuple(
+        replace(c, parameters=((formats, ""),) if formats else ()) if c.name == "red" else c
+        for c in offer().media[0].codecs
+    )
+    answer, bobs = build_answer(with_audio(offer(), codecs=codecs), local(BOB, 40_002))
+    assert bobs.red is None
+    assert red_of(answer) == []
+
+
+def test_without_opus_nobody_speaks_of_copies():
+    described = build_offer(local(ALICE, 40_000, codecs=("PCMU",)))
+    assert red_of(described) == []
+    answer, bobs = build_answer(offer(), local(BOB, 40_002, codecs=("PCMU",)))
+    assert red_of(answer) == []
+    assert bobs.red is None
+    assert read_answer(offer(), answer).red is None

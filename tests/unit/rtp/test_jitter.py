@@ -208,3 +208,63 @@ def test_the_passage_stays_right_over_days_of_timestamps():
             assert isinstance(item, Payload)
             number += 1
     assert buffer.target == 0.0
+
+
+class Copies(Line):
+    """A line whose packets carry copies of those two and four before them."""
+
+    def push(self, number, now=None):
+        super().push(number, now)
+        for distance in (4, 2):
+            if number >= distance:
+                self.buffer.fill(
+                    self.first + number - distance & 0xFFFF,
+                    self.timestamp + (number - distance) * STEP & 0xFFFFFFFF,
+                    b"%d" % (number - distance),
+                    0,
+                    reach=4,
+                )
+
+
+@pytest.mark.parametrize("first", [0, 65530])
+def test_a_lost_packet_waits_for_its_copy_once_and_then_nothing_is_missed(first):
+    line = Copies(recovers=True, first=first)
+    heard = line.run(60, lost={5, 10, 15, 20, 30, 31, 32, 40})
+    assert [item for item in heard if item != "wait"] == list(range(56))
+    # two packets later comes the copy of one, four packets later that of the first of three
+    assert [tick for tick, item in enumerate(heard) if item == "wait"] == [5, 6, 32, 33]
+    assert (line.counts.lost, line.counts.copied, line.counts.duplicates) == (8, 8, 0)
+
+
+def test_where_packets_carry_copies_no_more_none_is_waited_for():
+    line = Copies(recovers=True)
+    line.run(20, lost={5})
+    line.buffer.without_copies()
+    for n in range(20, 40):
+        Line.push(line, n)
+    heard = [line.pull(tick) for tick in range(20, 40)]
+    assert heard == [*range(18, 38)]
+    Line.push(line, 41)
+    assert [line.pull(tick) for tick in (40, 41, 42)] == [38, 39, "lost before 41"]
+
+
+def test_an_original_that_comes_after_its_copy_is_no_duplicate():
+    line = Copies(recovers=True)
+    heard = []
+    for tick, arriving in enumerate(((0,), (1,), (3,), (4, 2), (5,), (6,))):
+        for number in arriving:
+            line.push(number, tick * TICK)
+        heard.append(line.pull(tick))
+    assert heard == [0, 1, "wait", 2, 3, 4]
+    assert (line.counts.duplicates, line.counts.copied) == (0, 0)
+
+
+def test_a_copy_of_what_was_played_or_lies_far_off_changes_nothing():
+    line = Line(recovers=True)
+    for n in range(3):
+        line.push(n)
+    assert [line.pull(0), line.pull(1)] == [0, 1]
+    for sequence in (0, 5, 40_000):
+        line.buffer.fill(sequence, sequence * STEP, b"9", 0, reach=4)
+    assert line.buffer.held == 1
+    assert line.pull(2) == 2

@@ -1,0 +1,131 @@
+"""Redundant audio: payloads, and which copies a packet carries (RFC 2198)."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from securecall.errors import ProtocolError, UsageError
+from securecall.rtp.red import (
+    DISTANCES,
+    FROM,
+    MAX_BLOCKS,
+    UNTIL,
+    Block,
+    RedPayload,
+    RedSender,
+    build_red,
+    parse_red,
+)
+
+NUMBERS = st.integers(0, 127)
+BLOCKS = st.builds(Block, NUMBERS, st.integers(0, 0x3FFF), st.binary(min_size=1, max_size=1023))
+PAYLOADS = st.builds(
+    RedPayload, NUMBERS, st.binary(max_size=200), st.lists(BLOCKS, max_size=MAX_BLOCKS).map(tuple)
+)
+STEP = 960
+
+
+@given(PAYLOADS)
+def test_what_is_built_is_read_back(payload):
+    assert parse_red(build_red(payload)) == payload
+
+
+@given(st.binary(max_size=64))
+def test_any_bytes_are_a_payload_or_refused(data):
+    try:
+        payload = parse_red(data)
+    except ProtocolError:
+        return
+    assert len(payload.copies) <= MAX_BLOCKS
+
+
+def test_the_layout_is_that_of_the_rfc():
+    # 3: F, block PT (7 bits), timestamp offset (14), block length (10); then F=0 and PT
+    built = build_red(RedPayload(111, b"new", (Block(111, 960, b"older"),)))
+    assert built == bytes.fromhex("ef0f0005") + b"\x6f" + b"older" + b"new"
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"", "nothing"),
+        (bytes.fromhex("ef0f0005"), "no last header"),
+        (bytes.fromhex("ef0f00"), "half a header"),
+        (bytes.fromhex("ef0f0005") + b"\x6f" + b"old", "a block cut off"),
+        (bytes.fromhex("ef0f0001") * 9 + b"\x6f" + b"123456789", "too many blocks"),
+    ],
+)
+def test_what_is_no_redundant_payload_is_refused(data, why):
+    with pytest.raises(ProtocolError, match=r"."):
+        parse_red(data)
+    assert why
+
+
+def test_an_empty_copy_is_passed_over():
+    data = bytes.fromhex("ef0f0000") + b"\x6f" + b"new"
+    assert parse_red(data) == RedPayload(111, b"new")
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        RedPayload(128, b"x"),
+        RedPayload(1, b"x", (Block(1, 0x4000, b"y"),)),
+        RedPayload(1, b"x", (Block(1, 0, b""),)),
+        RedPayload(1, b"x", (Block(1, 0, bytes(1024)),)),
+        RedPayload(1, b"x", (Block(1, 0, b"y"),) * (MAX_BLOCKS + 1)),
+    ],
+)
+def test_what_has_no_room_in_the_header_is_refused(payload):
+    with pytest.raises(UsageError):
+        build_red(payload)
+
+
+def sent(sender, first, count):
+    wrapped = []
+    for number in range(count):
+        stamp = first + number * STEP & 0xFFFFFFFF
+        wrapped.append(sender.wrap(stamp, bytes((number,))))
+        sender.keep(stamp, bytes((number,)))
+    return wrapped
+
+
+@pytest.mark.parametrize("first", [0, 2**32 - 3 * STEP])
+def test_each_packet_carries_all_its_copies_or_none(first):
+    distances = (3, 1)
+    sender = RedSender(111, STEP, distances=distances)
+    sender.expect_loss(0.1)
+    wrapped = sent(sender, first, 8)
+    assert wrapped[:3] == [None] * 3
+    for number, payload in enumerate(wrapped[3:], start=3):
+        read = parse_red(payload)
+        assert read.data == bytes((number,))
+        assert [(c.offset // STEP, c.data) for c in read.copies] == [
+            (d, bytes((number - d,))) for d in distances
+        ]
+
+
+def test_after_a_pause_or_a_closed_gate_nothing_of_before_is_said_again():
+    sender = RedSender(111, STEP)
+    sender.expect_loss(0.1)
+    reach = max(DISTANCES)
+    sent(sender, 0, 10)
+    assert sender.wrap(10 * STEP, b"x") is not None
+    assert sent(sender, 100 * STEP, reach) == [None] * reach
+    assert sender.wrap((100 + reach) * STEP, b"x") is not None
+    sender.clear()
+    assert sender.wrap((101 + reach) * STEP, b"x") is None
+
+
+def test_copies_begin_with_reported_loss_and_end_well_below_it():
+    sender = RedSender(111, STEP)
+    active = []
+    for loss in (0.0, FROM - 0.001, FROM, UNTIL + 0.001, UNTIL, UNTIL - 0.001, FROM - 0.001, FROM):
+        sender.expect_loss(loss)
+        active.append(sender.active)
+    assert active == [False, False, True, True, True, False, False, True]
+    sender.expect_loss(0.0)
+    sent(sender, 0, 10)
+    assert sender.wrap(10 * STEP, b"x") is None
