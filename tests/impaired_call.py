@@ -131,6 +131,7 @@ class Side:
             on_failure=self.failures.append,
             on_alarm=self.alarms.append,
             on_rtcp=lambda packets: self.video and self.video.hear(packets),
+            congested=lambda: self.video is not None and self.video.estimator.congested,
             **options,
         )
         if pictures:

@@ -7,7 +7,7 @@ from fractions import Fraction
 from av.filter import Graph
 
 from securecall.media.video.frames import VideoFrame
-from securecall.media.video.pattern import read_frame_number
+from securecall.media.video.pattern import TestPattern, read_frame_number
 
 
 def ssim(one: VideoFrame, other: VideoFrame) -> float:
@@ -49,3 +49,26 @@ def similarities(
         original = sent[number]
         found.append((number, ssim(original, frame.scaled(*original.size))))
     return found
+
+
+class KeptPattern:
+    """The moving test picture as a source that remembers what it showed, by number."""
+
+    live = False
+
+    def __init__(self, width: int, height: int, fps: int) -> None:
+        self._pattern = TestPattern(width, height, fps)
+        self.frames: dict[int, VideoFrame] = {}
+
+    def read(self, now: float) -> VideoFrame | None:
+        frame = self._pattern.read(now)
+        number = read_frame_number(frame) if frame is not None else None
+        if frame is not None and number is not None:
+            self.frames[number] = frame
+        return frame
+
+    def discard(self) -> None:
+        self._pattern.discard()
+
+    def close(self) -> None:
+        self._pattern.close()

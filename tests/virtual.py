@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import secrets
 import selectors
 from contextlib import contextmanager
+from unittest import mock
 
 
 class _Jumping(selectors.BaseSelector):
@@ -47,9 +50,14 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._jumping.now
 
 
-def run_virtual(main):
-    """Run a coroutine to its end in virtual time."""
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+def run_virtual(main, *, seed=1):
+    """Run a coroutine to its end in virtual time; what is drawn at random is the same each time."""
+    chance = random.Random(seed)
+    with (
+        mock.patch.object(secrets, "randbits", chance.getrandbits),
+        mock.patch.object(secrets, "randbelow", chance.randrange),
+        asyncio.Runner(loop_factory=VirtualLoop) as runner,
+    ):
         return runner.run(main)
 
 

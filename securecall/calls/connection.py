@@ -689,6 +689,7 @@ class MediaConnection:
             events=agreement.events,
             on_digit=self._events.digit,
             red=agreement.red,
+            congested=lambda: self.pictures.congested,
             opus_bitrate=self._policy.opus_bitrate,
             opus_complexity=self._policy.opus_complexity,
         )

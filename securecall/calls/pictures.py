@@ -143,6 +143,11 @@ class Pictures:
         return next((a.mid for a in self._agreed if a.local.content == name), "")
 
     @property
+    def congested(self) -> bool:
+        """Whether they met a queue on the path that does not empty."""
+        return self._session is not None and self._session.estimator.congested
+
+    @property
     def gate(self) -> Gate:
         """Whether media passes; pictures do only where it is OPEN."""
         return self._gate

@@ -75,6 +75,7 @@ class AudioSession:
         events: int | None = None,
         on_digit: Callable[[str], None] | None = None,
         red: int | None = None,
+        congested: Callable[[], bool] = lambda: False,
         opus_bitrate: int = 28000,
         opus_complexity: int = 1,
         opus_rate: int | None = None,
@@ -106,6 +107,7 @@ class AudioSession:
             on_digit: Told each digit that the peer presses.
             red: The peer's payload type for packets with copies of earlier ones (RFC 2198), None
                 where it takes none. What the peer may send is in `receive_codecs`.
+            congested: Tells whether a queue stands on the path; copies would lengthen it.
             opus_bitrate: Of the encoder, bit/s.
             opus_complexity: Of the encoder, 0..10, while the peer reports no loss; see OpusEncoder.
             opus_rate: Hz of what the sinks get from Opus; 48000 if None.
@@ -151,6 +153,7 @@ class AudioSession:
         self._event_numbers = {number for number, c in agreed.items() if codecs.is_events(c)}
         self._payload_length = self._events_heard = 0
         self._copies = None if red is None else RedSender(codec.payload_type, self._step)
+        self._congested = congested
         self._red, self._red_metadata = red, rtp_metadata(red or 0, mid)
         self._open = None if sframe_receive is None else sframe_receive.open_rtp
         self._accepted = accepted.keys()
@@ -474,7 +477,12 @@ class AudioSession:
         """What is due once a second."""
         loss = self._rtcp.expected_loss()
         if self._copies is not None:
-            self._copies.expect_loss(loss)
+            self._copies.expect_loss(
+                loss,
+                now=now,
+                round_trip=self._rtcp.round_trip,
+                congested=self._congested(),
+            )
         self._encoder.expect_loss(loss)
         if self._sframe_receive is None:
             return

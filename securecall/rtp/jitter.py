@@ -117,12 +117,13 @@ class JitterCounters:
 class JitterBuffer:
     """Evens out what one stream's packets suffered on the way, with as little delay as they allow.
 
-    All is measured in time, not in packets. `base` is the fastest passage of the last 5 to 10 s.
-    A histogram with a memory of some 10 s holds how much later than that each packet came; its
-    99th percentile is the `target` delay. While losses were seen in the last 12 s, as many packets
-    are added as lie between a lost one and the one it can be recovered from: one where the codec
-    has redundancy, more where packets carry copies of others. A packet's delay is the time between
-    the moment the fastest passage would have brought it and the pull that asks for it. Where a packet is missing when its turn has come:
+    All is measured in time, not in packets. `base` is the fastest passage of the last 5 to 10 s. A
+    histogram with a memory of some 10 s holds how much later than that each packet came; its 99th
+    percentile is the `target` delay. While losses were seen in the last 12 s, as many packets are
+    added as lie between a lost one and the one it can be recovered from: one where the codec has
+    redundancy, more where packets carry copies of others. A packet's delay is the time between the
+    moment the fastest passage would have brought it and the pull that asks for it. Where a packet
+    is missing when its turn has come:
 
     * its delay is below the target: wait (the stream is stretched by one pull);
     * otherwise give it up: `Missing`.

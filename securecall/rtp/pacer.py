@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
@@ -42,6 +42,7 @@ class Pacer(Generic[T]):
 
     Attributes:
         bitrate: Bit/s, the estimate; to be kept up to date by the caller.
+        multiplier: How many times faster than that packets leave; the caller's, too.
         dropped: Frames dropped so far.
         dropped_resent: Retransmissions dropped so far.
         needs_keyframe: Nothing but a keyframe is taken.
@@ -50,12 +51,12 @@ class Pacer(Generic[T]):
     __slots__ = (
         "_frames",
         "_free_at",
-        "_multiplier",
         "_octets",
         "_resent",
         "bitrate",
         "dropped",
         "dropped_resent",
+        "multiplier",
         "needs_keyframe",
     )
 
@@ -63,7 +64,7 @@ class Pacer(Generic[T]):
         self.bitrate = bitrate
         self.dropped = self.dropped_resent = 0
         self.needs_keyframe = False
-        self._multiplier = multiplier
+        self.multiplier = multiplier
         self._frames: deque[_Frame[T]] = deque()
         self._resent: deque[tuple[T, int]] = deque()
         self._octets = 0
@@ -115,6 +116,12 @@ class Pacer(Generic[T]):
             self.dropped_resent += 1
         self._resent.append((packet, size))
 
+    def forget_resent(self, useless: Callable[[T], bool]) -> None:
+        """Throw away retransmissions that nobody waits for any more."""
+        kept = [waiting for waiting in self._resent if not useless(waiting[0])]
+        self.dropped_resent += len(self._resent) - len(kept)
+        self._resent = deque(kept)
+
     def pull(self, *, now: float) -> tuple[T, ...]:
         """Return what is to be sent now, in order."""
         self._free_at = max(self._free_at, now - _BURST)
@@ -151,4 +158,4 @@ class Pacer(Generic[T]):
         return dropped
 
     def _seconds(self, octets: int) -> float:
-        return 8 * octets / (max(1, self.bitrate) * self._multiplier)
+        return 8 * octets / (max(1, self.bitrate) * self.multiplier)

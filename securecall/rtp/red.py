@@ -20,6 +20,13 @@ FROM: Final = 0.03
 UNTIL: Final = 0.01
 """... and below which they no longer are."""
 
+PATIENCE: Final = 30.0
+"""Seconds until copies are tried again that made a queue grow; doubled each time, to 8 minutes."""
+
+_QUEUE: Final = 0.2
+_STALE: Final = 15.0  # until loss by congestion has left what is reported
+_MOST_PATIENCE: Final = 480.0
+
 MAX_OFFSET: Final = 0x3FFF
 """Timestamp units between a packet and a copy in it, at most."""
 
@@ -117,7 +124,17 @@ class RedSender:
         active: Copies are sent, for the listener reports loss.
     """
 
-    __slots__ = ("_history", "_payload_type", "_reach", "_step", "active", "distances")
+    __slots__ = (
+        "_again",
+        "_history",
+        "_patience",
+        "_payload_type",
+        "_reach",
+        "_round_trip",
+        "_step",
+        "active",
+        "distances",
+    )
 
     def __init__(
         self, payload_type: int, step: int, *, distances: tuple[int, ...] = DISTANCES
@@ -134,10 +151,39 @@ class RedSender:
         self._reach = self.distances[0]
         self._history: deque[tuple[int, bytes]] = deque(maxlen=self._reach)
         self.active = False
+        self._round_trip: float | None = None  # shortest while copies were sent
+        self._again = float("-inf")
+        self._patience = PATIENCE
 
-    def expect_loss(self, fraction: float) -> None:
-        """Take the share of packets the listener misses, 0..1."""
-        self.active = fraction >= (UNTIL if self.active else FROM)
+    def expect_loss(
+        self, fraction: float, *, now: float, round_trip: float | None, congested: bool
+    ) -> None:
+        """Decide whether copies are sent, once a second or so.
+
+        Copies help against loss by chance. Where a narrow link loses what does not fit, they are
+        what does not fit: then the round trip grows by 0.2 s, or the picture beside us meets
+        congestion. They end, and are tried again later.
+
+        Args:
+            fraction: Share of packets the listener misses, 0..1.
+            now: Seconds on a clock that only goes forward.
+            round_trip: Seconds, None where it is not known.
+            congested: Something else on the same path knows of a queue.
+        """
+        if not self.active:
+            if congested:
+                self._again = max(self._again, now + _STALE)
+            self.active = fraction >= FROM and now >= self._again
+            self._round_trip = round_trip
+            return
+        known = [r for r in (self._round_trip, round_trip) if r is not None]
+        self._round_trip = min(known, default=None)
+        if congested or (known and known[-1] > min(known) + _QUEUE):
+            self.active = False
+            self._again = now + self._patience
+            self._patience = min(_MOST_PATIENCE, 2 * self._patience)
+        elif fraction < UNTIL:
+            self.active = False
 
     def clear(self) -> None:
         """Forget: nothing that was said so far is said again."""

@@ -107,6 +107,10 @@ class Surroundings(Protocol):
         """Have a packet leave again."""
         ...
 
+    def forget_resent(self, line: VideoLine) -> None:
+        """Send nothing again that waits for that: the peer has given it up."""
+        ...
+
     def transmit_rtcp(self, compound: bytes) -> None:
         """Protect and send."""
         ...
@@ -222,6 +226,7 @@ class VideoLine:
 
     def _keyframe_wanted(self) -> None:
         self._keyframes_wanted += 1
+        self._session.forget_resent(self)
         self.sender.keyframe()
 
     # -- in ---------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from securecall.rtp.extensions import (
     with_extensions,
 )
 from securecall.rtp.feedback import MaximumBitrate, TransportFeedback
-from securecall.rtp.pacer import Pacer
+from securecall.rtp.pacer import MULTIPLIER, Pacer
 from securecall.rtp.packet import HEADER_LENGTH, split_rtp
 from securecall.rtp.rtcp import RtcpPacket
 from securecall.rtp.sframe import SframeError, SframeReceiver, SframeSender
@@ -82,6 +82,7 @@ class VideoSession:
         self._pacer: Pacer[Departure] = Pacer(self.estimator.target)
         self._timer: asyncio.TimerHandle | None = None
         self._arrivals: ArrivalLog | None = None
+        self._useful = 0.9  # share of what leaves that an encoder made
         self._ceiling = float("inf")  # what the peer said it takes at most
         self._send, self._srtp = send, srtp
         self._seal, self._opener = seal, opener
@@ -253,8 +254,9 @@ class VideoSession:
         told = any(line.terms.transport_cc for line in lines)
         target = min(self.estimator.target if told else WITHOUT_ESTIMATE, self._ceiling)
         self._pacer.bitrate = round(target)
+        self._pacer.multiplier = 1.0 if told and self.estimator.congested else MULTIPLIER
         for line in lines:
-            line.sender.set_bitrate(max(LEAST, round(target / len(lines))))
+            line.sender.set_bitrate(max(LEAST, round(self._useful * target / len(lines))))
 
     def open(self, payload: bytes, metadata: bytes) -> bytes | None:
         """Open the end-to-end layer; None for what does not (counted there)."""
@@ -270,6 +272,8 @@ class VideoSession:
         if not self.is_open:
             return
         sized = [(packet, len(packet.payload) + OVERHEAD) for packet in packets]
+        octets = sum(size for _, size in sized)
+        self._useful += (1 - len(sized) * OVERHEAD / octets - self._useful) / 30
         if self._pacer.push_frame(sized, keyframe=keyframe) and not keyframe:
             packets[0].line.sender.keyframe()
         self._drain()
@@ -278,6 +282,10 @@ class VideoSession:
         """Have a packet leave again, before any picture."""
         self._pacer.push_resent(packet, len(packet.payload) + OVERHEAD)
         self._drain()
+
+    def forget_resent(self, line: VideoLine) -> None:
+        """Send nothing again that waits for that: the peer has given it up."""
+        self._pacer.forget_resent(lambda waiting: waiting.line is line)
 
     def _drain(self) -> None:
         """Send what is due, and come back for the rest."""

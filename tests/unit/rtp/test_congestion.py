@@ -220,3 +220,31 @@ def test_the_same_happens_twice():
         ride(estimator, 8.0, lose=lambda n: n % 13 == 0)
         targets.append(estimator.target)
     assert targets[0] == targets[1]
+
+
+def test_a_queue_that_stands_full_lowers_it_though_it_does_not_grow():
+    estimator = BandwidthEstimator(start=1_000_000)
+    now = ride(estimator, 3.0, delay=lambda now: 0.05)
+    before = estimator.target
+    assert not estimator.congested
+    now = ride(estimator, 3.0, start=now, delay=lambda now: 0.25)
+    assert estimator.congested
+    assert estimator.target < 0.3 * before
+    ride(estimator, 3.0, start=now, delay=lambda now: 0.05)
+    assert not estimator.congested
+
+
+def test_a_way_that_has_become_longer_is_no_queue_for_ever():
+    estimator = BandwidthEstimator(start=1_000_000)
+    now = ride(estimator, 3.0, delay=lambda now: 0.05)
+    now = ride(estimator, 35.0, start=now, delay=lambda now: 0.25)
+    assert not estimator.congested
+    lowest = estimator.target
+    ride(estimator, 20.0, start=now, delay=lambda now: 0.25)
+    assert estimator.target > lowest
+
+
+def test_jitter_is_no_standing_queue():
+    estimator = BandwidthEstimator(start=1_000_000)
+    ride(estimator, 20.0, delay=lambda now: 0.05 + 0.15 * (now * 977 % 1))
+    assert estimator.standing < 0.05

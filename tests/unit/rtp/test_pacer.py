@@ -124,3 +124,12 @@ def test_cleared_it_begins_with_a_keyframe():
     assert pacer.pull(now=1.0) == ()
     assert pacer.push_frame(frame("b", 1), keyframe=False) == 1
     assert pacer.push_frame([], keyframe=False) == 0
+
+
+def test_retransmissions_that_nobody_waits_for_are_thrown_away():
+    pacer: Pacer[str] = Pacer(80_000)
+    for name in ("a1", "b1", "a2"):
+        pacer.push_resent(name, 1000)
+    pacer.forget_resent(lambda packet: packet.startswith("a"))
+    assert pacer.dropped_resent == 2
+    assert [packet for packet, _ in drain(pacer)] == ["b1"]

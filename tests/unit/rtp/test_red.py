@@ -11,6 +11,7 @@ from securecall.rtp.red import (
     DISTANCES,
     FROM,
     MAX_BLOCKS,
+    PATIENCE,
     UNTIL,
     Block,
     RedPayload,
@@ -96,7 +97,7 @@ def sent(sender, first, count):
 def test_each_packet_carries_all_its_copies_or_none(first):
     distances = (3, 1)
     sender = RedSender(111, STEP, distances=distances)
-    sender.expect_loss(0.1)
+    lossy(sender, 0.1)
     wrapped = sent(sender, first, 8)
     assert wrapped[:3] == [None] * 3
     for number, payload in enumerate(wrapped[3:], start=3):
@@ -109,7 +110,7 @@ def test_each_packet_carries_all_its_copies_or_none(first):
 
 def test_after_a_pause_or_a_closed_gate_nothing_of_before_is_said_again():
     sender = RedSender(111, STEP)
-    sender.expect_loss(0.1)
+    lossy(sender, 0.1)
     reach = max(DISTANCES)
     sent(sender, 0, 10)
     assert sender.wrap(10 * STEP, b"x") is not None
@@ -119,13 +120,38 @@ def test_after_a_pause_or_a_closed_gate_nothing_of_before_is_said_again():
     assert sender.wrap((101 + reach) * STEP, b"x") is None
 
 
+def lossy(sender, loss, *, now=0.0, round_trip=None, congested=False):
+    sender.expect_loss(loss, now=now, round_trip=round_trip, congested=congested)
+    return sender.active
+
+
 def test_copies_begin_with_reported_loss_and_end_well_below_it():
     sender = RedSender(111, STEP)
-    active = []
-    for loss in (0.0, FROM - 0.001, FROM, UNTIL + 0.001, UNTIL, UNTIL - 0.001, FROM - 0.001, FROM):
-        sender.expect_loss(loss)
-        active.append(sender.active)
+    losses = (0.0, FROM - 0.001, FROM, UNTIL + 0.001, UNTIL, UNTIL - 0.001, FROM - 0.001, FROM)
+    active = [lossy(sender, loss) for loss in losses]
     assert active == [False, False, True, True, True, False, False, True]
-    sender.expect_loss(0.0)
+    assert not lossy(sender, 0.0)
     sent(sender, 0, 10)
     assert sender.wrap(10 * STEP, b"x") is None
+
+
+def test_copies_that_make_a_queue_grow_end_and_are_tried_ever_more_rarely():
+    sender, now = RedSender(111, STEP), 0.0
+    for patience in (PATIENCE, 2 * PATIENCE, 4 * PATIENCE):
+        assert lossy(sender, 0.2, now=now, round_trip=0.1)
+        assert lossy(sender, 0.2, now=now + 1, round_trip=0.25)
+        assert not lossy(sender, 0.2, now=now + 2, round_trip=0.35)
+        assert not lossy(sender, 0.2, now=now + 1 + patience, round_trip=0.1)
+        now += 2 + patience
+    assert lossy(sender, 0.2, now=now, round_trip=0.5)  # a long way is no queue
+    assert lossy(sender, 0.2, now=now + 1, round_trip=None)
+
+
+def test_where_a_picture_met_congestion_no_copies_are_sent():
+    sender = RedSender(111, STEP)
+    assert not lossy(sender, 0.2, now=0.0, congested=True)
+    assert not lossy(sender, 0.2, now=10.0)  # what is reported still tells of the congestion
+    assert lossy(sender, 0.2, now=15.0)
+    assert not lossy(sender, 0.2, now=16.0, congested=True)
+    assert not lossy(sender, 0.2, now=15.0 + PATIENCE)
+    assert lossy(sender, 0.2, now=16.0 + PATIENCE)
