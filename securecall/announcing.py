@@ -28,6 +28,7 @@ from securecall.events import (
     GuessesWarning,
     KeepingFailed,
     PictureAsked,
+    QualityChanged,
     SoundDeviceLost,
     SoundFailed,
     TransferProgressed,
@@ -35,6 +36,7 @@ from securecall.events import (
 )
 from securecall.expectation import Expectation
 from securecall.logs import logger
+from securecall.media.quality import Quality
 from securecall.policy import SecurityLevel
 from securecall.transferring import AskedTransfer, Place
 
@@ -179,6 +181,10 @@ class Announcer:
     def pressed(self, call: Call, digit: str) -> None:
         """Tell that the other end pressed a key."""
         self.tell(DigitPressed(call, digit))
+
+    def quality(self, call: Call, quality: Quality) -> None:
+        """Tell that a call sounds better or worse."""
+        self.tell(QualityChanged(call, quality))
 
     def guess_burned(self, address: Address) -> None:
         """Count a handshake that failed late, and warn where there were many."""

@@ -23,6 +23,7 @@ from securecall.keys.handshake import HandshakeResult
 from securecall.keys.ticket import Ticket, parse_ticket
 from securecall.keys.trust import How
 from securecall.media.engine import Clock
+from securecall.media.quality import Quality
 from securecall.passports import CallPassports
 from securecall.policy import IpPrivacy, Policy, SecurityState, floor_for, require_reachable
 from securecall.transport.endpoint import host_of
@@ -44,6 +45,10 @@ class Observer(Protocol):
 
     def pressed(self, call: Call, digit: str) -> None:
         """The peer pressed a key of its telephone."""
+        ...
+
+    def quality(self, call: Call, quality: Quality) -> None:
+        """The peer sounds better or worse than it did."""
         ...
 
     def guess_burned(self, address: Address) -> None:
@@ -339,6 +344,7 @@ class Calling:
             sdes=sdes,
             pressed=observer.pressed,
             engine=engine,
+            quality=observer.quality,
         )
 
 

@@ -11,6 +11,7 @@ from securecall.calls.signaling import TransferStep
 from securecall.chat.conversation import Recipient
 from securecall.chat.message import Activity, Message
 from securecall.errors import DeviceLost, EndReason, LocalError, SecurecallError, UsageError
+from securecall.media.quality import Quality
 from securecall.policy import Policy, SecurityLevel, SecurityState
 from securecall.sip.registration import RegistrationState
 
@@ -164,6 +165,17 @@ class DigitPressed:
 
     call: Call
     digit: str
+
+
+@dataclass(frozen=True, slots=True)
+class QualityChanged:
+    """The other end sounds better or worse than it did, or nothing comes of it any more.
+
+    Judged over five seconds; `call.statistics()` has the numbers behind it.
+    """
+
+    call: Call
+    quality: Quality
 
 
 @dataclass(frozen=True, slots=True)
@@ -437,6 +449,7 @@ Event = (
     | CallChangeRefused
     | PictureAsked
     | DigitPressed
+    | QualityChanged
     | TransferRequested
     | TransferProgressed
     | CallEnded

@@ -109,6 +109,7 @@ class Call:
                 guess_burned=context.guess_burned,
                 sound_failed=lambda error: context.sound_failed(self, error),
                 digit=self._heard_digit,
+                quality=lambda quality: context.quality(self, quality),
                 peer_said=lambda said: self._witness.heard(said, at=self._at()),
                 way_needed=lambda: self._moving.look(unless_placed=False),
             ),
@@ -220,7 +221,7 @@ class Call:
         )
 
     def statistics(self) -> AudioStatistics | None:
-        """Counters of the audio, None before media began."""
+        """Counters of sound and pictures, None before media began."""
         return self._connection.statistics()
 
     async def ringing(self) -> None:

@@ -34,6 +34,7 @@ from securecall.media.description import Direction, Fingerprint, LocalIce
 from securecall.media.endpoints import AudioSink, AudioSource
 from securecall.media.engine import AudioSession, AudioStatistics, Clock
 from securecall.media.levels import LevelMeter
+from securecall.media.quality import Quality
 from securecall.media.sdes import SUITES, CryptoLine
 from securecall.policy import Gate, IpPrivacy, Policy
 from securecall.rtp.sframe import IntegrityAlarm, SframeReceiver, SframeSender
@@ -77,6 +78,7 @@ class ConnectionEvents:
         peer_said: The peer says something new of itself.
         digit: The peer pressed a key of its telephone.
         way_needed: The way in use is gone, or seems to be; tells whether another is looked for.
+        quality: The peer sounds better or worse than it did.
     """
 
     secured: Callable[[HandshakeResult | None, str], None]
@@ -86,6 +88,7 @@ class ConnectionEvents:
     peer_said: Callable[[Said], None]
     digit: Callable[[str], None] = lambda _: None
     way_needed: Callable[[], bool] = lambda: False
+    quality: Callable[[Quality], None] = lambda _: None
 
 
 class MediaConnection:
@@ -386,9 +389,9 @@ class MediaConnection:
             return
         self._closed = True
         _cancel(self._timer, self._giving_up)
+        self._last_statistics = self.statistics()
         self.pictures.close()
         if self._session is not None:
-            self._last_statistics = self._session.statistics()
             self._session.close()
             self._session = None
         if self._link is not None:
@@ -505,10 +508,10 @@ class MediaConnection:
             self._session.set_direction(direction)
 
     def statistics(self) -> AudioStatistics | None:
-        """Counters of the audio, None before media began."""
+        """Counters of sound and pictures, None before media began."""
         if self._session is None:
             return self._last_statistics
-        return self._session.statistics()
+        return replace(self._session.statistics(), pictures=self.pictures.statistics())
 
     # -- the signed account -----------------------------------------------------------------------
 
@@ -688,6 +691,7 @@ class MediaConnection:
             on_rtcp=self.pictures.hear,
             events=agreement.events,
             on_digit=self._events.digit,
+            on_quality=self._events.quality,
             red=agreement.red,
             congested=lambda: self.pictures.congested,
             opus_bitrate=self._policy.opus_bitrate,

@@ -12,6 +12,7 @@ from securecall.calls.link import LinkIdentity
 from securecall.keys.handshake import HandshakeResult
 from securecall.media.description import Description
 from securecall.media.engine import Clock
+from securecall.media.quality import Quality
 from securecall.policy import Floor, IdentityEvidence, Policy, SecurityState
 from securecall.transport.turn import IceHelpers, no_helpers
 
@@ -37,6 +38,10 @@ class Voucher(Protocol):
 
 def _nobody(call: Call, digit: str) -> None:
     """Hears no digit."""
+
+
+def _nobody_cares(call: Call, quality: Quality) -> None:
+    """Asks how it sounds."""
 
 
 def _no_evidence() -> IdentityEvidence | None:
@@ -66,6 +71,7 @@ class CallContext:
         unaided: The evidence there is where no identity handshake ran.
         pressed: Told each digit that the peer presses.
         engine: Carries the sound, too; None where we do.
+        quality: Told how the peer sounds from now on, where that has changed.
         acquainted: The peer may learn our IP address, as far as the policy leaves that open.
         sdes: Our description carries keys for a telephone gateway; the floor has to allow it.
     """
@@ -88,6 +94,7 @@ class CallContext:
     voucher: Voucher | None = None
     unaided: Callable[[], IdentityEvidence | None] = _no_evidence
     pressed: Callable[[Call, str], None] = _nobody
+    quality: Callable[[Call, Quality], None] = _nobody_cares
     acquainted: bool = False
     sdes: bool = False
     engine: Engine | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -16,7 +17,9 @@ from securecall.media.endpoints import AudioSink, AudioSource
 from securecall.media.frames import TICK, AudioFrame
 from securecall.media.levels import LevelMeter
 from securecall.media.playout import Playout
+from securecall.media.quality import Quality, QualityMeter
 from securecall.media.statistics import AudioStatistics as AudioStatistics
+from securecall.media.statistics import mouth_to_ear
 from securecall.rtp.events import EventPacket, EventReceiver, EventSender, parse_event
 from securecall.rtp.extensions import build_extensions, with_extensions
 from securecall.rtp.packet import rtp_header, split_rtp
@@ -74,6 +77,7 @@ class AudioSession:
         on_rtcp: Callable[[tuple[RtcpPacket, ...]], None] | None = None,
         events: int | None = None,
         on_digit: Callable[[str], None] | None = None,
+        on_quality: Callable[[Quality], None] | None = None,
         red: int | None = None,
         congested: Callable[[], bool] = lambda: False,
         opus_bitrate: int = 28000,
@@ -105,6 +109,7 @@ class AudioSession:
             on_rtcp: Given every compound that came, opened, for others on the same path.
             events: The peer's payload type for digits, None where it takes none.
             on_digit: Told each digit that the peer presses.
+            on_quality: Told how the peer sounds from now on, where that has changed.
             red: The peer's payload type for packets with copies of earlier ones (RFC 2198), None
                 where it takes none. What the peer may send is in `receive_codecs`.
             congested: Tells whether a queue stands on the path; copies would lengthen it.
@@ -160,6 +165,8 @@ class AudioSession:
         self._playout = Playout(accepted, opus_rate=opus_rate)
         named = {mid_extension: mid.encode()} if mid and mid_extension else {}
         self._extensions = build_extensions(named) if named else b""
+        self._on_quality, self._meter = on_quality, QualityMeter()
+        self._octets: deque[tuple[int, int]] = deque(maxlen=6)  # second by second, sent, received
         self._on_alarm, self._on_failure, self._on_rtcp = on_alarm, on_failure, on_rtcp
         self._gate = Gate.CLOSED
         self._source: AudioSource | None = None
@@ -484,11 +491,36 @@ class AudioSession:
                 congested=self._congested(),
             )
         self._encoder.expect_loss(loss)
+        self._octets.append((self._bytes_sent, self._bytes_received))
+        self._judge()
         if self._sframe_receive is None:
             return
         alarm = self._sframe_receive.check_integrity(now=now)
         if alarm is not None and self._on_alarm is not None:
             self._on_alarm(alarm)
+
+    def _judge(self) -> None:
+        """Notice where the peer sounds better or worse than it did."""
+        if self._gate is Gate.CLOSED or not self._plays:
+            self._meter.pause()
+            return
+        jitter, round_trip = self._playout.jitter_counters(), self._rtcp.round_trip
+        changed = self._meter.judge(
+            self._codec,
+            received=self._packets_received,
+            missed=jitter.lost - jitter.copied,
+            delay=mouth_to_ear(
+                None if round_trip is None else round_trip * 1000, self._playout.target * 1000
+            ),
+        )
+        if changed and self._on_quality is not None:
+            self._on_quality(self._meter.quality)
+
+    def _bitrate(self, direction: int) -> int:
+        if len(self._octets) < 2:
+            return 0
+        octets = self._octets[-1][direction] - self._octets[0][direction]
+        return 8 * octets // (len(self._octets) - 1)
 
     def _fail(self, error: Exception) -> None:
         log.warning("a part of an audio stream failed: %s", type(error).__name__)
@@ -529,7 +561,10 @@ class AudioSession:
             delay_ms=self._playout.target * 1000,
             sent_seconds=self._packets_sent * TICK,
             received_seconds=self._played * TICK,
+            bitrate_sent=self._bitrate(0),
+            bitrate_received=self._bitrate(1),
             codec=self._codec,
+            quality=self._meter.quality,
         )
 
 

@@ -9,6 +9,8 @@ it.
 
 from __future__ import annotations
 
+import enum
+from collections import deque
 from typing import Final
 
 BEST: Final = 93.2
@@ -16,6 +18,12 @@ BEST: Final = 93.2
 
 FRAME_AND_LOOKAHEAD: Final = 0.0265
 """Seconds that coding costs: a frame of 20 ms, and what Opus looks ahead."""
+
+_GOOD, _FAIR = 70.0, 50.0  # G.107 annex B: some are dissatisfied; nearly all are
+_WINDOW: Final = 5
+_SILENCE: Final = 3
+_BETTER: Final = 5
+_MARGIN: Final = 3.0
 
 # Ie and Bpl. Bpl fits our own scores (PESQ) at 1 to 20 % loss: with in-band redundancy for Opus,
 # with concealment alone for the others. Ie of G.722 is 0 here: its band is wider than R can tell.
@@ -48,3 +56,84 @@ def score(r: float) -> float:
     if r <= 0:
         return 1.0
     return 1 + 0.035 * r + 7e-6 * r * (r - 60) * (100 - r)
+
+
+class Quality(enum.StrEnum):
+    """How the other end sounds here, of late.
+
+    GOOD: R of 70 and more, MOS 3.6. FAIR: R of 50 and more, MOS 2.6; words are understood.
+    POOR: less than that. SILENT: nothing comes, though it should.
+    """
+
+    GOOD = "good"
+    FAIR = "fair"
+    POOR = "poor"
+    SILENT = "silent"
+
+
+_RANK: Final = tuple(Quality)
+
+
+class QualityMeter:
+    """Judges the last five seconds, once a second: worse at once, better after five seconds.
+
+    Attributes:
+        quality: The verdict; GOOD at first.
+    """
+
+    __slots__ = ("_better_for", "_seconds", "quality")
+
+    def __init__(self) -> None:
+        """Begin with nothing heard."""
+        self.quality = Quality.GOOD
+        self._seconds: deque[tuple[int, int]] = deque(maxlen=_WINDOW + 1)
+        self._better_for = 0
+
+    def pause(self) -> None:
+        """Nothing is to be heard for now: count from anew."""
+        self._seconds.clear()
+        self._better_for = 0
+
+    def judge(self, codec: str, *, received: int, missed: int, delay: float) -> bool:
+        """Take a second's counts, and say whether the verdict changed.
+
+        Args:
+            codec: Name of what is heard.
+            received: Packets that came, since the beginning.
+            missed: Packets that were not there when their turn came, since the beginning.
+            delay: Seconds from mouth to ear.
+        """
+        self._seconds.append((received, missed))
+        found = self._found(codec, delay)
+        if found is None:
+            return False
+        before = self.quality
+        if _RANK.index(found) >= _RANK.index(before):
+            self._better_for = 0
+            self.quality = found
+        else:
+            self._better_for += 1
+            if self._better_for >= _BETTER:
+                self._better_for = 0
+                self.quality = found
+        return self.quality is not before
+
+    def _found(self, codec: str, delay: float) -> Quality | None:
+        """The verdict of the window alone; None while it is too short for one."""
+        if len(self._seconds) <= 2:
+            return None
+        received, missed = self._seconds[-1]
+        if len(self._seconds) > _SILENCE and received == self._seconds[-1 - _SILENCE][0]:
+            return Quality.SILENT
+        came, lacked = received - self._seconds[0][0], missed - self._seconds[0][1]
+        if came + lacked <= 0:
+            return None
+        r = rating(codec, loss=lacked / (came + lacked), delay=delay)
+        # a verdict is not given up for a hair's breadth
+        good, fair = (
+            limit - _MARGIN if self.quality is kept else limit
+            for limit, kept in ((_GOOD, Quality.GOOD), (_FAIR, Quality.FAIR))
+        )
+        if r >= good:
+            return Quality.GOOD
+        return Quality.FAIR if r >= fair else Quality.POOR

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from securecall.media.quality import FRAME_AND_LOOKAHEAD, rating, score
+from securecall.media.quality import FRAME_AND_LOOKAHEAD, Quality, rating, score
+from securecall.media.video.statistics import VideoStatistics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +35,10 @@ class AudioStatistics:
         loss_reported: Share of our packets that the peer misses, 0..1, smoothed; 0 without RTCP.
         sent_seconds: Sound sent.
         received_seconds: Sound played, guesses included.
+        bitrate_sent, bitrate_received: Bit/s of the last five seconds or fewer, counted as bytes.
         codec: What is sent, and so, as a rule, received.
+        quality: How the other end sounded in the last five seconds.
+        pictures: Of each picture of the call; freezes stand there.
     """
 
     packets_sent: int = 0
@@ -59,7 +63,11 @@ class AudioStatistics:
     loss_reported: float = 0.0
     sent_seconds: float = 0.0
     received_seconds: float = 0.0
+    bitrate_sent: int = 0
+    bitrate_received: int = 0
     codec: str = ""
+    quality: Quality = Quality.GOOD
+    pictures: tuple[VideoStatistics, ...] = ()
 
     @property
     def mos(self) -> float | None:
@@ -72,5 +80,10 @@ class AudioStatistics:
         if not self.packets_received or expected <= 0:
             return None
         missed = max(0, self.lost - self.copied)
-        way = (self.rtt_ms or 0.0) / 2000 + self.delay_ms / 1000 + FRAME_AND_LOOKAHEAD
+        way = mouth_to_ear(self.rtt_ms, self.delay_ms)
         return round(score(rating(self.codec, loss=missed / expected, delay=way)), 2)
+
+
+def mouth_to_ear(rtt_ms: float | None, delay_ms: float) -> float:
+    """Seconds, estimated: half a round trip if that is known, what is waited for, and coding."""
+    return (rtt_ms or 0.0) / 2000 + delay_ms / 1000 + FRAME_AND_LOOKAHEAD

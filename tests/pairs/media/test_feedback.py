@@ -9,6 +9,7 @@ import pytest
 from securecall.media.codecs import OPUS, PCMU
 from securecall.media.endpoints import ToneSource
 from securecall.media.engine import Gate
+from securecall.media.quality import Quality
 from securecall.rtp.feedback import PictureLoss
 from securecall.rtp.rtcp import build_rtcp
 from tests.pairs.media.two_sessions import Pair, srtp
@@ -137,3 +138,24 @@ def test_reordered_and_duplicated_packets_lose_nothing():
     assert statistics.lost <= 5
     assert statistics.duplicates == 0  # SRTP saw them first
     assert statistics.replayed >= 200
+
+
+def test_quality_and_bit_rates_are_told_while_they_change():
+    lose = [0]
+    chance = random.Random(2)
+    pair = Pair(wire=lambda me, d: [] if me == "alice" and chance.random() < lose[0] else [d])
+    told = pair.qualities["bob"]
+    pair.clock.step(300)
+    statistics = pair.bob.statistics()
+    size = len(next(d for d in pair.sent["alice"] if not 192 <= d[1] <= 223))
+    assert statistics.bitrate_received == pytest.approx(size * 8 * 50, rel=0.02)
+    assert statistics.bitrate_sent == pytest.approx(size * 8 * 50, rel=0.02)
+    lose[0] = 0.3
+    pair.clock.step(300)
+    assert told[-1] is Quality.POOR is pair.bob.statistics().quality
+    lose[0] = 1.0
+    pair.clock.step(250)
+    assert told[-1] is Quality.SILENT
+    lose[0] = 0.0
+    pair.clock.step(1000)
+    assert told[-1] is Quality.GOOD

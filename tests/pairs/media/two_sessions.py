@@ -77,6 +77,7 @@ class Pair:
         self.sent = {"alice": [], "bob": []}
         self.failures = []
         self.alarms = []
+        self.qualities = {"alice": [], "bob": []}
         self.alice = self._session("alice", "bob", codec, sframe, options)
         self.bob = self._session("bob", "alice", codec, sframe, options)
         self.alice_ears, self.bob_ears = Ears(), Ears()
@@ -118,4 +119,5 @@ class Pair:
             on_failure=self.failures.append,
             on_alarm=self.alarms.append,
             on_rtcp=options.get("on_rtcp"),
+            on_quality=self.qualities[me].append,
         )
