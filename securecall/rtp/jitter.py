@@ -347,7 +347,8 @@ class JitterBuffer:
         while index and beyond + bins[index] <= allowed:
             beyond += bins[index]
             index -= 1
-        self._target = index * _BIN
+        # Falls by 5 ms a second: late ones are seen rarely, and each change of mind is heard.
+        self._target = max(index * _BIN, self._target - _BIN)
 
     def pull(self, now: float) -> Payload | Missing | Empty:
         """Return what is to be played now: a packet, a gap to be covered, or nothing yet."""
@@ -394,7 +395,8 @@ class JitterBuffer:
         elapsed = (entry.timestamp - self._first_timestamp + 0x80000000 & 0xFFFFFFFF) - 0x80000000
         excess = now - elapsed / self.clock_rate - self._base - wanted
         spacing = self._spacing
-        if excess < spacing + _BIN:
+        # Where packets jitter, the target does too: a packet more is not worth a cut in the sound.
+        if excess < spacing + _BIN + min(spacing, self._target):
             self._calm_since = -1.0
         elif excess > _JUMP + spacing:
             self._drop(min(int(excess / spacing), _distance(self._next, self._highest)))

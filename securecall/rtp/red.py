@@ -131,6 +131,7 @@ class RedSender:
         "_payload_type",
         "_reach",
         "_round_trip",
+        "_round_trips",
         "_step",
         "active",
         "distances",
@@ -151,7 +152,8 @@ class RedSender:
         self._reach = self.distances[0]
         self._history: deque[tuple[int, bytes]] = deque(maxlen=self._reach)
         self.active = False
-        self._round_trip: float | None = None  # shortest while copies were sent
+        self._round_trip = float("inf")  # shortest before copies were sent and meanwhile
+        self._round_trips: deque[float] = deque(maxlen=3)
         self._again = float("-inf")
         self._patience = PATIENCE
 
@@ -170,15 +172,20 @@ class RedSender:
             round_trip: Seconds, None where it is not known.
             congested: Something else on the same path knows of a queue.
         """
+        if round_trip is not None and (
+            not self._round_trips or round_trip != self._round_trips[-1]
+        ):
+            self._round_trips.append(round_trip)
+        # The shortest of three: jitter makes one long, a queue all of them.
+        shortest = min(self._round_trips, default=float("inf"))
         if not self.active:
             if congested:
                 self._again = max(self._again, now + _STALE)
             self.active = fraction >= FROM and now >= self._again
-            self._round_trip = round_trip
+            self._round_trip = shortest
             return
-        known = [r for r in (self._round_trip, round_trip) if r is not None]
-        self._round_trip = min(known, default=None)
-        if congested or (known and known[-1] > min(known) + _QUEUE):
+        self._round_trip = min(self._round_trip, shortest)
+        if congested or shortest > self._round_trip + _QUEUE:
             self.active = False
             self._again = now + self._patience
             self._patience = min(_MOST_PATIENCE, 2 * self._patience)

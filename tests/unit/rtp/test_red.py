@@ -139,12 +139,17 @@ def test_copies_that_make_a_queue_grow_end_and_are_tried_ever_more_rarely():
     sender, now = RedSender(111, STEP), 0.0
     for patience in (PATIENCE, 2 * PATIENCE, 4 * PATIENCE):
         assert lossy(sender, 0.2, now=now, round_trip=0.1)
-        assert lossy(sender, 0.2, now=now + 1, round_trip=0.25)
-        assert not lossy(sender, 0.2, now=now + 2, round_trip=0.35)
-        assert not lossy(sender, 0.2, now=now + 1 + patience, round_trip=0.1)
-        now += 2 + patience
-    assert lossy(sender, 0.2, now=now, round_trip=0.5)  # a long way is no queue
-    assert lossy(sender, 0.2, now=now + 1, round_trip=None)
+        for second, queue in enumerate((0.3, 0.31, 0.12, 0.35, 0.36), start=1):  # jitter
+            assert lossy(sender, 0.2, now=now + second, round_trip=0.1 + queue)
+        assert not lossy(sender, 0.2, now=now + 6, round_trip=0.47)  # a queue
+        assert not lossy(sender, 0.2, now=now + 5 + patience, round_trip=0.1)
+        now += 6 + patience
+
+
+def test_a_long_way_or_an_unknown_one_is_no_queue():
+    sender = RedSender(111, STEP)
+    assert all(lossy(sender, 0.2, round_trip=0.5 + n / 100) for n in range(8))
+    assert all(lossy(RedSender(111, STEP), 0.2, round_trip=None) for _ in range(3))
 
 
 def test_where_a_picture_met_congestion_no_copies_are_sent():
