@@ -103,10 +103,20 @@ ELSEWHERE = {"pjsua2": "pjsua2-python"}
 
 
 @cache
-def importable() -> dict[str, str]:
-    """Top-level module -> distribution, canonical."""
+def importable() -> dict[str, list[str]]:
+    """Top-level module -> distributions that have a part in it, canonical."""
     found = metadata.packages_distributions()
-    return {top: names[0].lower().replace("_", "-") for top, names in found.items()}
+    return {top: [n.lower().replace("_", "-") for n in names] for top, names in found.items()}
+
+
+def package_of(top: str) -> str:
+    """The distribution of a top-level module.
+
+    Of several that share one (opentelemetry) it is the one on the page; one that is not installed
+    here is named like its module, or begins so.
+    """
+    names = [*importable().get(top, [ELSEWHERE.get(top, top)]), *(p for p in allowed() if p.startswith(f"{top}-"))]
+    return next((name for name in names if name in allowed()), names[0])
 
 
 def used() -> dict[str, set[str]]:
@@ -116,9 +126,9 @@ def used() -> dict[str, set[str]]:
         for name in module.imports():
             top = name.partition(".")[0]
             if top not in STANDARD:
-                # An extra that is not installed here is named like its module, or else below.
-                package = importable().get(top, ELSEWHERE.get(top, top))
-                found.setdefault(package, set()).add(module.name.removeprefix("securecall."))
+                found.setdefault(package_of(top), set()).add(
+                    module.name.removeprefix("securecall.")
+                )
     return found
 
 
