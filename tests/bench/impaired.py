@@ -231,7 +231,7 @@ def main():
         lower = row.measure in LOWER_IS_BETTER
         rows.append(
             {
-                "id": row.id,
+                "id": f"impaired {row.id}",
                 "ours": round(mean, 3),
                 "worst": round(max(found) if lower else min(found), 3),
                 "target": row.target,
