@@ -31,6 +31,10 @@ TOLERANCE: Final = 0.01
 REORDERED: Final = 3
 """Packets of a higher number after which a packet is missing."""
 
+OUTAGE: Final = 0.5
+"""Seconds without a packet after which what was missed is not asked for: a keyframe is shorter."""
+
+_OUTAGE_PACKETS: Final = 16  # fewer may be lost after a pause of the sender's
 _MAX_JUMP: Final = 3000
 _SEARCH: Final = 256  # packets looked back for the beginning of a keyframe
 _MAX_KEYS: Final = 4
@@ -163,6 +167,7 @@ class FrameBuffer:
         "_broken",
         "_format",
         "_frozen_since",
+        "_heard_at",
         "_highest",
         "_jumped_to",
         "_keyframe_retry",
@@ -187,6 +192,7 @@ class FrameBuffer:
         self._format = frame_format
         self._nack = nack
         self._frozen_since: float | None = None
+        self._heard_at = 0.0
         self._highest: int | None = None
         self._jumped_to = -1
         self._keyframe_retry = _KEYFRAME_RETRY
@@ -231,6 +237,7 @@ class FrameBuffer:
             return ()
         outputs: list[Output] = []
         self._note(index, now)
+        self._heard_at = now
         self._store(index, _Packet(timestamp, marker, payload))
         self._advance(now, outputs)
         if len(self._packets) > MAX_PACKETS or self._octets > MAX_BYTES:
@@ -288,11 +295,12 @@ class FrameBuffer:
             if gap is not None and not gap.tries and index - number >= REORDERED:
                 gap.due = now
                 self.deadline = now
+        outage = now - self._heard_at >= OUTAGE and index - before > _OUTAGE_PACKETS
         for number in range(before + 1, index):
             due = now if index - number >= REORDERED else now + TOLERANCE
-            self._missing[number] = _Gap(now, due)
+            self._missing[number] = _Gap(self._heard_at if outage else now, due)
             self.deadline = min(self.deadline, due)
-        if len(self._missing) > MAX_MISSING:
+        if outage or len(self._missing) > MAX_MISSING:
             self._lose(max(self._missing), now)
 
     def _store(self, index: int, packet: _Packet) -> None:

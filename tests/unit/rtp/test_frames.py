@@ -306,3 +306,30 @@ def test_a_frame_that_began_like_a_keyframe_and_is_none_is_thrown_away():
     assert buffer.push(2, 2, b"\x10\x11a", marker=True, now=0.0) == ()
     (frame,) = buffer.push(3, 3, b"\x10\x10a", marker=True, now=0.0)
     assert (frame.keyframe, buffer.counters.dropped) == (True, 2)
+
+
+def after(silence, frames_lost):
+    """A picture every 33 ms, then such a silence in which so many frames are lost."""
+    sender, receiver = Sender(), Receiver()
+    receiver.take(sender.frame(key=True), 10.0)
+    for _ in range(frames_lost):
+        sender.frame()
+    receiver.take(sender.frame(), 10.0 + silence)
+    return sender, receiver
+
+
+def test_after_an_outage_a_keyframe_is_asked_for_at_once_and_nothing_of_before():
+    sender, receiver = after(2.0, 20)
+    assert (receiver.plis, receiver.nacks) == (1, [])
+    receiver.take(sender.frame(key=True), 12.1)
+    assert receiver.frames[-1] == sender.sent[-1]
+    counters = receiver.buffer.counters
+    assert (counters.lost, counters.freezes) == (60, 1)
+    assert counters.frozen == pytest.approx(2.1)  # since the last packet, not since the first after
+
+
+@pytest.mark.parametrize(("silence", "frames_lost"), [(0.3, 20), (2.0, 2)])
+def test_a_short_silence_or_a_small_gap_after_a_pause_is_asked_about(silence, frames_lost):
+    _, receiver = after(silence, frames_lost)
+    assert receiver.plis == 0
+    assert len(receiver.nacks) == 3 * frames_lost
