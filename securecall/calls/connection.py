@@ -693,6 +693,7 @@ class MediaConnection:
             on_digit=self._events.digit,
             on_quality=self._events.quality,
             red=agreement.red,
+            extended_reports=agreement.extended_reports,
             congested=lambda: self.pictures.congested,
             opus_bitrate=self._policy.opus_bitrate,
             opus_complexity=self._policy.opus_complexity,

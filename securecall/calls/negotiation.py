@@ -38,6 +38,7 @@ from securecall.rtp.extensions import MID
 
 PROTOCOL = "UDP/TLS/RTP/SAVPF"
 IDENTITY_HINT = "1"
+EXTENDED_REPORTS = ("rcvr-rtt=all", "voip-metrics")  # RFC 3611 5: what we like to be told
 MOST_MEDIA_LINES = 8
 MOST_FINGERPRINTS = 8  # of one m-line
 
@@ -84,6 +85,7 @@ class Agreement:
         receive: What may arrive: our payload numbers, those of digits and copies among them.
         events: The peer's payload number for digits beside `codec`, None where it takes none.
         red: Its number for `codec` with copies (RFC 2198), None where it takes none.
+        extended_reports: What the peer wants to be told in RTCP (RFC 3611 5).
         mid: Name of the audio m-line on the wire, both ways.
         sdes: The keys, where the descriptions carry them; None where DTLS makes them.
         dtls_client: We begin the DTLS handshake.
@@ -119,6 +121,7 @@ class Agreement:
     rtcp_mux: bool = True
     events: int | None = None
     red: int | None = None
+    extended_reports: tuple[str, ...] = ()
     video: tuple[VideoAgreement, ...] = ()
     mid_extension: int = 0
     warnings: tuple[str, ...] = ()
@@ -323,6 +326,7 @@ def _describe(
         candidates=local.candidates,
         end_of_candidates=bool(local.candidates),
         identity_hint="" if crypto else IDENTITY_HINT,
+        extended_reports=EXTENDED_REPORTS if rtcp_mux else (),
         cname=local.cname,
         ssrc=local.ssrc,
     )
@@ -464,6 +468,7 @@ def _agreement(
             ),
             None,
         ),
+        extended_reports=theirs.extended_reports,
         red=next((c.payload_type for c in theirs.codecs if copies(c, codec)), None),
         video=video,
         mid_extension=video_lines.named_by(theirs) if video else 0,

@@ -130,6 +130,7 @@ class MediaDescription:
         extensions: Header extensions it can take, and under which number (RFC 8285).
         bundle_only: The line has no port of its own: refused by whoever bundles nothing
             (RFC 8843 6).
+        extended_reports: What the describer wants to be told in RTCP (RFC 3611 5).
         content: What is shown, "slides" for a screen (RFC 4796); "" for a camera, or unsaid.
     """
 
@@ -160,6 +161,7 @@ class MediaDescription:
     extensions: tuple[tuple[int, str], ...] = ()
     bundle_only: bool = False
     content: str = ""
+    extended_reports: tuple[str, ...] = ()
 
     @property
     def refused(self) -> bool:

@@ -17,7 +17,7 @@ from securecall.media.endpoints import AudioSink, AudioSource
 from securecall.media.frames import TICK, AudioFrame
 from securecall.media.levels import LevelMeter
 from securecall.media.playout import Playout
-from securecall.media.quality import Quality, QualityMeter
+from securecall.media.quality import Quality, QualityMeter, voip_metrics
 from securecall.media.statistics import AudioStatistics as AudioStatistics
 from securecall.media.statistics import mouth_to_ear
 from securecall.rtp.events import EventPacket, EventReceiver, EventSender, parse_event
@@ -35,6 +35,7 @@ from securecall.rtp.sframe import (
 )
 from securecall.rtp.srtp import Rejection, SrtpError, SrtpSession
 from securecall.rtp.stream import RtcpSession
+from securecall.rtp.xr import VoipMetrics
 
 log = logger(__name__)
 
@@ -80,6 +81,7 @@ class AudioSession:
         on_quality: Callable[[Quality], None] | None = None,
         red: int | None = None,
         congested: Callable[[], bool] = lambda: False,
+        extended_reports: tuple[str, ...] = (),
         opus_bitrate: int = 28000,
         opus_complexity: int = 1,
         opus_rate: int | None = None,
@@ -113,6 +115,8 @@ class AudioSession:
             red: The peer's payload type for packets with copies of earlier ones (RFC 2198), None
                 where it takes none. What the peer may send is in `receive_codecs`.
             congested: Tells whether a queue stands on the path; copies would lengthen it.
+            extended_reports: What the peer wants to be told in RTCP (RFC 3611 5): "voip-metrics",
+                "rcvr-rtt=all"; others are passed over.
             opus_bitrate: Of the encoder, bit/s.
             opus_complexity: Of the encoder, 0..10, while the peer reports no loss; see OpusEncoder.
             opus_rate: Hz of what the sinks get from Opus; 48000 if None.
@@ -159,6 +163,8 @@ class AudioSession:
         self._payload_length = self._events_heard = 0
         self._copies = None if red is None else RedSender(codec.payload_type, self._step)
         self._congested = congested
+        self._tells_metrics = "voip-metrics" in extended_reports
+        self._tells_times = "rcvr-rtt=all" in extended_reports
         self._red, self._red_metadata = red, rtp_metadata(red or 0, mid)
         self._open = None if sframe_receive is None else sframe_receive.open_rtp
         self._accepted = accepted.keys()
@@ -476,9 +482,30 @@ class AudioSession:
                 self._fail(e)
 
     def _report(self, now: float) -> None:
-        report = self._rtcp.poll(now=now, unix=self._clock.unix(), chance=_chance())
+        report = self._rtcp.poll(
+            now=now,
+            unix=self._clock.unix(),
+            chance=_chance(),
+            extended=self._metrics() if self._tells_metrics else (),
+            times=self._tells_times,
+        )
         if report is not None:
             self._send(self._srtp.protect_rtcp(report))
+
+    def _metrics(self) -> tuple[VoipMetrics, ...]:
+        """How the peer sounds here, for the peer."""
+        sources, playout = self._rtcp.sources, self._playout
+        if not sources or not self._plays:
+            return ()
+        metrics = voip_metrics(
+            sources[-1].ssrc,
+            self._codec,
+            bursts=playout.bursts,
+            late=playout.jitter_counters().late,
+            round_trip=self._rtcp.round_trip,
+            target=playout.target,
+        )
+        return (metrics,)
 
     def _look_after(self, now: float) -> None:
         """What is due once a second."""
@@ -565,7 +592,13 @@ class AudioSession:
             bitrate_received=self._bitrate(1),
             codec=self._codec,
             quality=self._meter.quality,
+            peer_mos=_tenth(self._rtcp.peer_metrics),
         )
+
+
+def _tenth(metrics: VoipMetrics | None) -> float | None:
+    known = metrics is not None and 10 <= metrics.mos_cq <= 50
+    return metrics.mos_cq / 10 if metrics is not None and known else None
 
 
 def _chance() -> float:

@@ -13,6 +13,7 @@ from securecall.media.codecs import Decoder
 from securecall.media.description import Codec
 from securecall.rtp.jitter import Empty, JitterBuffer, JitterCounters, Missing, Payload
 from securecall.rtp.red import RedPayload
+from securecall.rtp.xr import BurstMeter
 
 _LONGEST_PAUSE = 50  # packets that are covered by a guess before there is nothing to hear at all
 
@@ -41,6 +42,7 @@ class Playout:
 
     Attributes:
         counters: What was played instead of what was sent.
+        bursts: Which packets were missed, in bursts or by themselves.
         rate: Hz of the sound that comes out; may change with the codec.
     """
 
@@ -57,6 +59,7 @@ class Playout:
         "_rate_wanted",
         "_ssrc",
         "_with_copies",
+        "bursts",
         "counters",
         "rate",
     )
@@ -77,6 +80,7 @@ class Playout:
         self._rate_wanted = opus_rate
         self._ssrc: int | None = None
         self.counters = PlayoutCounters()
+        self.bursts = BurstMeter()
         self._jitter_before = JitterCounters()
         first = next(iter(self._codecs))
         self._current = first
@@ -196,6 +200,7 @@ class Playout:
         item = self._jitter.pull(now)
         if isinstance(item, Payload):
             self._empty = 0
+            self.bursts.take(missed=item.copied)
             pcm = self._decode(item)
             return self._hurry(pcm, now) if item.hurry else pcm
         if isinstance(item, Empty):
@@ -206,6 +211,7 @@ class Playout:
                 return None
             self.counters.concealed += 1
             return self._decoder.conceal()
+        self.bursts.take(missed=True)
         return self._fill(item)
 
     def _decode(self, item: Payload) -> bytes:

@@ -13,6 +13,8 @@ import enum
 from collections import deque
 from typing import Final
 
+from securecall.rtp.xr import BurstMeter, VoipMetrics
+
 BEST: Final = 93.2
 """R without any impairment."""
 
@@ -24,6 +26,7 @@ _WINDOW: Final = 5
 _SILENCE: Final = 3
 _BETTER: Final = 5
 _MARGIN: Final = 3.0
+_BUFFER_MAX_MS: Final = 320  # see rtp.jitter
 
 # Ie and Bpl. Bpl fits our own scores (PESQ) at 1 to 20 % loss: with in-band redundancy for Opus,
 # with concealment alone for the others. Ie of G.722 is 0 here: its band is wider than R can tell.
@@ -137,3 +140,48 @@ class QualityMeter:
         if r >= good:
             return Quality.GOOD
         return Quality.FAIR if r >= fair else Quality.POOR
+
+
+def voip_metrics(
+    ssrc: int,
+    codec: str,
+    *,
+    bursts: BurstMeter,
+    late: int,
+    round_trip: float | None,
+    target: float,
+) -> VoipMetrics:
+    """Return what is told of a source (RFC 3611 4.7).
+
+    Args:
+        ssrc: The source.
+        codec: Name of what is heard.
+        bursts: Which of its packets were missed.
+        late: Packets that came too late, part of the missed.
+        round_trip: Seconds, None where it is not known.
+        target: Seconds the jitter buffer aims at.
+    """
+    count = max(1, bursts.count)
+    missed = min(count, bursts.missed)
+    late = min(late, missed)
+    here = target + FRAME_AND_LOOKAHEAD
+    r = rating(codec, loss=missed / count, delay=(round_trip or 0.0) / 2 + here)
+    dense, sparse = bursts.densities()
+    burst_ms, gap_ms = bursts.lengths_ms(20.0)
+    listening = score(rating(codec, loss=missed / count, delay=0.0))
+    return VoipMetrics(
+        ssrc=ssrc,
+        loss=min(255, 256 * (missed - late) // count),
+        discard=min(255, 256 * late // count),
+        burst_density=dense,
+        gap_density=sparse,
+        burst_ms=burst_ms,
+        gap_ms=gap_ms,
+        round_trip_ms=min(0xFFFF, round(1000 * (round_trip or 0.0))),
+        end_system_ms=min(0xFFFF, round(1000 * here)),
+        r_factor=round(r),
+        mos_lq=round(10 * listening),
+        mos_cq=round(10 * score(r)),
+        buffer_ms=min(0xFFFF, round(1000 * target)),
+        buffer_max_ms=_BUFFER_MAX_MS,
+    )

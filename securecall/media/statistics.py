@@ -38,6 +38,8 @@ class AudioStatistics:
         bitrate_sent, bitrate_received: Bit/s of the last five seconds or fewer, counted as bytes.
         codec: What is sent, and so, as a rule, received.
         quality: How the other end sounded in the last five seconds.
+        peer_mos: How we sound there, by the other end's own estimate (RFC 3611); None if it
+            tells nothing of it.
         pictures: Of each picture of the call; freezes stand there.
     """
 
@@ -67,6 +69,7 @@ class AudioStatistics:
     bitrate_received: int = 0
     codec: str = ""
     quality: Quality = Quality.GOOD
+    peer_mos: float | None = None
     pictures: tuple[VideoStatistics, ...] = ()
 
     @property

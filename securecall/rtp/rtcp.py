@@ -9,6 +9,8 @@ from typing import Final
 
 from securecall.errors import ProtocolError, UsageError
 from securecall.rtp.feedback import PSFB, RTPFB, Feedback, build_feedback, parse_feedback
+from securecall.rtp.xr import PACKET_TYPE as XR
+from securecall.rtp.xr import ExtendedReport, build_xr, parse_xr
 
 MAX_ITEMS: Final = 64
 """Packets in a compound that are looked at; a compound of more is refused."""
@@ -112,7 +114,15 @@ class UnknownRtcp:
     body: bytes
 
 
-RtcpPacket = SenderReport | ReceiverReport | SourceDescription | Bye | Feedback | UnknownRtcp
+RtcpPacket = (
+    SenderReport
+    | ReceiverReport
+    | SourceDescription
+    | Bye
+    | Feedback
+    | ExtendedReport
+    | UnknownRtcp
+)
 
 
 def parse_rtcp(data: bytes, *, reduced: bool = False) -> tuple[RtcpPacket, ...]:
@@ -194,6 +204,8 @@ def _parse_one(kind: int, count: int, body: bytes) -> RtcpPacket:
         return _parse_sdes(body, count)
     if kind == _BYE:
         return _parse_bye(body, count)
+    if kind == XR:
+        return parse_xr(body)
     feedback = parse_feedback(kind, count, body) if kind in (RTPFB, PSFB) else None
     return feedback or UnknownRtcp(packet_type=kind, count=count, body=body)
 
@@ -278,6 +290,8 @@ def _build_one(packet: RtcpPacket) -> bytes:
                 body += len(reason).to_bytes(1) + reason
                 body += bytes(-len(body) % 4)
             return _framed(_BYE, len(packet.sources), body)
+        case ExtendedReport():
+            return _framed(XR, 0, build_xr(packet))
         case UnknownRtcp():
             return _framed(packet.packet_type, packet.count, packet.body)
         case _:

@@ -14,6 +14,7 @@ from securecall.rtp.rtcp import (
     SourceDescription,
     build_rtcp,
 )
+from securecall.rtp.xr import DelaySince, ExtendedReport, ReceiverTime, VoipMetrics, XrBlock
 
 REPORT_INTERVAL: Final = 5.0
 """Seconds between reports, times 0.5 to 1.5 by chance (RFC 3550 6.2)."""
@@ -159,6 +160,7 @@ class RtcpSession:
         ssrc: Ours.
         deadline: When `poll` next has something to send, in monotonic seconds.
         round_trip: Seconds to the peer and back; None before the first answer.
+        peer_metrics: How we sound to the peer, by its own word; None before it said so.
         packets_sent: RTP packets of ours.
         octets_sent: Bytes of payload in them.
     """
@@ -173,9 +175,11 @@ class RtcpSession:
         "_packets_at_report",
         "_sources",
         "_sr_times",
+        "_times_heard",
         "deadline",
         "octets_sent",
         "packets_sent",
+        "peer_metrics",
         "round_trip",
         "ssrc",
     )
@@ -206,6 +210,8 @@ class RtcpSession:
         self._packets_at_report = 0
         self._loss = 0.0
         self._sr_times: dict[int, float] = {}
+        self._times_heard: dict[int, tuple[int, float]] = {}  # of receivers, to be answered
+        self.peer_metrics: VoipMetrics | None = None
 
     def sent(self, timestamp: int, octets: int, *, now: float) -> None:
         """Count an RTP packet of ours."""
@@ -238,6 +244,8 @@ class RtcpSession:
                 for block in packet.reports:
                     if block.ssrc == self.ssrc:
                         self._learn(block, now=now)
+            elif isinstance(packet, ExtendedReport):
+                self._learn_extended(packet, now=now)
             elif isinstance(packet, Bye):
                 left += [
                     PeerLeft(ssrc=ssrc, reason=packet.reason)
@@ -246,19 +254,35 @@ class RtcpSession:
                 ]
         return tuple(left)
 
-    def poll(self, *, now: float, unix: float, chance: float) -> bytes | None:
+    def poll(
+        self,
+        *,
+        now: float,
+        unix: float,
+        chance: float,
+        extended: tuple[XrBlock, ...] = (),
+        times: bool = False,
+    ) -> bytes | None:
         """Return a compound to protect and send, or None before `deadline`.
 
         Args:
             now: Monotonic seconds.
             unix: Wall time, seconds since 1970.
             chance: Random, 0 to 1; spreads the next report.
+            extended: Blocks of an extended report (RFC 3611) beside it.
+            times: The peer takes what tells receivers the round trip (RFC 3611 4.4, 4.5).
         """
         if now < self.deadline:
             return None
         self._last_report = now
         self.deadline = now + REPORT_INTERVAL * (0.5 + chance)
-        return build_rtcp(self._report(now=now, unix=unix))
+        report = self._report(now=now, unix=unix)
+        if times:
+            silent = isinstance(report[0], ReceiverReport)
+            extended = (*extended, *self._times(now=now, unix=unix, silent=silent))
+        if not extended:
+            return build_rtcp(report)
+        return build_rtcp((*report, ExtendedReport(ssrc=self.ssrc, blocks=extended)))
 
     def goodbye(self, *, now: float, unix: float, reason: str = "") -> bytes:
         """Return the compound that ends our stream."""
@@ -288,16 +312,44 @@ class RtcpSession:
             if round_trip >= 0:
                 self.round_trip = round_trip
 
+    def _learn_extended(self, report: ExtendedReport, *, now: float) -> None:
+        for block in report.blocks:
+            match block:
+                case ReceiverTime(ntp=ntp):
+                    if len(self._times_heard) < MAX_SOURCES or report.ssrc in self._times_heard:
+                        self._times_heard[report.ssrc] = ntp >> 16 & 0xFFFFFFFF, now
+                case DelaySince(ssrc=ssrc, last=last, delay=delay):
+                    sent_at = self._sr_times.get(last)
+                    if ssrc == self.ssrc and sent_at is not None:
+                        self.round_trip = max(0.0, now - sent_at - delay / 65536)
+                case VoipMetrics(ssrc=ssrc):
+                    if ssrc == self.ssrc:
+                        self.peer_metrics = block
+
+    def _times(self, *, now: float, unix: float, silent: bool) -> tuple[XrBlock, ...]:
+        """Our time, if no sender report has it, and answers to the times we heard."""
+        answers = [
+            DelaySince(ssrc, last, min(0xFFFFFFFF, int((now - heard_at) * 65536)))
+            for ssrc, (last, heard_at) in self._times_heard.items()
+        ]
+        self._times_heard.clear()
+        return (*((ReceiverTime(self._remember(now, unix)),) if silent else ()), *answers)
+
+    def _remember(self, now: float, unix: float) -> int:
+        """Note when this time is sent, and return it as NTP writes it."""
+        ntp = int((unix + _NTP_EPOCH) * 2**32) & (2**64 - 1)
+        self._sr_times[ntp >> 16 & 0xFFFFFFFF] = now
+        if len(self._sr_times) > _REMEMBERED:
+            del self._sr_times[next(iter(self._sr_times))]
+        return ntp
+
     def _report(self, *, now: float, unix: float) -> tuple[RtcpPacket, ...]:
         reports = tuple(source.report(now=now) for source in self._sources.values())
         description = SourceDescription(cnames=((self.ssrc, self._cname),))
         if self.packets_sent == self._packets_at_report:
             return ReceiverReport(ssrc=self.ssrc, reports=reports), description
         self._packets_at_report = self.packets_sent
-        ntp = int((unix + _NTP_EPOCH) * 2**32) & (2**64 - 1)
-        self._sr_times[ntp >> 16 & 0xFFFFFFFF] = now
-        if len(self._sr_times) > _REMEMBERED:
-            del self._sr_times[next(iter(self._sr_times))]
+        ntp = self._remember(now, unix)
         elapsed = int((now - self._last_sent_at) * self._clock_rate)
         report = SenderReport(
             ssrc=self.ssrc,

@@ -35,6 +35,7 @@ _SESSION_LETTERS: Final = frozenset("vosiuepcbtrzka")
 _MEDIA_LETTERS: Final = frozenset("micbka")
 _KINDS: Final = {"audio": Kind.AUDIO, "video": Kind.VIDEO}
 _SETUPS: Final = {s.value: s for s in Setup}
+_MOST_REPORTS: Final = 16  # formats of extended reports that are read
 # RFC 3551 6: what a payload type means without an rtpmap
 _STATIC: Final = {
     0: Codec(0, "PCMU", 8000),
@@ -166,6 +167,8 @@ def _media_lines(media: MediaDescription) -> list[str]:
         lines.append(f"a=setup:{media.setup.value}")
     if media.rtcp_mux:
         lines.append("a=rtcp-mux")
+    if media.extended_reports:
+        lines.append(f"a=rtcp-xr:{' '.join(media.extended_reports)}")
     if media.identity_hint:
         lines.append(f"a={HINT}:{media.identity_hint}")
     return [*lines, *_source_lines(media), *_ice_lines(media)]
@@ -252,6 +255,7 @@ def _media(section: Section, session: Section) -> MediaDescription:
         extensions=tuple(section.extensions),
         bundle_only="bundle-only" in section.values,
         content=section.values.get("content", ""),
+        extended_reports=tuple(section.values.get("rtcp-xr", "").split()[:_MOST_REPORTS]),
     )
 
 

@@ -31,7 +31,7 @@ _ICE: Final = re.compile(r"[A-Za-z0-9+/]{1,256}")
 # these decide what a call is; a second one would be a second meaning
 _ONCE: Final = frozenset({"setup", "ice-ufrag", "ice-pwd", "mid", "direction", "ptime"})
 _KEPT: Final = frozenset(
-    {"ice-lite", "rtcp-mux", "end-of-candidates", "bundle-only", "content", HINT}
+    {"ice-lite", "rtcp-mux", "end-of-candidates", "bundle-only", "content", "rtcp-xr", HINT}
 )
 
 

@@ -110,6 +110,7 @@ ATTRIBUTES = frozenset(
         "fingerprint",
         "setup",
         "rtcp-mux",
+        "rtcp-xr",
         "x-securecall-id",
         "ssrc",
         "ice-ufrag",

@@ -7,6 +7,7 @@ import random
 import pytest
 
 from securecall.media.codecs import OPUS, PCMU
+from securecall.media.description import Direction
 from securecall.media.endpoints import ToneSource
 from securecall.media.engine import Gate
 from securecall.media.quality import Quality
@@ -159,3 +160,24 @@ def test_quality_and_bit_rates_are_told_while_they_change():
     lose[0] = 0.0
     pair.clock.step(1000)
     assert told[-1] is Quality.GOOD
+
+
+ALL = ("rcvr-rtt=all", "voip-metrics")
+
+
+def test_each_tells_the_other_how_it_sounds_where_that_is_asked_for():
+    pair = Pair(wire=lossy(0.2), extended_reports=ALL)
+    pair.clock.step(900)
+    assert pair.bob.statistics().peer_mos == pytest.approx(4.4, abs=0.1)  # he is heard well
+    assert 1.0 <= pair.alice.statistics().peer_mos < 3.3
+    plain = Pair(wire=lossy(0.2))
+    plain.clock.step(900)
+    assert plain.alice.statistics().peer_mos is None
+
+
+def test_one_who_sends_nothing_learns_the_round_trip_all_the_same():
+    for asked, known in ((ALL, True), ((), False)):
+        pair = Pair(extended_reports=asked)
+        pair.bob.set_direction(Direction.RECVONLY)
+        pair.clock.step(1200)
+        assert (pair.bob.statistics().rtt_ms is not None) is known

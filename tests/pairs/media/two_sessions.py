@@ -114,6 +114,7 @@ class Pair:
             rtcp=options.get("rtcp", {}).get(me, True),
             events=options.get("events"),
             red=options.get("red"),
+            extended_reports=options.get("extended_reports", ()),
             sframe_send=sender,
             sframe_receive=receiver,
             on_failure=self.failures.append,

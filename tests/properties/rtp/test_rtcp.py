@@ -55,7 +55,7 @@ others = st.one_of(
     st.builds(Bye, sources=st.lists(U32, max_size=4).map(tuple), reason=TEXT),
     st.builds(
         UnknownRtcp,
-        packet_type=st.sampled_from((192, 204, 207, 223)),
+        packet_type=st.sampled_from((192, 204, 208, 223)),
         count=st.integers(0, 31),
         body=st.binary(max_size=40).map(lambda b: b[: len(b) & ~3]),
     ),

@@ -376,3 +376,11 @@ def test_without_opus_nobody_speaks_of_copies():
     assert red_of(answer) == []
     assert bobs.red is None
     assert read_answer(offer(), answer).red is None
+
+
+def test_each_learns_what_the_other_wants_to_be_told_in_rtcp():
+    answer, bobs = build_answer(offer(), local(BOB, 40_002))
+    asked = read_answer(offer(), answer).extended_reports
+    assert asked == bobs.extended_reports == ("rcvr-rtt=all", "voip-metrics")
+    mute = with_audio(offer(), extended_reports=())
+    assert build_answer(mute, local(BOB, 40_002))[1].extended_reports == ()
