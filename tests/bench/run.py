@@ -128,6 +128,7 @@ ROWS = (
     Row("vp8-alike-aiortc", "us CPU per picture shown", VIDEO_ALIKE, AIORTC_VIDEO, 1 / 1.7),
     Row("latency", "ms app to app", LATENCY, None, 25.0),
     Row("latency-aiortc", "ms app to app", LATENCY, AIORTC_LATENCY, 1 / 3),
+    Row("first-sound", "ms, 95 of 100", Figure("first_sound", "p95_ms"), None, 100.0),
     Row("setup-plain-aiortc", "ms CPU, both ends", SETUP_PLAIN, AIORTC_SETUP, 1 / 3),
     Row("setup-keys-aiortc", "ms CPU, both ends", SETUP_KEYS, AIORTC_SETUP, 1 / 3),
     Row("setup-identity-aiortc", "ms CPU, both ends", SETUP, AIORTC_SETUP, 1 / 3),
