@@ -2,7 +2,7 @@
 
 It knows neither sockets nor clocks. Whoever drives it hands in datagrams with the time, asks
 `arrived` once `deadline` has come, and brings the chance (`random.Random(7)`), so that a run of an
-hour passes in seconds and is the same each time. `ImpairedRelay` puts it between real sockets.
+hour passes in seconds and is the same each time.
 """
 
 from __future__ import annotations

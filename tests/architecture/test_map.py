@@ -115,7 +115,8 @@ def package_of(top: str) -> str:
     Of several that share one (opentelemetry) it is the one on the page; one that is not installed
     here is named like its module, or begins so.
     """
-    names = [*importable().get(top, [ELSEWHERE.get(top, top)]), *(p for p in allowed() if p.startswith(f"{top}-"))]
+    here = importable().get(top, [ELSEWHERE.get(top, top)])
+    names = [*here, *(p for p in allowed() if p.startswith(f"{top}-"))]
     return next((name for name in names if name in allowed()), names[0])
 
 
