@@ -241,13 +241,13 @@ def test_levels_say_what_leaves_and_what_is_heard_until_the_call_ends(tmp_path):
                     readings = call.levels()
                     assert await anext(readings) == sc.Levels(sent=-96.0, received=-96.0)
                     async for levels in readings:
-                        if levels.sent > -25 and levels.received > -35:
+                        if levels.sent > -22 and levels.received > -32:  # not half silence
                             break
                     assert levels.sent == pytest.approx(-20, abs=2)
                     assert levels.received == pytest.approx(-30, abs=2)
                     call.mute()
-                    async for levels in readings:
-                        if levels.sent < -90:
+                    async for levels in readings:  # a busy machine may lose some of what comes
+                        if levels.sent < -90 and levels.received > -32:
                             break
                     assert levels.received == pytest.approx(-30, abs=2)
                     await call.hang_up()

@@ -25,6 +25,7 @@ PLAIN = "plain RTP or a key that servers see: no call of ours (488)"
 # for whatever comes in a multipart body.
 OTHERWISE = {
     "001_torture_4475_3_1_1_5.py": ({"501"}, "RFC 4475 3.1.1.5 asks for 501, not 405"),
+    "161_err_replaces_dlg_not_found.py": ({"400"}, "RFC 3891 6.1 demands both tags"),
     "170_timer_required.py": ({"420", "488"}, "session timers are not here; then " + PLAIN),
     "174_timer_se_too_small.py": ({"488"}, "its floor of 2000 s is that pjsua's setting; " + PLAIN),
     "500_pres_subscribe_with_bad_event.py": (
