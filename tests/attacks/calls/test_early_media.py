@@ -49,7 +49,7 @@ class Speaker:
 
     def speak_to(self, offer):
         audio = offer.audio
-        for candidate in audio.candidates:
+        for candidate in (c for c in audio.candidates if ":" not in c.host):  # as its own address
             for datagram in DATAGRAMS:
                 self.socket.sendto(datagram, (candidate.host, candidate.port))
         for datagram in DATAGRAMS:
