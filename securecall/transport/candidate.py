@@ -72,8 +72,9 @@ class LocalIce:
 
     @property
     def default(self) -> tuple[str, int]:
-        """Where media goes without ICE."""
-        return self.candidates[0].host, self.candidates[0].port
+        """Where media goes without ICE; by IPv4 where there is any, as more peers have it."""
+        ours = next((c for c in self.candidates if ":" not in c.host), self.candidates[0])
+        return ours.host, ours.port
 
 
 def is_usable(candidate: Candidate, *, loopback: bool) -> bool:

@@ -61,8 +61,9 @@ class _Generation:
 
     async def gather(self, hosts: Sequence[str]) -> LocalIce:
         candidates = await self.agent.gather(hosts)
-        self.local = (candidates[0].host, candidates[0].port)
-        return LocalIce(ufrag=self.ufrag, pwd=self.pwd, candidates=candidates)
+        ours = LocalIce(ufrag=self.ufrag, pwd=self.pwd, candidates=candidates)
+        self.local = ours.default
+        return ours
 
     def take(self, datagram: bytes, source: Address) -> None:
         """Judge by its source what is neither STUN nor came the fast way."""

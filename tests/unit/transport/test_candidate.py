@@ -6,6 +6,7 @@ from securecall.transport.candidate import (
     Candidate,
     CandidateKind,
     Foundations,
+    LocalIce,
     candidate_priority,
     hidden_related,
     is_usable,
@@ -65,3 +66,15 @@ def test_priorities_are_the_recommended_ones():
 def test_the_related_address_is_hidden_in_its_own_family():
     assert hidden_related("198.51.100.9") == ("0.0.0.0", 9)
     assert hidden_related("2001:db8::1") == ("::", 9)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "default"),
+    [
+        (("2001:db8::1", "192.0.2.1", "192.0.2.2"), "192.0.2.1"),
+        (("2001:db8::1", "2001:db8::2"), "2001:db8::1"),
+    ],
+)
+def test_media_without_ice_goes_by_ipv4_where_there_is_any(hosts, default):
+    ours = LocalIce(ufrag="u", pwd="p", candidates=tuple(map(candidate, hosts)))
+    assert ours.default == (default, 5000)
