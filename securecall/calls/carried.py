@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol, cast
 
-from securecall.address import Address
 from securecall.calls.connection import MediaConnection
 from securecall.calls.machine import NEXT, CallMachine, Input, Proposal, State
 from securecall.calls.negotiation import LocalMedia
@@ -120,14 +119,6 @@ class CarriedMachine(CallMachine):
             return self._end(e)
         self._offer = sound()
         return (Send(Ringing()),)
-
-    def transfer(self, address: Address, *, replaces: str = "") -> tuple[Output, ...]:
-        """Refuse: the engine is not asked to send anybody on.
-
-        Raises:
-            Unsupported: always.
-        """
-        raise Unsupported(f"{self._engine.name} sends nobody to somebody else")
 
     def accept(self, local: LocalMedia, *, now: float) -> tuple[Output, ...]:
         """The user takes the call.

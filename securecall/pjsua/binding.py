@@ -183,6 +183,11 @@ class Call(pj.Call):  # type: ignore[misc]  # as above
         self._about(partial(told.Transferred, target=prm.dstUri))
 
     @_guarded
+    def onCallTransferStatus(self, prm: pj.OnCallTransferStatusParam) -> None:  # noqa: N802
+        """Take down what the peer says of the call that we asked it for."""
+        self._about(partial(told.SentOn, status=prm.statusCode, final=prm.finalNotify))
+
+    @_guarded
     def onCallReplaceRequest(self, prm: pj.OnCallReplaceRequestParam) -> None:  # noqa: N802
         """Refuse: nobody takes the place of whom we talk to."""
         prm.statusCode = pj.PJSIP_SC_DECLINE

@@ -244,6 +244,17 @@ class PjsuaEndpoint:
             log.info("call %d: %s", number, e.reason)
             self._tell(told.Replied(number, pj.PJSIP_SC_REQUEST_PENDING, ""))
 
+    def transfer(self, number: int, uri: str) -> None:
+        """Ask the peer to call somebody else."""
+        held = self._held.get(number)
+        if held is None:
+            return
+        try:
+            held.call.xfer(uri, pj.CallOpParam(True))  # noqa: FBT003
+        except pj.Error as e:
+            log.info("call %d: %s", number, e.reason)
+            self._tell(told.SentOn(number, pj.PJSIP_SC_INTERNAL_SERVER_ERROR, final=True))
+
     def press(self, number: int, digit: str) -> None:
         """Send a digit (RFC 4733)."""
         self._perform(number, lambda held: held.call.dialDtmf(digit))

@@ -27,7 +27,9 @@ from securecall.calls.signaling import (
     SignalBuffer,
     SignalingPath,
     SignalSink,
+    TransferProgress,
     TransferRequested,
+    TransferStep,
 )
 from securecall.errors import (
     CallFailed,
@@ -55,6 +57,7 @@ from securecall.sip.identity import of_the_telephone_network
 from securecall.sip.message import Request, Response, parse_message
 from securecall.sip.naming import claimed_address, is_telephone, uri_of
 from securecall.sip.outcome import REFUSALS, reason_of
+from securecall.sip.refer import build_refer_to
 from securecall.sip.registering import Watcher
 from securecall.sip.registration import RegistrationState
 from securecall.transport.endpoint import endpoint
@@ -398,6 +401,9 @@ class PjsuaLeg:
                 self._asked, self._challenged = audio.direction, False
                 hold = audio.direction is not Direction.SENDRECV
                 self._order(lambda it: it.change(number, hold=hold))
+            case TransferRequested(address=Address() as address, replaces=replaces):
+                uri = build_refer_to(uri_of(address, self._signaling.server_name), replaces)
+                self._order(lambda it: it.transfer(number, uri))
             case Ended(reason=reason):
                 refusal = REFUSALS[reason] if not (self.outgoing or self._taken) else 0
                 self._order(lambda it: it.hang_up(number, refusal))
@@ -442,10 +448,24 @@ class PjsuaLeg:
                 self._replied(status, message)
             case told.Transferred(target=target):
                 self._buffer.deliver(TransferRequested(target[:256]))
+            case told.SentOn(status=status, final=final):
+                self._sent_on(status, final=final)
             case told.Ended():
                 self._ended(event)
             case _:
                 self._take_of_sound(event)
+
+    def _sent_on(self, status: int, *, final: bool) -> None:
+        """Tell what comes of a transfer of ours; one that ends without an answer has failed."""
+        if final and 200 <= status < 300:
+            progress = TransferProgress(TransferStep.ANSWERED, status=status)
+        elif final or status >= 300:
+            reason = reason_of(status) if status >= 300 else EndReason.NO_ANSWER
+            progress = TransferProgress(TransferStep.FAILED, reason, status=status)
+        else:
+            step = TransferStep.RINGING if status == 180 else TransferStep.TRYING
+            progress = TransferProgress(step, status=status)
+        self._buffer.deliver(progress)
 
     def _take_of_sound(self, event: told.Told) -> None:
         match event:

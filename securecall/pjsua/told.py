@@ -147,6 +147,20 @@ class Transferred:
 
 
 @dataclass(frozen=True, slots=True)
+class SentOn:
+    """What comes of our wish that the peer call another.
+
+    Attributes:
+        status: Of that other call, as the peer says; or of our wish.
+        final: Nothing more will be told.
+    """
+
+    number: int
+    status: int
+    final: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Measured:
     """How the sound of a call fares.
 
@@ -180,6 +194,7 @@ Told = (
     | Unprotected
     | Pressed
     | Transferred
+    | SentOn
     | Measured
     | Ended
 )

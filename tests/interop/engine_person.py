@@ -197,6 +197,11 @@ class Person:
         _ = await until(lambda: self._targets, seconds)
         return {"targets": self._targets}
 
+    async def transfer(self, call: int, who: str) -> dict:
+        """Send the other end to somebody else; ends the call."""
+        await self._calls[call].transfer(who)
+        return {}
+
     async def silence(self, seconds: float) -> dict:
         """Give up on a silent peer after so long."""
         connection.SILENCE_SECONDS = seconds  # type: ignore[misc]  # a test is in a hurry

@@ -107,6 +107,34 @@ def test_baresip_talks_with_keys_in_signalling_and_not_at_all_without(
     alice.do("hang_up", call=a)
 
 
+def test_baresip_is_sent_to_somebody_who_takes_the_call_and_to_one_who_does_not(
+    person, proxy, phone
+):
+    carol = phone("carol", encryption="srtp-mand")
+    carol.wait_registered()
+    alice, bob = person("alice"), person("bob")
+    alice.sign_in(proxy)
+    bob.sign_in(proxy)
+    a = alice.do("call", who=sip("carol"), hertz=ALICE)["call"]
+    _ = alice.do("connected", call=a)
+    sending = alice.begin("transfer", call=a, who=sip("bob"))
+    bob.do("decline", ring=bob.do("next")["ring"])
+    with pytest.raises(Refused) as caught:
+        alice.wait(sending)
+    assert caught.value.kind == "NotTransferred"
+    assert alice.do("hear", call=a, hertz=440.0)["heard"] >= 0.5  # the call goes on
+    alice.do("hang_up", call=a)
+    a = alice.do("call", who=sip("carol"), hertz=ALICE)["call"]
+    _ = alice.do("connected", call=a)
+    sending = alice.begin("transfer", call=a, who=sip("bob"))
+    b = bob.do("accept", ring=bob.do("next")["ring"], hertz=BOB)["call"]
+    alice.wait(sending)
+    assert over(alice, a) in ("hung-up", "vanished")
+    assert bob.do("connected", call=b)["level"] == "HOP_BY_HOP"
+    assert bob.do("hear", call=b, hertz=440.0)["heard"] >= 1.0
+    bob.do("hang_up", call=b)
+
+
 def test_a_peer_that_is_killed_ends_the_call_in_every_state(person, proxy):
     alice = person("alice", policy={"ring_seconds": 2.0})
     alice.sign_in(proxy)

@@ -18,7 +18,9 @@ from securecall.calls.signaling import (
     Refused,
     Ringing,
     Route,
+    TransferProgress,
     TransferRequested,
+    TransferStep,
 )
 from securecall.errors import (
     CertificateError,
@@ -175,6 +177,36 @@ def test_a_second_account_is_told_who_has_it(endpoint):
     async def scenario(signaling):
         with pytest.raises(UsageError, match=r"alice@clinic\.example"):
             await opening([])
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("said", "comes"),
+    [
+        ((202, False), (TransferStep.TRYING, None)),
+        ((180, False), (TransferStep.RINGING, None)),
+        ((200, True), (TransferStep.ANSWERED, None)),
+        ((100, True), (TransferStep.FAILED, EndReason.NO_ANSWER)),  # it will say nothing more
+        ((486, False), (TransferStep.FAILED, EndReason.BUSY)),
+        ((603, True), (TransferStep.FAILED, EndReason.DECLINED)),
+    ],
+)
+def test_a_peer_is_sent_on_and_what_it_says_of_that_is_told(endpoint, said, comes):
+    async def scenario(signaling):
+        leg = await signaling.dial(Route(BOB), sound())
+        made, heard = endpoint.made, []
+        leg.listen(heard.append)
+        number = made.done[0][1]
+        carol = parse_address("sip:carol@clinic.example")
+        leg.send(TransferRequested(str(carol), carol, replaces="a@b;to-tag=1;from-tag=2"))
+        await settled()
+        place = "<sip:carol@clinic.example?Replaces=a%40b%3Bto-tag%3D1%3Bfrom-tag%3D2>"
+        assert made.done[-1] == ("transfer", number, place)
+        made.tell(told.SentOn(number, *said))
+        await settled()
+        step, reason = comes
+        assert heard == [TransferProgress(step, reason, status=said[0])]
 
     run(scenario)
 
