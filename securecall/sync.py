@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from securecall import client as _client
-from securecall.account import Account
+from securecall.account import Account, EngineName
 from securecall.address import Address
 from securecall.calls import call as _call
 from securecall.calls import call_video as _call_video
@@ -432,6 +432,7 @@ class Client:
         listen: tuple[str, int] | None = None,
         certificate: PemPair | None = None,
         provider_mode: str = "proxy",
+        engine: EngineName = "native",
     ) -> Account:
         """Use a SIP address through its server; see `securecall.Client.sign_in`."""
         return self._loop.run(
@@ -445,6 +446,7 @@ class Client:
                 listen=listen,
                 certificate=certificate,
                 provider_mode=provider_mode,
+                engine=engine,
             )
         )
 

@@ -208,8 +208,8 @@ async def _accepted(ring: IncomingCall, output: Output) -> bool:
 
 async def _sign_in(client: Client, args: argparse.Namespace) -> None:
     if not args.account:
-        if args.provider_mode != "proxy":
-            raise UsageError("--provider-mode is that of an account: give --account")
+        if args.provider_mode != "proxy" or args.engine != "native":
+            raise UsageError("--provider-mode and --engine are those of an account: give --account")
         return
     listen = getattr(args, "listen", None)
     certificate = None
@@ -227,6 +227,7 @@ async def _sign_in(client: Client, args: argparse.Namespace) -> None:
         listen=listen,
         certificate=certificate,
         provider_mode=args.provider_mode,
+        engine=args.engine,
     )
 
 

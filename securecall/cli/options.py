@@ -165,6 +165,10 @@ def _add_talk(command: argparse.ArgumentParser) -> None:
         help="gateway: to the phone network, which can hear the call, as your provider can",
     )  # fmt: skip
     account.add_argument(
+        "--engine", choices=("native", "pjsua2"), default="native",
+        help="pjsua2: PJSIP carries the sound; your provider can hear the call",
+    )  # fmt: skip
+    account.add_argument(
         "--danger-plain-dtls", action="store_true",
         help="talk without proof of identity: the server can listen",
     )  # fmt: skip
