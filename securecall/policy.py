@@ -270,7 +270,8 @@ class Policy:
             a relay or not at all. STRANGERS: those may not whose key is not pinned, where a relay
             is known (`Client.use_relay`, or one that our XMPP server names). OPEN: it may. Our own
             server and the relay know it always; and calls by ticket or `key:` go straight to the
-            other end, so under RELAY they are refused.
+            other end, so under RELAY they are refused. So are those of the engine pjsua2, which
+            hides it from nobody.
         prefer_codecs: Names in order of preference; what is not installed is not offered.
         prefer_video: The same for pictures.
     """

@@ -18,7 +18,7 @@ from securecall.calls.negotiation import LocalMedia
 from securecall.calls.orders import AwaitKeys, Discard, Output, Send, SetDirection
 from securecall.calls.signaling import Answered, Leg, Offered, Ringing
 from securecall.calls.video_lines import LocalVideo
-from securecall.errors import SecurecallError, Unsupported, UsageError
+from securecall.errors import PolicyRefused, SecurecallError, Unsupported, UsageError
 from securecall.media.carried import CarriedSession, Carrier
 from securecall.media.description import (
     Description,
@@ -29,7 +29,7 @@ from securecall.media.description import (
     MediaDescription,
     mirrored,
 )
-from securecall.policy import Facts, Floor, Policy, decide, security_state
+from securecall.policy import Facts, Floor, IpPrivacy, Policy, decide, security_state
 
 NOTHING: Final = LocalMedia(fingerprint=Fingerprint("", b""), host="", port=0, codecs=())
 
@@ -93,8 +93,14 @@ class CarriedMachine(CallMachine):
         """Refuse before anything is sent what could never be reached.
 
         Raises:
+            PolicyRefused: our address is to be hidden, and the engine shows it.
             SecurityError: of the kind the same call would end with once it had keys.
         """
+        if self._policy.ip_privacy is IpPrivacy.RELAY:
+            raise PolicyRefused(
+                f"{self._engine.name} shows the other end our IP address, which this policy hides "
+                "(ip_privacy)"
+            )
         _ = decide(security_state(self._engine.facts), self._floor)
 
     def dial(self, local: LocalMedia, *, now: float) -> Description:

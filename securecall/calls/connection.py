@@ -173,7 +173,11 @@ class MediaConnection:
     # -- the way ----------------------------------------------------------------------------------
 
     async def open(self, *, ice: bool) -> LocalMedia:
-        """Bind a socket (and gather host candidates), and say what goes into our description.
+        """Bind a socket, and say what goes into our description.
+
+        Args:
+            ice: Gather candidates. Where our address is hidden, a relay is asked anyway: whoever
+                leaves ICE out of an offer would learn it otherwise.
 
         Raises:
             ConnectFailed: no socket of ours can be bound, or no relay that the policy asks for.
@@ -183,13 +187,14 @@ class MediaConnection:
         codecs = usable(self._policy.prefer_codecs)
         digest = self._certificate.digest
         own = await own_hosts(self._towards)
-        if ice:
-            helpers = await self._helpers()
+        helpers = await self._helpers() if self._policy.ice else IceHelpers()
+        hidden = self._hidden(helpers)
+        if ice or hidden:  # a relay serves peers without ICE, too
             gathered = IcePath(
                 controlling=self._outgoing,
                 stun_server=helpers.stun,
                 turn_servers=helpers.turn,
-                relay_only=self._hidden(helpers),
+                relay_only=hidden,
                 on_lost=self._on_lost,
                 on_doubt=self._on_doubt,
             )

@@ -162,3 +162,37 @@ def test_a_word_that_only_sounds_like_hiding_is_refused(word):
     assert HIDDEN.ip_privacy is sc.IpPrivacy.RELAY
     with pytest.raises(UsageError, match="IpPrivacy"):
         sc.Policy(ip_privacy=word)
+
+
+LAZY = sc.Policy(ice=False, ip_privacy=sc.IpPrivacy.OPEN)
+
+
+@pytest.mark.parametrize(
+    ("policy", "relayed"), [(sc.Policy(), True), (HIDDEN, True), (OPEN, False)]
+)
+def test_a_caller_who_leaves_ice_out_learns_the_relay_alone_too(tmp_path, policy, relayed):
+    """The last is the control: whoever is open is reached without the relay."""
+
+    async def main():
+        async with with_relay(tmp_path) as (alice, bob, described, server):
+            bob.policy = policy
+            shown = await talk(alice, bob, described, policy=LAZY)
+            assert shown == {"caller": set(), "callee": set()}
+            assert (server.relayed > 0) is relayed
+
+    run(main)
+
+
+def test_a_caller_who_leaves_ice_out_learns_nothing_where_there_is_no_relay(tmp_path):
+    async def main():
+        described = []
+        bus = SignalBus(mutate=lambda signal, sender: described.append(signal) or signal)
+        async with people(tmp_path, bus) as (alice, bob):
+            bob.policy = HIDDEN
+            async with alice.call(BOB, policy=LAZY):
+                with pytest.raises(ConnectFailed, match="use_relay"):
+                    async with (await bob.next_call()).accept():
+                        pass
+            assert not any(isinstance(signal, Answered) for signal in described)
+
+    run(main)

@@ -16,6 +16,7 @@ from securecall.policy import (
     Floor,
     Gate,
     IdentityEvidence,
+    IpPrivacy,
     Policy,
     SecurityLevel,
     security_state,
@@ -65,6 +66,19 @@ def test_what_needs_more_is_refused_before_anything_is_sent(floor, error):
     assert not any(isinstance(o, orders.Send) and isinstance(o.signal, Ringing) for o in outputs)
     assert orders.Send(Ended(EndReason.SECURITY)) in outputs
     assert isinstance(outputs[-1].error, error)
+
+
+def test_an_engine_that_shows_our_address_makes_no_calls_where_it_is_hidden():
+    """The control are all other tests: without that wish the same calls are made, and ring."""
+    policy = Policy(danger_plain_dtls=True, ip_privacy=IpPrivacy.RELAY)
+    calls = [
+        CarriedMachine(policy, HOP, outgoing=outgoing, engine=ENGINE) for outgoing in (True, False)
+    ]
+    with pytest.raises(PolicyRefused, match="IP address"):
+        _ = calls[0].dial(NOTHING, now=0.0)
+    outputs = calls[1].invited(sound(), now=0.0)
+    assert not any(isinstance(o, orders.Send) and isinstance(o.signal, Ringing) for o in outputs)
+    assert isinstance(outputs[-1].error, PolicyRefused)
 
 
 def test_a_call_that_came_in_is_held_to_what_is_required_at_acceptance():
