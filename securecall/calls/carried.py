@@ -199,7 +199,7 @@ class CarriedConnection(MediaConnection):
     def follow(self, leg: Leg) -> None:
         """Take the sound of this leg."""
         self._leg = cast("CarryingLeg", leg)  # an account's engine makes no others
-        self._leg.hear_digits(self._events.digit)
+        self._leg.hear_digits(self._digit)
 
     async def open(self, *, ice: bool) -> LocalMedia:
         """Open nothing: the engine does."""

@@ -480,6 +480,11 @@ class MediaConnection:
             raise UsageError("digits are sent in a call in progress")
         self._session.press(digits)
 
+    def _digit(self, digit: str) -> None:
+        """The peer pressed a key: that is heard once all is proven, and not before."""
+        if self._gate is Gate.OPEN:
+            self._events.digit(digit)
+
     @property
     def pressing(self) -> bool:
         """Whether digits are on their way."""
@@ -695,7 +700,7 @@ class MediaConnection:
             on_failure=self._events.sound_failed,
             on_rtcp=self.pictures.hear,
             events=agreement.events,
-            on_digit=self._events.digit,
+            on_digit=self._digit,
             on_quality=self._events.quality,
             red=agreement.red,
             extended_reports=agreement.extended_reports,

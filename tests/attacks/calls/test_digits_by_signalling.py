@@ -11,8 +11,10 @@ import asyncio
 import pytest
 
 import securecall as sc
+from securecall.policy import Gate
 from securecall.testing.attacks.stage import PLAIN, stage
 from securecall.testing.mallory import Mode
+from tests.pairs.calls.test_client import BOB, people
 
 RELAY = (("Content-Type", "application/dtmf-relay"),)
 
@@ -117,3 +119,25 @@ def test_a_phone_that_takes_no_digits_at_all_is_said_to(tmp_path, answered, monk
             assert told == [True]
 
     asyncio.run(run())
+
+
+def test_keys_pressed_by_whom_nobody_proved_yet_are_not_heard(tmp_path):
+    """Bob may talk already; Alice still has to compare the words. Then, the control, she hears."""
+
+    async def main():
+        async with people(tmp_path) as (alice, bob):
+            clinical = sc.Policy.clinical()
+            async with alice.call(BOB, policy=clinical) as call:
+                async with (await bob.next_call()).accept() as answer:
+                    state = await call.connected()
+                    await answer.connected()
+                    assert (state.level, call.gate) == (sc.OPPORTUNISTIC, Gate.VERIFYING)
+                    first = asyncio.ensure_future(anext(call.digits()))
+                    await answer.press("1")
+                    await asyncio.sleep(0.1)
+                    assert not first.done()
+                    _ = await call.confirm_sas()
+                    await answer.press("2")
+                    assert await asyncio.wait_for(first, 5) == "2"
+
+    asyncio.run(main())

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from securecall.calls import orders
-from securecall.calls.carried import NOTHING, CarriedMachine, Engine, sound
+from securecall.calls.carried import (
+    NOTHING,
+    CarriedConnection,
+    CarriedMachine,
+    Engine,
+    sound,
+)
+from securecall.calls.connection import ConnectionEvents
 from securecall.calls.machine import State
 from securecall.calls.signaling import Answered, Ended, Offered, Refused, Ringing
 from securecall.errors import DowngradeError, EndReason, PolicyRefused, Unsupported, UsageError
@@ -79,6 +86,33 @@ def test_an_engine_that_shows_our_address_makes_no_calls_where_it_is_hidden():
     outputs = calls[1].invited(sound(), now=0.0)
     assert not any(isinstance(o, orders.Send) and isinstance(o.signal, Ringing) for o in outputs)
     assert isinstance(outputs[-1].error, PolicyRefused)
+
+
+class DigitLeg:
+    def hear_digits(self, sink):
+        self.pressed = sink
+
+
+def test_digits_of_an_engine_pass_an_open_gate_alone():
+    """PJSIP takes them by INFO in any call, ringing ones too."""
+    heard, leg = [], DigitLeg()
+    nothing = dict.fromkeys(("secured", "failed", "guess_burned", "sound_failed", "peer_said"))
+    connection = CarriedConnection(
+        ConnectionEvents(**nothing, digit=heard.append),
+        policy=Policy(),
+        identity=None,
+        strict=False,
+        clock=None,
+        towards="",
+        outgoing=False,
+    )
+    connection.follow(leg)
+    leg.pressed("1")
+    connection.gate = Gate.OPEN
+    leg.pressed("2")
+    connection.gate = Gate.CLOSED
+    leg.pressed("3")
+    assert heard == ["2"]
 
 
 def test_a_call_that_came_in_is_held_to_what_is_required_at_acceptance():
