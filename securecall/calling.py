@@ -139,7 +139,8 @@ class Calling:
     def account_for(self, address: Address, wanted: Account | None) -> Account:
         """The account to reach an address through: the wanted one, one near it, or the first.
 
-        Near a telephone number is one that leads into its network.
+        Near a telephone number is one that leads into its network. To anybody else one does that
+        only where the address is of its domain, or nothing else is signed in.
 
         Raises:
             UsageError: there is none, or the wanted one is not signed in.
@@ -154,7 +155,8 @@ class Calling:
             )
         if address.scheme is Scheme.TEL:
             near = (a for a in accounts if a.is_trunk)
-        else:
+        else:  # by what can be end to end, unless the address itself asks for less
+            accounts = tuple(sorted(accounts, key=lambda a: a.is_trunk or a.engine is not None))
             near = (a for a in accounts if a.address.host == address.host)
         return wanted or next(near, accounts[0])
 

@@ -19,6 +19,7 @@ from securecall.calls.signaling import Ended, Route
 from securecall.media.description import Keying
 from securecall.policy import GATEWAY_WORDS
 from securecall.store.vault import MINIMUM_COST
+from securecall.testing.bus import SignalBus
 from securecall.testing.sip_server import LabServer
 from tests.guard import spellings
 from tests.pairs.calls.test_registered import PASSPHRASE, at, run
@@ -280,5 +281,25 @@ def test_the_keys_of_a_call_are_gone_when_it_is_over(tmp_path):
                 session = end._leg._session
                 told = (session.descriptions.body, session.invite.body)
                 assert not any(text in repr(told) for text in spellings(key))
+
+    run(main)
+
+
+def test_nobody_but_a_number_is_called_through_the_gateway_that_was_signed_in_first(tmp_path):
+    async def main():
+        bus = SignalBus()
+        own, trunk = (sc.parse_address(f"sip:alice@{h}.example") for h in ("clinic", "phones"))
+        home = {"passphrase": PASSPHRASE, "create": True, "cost": MINIMUM_COST}
+        async with sc.open(tmp_path / "alice", **home) as alice:
+            gateway = alice.use(trunk, bus.endpoint(trunk), provider_mode="gateway")
+            account_for = alice._open.calling.account_for
+            far = sc.parse_address("sip:bob@elsewhere.example")
+            assert account_for(far, None) is gateway  # there is nothing else
+            proxy = alice.use(own, bus.endpoint(own))
+            assert account_for(far, None) is proxy
+            assert account_for(sc.parse_address("sip:carol@clinic.example"), None) is proxy
+            assert account_for(sc.parse_address("sip:reception@phones.example"), None) is gateway
+            assert account_for(sc.parse_address(f"tel:{NUMBER}"), None) is gateway
+            assert account_for(far, gateway) is gateway  # as wished
 
     run(main)
