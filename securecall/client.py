@@ -32,7 +32,14 @@ from securecall.chat.message import Message
 from securecall.chatting import Chatting
 from securecall.contacts import Contact, Contacts
 from securecall.devices import Devices
-from securecall.errors import DowngradeError, EndReason, SecurecallError, Unsupported, UsageError
+from securecall.errors import (
+    DowngradeError,
+    EndReason,
+    PolicyRefused,
+    SecurecallError,
+    Unsupported,
+    UsageError,
+)
 from securecall.events import Event, PlaintextReceived, RegistrationChanged
 from securecall.fips import STANDARD, Approval, Fips, Profile, approval, require_working
 from securecall.keys.identity import Signer
@@ -724,10 +731,19 @@ class Client:
         require: SecurityLevel | None,
         policy: Policy | None,
         account: Account | None,
+        by_gateway: bool,
     ) -> Call:
         """Call whom a transfer names; satisfies `transferring.Place`."""
         if asked.address is None:
             raise UsageError("a transfer that names nobody")
+        # A number may stand in any address of a gateway's domain, and the other end chose it.
+        if not by_gateway and account is None:
+            account = self._open.calling.account_for(asked.address, None)
+            if account.is_trunk:
+                raise PolicyRefused(
+                    f"{asked.address.short} is called through a telephone gateway, and whoever "
+                    "asks for that does not; if it is meant, name the account (account=)"
+                )
         return self._call(
             asked.address,
             audio=audio,

@@ -103,6 +103,8 @@ class TransferRequested:
         is answered they usually hang up.
 
         Raises:
+            PolicyRefused: that would lead out of a call without a telephone gateway into one with,
+                and `account` does not name it.
             UsageError: they named nobody, or nothing of ours can reach that address.
         """
         if self._answer is None or self.address is None:

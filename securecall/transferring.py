@@ -29,8 +29,12 @@ class Place(Protocol):
         require: SecurityLevel | None,
         policy: Policy | None,
         account: Account | None,
+        by_gateway: bool,
     ) -> Call:
-        """Prepare a new call, held to what is known of whom it leads to."""
+        """Prepare a new call, held to what is known of whom it leads to.
+
+        `by_gateway`: whoever asks did so in a call that a telephone gateway takes part in.
+        """
         ...
 
 
@@ -68,7 +72,13 @@ class AskedTransfer:
     ) -> Call:
         """Call whom they name; the old call stays as it is."""
         new = self._place(
-            self._asked, audio=audio, video=video, require=require, policy=policy, account=account
+            self._asked,
+            audio=audio,
+            video=video,
+            require=require,
+            policy=policy,
+            account=account,
+            by_gateway=self._call.gateway,
         )
         if self._asked.number:
             self._followed[new] = self

@@ -173,6 +173,11 @@ class Call:
         return self._machine.security
 
     @property
+    def gateway(self) -> bool:
+        """Whether a telephone gateway takes part."""
+        return self._machine.gateway
+
+    @property
     def sas(self) -> Sas:
         """The words to read to each other.
 
@@ -210,7 +215,7 @@ class Call:
                 ticket=self._ticket(witness.security),
                 mixed_with=witness.mixed_with,
                 relays=self._connection.relays,
-                gateway=self._machine.gateway,
+                gateway=self.gateway,
             ),
             events=witness.events,
             refused=witness.refused,

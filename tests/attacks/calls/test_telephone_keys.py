@@ -10,14 +10,18 @@ import re
 import pytest
 
 import securecall as sc
-from securecall.errors import ProtocolError
+from securecall.errors import NotTransferred, ProtocolError
+from securecall.events import TransferRequested
 from securecall.logs import redacted
 from securecall.media.sdes import CryptoLine
 from securecall.sip.message import build_message
 from securecall.sip.stream import MessageStream
+from securecall.testing.bus import SignalBus
 from tests.attacks.calls.test_keys_in_sight import alive, keys, sightings
 from tests.guard import spellings
+from tests.pairs.calls.test_client import ALICE, people
 from tests.pairs.calls.test_gateways import NUMBER, gateway, hear, lab
+from tests.pairs.calls.test_transfers import event_of
 
 
 def test_nothing_alive_in_a_telephone_call_shows_its_keys_nor_does_any_log(tmp_path, caplog):
@@ -98,3 +102,28 @@ def test_a_message_framed_wrongly_is_refused_without_a_word_of_its_body(cut):
 def test_the_second_lock_on_logs_cuts_keys_of_descriptions():
     text = f"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}|2^31"
     assert KEY[:6] not in redacted(text)
+
+
+@pytest.mark.parametrize("user", ["0900123456", "+43900123456", "reception"])
+def test_nobody_hands_us_over_into_the_telephone_network(tmp_path, user):
+    """A number of a gateway's domain need not say that it is one. The control names the account."""
+
+    async def main():
+        bus, trunk = SignalBus(), sc.parse_address("sip:alice@phones.example")
+        async with people(tmp_path, bus) as (alice, bob):
+            account = alice.use(trunk, bus.endpoint(trunk), provider_mode="gateway")
+            async with bob.call(ALICE) as call:
+                async with (await alice.next_call()).accept() as answer:
+                    await call.connected()
+                    await answer.connected()
+                    events = alice.events()
+                    handing = asyncio.create_task(call.transfer(f"{user}@phones.example"))
+                    asked = await event_of(events, TransferRequested)
+                    with pytest.raises(sc.PolicyRefused, match="gateway"):
+                        _ = asked.accept()
+                    assert isinstance(asked.accept(account=account), sc.Call)
+                    asked.decline()
+                    with pytest.raises(NotTransferred):
+                        await handing
+
+    asyncio.run(main())
