@@ -704,7 +704,7 @@ class Call:
         self._arm()
 
     def _on_signal(self, signal: Signal) -> None:
-        if isinstance(signal, Offered) and self._keying is Keying.SDES:
+        if isinstance(signal, Offered) and self._machine.wants_keys:
             self._machine.bring(self._connection.fresh_keys())
         if isinstance(signal, Answered) and signal.telephone:
             self._machine.through_gateway()

@@ -354,7 +354,10 @@ class CallMachine:
                 return (Send(Refused(491)), ChangeRefused("another way before the first is found"))
             self._moving = offer
             return (Regather(),)
-        self._ours, self._fresh = answer, ()
+        self._ours = answer
+        before, after = agreed.sdes, agreement.sdes
+        if before is not None and after is not None and not before.ours.same_key(after.ours):
+            self._fresh = ()
         taken = {video.mid for video in agreement.video}
         asked = tuple(
             VideoAsked(line.content)
@@ -580,9 +583,14 @@ class CallMachine:
         """Take these pictures if the peer adds some; none is taken otherwise."""
         self._welcome = pictures
 
+    @property
+    def wants_keys(self) -> bool:
+        """Whether a gateway could bring new keys, and none of ours are at hand for that."""
+        return self._floor.sdes and self.state is State.ACTIVE and not self._fresh
+
     def bring(self, fresh: tuple[CryptoLine, ...]) -> None:
         """Have these keys at hand if the gateway of this call brings new ones."""
-        if self._floor.sdes and self.state is State.ACTIVE:
+        if self.wants_keys:
             self._fresh = fresh
 
     def confirm_sas(self) -> tuple[Output, ...]:

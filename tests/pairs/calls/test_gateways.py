@@ -247,6 +247,29 @@ def test_new_keys_in_mid_call_go_on_with_the_sound(tmp_path):
     run(main)
 
 
+def test_changes_that_bring_no_new_keys_cost_none(tmp_path):
+    """A gateway may ask for any number of changes; those with new keys are counted."""
+
+    async def main():
+        async with (
+            lab(tmp_path) as server,
+            gateway("alice", server, tmp_path) as alice,
+            gateway(NUMBER, server, tmp_path) as phone,
+        ):
+            async with alice.call(f"tel:{NUMBER}") as call:
+                async with (await phone.next_call()).accept() as answer:
+                    await call.connected()
+                    await answer.connected()
+                    held = []
+                    for _ in range(3):
+                        await answer.hold()
+                        await answer.resume()
+                        held.append(len(call._connection._written))
+                    assert len(set(held)) == 1
+
+    run(main)
+
+
 def replaced(agreement, connection):
     fresh = connection.fresh_keys()
     ours = replace(fresh[0], tag=1)
