@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from securecall.calls.call import Call
 from securecall.errors import EndReason, UsageError
@@ -54,6 +54,14 @@ class PastCall:
         return not self.outgoing and not self.talked and self.ended in _MISSED
 
 
+class _Kept(NamedTuple):
+    """What decides how long a call is remembered; no more of it stays in memory."""
+
+    number: int
+    began: int
+    strange: bool
+
+
 class CallHistory:
     """The history of one person."""
 
@@ -61,6 +69,8 @@ class CallHistory:
         """Keep it in this store; `clock` tells Unix seconds."""
         self._store = store
         self._clock = clock
+        # Newest first. Whoever calls again and again does not have all be read again and again.
+        self._known: list[_Kept] | None = None
 
     def calls(self) -> tuple[PastCall, ...]:
         """Every call that is remembered, the newest first; what is too old is forgotten first.
@@ -100,13 +110,15 @@ class CallHistory:
         Raises:
             LocalError: the disk refuses.
         """
-        kept = self._all()
-        number = max((p.number for p in kept), default=0) + 1
-        gone = self._too_many((replace(past, number=number), *kept))
-        if number not in gone:
-            _ = self._store.append_call(_build(past), drop=gone)
-        elif gone := gone - {number}:
-            self._store.drop_calls(gone)
+        kept = self._kept()
+        number = max((k.number for k in kept), default=0) + 1
+        gone = self._too_many([_summary(past, number), *kept])
+        if number in gone:
+            self._drop(gone - {number})
+            return
+        self._known = None  # until it is known what the disk has
+        _ = self._store.append_call(_build(past), number=number, drop=gone)
+        self._known = [_summary(past, number), *(k for k in kept if k.number not in gone)]
 
     def forget(self, numbers: Iterable[int]) -> None:
         """Forget these.
@@ -114,14 +126,14 @@ class CallHistory:
         Raises:
             UsageError: there is no call of that number.
         """
-        wanted, kept = set(numbers), {p.number for p in self._all()}
+        wanted, kept = set(numbers), {k.number for k in self._kept()}
         if not wanted <= kept:
             raise UsageError(f"there is no call of number {min(wanted - kept)}")
-        self._store.drop_calls(wanted)
+        self._drop(wanted)
 
     def clear(self) -> None:
         """Forget all."""
-        self._store.drop_calls(p.number for p in self._all())
+        self._drop({k.number for k in self._kept()})
 
     @property
     def kept(self) -> tuple[int, int]:
@@ -143,23 +155,36 @@ class CallHistory:
         self._forget_old()
 
     def _forget_old(self) -> None:
-        gone = self._too_many(self._all())
-        if gone:
-            self._store.drop_calls(gone)
+        self._drop(self._too_many(self._kept()))
 
-    def _too_many(self, past: tuple[PastCall, ...]) -> set[int]:
+    def _drop(self, numbers: set[int]) -> None:
+        if numbers:
+            kept, self._known = self._kept(), None
+            self._store.drop_calls(numbers)
+            self._known = [k for k in kept if k.number not in numbers]
+
+    def _too_many(self, past: list[_Kept]) -> set[int]:
         """Those that are too old or too many; strangers who let it ring crowd out nobody."""
         calls, days = self.kept
         since = self._clock() - days * _DAY
-        strange = [p.number for p in past if p.missed and not p.known]
+        strange = [p.number for p in past if p.strange]
         gone = set(strange[calls // _STRANGERS :])
         gone |= {p.number for p in past if p.began <= since}
         left = [p.number for p in past if p.number not in gone]
         return gone | set(left[calls:])
 
+    def _kept(self) -> list[_Kept]:
+        if self._known is None:
+            self._known = [_summary(past, past.number) for past in self._all()]
+        return self._known
+
     def _all(self) -> tuple[PastCall, ...]:
         rows = sorted(self._store.calls(), key=lambda row: -row.number)
         return tuple(_parse(row.number, row.data) for row in rows)
+
+
+def _summary(past: PastCall, number: int) -> _Kept:
+    return _Kept(number, past.began, past.missed and not past.known)
 
 
 def _build(past: PastCall) -> bytes:

@@ -305,9 +305,15 @@ class Tables:
 
     # -- calls, settings --------------------------------------------------------------------------
 
-    def append_call(self, data: bytes, *, drop: Iterable[int] = ()) -> int:
-        """Keep what is remembered of a call, and forget others; returns its number."""
-        number = max((int(key) for key in self._rows.read_all("calls")), default=0) + 1
+    def append_call(
+        self, data: bytes, *, number: int | None = None, drop: Iterable[int] = ()
+    ) -> int:
+        """Keep what is remembered of a call, and forget others; returns its number.
+
+        Who knows the next number spares us reading all calls.
+        """
+        if number is None:
+            number = max((int(key) for key in self._rows.read_all("calls")), default=0) + 1
         self._rows.write((("calls", _log_key(number), data), *_dropped(drop)))
         return number
 

@@ -8,7 +8,7 @@ import pytest
 
 import securecall as sc
 from securecall.call_history import MOST_CALLS, CallHistory, PastCall
-from securecall.errors import EndReason, UsageError
+from securecall.errors import EndReason, LocalError, UsageError
 from securecall.policy import SecurityLevel
 from securecall.store.lock import MINIMUM_COST
 from securecall.store.sqlite import FILE, Store
@@ -97,6 +97,35 @@ def test_strangers_crowd_out_nobody(world):
     assert [p.known for p in kept] == [False] * 2 + [True] * 6
     world.history.note(replace(MISSED, known=True))  # somebody we know
     assert [p.known for p in world.history.calls()] == [True, False, False] + [True] * 6
+
+
+def test_who_calls_again_and_again_has_nothing_read_again(world, monkeypatch):
+    """Each call that is refused is remembered on the loop that carries sound."""
+    for _ in range(3):
+        world.history.note(PAST)
+    read = []
+    rows = world.store._rows
+    really = rows.read_all
+    monkeypatch.setattr(rows, "read_all", lambda table: read.append(table) or really(table))
+    for _ in range(5):
+        world.history.note(MISSED)
+    assert read == []
+    assert world.numbers() == [8, 7, 6, 5, 4, 3, 2, 1]
+    assert read != []  # the control: whoever asks reads
+
+
+def test_what_the_disk_refuses_is_looked_up_again(world, monkeypatch):
+    world.history.note(PAST)
+
+    def refuse(*_args, **_options):
+        raise LocalError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.store, "append_call", refuse)
+        with pytest.raises(LocalError):
+            world.history.note(PAST)
+    world.history.note(MISSED)
+    assert world.numbers() == [2, 1]
 
 
 def test_control_without_a_share_of_their_own_they_would(world, monkeypatch):
