@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -35,7 +34,6 @@ _POLL_MS: Final = 10
 _MEASURE_SECONDS: Final = 0.25
 _RETRY_SECONDS: Final = 15
 _TOO_MANY: Final = 70010  # PJ_ETOOMANY
-_PROTECTED: Final = re.compile(r"SRTP status: Active\s+Crypto-suite: (\w+)")
 _NOWHERE: Final = "sip:nobody@127.0.0.1:9;transport=tls"
 _KEYINGS: Final = {
     Keying.SDES: pj.PJMEDIA_SRTP_KEYING_SDES,
@@ -325,12 +323,12 @@ class PjsuaEndpoint:
             if found is None or found.status not in _THERE:
                 return
             held.place, held.sound = found.index, held.call.getAudioMedia(found.index)
-            protected = _PROTECTED.search(held.call.dump(True, ""))  # noqa: FBT003
+            profile = told.profile_of(held.call.dump(True, ""), found.index)  # noqa: FBT003
             direction = _DIRECTIONS[found.dir]
         except pj.Error as e:  # it ended meanwhile
             log.info("call %d: %s", held.number, e.reason)
             return
-        if protected is None or protected[1] not in SUITES:
+        if profile not in SUITES:
             held.passing = False
             self._connect(held)
             error = SecurityError(
@@ -340,7 +338,7 @@ class PjsuaEndpoint:
             self._tell(told.Unprotected(held.number, error))
             return
         self._connect(held)
-        self._tell(told.Sounding(held.number, direction, protected[1]))
+        self._tell(told.Sounding(held.number, direction, profile))
 
     def _connect(self, held: _Held) -> None:
         if held.sound is None:

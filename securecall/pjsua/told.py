@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -198,3 +199,22 @@ Told = (
     | Measured
     | Ended
 )
+
+
+def profile_of(dump: str, place: int) -> str:
+    """The SRTP profile under which PJSIP says that a stream is, "" where it does not say so.
+
+    The dump begins with the peer's name as it gave it, which may say anything, on lines of its own
+    as well; so only what stands behind the last mark of PJSIP's own is read.
+
+    Args:
+        dump: What PJSIP prints of a call.
+        place: Of the stream among those of the call.
+    """
+    _, mark, media = dump.rpartition("Call time:")
+    found = re.search(
+        rf"^[ \t]*#{place} audio [^\n]*\n[ \t]*SRTP status: Active\s+Crypto-suite: (\w+)\s*$",
+        media,
+        re.MULTILINE,
+    )
+    return found[1] if mark and found is not None else ""
