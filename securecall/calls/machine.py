@@ -48,7 +48,7 @@ from securecall.calls.orders import (
     TransferTold,
     VideoAsked,
 )
-from securecall.calls.sdes import SdesKeys
+from securecall.calls.sdes import SdesKeys, with_secrets_of
 from securecall.calls.signaling import (
     Accepted,
     Answered,
@@ -383,7 +383,9 @@ class CallMachine:
     def _agreed(self, agreement: Agreement) -> tuple[Output, ...]:
         before, self._agreement = self._agreement, agreement
         if before is not None and agreement.sdes is not None and before.sdes is not None:
-            return (*self._rekeyed(before.sdes, agreement.sdes), SetDirection(agreement.direction))
+            keys = with_secrets_of(before.sdes, agreement.sdes)
+            self._agreement = replace(agreement, sdes=keys)
+            return (*self._rekeyed(before.sdes, keys), SetDirection(agreement.direction))
         if before is None or before.video == agreement.video:
             return (SetDirection(agreement.direction),)
         return (SetDirection(agreement.direction), SetVideo(agreement.video))

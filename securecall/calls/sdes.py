@@ -126,6 +126,13 @@ def renewed(agreed: SdesKeys, theirs: MediaDescription, fresh: Sequence[CryptoLi
     return choose(theirs, unused, past)
 
 
+def with_secrets_of(agreed: SdesKeys, keys: SdesKeys) -> SdesKeys:
+    """The same keys; the peer's in the secret it is in already, which ends with the call."""
+    if not keys.theirs.same_key(agreed.theirs):
+        return keys
+    return replace(keys, theirs=replace(keys.theirs, key=agreed.theirs.key))
+
+
 def _require_two(keys: SdesKeys) -> None:
     if any(keys.theirs.key == line.key for line in (keys.ours, *keys.past)):
         raise SecurityError(

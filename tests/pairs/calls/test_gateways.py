@@ -297,10 +297,17 @@ def test_the_keys_of_a_call_are_gone_when_it_is_over(tmp_path):
                     await call.connected()
                     line = call._machine._agreement.sdes.ours
                     key = line.key.reveal()
+                    await answer.connected()
+                    await answer.hold()  # both say all their keys again
+                    await call.hold()
                     assert base64.b64encode(key)[:8] in call._leg._session.descriptions.body
             for end in (call, answer):
-                with pytest.raises(sc.UsageError):
-                    end._machine._agreement.sdes.ours.key.reveal()
+                for line in (
+                    end._machine._agreement.sdes.ours,
+                    end._machine._agreement.sdes.theirs,
+                ):
+                    with pytest.raises(sc.UsageError):
+                        line.key.reveal()
                 session = end._leg._session
                 told = (session.descriptions.body, session.invite.body)
                 assert not any(text in repr(told) for text in spellings(key))
