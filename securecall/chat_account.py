@@ -85,8 +85,6 @@ INVITED: Final = "{jabber:x:conference}x"  # by a person, not by way of the room
 RETRY_SECONDS: Final = 3.0
 HELPERS_SECONDS: Final = 3.0  # a call waits for no more
 CLOSE_SECONDS: Final = 2.0  # for what is being said when we leave
-SETTLE_SECONDS: Final = 0.5  # until a server archived what came just before it saw us there
-LATE_SECONDS: Final = 8.0  # the same for a slow one; less than `intake.AGAIN_SECONDS`
 _FIRST: Final = 50  # messages that a device fetches of the time before it
 _RATCHETS: Final = "omemo "  # names of OMEMO's values, before our JID
 _NODES: Final[Mapping[str, Whose]] = {
@@ -166,10 +164,8 @@ class ChatAccount:
         self._setup: asyncio.Task[None] | None = None
         self._online = True
         self._greeted = False  # in this session
-        self._settled = True  # the archive has what came before the server saw us there
         self._entered = False  # our rooms, in this session
         self._running: tuple[asyncio.Task[None], ...] = ()
-        self._late: asyncio.TimerHandle | None = None
         self._unwatch = (
             contacts.statements.watch(self._keys_changed),
             contacts.identity.watch(self._own_keys_changed),
@@ -298,8 +294,6 @@ class ChatAccount:
         """Leave the server; what was written and not yet taken is sent the next time."""
         for unwatch in self._unwatch:
             unwatch()
-        if self._late is not None:
-            self._late.cancel()
         if self._tasks and self._session.state is SessionState.ONLINE:
             _ = await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)  # receipts, for one
         ending = [*self._running, *self._tasks, *((self._setup,) if self._setup else ())]
@@ -382,8 +376,6 @@ class ChatAccount:
 
     def _set_up(self) -> None:
         self._greeted = False
-        if self._late is not None:
-            self._late.cancel()
         self.rooms.lost()
         self._dropped()
         self._start_preparing()
@@ -412,21 +404,13 @@ class ChatAccount:
     async def _get_ready(self) -> None:
         if not self._greeted:
             await self._greet()
-            self._settled = False
         self._greeted = True
         own = parse_jid(self._session.bare)
         self._omemo.before_history()
-        whole = await self._catch_up(own)
-        try:
-            await self._omemo.after_history()
-            if not self.messaging.ready:
-                self._release_messaging()
-            if not self._settled:
-                whole = await self._settle(own)
-        except SecurecallError:
-            self._intake.release(own.bare, whole=whole)  # others' words wait for no trouble of ours
-            raise
-        self._intake.release(own.bare, whole=whole)
+        self._intake.release(own.bare, whole=await self._catch_up(own))
+        await self._omemo.after_history()
+        if not self.messaging.ready:
+            self._release_messaging()
         await self._enter_rooms()
 
     def _release_messaging(self) -> None:
@@ -434,22 +418,6 @@ class ChatAccount:
         for creditor in self.messaging.creditors():  # who were owed when we stopped
             self._beside(partial(self.messaging.acknowledge, creditor))
         self._entered = False
-
-    async def _settle(self, own: Jid) -> bool:
-        """Read our archive once more; returns whether to its end.
-
-        ejabberd has been seen to find nobody there, and to archive the message only after we had
-        come online and read the archive: it would have waited for the next session.
-        """
-        await asyncio.sleep(SETTLE_SECONDS)
-        self._omemo.before_history()
-        whole = await self._catch_up(own)
-        await self._omemo.after_history()
-        self._settled = True
-        self._late = asyncio.get_running_loop().call_later(
-            LATE_SECONDS, lambda: self._beside(partial(self._catch_up, own))
-        )
-        return whole
 
     async def _enter_rooms(self) -> None:
         if self._entered:
@@ -622,12 +590,12 @@ class ChatAccount:
                 devices = parse_devices(payload)
                 await self._omemo.devices_changed(namespace, event.owner, devices)
 
-    def _beside(self, work: Callable[[], Awaitable[object]]) -> None:
+    def _beside(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do it in its own time; what fails is logged, for nobody waits for it."""
 
         async def guarded() -> None:
             try:
-                _ = await work()
+                await work()
             except SecurecallError as e:
                 log.info("%s", e)
 

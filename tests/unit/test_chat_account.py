@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 from securecall.address import parse_address
 from securecall.chat.committer import Committer
-from securecall.chat_account import SETTLE_SECONDS, ChatAccount
+from securecall.chat_account import ChatAccount
 from securecall.devices import Devices
 from securecall.directory import Directory
 from securecall.intake import Taken
@@ -236,45 +236,6 @@ def test_what_was_said_before_we_were_removed_from_a_room_is_kept(tmp_path):
             assert scene.texts == ["first", "you are out"]
 
     asyncio.run(scenario())
-
-
-def test_what_was_said_just_before_the_server_saw_us_is_read_before_what_came_after(
-    tmp_path, monkeypatch
-):
-    """A server may write it into the archive when we have read that already."""
-    archived, sleep = asyncio.Event(), asyncio.sleep
-
-    async def settle(seconds):
-        _ = await (archived.wait() if seconds == SETTLE_SECONDS else sleep(seconds))
-
-    async def scenario():
-        scene = Scene(tmp_path)
-        scene.account._settled = False
-        ready = asyncio.create_task(scene.account._get_ready())
-        running = asyncio.create_task(scene.account._intake.run())
-        await turns()
-        assert scene.account.messaging.ready  # our own words need not wait
-        scene.written.append("just before")
-        scene.write("after")
-        await turns()
-        assert scene.letters == []
-        archived.set()
-        await ready
-        await turns()
-        assert scene.letters == ["just before", "after"]
-        scene.written.insert(0, "of long before")  # is behind us
-        scene.written.append("by a slow server")
-        scene.account._late._run()
-        await turns()
-        assert scene.letters == ["just before", "after", "by a slow server"]
-        scene.account._late.cancel()
-        _ = running.cancel()
-        _ = await asyncio.gather(running, return_exceptions=True)
-        scene.contacts.store.close()
-
-    with monkeypatch.context() as patch:
-        patch.setattr("securecall.chat_account.asyncio.sleep", settle)
-        asyncio.run(scenario())
 
 
 def test_keys_are_seen_to_after_a_message_that_says_nothing(tmp_path):
