@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
@@ -273,6 +274,7 @@ def _rescan(module: _SoundDevice) -> None:
         stream.reopen()
 
 
+_END_SECONDS: Final = 5.0  # for a sound server that does not answer
 _work: SimpleQueue[Callable[[], None]] = SimpleQueue()
 _starting = threading.Lock()
 _thread: threading.Thread | None = None
@@ -282,10 +284,25 @@ def run(work: Callable[[], None]) -> None:
     """Have it done on the one thread from which PortAudio is used: it bears no two at once."""
     global _thread
     with _starting:
+        if _thread is None:
+            _ = atexit.register(_end)  # before that of sounddevice, which ends PortAudio
         if _thread is None or not _thread.is_alive():
             _thread = threading.Thread(target=_serve, name="sound devices", daemon=True)
             _thread.start()
     _work.put(work)
+
+
+def _end() -> None:
+    """Let go of every device before the process ends: PortAudio is ended by another thread then."""
+    over = threading.Event()
+
+    def shut_all() -> None:
+        for stream in tuple(_open):
+            stream.shut()
+
+    run(shut_all)
+    run(over.set)
+    _ = over.wait(_END_SECONDS)
 
 
 def _serve() -> None:
