@@ -10,16 +10,14 @@ from typing import Final, Protocol
 from securecall.errors import Unsupported, UsageError
 from securecall.logs import logger
 from securecall.media.clock import Clock
-from securecall.media.description import Direction, Gate
-from securecall.media.endpoints import AudioSink, AudioSource
-from securecall.media.frames import TICK, AudioFrame
-from securecall.media.levels import LevelMeter
+from securecall.media.description import Gate
+from securecall.media.ends import Ends
+from securecall.media.frames import TICK
 from securecall.media.statistics import AudioStatistics
+from securecall.rtp.events import MOST_WAITING, pressable
 
 log = logger(__name__)
 
-_KEYS: Final = frozenset("0123456789*#ABCD")
-_MOST_DIGITS: Final = 64
 _DIGIT_TICKS: Final = 13  # a quarter of a second for each, pause included
 _MOST_FRAMES: Final = 5  # delivered in one tick
 
@@ -66,15 +64,11 @@ class Carrier(Protocol):
         ...
 
 
-class CarriedSession:
+class CarriedSession(Ends):
     """Sends one source and plays into any number of sinks; what `AudioSession` is for our engine.
 
     The gate is CLOSED at first: then the engine's stream is parted from us, so that nothing
     captured leaves, and nothing that came is kept.
-
-    Attributes:
-        muted: Silence is sent; the source is read on and thrown away.
-        meters: Who watches how loud it is.
     """
 
     def __init__(
@@ -90,29 +84,12 @@ class CarriedSession:
         self._clock = clock
         self._carrier = carrier
         self._on_failure = on_failure
-        self._samples = round(carrier.rate * TICK)
-        self._silence = bytes(2 * self._samples)
+        super().__init__(round(carrier.rate * TICK), carrier.rate)
         self._gate = Gate.CLOSED
-        self._source: AudioSource | None = None
-        self._sinks: tuple[AudioSink, ...] = ()
-        self.muted = False
-        self.meters: tuple[LevelMeter, ...] = ()
-        self._sends = self._plays = True
         self._digits: deque[str] = deque()
         self._wait = 0
         self._sent = self._played = 0
         self._closed = False
-
-    @property
-    def source(self) -> AudioSource | None:
-        """What is sent; None sends silence."""
-        return self._source
-
-    @source.setter
-    def source(self, source: AudioSource | None) -> None:
-        if source is not None:
-            source.discard()
-        self._source = source
 
     @property
     def gate(self) -> Gate:
@@ -133,19 +110,6 @@ class CarriedSession:
         while self._carrier.take() is not None:
             pass
 
-    def set_direction(self, direction: Direction) -> None:
-        """Obey the agreement, seen from us."""
-        self._sends = direction in (Direction.SENDRECV, Direction.SENDONLY)
-        self._plays = direction in (Direction.SENDRECV, Direction.RECVONLY)
-
-    def add_sink(self, sink: AudioSink) -> None:
-        """Deliver what is received to `sink` too."""
-        self._sinks = (*self._sinks, sink)
-
-    def remove_sink(self, sink: AudioSink) -> None:
-        """Deliver nothing more to `sink`; nothing happens if it is not one."""
-        self._sinks = tuple(s for s in self._sinks if s is not sink)
-
     def start(self) -> None:
         """Let the clock drive this stream."""
         self._clock.add(self, self._on_failure)
@@ -157,8 +121,7 @@ class CarriedSession:
         self._closed = True
         self._clock.remove(self)
         self.gate = Gate.CLOSED
-        self._source = None
-        self._sinks = ()
+        self._let_go()
 
     takes_digits = True  # by the engine's means, or `press` refuses
 
@@ -171,11 +134,10 @@ class CarriedSession:
         """
         if not self._carrier.digits:
             raise Unsupported("the other end takes no digits (RFC 4733)")
-        if not _KEYS.issuperset(digits):
-            raise UsageError("digits are 0 to 9, * and #, A to D")
-        if len(self._digits) + len(digits) > _MOST_DIGITS:
-            raise UsageError(f"more than {_MOST_DIGITS} digits wait to be sent")
-        self._digits.extend(digits)
+        pressed = pressable(digits)
+        if len(self._digits) + len(pressed) > MOST_WAITING:
+            raise UsageError(f"more than {MOST_WAITING} digits wait to be sent")
+        self._digits.extend(pressed)
 
     @property
     def pressing(self) -> bool:
@@ -192,44 +154,20 @@ class CarriedSession:
             self._carrier.press(self._digits.popleft())
             self._wait = _DIGIT_TICKS
         if self._sends:
-            pcm = self._read()
-            for meter in self.meters:
-                meter.sent(pcm)
-            self._carrier.send(pcm)
+            self._carrier.send(self._read())
             self._sent += 1
         for _ in range(_MOST_FRAMES):
             if (heard := self._carrier.take()) is None:
                 break
             if self._plays:
-                self._deliver(heard)
+                self._deliver(heard, self._carrier.rate, self._played)
+                self._played += 1
 
     def skip(self, ticks: int) -> None:
         """Take notice of ticks that fell out: the rings have dropped and counted already."""
 
-    def _read(self) -> bytes:
-        pcm = None
-        if self._source is not None:
-            try:
-                pcm = self._source.read(self._samples, self._carrier.rate)
-            except Exception as e:  # noqa: BLE001  (the application's code; the call goes on)
-                self._source = None
-                self._on_failure(e)
-        if pcm is None or self.muted or len(pcm) != len(self._silence):
-            return self._silence
-        return pcm
-
-    def _deliver(self, pcm: bytes) -> None:
-        timestamp = self._played * self._samples
-        self._played += 1
-        for meter in self.meters:
-            meter.received(pcm)
-        frame = AudioFrame(samples=pcm, sample_rate=self._carrier.rate, timestamp=timestamp)
-        for sink in self._sinks:
-            try:
-                sink.write(frame)
-            except Exception as e:  # noqa: BLE001  (the application's code; the call goes on)
-                self.remove_sink(sink)
-                self._on_failure(e)
+    def _fail(self, error: Exception) -> None:
+        self._on_failure(error)
 
     def statistics(self) -> AudioStatistics:
         """Return what happened so far: packets as the engine counts them, and our own frames."""

@@ -7,15 +7,14 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from securecall.errors import DeviceLost, ProtocolError, Unsupported, UsageError
+from securecall.errors import ProtocolError, Unsupported, UsageError
 from securecall.logs import logger
 from securecall.media import codecs
 from securecall.media.clock import Clock as Clock
 from securecall.media.description import Codec, Direction
 from securecall.media.description import Gate as Gate
-from securecall.media.endpoints import AudioSink, AudioSource
-from securecall.media.frames import TICK, AudioFrame
-from securecall.media.levels import LevelMeter
+from securecall.media.ends import Ends
+from securecall.media.frames import TICK
 from securecall.media.playout import Playout
 from securecall.media.quality import Quality, QualityMeter, voip_metrics
 from securecall.media.statistics import AudioStatistics as AudioStatistics
@@ -42,18 +41,13 @@ log = logger(__name__)
 _TICKS_PER_SECOND: Final = 50
 
 
-class AudioSession:
+class AudioSession(Ends):
     """Sends one source, plays into any number of sinks, and measures both ways.
 
     Everything happens on the event loop's thread, in `receive` (called by the path as it drains
     its socket) and `tick` (called by the clock). While the gate is open one packet leaves on every
     tick: the source's sound, or silence where it has none or the stream is muted, always of one
     size. The gate is CLOSED at first.
-
-    Attributes:
-        source: What is sent; None sends silence.
-        muted: Silence is sent; the source is read on and thrown away.
-        meters: Who watches how loud it is.
     """
 
     def __init__(
@@ -133,8 +127,7 @@ class AudioSession:
         self._protect, self._unprotect = srtp.protect, srtp.unprotect
         self._encoder = codecs.encoder(codec, bitrate=opus_bitrate, complexity=opus_complexity)
         self._encode = self._encoder.encode
-        self._samples, self._rate = self._encoder.samples, self._encoder.rate
-        self._silence = bytes(2 * self._samples)
+        super().__init__(self._encoder.samples, self._encoder.rate)
         self._payload_type, self._codec = codec.payload_type, codec.name
         self._step = round(codec.clock_rate * TICK)
         self._ssrc, self._sequence, self._timestamp = ssrc, sequence, timestamp
@@ -175,28 +168,12 @@ class AudioSession:
         self._octets: deque[tuple[int, int]] = deque(maxlen=6)  # second by second, sent, received
         self._on_alarm, self._on_failure, self._on_rtcp = on_alarm, on_failure, on_rtcp
         self._gate = Gate.CLOSED
-        self._source: AudioSource | None = None
-        self._sinks: tuple[AudioSink, ...] = ()
-        self.muted = False
-        self.meters: tuple[LevelMeter, ...] = ()
         self._ticks = 0
         self._packets_sent = self._bytes_sent = 0
         self._packets_received = self._bytes_received = 0
         self._malformed = self._unknown = self._gated = self._played = 0
         self._closed = False
         self._peer_left = False
-        self._sends = self._plays = True
-
-    @property
-    def source(self) -> AudioSource | None:
-        """What is sent; None sends silence."""
-        return self._source
-
-    @source.setter
-    def source(self, source: AudioSource | None) -> None:
-        if source is not None:
-            source.discard()
-        self._source = source
 
     @property
     def peer_left(self) -> bool:
@@ -222,18 +199,9 @@ class AudioSession:
         self._gate = gate
 
     def set_direction(self, direction: Direction) -> None:
-        """Obey the agreement, seen from us: on hold nothing is sent, or played, or neither."""
-        self._sends = direction in (Direction.SENDRECV, Direction.SENDONLY)
-        self._plays = direction in (Direction.SENDRECV, Direction.RECVONLY)
+        """As `Ends.set_direction`; what is sent next begins anew."""
+        super().set_direction(direction)
         self._marker = True
-
-    def add_sink(self, sink: AudioSink) -> None:
-        """Deliver what is received to `sink` too."""
-        self._sinks = (*self._sinks, sink)
-
-    def remove_sink(self, sink: AudioSink) -> None:
-        """Deliver nothing more to `sink`; nothing happens if it is not one."""
-        self._sinks = tuple(s for s in self._sinks if s is not sink)
 
     def mute(self, *, muted: bool = True) -> None:
         """Send silence instead of the source, in packets of the same size; or the source again."""
@@ -260,10 +228,7 @@ class AudioSession:
             self._send(self._srtp.protect_rtcp(goodbye))
         self._gate = Gate.CLOSED
         self._playout.flush()
-        if self._source is not None:
-            self._source.discard()  # wakes a writer who waits for room
-            self._source = None
-        self._sinks = ()
+        self._let_go()
         self._srtp.close()
         self._protect, self._unprotect = self._srtp.protect, self._srtp.unprotect
 
@@ -400,22 +365,7 @@ class AudioSession:
         self._marker = True
 
     def _transmit(self, now: float) -> None:
-        pcm = None
-        if self._source is not None:
-            try:
-                pcm = self._source.read(self._samples, self._rate)
-            except DeviceLost as e:  # it has found another by itself
-                self._fail(e)
-            except Exception as e:  # noqa: BLE001  (the application's code; the call goes on)
-                self._source = None
-                self._fail(e)
-            if pcm is None or self.muted or len(pcm) != len(self._silence):
-                pcm = self._silence
-        else:
-            pcm = self._silence
-        for meter in self.meters:
-            meter.sent(pcm)
-        payload = self._encode(pcm)
+        payload = self._encode(self._read())
         payload_type, metadata = self._payload_type, self._metadata
         copies = self._copies
         if copies is not None:
@@ -465,21 +415,7 @@ class AudioSession:
             return
         played = self._played
         self._played = played + 1
-        for meter in self.meters:
-            meter.received(pcm)
-        if self._sinks:
-            self._deliver(self._sinks, pcm, self._playout.rate, played)
-
-    def _deliver(self, sinks: tuple[AudioSink, ...], pcm: bytes, rate: int, number: int) -> None:
-        frame = AudioFrame(samples=pcm, sample_rate=rate, timestamp=number * (rate // 50))
-        for sink in sinks:
-            try:
-                sink.write(frame)
-            except DeviceLost as e:
-                self._fail(e)
-            except Exception as e:  # noqa: BLE001  (the application's code; the call goes on)
-                self.remove_sink(sink)
-                self._fail(e)
+        self._deliver(pcm, self._playout.rate, played)
 
     def _report(self, now: float) -> None:
         report = self._rtcp.poll(

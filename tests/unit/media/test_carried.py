@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from securecall.errors import Unsupported, UsageError
+from securecall.errors import DeviceLost, Unsupported, UsageError
 from securecall.media.carried import CarriedSession
 from securecall.media.description import Direction, Gate
 from securecall.media.levels import LevelMeter
@@ -118,6 +118,37 @@ def test_a_source_or_sink_that_breaks_is_taken_out_and_told(made):
     assert [type(e) for e in failures] == [TypeError, AttributeError]
     session.tick(0.0)
     assert carrier.sent == [FRAME, FRAME]
+
+
+class Lost:
+    """A device that is gone, and has found another by itself."""
+
+    def __init__(self):
+        self.tries = 0
+
+    def read(self, samples, rate):
+        self.tries += 1
+        if self.tries == 1:
+            raise DeviceLost("unplugged", device="headset")
+        return bytes(2 * samples)
+
+    def write(self, frame):
+        self.read(1, 1)
+
+    def discard(self):
+        pass
+
+
+def test_a_device_that_was_lost_and_found_another_stays(made):
+    session, carrier, failures = made
+    session.gate = Gate.OPEN
+    session.source, sink = Lost(), Lost()
+    session.add_sink(sink)
+    for _ in range(2):
+        carrier.coming = [FRAME]
+        session.tick(0.0)
+    assert [type(e) for e in failures] == [DeviceLost, DeviceLost]
+    assert (session.source.tries, sink.tries) == (2, 2)
 
 
 def test_digits_go_one_by_one(made):
