@@ -154,8 +154,7 @@ class CarriedMachine(CallMachine):
             raise Unsupported(f"{self._engine.name} carries sound alone")
         if self.state is not State.ACTIVE:
             raise UsageError("only a call in progress can be changed")
-        if self.changing:
-            raise UsageError("a change is under way already; wait for what comes of it")
+        self._require_unchanging()
         offer = sound(Direction.SENDONLY if hold else Direction.SENDRECV)
         self._proposal = Proposal(offer, None)
         return (Send(Offered(offer)),)

@@ -29,7 +29,6 @@ from securecall.calls.signaling import (
     SignalSink,
     TransferProgress,
     TransferRequested,
-    TransferStep,
 )
 from securecall.errors import (
     CallFailed,
@@ -60,6 +59,7 @@ from securecall.sip.outcome import REFUSALS, reason_of
 from securecall.sip.refer import build_refer_to
 from securecall.sip.registering import Watcher
 from securecall.sip.registration import RegistrationState
+from securecall.sip.transfers import outcome_of, step_of
 from securecall.transport.endpoint import endpoint
 from securecall.transport.route import own_host_towards
 
@@ -457,14 +457,8 @@ class PjsuaLeg:
 
     def _sent_on(self, status: int, *, final: bool) -> None:
         """Tell what comes of a transfer of ours; one that ends without an answer has failed."""
-        if final and 200 <= status < 300:
-            progress = TransferProgress(TransferStep.ANSWERED, status=status)
-        elif final or status >= 300:
-            reason = reason_of(status) if status >= 300 else EndReason.NO_ANSWER
-            progress = TransferProgress(TransferStep.FAILED, reason, status=status)
-        else:
-            step = TransferStep.RINGING if status == 180 else TransferStep.TRYING
-            progress = TransferProgress(step, status=status)
+        over = final or status >= 300
+        progress = outcome_of(status) if over else TransferProgress(step_of(status), status=status)
         self._buffer.deliver(progress)
 
     def _take_of_sound(self, event: told.Told) -> None:

@@ -186,16 +186,11 @@ class Transfers:
         elif state == "terminated":
             self._over(0)  # it does not say what came of it
         else:
-            step = TransferStep.RINGING if status == 180 else TransferStep.TRYING
-            host.tell(TransferProgress(step))
+            host.tell(TransferProgress(step_of(status)))
 
     def _over(self, status: int) -> None:
         self._ours = None
-        if 200 <= status < 300:
-            self._host.tell(TransferProgress(TransferStep.ANSWERED, status=status))
-        else:
-            reason = reason_of(status) if status else EndReason.NO_ANSWER
-            self._host.tell(TransferProgress(TransferStep.FAILED, reason, status=status))
+        self._host.tell(outcome_of(status))
 
     def expire(self, *, now: float) -> None:
         """Perform what is due by now."""
@@ -207,6 +202,19 @@ class Transfers:
             number = self._theirs.number
             late = TransferProgress(TransferStep.FAILED, EndReason.NO_ANSWER, number=number)
             self.progress(late, now=now)
+
+
+def step_of(status: int) -> TransferStep:
+    """How far a call came that was not answered yet."""
+    return TransferStep.RINGING if status == 180 else TransferStep.TRYING
+
+
+def outcome_of(status: int) -> TransferProgress:
+    """What came of a call, by the last that was told of it; 0 for nothing."""
+    if 200 <= status < 300:
+        return TransferProgress(TransferStep.ANSWERED, status=status)
+    reason = reason_of(status) if status >= 300 else EndReason.NO_ANSWER
+    return TransferProgress(TransferStep.FAILED, reason, status=status)
 
 
 def _status_of(progress: TransferProgress) -> int:
