@@ -52,6 +52,21 @@ def person(name, server, folder, **options):
     return gateway(name, server, folder, mode="proxy", **options)
 
 
+@asynccontextmanager
+async def connected(folder):
+    """A call to a number, as both ends have it."""
+    async with (
+        lab(folder) as server,
+        gateway("alice", server, folder) as alice,
+        gateway(NUMBER, server, folder) as phone,
+        alice.call(f"tel:{NUMBER}", audio=sc.ToneSource(440)) as call,
+        (await phone.next_call()).accept(audio=sc.ToneSource(620)) as answer,
+    ):
+        await call.connected()
+        await answer.connected()
+        yield call, answer
+
+
 async def hear(call, seconds=0.3):
     target = call.statistics().received_seconds + seconds
     while call.statistics().received_seconds < target:
@@ -221,28 +236,20 @@ def test_no_key_is_written_where_nobody_proved_a_name(tmp_path):
 
 def test_new_keys_in_mid_call_go_on_with_the_sound(tmp_path):
     async def main():
-        async with (
-            lab(tmp_path) as server,
-            gateway("alice", server, tmp_path) as alice,
-            gateway(NUMBER, server, tmp_path) as phone,
-        ):
-            async with alice.call(f"tel:{NUMBER}", audio=sc.ToneSource(440)) as call:
-                ring = await phone.next_call()
-                async with ring.accept(audio=sc.ToneSource(620)) as answer:
-                    await call.connected()
-                    await hear(call)
-                    await hear(answer)
-                    # what a gateway does that was restarted: all its keys are others
-                    machine = answer._machine
-                    before = call._machine._agreement.sdes.ours.key
-                    machine._agreement = replaced(machine._agreement, answer._connection)
-                    fresh = machine._agreement.sdes.ours.key
-                    await answer.hold()
-                    await answer.resume()
-                    await hear(call)
-                    await hear(answer)
-                    assert call._machine._agreement.sdes.theirs.key == fresh
-                    assert call._machine._agreement.sdes.ours.key != before
+        async with connected(tmp_path) as (call, answer):
+            await hear(call)
+            await hear(answer)
+            # what a gateway does that was restarted: all its keys are others
+            machine = answer._machine
+            before = call._machine._agreement.sdes.ours.key
+            machine._agreement = replaced(machine._agreement, answer._connection)
+            fresh = machine._agreement.sdes.ours.key
+            await answer.hold()
+            await answer.resume()
+            await hear(call)
+            await hear(answer)
+            assert call._machine._agreement.sdes.theirs.key == fresh
+            assert call._machine._agreement.sdes.ours.key != before
 
     run(main)
 
@@ -251,21 +258,13 @@ def test_changes_that_bring_no_new_keys_cost_none(tmp_path):
     """A gateway may ask for any number of changes; those with new keys are counted."""
 
     async def main():
-        async with (
-            lab(tmp_path) as server,
-            gateway("alice", server, tmp_path) as alice,
-            gateway(NUMBER, server, tmp_path) as phone,
-        ):
-            async with alice.call(f"tel:{NUMBER}") as call:
-                async with (await phone.next_call()).accept() as answer:
-                    await call.connected()
-                    await answer.connected()
-                    held = []
-                    for _ in range(3):
-                        await answer.hold()
-                        await answer.resume()
-                        held.append(len(call._connection._written))
-                    assert len(set(held)) == 1
+        async with connected(tmp_path) as (call, answer):
+            held = []
+            for _ in range(3):
+                await answer.hold()
+                await answer.resume()
+                held.append(len(call._connection._written))
+            assert len(set(held)) == 1
 
     run(main)
 
