@@ -294,6 +294,7 @@ class Listener:
         self._direct = direct
         self._origin = origin
         self._tasks: set[asyncio.Task[None]] = set()
+        self._unserved: set[socket.socket] = set()  # whose task has not had its first step yet
         self._of: collections.Counter[str] = collections.Counter()
         self._loop_task = asyncio.create_task(self._run())
 
@@ -304,10 +305,17 @@ class Listener:
 
     async def close(self) -> None:
         """Stop listening and cut every connection."""
+        # A connection that the event loop took and `_run` has not seen yet must get there first:
+        # a task that is cancelled while its result waits loses the result.
+        with contextlib.suppress(NotImplementedError):  # Windows closes it by itself
+            _ = asyncio.get_running_loop().remove_reader(self._socket)
+        await asyncio.sleep(0)
         tasks = {self._loop_task, *self._tasks}
         for task in tasks:
             task.cancel()
         _ = await asyncio.gather(*tasks, return_exceptions=True)
+        for sock in self._unserved:
+            sock.close()
         self._socket.close()
 
     async def _run(self) -> None:
@@ -323,6 +331,7 @@ class Listener:
             if len(self._tasks) >= MOST_CONNECTIONS or self._of[origin] >= MOST_OF_ONE_ADDRESS:
                 sock.close()
                 continue
+            self._unserved.add(sock)
             task = asyncio.create_task(self._serve(sock))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -336,6 +345,7 @@ class Listener:
             del self._of[origin]
 
     async def _serve(self, sock: socket.socket) -> None:
+        self._unserved.discard(sock)
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(limit=_READ_BYTES)
         protocol = asyncio.StreamReaderProtocol(reader)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
+import gc
 import inspect
 import ipaddress
 import socket
 import ssl
+import warnings
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -146,6 +149,25 @@ def test_a_certificate_for_the_name_is_accepted_and_the_name_kept(authority, nam
         assert await connection.receive() == b"hello"
 
     asyncio.run(met(authority.issue(*names), asked, authority.path, then))
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_a_connection_that_came_as_it_stops_listening_is_closed(authority, turns):
+    async def main() -> None:
+        listener = await tls.listen("127.0.0.1", 0, echo, certificate=authority.issue("a.example"))
+        with socket.create_connection(listener.address, 5) as peer:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await listener.close()
+            peer.settimeout(10)
+            with contextlib.suppress(ConnectionResetError):
+                assert peer.recv(1) == b""
+
+    with warnings.catch_warnings(record=True) as leaks:
+        warnings.simplefilter("always", ResourceWarning)
+        asyncio.run(main())
+        gc.collect()
+    assert [str(leak.message) for leak in leaks] == []
 
 
 BAD = {
