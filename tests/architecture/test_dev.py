@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -21,7 +23,7 @@ def test_it_imports_the_standard_library_alone():
     names = re.findall(r"^(?:from|import) ([\w.]+)", SOURCE, flags=re.MULTILINE)
     assert {name.partition(".")[0] for name in names} <= {
         *("__future__", "hashlib", "json", "os", "pathlib"),
-        *("shutil", "subprocess", "sys", "time", "typing"),
+        *("shutil", "subprocess", "sys", "tempfile", "time", "typing"),
     }
 
 
@@ -65,3 +67,42 @@ def test_every_package_an_interop_test_asks_for_is_installed_by_servers():
     }
     assert asked
     assert asked <= set(dev.SERVERS)
+
+
+@pytest.mark.parametrize(
+    ("failed", "again", "code", "runs"),
+    [
+        ([], 0, 0, 1),
+        (["test_a", "test_b"], 0, 0, 2),
+        (["test_a", "test_b"], 1, 1, 2),
+        (["test_a", "test_b", "test_c", "test_d"], 0, 1, 1),
+        (None, 0, 1, 1),  # pytest itself could not run
+    ],
+)
+def test_few_tests_with_real_peers_have_a_second_go_and_are_named(
+    monkeypatch, capsys, failed, again, code, runs
+):
+    commands = []
+
+    def run(*command):
+        commands.append([str(part) for part in command])
+        if len(commands) == 2:
+            return again
+        (memory,) = [p.partition("=")[2] for p in commands[0] if p.startswith("cache_dir=")]
+        if failed:
+            noted = Path(memory, "v", "cache", "lastfailed")
+            noted.parent.mkdir(parents=True)
+            noted.write_text(json.dumps(dict.fromkeys(failed, True)))
+        return int(failed != [])
+
+    monkeypatch.setattr(dev, "run", run)
+    monkeypatch.setattr(dev, "environment", lambda *groups: "python")
+    monkeypatch.setattr(dev, "apart", lambda *group: None)
+    assert dev.interop(["--no-skip"]) == code
+    assert len(commands) == runs
+    assert all("--no-skip" in command for command in commands)
+    assert all("--last-failed" in command for command in commands[1:])
+    unsteady = failed if failed and code == 0 else []
+    assert [f"UNSTEADY (failed, then passed): {name}" for name in unsteady] == [
+        line for line in capsys.readouterr().out.splitlines() if line.startswith("UNSTEADY")
+    ]
