@@ -304,7 +304,9 @@ class Listener:
         return len(self._tasks)
 
     async def close(self) -> None:
-        """Stop listening and cut every connection."""
+        """Stop listening and cut every connection; may be called again."""
+        if self._socket.fileno() < 0:
+            return
         # A connection that the event loop took and `_run` has not seen yet must get there first:
         # a task that is cancelled while its result waits loses the result.
         with contextlib.suppress(NotImplementedError):  # Windows closes it by itself

@@ -159,6 +159,7 @@ def test_a_connection_that_came_as_it_stops_listening_is_closed(authority, turns
             for _ in range(turns):
                 await asyncio.sleep(0)
             await listener.close()
+            await listener.close()  # once more does no harm
             peer.settimeout(10)
             with contextlib.suppress(ConnectionResetError):
                 assert peer.recv(1) == b""
