@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -10,6 +11,10 @@ from hypothesis import HealthCheck, settings
 
 from securecall.secret import Secret
 from tests.guard import CANARY, SecretGuard
+
+# Tests are objects by the million, which live to the end: the collector is not to walk them while
+# they are made, nor again with each of its full rounds (half of the time of collecting; see below).
+gc.disable()
 
 HERE = Path(__file__).parent
 BY_FOLDER = {"attacks": "attack", "interop": "interop", "bench": "bench"}
@@ -46,6 +51,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folder = item.path.relative_to(HERE).parts[0]
         if folder in BY_FOLDER and item.get_closest_marker("soak") is None:
             item.add_marker(BY_FOLDER[folder])
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)
