@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -11,6 +12,7 @@ from securecall.calls import orders
 from securecall.calls.connection import MediaConnection
 from securecall.calls.machine import CallMachine
 from securecall.calls.negotiation import Agreement
+from securecall.clock import loop_now
 from securecall.errors import (
     ChangeRefused,
     NetworkError,
@@ -25,6 +27,11 @@ from securecall.media.frames import TICK
 _PAUSES: Final = (0.2, 0.5, 1.0, 2.0, 4.0)
 """About so many seconds between tries to find another way; after the last it is given up, until
 asked again."""
+
+MOST_RESTARTS: Final = 16
+"""Of the peer's in a minute that are answered: each binds sockets, and asks every relay."""
+
+_MINUTE: Final = 60.0
 
 log = logger("securecall.call")
 
@@ -63,6 +70,7 @@ class Moving:
         self._task: asyncio.Task[None] | None = None
         self._asked: asyncio.Future[None] | None = None
         self._again = False
+        self._answered: deque[float] = deque(maxlen=MOST_RESTARTS)  # when
 
     @property
     def asks(self) -> bool:
@@ -97,13 +105,23 @@ class Moving:
         await change()
 
     async def answer(self) -> None:
-        """The peer looks for another way: have one of ours to answer with."""
+        """The peer looks for another way: have one of ours to answer with, if not ever again."""
+        ice = None
         try:
-            ice = await self._connection.regather()
+            if self._too_often():
+                log.warning("the peer looks for another way too often; the call stays on this one")
+            else:
+                ice = await self._connection.regather()
         except SecurecallError as e:
             log.warning("the peer looks for another way, and we have none: %s", e)
-            ice = None
         self._perform(self._machine.regathered(ice))
+
+    def _too_often(self) -> bool:
+        answered, now = self._answered, loop_now()
+        if len(answered) == MOST_RESTARTS and now < answered[0] + _MINUTE:
+            return True
+        answered.append(now)
+        return False
 
     async def reconnect(self, agreement: Agreement) -> None:
         """Find the way that both described."""
