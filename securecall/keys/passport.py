@@ -239,10 +239,13 @@ def build_passport(
 def type_of(token: str) -> str:
     """The `ppt` of a token, REQUEST where it has none; all else of it stays unread.
 
+    Others than `parse_passport` takes may spell their header in any order, with white space and
+    escapes (RFC 7515 7.1); of one with a member twice nobody knows what it says (RFC 7515 4).
+
     Raises:
         ProtocolError: it is no token in full form.
     """
-    return text(_header(token).get("ppt", REQUEST))
+    return text(_object(_header(token)).get("ppt", REQUEST))
 
 
 def parse_passport(token: str) -> Passport:
@@ -251,7 +254,7 @@ def parse_passport(token: str) -> Passport:
     Raises:
         ProtocolError: anything else.
     """
-    header = _header(token)
+    header = _canonical_object(_header(token))
     kind = text(header.get("ppt", REQUEST))
     if "ppt" in header and kind != RESPONSE:
         raise _refused(f"a type that is not known: {kind[:20]!r}")
@@ -261,7 +264,7 @@ def parse_passport(token: str) -> Passport:
     if header["typ"] != "passport" or not text(header["x5u"]):
         raise _refused("another type of token")
     first, second, third = token.split(".")
-    payload = _canonical_object(second)
+    payload = _canonical_object(parse_base64url(second))
     require_members(payload, ("dest", "iat", "mky", "orig"))
     signature = parse_base64url(third)
     if len(signature) != 64:
@@ -277,17 +280,20 @@ def parse_passport(token: str) -> Passport:
     )
 
 
-def _header(token: str) -> dict[str, object]:
+def _header(token: str) -> bytes:
     if len(token) > MAX_SIZE:
         raise _refused(f"more than {MAX_SIZE} characters")
     if token.count(".") != 2 or token.startswith(".."):
         raise _refused("no token in full form")
-    return _canonical_object(token.partition(".")[0])
+    return parse_base64url(token.partition(".")[0])
 
 
-def _canonical_object(part: str) -> dict[str, object]:
-    data = parse_base64url(part)
-    value = parse_json(data, max_size=MAX_SIZE, max_depth=4)
+def _object(data: bytes) -> dict[str, object]:
+    return parse_json(data, max_size=MAX_SIZE, max_depth=4)
+
+
+def _canonical_object(data: bytes) -> dict[str, object]:
+    value = _object(data)
     if _canonical(value) != data:
         raise _refused("not in canonical form (9)")
     return value

@@ -53,7 +53,8 @@ def passports_of(values: tuple[str, ...]) -> tuple[str, ...]:
 def of_the_telephone_network(values: tuple[str, ...]) -> bool:
     """Whether one of these vouches for a telephone number (SHAKEN, RFC 8588), valid or not.
 
-    It says something about the number, and of the keys of the call that they end at a gateway.
+    It says something about the number, and of the keys of the call that they end at a gateway. One
+    that cannot be read says nothing: whoever could damage it could leave it out as well.
     """
     return any(_PPT_SHAKEN.search(value) or _kind(value) == "shaken" for value in values)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from securecall.keys.passport import X5U, PassportKey
+from securecall.errors import ProtocolError
+from securecall.keys.passport import X5U, PassportKey, parse_passport
 from securecall.sip.grammar import SipError
 from securecall.sip.headers import Headers
 from securecall.sip.identity import (
@@ -17,6 +18,14 @@ from securecall.testing.attacks.passports import HEADER, forged
 KEY = PassportKey.generate()
 GOOD = forged(KEY)
 ANSWER = forged(KEY, {"alg": "ES256", "ppt": "rsp", "typ": "passport", "x5u": X5U})
+CANONICAL = f'{{"alg":"ES256","ppt":"shaken","typ":"passport","x5u":"{X5U}"}}'
+SPELLINGS = {
+    "another order": f'{{"typ":"passport","x5u":"{X5U}","ppt":"shaken","alg":"ES256"}}',
+    "white space": CANONICAL.replace(":", " : ").replace(",", ",\r\n\t "),
+    "an escaped value": CANONICAL.replace("shaken", "\\u0073h\\u0061ken"),
+    "an escaped name": CANONICAL.replace('"ppt"', '"p\\u0070t"'),
+    "more members": CANONICAL.replace("{", '{"a":{"b":[1]},', 1),
+}
 SHAKEN = forged(KEY, {"alg": "ES256", "ppt": "shaken", "typ": "passport", "x5u": X5U})
 
 
@@ -83,6 +92,35 @@ def test_what_is_malformed_or_contradicts_itself_is_refused(value):
 def test_who_vouches_for_a_number_is_known_by_token_or_parameter(value, found):
     assert of_the_telephone_network((value,)) is found
     assert of_the_telephone_network((build_identity(GOOD), value)) is found
+
+
+@pytest.mark.parametrize("header", SPELLINGS.values(), ids=SPELLINGS)
+def test_json_of_every_spelling_is_read_as_any_other_reader_does(header):
+    token = forged(KEY, header.encode())
+    value = f"{token};info=<https://cr.example/c.pem>;alg=ES256"
+    assert of_the_telephone_network((value,))
+    assert passports_of((f"{value};ppt=shaken",)) == ()
+    with pytest.raises(SipError):  # the parameter hides what the token says
+        passports_of((f"{value};ppt=div",))
+
+
+@pytest.mark.parametrize("header", SPELLINGS.values(), ids=SPELLINGS)
+def test_evidence_of_media_keys_has_one_spelling(header):
+    header = header.replace("shaken", "rsp").replace("\\u0073h\\u0061ken", "\\u0072sp")
+    (token,) = passports_of((f"{forged(KEY, header.encode())};info=<{X5U}>;ppt=rsp",))
+    with pytest.raises(ProtocolError, match="canonical|unknown"):
+        parse_passport(token)
+
+
+@pytest.mark.parametrize("other", ["shaken", "div", "rsp"])
+def test_a_header_with_a_type_twice_says_nothing_and_is_refused_as_evidence(other):
+    header = CANONICAL.replace('"ppt"', f'"ppt":"{other}","\\u0070pt"')
+    value = f"{forged(KEY, header.encode())};info=<{X5U}>;ppt={other}"
+    with pytest.raises(SipError, match="twice"):
+        passports_of((value,))
+    assert not of_the_telephone_network((value.partition(";")[0],))
+    # what stands beside it in plain words is still heard
+    assert of_the_telephone_network((value,)) is (other == "shaken")
 
 
 def test_there_are_not_too_many():
