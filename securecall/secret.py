@@ -13,8 +13,9 @@ from securecall.errors import LocalError, UsageError
 class Secret:
     """Bytes whose one way out is `reveal()`.
 
-    Held in a bytearray so that `wipe()` really overwrites them. Libraries that are handed the
-    revealed `bytes` may keep copies of their own, which Python cannot reach.
+    Held in a bytearray so that `wipe()` really overwrites them; so does the end of whoever held the
+    secret and nobody wiped it, as a key that came with an offer and was refused. Libraries that are
+    handed the revealed `bytes` may keep copies of their own, which Python cannot reach.
     """
 
     __slots__ = ("_data",)
@@ -58,6 +59,12 @@ class Secret:
         """Overwrite the bytes; `reveal` raises from now on."""
         self._data[:] = bytes(len(self._data))
         self._data = bytearray()
+
+    def __del__(self) -> None:
+        """Overwrite what nobody wiped."""
+        data = getattr(self, "_data", None)  # none where it was given no bytes
+        if data:
+            data[:] = bytes(len(data))
 
     def __len__(self) -> int:
         return len(self._data)

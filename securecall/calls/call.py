@@ -912,6 +912,9 @@ class Call:
             self._timer = None
         self._output.close()
         await self._connection.close()
+        for line in self._offer.media if self._offer is not None else ():
+            for crypto in line.crypto:  # those that were not taken, too
+                crypto.key.wipe()
         if self._leg is not None:
             await self._leg.closed()
         self._over.set()

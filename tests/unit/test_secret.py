@@ -34,6 +34,19 @@ def test_a_wiped_secret_is_gone():
     assert len(secret) == 0
 
 
+def test_a_secret_that_nobody_holds_any_more_is_overwritten():
+    secret = Secret(BYTES)
+    data = secret._data
+    assert data == BYTES
+    del secret
+    assert data == bytes(len(BYTES))
+
+
+def test_one_that_was_given_no_bytes_ends_in_silence():
+    with pytest.raises(TypeError):
+        Secret(None)
+
+
 def test_equal_secrets_are_equal_and_unhashable():
     assert Secret(BYTES) == Secret(BYTES)
     assert Secret(BYTES) != Secret(b"other")

@@ -6,10 +6,13 @@ import asyncio
 import gc
 import logging
 import re
+from dataclasses import replace
 
 import pytest
 
 import securecall as sc
+from securecall.calls.machine import CallMachine
+from securecall.calls.signaling import Offered
 from securecall.errors import NotTransferred, ProtocolError
 from securecall.events import TransferRequested
 from securecall.logs import redacted
@@ -78,6 +81,73 @@ def test_control_the_message_itself_carries_the_key(tmp_path):
 
     asyncio.run(main())
     assert len(re.findall(rb"inline:[A-Za-z0-9+/=]{40}", seen[0])) == 3
+
+
+def lines_of(description):
+    return [line for media in description.media for line in media.crypto]
+
+
+@pytest.mark.parametrize("how", ["declined", "taken"])
+def test_the_keys_of_an_offer_are_gone_with_its_call_whichever_were_taken(tmp_path, how):
+    async def main():
+        async with (
+            asyncio.timeout(15),
+            lab(tmp_path) as server,
+            gateway("alice", server, tmp_path) as alice,
+            gateway(NUMBER, server, tmp_path) as phone,
+        ):
+            async with alice.call(f"tel:{NUMBER}") as call:
+                ring = await phone.next_call()
+                lines = lines_of(ring._call._offer)
+                assert len(lines) == 3 and all(line.key.reveal() for line in lines)
+                if how == "declined":
+                    await ring.decline()
+                    with pytest.raises(sc.Declined):
+                        await call.ended()
+                else:
+                    async with ring.accept():
+                        await call.connected()
+            assert [len(line.key) for line in lines] == [0, 0, 0]
+
+    asyncio.run(main())
+
+
+def test_the_keys_of_a_refused_change_are_overwritten_at_once(tmp_path, monkeypatch):
+    """The buffers are held here: what is freed with a key in it shows it to whoever gets it next."""
+    held = []
+    receive = CallMachine.receive
+
+    def watched(machine, signal, *, now):
+        if isinstance(signal, Offered):
+            held.append([line.key._data for line in lines_of(signal.description)])
+            assert all(map(any, held[-1]))
+        return receive(machine, signal, now=now)
+
+    monkeypatch.setattr(CallMachine, "receive", watched)
+
+    async def main():
+        async with (
+            asyncio.timeout(15),
+            lab(tmp_path) as server,
+            gateway("alice", server, tmp_path) as alice,
+            gateway(NUMBER, server, tmp_path) as phone,
+        ):
+            async with alice.call(f"tel:{NUMBER}", audio=sc.ToneSource(440)) as call:
+                async with (await phone.next_call()).accept() as answer:
+                    await answer.connected()
+                    audio = answer._machine._ours.audio
+                    double = tuple(
+                        replace(line, tag=1, key=sc.Secret(bytes(range(1, 1 + line.suite.size))))
+                        for line in (audio.crypto * 2)
+                    )
+                    bad = replace(answer._machine._ours, media=(replace(audio, crypto=double),))
+                    answer._leg.send(Offered(bad))
+                    while not (held and not any(map(any, held[-1]))):
+                        await asyncio.sleep(0.01)
+                    assert len(held[-1]) == 2
+                    await hear(answer)
+
+    asyncio.run(main())
 
 
 KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwd"
