@@ -184,7 +184,7 @@ def _keys_after(
     if agreed.sdes is None:
         return None
     if answers:
-        return sdes.taken((agreed.sdes.ours,), theirs, agreed.sdes.past)
+        return sdes.taken((agreed.sdes.ours,), theirs, agreed.sdes)
     return sdes.renewed(agreed.sdes, theirs, fresh)
 
 
@@ -274,7 +274,7 @@ def read_change(
         )
     keys = None
     if agreed.sdes is not None:
-        keys = sdes.taken(ours.crypto, theirs, agreed.sdes.past)
+        keys = sdes.taken(ours.crypto, theirs, agreed.sdes)
     if keys is None and theirs.setup not in (Setup.ACTIVE, Setup.PASSIVE):
         raise Incompatible("the answer does not say who began DTLS (a=setup)")
     known = {picture.mid: picture for picture in agreed.video}

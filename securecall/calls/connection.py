@@ -301,6 +301,7 @@ class MediaConnection:
             SrtpProfile[keys.profile],
             send_key=None if kept else keys.ours.key,
             receive_key=keys.theirs.key,
+            received_with=before.theirs.key,
         )
         session.rekeyed()
 

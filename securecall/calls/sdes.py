@@ -10,7 +10,7 @@ from securecall.media.description import Keying, MediaDescription
 from securecall.media.sdes import SUITES, CryptoLine
 
 PROTOCOL = "RTP/SAVP"
-MOST_RENEWALS = 32  # of one call; no gateway needs as many
+MOST_RENEWALS = 32  # of the peer's key in one call; no gateway needs as many
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +21,13 @@ class SdesKeys:
         ours: What we send with.
         theirs: What the peer sends with.
         past: What we sent with before in this call: nobody uses it again.
+        changes: How often the peer's was another.
     """
 
     ours: CryptoLine
     theirs: CryptoLine
     past: tuple[CryptoLine, ...] = ()
+    changes: int = 0
 
     @property
     def profile(self) -> str:
@@ -56,37 +58,39 @@ def require_lines(media: MediaDescription) -> None:
         )
 
 
-def choose(
-    theirs: MediaDescription, ours: Sequence[CryptoLine], past: tuple[CryptoLine, ...] = ()
-) -> SdesKeys:
+def choose(theirs: MediaDescription, ours: Sequence[CryptoLine]) -> SdesKeys:
     """Answer an offer: the best suite of both, under the tag it has there.
 
     Args:
         theirs: The offered line.
         ours: Fresh keys of ours, one for each suite.
-        past: Those we had before in this call.
 
     Raises:
         SecurityError: none is taken, or it is our own key.
     """
+    keys = _chosen(theirs, ours)
+    _require_two(keys)
+    return keys
+
+
+def _chosen(theirs: MediaDescription, ours: Sequence[CryptoLine]) -> SdesKeys:
     require_lines(theirs)
     mine = {line.suite.name: line for line in ours}
     for name in SUITES:
         for line in theirs.crypto:
             if line.suite.name == name and name in mine:
-                keys = SdesKeys(replace(mine[name], tag=line.tag), line, past)
-                _require_two(keys)
-                return keys
+                return SdesKeys(replace(mine[name], tag=line.tag), line)
     raise SecurityError("no media key of ours fits theirs", reason=Reason.WEAK_SUITE)
 
 
 def taken(
-    offered: Sequence[CryptoLine], answer: MediaDescription, past: tuple[CryptoLine, ...] = ()
+    offered: Sequence[CryptoLine], answer: MediaDescription, agreed: SdesKeys | None = None
 ) -> SdesKeys:
-    """Read which key of ours the answer takes, and with which it goes; `past` as for `choose`.
+    """Read which key of ours the answer takes, and with which it goes; `agreed` is what was so far.
 
     Raises:
         SecurityError: none of those offered, more than one, or our own key.
+        Incompatible: the peer has another key too often.
     """
     require_lines(answer)
     if len(answer.crypto) != 1:
@@ -94,8 +98,11 @@ def taken(
     theirs = answer.crypto[0]
     for line in offered:
         if line.tag == theirs.tag and line.suite == theirs.suite:
-            keys = SdesKeys(line, theirs, past)
-            _require_two(keys)
+            keys = SdesKeys(line, theirs)
+            if agreed is not None:
+                changed = not theirs.same_key(agreed.theirs)
+                keys = replace(keys, past=agreed.past, changes=agreed.changes + changed)
+            _require_in_order(keys)
             return keys
     raise SecurityError("the answer takes a key that was not offered", reason=Reason.WEAK_SUITE)
 
@@ -113,7 +120,7 @@ def renewed(agreed: SdesKeys, theirs: MediaDescription, fresh: Sequence[CryptoLi
 
     Raises:
         SecurityError: none is taken, or it is our own key.
-        Incompatible: another is needed, and none is at hand.
+        Incompatible: another is needed, and none is at hand; or the peer has one too often.
     """
     require_lines(theirs)
     line = kept(agreed, theirs)
@@ -121,9 +128,11 @@ def renewed(agreed: SdesKeys, theirs: MediaDescription, fresh: Sequence[CryptoLi
         return replace(agreed, ours=replace(agreed.ours, tag=line.tag), theirs=line)
     past = (*agreed.past, agreed.ours)
     unused = [line for line in fresh if all(line.key != old.key for old in past)]
-    if not unused or len(past) > MOST_RENEWALS:
-        raise Incompatible("the peer asks for other media keys too early, or too often")
-    return choose(theirs, unused, past)
+    if not unused:
+        raise Incompatible("the peer asks for other media keys too early")
+    keys = replace(_chosen(theirs, unused), past=past, changes=agreed.changes + 1)
+    _require_in_order(keys)
+    return keys
 
 
 def with_secrets_of(agreed: SdesKeys, keys: SdesKeys) -> SdesKeys:
@@ -131,6 +140,12 @@ def with_secrets_of(agreed: SdesKeys, keys: SdesKeys) -> SdesKeys:
     if not keys.theirs.same_key(agreed.theirs):
         return keys
     return replace(keys, theirs=replace(keys.theirs, key=agreed.theirs.key))
+
+
+def _require_in_order(keys: SdesKeys) -> None:
+    _require_two(keys)
+    if keys.changes > MOST_RENEWALS:
+        raise Incompatible("the peer asks for other media keys too often")
 
 
 def _require_two(keys: SdesKeys) -> None:

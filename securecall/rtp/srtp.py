@@ -150,6 +150,7 @@ class SrtpSession:
 
     __slots__ = (
         "_memory",
+        "_rested",
         "counters",
         "profile",
         "protect",
@@ -171,28 +172,44 @@ class SrtpSession:
         self.counters = SrtpCounters()
         # The functions are closures, not methods: attribute look-ups are a tenth of their cost.
         self._memory = _Memory()
+        self._rested: list[tuple[SrtpProfile, Secret, _Packets, _Packets]] = []
         self._send_with(send_key)
         self._receive_with(receive_key)
 
-    def renew(self, profile: SrtpProfile, *, send_key: Secret | None, receive_key: Secret) -> None:
-        """Go on with other keys: packet indices begin anew, and so does what is a replay.
+    def renew(
+        self,
+        profile: SrtpProfile,
+        *,
+        send_key: Secret | None,
+        receive_key: Secret,
+        received_with: Secret,
+    ) -> None:
+        """Go on with other keys. Under a new one packet indices begin anew.
 
-        The functions are others from now on.
+        Under one of the peer's that it had before they go on: else whatever was recorded under it
+        could be played again. The functions are others from now on.
 
         Args:
             profile: The same as before where we keep our key.
             send_key: None keeps ours, and its index with it. One that was used before must not
                 come again: it would repeat a key stream.
             receive_key: The peer's.
+            received_with: The peer's so far; not wiped before the session is closed.
 
         Raises:
             UsageError: a key does not have the profile's length, or our kept key is of another.
         """
         if send_key is None and profile is not self.profile:
             raise UsageError("another profile takes another key")
+        self._rested.append((self.profile, received_with, self.unprotect, self.unprotect_rtcp))
         self.profile = profile
         if send_key is not None:
             self._send_with(send_key)
+        for rested in self._rested:
+            if rested[0] is profile and rested[1] == receive_key:
+                self._rested.remove(rested)
+                _, _, self.unprotect, self.unprotect_rtcp = rested
+                return
         self._receive_with(receive_key)
 
     def _send_with(self, key: Secret) -> None:
@@ -217,6 +234,7 @@ class SrtpSession:
         raise UsageError.
         """
         self.protect = self.protect_rtcp = self.unprotect = self.unprotect_rtcp = _closed
+        self._rested.clear()
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise UsageError("an SrtpSession holds keys and is never serialised or copied")

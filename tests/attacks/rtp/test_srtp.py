@@ -43,6 +43,42 @@ def test_a_replayed_packet_is_dropped():
     assert audio_continues(alice, bob, 50)
 
 
+@pytest.mark.parametrize("profile", SrtpProfile)
+def test_what_was_recorded_under_a_key_is_no_news_when_the_peer_returns_to_it(profile):
+    """A gateway that plays music on hold under another key, and then goes on as before."""
+    alice, bob = pair(profile)
+    size = profile.key_length + profile.salt_length
+    back, music = Secret(b"b" * size), Secret(b"m" * size)
+    first, again = Secret(b"a" * size), Secret(b"a" * size)  # read out of two descriptions
+    recorded = [alice.protect(packet(n)) for n in (*range(30_000, 65_536, 500), 65_540)]
+    for one in recorded:  # to beyond a rollover
+        bob.unprotect(one)
+    late = alice.protect(packet(65_541))
+    hold = SrtpSession(profile, music, back)
+    bob.renew(profile, send_key=None, receive_key=music, received_with=first)
+    assert audio_continues(hold, bob, 1)
+    with pytest.raises(SrtpError, match="authentication"):
+        bob.unprotect(late)
+    bob.renew(profile, send_key=None, receive_key=again, received_with=music)
+    for one in recorded:
+        with pytest.raises(SrtpError):
+            bob.unprotect(one)
+    assert bob.unprotect(late) == packet(65_541)
+    assert audio_continues(alice, bob, 65_542)  # the rollover counter goes on as well
+    bob.renew(profile, send_key=None, receive_key=Secret(b"m" * size), received_with=again)
+    with pytest.raises(SrtpError):
+        bob.unprotect(SrtpSession(profile, music, back).protect(packet(1)))
+    assert audio_continues(hold, bob, 2)
+
+
+def test_control_a_receiver_that_begins_anew_under_an_old_key_takes_the_replay():
+    alice, bob = pair()
+    recorded = alice.protect(packet(1))
+    bob.unprotect(recorded)
+    anew = SrtpSession(PROFILE, Secret(BACK), Secret(THERE))
+    assert anew.unprotect(recorded) == packet(1)
+
+
 def test_control_a_receiver_of_plain_rtp_takes_the_replay():
     taken = []
     for _ in range(2):

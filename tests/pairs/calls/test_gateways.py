@@ -254,6 +254,35 @@ def test_new_keys_in_mid_call_go_on_with_the_sound(tmp_path):
     run(main)
 
 
+def test_what_was_said_under_a_key_is_not_heard_twice_when_a_gateway_returns_to_it(tmp_path):
+    async def main():
+        recorded = []
+
+        async with connected(tmp_path) as (call, answer):
+            take = call._connection._session.receive
+            path = call._connection._path
+            path.listen(dtls=path.deliverer.dtls, media=lambda d: (recorded.append(d), take(d)))
+            await hear(call)
+            old, machine = list(recorded), answer._machine
+            first = machine._agreement.sdes
+            machine._agreement = replaced(machine._agreement, answer._connection)
+            await answer.hold()
+            machine._agreement = replace(
+                machine._agreement, sdes=replace(machine._agreement.sdes, ours=first.ours, past=())
+            )
+            answer._connection._srtp = None  # whose packets do not matter any more
+            await answer.resume()
+            assert call._machine._agreement.sdes.theirs.key == first.ours.key
+            before = call.statistics()
+            for datagram in old:
+                take(datagram)
+            after = call.statistics()
+            assert len(old) > 5
+            assert after.packets_received == before.packets_received
+
+    run(main)
+
+
 def test_changes_that_bring_no_new_keys_cost_none(tmp_path):
     """A gateway may ask for any number of changes; those with new keys are counted."""
 

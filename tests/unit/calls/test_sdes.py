@@ -228,6 +228,18 @@ def test_a_gateway_that_never_rests_is_refused_in_the_end():
     assert len(now.sdes.past) == MOST_RENEWALS
 
 
+def test_answers_that_never_rest_are_refused_in_the_end_and_going_back_counts():
+    ours, now = agreed()
+    offer = propose(ours, now, hold=True)
+    tag = now.sdes.ours.tag
+    with pytest.raises(Incompatible, match="too often"):
+        for place in range(100):
+            line = replace(keys(6 + place % 2)[0], tag=tag)
+            for _ in range(2):  # said twice it is no other
+                now = read_change(offer, with_audio(OFFER, crypto=(line,)), now)
+    assert now.sdes.changes == MOST_RENEWALS
+
+
 def test_an_answer_with_another_key_changes_what_we_hear_alone():
     ours, before = agreed()
     offer = propose(ours, before, hold=True)
