@@ -52,6 +52,7 @@ from securecall.messaging import Messaging
 from securecall.people import People, PeopleEvent
 from securecall.rooms import RoomFailed, RoomNews, Rooms
 from securecall.transport.https import Https
+from securecall.transport.helping import helpers_of
 from securecall.transport.turn import IceHelpers
 from securecall.xmpp.archive import MAM, Catchup
 from securecall.xmpp.archive import Progress as Reading
@@ -332,7 +333,10 @@ class ChatAccount:
         self._session.active(on)
 
     async def helpers(self) -> IceHelpers:
-        """Relays and the like that our server has for calls; none, if it does not say in time."""
+        """Relays and the like that our server has for calls; none, if it does not say in time.
+
+        Those in a private network, or on this machine, count where our server lies there as well.
+        """
         try:
             found = await self._session.request(
                 build_services_request(), to=self._session.domain, timeout=HELPERS_SECONDS
@@ -343,7 +347,8 @@ class ChatAccount:
             return IceHelpers()
         now = time.time()
         turn, stun = turn_servers(services, unix=now), stun_servers(services, unix=now)
-        return IceHelpers(turn=turn, stun=stun[0] if stun else None)
+        told = IceHelpers(turn=turn, stun=stun[0] if stun else None)
+        return await helpers_of(told, server=self._session.server_address)
 
     @property
     def state(self) -> SessionState:

@@ -17,6 +17,7 @@ class FakeSession:
     def __init__(self, own: str = OWN) -> None:
         self.bare, self.domain = own, own.partition("@")[2]
         self.jid = f"{own}/here"
+        self.server_address = "127.0.0.1"
         self.features: frozenset[str] = frozenset()
         self.sent: list[Element] = []
         self.asked: list[tuple[Element, str, str]] = []

@@ -208,7 +208,7 @@ class Https:
         exempt = self.trusts(where)
         if not exempt and where.port != PORT and where.port < _LOWEST_PORT:
             raise PolicyRefused(f"the file lies behind port {where.port}, which is no web server's")
-        found = [where.host] if is_address(where.host) else await _resolved(where.host)
+        found = [where.host] if is_address(where.host) else await resolved(where.host)
         if not exempt:
             found = [address for address in found if is_public(address)]
             if not found:
@@ -227,7 +227,13 @@ async def _give_up(trying: set[asyncio.Task[_Streams]]) -> None:
             result[1].transport.abort()
 
 
-async def _resolved(host: str) -> list[str]:
+async def resolved(host: str) -> list[str]:
+    """The IP addresses of a name, as the system knows them, the likeliest to be reached first.
+
+    Raises:
+        ConnectFailed: nobody says in time.
+        NameNotFound: there are none.
+    """
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(_RESOLVE_SECONDS):

@@ -210,11 +210,11 @@ class IceAgent(aioice.Connection):
                     component=1,
                     hide_related_address=True,
                     protocol_factory=lambda: SocketProtocol(self, self._path),
-                    turn_server=(server.host, server.port),
+                    turn_server=(server.address or server.host, server.port),
                     turn_username=server.username,
                     turn_password=server.password.reveal().decode(),
-                    # asyncio takes a context as well as a bool, and aioice hands it on
-                    turn_ssl=_tls(server.authorities) if server.tls else False,  # type: ignore[arg-type] # see above
+                    # asyncio takes what wraps as a context does, and aioice hands it on
+                    turn_ssl=_Named(server) if server.tls else False,  # type: ignore[arg-type] # see above
                     turn_transport="tcp" if server.tls else server.transport,
                 )
         except aioice_stun.TransactionError as e:
@@ -223,7 +223,7 @@ class IceAgent(aioice.Connection):
             abandon(protocol)
             raise ConnectFailed(f"{where} came too late")
         self._protocols.append(protocol)
-        _require_address(candidate, server.host, where)
+        _require_address(candidate, server.address or server.host, where)
         candidate.priority = candidate_priority(CandidateKind.RELAYED, 65535 - number)
         candidate.foundation = self._foundations.of(
             CandidateKind.RELAYED, candidate.host, f"{server.host} {number}"
@@ -377,6 +377,24 @@ def _require_address(candidate: aioice.Candidate, teller: str, who: str) -> None
 @functools.lru_cache(maxsize=8)
 def _tls(authorities: Path | None) -> ssl.SSLContext:
     return web_context(authorities)
+
+
+class _Named:
+    """A context that has a relay prove its name, whatever address is gone to."""
+
+    def __init__(self, server: TurnServer) -> None:
+        self._context, self._host = _tls(server.authorities), server.host
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,  # noqa: FBT001, FBT002 - asyncio's signature
+        server_hostname: str | None = None,
+    ) -> ssl.SSLObject:
+        """Wrap as the context does, for the relay's own name."""
+        del server_side, server_hostname
+        return self._context.wrap_bio(incoming, outgoing, server_hostname=self._host)
 
 
 def _to_aioice(candidate: Candidate) -> aioice.Candidate:

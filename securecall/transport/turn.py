@@ -27,6 +27,7 @@ class TurnServer:
         transport: "udp" or "tcp".
         tls: Whether to speak TLS to it, with "tcp"; it has to prove `host`, name or address.
         authorities: PEM file of certificate authorities to trust instead of the system's.
+        address: Where `host` was found to lie, an IP address; "" has it looked up.
     """
 
     host: str
@@ -36,6 +37,7 @@ class TurnServer:
     transport: str = "udp"
     tls: bool = False
     authorities: Path | None = None
+    address: str = ""
 
 
 def parse_turn_uri(text: str) -> tuple[str, int, str, bool]:

@@ -119,6 +119,11 @@ class Session:
         session._start(session._keep())
         return session
 
+    @property
+    def server_address(self) -> str:
+        """The IP address of our server; "" where it is not known, or nothing is connected."""
+        return self._stream.server_address if self._stream is not None else ""
+
     async def close(self) -> None:
         """End the session: the server is told what we took, and keeps the rest for later."""
         ours = asyncio.current_task()

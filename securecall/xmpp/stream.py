@@ -152,6 +152,13 @@ class Stream(asyncio.Protocol):
         return self._failure
 
     @property
+    def server_address(self) -> str:
+        """The IP address of the server, "" where the transport does not know it."""
+        transport = self._transport
+        peer = transport.get_extra_info("peername") if transport is not None else None
+        return str(peer[0]) if isinstance(peer, tuple) else ""
+
+    @property
     def tls(self) -> ssl.SSLObject | None:
         """The TLS beneath."""
         transport = self._transport

@@ -1,0 +1,179 @@
+"""Our XMPP server names relays in a network of ours, to have us knock where it cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from xml.etree.ElementTree import Element, SubElement
+
+import pytest
+
+import securecall as sc
+from securecall.errors import ConnectFailed, NameNotFound
+from securecall.testing.little_relay import LittleRelay
+from securecall.transport import helping
+from securecall.transport.helping import Reach, helpers_of, reach
+from securecall.transport.ice import IcePath
+from securecall.transport.ice_agent import _Named
+from securecall.transport.turn import MOST_RELAYS, IceHelpers, TurnServer
+from securecall.xmpp.external_services import EXTDISCO, SERVICES
+from tests.unit.test_chat_account import Scene
+
+PUBLIC, LAN, HERE = "9.9.9.9", "192.168.7.7", "127.0.0.1"
+
+
+def named(host, port=3478, kind="turn"):
+    """What a server says when it is asked for its services."""
+    answer = Element(SERVICES)
+    attributes = {"type": kind, "host": host, "port": str(port)}
+    if kind == "turn":
+        attributes |= {"username": "anybody", "password": "anything"}
+    SubElement(answer, f"{{{EXTDISCO}}}service", attributes)
+    return answer
+
+
+async def knock(folder, server, relay, host=HERE):
+    """Gather for a call with what the server names; how many asked the relay for a place."""
+    scene = Scene(folder)
+    scene.session.server_address = server
+    scene.session.answers["get", SERVICES] = lambda *_: named(host, relay.server.port)
+    helpers = await scene.account.helpers()
+    path = IcePath(controlling=True, turn_servers=helpers.turn)
+    await path.gather([HERE])
+    await path.close()
+    return len(relay.allocated)
+
+
+@pytest.mark.parametrize("host", [HERE, "localhost"])
+@pytest.mark.parametrize(
+    ("server", "places"),
+    [(PUBLIC, 0), (LAN, 0), ("", 0), ("fe80::1", 0), (HERE, 1), ("::1", 1)],
+)
+def test_nobody_knocks_at_this_machine_for_a_server_elsewhere(server, places, host, tmp_path):
+    """The controls are servers of this machine, as those of tests and of a workshop."""
+
+    async def main():
+        async with LittleRelay() as relay:
+            assert await knock(tmp_path, server, relay, host) == places
+
+    asyncio.run(main())
+
+
+def test_control_what_the_application_names_is_used_wherever_it_lies():
+    """`Client.use_relay` hands on what it is given."""
+
+    async def main():
+        async with LittleRelay() as relay:
+            path = IcePath(controlling=True, turn_servers=(relay.server,))
+            await path.gather([HERE])
+            await path.close()
+            assert len(relay.allocated) == 1
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("address", "found"),
+    [
+        ("9.9.9.9", Reach.PUBLIC),
+        ("2a00::1", Reach.PUBLIC),
+        ("::ffff:9.9.9.9", Reach.PUBLIC),
+        ("10.1.2.3", Reach.PRIVATE),
+        ("192.168.0.1", Reach.PRIVATE),
+        ("172.31.0.1", Reach.PRIVATE),
+        ("100.64.0.1", Reach.PRIVATE),
+        ("fd00::1", Reach.PRIVATE),
+        ("64:ff9b::a00:1", Reach.PRIVATE),
+        ("169.254.169.254", Reach.LINK),
+        ("::ffff:169.254.169.254", Reach.LINK),
+        ("fe80::1", Reach.LINK),
+        ("fe80::1%lo", Reach.LINK),
+        ("127.0.0.1", Reach.MACHINE),
+        ("127.255.0.1", Reach.MACHINE),
+        ("::1", Reach.MACHINE),
+        ("::ffff:127.0.0.1", Reach.MACHINE),
+        ("0.0.0.0", Reach.NOWHERE),
+        ("::", Reach.NOWHERE),
+        ("255.255.255.255", Reach.NOWHERE),
+        ("224.0.0.1", Reach.NOWHERE),
+        ("ff02::1", Reach.NOWHERE),
+    ],
+)
+def test_every_address_has_its_reach_and_a_helper_has_that_of_its_server_or_more(address, found):
+    assert reach(address) is found
+    for server, least in ((PUBLIC, Reach.PUBLIC), (LAN, Reach.PRIVATE), (HERE, Reach.MACHINE)):
+        told = IceHelpers(turn=(relay(address),), stun=(address, 3478))
+        taken = asyncio.run(helpers_of(told, server=server))
+        assert bool(taken.turn) is bool(taken.stun) is (found >= least)
+
+
+def relay(host, **options):
+    return TurnServer(host=host, port=3478, username="u", password=sc.Secret("p"), **options)
+
+
+def test_a_name_is_looked_up_once_and_what_was_checked_is_gone_to(monkeypatch):
+    asked = []
+
+    async def resolved(host):
+        asked.append(host)
+        if host == "nowhere.example":
+            raise NameNotFound("nowhere.example is not known")
+        return [LAN, PUBLIC] if len(asked) == 1 else [HERE]
+
+    monkeypatch.setattr(helping, "resolved", resolved)
+    told = IceHelpers(turn=(relay("a.example"),), stun=("a.example", 3478))
+    taken = asyncio.run(helpers_of(told, server=PUBLIC))
+    assert asked == ["a.example"]
+    assert [(r.host, r.address) for r in taken.turn] == [("a.example", PUBLIC)]
+    assert taken.stun == (PUBLIC, 3478)
+    assert asyncio.run(helpers_of(told, server=PUBLIC)) == IceHelpers()  # it lies here by now
+    told = IceHelpers(turn=(relay("nowhere.example"),))
+    assert asyncio.run(helpers_of(told, server=HERE)) == IceHelpers()
+
+
+def test_a_name_nobody_answers_for_does_not_keep_a_call(monkeypatch):
+    async def resolved(_host):
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(helping, "resolved", resolved)
+    monkeypatch.setattr(helping, "_LOOKUP_SECONDS", 0.01)
+    told = IceHelpers(turn=(relay("a.example"), relay(PUBLIC)))
+    taken = asyncio.run(helpers_of(told, server=PUBLIC))
+    assert [r.host for r in taken.turn] == [PUBLIC]
+
+
+def test_of_many_relays_only_as_many_names_are_looked_up_as_are_asked(monkeypatch):
+    asked = []
+
+    async def resolved(host):
+        asked.append(host)
+        return [PUBLIC]
+
+    monkeypatch.setattr(helping, "resolved", resolved)
+    told = IceHelpers(turn=tuple(relay(f"r{n}.example") for n in range(64)))
+    taken = asyncio.run(helpers_of(told, server=PUBLIC))
+    assert len(taken.turn) == len(asked) == MOST_RELAYS
+
+
+def test_a_relay_by_tls_proves_its_name_at_whatever_address():
+    wrapped = _Named(relay("relay.example", tls=True, address=PUBLIC)).wrap_bio(
+        ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=False, server_hostname=PUBLIC
+    )
+    assert wrapped.server_hostname == "relay.example"
+    assert wrapped.context.check_hostname
+
+
+def test_without_a_relay_that_may_be_asked_no_address_is_shown_instead(tmp_path):
+    """A policy that hides our address does not fall back to showing it."""
+
+    async def main():
+        scene = Scene(tmp_path)
+        scene.session.server_address = PUBLIC
+        scene.session.answers["get", SERVICES] = lambda *_: named(LAN)
+        helpers = await scene.account.helpers()
+        path = IcePath(controlling=True, turn_servers=helpers.turn, relay_only=True)
+        with pytest.raises(ConnectFailed):
+            await path.gather([HERE])
+        await path.close()
+
+    asyncio.run(main())
