@@ -123,7 +123,7 @@ def least(way, i, passed):
         if peer not in ("", own, server) and "peer-provider" not in roles.values():
             roles[peer] = "peer-provider"
         found |= {(r, n): HELD if keying == "sdes" or r == phones else network for n, r in roles.items()}
-    found |= {("relay", name): network for name in way["relays"]}
+    found |= {("relay", name): METADATA if keying == "sdes" else network for name in way["relays"]}
     found |= {("gateway", name): METADATA if bare else HELD for name in way["gateways"]}
     found |= {("conference", name): LET_IN for name in way["mixed_with"]}
     if way["page"]:

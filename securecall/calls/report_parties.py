@@ -228,6 +228,11 @@ def is_closed(way: Way, security: SecurityState) -> bool:
 
 _NO_KEYS = "No keys were made, and no sound was sent."
 _OPEN = "The sound was not locked, so no key was needed to listen."
+_RELAY_SAW = "It saw when, how much, and between which addresses."
+_KEYS_ELSEWHERE = (
+    "It passed on locked sound; the keys went by the servers of the call, not by it. "
+    f"{_RELAY_SAW}"
+)
 _WORDS = "Comparing the words of a call rules this out."
 _PROVED = {
     SecurityLevel.VERIFIED: "It proved the key that you checked.",
@@ -323,15 +328,14 @@ def _media(way: Way, security: SecurityState | None) -> Iterator[ReportParty]:
     for name in way.relays:
         could, why = Capability.METADATA, "No sound was sent through it."
         if closed:
-            why = (
-                "It could pass on locked sound, no more. It saw when, how much, and between which "
-                "addresses."
-            )
+            why = f"It could pass on locked sound, no more. {_RELAY_SAW}"
         elif security is not None:
             could = Capability.COULD_SUBSTITUTE
             why = f"With the help of a server it could have put a key of its own in. {_WORDS}"
             if security.keying is Keying.NONE:
                 could, why = Capability.HELD_KEY, _OPEN
+            elif security.keying is Keying.SDES:  # it carries media alone, and the keys went apart
+                could, why = Capability.METADATA, _KEYS_ELSEWHERE
         yield ReportParty(role=Role.RELAY, name=name, capability=could, why=why)
     for name in way.gateways:
         could, why = Capability.METADATA, "No keys were made. It saw who called whom."

@@ -60,6 +60,8 @@ def least(way: Way, interval: Interval, role: Role) -> Capability:
         return Capability.HELD_KEY
     if role in SERVERS and s.keying is Keying.SDES:
         return Capability.HELD_KEY
+    if role is Role.RELAY and s.keying is Keying.SDES:
+        return Capability.METADATA
     proven = identity is not None and not identity.stale
     believed = s.sas_confirmed or (
         identity is not None and identity.trust.value in ("pinned", "verified")

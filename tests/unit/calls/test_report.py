@@ -130,6 +130,17 @@ def test_a_relay_sees_no_more_than_metadata_of_an_end_to_end_call():
     assert who(state(TrustState.UNKNOWN), **relayed)[Role.RELAY] is Capability.COULD_SUBSTITUTE
 
 
+def test_a_relay_of_a_telephone_call_saw_what_was_locked_and_never_its_keys():
+    keyed = replace(state(TrustState.UNKNOWN), keying=Keying.SDES)
+    way = way_between(ALICE, BOB, relays=("turn.example",), gateway=True)
+    found = parties_of(way, Interval(since=0.0, security=keyed, passed=True))
+    (relay,) = (p for p in found if p.role is Role.RELAY)
+    assert relay.capability is Capability.METADATA
+    assert "the keys went by the servers" in relay.why
+    held = {p.role for p in found if p.capability is Capability.HELD_KEY}
+    assert {Role.OWN_PROVIDER, Role.GATEWAY} <= held
+
+
 def test_whoever_heard_a_call_through_a_conference_is_named():
     way = way_between(ALICE, BOB, mixed_with=("carol", "dave"))
     found = parties_of(way, Interval(since=0.0, security=state(TrustState.VERIFIED)))
