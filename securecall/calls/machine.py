@@ -53,6 +53,7 @@ from securecall.calls.signaling import (
     Accepted,
     Answered,
     CandidateAdded,
+    Deferred,
     DigitAnswered,
     DigitPressed,
     DigitsWelcome,
@@ -163,13 +164,16 @@ class Proposal:
 
     Attributes:
         offer: As it was sent.
-        add: The picture of ours that it adds.
-        restart: It looks for another way (an ICE restart).
+        hold, add, drop, ice: What it is to change, as of `propose`.
+        deferred: It met one of the peer's and is made again; until then theirs is judged.
     """
 
     offer: Description
+    hold: bool | None = None
     add: LocalVideo | None = None
-    restart: bool = False
+    drop: str = ""
+    ice: LocalIce | None = None
+    deferred: bool = False
 
 
 class CallMachine:
@@ -275,17 +279,27 @@ class CallMachine:
                 return (Discard("an answer in an early dialog never starts media"),)
             case Offered(description=description, answers=answers):
                 return self._changed(description, answers=answers)
-            case Refused() if self._proposal is not None:
-                self._proposal = None
-                return (ChangeRefused("the peer refused the change"),)
+            case Deferred() if self._proposal is not None:
+                self._proposal = replace(self._proposal, deferred=True)
+                return ()
             case Refused() if self._moving is not None:
                 self._moving = None
                 return (ChangeRefused("the peer took back its wish for another way"),)
+            case Refused() if self._proposal is not None:
+                self._proposal = None
+                return (ChangeRefused("the peer refused the change"),)
             case TransferRequested() | TransferProgress() | DigitPressed() | DigitAnswered():
                 return self._in_a_call(signal)
             case Ended(reason=reason, text=text):
                 return self._peer_ended(reason, text)
-            case Accepted() | Invited() | CandidateAdded() | Refused() | DigitsWelcome():
+            case (
+                Accepted()
+                | Invited()
+                | CandidateAdded()
+                | Deferred()
+                | Refused()
+                | DigitsWelcome()
+            ):
                 return (Discard(f"{type(signal).__name__} in {self.state.name}"),)
 
     def _peer_rings(self) -> tuple[Output, ...]:
@@ -318,8 +332,10 @@ class CallMachine:
         restart touches neither (RFC 8445 9): its answer waits for what is gathered anew. New keys
         of a gateway close the gate for as long as it takes to judge them.
         """
-        if self._agreement is None or self._ours is None or self.changing:
-            return (Send(Refused(491)), ChangeRefused("a change before the call is connected"))
+        ours = self._proposal is not None and not self._proposal.deferred
+        if self._agreement is None or self._ours is None or ours or self._moving is not None:
+            why = "a change while another is under way, or before the call is connected"
+            return (Send(Refused(491)), ChangeRefused(why))
         if not same_association(self._agreement, offer):
             return (
                 Send(Refused(488)),
@@ -365,7 +381,22 @@ class CallMachine:
             if line.kind is Kind.VIDEO and not line.refused and line.mid not in taken
         )
         moved = (Reconnect(agreement),) if restart else ()
-        return (Send(Answered(answer)), *moved, *self._agreed(agreement), *asked)
+        agreed_on = self._agreed(agreement)
+        return (Send(Answered(answer)), *moved, *agreed_on, *asked, *self._proposed(moved=restart))
+
+    def _proposed(self, *, moved: bool) -> tuple[Output, ...]:
+        """Make our change that waits anew, of what both have now that the peer's came first."""
+        ours, agreed, proposal = self._ours, self._agreement, self._proposal
+        if proposal is None or ours is None or agreed is None:
+            return ()
+        if moved and proposal.ice is not None:  # the peer found another way for both
+            self._proposal = None
+            return (Send(Refused(487)),)
+        hold, add, drop, ice = proposal.hold, proposal.add, proposal.drop, proposal.ice
+        # there is room for a picture: whatever the peer adds is refused, but for one of each kind
+        offer = propose(ours, agreed, hold=hold, add=add, drop=drop, ice=ice)
+        self._proposal = replace(proposal, offer=offer)
+        return (Send(Offered(offer)),)
 
     def regathered(self, ice: LocalIce | None) -> tuple[Output, ...]:
         """What `Regather` came to: answer the peer that looks for another way.
@@ -405,14 +436,14 @@ class CallMachine:
             raise UsageError("a change of nothing")
         try:
             agreement = read_change(
-                proposal.offer, answer, self._agreement, restart=proposal.restart
+                proposal.offer, answer, self._agreement, restart=proposal.ice is not None
             )
         except SecurityError as e:
             return self._end(e)
         except Incompatible as e:
             return (ChangeRefused(str(e)),)
         self._ours = proposal.offer
-        moved = (Reconnect(agreement),) if proposal.restart else ()
+        moved = (Reconnect(agreement),) if proposal.ice is not None else ()
         outputs = (*moved, *self._agreed(agreement))
         if proposal.add is not None and proposal.add not in (v.local for v in agreement.video):
             return (*outputs, ChangeRefused("the peer takes no such picture"))
@@ -530,7 +561,7 @@ class CallMachine:
             raise UsageError("only a call in progress can be changed")
         self._require_unchanging()
         offer = propose(self._ours, self._agreement, hold=hold, add=add, drop=drop)
-        self._proposal = Proposal(offer, add)
+        self._proposal = Proposal(offer, hold, add, drop)
         return (Send(Offered(offer)),)
 
     def restart(self, ice: LocalIce) -> tuple[Output, ...]:
@@ -544,7 +575,7 @@ class CallMachine:
             raise UsageError("there is no way that could be changed")
         self._require_unchanging()
         offer = propose(self._ours, self._agreement, ice=ice)
-        self._proposal = Proposal(offer, restart=True)
+        self._proposal = Proposal(offer, ice=ice)
         return (Send(Offered(offer)),)
 
     def _require_unchanging(self) -> None:

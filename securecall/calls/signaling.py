@@ -79,6 +79,15 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Deferred:
+    """Our last mid-call offer met one of the peer's, and is made again by itself a little later.
+
+    Until then an offer of the peer's is judged as if there were none of ours; what we offer anew
+    takes the place of what waits, and `Refused` takes it back.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class TransferRequested:
     """One end, or something in between, asks the other to call someone else.
 
@@ -170,6 +179,7 @@ Signal = (
     | Offered
     | Answered
     | CandidateAdded
+    | Deferred
     | Refused
     | TransferRequested
     | TransferProgress

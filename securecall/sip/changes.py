@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
-from securecall.calls.signaling import Answered, Offered, Refused
+from securecall.calls.signaling import Answered, Deferred, Offered, Refused
 from securecall.errors import EndReason
 from securecall.media.description import Description
 from securecall.sip.body import SDP, read_description
@@ -106,13 +106,19 @@ class Changes:
     # -- what the call model says -------------------------------------------------------------
 
     def offer(self, description: Description, *, now: float) -> None:
-        """Propose a change.
+        """Propose a change; it takes the place of one that waits.
 
         Raises:
             SipError: the description cannot be written.
         """
-        if self._ours is not None or self._theirs is not None or self._waiting is not None:
+        if self._ours is not None or self._theirs is not None:
             self._host.tell(Refused(491))
+            return
+        if self._waiting is not None:
+            due, ours = self._waiting
+            body = self._host.descriptions.write(description)
+            ours = replace(ours, description=description, body=body, refresh=False)
+            self._waiting = (due, ours)
             return
         ours = _Ours(description, self._host.descriptions.write(description))
         if self._busy:  # with the ACK of the peer's last INVITE
@@ -137,9 +143,11 @@ class Changes:
         self._theirs = None
 
     def refused(self, status: int, *, now: float) -> None:
-        """The call model does not; the call goes on as it was."""
+        """The call model does not, or takes back what waits; the call goes on as it was."""
         theirs, self._theirs = self._theirs, None
-        if theirs is not None and theirs.server is not None:
+        if theirs is None:
+            self._waiting = None
+        elif theirs.server is not None:
             status = status if 400 <= status <= 699 else 488
             self._host.respond(theirs.server, status, now=now)
 
@@ -306,6 +314,8 @@ class Changes:
             # RFC 3261 14.1: whose Call-ID it is waits longer, so that both do not meet again
             wait = 2.1 + host.chance(190) / 100 if host.outgoing else host.chance(200) / 100
             self._waiting = (now + wait, again)
+            if not ours.refresh:
+                host.tell(Deferred())
         elif status == 422 and not ours.raised and host.timer.raise_least(response):
             self._send(replace(ours, raised=True), now=now)
         elif ours.refresh:

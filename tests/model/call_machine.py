@@ -26,6 +26,7 @@ from securecall.calls.negotiation import Agreement, LocalMedia, build_answer, bu
 from securecall.calls.signaling import (
     Accepted,
     Answered,
+    Deferred,
     DigitAnswered,
     DigitPressed,
     DigitsWelcome,
@@ -273,7 +274,7 @@ def _answer_to_change(machine: CallMachine, **change: object) -> Answered | Refu
         return Answered(_changed(proposal.offer, **said))
     change = change.pop("how", {})
     _, agreed = build_answer(OFFER, PEER)  # its name for our keys is all that counts here
-    ice = THEIRS_ANEW if proposal.restart else None
+    ice = THEIRS_ANEW if proposal.ice is not None else None
     pictures = (PEERS_CAMERA,)
     before = _peers(machine)
     answer, _ = answer_change(before, proposal.offer, agreed, pictures=pictures, ice=ice)
@@ -289,6 +290,7 @@ REPLIES: dict[str, Act] = {
     "our change: RTP/AVP": lambda c: c.receive(_answer_to_change(c, how=PLAIN), now=NOW),
     UNASKED: lambda c: c.receive(_answer_to_change(c, how=ANEW), now=NOW),
     "our change: refused": lambda c: c.receive(Refused(), now=NOW),
+    "our change: met theirs": lambda c: c.receive(Deferred(), now=NOW),
 }
 
 

@@ -9,12 +9,12 @@ import pytest
 from securecall.calls import orders as o
 from securecall.calls.machine import CallMachine
 from securecall.calls.negotiation import build_answer, build_offer
-from securecall.calls.signaling import Answered, Offered, Refused
+from securecall.calls.signaling import Answered, Deferred, Offered, Refused
 from securecall.errors import EndReason, UsageError
 from securecall.keys.trust import TrustState
-from securecall.media.description import Candidate, Fingerprint, Keying, LocalIce
+from securecall.media.description import Candidate, Direction, Fingerprint, Keying, LocalIce
 from securecall.policy import Facts, Gate, IdentityEvidence, Policy, floor_for
-from tests.unit.calls.test_video_lines import CAMERA, local, over_the_wire
+from tests.unit.calls.test_video_lines import CAMERA, SCREEN, local, over_the_wire
 
 
 def gathered(number):
@@ -169,6 +169,35 @@ def test_whoever_found_nothing_says_so_and_what_is_taken_back_is_forgotten():
     (refused,) = alice.receive(Refused(488), now=2.0)
     assert isinstance(refused, o.ChangeRefused)
     assert not alice.changing
+
+
+def test_a_wish_the_peer_takes_back_takes_nothing_of_ours_that_waits_along():
+    alice, bob = talking()
+    offer = offered(alice.restart(gathered(3)))
+    held = bob.change(hold=True)
+    assert bob.receive(Deferred(), now=1.0) == ()
+    assert bob.receive(Offered(offer), now=1.1) == (o.Regather(),)
+    (refused,) = bob.receive(Refused(487), now=1.2)
+    assert "took back" in refused.why
+    assert bob.changing
+    assert offered(held).audio.direction is Direction.SENDONLY
+    (refused,) = bob.receive(Refused(488), now=2.0)
+    assert "refused the change" in refused.why
+    assert not bob.changing
+    (dropped,) = bob.receive(Deferred(), now=3.0)
+    assert isinstance(dropped, o.Discard)
+
+
+def test_a_picture_that_waits_finds_room_however_many_lines_the_peer_adds():
+    alice, bob = talking()
+    _ = bob.change(add=CAMERA)
+    _ = bob.receive(Deferred(), now=1.0)
+    offer = offered(alice.change(add=SCREEN))
+    more = tuple(replace(offer.media[1], mid=f"m{n}") for n in range(6))
+    full = replace(offer, media=(*offer.media, *more), bundle=("0",))
+    answered, *_, again = bob.receive(Offered(full), now=1.1)
+    assert [m.refused for m in answered.signal.description.media] == [False, *[True] * 7]
+    assert [m.refused for m in again.signal.description.media] == [False, False, *[True] * 6]
 
 
 def test_no_other_way_before_the_first_and_none_without_ice():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
 from securecall.calls.signaling import (
     Answered,
+    Deferred,
     Ended,
     Offered,
     Refused,
@@ -15,6 +17,7 @@ from securecall.calls.signaling import (
     TransferRequested,
 )
 from securecall.errors import EndReason
+from securecall.media.description import Direction
 from securecall.sip.agent import Agent
 from securecall.sip.digest import Authenticator
 from securecall.sip.headers import Headers
@@ -398,11 +401,26 @@ def test_offers_that_cross_are_both_refused_with_491_and_ours_is_sent_again():
     for now in (5.0, 8.0, 11.0):
         outputs = give(a, answer(mine, 491), now)
         assert methods(outputs) == ["ACK"]
-        assert told(outputs) == []
+        assert told(outputs) == [Deferred()]  # meanwhile the peer's is judged
         (mine,) = sent(a.expire(now=now + 2.0))  # the peer made the Call-ID (RFC 3261 14.1)
         assert mine.method == "INVITE"
     outputs = give(a, answer(mine, 491), 14.0)
     assert told(outputs) == [Refused(491)]
+
+
+def test_what_waits_gives_its_place_to_what_is_offered_anew_and_can_be_taken_back():
+    a = agent()
+    session, _ = answered(a)
+    (mine,) = sent(a.perform(session, Offered(OFFER), now=4.0))
+    _ = give(a, answer(mine, 491), 4.1)
+    (media,) = OFFER.media
+    held = replace(OFFER, media=(replace(media, direction=Direction.SENDONLY),))
+    assert sent(a.perform(session, Offered(held), now=4.2)) == []
+    (mine,) = sent(a.expire(now=6.2))
+    assert b"a=sendonly" in mine.body
+    _ = give(a, answer(mine, 491), 6.3)
+    assert a.perform(session, Refused(487), now=6.4) == ()
+    assert methods(a.expire(now=9.0)) == []
 
 
 def test_a_new_offer_is_told_and_answered_and_a_malformed_one_refused():
