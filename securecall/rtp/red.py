@@ -64,8 +64,8 @@ class RedPayload:
     copies: tuple[Block, ...] = ()
 
 
-def parse_red(payload: bytes) -> RedPayload:
-    """Take a payload apart; empty copies are passed over.
+def parse_red(payload: bytes, *, keep_empty: bool = False) -> RedPayload:
+    """Take a payload apart; empty copies are passed over, unless they are to be kept.
 
     Raises:
         ProtocolError: a header or block is cut off, or there are too many.
@@ -86,14 +86,14 @@ def parse_red(payload: bytes) -> RedPayload:
     for number, offset, length in headers:
         if at + length > len(payload):
             raise ProtocolError("a copy goes beyond its packet", rule=_RULE)
-        if length:
+        if length or keep_empty:
             copies.append(Block(number, offset, payload[at : at + length]))
         at += length
     return RedPayload(payload_type, payload[at:], tuple(copies))
 
 
-def build_red(packet: RedPayload) -> bytes:
-    """Return the payload; the inverse of `parse_red`.
+def build_red(packet: RedPayload, *, keep_empty: bool = False) -> bytes:
+    """Return the payload; the inverse of `parse_red`. A copy is empty only if that is `keep_empty`.
 
     Raises:
         UsageError: a field is out of range.
@@ -103,7 +103,7 @@ def build_red(packet: RedPayload) -> bytes:
         size = len(copy.data)
         if not (0 <= copy.payload_type <= 127 and 0 <= copy.offset <= MAX_OFFSET):
             raise UsageError("a copy has a payload type and is at most 16383 units old")
-        if not 0 < size <= _MAX_LENGTH:
+        if not (size > 0 or keep_empty) or size > _MAX_LENGTH:
             raise UsageError("a copy has 1 to 1023 bytes")
         word = 0x80000000 | copy.payload_type << 24 | copy.offset << 10 | size
         parts.append(word.to_bytes(4))
