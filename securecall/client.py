@@ -652,6 +652,7 @@ class Client:
         *,
         audio: AudioSource | None = None,
         video: VideoSource | bool | None = None,
+        text: bool = False,
         require: SecurityLevel | None = None,
         require_pq: bool = False,
         policy: Policy | None = None,
@@ -665,7 +666,8 @@ class Client:
             who: A ticket, an address, a telephone number ("tel:+431234567"), or a contact.
             audio: What to send: a file, a tone, a microphone.
             video: What to show: a camera, a file; True to be asked for a picture without showing
-                one (yet). None for a call with sound alone.
+                one (yet). None for a call without pictures.
+            text: Have real-time text if the other end wishes it, too: see `Call.text`.
             require: The least level to talk at, above the policy's; never lowers it.
             require_pq: Beside what the policy asks, refuse key agreement that a later quantum
                 computer could break.
@@ -686,6 +688,7 @@ class Client:
             who,
             audio=audio,
             video=video,
+            text=text,
             require=require,
             require_pq=require_pq,
             policy=policy,
@@ -703,6 +706,7 @@ class Client:
         require: SecurityLevel | None,
         policy: Policy | None,
         account: Account | None,
+        text: bool = False,
         require_pq: bool = False,
         scanned: bool = False,
         direct: tuple[str, int] | None = None,
@@ -719,7 +723,7 @@ class Client:
         plan = self._open.calling.plan(who, policy, scanned=scanned, direct=direct, account=account)
         plan = replace(plan, route=replace(plan.route, replaces=replaces))
         call = self._place(plan, audio=audio, video=video)
-        call.prepare(audio=None, require=require)
+        call.prepare(audio=None, text=text, require=require)
         return call
 
     def _follow(

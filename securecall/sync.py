@@ -23,6 +23,7 @@ from securecall import client as _client
 from securecall.account import Account, EngineName
 from securecall.address import Address
 from securecall.calls import call as _call
+from securecall.calls import call_text as _call_text
 from securecall.calls import call_video as _call_video
 from securecall.calls.pictures import CAMERA
 from securecall.calls.report import Consent, ListenerReport
@@ -183,11 +184,38 @@ class CallVideo:
         return self._inner.statistics()
 
 
+class CallText:
+    """What is typed in a call; see `securecall.Call.text`."""
+
+    def __init__(self, loop: _Loop, inner: _call_text.CallText) -> None:
+        """Made by the call."""
+        self._loop = loop
+        self._inner = inner
+
+    @property
+    def agreed(self) -> bool:
+        """Whether both ends have text in this call."""
+        return self._inner.agreed
+
+    def send(self, text: str) -> None:
+        """Send text; returns once it has left."""
+        self._loop.run(self._inner.send(text))
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the peer's text, piece by piece, until the call ends."""
+        return self._loop.each(aiter(self._inner))
+
+    def statistics(self) -> _call_text.TextStatistics:
+        """Counters of it."""
+        return self._inner.statistics()
+
+
 class Call:
     """A call in progress; leaving its block hangs up.
 
     Attributes:
         video: What is shown in it, both ways.
+        text: What is typed in it, both ways.
     """
 
     def __init__(self, loop: _Loop, inner: _call.Call) -> None:
@@ -195,6 +223,7 @@ class Call:
         self._loop = loop
         self._inner = inner
         self.video = CallVideo(loop, inner.video)
+        self.text = CallText(loop, inner.text)
 
     def __repr__(self) -> str:
         return repr(self._inner)
@@ -460,6 +489,7 @@ class Client:
         *,
         audio: AudioSource | None = None,
         video: VideoSource | bool | None = None,
+        text: bool = False,
         require: SecurityLevel | None = None,
         require_pq: bool = False,
         policy: Policy | None = None,
@@ -473,6 +503,7 @@ class Client:
                 who,
                 audio=audio,
                 video=video,
+                text=text,
                 require=require,
                 require_pq=require_pq,
                 policy=policy,
@@ -487,13 +518,14 @@ class Client:
         *,
         audio: AudioSource | None = None,
         video: VideoSource | bool | None = None,
+        text: bool = False,
         require: SecurityLevel | None = None,
     ) -> Call:
         """Wait for the next call and take it; use it as `with`."""
 
         async def take() -> _call.Call:
             ring = await self._inner.next_call()
-            return ring.accept(audio=audio, video=video, require=require)
+            return ring.accept(audio=audio, video=video, text=text, require=require)
 
         return Call(self._loop, self._loop.run(take()))
 

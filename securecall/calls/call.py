@@ -80,6 +80,7 @@ class Call:
         peer: The peer's address for people.
         outgoing: We placed it.
         video: What is shown in it, both ways.
+        text: What is typed in it, both ways.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Call:
         outgoing: bool,
         audio: AudioSource | None = None,
         video: VideoSource | bool | None = None,
+        text: bool = False,
     ) -> None:
         """Prepare a call; `Client.call` and `IncomingCall.accept` do this."""
         self.peer = context.peer
@@ -126,6 +128,8 @@ class Call:
         self._connection.source = audio
         self.video = CallVideo(self._connection.pictures, self._machine, self._ask, self._recorder)
         self.video.begin(video=video)
+        self.text = self._connection.text
+        self._bring_text(wished=text)
         self._change: asyncio.Future[None] | None = None
         self._moving = Moving(
             self._machine, self._connection, self._asked, self._perform, outgoing=outgoing
@@ -397,6 +401,12 @@ class Call:
                     _ = await asyncio.wait_for(self._over.wait(), INTERVAL)
         finally:
             self._connection.watch(meter, on=False)
+
+    @property
+    def is_written_to_us(self) -> bool:
+        """Whether the peer's offer has text."""
+        lines = self._offer.media if self._offer is not None else ()
+        return any(line.kind is Kind.TEXT and not line.refused for line in lines)
 
     @property
     def is_shown_to_us(self) -> bool:
@@ -673,13 +683,20 @@ class Call:
         audio: AudioSource | None,
         require: SecurityLevel | None,
         video: VideoSource | bool | None = None,
+        text: bool = False,
     ) -> None:
         """Set what an incoming call will send and must reach, before it is accepted."""
         if audio is not None:
             self._connection.source = audio
         self.video.begin(video=video)
+        self._bring_text(wished=text)
         if require is not None:
             self._machine.raise_minimum(require)
+
+    def _bring_text(self, *, wished: bool) -> None:
+        if wished:
+            self._machine.require_text()
+            self.text.begin()
 
     def break_off(self, error: SecurityError) -> None:
         """End the call at once: what it rested on does not hold any more; the client's verb."""
@@ -746,6 +763,8 @@ class Call:
                 self._connection.rekey(keys)
             case orders.SetVideo(video=video):
                 self._connection.pictures.agree(video)
+            case orders.SetText(text=text):
+                self.text.agree(text)
             case (
                 orders.PeerRings()
                 | orders.TransferTold()

@@ -168,6 +168,14 @@ class CarriedMachine(CallMachine):
         if pictures:
             raise Unsupported(f"{self._engine.name} carries sound alone")
 
+    def require_text(self) -> None:
+        """Refuse text.
+
+        Raises:
+            Unsupported: always.
+        """
+        raise Unsupported(f"{self._engine.name} carries sound alone")
+
     def _answered(self, answer: Description, *, now: float) -> tuple[Output, ...]:
         if self._proposal is not None:
             proposal, self._proposal = self._proposal, None

@@ -1,6 +1,7 @@
 """Changes in mid-call, both ways, under the association that was authenticated (RFC 3264 8).
 
-Directions change, pictures come and go, and another way may be found (an ICE restart, RFC 8445 9).
+Directions change, pictures come and go, text can end, and another way may be found (an ICE restart,
+RFC 8445 9).
 Keys and peers do not: a new association would need a new handshake under a closed gate. Only where
 a gateway's keys stand in descriptions, a new offer may bring new ones: they prove no more and no
 less than those before (RFC 4568 7.1.4).
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from securecall.calls import sdes, video_lines
+from securecall.calls import sdes, text_lines, video_lines
 from securecall.calls.negotiation import (
     MOST_MEDIA_LINES,
     Agreement,
@@ -22,6 +23,7 @@ from securecall.calls.negotiation import (
     strong,
 )
 from securecall.calls.sdes import SdesKeys
+from securecall.calls.text_lines import TextAgreement
 from securecall.calls.video_lines import LocalVideo, VideoAgreement
 from securecall.errors import Incompatible, Reason, SecurityError, UsageError
 from securecall.media.description import (
@@ -36,7 +38,7 @@ from securecall.media.description import (
 from securecall.media.sdes import CryptoLine
 
 _AUDIO = {True: Direction.SENDONLY, False: Direction.SENDRECV}
-_VIDEO = {True: Direction.INACTIVE, False: Direction.SENDRECV}
+_BESIDE = {True: Direction.INACTIVE, False: Direction.SENDRECV}
 
 
 def same_association(agreed: Agreement, description: Description) -> bool:
@@ -110,7 +112,7 @@ def answer_change(  # noqa: C901 - one branch for each thing that may change
     answers: bool = False,
     ice: LocalIce | None = None,
 ) -> tuple[Description, Agreement]:
-    """Answer a mid-call offer that changes directions or the way, or adds or drops pictures.
+    """Answer a mid-call offer: directions or the way change, pictures come and go, text ends.
 
     Args:
         ours: Our description so far.
@@ -158,7 +160,9 @@ def answer_change(  # noqa: C901 - one branch for each thing that may change
             if line is not None:
                 line = replace(line, setup=kept.setup, port=kept.port)
                 lines[place] = line, replace(known[media.mid], direction=line.direction)
-    unknown = replace(offer, media=tuple(m for m in offer.media if m.mid not in known))
+    written = _kept_text(ours, offer, agreed.text)
+    named = {*known, agreed.text.mid if agreed.text is not None else theirs.mid}
+    unknown = replace(offer, media=tuple(m for m in offer.media if m.mid not in named))
     added = video_lines.answer_lines(unknown, theirs, kept, pictures) if keys is None else {}
     for place, media in enumerate(offer.media):
         if media.mid in added:
@@ -167,15 +171,33 @@ def answer_change(  # noqa: C901 - one branch for each thing that may change
     def line_of(place: int, media: MediaDescription) -> MediaDescription:
         if media is theirs:
             return kept
+        if written is not None and place == written[0]:
+            return replace(written[1], setup=kept.setup, port=kept.port)
         return lines[place][0] if place in lines else refused_line(media)
 
     answered = tuple(_placed([line_of(place, m) for place, m in enumerate(offer.media)], ice))
     bundle = tuple(m.mid for m in answered if m.port and m.mid in offer.bundle)
     answer = replace(ours, media=answered, bundle=bundle)
     video = tuple(agreed for _, agreed in lines.values())
+    text = None if written is None else written[2]
     if ice is not None:
         agreed = _moved(agreed, theirs, lite=offer.ice_lite)
-    return answer, replace(agreed, direction=kept.direction, video=video, sdes=keys)
+    return answer, replace(agreed, direction=kept.direction, video=video, text=text, sdes=keys)
+
+
+def _kept_text(
+    ours: Description, offer: Description, agreed: TextAgreement | None
+) -> tuple[int, MediaDescription, TextAgreement] | None:
+    """The place of the text that is agreed on, our answer to it, and what it comes to."""
+    if agreed is None:
+        return None
+    before = next(m for m in ours.media if m.mid == agreed.mid)
+    for place, media in enumerate(offer.media):
+        if media.mid == agreed.mid:
+            line = text_lines.kept_line(before, media, agreed)
+            if line is not None:
+                return place, line, replace(agreed, direction=line.direction)
+    return None
 
 
 def _keys_after(
@@ -202,8 +224,8 @@ def propose(
     Args:
         ours: Our description so far.
         agreed: So far.
-        hold: Put the peer on hold (silence keeps the path alive, no picture moves), or take it
-            back; None leaves it.
+        hold: Put the peer on hold (silence keeps the path alive, no picture or text moves), or
+            take it back; None leaves it.
         add: A picture to show.
         drop: The mid of a picture that ends; "" for none.
         ice: What we gathered anew, to restart ICE; None leaves the way as it is.
@@ -213,7 +235,9 @@ def propose(
     """
     if add is not None and agreed.sdes is not None:
         raise UsageError("a call through a telephone gateway carries sound alone")
-    known = {picture.mid: picture for picture in agreed.video}
+    known = {line.mid: line.direction for line in agreed.video}
+    if agreed.text is not None:
+        known[agreed.text.mid] = agreed.text.direction
     media: list[MediaDescription] = []
     audio = ours.audio
     if audio is None:
@@ -225,7 +249,7 @@ def propose(
             crypto = () if agreed.sdes is None else (agreed.sdes.ours,)
             media.append(replace(audio, setup=setup, crypto=crypto, direction=direction))
         elif line.mid in known and line.mid != drop:
-            direction = known[line.mid].direction if hold is None else _VIDEO[hold]
+            direction = known[line.mid] if hold is None else _BESIDE[hold]
             line = replace(line, setup=Setup.ACTPASS, port=audio.port, bundle_only=False)
             media.append(replace(line, direction=direction))
         else:
@@ -279,6 +303,9 @@ def read_change(
         raise Incompatible("the answer does not say who began DTLS (a=setup)")
     known = {picture.mid: picture for picture in agreed.video}
     pictures, warnings = video_lines.read_answers(offer, answer, theirs)
+    text, more = text_lines.read_answer(offer, answer, theirs)
+    if text is not None and agreed.text is not None:
+        text = replace(agreed.text, direction=text.direction)
     video = tuple(
         replace(known[p.mid], direction=p.direction) if p.mid in known else p for p in pictures
     )
@@ -289,7 +316,8 @@ def read_change(
         direction=mirrored(theirs.direction),
         sdes=keys,
         video=video,
-        warnings=(*agreed.warnings, *(w for w in warnings if w not in agreed.warnings)),
+        text=text,
+        warnings=(*agreed.warnings, *(w for w in (*warnings, *more) if w not in agreed.warnings)),
     )
 
 

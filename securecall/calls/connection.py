@@ -11,6 +11,7 @@ from functools import partial
 from typing import Final, Protocol
 
 from securecall.calls import link as linking
+from securecall.calls.call_text import STREAM, CallText
 from securecall.calls.countersign import CallRecord, Countersigned, Countersigner, Party, Said
 from securecall.calls.link import LinkIdentity, SecureLink
 from securecall.calls.negotiation import Agreement, LocalMedia
@@ -97,6 +98,7 @@ class MediaConnection:
     Attributes:
         countersigned: The account both ends signed, None before.
         pictures: What is shown beside the sound.
+        text: What is typed beside it.
     """
 
     def __init__(
@@ -160,6 +162,7 @@ class MediaConnection:
             codecs=policy.prefer_video,
             failed=events.sound_failed,
         )
+        self.text = CallText(clock, self._send, failed=events.sound_failed)
         self._began_unix = unix_now()
         self._secured_at = 0.0
         self._heard = 0
@@ -218,6 +221,7 @@ class MediaConnection:
             cname=self._cname,
             ssrc=self._ssrc,
             video=tuple(self.pictures.bring(name) for name in self.pictures.offered),
+            text=self.text.brought,
             crypto=self.fresh_keys() if self._sdes else (),
         )
 
@@ -397,6 +401,7 @@ class MediaConnection:
         _cancel(self._timer, self._giving_up)
         self._last_statistics = self.statistics()
         self.pictures.close()
+        self.text.close()
         if self._session is not None:
             self._session.close()
             self._session = None
@@ -427,6 +432,7 @@ class MediaConnection:
             self._session.gate = gate
             self._session.source = self._releasable()
         self.pictures.gate = gate
+        self.text.gate = gate
 
     @property
     def source(self) -> AudioSource | None:
@@ -607,6 +613,8 @@ class MediaConnection:
     def _on_media(self, datagram: bytes) -> None:
         if self.pictures.takes(datagram):
             self.pictures.receive(datagram)
+        elif self.text.takes(datagram):
+            self.text.receive(datagram)
         elif isinstance(self._session, AudioSession):
             self._session.receive(datagram)
 
@@ -714,6 +722,7 @@ class MediaConnection:
         self.pictures.secure(
             PictureKeys(srtp=srtp, seal=seal, opener=receive_frames), agreement.video
         )
+        self.text.secure(srtp, sealers.get(STREAM), receive_frames, agreement.text)
         if result is not None:
             self._prepare_countersigning(result, keys.profile)
         self._begin(session, result, keys.profile, agreement.direction)
@@ -777,7 +786,7 @@ def _frame_keys(
     receiver = SframeReceiver()
     for kid in range(STREAMS):
         receiver.add_key(kid, result.sframe_key(theirs, kid))
-    kids = (0, *STREAM_OF.values())
+    kids = (0, *STREAM_OF.values(), STREAM)
     return {kid: SframeSender(result.sframe_key(ours, kid), kid) for kid in kids}, receiver
 
 

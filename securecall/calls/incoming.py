@@ -56,11 +56,17 @@ class IncomingCall:
         """The caller wishes to show a picture, too; a claim of theirs."""
         return self._call.is_shown_to_us
 
+    @property
+    def writes(self) -> bool:
+        """The caller wishes to write in the call, too (real-time text); a claim of theirs."""
+        return self._call.is_written_to_us
+
     def accept(
         self,
         *,
         audio: AudioSource | None = None,
         video: VideoSource | bool | None = None,
+        text: bool = False,
         require: SecurityLevel | None = None,
         replace: bool = False,
     ) -> Call:
@@ -69,7 +75,8 @@ class IncomingCall:
         Args:
             audio: What to send.
             video: What to show, or True to see the caller without being seen (yet). Without it
-                the call has sound alone, whatever the caller wishes.
+                the call has no picture, whatever the caller wishes.
+            text: Have real-time text if the caller wishes it, too: see `Call.text`.
             require: Raise this call's minimum above the policy's.
             replace: Hang up the call that this one `replaces` as soon as this one has passed all
                 that its own policy asks; before that, and if it does not, nothing changes.
@@ -81,7 +88,7 @@ class IncomingCall:
             if self.replaces is None:
                 raise UsageError("this call asks to take no other's place")
             self._call.supersede(self.replaces)
-        self._call.prepare(audio=audio, video=video, require=require)
+        self._call.prepare(audio=audio, video=video, text=text, require=require)
         return self._call
 
     async def decline(self) -> None:

@@ -42,6 +42,7 @@ from securecall.calls.orders import (
     Send,
     SetDirection,
     SetGate,
+    SetText,
     SetVideo,
     StartMedia,
     TransferAsked,
@@ -417,9 +418,12 @@ class CallMachine:
             keys = with_secrets_of(before.sdes, agreement.sdes)
             self._agreement = replace(agreement, sdes=keys)
             return (*self._rekeyed(before.sdes, keys), SetDirection(agreement.direction))
-        if before is None or before.video == agreement.video:
-            return (SetDirection(agreement.direction),)
-        return (SetDirection(agreement.direction), SetVideo(agreement.video))
+        outputs: tuple[Output, ...] = (SetDirection(agreement.direction),)
+        if before is not None and before.video != agreement.video:
+            outputs = (*outputs, SetVideo(agreement.video))
+        if before is not None and before.text != agreement.text:
+            outputs = (*outputs, SetText(agreement.text))
+        return outputs
 
     def _rekeyed(self, before: SdesKeys, after: SdesKeys) -> tuple[Output, ...]:
         """New keys of a gateway, under a closed gate, judged as the first ones were."""
@@ -620,6 +624,9 @@ class CallMachine:
     def wants_keys(self) -> bool:
         """Whether a gateway could bring new keys, and none of ours are at hand for that."""
         return self._floor.sdes and self.state is State.ACTIVE and not self._fresh
+
+    def require_text(self) -> None:
+        """Refuse text where the call can carry none, see `CarriedMachine`."""
 
     def bring(self, fresh: tuple[CryptoLine, ...]) -> None:
         """Have these keys at hand if the gateway of this call brings new ones."""

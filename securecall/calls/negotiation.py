@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from securecall.calls import sdes, video_lines
+from securecall.calls import sdes, text_lines, video_lines
 from securecall.calls.sdes import SdesKeys
+from securecall.calls.text_lines import LocalText, TextAgreement
 from securecall.calls.video_lines import MID_OFFERED, LocalVideo, VideoAgreement
 from securecall.errors import Incompatible, Reason, SecurityError
 from securecall.media.codecs import (
@@ -59,6 +60,7 @@ class LocalMedia:
         cname, ssrc: Random, for this call alone.
         codecs: Names in order of preference.
         video: Pictures, at most `MOST_VIDEO`; none is offered or taken without one.
+        text: Real-time text; None neither offers nor takes any.
         crypto: Fresh keys for a telephone gateway, one for each suite; an offer that has them has
             sound alone. Empty where keys are made by DTLS.
     """
@@ -73,6 +75,7 @@ class LocalMedia:
     cname: str = ""
     ssrc: int = 0
     video: tuple[LocalVideo, ...] = ()
+    text: LocalText | None = None
     crypto: tuple[CryptoLine, ...] = ()
 
 
@@ -97,8 +100,9 @@ class Agreement:
         direction: Ours.
         rtcp_mux: RTCP shares the port of RTP; otherwise there is none.
         video: The pictures both ends agreed on.
+        text: The same of real-time text, None for none.
         mid_extension: The peer's number for the header extension that names the m-line in each
-            packet, 0 for none: needed where pictures share the path, by who looks for it.
+            packet, 0 for none: needed where others share the path, by who looks for it.
         warnings: Sentences for the report.
     """
 
@@ -123,6 +127,7 @@ class Agreement:
     red: int | None = None
     extended_reports: tuple[str, ...] = ()
     video: tuple[VideoAgreement, ...] = ()
+    text: TextAgreement | None = None
     mid_extension: int = 0
     warnings: tuple[str, ...] = ()
     sdes: SdesKeys | None = None
@@ -134,7 +139,7 @@ class Agreement:
 
 
 def build_offer(local: LocalMedia) -> Description:
-    """Describe sound and pictures for DTLS-SRTP; or sound alone, with its keys, for a gateway.
+    """Describe all media for DTLS-SRTP; or sound alone, with its keys, for a gateway.
 
     Never both in one line (security profile).
     """
@@ -148,9 +153,11 @@ def build_offer(local: LocalMedia) -> Description:
     )
     if local.crypto:
         return Description(media=(audio,))
-    if local.video:
+    if local.video or local.text is not None:
         audio = replace(audio, extensions=(MID_OFFERED,))
     media = (audio, *video_lines.offer_lines(audio, local.video))
+    if local.text is not None:
+        media = (*media, text_lines.offer_line(audio, local.text, mid=str(len(media))))
     return Description(
         media=media,
         all_fingerprints=(local.fingerprint,) * len(media),
@@ -217,18 +224,22 @@ def build_answer(
         crypto=() if keys is None else (keys.ours,),
     )
     pictures = video_lines.answer_lines(offer, theirs, audio, local.video) if keys is None else {}
-    if pictures and (number := video_lines.named_by(theirs)):
+    text = text_lines.answer_line(offer, theirs, audio, local.text) if keys is None else None
+    if (pictures or text) and (number := video_lines.named_by(theirs)):
         audio = replace(audio, extensions=((number, MID),))
 
-    def line(media: MediaDescription) -> MediaDescription:
+    def line(place: int, media: MediaDescription) -> MediaDescription:
         if media is theirs:
             return audio
+        if text is not None and place == text[0]:
+            return text[1]
         return pictures[media.mid][0] if media.mid in pictures else refused_line(media)
 
-    media = tuple(line(m) for m in offer.media)
+    media = tuple(line(place, m) for place, m in enumerate(offer.media))
+    keyed = 0 if keys is not None else 1 + len(pictures) + (text is not None)
     answer = Description(
         media=media,
-        all_fingerprints=(local.fingerprint,) * (1 + len(pictures)) if keys is None else (),
+        all_fingerprints=(local.fingerprint,) * keyed,
         bundle=tuple(m.mid for m in media if m.port and m.mid in offer.bundle),
     )
     agreement = _agreement(
@@ -241,8 +252,12 @@ def build_answer(
         ice=use_ice,
         direction=audio.direction,
         video=tuple(agreed for _, agreed in pictures.values()),
+        text=None if text is None else text[2],
         keys=keys,
-        warnings=video_lines.left_out(offer, theirs, local.video),
+        warnings=(
+            *video_lines.left_out(offer, theirs, local.video),
+            *text_lines.left_out(offer, theirs, local.text),
+        ),
     )
     return answer, agreement
 
@@ -279,6 +294,7 @@ def read_answer(offer: Description, answer: Description, *, require_mux: bool = 
     if not codecs:
         raise Incompatible("the answer names no codec of the offer")
     video, warnings = video_lines.read_answers(offer, answer, theirs)
+    text, more = text_lines.read_answer(offer, answer, theirs)
     return _agreement(
         theirs,
         answer,
@@ -289,7 +305,8 @@ def read_answer(offer: Description, answer: Description, *, require_mux: bool = 
         ice=bool(ours.ice_ufrag and theirs.ice_ufrag),
         direction=mirrored(theirs.direction),
         video=video,
-        warnings=warnings,
+        text=text,
+        warnings=(*warnings, *more),
         keys=keys,
     )
 
@@ -438,6 +455,7 @@ def _agreement(
     ice: bool,
     direction: Direction,
     video: tuple[VideoAgreement, ...],
+    text: TextAgreement | None,
     warnings: tuple[str, ...] = (),
     keys: SdesKeys | None = None,
 ) -> Agreement:
@@ -471,6 +489,7 @@ def _agreement(
         extended_reports=theirs.extended_reports,
         red=next((c.payload_type for c in theirs.codecs if copies(c, codec)), None),
         video=video,
-        mid_extension=video_lines.named_by(theirs) if video else 0,
+        text=text,
+        mid_extension=video_lines.named_by(theirs) if video or text is not None else 0,
         warnings=warnings,
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from securecall.calls.negotiation import Agreement
 from securecall.calls.sdes import SdesKeys
 from securecall.calls.signaling import Signal, TransferProgress, TransferRequested
+from securecall.calls.text_lines import TextAgreement
 from securecall.calls.video_lines import VideoAgreement
 from securecall.errors import EndReason, SecurecallError
 from securecall.media.description import Direction
@@ -70,6 +71,13 @@ class SetVideo:
     """These pictures there are from now on, and no other."""
 
     video: tuple[VideoAgreement, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SetText:
+    """Text flows like this from now on, or there is none."""
+
+    text: TextAgreement | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +172,7 @@ Output = (
     | SetDirection
     | Rekey
     | SetVideo
+    | SetText
     | VideoAsked
     | Secured
     | PeerRings

@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # PyAV is an extra, and takes its time: only a call with a pi
 CAMERA: Final = ""
 SCREEN: Final = "slides"
 STREAM_OF: Final = {CAMERA: 1, SCREEN: 2}
-"""KIDs of SFrame, by what is shown; 0 is the sound's (security specification 3.7)."""
+"""KIDs of SFrame, by what is shown; 0 is the sound's, 3 the text's (security specification 3.7)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -124,7 +124,7 @@ def answer_lines(
     free = list(pictures)
     for media in offer.media:
         picture = next((p for p in free if p.content == media.content), None)
-        if picture is None or media.mid in found or not _rides_along(media, theirs, offer):
+        if picture is None or media.mid in found or not rides_along(media, theirs, offer):
             continue
         codecs = _common(media, picture.codecs)
         if not codecs:
@@ -135,7 +135,7 @@ def answer_lines(
             line,
             protocol=media.protocol,
             direction=mirrored(media.direction),
-            extensions=_known(media, named_by(theirs)),
+            extensions=known_extensions(media, named_by(theirs)),
             bundle_only=False,
             port=ours.port,
         )
@@ -151,7 +151,7 @@ def left_out(
 
     The arguments are those of `answer_lines`.
     """
-    asked = any(_is_shown(m) and not _rides_along(m, theirs, offer) for m in offer.media)
+    asked = any(_is_shown(m) and not rides_along(m, theirs, offer) for m in offer.media)
     return (_NOT_BUNDLED,) if pictures and asked else ()
 
 
@@ -180,7 +180,7 @@ def read_answers(
             continue
         if theirs.kind is not Kind.VIDEO:
             raise Incompatible("the answer changes what its lines are about")
-        _require_same_keys(theirs, sound)
+        require_same_keys(theirs, sound)
         if not {theirs.mid, sound.mid} <= set(answer.bundle) or theirs.mid != ours.mid:
             warnings.append(_NOT_BUNDLED)
             continue
@@ -261,17 +261,20 @@ def _number(line: MediaDescription, uri: str) -> int:
     return next((n for n, known in line.extensions if known == uri and 1 <= n <= 14), 0)
 
 
-def _known(line: MediaDescription, named: int) -> tuple[tuple[int, str], ...]:
+def known_extensions(line: MediaDescription, named: int) -> tuple[tuple[int, str], ...]:
     """The header extensions of a picture's line that we take; MID by the number of the sound's."""
     cc, mid = _number(line, TRANSPORT_SEQUENCE), _number(line, MID)
     found = ((cc, TRANSPORT_SEQUENCE), (mid if mid == named else 0, MID))
     return tuple(pair for pair in found if pair[0])
 
 
-def _rides_along(media: MediaDescription, sound: MediaDescription, offer: Description) -> bool:
+def rides_along(
+    media: MediaDescription, sound: MediaDescription, offer: Description, kind: Kind = Kind.VIDEO
+) -> bool:
+    """Whether a line of an offer is of this kind, and on the association of the sound."""
     bundled = bool(media.mid) and {media.mid, sound.mid} <= set(offer.bundle)
     return (
-        media.kind is Kind.VIDEO
+        media.kind is kind
         and not media.refused
         and bundled
         and sound.rtcp_mux
@@ -288,10 +291,15 @@ def _same_keys(media: MediaDescription, sound: MediaDescription) -> bool:
     )
 
 
-def _require_same_keys(media: MediaDescription, sound: MediaDescription) -> None:
+def require_same_keys(media: MediaDescription, sound: MediaDescription) -> None:
+    """Refuse an answer that keys its lines one by one.
+
+    Raises:
+        SecurityError: it does.
+    """
     if not _same_keys(media, sound):
         raise SecurityError(
-            "the answer puts the picture under other keys than the sound",
+            f"the answer puts the {media.media} under other keys than the sound",
             reason=Reason.FINGERPRINT_MISMATCH,
         )
 
@@ -382,7 +390,9 @@ def _agreement(
         receive_rtx=tuple((number, of) for number, of in again if number is not None),
         direction=mirrored(theirs.direction),
         transport_cc=_number(theirs, TRANSPORT_SEQUENCE),
-        mid_extension=next((n for n, uri in _known(theirs, named_by(sound)) if uri == MID), 0),
+        mid_extension=next(
+            (n for n, uri in known_extensions(theirs, named_by(sound)) if uri == MID), 0
+        ),
         ssrc=theirs.ssrc,
         rtx_ssrc=theirs.rtx_ssrc,
     )

@@ -13,7 +13,7 @@ from securecall.keys.trust_record import How
 from securecall.media.description import Gate, Keying, Kind
 from securecall.policy import IdentityEvidence, SecurityLevel, SecurityState
 
-_MOST_PICTURES = 32  # intervals with and without them, of the 64 that a report has room for
+_MOST_BESIDE = 32  # intervals of pictures and text, of the 64 that a report has room for
 
 
 class Witness:
@@ -32,7 +32,7 @@ class Witness:
         self._recorders = 0
         self._recording = False
         self._gate = Gate.CLOSED
-        self._shown = False  # pictures were agreed on
+        self._beside: tuple[Kind, ...] = ()  # what was agreed on beside sound
         self._peer_records = False
         self._pinned = False
 
@@ -75,9 +75,12 @@ class Witness:
             case orders.SetGate(gate=gate):
                 self._opened(gate, at)
             case orders.StartMedia(agreement=agreement):
-                self._shown = bool(agreement.video)
+                agreed = ((Kind.VIDEO, agreement.video), (Kind.TEXT, agreement.text))
+                self._beside = tuple(medium for medium, found in agreed if found)
             case orders.SetVideo(video=video):
-                self._showing(at, shown=bool(video))
+                self._comes(Kind.VIDEO, at, there=bool(video))
+            case orders.SetText(text=text):
+                self._comes(Kind.TEXT, at, there=text is not None)
             case orders.ChangeRefused(why=why):
                 self._diary.note(EventKind.CHANGE_REFUSED, at=at, detail=why)
             case orders.TransferAsked(request=request):
@@ -94,8 +97,8 @@ class Witness:
         # What passed before still passes: the gate closes by an order of its own.
         passed = self._gate is not Gate.CLOSED
         self.intervals = (*self.intervals, Interval(since=at, security=state, passed=passed))
-        if self._shown:
-            self._picture(state, at)
+        for medium in self._beside:
+            self._stretch(medium, state, at)
         if before is None:
             if state.keying is not Keying.NONE:
                 self._diary.note(EventKind.KEYS_AGREED, at=at, detail=state.level.name)
@@ -106,8 +109,8 @@ class Witness:
         self._gate = gate
         if gate is not Gate.CLOSED:
             self._let_through(Kind.AUDIO)
-        if gate is Gate.OPEN and self._shown:  # not while words are compared
-            self._let_through(Kind.VIDEO)
+        for medium in self._beside if gate is Gate.OPEN else ():  # not while words are compared
+            self._let_through(medium)
         self._watch_recorders(at)
 
     def _let_through(self, medium: Kind) -> None:
@@ -118,19 +121,20 @@ class Witness:
             passed = replace(self.intervals[last], passed=True)
             self.intervals = (*self.intervals[:last], passed, *self.intervals[last + 1 :])
 
-    def _showing(self, at: float, *, shown: bool) -> None:
-        """Pictures came into the call, or the last of them left it."""
-        if shown is self._shown:
+    def _comes(self, medium: Kind, at: float, *, there: bool) -> None:
+        """Pictures or text came into the call, or the last of them left it."""
+        if there is (medium in self._beside):
             return
-        self._shown = shown
+        others = tuple(kind for kind in self._beside if kind is not medium)
+        self._beside = (*others, medium) if there else others
         if self.security is not None:
-            self._picture(self.security, at)
+            self._stretch(medium, self.security, at)
 
-    def _picture(self, state: SecurityState, at: float) -> None:
-        """From now on there are pictures, or none; what finds no room is as it was before."""
-        if sum(i.medium is Kind.VIDEO for i in self.intervals) < _MOST_PICTURES:
-            passed = self._shown and self._gate is Gate.OPEN
-            entry = Interval(since=at, security=state, passed=passed, medium=Kind.VIDEO)
+    def _stretch(self, medium: Kind, state: SecurityState, at: float) -> None:
+        """From now on there is such, or none; what finds no room is as it was before."""
+        if sum(i.medium is not Kind.AUDIO for i in self.intervals) < _MOST_BESIDE:
+            passed = medium in self._beside and self._gate is Gate.OPEN
+            entry = Interval(since=at, security=state, passed=passed, medium=medium)
             self.intervals = (*self.intervals, entry)
 
     def recorder(self, *, added: bool, at: float) -> None:

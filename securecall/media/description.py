@@ -15,6 +15,7 @@ class Kind(enum.StrEnum):
 
     AUDIO = "audio"
     VIDEO = "video"
+    TEXT = "text"
 
 
 class Direction(enum.StrEnum):

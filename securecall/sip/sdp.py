@@ -33,7 +33,7 @@ from securecall.sip.sdp_lines import (
 
 _SESSION_LETTERS: Final = frozenset("vosiuepcbtrzka")
 _MEDIA_LETTERS: Final = frozenset("micbka")
-_KINDS: Final = {"audio": Kind.AUDIO, "video": Kind.VIDEO}
+_KINDS: Final = {kind.value: kind for kind in Kind}
 _SETUPS: Final = {s.value: s for s in Setup}
 _MOST_REPORTS: Final = 16  # formats of extended reports that are read
 # RFC 3551 6: what a payload type means without an rtpmap

@@ -38,6 +38,7 @@ from securecall.calls.signaling import (
     TransferRequested,
     TransferStep,
 )
+from securecall.calls.text_lines import LocalText
 from securecall.calls.video_lines import LocalVideo
 from securecall.errors import EndReason, PeerVanished, UsageError
 from securecall.keys.trust import TrustState
@@ -87,11 +88,13 @@ def _local(number: int) -> LocalMedia:
         candidates=(Candidate("1", 1, "udp", 1, host, 40_000 + number, "host"),),
         cname="c",
         ssrc=number,
+        text=LocalText(100 + number),  # agreed on in calls that go out, see `ACTS`
     )
 
 
 EVES_ADDRESS = parse_address("sip:eve@example.com")
 US, PEER, EVE = _local(1), _local(2), _local(3)
+WORDLESS = replace(US, text=None)
 
 
 def _gathered(number: int) -> LocalIce:
@@ -104,7 +107,9 @@ OURS_ANEW, THEIRS_ANEW = _gathered(11), _gathered(12)
 
 def _changed(description: Description, **changes: object) -> Description:
     audio = replace(description.media[0], **changes)  # type: ignore[arg-type] # any field
-    return replace(description, media=(audio, *description.media[1:]))
+    way = {"direction": changes["direction"]} if "direction" in changes else {}
+    others = (replace(line, **way) for line in description.media[1:])  # type: ignore[arg-type] # the same
+    return replace(description, media=(audio, *others))
 
 
 OFFER_OF_PEER = build_offer(PEER)
@@ -318,7 +323,7 @@ ACTS: dict[str, Act] = {
     "we transfer": lambda c: c.transfer(EVES_ADDRESS),
     "we tell": lambda c: c.tell_transfer(TransferProgress(TransferStep.RINGING, number=7)),
     "fresh keys": lambda c: c.bring(FRESH),
-    "accept": lambda c: c.accept(GATE_US if c._floor.sdes else US, now=NOW),
+    "accept": lambda c: c.accept(GATE_US if c._floor.sdes else WORDLESS, now=NOW),
     "hang up": lambda c: c.hang_up(),
     "busy": lambda c: c.hang_up(EndReason.BUSY),
     "confirm": lambda c: c.confirm_sas(),
@@ -549,6 +554,11 @@ class Run:
                 shown = [v.local for v in video]
                 asked = [CAMERA] if name in (TAKEN, UNASKED) else []
                 _require(shown == asked, "only what we asked for")
+            case m.SetText(text=text):
+                held = (*KEEPING, GATHERED, *REPLIES, "answer")
+                _require(seen.started and name in held, "only a change does that")
+                _require(text is None or text.local == US.text, "no text but what was agreed on")
+                _require(text is None or text.ssrc == 100 + PEER.ssrc, "and the peer's")
             case m.Secured(state=state):
                 _require(state.level <= self._ceiling(), "no level above the evidence")
             case m.Finish():

@@ -16,7 +16,7 @@ from securecall import policy
 from securecall.calls import machine as machine_module
 from securecall.calls import negotiation
 from securecall.calls.machine import CallMachine, Input, State
-from securecall.calls.orders import Discard, SetGate
+from securecall.calls.orders import Discard, SetGate, SetText
 from securecall.policy import Gate, SecurityLevel
 from tests.model.call_machine import (
     ACTS,
@@ -200,6 +200,15 @@ def keys_through_the_servers_are_taken(patch):
         "_require_keys",
         lambda media, *, gateway: None if media.has_crypto else true(media, gateway=gateway),
     )
+
+
+@defect
+def text_of_somebody_else_is_agreed_on(patch):
+    def change(machine, true, agreement):
+        outputs, text = true(machine, agreement), agreement.text
+        return (*outputs, SetText(replace(text, ssrc=666))) if text is not None else outputs
+
+    wrapped(patch, "_agreed", change)
 
 
 @defect

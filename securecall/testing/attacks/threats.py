@@ -342,6 +342,7 @@ THREATS: Final[tuple[Threat, ...]] = (
             "attacks/rtp/test_sframe.py",
             "attacks/media/test_engine.py",
             "attacks/calls/test_pictures.py",
+            "attacks/calls/test_text.py",
         ),
     ),
     *(

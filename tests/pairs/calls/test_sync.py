@@ -18,8 +18,10 @@ def test_two_scripts_talk_and_both_reports_are_signed(tmp_path):
     taken: list[sync.Call] = []
 
     def answer(bob: sync.Client) -> None:
-        with bob.answer(audio=sc.ToneSource(620)) as call:
+        with bob.answer(audio=sc.ToneSource(620), text=True) as call:
             taken.append(call)
+            call.connected()
+            call.text.send("from a script")
             call.ended()
 
     with (
@@ -29,8 +31,11 @@ def test_two_scripts_talk_and_both_reports_are_signed(tmp_path):
         ticket = bob.ticket(host="127.0.0.1")
         answering = threading.Thread(target=answer, args=(bob,))
         answering.start()
-        with alice.call(ticket) as call:
+        with alice.call(ticket, text=True) as call:
             assert call.connected().level is sc.E2EE
+            assert next(iter(call.text)) == "from a script"
+            assert call.text.agreed
+            assert call.text.statistics().characters_received == 13
             assert call.confirm_sas().level is sc.VERIFIED
             heard = list(islice(call.audio, 5))
             assert all(frame.samples for frame in heard)

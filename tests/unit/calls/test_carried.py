@@ -146,8 +146,10 @@ def test_holds_go_both_ways():
     assert held == (orders.SetDirection(Direction.RECVONLY),)
 
 
-def test_it_has_no_pictures_and_one_beginning():
+def test_it_has_no_pictures_no_text_and_one_beginning():
     call = active()
+    with pytest.raises(Unsupported, match="PJSIP carries sound alone"):
+        call.require_text()
     with pytest.raises(Unsupported):
         call.change(drop="1")
     with pytest.raises(Unsupported):

@@ -11,6 +11,7 @@ from securecall.calls.countersign import Said
 from securecall.calls.report import Consent, EventKind
 from securecall.calls.report_diary import MOST_EVENTS, MOST_PROVOKED
 from securecall.calls.signaling import TransferRequested
+from securecall.calls.text_lines import LocalText, TextAgreement
 from securecall.calls.video_lines import LocalVideo, VideoAgreement
 from securecall.calls.witness import Witness
 from securecall.errors import EndReason
@@ -138,6 +139,28 @@ def test_pictures_have_stretches_of_their_own():
         ("video", 2.0, True),
         ("video", 4.0, False),
         ("video", 5.0, True),
+    ]
+
+
+WRITTEN = orders.SetText(TextAgreement(
+    local=LocalText(1), mid="1", codec=Codec(105, "red", 1000), t140=106, receive=106,
+    receive_red=105, direction=Direction.SENDRECV,
+))  # fmt: skip
+UNWRITTEN = orders.SetText(None)
+
+
+def test_text_has_stretches_of_its_own_and_passes_only_while_the_gate_is_open():
+    found = witness(WRITTEN, KNOWN, orders.SetGate(Gate.VERIFYING))
+    assert stretches(found) == [("audio", 1.0, True), ("text", 1.0, False)]
+    found.performed(OPEN, at=9.0)
+    assert stretches(found)[1:] == [("text", 1.0, True)]
+    found = witness(KNOWN, OPEN, WRITTEN, SHOWN, WRITTEN, UNWRITTEN, HIDDEN)
+    assert stretches(found) == [
+        ("audio", 0.0, True),
+        ("text", 2.0, True),
+        ("video", 3.0, True),
+        ("text", 5.0, False),
+        ("video", 6.0, False),
     ]
 
 
