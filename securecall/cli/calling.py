@@ -83,6 +83,7 @@ def _wishes(args: argparse.Namespace, *, until_played: bool) -> Wishes:
         report=args.report,
         video=args.video,
         pictures=require_pictures(video=args.video, watch=args.watch, record=args.record),
+        text=args.text,
     )
 
 
@@ -98,6 +99,7 @@ async def call(args: argparse.Namespace, output: Output) -> None:
             find(client, target).address if target.startswith("key:") else target,
             audio=sound.source,
             video=sound.shows,
+            text=wishes.text,
             scanned=args.scanned,
             require=_required(args),
         )
@@ -182,6 +184,7 @@ async def _take(
         caller=str(ring.caller),
         known=ring.known,
         shows=ring.shows,
+        writes=ring.writes,
         floor=max(ring.security_floor, _required(args) or SecurityLevel.NONE).name,
     )
     if not args.auto_accept and not await _accepted(ring, output):
@@ -194,7 +197,9 @@ async def _take(
         await ring.decline()
         return e
     try:
-        taken = ring.accept(audio=sound.source, video=sound.shows, require=_required(args))
+        taken = ring.accept(
+            audio=sound.source, video=sound.shows, text=wishes.text, require=_required(args)
+        )
         await converse(taken, wishes, sound, output)
     except SecurecallError as e:
         return e

@@ -300,6 +300,10 @@ class _Deaf:
         """Know no answer."""
         return None
 
+    async def line(self) -> str | None:
+        """Hear nothing."""
+        return None
+
 
 async def _tell_sent(told: Chat, message: Message, output: Output) -> None:
     await told.settle(SETTLE_SECONDS)

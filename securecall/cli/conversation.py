@@ -15,6 +15,7 @@ from securecall.cli.output import Output, security_fields
 from securecall.cli.report import save_report
 from securecall.cli.sight import Sight, counted, is_film
 from securecall.cli.sound import Needle, sample_path
+from securecall.cli.typist import type_along
 from securecall.errors import IdentityMismatch, LocalError, SecurecallError, Unsupported, UsageError
 from securecall.media.endpoints import AudioSink, AudioSource, FileSource, Recorder
 from securecall.policy import SecurityLevel
@@ -46,6 +47,7 @@ class Wishes:
         report: File or folder to keep the report of the call in, None not to keep it.
         video: What to show, see `Sight`; "" for nothing.
         pictures: Have pictures in the call, even if we show none.
+        text: Have text in the call, typed and told line by line.
     """
 
     play: Path | None = None
@@ -63,6 +65,7 @@ class Wishes:
     report: Path | None = None
     video: str = ""
     pictures: bool = False
+    text: bool = False
 
 
 class Sound:
@@ -179,9 +182,9 @@ async def _lead(call: Call, wishes: Wishes, sound: Sound, output: Output, began:
     setup_ms = round((time.monotonic() - began) * 1000, 1)
     output.tell("state", state="connected", peer=call.peer, setup_ms=setup_ms)
     output.tell("security", **security_fields(security))
-    if sound.sight is not None and not call.video.shown:
-        output.tell("note", text="The other side takes no pictures: this call has sound alone.")
+    _tell_what_is_missing(call, wishes, sound, output)
     comparing: asyncio.Task[None] | None = None
+    typing: asyncio.Task[None] | None = None
     try:
         words = call.sas
     except UsageError:
@@ -190,11 +193,21 @@ async def _lead(call: Call, wishes: Wishes, sound: Sound, output: Output, began:
         output.tell("words", words=list(words.words), digits=words.digits)
         if wishes.confirm and security.level < SecurityLevel.VERIFIED:
             comparing = asyncio.ensure_future(_compare(call, output, words.words))
+    if call.text.agreed:
+        typing = asyncio.ensure_future(type_along(call, output, comparing))
     try:
         await _talk(call, wishes, sound, output, comparing)
     finally:
-        if comparing is not None:
-            comparing.cancel()
+        for task in (comparing, typing):
+            if task is not None:
+                task.cancel()
+
+
+def _tell_what_is_missing(call: Call, wishes: Wishes, sound: Sound, output: Output) -> None:
+    if sound.sight is not None and not call.video.shown:
+        output.tell("note", text="The other side takes no pictures in this call.")
+    if wishes.text and not call.text.agreed:
+        output.tell("note", text="The other side takes no text in this call.")
 
 
 async def _compare(call: Call, output: Output, words: tuple[str, ...]) -> None:

@@ -131,6 +131,9 @@ def _add_talk(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--watch", action="store_true", help="take pictures without showing any")
     command.add_argument(
+        "--text", action="store_true", help="have text in the call: lines you type are sent"
+    )
+    command.add_argument(
         "--report",
         type=Path,
         metavar="FILE",

@@ -13,6 +13,7 @@ from typing import Protocol, TextIO
 
 from securecall.cli.attack_screen import AttackScreen
 from securecall.cli.call_screen import LEVEL_STYLES, show_levels, show_listened, show_sound_devices
+from securecall.cli.chat_lines import harmless
 from securecall.cli.keys_screen import (
     show_code,
     show_contact_keys,
@@ -49,6 +50,10 @@ class Output(Protocol):
             yes: The word a program writes for yes.
             no: The word a program writes for no.
         """
+        ...
+
+    async def line(self) -> str | None:
+        """Return the next line that is typed; None at the end of input."""
         ...
 
 
@@ -113,6 +118,10 @@ class JsonOutput:
                 return line == yes
         return None
 
+    async def line(self) -> str | None:
+        """Return the next line of the program."""
+        return await self._lines.next()
+
 
 class PeopleOutput:
     """Sentences, and on a terminal one live line with meters."""
@@ -141,6 +150,14 @@ class PeopleOutput:
         self.terminal.swallow()
         answer = (line or "").lower()[:1]
         return {"y": True, "n": False}.get(answer)
+
+    async def line(self) -> str | None:
+        """Return the next line; on a terminal it moves above the live line."""
+        line = await self._lines.next()
+        if line is not None and sys.stdin.isatty():
+            self.terminal.swallow()
+            self._say(f"You: {harmless(line, limit=1000, lines=1)}", "dim")
+        return line
 
     def _say(self, text: str, *styles: str) -> None:
         self.terminal.say(self.terminal.paint(text, *styles))
@@ -232,7 +249,8 @@ class PeopleOutput:
             self._say(f"{account} cannot be called any more: {why}", "red", "bold")
 
     def _on_incoming(self, f: Fields) -> None:
-        shows = ", with pictures" if f.get("shows") else ""
+        wishes = [word for key, word in (("shows", "pictures"), ("writes", "text")) if f.get(key)]
+        shows = f", with {' and '.join(wishes)}" if wishes else ""
         if str(f["caller"]).endswith("@anonymous.invalid"):
             self._say(f"Somebody calls{shows}. Their key shows once you answer.", "bold")
             return
@@ -279,6 +297,11 @@ class PeopleOutput:
 
     def _on_pictures(self, f: Fields) -> None:
         self._say(f"Pictures come: {f['width']}x{f['height']}, {f['codec']}.")
+
+    def _on_typed(self, f: Fields) -> None:
+        lines = f["lines"]
+        for line in lines if isinstance(lines, list) else ():
+            self._say(self.terminal.fold("They: ", harmless(str(line), limit=1000, lines=1)))
 
     def _on_transfer(self, f: Fields) -> None:
         if f["address"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import textwrap
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Final, TextIO
@@ -92,6 +93,12 @@ class Terminal:
         if kept:
             self._out.write(kept)
         self._out.flush()
+
+    def fold(self, who: str, text: str) -> str:
+        """Return what somebody said; rows below are indented, so that none passes for another's."""
+        wide = any(unicodedata.east_asian_width(character) in "FW" for character in text)
+        width = (self.width - 1) // (2 if wide else 1)
+        return textwrap.fill(who + text, width, subsequent_indent=" " * len(who))
 
     def show(self, text: str) -> None:
         """Draw the live line again; nothing happens in a pipe."""

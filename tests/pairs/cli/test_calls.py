@@ -14,18 +14,21 @@ WAIT = ("answer", "--ticket", "--host", "127.0.0.1", "--port", "0", "--once")
 
 def test_a_ticket_a_call_the_same_words_and_a_report_both_signed(people, tmp_path):
     record = tmp_path / "heard.wav"
-    with people("bob", *WAIT, "--auto-accept", "--record", record) as bob:
+    with people("bob", *WAIT, "--auto-accept", "--text", "--record", record) as bob:
         ticket = bob.wait_for("ticket")["ticket"]
         (tmp_path / "ticket").write_text(ticket)
         bob.wait_for("ready")
         kept = tmp_path / "report.json"
         with people(
-            "alice", "call", f"@{tmp_path / 'ticket'}", "--seconds", "1.6", "--report", kept
+            *("alice", "call", f"@{tmp_path / 'ticket'}", "--seconds", "1.6"),
+            *("--text", "--report", kept),
         ) as alice:
             words = [c.wait_for("words") for c in (alice, bob)]
             assert words[0] == words[1]
             alice.say("confirm")
             bob.say("confirm")
+            alice.say("Hello\x1b[2J\t\u00e9")
+            assert bob.wait_for("typed")["lines"] == ["Hello [2J \u00e9"]
             assert (alice.finish(), bob.finish()) == (0, 0)
     for command in (alice, bob):
         assert command.last("security")["level"] == "VERIFIED"
