@@ -93,6 +93,7 @@ class TransferRequested:
         *,
         audio: AudioSource | None = None,
         video: VideoSource | bool | None = None,
+        text: bool = False,
         require: SecurityLevel | None = None,
         policy: Policy | None = None,
         account: Account | None = None,
@@ -110,7 +111,7 @@ class TransferRequested:
         if self._answer is None or self.address is None:
             raise UsageError(f"{self.target[:80]!r} names nobody who could be called")
         return self._answer.accept(
-            audio=audio, video=video, require=require, policy=policy, account=account
+            audio=audio, video=video, text=text, require=require, policy=policy, account=account
         )
 
     def decline(self) -> None:
@@ -127,6 +128,7 @@ class TransferAnswer(Protocol):
         *,
         audio: AudioSource | None,
         video: VideoSource | bool | None,
+        text: bool,
         require: SecurityLevel | None,
         policy: Policy | None,
         account: Account | None,

@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
+from securecall import call_history as _call_history
 from securecall import client as _client
+from securecall import events as _events
 from securecall.account import Account, EngineName
 from securecall.address import Address
 from securecall.calls import call as _call
@@ -116,6 +118,14 @@ class _Loop:
         while found := self.run(following()):
             yield found[0]
 
+    def do(self, work: Callable[[], _T]) -> _T:
+        """Call something there, where everything of the client lives."""
+
+        async def done() -> _T:
+            return work()
+
+        return self.run(done())
+
     async def _settle(self) -> None:
         left = asyncio.all_tasks() - {asyncio.current_task()}
         for task in left:
@@ -141,11 +151,7 @@ class CallVideo:
 
     def show(self, source: VideoSource | None, what: str = CAMERA) -> None:
         """Show this from now on; None shows black, then sends nothing."""
-
-        async def begin() -> None:
-            self._inner.show(source, what)
-
-        self._loop.run(begin())
+        self._loop.do(lambda: self._inner.show(source, what))
 
     def add(self, source: VideoSource | None = None, what: str = CAMERA) -> None:
         """Ask for a picture in mid-call, and show this source in it."""
@@ -157,27 +163,15 @@ class CallVideo:
 
     def frames(self, what: str = CAMERA) -> Iterator[VideoFrame]:
         """The peer's pictures, one by one; the oldest are dropped if nobody reads."""
-
-        async def begin() -> AsyncIterator[VideoFrame]:
-            return self._inner.frames(what)
-
-        return self._loop.each(self._loop.run(begin()))
+        return self._loop.each(self._loop.do(lambda: self._inner.frames(what)))
 
     def add_sink(self, sink: VideoSink, what: str = CAMERA) -> None:
         """Give the peer's pictures to a sink, in the thread of the loop."""
-
-        async def add() -> None:
-            self._inner.add_sink(sink, what)
-
-        self._loop.run(add())
+        self._loop.do(lambda: self._inner.add_sink(sink, what))
 
     def remove_sink(self, sink: VideoSink) -> None:
         """Give it nothing more, and leave it open."""
-
-        async def remove() -> None:
-            self._inner.remove_sink(sink)
-
-        self._loop.run(remove())
+        self._loop.do(lambda: self._inner.remove_sink(sink))
 
     def statistics(self) -> tuple[VideoStatistics, ...]:
         """Counters of each picture."""
@@ -299,16 +293,26 @@ class Call:
         """Take the other end back."""
         self._loop.run(self._inner.resume())
 
+    def transfer(self, to: str | Address | Call) -> None:
+        """Send the other end to somebody else, or into another call; see `securecall.Call`."""
+        other = to._inner if isinstance(to, Call) else to  # noqa: SLF001 - of the same class
+        self._loop.run(self._inner.transfer(other))
+
+    def press(self, digits: str) -> None:
+        """Send digits; returns when they are sent."""
+        self._loop.run(self._inner.press(digits))
+
+    def digits(self) -> Iterator[str]:
+        """The digits that the other end presses from now on, until the call ends."""
+        return self._loop.each(self._loop.do(self._inner.digits))
+
     def play(self, source: AudioSource) -> None:
         """Send a source's sound until it runs dry or the call ends."""
         self._loop.run(self._inner.play(source))
 
     def record(self, path: str | Path) -> Recorder:
         """Record the peer's sound to a WAV file."""
-        return self._loop.run(self._record(path))
-
-    async def _record(self, path: str | Path) -> Recorder:
-        return self._inner.record(path)
+        return self._loop.do(lambda: self._inner.record(path))
 
     def note_consent(self, answer: Consent, *, by: str = "") -> None:
         """Write into the report what was asked or answered about recording, and by whom."""
@@ -322,6 +326,97 @@ class Call:
     def write(self, frame: AudioFrame) -> None:
         """Send one frame; waits while the bounded ring is full."""
         self._loop.run(self._inner.write(frame))
+
+
+class TransferRequested:
+    """The other end of a call asks us to call another address; see `securecall.events`."""
+
+    def __init__(self, loop: _Loop, inner: _events.TransferRequested) -> None:
+        """Made by `Client.transfers`."""
+        self._loop = loop
+        self._inner = inner
+
+    def __repr__(self) -> str:
+        return repr(self._inner)
+
+    @property
+    def peer(self) -> str:
+        """Who asks: the other end of that call, its address for people."""
+        return self._inner.call.peer
+
+    @property
+    def target(self) -> str:
+        """What was asked for, as it came."""
+        return self._inner.target
+
+    @property
+    def address(self) -> Address | None:
+        """Whom to call, None where that is nobody's address: then it was refused."""
+        return self._inner.address
+
+    @property
+    def replaces(self) -> bool:
+        """Whether it is an attended transfer."""
+        return self._inner.replaces
+
+    def accept(
+        self,
+        *,
+        audio: AudioSource | None = None,
+        video: VideoSource | bool | None = None,
+        text: bool = False,
+        require: SecurityLevel | None = None,
+        policy: Policy | None = None,
+        account: Account | None = None,
+    ) -> Call:
+        """Call whom they name; use it as `with`. The old call stays as it is."""
+        return Call(
+            self._loop,
+            self._loop.do(
+                lambda: self._inner.accept(
+                    audio=audio,
+                    video=video,
+                    text=text,
+                    require=require,
+                    policy=policy,
+                    account=account,
+                )
+            ),
+        )
+
+    def decline(self) -> None:
+        """Say that nobody will be called."""
+        self._loop.do(self._inner.decline)
+
+
+class CallHistory:
+    """Which calls there were; see `securecall.Client.call_history`."""
+
+    def __init__(self, loop: _Loop, inner: _call_history.CallHistory) -> None:
+        """Made by the client."""
+        self._loop = loop
+        self._inner = inner
+
+    def calls(self) -> tuple[_call_history.PastCall, ...]:
+        """Every call that is remembered, the newest first."""
+        return self._loop.do(self._inner.calls)
+
+    def forget(self, numbers: Iterable[int]) -> None:
+        """Forget these."""
+        self._loop.do(lambda: self._inner.forget(numbers))
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._loop.do(self._inner.clear)
+
+    @property
+    def kept(self) -> tuple[int, int]:
+        """How many calls are remembered, and for how many days."""
+        return self._loop.do(lambda: self._inner.kept)
+
+    def keep(self, *, calls: int, days: int) -> None:
+        """Remember so many calls, for so many days; the rest is forgotten at once."""
+        self._loop.do(lambda: self._inner.keep(calls=calls, days=days))
 
 
 class Conversation:
@@ -358,11 +453,7 @@ class Conversation:
 
     def messages(self, *, count: int = 50, before: int = 0) -> tuple[Message, ...]:
         """The last messages (before a number, if given), oldest of them first."""
-
-        async def read() -> tuple[Message, ...]:
-            return self._inner.messages(count=count, before=before)
-
-        return self._loop.run(read())
+        return self._loop.do(lambda: self._inner.messages(count=count, before=before))
 
     def incoming(self, *, after: int | None = None) -> Iterator[Message]:
         """Yield what others write here, for ever."""
@@ -439,11 +530,7 @@ class Client:
 
     def conversation(self, who: str | Address | Contact) -> Conversation:
         """What we and somebody write to each other; see `securecall.Client.conversation`."""
-
-        async def find() -> _conversation.Conversation:
-            return self._inner.conversation(who)
-
-        return Conversation(self._loop, self._loop.run(find()))
+        return Conversation(self._loop, self._loop.do(lambda: self._inner.conversation(who)))
 
     def messages(self, *, after: int | None = None) -> Iterator[Message]:
         """Yield what others write, in every conversation, for ever."""
@@ -497,21 +584,22 @@ class Client:
         direct: tuple[str, int] | None = None,
     ) -> Call:
         """Call somebody; use it as `with`. See `securecall.Client.call`."""
-
-        async def place() -> _call.Call:
-            return self._inner.call(
-                who,
-                audio=audio,
-                video=video,
-                text=text,
-                require=require,
-                require_pq=require_pq,
-                policy=policy,
-                scanned=scanned,
-                direct=direct,
-            )
-
-        return Call(self._loop, self._loop.run(place()))
+        return Call(
+            self._loop,
+            self._loop.do(
+                lambda: self._inner.call(
+                    who,
+                    audio=audio,
+                    video=video,
+                    text=text,
+                    require=require,
+                    require_pq=require_pq,
+                    policy=policy,
+                    scanned=scanned,
+                    direct=direct,
+                )
+            ),
+        )
 
     def answer(
         self,
@@ -528,6 +616,25 @@ class Client:
             return ring.accept(audio=audio, video=video, text=text, require=require)
 
         return Call(self._loop, self._loop.run(take()))
+
+    def transfers(self) -> Iterator[TransferRequested]:
+        """Yield what asks us to call somebody else, from now on and for ever; in a thread of yours.
+
+        Who is not answered is told after three minutes that nobody was called.
+        """
+        events = self._loop.do(self._inner.events)
+
+        def following() -> Iterator[TransferRequested]:
+            for event in self._loop.each(events):
+                if isinstance(event, _events.TransferRequested):
+                    yield TransferRequested(self._loop, event)
+
+        return following()
+
+    @property
+    def call_history(self) -> CallHistory:
+        """Which calls there were, missed ones too."""
+        return CallHistory(self._loop, self._inner.call_history)
 
     @property
     def _loop(self) -> _Loop:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 
 import pytest
 
 import securecall as sc
 from securecall import sync
+from securecall.store.lock import MINIMUM_COST
+from securecall.store.sqlite import Store
 from securecall.testing.authority import Authority
+from tests.pairs.calls.test_registered import PASSWORDS, at, lab
 
 PASSPHRASE = sc.Secret("correct horse battery staple")
 
@@ -95,6 +100,85 @@ def test_two_scripts_see_each_other_and_hold(tmp_path):
     assert None not in seen[0]
     assert seen[0] == sorted(set(seen[0]))
     assert path.stat().st_size > 1000
+
+
+@contextmanager
+def subscribers(folder):
+    """A server in a thread of its own, and three people who are registered there."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    def there(work):
+        return asyncio.run_coroutine_threadsafe(work, loop).result(30)
+
+    opened = lab(folder)
+    with ExitStack() as stack:
+        stack.callback(loop.close)
+        stack.callback(thread.join)
+        stack.callback(loop.call_soon_threadsafe, loop.stop)
+        server = there(opened.__aenter__())
+        stack.callback(lambda: there(opened.__aexit__(None, None, None)))
+        people = []
+        for name, password in PASSWORDS.items():
+            Store.create(folder / name, PASSPHRASE, device_id=name, cost=MINIMUM_COST).close()
+            people.append(stack.enter_context(sync.open(folder / name, passphrase=PASSPHRASE)))
+            people[-1].sign_in(
+                at(name, server),
+                password=sc.Secret(password),
+                server=(server.host, server.port),
+                authorities=server.authorities,
+            )
+        yield server, *people
+
+
+def test_scripts_hand_each_other_over_press_keys_and_see_who_called(tmp_path):
+    with subscribers(tmp_path) as (server, alice, bob, carol):
+        asked, pressed, waits = bob.transfers(), [], threading.Event()
+
+        def goes():
+            with bob.answer(audio=sc.ToneSource(620)) as call:
+                request = next(asked)
+                assert (request.peer, request.replaces) == ("alice@" + server.domain, False)
+                assert str(request.address) == request.target == at("carol", server)
+                with request.accept(audio=sc.ToneSource(620)) as new:
+                    new.connected()
+                    assert call.ended() is sc.EndReason.HUNG_UP
+                    waits.wait(30)
+                    new.press("5")
+            request = next(asked)
+            request.decline()
+
+        def takes():
+            with carol.answer(audio=sc.ToneSource(880)) as call:
+                call.connected()
+                digits = call.digits()
+                waits.set()
+                pressed.append(next(digits))
+                call.ended()
+
+        threads = [threading.Thread(target=script) for script in (goes, takes)]
+        for thread in threads:
+            thread.start()
+        with alice.call(at("bob", server), audio=sc.ToneSource(440)) as call:
+            call.connected()
+            call.transfer(at("carol", server))
+        threads[1].join()
+        assert pressed == ["5"]
+        with bob.call(at("alice", server)) as back, alice.answer() as call:
+            back.connected()
+            call.connected()
+            with pytest.raises(sc.NotTransferred):
+                call.transfer(at("carol", server))
+        threads[0].join()
+        history = bob.call_history
+        assert [past.peer.split("@")[0] for past in history.calls()] == ["alice", "carol", "alice"]
+        history.forget([2])
+        history.keep(calls=1, days=30)
+        assert history.kept == (1, 30)
+        assert [past.number for past in history.calls()] == [3]
+        history.clear()
+        assert bob.call_history.calls() == ()
 
 
 def test_errors_come_through_as_they_are(tmp_path):

@@ -58,8 +58,9 @@ def test_a_blind_transfer_makes_a_new_call_and_ends_the_old_one(tmp_path):
                 asked = await event_of(events, TransferRequested)
                 assert asked.address == sc.parse_address(at("carol", server))
                 assert (asked.call, asked.waits, asked.replaces) == (answer, True, False)
-                async with asked.accept(audio=sc.ToneSource(TONE)) as new:
+                async with asked.accept(audio=sc.ToneSource(TONE), text=True) as new:
                     ring = await carol.next_call()
+                    assert ring.writes
                     assert ring.caller == sc.parse_address(at("bob", server))
                     assert ring.replaces is None
                     assert not handing.done()
