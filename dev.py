@@ -303,7 +303,7 @@ def interop(arguments: list[str]) -> int:
 def soak(arguments: list[str]) -> int:
     """Run what takes long: thousands of cuts, kills and messages; up to 30 minutes a part."""
     python = environment("dev", "interop")
-    return run(python, "-m", "pytest", "-q", "-rs", "-m", "soak", "--timeout=1800", *arguments)
+    return run(python, "-m", "pytest", "-q", "-rs", "-m", "soak", *arguments)
 
 
 def check(arguments: list[str]) -> int:

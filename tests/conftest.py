@@ -1,4 +1,7 @@
-"""What holds for every test: hypothesis profiles, the secret guard, marks by folder, --no-skip."""
+"""What holds for every test: hypothesis profiles, the secret guard, marks by folder, --no-skip.
+
+A test of `soak` has half an hour, however it is started, unless it says otherwise.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ gc.disable()
 
 HERE = Path(__file__).parent
 BY_FOLDER = {"attacks": "attack", "interop": "interop", "bench": "bench"}
+SOAK_SECONDS = 1800
 
 # Deadlines are claims about speed, and a busy machine breaks them.
 settings.register_profile("dev", deadline=None, max_examples=50)
@@ -49,8 +53,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         folder = item.path.relative_to(HERE).parts[0]
-        if folder in BY_FOLDER and item.get_closest_marker("soak") is None:
-            item.add_marker(BY_FOLDER[folder])
+        if item.get_closest_marker("soak") is None:
+            if folder in BY_FOLDER:
+                item.add_marker(BY_FOLDER[folder])
+        elif item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(SOAK_SECONDS))
 
 
 def pytest_collection_finish() -> None:

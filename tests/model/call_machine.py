@@ -443,6 +443,12 @@ def _number(value: Hashable) -> int:
     return known[1]
 
 
+def forget() -> None:
+    """Keep the values of the walks so far no longer; keys of before mean nothing afterwards."""
+    _numbers.clear()
+    _by_identity.clear()
+
+
 class Run:
     """A real machine under way, and the reference beside it."""
 
