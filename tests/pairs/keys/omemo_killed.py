@@ -77,6 +77,9 @@ class Account:
         self.omemo: Omemo | None = None
 
     async def open(self, server: Server) -> None:
+        """Begin where the last one was killed; a line cut short there never arrived."""
+        if self.out.exists():
+            os.truncate(self.out, self.out.read_bytes().rfind(b"\n") + 1)
         self.omemo = await Omemo.open(
             self.store,
             ServerDirectory(server, self.jid),
