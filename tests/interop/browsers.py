@@ -34,7 +34,7 @@ INSTALLED = PROJECT / ".interop-browser" / "node_modules"  # by `dev.py servers`
 ANSWER_SECONDS = 15.0
 
 # They ask nothing of the network, and let a page play sound that nobody clicked for.
-_CHROMIUM = (
+CHROMIUM = (
     "--headless=new",
     "--no-sandbox",  # or root may not start it
     "--remote-debugging-port=0",
@@ -192,12 +192,12 @@ def chromium(folder: Path, certificates: Certificates) -> Iterator[Browser]:
     site.mkdir()
     environment = {"HOME": str(folder / "home")}
     with page(site) as address:
-        command = [program, *_CHROMIUM, f"--user-data-dir={profile}", "about:blank"]
+        command = [program, *CHROMIUM, f"--user-data-dir={profile}", "about:blank"]
         child = Child(command, log=folder / "chromium.log", env=environment)
         try:
             child.wait_said("DevTools listening on ", seconds=30.0)
             where = child.said().split("DevTools listening on ")[1].split()[0]
-            yield Browser("chromium", partial(_chromium_tab, where), address)
+            yield Browser("chromium", partial(chromium_tab, where), address)
         finally:
             child.stop()
 
@@ -213,7 +213,8 @@ async def _wire(address: str) -> AsyncIterator[Wire]:
 
 
 @asynccontextmanager
-async def _chromium_tab(where: str, address: str) -> AsyncIterator[Tab]:
+async def chromium_tab(where: str, address: str) -> AsyncIterator[Tab]:
+    """A tab at an address whose page is ready once it has `window.phone`."""
     async with _wire(where) as wire:
         target = (await wire.ask("Target.createTarget", url="about:blank"))["targetId"]
         attached = await wire.ask("Target.attachToTarget", targetId=target, flatten=True)
