@@ -294,12 +294,7 @@ class CallMachine:
             case Ended(reason=reason, text=text):
                 return self._peer_ended(reason, text)
             case (
-                Accepted()
-                | Invited()
-                | CandidateAdded()
-                | Deferred()
-                | Refused()
-                | DigitsWelcome()
+                Accepted() | Invited() | CandidateAdded() | Deferred() | Refused() | DigitsWelcome()
             ):
                 return (Discard(f"{type(signal).__name__} in {self.state.name}"),)
 

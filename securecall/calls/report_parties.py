@@ -230,8 +230,7 @@ _NO_KEYS = "No keys were made, and no sound was sent."
 _OPEN = "The sound was not locked, so no key was needed to listen."
 _RELAY_SAW = "It saw when, how much, and between which addresses."
 _KEYS_ELSEWHERE = (
-    "It passed on locked sound; the keys went by the servers of the call, not by it. "
-    f"{_RELAY_SAW}"
+    f"It passed on locked sound; the keys went by the servers of the call, not by it. {_RELAY_SAW}"
 )
 _WORDS = "Comparing the words of a call rules this out."
 _PROVED = {
