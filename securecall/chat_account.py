@@ -51,8 +51,8 @@ from securecall.logs import logger
 from securecall.messaging import Messaging
 from securecall.people import People, PeopleEvent
 from securecall.rooms import RoomFailed, RoomNews, Rooms
-from securecall.transport.https import Https
 from securecall.transport.helping import helpers_of
+from securecall.transport.https import Https
 from securecall.transport.turn import IceHelpers
 from securecall.xmpp.archive import MAM, Catchup
 from securecall.xmpp.archive import Progress as Reading

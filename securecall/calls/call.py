@@ -759,6 +759,8 @@ class Call:
                 self._set_gate(gate)
             case orders.SetDirection(direction=direction):
                 self._connection.set_direction(direction)
+            case orders.SetCompanions(events=events, red=red):
+                self._connection.set_companions(events=events, red=red)
             case orders.Rekey(keys=keys):
                 self._connection.rekey(keys)
             case orders.SetVideo(video=video):

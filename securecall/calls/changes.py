@@ -16,6 +16,7 @@ from securecall.calls import sdes, text_lines, video_lines
 from securecall.calls.negotiation import (
     MOST_MEDIA_LINES,
     Agreement,
+    companions_of,
     refused_line,
     require_shared_port,
     same_as_any,
@@ -137,8 +138,10 @@ def answer_change(  # noqa: C901 - one branch for each thing that may change
         c.payload_type == codec.payload_type and same_codec(c, codec) for c in theirs.codecs
     ):
         raise Incompatible("the offer drops the codec in use")
-    # an answer names nothing that the offer does not (RFC 3264 6.1)
-    codecs = tuple(c for c in ours_audio.codecs if same_as_any(c, theirs.codecs))
+    # An answer names nothing that the offer does not (RFC 3264 6.1); what one offer left out, as
+    # that of a server with music, the next may bring back.
+    codecs = tuple(c for c in agreed.receive if same_as_any(c, theirs.codecs))
+    events, red = companions_of(codec, theirs, codecs)
     keys = _keys_after(agreed, theirs, fresh, answers=answers)
     kept = replace(
         ours_audio,
@@ -159,7 +162,7 @@ def answer_change(  # noqa: C901 - one branch for each thing that may change
             line = video_lines.kept_line(before, media, known[media.mid])
             if line is not None:
                 line = replace(line, setup=kept.setup, port=kept.port)
-                lines[place] = line, replace(known[media.mid], direction=line.direction)
+                lines[place] = line, _kept_picture(known[media.mid], media, line.direction)
     written = _kept_text(ours, offer, agreed.text)
     named = {*known, agreed.text.mid if agreed.text is not None else theirs.mid}
     unknown = replace(offer, media=tuple(m for m in offer.media if m.mid not in named))
@@ -182,7 +185,8 @@ def answer_change(  # noqa: C901 - one branch for each thing that may change
     text = None if written is None else written[2]
     if ice is not None:
         agreed = _moved(agreed, theirs, lite=offer.ice_lite)
-    return answer, replace(agreed, direction=kept.direction, video=video, text=text, sdes=keys)
+    agreed = replace(agreed, direction=kept.direction, events=events, red=red)
+    return answer, replace(agreed, video=video, text=text, sdes=keys)
 
 
 def _kept_text(
@@ -198,6 +202,15 @@ def _kept_text(
             if line is not None:
                 return place, line, replace(agreed, direction=line.direction)
     return None
+
+
+def _kept_picture(
+    agreed: VideoAgreement, theirs: MediaDescription, direction: Direction
+) -> VideoAgreement:
+    """The same picture in this direction, from the sources that the peer names now, if any."""
+    if theirs.ssrc is None:
+        return replace(agreed, direction=direction)
+    return replace(agreed, direction=direction, ssrc=theirs.ssrc, rtx_ssrc=theirs.rtx_ssrc)
 
 
 def _keys_after(
@@ -247,7 +260,9 @@ def propose(
             direction = agreed.direction if hold is None else _AUDIO[hold]
             setup = Setup.ACTPASS if agreed.sdes is None else None
             crypto = () if agreed.sdes is None else (agreed.sdes.ours,)
-            media.append(replace(audio, setup=setup, crypto=crypto, direction=direction))
+            formats = tuple(str(c.payload_type) for c in agreed.receive)
+            line = replace(audio, codecs=agreed.receive, formats=formats, direction=direction)
+            media.append(replace(line, setup=setup, crypto=crypto))
         elif line.mid in known and line.mid != drop:
             direction = known[line.mid] if hold is None else _BESIDE[hold]
             line = replace(line, setup=Setup.ACTPASS, port=audio.port, bundle_only=False)
@@ -306,14 +321,19 @@ def read_change(
     text, more = text_lines.read_answer(offer, answer, theirs)
     if text is not None and agreed.text is not None:
         text = replace(agreed.text, direction=text.direction)
+    lines = {line.mid: line for line in answer.media}
     video = tuple(
-        replace(known[p.mid], direction=p.direction) if p.mid in known else p for p in pictures
+        _kept_picture(known[p.mid], lines[p.mid], p.direction) if p.mid in known else p
+        for p in pictures
     )
+    events, red = companions_of(agreed.codec, theirs, ours.codecs)
     if restart:
         agreed = _moved(agreed, theirs, lite=answer.ice_lite)
     return replace(
         agreed,
         direction=mirrored(theirs.direction),
+        events=events,
+        red=red,
         sdes=keys,
         video=video,
         text=text,

@@ -524,6 +524,11 @@ class MediaConnection:
         if self._session is not None:
             self._session.set_direction(direction)
 
+    def set_companions(self, *, events: int | None, red: int | None) -> None:
+        """Send digits and copies under these numbers of the peer's from now on, or none."""
+        if isinstance(self._session, AudioSession):
+            self._session.set_companions(events=events, red=red)
+
     def statistics(self) -> AudioStatistics | None:
         """Counters of sound and pictures, None before media began."""
         if self._session is None:

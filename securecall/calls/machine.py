@@ -40,6 +40,7 @@ from securecall.calls.orders import (
     Rekey,
     Secured,
     Send,
+    SetCompanions,
     SetDirection,
     SetGate,
     SetText,
@@ -412,8 +413,13 @@ class CallMachine:
         if before is not None and agreement.sdes is not None and before.sdes is not None:
             keys = with_secrets_of(before.sdes, agreement.sdes)
             self._agreement = replace(agreement, sdes=keys)
-            return (*self._rekeyed(before.sdes, keys), SetDirection(agreement.direction))
-        outputs: tuple[Output, ...] = (SetDirection(agreement.direction),)
+            outputs: tuple[Output, ...] = self._rekeyed(before.sdes, keys)
+        else:
+            outputs = ()
+        outputs = (*outputs, SetDirection(agreement.direction))
+        beside = (agreement.events, agreement.red)
+        if before is not None and (before.events, before.red) != beside:
+            outputs = (*outputs, SetCompanions(*beside))
         if before is not None and before.video != agreement.video:
             outputs = (*outputs, SetVideo(agreement.video))
         if before is not None and before.text != agreement.text:

@@ -418,6 +418,16 @@ def with_companions(codecs: tuple[Codec, ...]) -> tuple[Codec, ...]:
     return (*codecs, *events_beside(codecs), *red_beside(codecs))
 
 
+def companions_of(
+    codec: Codec, theirs: MediaDescription, ours: Sequence[Codec]
+) -> tuple[int | None, int | None]:
+    """The peer's numbers for digits, and for copies, beside this codec; None where not of both."""
+    both = [c for c in theirs.codecs if same_as_any(c, ours)]
+    digits = (c.payload_type for c in both if is_events(c) and c.clock_rate == codec.clock_rate)
+    copied = (c.payload_type for c in both if copies(c, codec))
+    return next(digits, None), next(copied, None)
+
+
 def _common_events(theirs: MediaDescription, common: tuple[Codec, ...]) -> tuple[Codec, ...]:
     """What carries digits in their offer, on the clocks of these codecs."""
     rates = {codec.clock_rate for codec in common}
@@ -459,6 +469,7 @@ def _agreement(
     warnings: tuple[str, ...] = (),
     keys: SdesKeys | None = None,
 ) -> Agreement:
+    events, red = companions_of(codec, theirs, receive)
     return Agreement(
         sdes=keys,
         codec=codec,
@@ -478,16 +489,9 @@ def _agreement(
         hint=bool(theirs.identity_hint),
         direction=direction,
         rtcp_mux=theirs.rtcp_mux,
-        events=next(
-            (
-                c.payload_type
-                for c in theirs.codecs
-                if is_events(c) and c.clock_rate == codec.clock_rate
-            ),
-            None,
-        ),
+        events=events,
         extended_reports=theirs.extended_reports,
-        red=next((c.payload_type for c in theirs.codecs if copies(c, codec)), None),
+        red=red,
         video=video,
         text=text,
         mid_extension=video_lines.named_by(theirs) if video or text is not None else 0,

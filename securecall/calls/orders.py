@@ -60,6 +60,14 @@ class SetDirection:
 
 
 @dataclass(frozen=True, slots=True)
+class SetCompanions:
+    """What the peer takes beside the codec is another: digits, copies (their numbers, or None)."""
+
+    events: int | None
+    red: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Rekey:
     """A gateway brought new keys: what is sent and heard from now on is locked with these."""
 
@@ -169,6 +177,7 @@ Output = (
     | Reconnect
     | AwaitKeys
     | SetGate
+    | SetCompanions
     | SetDirection
     | Rekey
     | SetVideo

@@ -148,17 +148,19 @@ class AudioSession(Ends):
         self._red_numbers = {number for number, c in agreed.items() if codecs.is_red(c)}
         self._bound = {number: rtp_metadata(number, mid) for number in agreed}
         self._digits = EventSender(self._step)
-        self._events = events
-        self._events_metadata = rtp_metadata(events or 0, mid)
+        self._mid = mid
         self._on_digit = on_digit
         self._heard = EventReceiver()
         self._event_numbers = {number for number, c in agreed.items() if codecs.is_events(c)}
         self._payload_length = self._events_heard = 0
-        self._copies = None if red is None else RedSender(codec.payload_type, self._step)
+        self._copies: RedSender | None = None
+        self._events: int | None = None
+        self._red: int | None = None
+        self._events_metadata = self._red_metadata = b""
+        self.set_companions(events=events, red=red)
         self._congested = congested
         self._tells_metrics = "voip-metrics" in extended_reports
         self._tells_times = "rcvr-rtt=all" in extended_reports
-        self._red, self._red_metadata = red, rtp_metadata(red or 0, mid)
         self._open = None if sframe_receive is None else sframe_receive.open_rtp
         self._accepted = accepted.keys()
         self._playout = Playout(accepted, opus_rate=opus_rate)
@@ -202,6 +204,16 @@ class AudioSession(Ends):
         """As `Ends.set_direction`; what is sent next begins anew."""
         super().set_direction(direction)
         self._marker = True
+
+    def set_companions(self, *, events: int | None, red: int | None) -> None:
+        """Send digits and copies under these numbers of the peer's from now on; None sends none."""
+        if events != self._events:
+            self._digits.clear()
+        if (self._copies is None) is not (red is None):
+            fresh = RedSender(self._payload_type, self._step)
+            self._copies = None if red is None else fresh
+        self._events, self._events_metadata = events, rtp_metadata(events or 0, self._mid)
+        self._red, self._red_metadata = red, rtp_metadata(red or 0, self._mid)
 
     def mute(self, *, muted: bool = True) -> None:
         """Send silence instead of the source, in packets of the same size; or the source again."""

@@ -159,6 +159,11 @@ class SrtpSession:
         "unprotect_rtcp",
     )
 
+    protect: _Packets
+    protect_rtcp: _Packets
+    unprotect: _Packets
+    unprotect_rtcp: _Packets
+
     def __init__(self, profile: SrtpProfile, send_key: Secret, receive_key: Secret) -> None:
         """Take the two master keys, each master key || master salt.
 

@@ -548,7 +548,7 @@ class Run:
                     _require(seen.accepted and seen.started, "no gate before acceptance")
                     _require(seen.facts is not None, "no gate before evidence")
                 self.seen = replace(seen, gate=gate)
-            case m.SetDirection():
+            case m.SetDirection() | m.SetCompanions():
                 held = (*KEEPING, GATHERED, *REPLIES, OTHER, "answer")
                 _require(seen.started and name in held, "only a change does that")
             case m.Rekey():

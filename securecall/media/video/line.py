@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from securecall.errors import ProtocolError
@@ -255,6 +255,8 @@ class VideoLine:
             self._refused += 1
             return
         if original is None:
+            if self.peer_ssrc not in (None, ssrc):
+                self.receiver.flush()  # its numbers are those of another stream
             self.peer_ssrc = ssrc
             self.rtcp.received(ssrc, sequence, timestamp, now=now)
         self.receiver.push(
@@ -266,6 +268,11 @@ class VideoLine:
             now=now,
             round_trip=self.rtcp.round_trip,
         )
+
+    def expect(self, peer_ssrcs: frozenset[int]) -> None:
+        """Take this line's packets from these sources from now on; from any, if there are none."""
+        if peer_ssrcs != self.terms.peer_ssrcs:
+            self.terms = replace(self.terms, peer_ssrcs=peer_ssrcs)
 
     def _ask_again(self, sequences: tuple[int, ...]) -> None:
         ours, peer = self.terms.ssrc, self.peer_ssrc

@@ -111,6 +111,7 @@ class VideoSession:
                 self._lines[mid] = VideoLine(self, wanted, self._seal(wanted.name))
                 self._lines[mid].receiver.sinks = self._sinks.get(wanted.name, ())
             line = self._lines[mid]
+            line.expect(wanted.peer_ssrcs)
             line.shows = direction in (Direction.SENDRECV, Direction.RECVONLY)
             line.sends = direction in (Direction.SENDRECV, Direction.SENDONLY)
             line.sender.source = self._sources.get(wanted.name) if line.sends else None

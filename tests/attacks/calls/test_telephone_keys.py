@@ -25,6 +25,7 @@ from tests.guard import spellings
 from tests.pairs.calls.test_client import ALICE, people
 from tests.pairs.calls.test_gateways import NUMBER, gateway, hear, lab
 from tests.pairs.calls.test_transfers import event_of
+from tests.pairs.transport.test_ice_restart import until
 
 
 def test_nothing_alive_in_a_telephone_call_shows_its_keys_nor_does_any_log(tmp_path, caplog):
@@ -132,7 +133,7 @@ def test_the_keys_of_a_refused_change_are_overwritten_at_once(tmp_path, monkeypa
             gateway("alice", server, tmp_path) as alice,
             gateway(NUMBER, server, tmp_path) as phone,
         ):
-            async with alice.call(f"tel:{NUMBER}", audio=sc.ToneSource(440)) as call:
+            async with alice.call(f"tel:{NUMBER}", audio=sc.ToneSource(440)):
                 async with (await phone.next_call()).accept() as answer:
                     await answer.connected()
                     audio = answer._machine._ours.audio
@@ -142,8 +143,7 @@ def test_the_keys_of_a_refused_change_are_overwritten_at_once(tmp_path, monkeypa
                     )
                     bad = replace(answer._machine._ours, media=(replace(audio, crypto=double),))
                     answer._leg.send(Offered(bad))
-                    while not (held and not any(map(any, held[-1]))):
-                        await asyncio.sleep(0.01)
+                    await until(lambda: held and not any(map(any, held[-1])))
                     assert len(held[-1]) == 2
                     await hear(answer)
 

@@ -63,6 +63,25 @@ def test_reported_loss_brings_copies_and_they_fill_nearly_all_gaps():
     assert set(numbers(talk.sent["bob"])) == {OPUS.payload_type}  # nothing of his was lost
 
 
+def test_a_peer_that_takes_no_more_copies_gets_none_and_so_it_is_with_digits():
+    talk = pair(loses(0.2))
+    talk.alice.source = ToneSource(440)
+    talk.clock.step(500)
+    assert RED in numbers(talk.sent["alice"][-50:])
+    talk.alice.press("1")
+    talk.clock.step(2)
+    assert DIGITS in numbers(talk.sent["alice"][-2:])
+    talk.alice.set_companions(events=None, red=None)
+    talk.sent["alice"].clear()
+    talk.clock.step(500)
+    assert set(numbers(talk.sent["alice"])) == {OPUS.payload_type}
+    assert talk.alice.takes_digits is False
+    talk.alice.set_companions(events=DIGITS, red=RED)  # the control: they come back
+    talk.clock.step(500)
+    assert RED in numbers(talk.sent["alice"])
+    talk.alice.press("1")
+
+
 def test_the_control_without_copies_guesses_the_same_losses():
     talk = pair(loses(0.2), red=None)
     talk.clock.step(300)

@@ -81,9 +81,8 @@ def test_what_was_put_off_is_made_of_what_the_peer_changed_meanwhile(seed):
     _ = pair.cross(pair.alice.change(drop=mid), pair.bob.change(add=SCREEN))
     for machine in (pair.alice, pair.bob):
         assert [video.local.content for video in agreed(machine).video] == ["slides"]
-    offer = [s.signal for s in pair.ordered(pair.alice, o.Send) if isinstance(s.signal, Offered)][
-        -1
-    ]
+    sent = [order.signal for order in pair.ordered(pair.alice, o.Send)]
+    offer = [signal for signal in sent if isinstance(signal, Offered)][-1]
     assert [m.refused for m in offer.description.media] == [False, True, False]
 
 

@@ -44,6 +44,55 @@ def test_a_hold_silences_both_ways_and_is_taken_back():
         offer = proposed
 
 
+def carrying(description, *names):
+    """The same without what is called otherwise."""
+    codecs = tuple(c for c in description.audio.codecs if c.name.lower() in names)
+    formats = tuple(str(c.payload_type) for c in codecs)
+    return with_audio(description, codecs=codecs, formats=formats)
+
+
+def test_copies_and_digits_end_with_an_offer_that_has_none_and_come_back_with_the_next():
+    offer, answer, caller, callee = agreed()
+    assert None not in (caller.events, caller.red, callee.events, callee.red)
+    full = propose(offer, caller)
+    answer, less = answer_change(answer, over_the_wire(carrying(full, "opus")), callee)
+    assert {c.name for c in answer.audio.codecs} == {"opus"}
+    assert (less.events, less.red) == (None, None)
+    answer, more = answer_change(answer, over_the_wire(full), less)
+    assert {c.name for c in answer.audio.codecs} == {"opus", "telephone-event", "red"}
+    assert more == callee
+    less = read_change(full, over_the_wire(carrying(answer, "opus")), caller)
+    assert (less.events, less.red) == (None, None)
+    more = read_change(full, over_the_wire(answer), less)
+    assert (more.events, more.red) == (caller.events, caller.red)
+    assert propose(carrying(full, "opus"), less).audio.codecs == offer.audio.codecs
+
+
+def test_what_was_never_agreed_is_not_sent_because_a_change_names_it():
+    offer, answer, _, _ = agreed()
+    bare = carrying(offer, "opus")
+    answer, callee = build_answer(over_the_wire(bare), local(2))
+    answer, after = answer_change(answer, over_the_wire(offer), callee)
+    assert {c.name for c in answer.audio.codecs} == {"opus"}
+    assert (after.events, after.red) == (None, None)
+
+
+def test_a_source_the_peer_names_anew_is_that_of_the_picture_and_silence_changes_none():
+    offer, answer, caller, callee = agreed(CAMERA)
+    proposed = propose(offer, caller)
+    other = replace(proposed.media[1], ssrc=71, rtx_ssrc=81)
+    renamed = replace(proposed, media=(proposed.media[0], other))
+    _, after = answer_change(answer, over_the_wire(renamed), callee)
+    assert [(v.ssrc, v.rtx_ssrc) for v in after.video] == [(71, 81)]
+    kept, _ = answer_change(answer, over_the_wire(proposed), callee)
+    theirs = replace(kept, media=(kept.media[0], replace(kept.media[1], ssrc=72, rtx_ssrc=None)))
+    after = read_change(proposed, over_the_wire(theirs), caller)
+    assert [(v.ssrc, v.rtx_ssrc) for v in after.video] == [(72, None)]
+    nameless = replace(kept, media=(kept.media[0], replace(kept.media[1], ssrc=None)))
+    after = read_change(proposed, over_the_wire(nameless), caller)
+    assert after.video == caller.video
+
+
 def test_a_picture_is_added_under_a_name_nothing_had_and_dropped_by_it():
     offer, answer, caller, callee = agreed(CAMERA)
     proposed = propose(offer, caller, add=SCREEN)

@@ -108,7 +108,7 @@ def test_json_of_every_spelling_is_read_as_any_other_reader_does(header):
 def test_evidence_of_media_keys_has_one_spelling(header):
     header = header.replace("shaken", "rsp").replace("\\u0073h\\u0061ken", "\\u0072sp")
     (token,) = passports_of((f"{forged(KEY, header.encode())};info=<{X5U}>;ppt=rsp",))
-    with pytest.raises(ProtocolError, match="canonical|unknown"):
+    with pytest.raises(ProtocolError, match=r"canonical|unknown"):
         parse_passport(token)
 
 
