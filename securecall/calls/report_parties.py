@@ -229,9 +229,6 @@ def is_closed(way: Way, security: SecurityState) -> bool:
 _NO_KEYS = "No keys were made, and no sound was sent."
 _OPEN = "The sound was not locked, so no key was needed to listen."
 _RELAY_SAW = "It saw when, how much, and between which addresses."
-_KEYS_ELSEWHERE = (
-    f"It passed on locked sound; the keys went by the servers of the call, not by it. {_RELAY_SAW}"
-)
 _WORDS = "Comparing the words of a call rules this out."
 _PROVED = {
     SecurityLevel.VERIFIED: "It proved the key that you checked.",
@@ -321,20 +318,28 @@ def _server(way: Way, security: SecurityState | None) -> tuple[Capability, str]:
     )
 
 
+def _relay(way: Way, security: SecurityState | None) -> tuple[Capability, str]:
+    if security is None:
+        return Capability.METADATA, "No sound was sent through it."
+    if security.keying is Keying.NONE:
+        return Capability.HELD_KEY, _OPEN
+    if security.keying is Keying.SDES:  # it carries media alone, and the keys went apart
+        return Capability.METADATA, (
+            "It passed on locked sound; the keys went by the servers of the call, not by it. "
+            f"{_RELAY_SAW}"
+        )
+    if is_closed(way, security):
+        return Capability.METADATA, f"It could pass on locked sound, no more. {_RELAY_SAW}"
+    return (
+        Capability.COULD_SUBSTITUTE,
+        f"With the help of a server it could have put a key of its own in. {_WORDS}",
+    )
+
+
 def _media(way: Way, security: SecurityState | None) -> Iterator[ReportParty]:
     """What carries, opens or makes the media."""
-    closed = security is not None and is_closed(way, security)
+    could, why = _relay(way, security)
     for name in way.relays:
-        could, why = Capability.METADATA, "No sound was sent through it."
-        if closed:
-            why = f"It could pass on locked sound, no more. {_RELAY_SAW}"
-        elif security is not None:
-            could = Capability.COULD_SUBSTITUTE
-            why = f"With the help of a server it could have put a key of its own in. {_WORDS}"
-            if security.keying is Keying.NONE:
-                could, why = Capability.HELD_KEY, _OPEN
-            elif security.keying is Keying.SDES:  # it carries media alone, and the keys went apart
-                could, why = Capability.METADATA, _KEYS_ELSEWHERE
         yield ReportParty(role=Role.RELAY, name=name, capability=could, why=why)
     for name in way.gateways:
         could, why = Capability.METADATA, "No keys were made. It saw who called whom."

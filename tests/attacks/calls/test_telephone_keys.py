@@ -114,7 +114,7 @@ def test_the_keys_of_an_offer_are_gone_with_its_call_whichever_were_taken(tmp_pa
 
 
 def test_the_keys_of_a_refused_change_are_overwritten_at_once(tmp_path, monkeypatch):
-    """The buffers are held here: what is freed with a key in it shows it to whoever gets it next."""
+    """The buffers are held here: freed with a key in them, they show it to whoever is next."""
     held = []
     receive = CallMachine.receive
 
