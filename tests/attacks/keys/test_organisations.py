@@ -346,7 +346,7 @@ def test_a_first_word_by_nobody_we_know_names_its_key_and_gives_way_to_the_clini
     with pytest.raises(IdentityChanged):
         ours.take(false)
     with pytest.raises(UsageError, match="newer"):
-        ours.take(about(bob, CLINIC, -1))
+        ours.take(about(bob, CLINIC, -60_000))
 
 
 def test_where_the_clinic_is_trusted_not_even_the_first_word_is_anybody_elses(bob):
