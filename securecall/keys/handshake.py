@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from securecall.errors import ProtocolError, Reason, SecurityError, UsageError
@@ -370,6 +371,7 @@ class IdentityHandshake:
         return result
 
 
+@lru_cache(maxsize=8)
 def _own_root(statement: bytes) -> bytes:
     """Return the root fingerprint of our own statement, whose signatures are not ours to check."""
     try:

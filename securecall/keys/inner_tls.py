@@ -34,7 +34,7 @@ class InnerTls:
     """
 
     def __init__(self, *, client: bool, device_seed: Secret, suite: Suite = ORDINARY) -> None:
-        """Prepare a context of its own around the device's Ed25519 key."""
+        """Prepare a connection of its own around the device's Ed25519 key."""
         key = ed25519.Ed25519PrivateKey.from_private_bytes(device_seed.reveal())
         self._client = client
         self._suite = suite

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -104,7 +105,7 @@ class Channel:
         key: PrivateKey,
         accept: Callable[[bytes, int], bool] | None,
     ) -> None:
-        """Prepare a channel in a context of its own, so that nothing is ever resumed.
+        """Prepare a channel. Whatever is of this one alone is its own: certificate, key, judge.
 
         Args:
             settings: What to offer and accept.
@@ -115,9 +116,6 @@ class Channel:
                 called more than once for one certificate. None lets TLS go on to prove
                 possession of whatever key is shown, for the caller to judge it afterwards.
         """
-        context = _context(settings, client=client)
-        context.use_certificate(certificate)  # type: ignore[arg-type]
-        context.use_privatekey(key)  # type: ignore[arg-type]
         self._callback_error: Exception | None = None
 
         def verify(_c: object, peer: crypto.X509, _error: int, depth: int, _ok: int) -> bool:
@@ -127,8 +125,10 @@ class Channel:
                 self._callback_error = e
                 return False
 
-        context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, verify)
-        self._connection = SSL.Connection(context)
+        self._connection = connection = SSL.Connection(_context(settings, client=client))
+        connection.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, verify)
+        connection.use_certificate(certificate)
+        connection.use_privatekey(key)
         if settings.record_limit:
             self._connection.set_ciphertext_mtu(settings.record_limit)
         if client:
@@ -271,7 +271,13 @@ def _der(certificate: crypto.X509) -> bytes:
     return crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)
 
 
+@functools.lru_cache(maxsize=16)
 def _context(settings: ChannelSettings, *, client: bool) -> SSL.Context:
+    """What channels of these settings share: 0.15 ms to make, and nothing that one leaves the next.
+
+    It has no certificate, key or judge, keeps no session and gives no ticket, so nobody resumes;
+    and pyOpenSSL refuses to change it once it was used.
+    """
     if settings.version is Version.DTLS_1_2:
         context = SSL.Context(SSL.DTLS_METHOD)
         context.set_min_proto_version(_DTLS_1_2)

@@ -123,7 +123,7 @@ def resumed(make_server):
 
 
 def test_a_session_of_an_earlier_handshake_cannot_be_resumed():
-    """H3: the tickets a server sends all the same are worth nothing in another context."""
+    """H3: the tickets a server sends all the same are worth nothing, in the context calls share."""
 
     def make(again):
         ours = InnerTls(client=False, device_seed=ALICE.device.seed)

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from OpenSSL import SSL
 
 from securecall.errors import Reason, SecurityError
 from securecall.testing.bare_dtls import (
@@ -380,3 +381,76 @@ def test_any_bytes_never_crash_an_end(datagrams, is_client):
         end.receive(datagram)
         end.receive(b"\x16\xfe\xfd" + datagram)
     assert end.established is None
+
+
+class TestCallsShareAContext:
+    """What settings make is made once in a process; nothing of one call may reach the next."""
+
+    @staticmethod
+    def resumed(serve):
+        """A client offers the session of its first association for the second."""
+        client = BarePeer(client=True)
+        first = client.connection
+        for again in (False, True):
+            if again:
+                client.connection, client.done = SSL.Connection(first.get_context()), False
+                client.connection.set_ciphertext_mtu(1200)
+                client.connection.set_connect_state()
+                client.connection.set_session(first.get_session())
+            play(client, serve(client))
+            assert client.done and client.error is None
+        return SSL._lib.SSL_session_reused(client.connection._ssl) == 1
+
+    def test_a_session_of_one_call_is_none_in_the_next(self):
+        def serve(client):
+            ours = Ours(client=False, digests=(client.certificate.digest,))
+            served.append(ours)
+            return ours
+
+        served = []
+        assert not self.resumed(serve)
+        shared = {id(ours.endpoint._channel._connection.get_context()) for ours in served}
+        assert len(served) == 2 and len(shared) == 1
+        assert all(ours.established for ours in served)
+
+    def test_control_a_careless_server_resumes_it(self):
+        server = BarePeer(client=False)
+        context = server.connection.get_context()
+        context._used = False  # what pyOpenSSL would not have changed any more
+        context.set_session_id(b"calls")
+
+        def serve(_client):
+            server.connection, server.done = SSL.Connection(context), False
+            server.connection.set_ciphertext_mtu(1200)
+            server.connection.set_accept_state()
+            return server
+
+        assert self.resumed(serve)
+
+    @ROLES
+    def test_each_call_is_judged_by_its_own_fingerprints_and_shows_its_own_certificate(
+        self, ours_is_client
+    ):
+        """Both under way at once, in turns; she has the certificate of the first call."""
+        bobs = DtlsCertificate.generate()
+        right, misled = (
+            Ours(client=ours_is_client, digests=(digest,))
+            for digest in (bobs.digest, wrong(bobs.digest))
+        )
+        peers = [BarePeer(client=not ours_is_client, certificate=bobs) for _ in range(2)]
+        ways = [[right, peers[0]], [misled, peers[1]]]
+        for way in ways:
+            way.sort(key=lambda end: end in peers if ours_is_client else end not in peers)
+        going = [first.start() for first, _ in ways]
+        for turn in range(1, 9):
+            for way, sent in zip(ways, going, strict=True):
+                end = way[turn % 2]
+                sent[:] = [d for datagram in sent for d in end.receive(datagram)]
+        assert right.established is not None
+        require_refused(misled, Reason.FINGERPRINT_MISMATCH)
+        shown = peers[0].connection.get_peer_certificate(as_cryptography=True)
+        assert shown == right.certificate.certificate
+        contexts = [end.endpoint._channel._connection.get_context() for end in (right, misled)]
+        assert contexts[0] is contexts[1]
+        with pytest.raises(ValueError, match="Context"):
+            contexts[0].use_certificate(bobs.certificate)
