@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -51,10 +52,11 @@ from securecall.logs import logger
 from securecall.messaging import Messaging
 from securecall.people import People, PeopleEvent
 from securecall.rooms import RoomFailed, RoomNews, Rooms
+from securecall.settling import Settling
 from securecall.transport.helping import helpers_of
 from securecall.transport.https import Https
 from securecall.transport.turn import IceHelpers
-from securecall.xmpp.archive import MAM, Catchup
+from securecall.xmpp.archive import MAM, Catchup, Place
 from securecall.xmpp.archive import Progress as Reading
 from securecall.xmpp.capabilities import QUERY, parse_info
 from securecall.xmpp.external_services import (
@@ -69,12 +71,12 @@ from securecall.xmpp.nodes import Nodes
 from securecall.xmpp.omemo import devices_node, parse_devices
 from securecall.xmpp.omemo_directory import OmemoDirectory
 from securecall.xmpp.presence import Ask, PresenceChange, SubscriptionAsk
-from securecall.xmpp.pubsub import Whose, parse_event
+from securecall.xmpp.pubsub import EVENT, Whose, parse_event
 from securecall.xmpp.room import Entered
 from securecall.xmpp.room_grammar import Invitation
 from securecall.xmpp.session import Session, SessionState, XmppLogin
 from securecall.xmpp.sharing import Sharing
-from securecall.xmpp.unwrap import asked_result
+from securecall.xmpp.unwrap import asked_result, unwrap
 from securecall.xmpp.unwrapped import Notice, NoticeKind, Surroundings
 from securecall.xmpp.upload import build_items_query, parse_items
 
@@ -87,6 +89,7 @@ RETRY_SECONDS: Final = 3.0
 HELPERS_SECONDS: Final = 3.0  # a call waits for no more
 CLOSE_SECONDS: Final = 2.0  # for what is being said when we leave
 _FIRST: Final = 50  # messages that a device fetches of the time before it
+_TOGETHER: Final = 5.0  # seconds within which messages may be archived in any order
 _RATCHETS: Final = "omemo "  # names of OMEMO's values, before our JID
 _NODES: Final[Mapping[str, Whose]] = {
     devices_node(namespace): Whose.ANYBODYS for namespace in NAMESPACES
@@ -159,8 +162,11 @@ class ChatAccount:
             tell=self._room_changed,
             outside=lambda bare: self._intake.outside(bare),
         )
-        self._reading = asyncio.Lock()
-        self._catchup: Catchup | None = None
+        # By archive: no room can keep us from reading ours.
+        self._reading: defaultdict[Jid, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._catchups: dict[Jid, Catchup] = {}
+        # By archive, where the last page of this session began; in one never read before, when.
+        self._before: dict[Jid, Place | float] = {}
         self._names_messages: set[Jid] = set()
         self._setup: asyncio.Task[None] | None = None
         self._online = True
@@ -199,6 +205,7 @@ class ChatAccount:
             handle=self._handle,
             disk_failed=lambda error: tell(KeepingFailed(error)),
         )
+        self._settling = Settling(self._look_again, pause=self._intake.pause)
 
     @classmethod
     async def open(
@@ -295,6 +302,7 @@ class ChatAccount:
         """Leave the server; what was written and not yet taken is sent the next time."""
         for unwatch in self._unwatch:
             unwatch()
+        self._settling.stop()
         if self._tasks and self._session.state is SessionState.ONLINE:
             _ = await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)  # receipts, for one
         ending = [*self._running, *self._tasks, *((self._setup,) if self._setup else ())]
@@ -365,6 +373,7 @@ class ChatAccount:
 
     def _dropped(self) -> None:
         """Nothing goes out or is taken in before the archive was read and what waits was sent."""
+        self._settling.stop()
         self.messaging.hold()
         self._intake.hold()
 
@@ -376,11 +385,13 @@ class ChatAccount:
 
         ejabberd does: what the old connection did not get any more comes after newer messages.
         """
+        self._settling.stop()
         self._intake.hold()
         self._start_preparing()
 
     def _set_up(self) -> None:
         self._greeted = False
+        self._before.clear()
         self.rooms.lost()
         self._dropped()
         self._start_preparing()
@@ -412,11 +423,33 @@ class ChatAccount:
         self._greeted = True
         own = parse_jid(self._session.bare)
         self._omemo.before_history()
-        self._intake.release(own.bare, whole=await self._catch_up(own))
+        self._settling.looking()
+        whole = await self._catch_up(own)
+        while self._settling.unheard:
+            self._settling.looking()
+            whole = await self._catch_up(own, again=True)
+        self._intake.release(own.bare, whole=whole)
+        self._settling.start()
         await self._omemo.after_history()
         if not self.messaging.ready:
             self._release_messaging()
         await self._enter_rooms()
+
+    async def _look_again(self) -> bool:
+        """Read our archive once more; returns False where the session has to go on for that."""
+        self._settling.looking()
+        self._omemo.before_history()
+        own, whole = parse_jid(self._session.bare), False
+        try:
+            whole = await self._catch_up(own, again=True)
+        except SecurecallError as e:
+            log.info("reading the archive again: %s", e)
+            if self._session.state is not SessionState.ONLINE:
+                return False
+        if not self._settling.unheard:  # others' words wait for no trouble of ours
+            self._intake.release(own.bare, whole=whole)
+        self._beside(self._omemo.after_history)
+        return True
 
     def _release_messaging(self) -> None:
         self.messaging.release()
@@ -440,6 +473,7 @@ class ChatAccount:
             _ = await self._session.request(Element(f"{{{CARBONS}}}enable"), kind="set")
         except XmppRefused as e:
             log.info("no copies between our devices: %s", e)
+        self._settling.begin()
         self.people.announce()
 
     async def _learn_abilities(self, keeper: Jid) -> bool:
@@ -458,23 +492,33 @@ class ChatAccount:
         finally:
             self._intake.release(room.bare, whole=whole, room=True)
 
-    async def _catch_up(self, keeper: Jid) -> bool:
-        """Read what an archive has since the last time; returns whether to its end."""
-        async with self._reading:
+    async def _catch_up(self, keeper: Jid, *, again: bool = False) -> bool:
+        """Read what an archive has since the last time; returns whether to its end.
+
+        Args:
+            keeper: Of the archive.
+            again: With the last page of this session: what is archived late may stand in it.
+        """
+        async with self._reading[keeper]:
             try:
-                while await self._read_archive(keeper) is Reading.ENOUGH:
+                while await self._read_archive(keeper, again=again) is Reading.ENOUGH:
                     log.info("the archive has more")
+                    again = False
             except ProtocolError as e:
                 log.warning("an archive cannot be read: %s", e)
                 return False
             finally:
-                self._catchup = None
+                _ = self._catchups.pop(keeper, None)
         return True
 
-    async def _read_archive(self, keeper: Jid) -> Reading:
-        """One pass, from the place that was kept."""
-        place, token = self._intake.place(keeper.bare), secrets.token_hex(8)
-        self._catchup = catchup = Catchup(keeper, token=token, place=place, last=_FIRST)
+    async def _read_archive(self, keeper: Jid, *, again: bool) -> Reading:
+        """One pass, from the place that was kept, or from a page before."""
+        kept, token = self._intake.place(keeper.bare), secrets.token_hex(8)
+        start = self._before.get(keeper, kept) if again else kept
+        place, since = (None, start) if isinstance(start, float) else (start, 0.0)
+        self._catchups[keeper] = catchup = Catchup(
+            keeper, token=token, place=place, since=since, last=_FIRST
+        )
         to = "" if keeper.bare == self._session.bare else keeper.bare
         while catchup.progress is Reading.UNDER_WAY:
             query = catchup.query()
@@ -483,7 +527,9 @@ class ChatAccount:
             except XmppRefused as e:
                 catchup.refused(e.condition)
                 continue
-            page = catchup.finish(fin)
+            before, page = catchup.place, catchup.finish(fin)
+            if page.items:
+                self._before[keeper] = before or page.since - _TOGETHER
             await self._intake.keep((*page.items, *page.discarded), page.place, keeper.bare)
         return catchup.progress
 
@@ -491,13 +537,21 @@ class ChatAccount:
 
     def _arrived(self, stanza: Element, done: Callable[[], None]) -> None:
         if stanza.find(RESULT) is not None:
-            around, catchup = self._surroundings(), self._catchup
-            if catchup is not None and asked_result(stanza, around) is not None:
-                _ = catchup.collect(stanza, around)
+            around = self._surroundings()
+            if asked_result(stanza, around) is not None:
+                for catchup in self._catchups.values():
+                    _ = catchup.collect(stanza, around)
             done()  # what is left of a pass that was given up is nobody's
             return
         if any(stanza.find(tag) is not None for tag in (ROOM_USER, INVITED)):
             self.rooms.on_message(stanza)
+        if stanza.find(EVENT) is not None:
+            notice = unwrap(stanza, self._surroundings())
+            if isinstance(notice, Notice) and notice.kind is NoticeKind.EVENT:
+                self._beside(partial(self._event, notice))  # who writes now needs new devices now
+                done()
+                return
+        self._settling.hear(stanza)
         self._intake.put(
             stanza, done, room=self._room_of(stanza), rooms=self.rooms.inside_of(stanza)
         )
@@ -546,8 +600,7 @@ class ChatAccount:
         self._tell(RoomChanged(self.address, news))
 
     def _surroundings(self) -> Surroundings:
-        catchup = self._catchup
-        queries = {catchup.queryid: catchup.archive} if catchup and catchup.queryid else {}
+        queries = {c.queryid: c.archive for c in self._catchups.values() if c.queryid}
         return Surroundings(
             own=parse_jid(self._session.jid),
             now=time.time(),
@@ -563,10 +616,7 @@ class ChatAccount:
         owed = dict.fromkeys(n.message.conversation for n in taken.news if isinstance(n, Received))
         for conversation in owed:
             self._beside(partial(self.messaging.acknowledge, conversation))
-        for notice in taken.notices:
-            if notice.kind is NoticeKind.EVENT:
-                self._beside(partial(self._event, notice))
-        if taken.messages and self._catchup is None and self._omemo.is_due:
+        if taken.messages and not self._catchups and self._omemo.is_due:
             self._beside(self._omemo.maintain)
 
     def _announce(self, news: News) -> None:

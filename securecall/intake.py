@@ -56,13 +56,11 @@ class Taken:
     Attributes:
         news: What is different in the conversations.
         arrivals: What was said, in order, for whoever answers it.
-        notices: What other parts have to see to.
         messages: How many came; some say nothing, and move a ratchet on, or could not.
     """
 
     news: list[News] = field(default_factory=list)
     arrivals: list[Arrival] = field(default_factory=list)
-    notices: list[Notice] = field(default_factory=list)
     messages: int = 0
 
 
@@ -111,7 +109,6 @@ class Intake:
         self._wake = asyncio.Event()
         self._open = asyncio.Event()
         self._read_to_end: dict[str, bool] = {}  # bare JID of whose archive
-        self._held = True
         self._aside: dict[str, list[Live]] = {}  # by room
 
     def put(
@@ -145,9 +142,12 @@ class Intake:
 
     def hold(self) -> None:
         """Let what comes live wait, for every archive is read first."""
-        self._held = True
         self._open.clear()
         self._read_to_end.clear()
+
+    def pause(self) -> None:
+        """Let what comes live from now on wait, for our archive is read again first."""
+        self._open.clear()
 
     def release(self, keeper: str, *, whole: bool, room: bool = False) -> None:
         """An archive was read: go on with what came live meanwhile.
@@ -160,7 +160,6 @@ class Intake:
         """
         self._read_to_end[keeper] = whole
         if not room:
-            self._held = False
             self._open.set()
         self._let_go(keeper)
 
@@ -256,7 +255,7 @@ class Intake:
                     self.discarded[why] += 1
                     log.info("a message was discarded: %s %s", why.value, detail)
                 case Notice():
-                    taken.notices.append(outcome)
+                    pass  # who has to see to it did
                 case Unwrapped():
                     taken.messages += 1
                     enter = self._enter_alone if careful else self._enter

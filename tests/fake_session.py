@@ -6,6 +6,7 @@ from collections.abc import Callable
 from xml.etree.ElementTree import Element
 
 from securecall.errors import ConnectFailed, XmppRefused
+from securecall.xmpp.session import SessionState
 from tests.stanzas import OWN
 
 Answer = Callable[[Element, str], Element | None]
@@ -24,6 +25,10 @@ class FakeSession:
         self.answers: dict[tuple[str, str], Answer] = {}
         self.handlers: dict[tuple[str, str], Callable[[Element], Element | None]] = {}
         self.online = True
+
+    @property
+    def state(self) -> SessionState:
+        return SessionState.ONLINE if self.online else SessionState.CONNECTING
 
     def send(self, stanza: Element, *, taken=None) -> None:
         if not self.online:

@@ -40,6 +40,7 @@ class MemoryHistory:
             dict(self._parcels),
             dict(self._values),
             dict(self._retention),
+            set(self._opened),
             self._last_message,
             self._last_parcel,
         )
@@ -55,6 +56,7 @@ class MemoryHistory:
                 self._parcels,
                 self._values,
                 self._retention,
+                self._opened,
                 self._last_message,
                 self._last_parcel,
             ) = before

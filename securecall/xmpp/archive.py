@@ -77,6 +77,11 @@ class Page:
     discarded: tuple[Discarded, ...]
     place: Place | None
 
+    @property
+    def since(self) -> float:
+        """When the oldest of them was archived, in Unix seconds; 0 without any."""
+        return min((item.sent for item in self.items if isinstance(item, Unwrapped)), default=0.0)
+
 
 class Catchup:
     """One pass through one archive, from a place to its end.

@@ -81,6 +81,8 @@ class Inbox:
         """
         if found.sender is None and not found.error:
             return ()
+        if self._is_double(found):
+            return (_arrival(found, Again(), _clear(())),)
         if found.error:
             return (_arrival(found, parse_bounced(found.message, found.id), _clear(())),)
         try:
@@ -102,6 +104,22 @@ class Inbox:
         arrivals = (_arrival(found, each, inside) for each in said)
         # who wrote last week does not write now
         return tuple(a for a in arrivals if not (found.delayed and isinstance(a.said, Typing)))
+
+    def _is_double(self, found: Unwrapped) -> bool:
+        """Whether it came before under its name in the archive, in the clear.
+
+        What our user, or a rule, decided of it then stands, however often archives are read. What
+        is encrypted has marks of its own, and is tried again until it can be opened.
+        """
+        if not found.archive_id or any(found.message.find(tag) is not None for tag in ENCRYPTED):
+            return False
+        keeper = jid_of(found.conversation).bare if found.room else self._omemo.jid
+        name = f"{self._omemo.jid} {keeper} {found.archive_id}"
+        mark = hashlib.sha256(b"in the clear: " + name.encode()).digest()
+        if self._history.was_opened(mark):
+            return True
+        self._history.opened(mark)
+        return False
 
     def _decrypted(self, found: Unwrapped) -> _Decrypted:
         """The payload in the best encryption that was meant for us.
