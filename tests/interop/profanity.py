@@ -202,12 +202,22 @@ class Profanity:
         )
 
     def lines(self) -> list[Line]:
-        """All messages in its database, the oldest first."""
+        """All messages in its database, the oldest first.
+
+        No lock is taken: Profanity waits for none, and a message that it cannot write down while
+        somebody reads is lost. So what is read may be half written, and is read again then.
+        """
         (path,) = self.folder.glob("data/profanity/database/*/chatlog.db")
-        columns = "from_jid, to_jid, message, encryption"
-        with closing(sqlite3.connect(path)) as database:
-            rows = database.execute(f"select {columns} from ChatLogs order by id")
-            return [Line(*row) for row in rows]
+        query = "select from_jid, to_jid, message, encryption from ChatLogs order by id"
+        end = time.monotonic() + PATIENCE
+        while True:
+            with closing(sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True)) as database:
+                try:
+                    return [Line(*row) for row in database.execute(query)]
+                except sqlite3.DatabaseError:
+                    if time.monotonic() > end:
+                        raise
+            time.sleep(0.02)
 
     def wait_line(self, text: str, *, seconds: float = PATIENCE) -> Line:
         """Wait until a message is in its database."""

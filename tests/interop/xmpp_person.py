@@ -47,11 +47,13 @@ class XmppPerson:
         domain: str,
         authorities: Path,
         resume: str = "",
+        present: bool = True,
     ):
         """Connect by direct TLS to a port of this machine, prove the password, come online.
 
         Args:
             resume: The lost stream to go on with, nothing of which had arrived (XEP-0198 5).
+            present: Say that they are there, so that messages come.
         """
         connection = await connect(
             "127.0.0.1", port, server_name=domain, context=client_context(authorities)
@@ -69,7 +71,8 @@ class XmppPerson:
                 return person
             bound = await person.ask(ET.Element(f"{{{BIND}}}bind"))
             person.jid = bound.findtext(f".//{{{BIND}}}jid", "")
-            person.send(ET.Element("presence"))
+            if present:
+                person.send(ET.Element("presence"))
         except BaseException:
             await person.close()
             raise
@@ -147,6 +150,14 @@ class XmppPerson:
         while not wanted(element := await self.next()):
             self.others.append(element)
         return element
+
+    async def archive(self) -> list[ET.Element]:
+        """The last messages that the server keeps of them."""
+        page = "<set xmlns='http://jabber.org/protocol/rsm'><max>20</max><before/></set>"
+        _ = await self.ask(ET.fromstring(f"<query xmlns='urn:xmpp:mam:2'>{page}</query>"))
+        found = [e for e in self.others if e.find("{urn:xmpp:mam:2}result") is not None]
+        self.others = [e for e in self.others if e not in found]
+        return found
 
     async def lose(self) -> None:
         """Lose the connection without a goodbye."""

@@ -38,7 +38,12 @@ class XmppServer:
 
 
 async def sign_in(
-    server: XmppServer, name: str, password: str = "", *, resume: str = ""
+    server: XmppServer,
+    name: str,
+    password: str = "",
+    *,
+    resume: str = "",
+    present: bool = True,
 ) -> XmppPerson:
     """Somebody comes online, in this process."""
     return await XmppPerson.sign_in(
@@ -48,6 +53,7 @@ async def sign_in(
         domain=server.domain,
         authorities=server.authorities,
         resume=resume,
+        present=present,
     )
 
 
