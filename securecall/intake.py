@@ -177,7 +177,8 @@ class Intake:
         """Keep what comes, for ever."""
         while True:
             _ = await self._wake.wait()
-            _ = await self._open.wait()
+            while not self._open.is_set():  # it may be closed again before it is our turn
+                _ = await self._open.wait()
             batch = [self._live.popleft() for _ in range(min(MOST_AT_ONCE, len(self._live)))]
             if not self._live:
                 self._wake.clear()
@@ -260,7 +261,8 @@ class Intake:
                     taken.messages += 1
                     enter = self._enter_alone if careful else self._enter
                     enter(outcome, taken, around.now)
-                    if live and outcome.archive_id:
+                    # what lay somewhere stands before what was read of the archive
+                    if live and outcome.archive_id and not outcome.delayed:
                         self._move_place(outcome, around)
         return taken
 

@@ -12,6 +12,7 @@ from securecall.errors import LocalError
 from securecall.intake import AGAIN_SECONDS, MOST_HELD, Intake
 from securecall.xmpp.archive import Place
 from securecall.xmpp.jid import parse_jid
+from securecall.xmpp.stamp import build_stamp
 from securecall.xmpp.unwrapped import Surroundings
 from tests.memory_history import MemoryHistory
 
@@ -41,11 +42,14 @@ class Bench:
         jid = parse_jid(f"{ALICE}/phone")
         return Surroundings(own=jid, now=self.now, names_messages={parse_jid(ALICE)})
 
-    async def live(self, name, *, at):
+    async def live(self, name, *, at, sent=0.0):
         self.now = at
+        stamp = build_stamp(sent)
+        delay = f"<delay xmlns='urn:xmpp:delay' from='clinic.example' stamp='{stamp}'/>"
         stanza = fromstring(
             f"<message xmlns='jabber:client' from='bob@clinic.example/x' to='{ALICE}' id='{name}'>"
-            f"<stanza-id xmlns='urn:xmpp:sid:0' by='{ALICE}' id='{name}'/><body>x</body></message>"
+            f"<stanza-id xmlns='urn:xmpp:sid:0' by='{ALICE}' id='{name}'/><body>x</body>"
+            f"{delay if sent else ''}</message>"
         )
         self.intake.put(stanza, lambda: self.done.append(name))
         await until(lambda: name in self.done)
@@ -106,6 +110,23 @@ def test_so_much_that_nothing_more_would_be_read_does_not_wait_for_the_archive()
     run(scenario)
 
 
+def test_what_was_let_go_and_has_to_wait_again_waits():
+    async def scenario(bench):
+        bench.intake.pause()
+        waiting = asyncio.create_task(bench.live("a", at=NOON))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        bench.intake.release(ALICE, whole=True)
+        bench.intake.pause()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not waiting.done()
+        bench.intake.release(ALICE, whole=True)
+        await waiting
+
+    run(scenario)
+
+
 def test_a_page_of_the_archive_is_passed_at_once():
     async def scenario(bench):
         await bench.live("a", at=NOON)
@@ -113,6 +134,17 @@ def test_a_page_of_the_archive_is_passed_at_once():
         await bench.intake.keep((), Place("z", NOON + 11), ALICE)
         await bench.live("c", at=NOON + 12 + AGAIN_SECONDS)
         assert bench.place.id == "z"
+
+    run(scenario)
+
+
+def test_what_lay_on_the_server_and_comes_again_does_not_move_the_place_back():
+    async def scenario(bench):
+        await bench.intake.keep((), Place("z", NOON), ALICE)
+        await bench.live("long ago", at=NOON + 1, sent=NOON - 3600)
+        await bench.live("now", at=NOON + 2)
+        await bench.live("soon", at=NOON + 3)
+        assert bench.place == Place("z", NOON)
 
     run(scenario)
 
