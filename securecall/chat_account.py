@@ -374,6 +374,8 @@ class ChatAccount:
     def _dropped(self) -> None:
         """Nothing goes out or is taken in before the archive was read and what waits was sent."""
         self._settling.stop()
+        if self._setup is not None:  # what it reads is of the session before
+            _ = self._setup.cancel()
         self.messaging.hold()
         self._intake.hold()
 

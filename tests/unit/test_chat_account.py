@@ -34,6 +34,25 @@ def test_what_a_server_did_not_pass_on_in_a_room_is_found_when_the_session_goes_
     asyncio.run(scenario())
 
 
+def test_a_session_that_is_given_up_while_the_archive_is_read_lets_nothing_go(tmp_path):
+    async def scenario():
+        scene = Scene(tmp_path)
+        async with scene.online():
+            scene.at_reading = scene.account._dropped
+            scene.account._start_preparing()
+            await turns()
+            scene.at_reading = lambda: None
+            scene.written.append("before")
+            scene.write("in the next session")
+            await turns()
+            assert scene.letters == []
+            scene.account._start_preparing()
+            await turns()
+            assert scene.letters == ["before", "in the next session"]
+
+    asyncio.run(scenario())
+
+
 def test_a_room_that_lost_us_meanwhile_is_entered_and_read_again(tmp_path):
     async def scenario():
         scene = Scene(tmp_path)
