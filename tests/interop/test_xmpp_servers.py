@@ -184,8 +184,7 @@ def test_a_room_is_for_its_members_and_has_an_archive(server):
 
 
 def test_a_lost_stream_is_resumed_with_what_was_sent_meanwhile(server):
-    async def main():
-        alice, bob = [await sign_in(server, name) for name in ("alice", "bob")]
+    async def main(alice, bob):
         bob.send(xml(f"<enable xmlns='{SM}' resume='true'/>"))
         enabled = await bob.wait(lambda e: e.tag == f"{{{SM}}}enabled")
         assert enabled.get("resume") in {"true", "1"}
@@ -194,9 +193,8 @@ def test_a_lost_stream_is_resumed_with_what_was_sent_meanwhile(server):
         back = await sign_in(server, "bob", resume=enabled.get("id"))
         await back.wait(said("in the dark"))
         await back.close()
-        await alice.close()
 
-    asyncio.run(main())
+    run(server, main, "alice", "bob")
 
 
 def test_somebody_is_blocked(server):
@@ -255,8 +253,7 @@ def test_a_second_one_with_other_options_runs_beside_it(start, tmp_path, certifi
         scram="both", resumption_seconds=0, bytes_per_second=100_000, upload_bytes=1000
     )
 
-    async def main(server):
-        alice = await sign_in(server, "alice")
+    async def main(alice, other):
         assert {"SCRAM-SHA-1", "SCRAM-SHA-256"} <= set(alice.mechanisms)
         assert "PLAIN" not in alice.mechanisms
         too_long = "<request xmlns='urn:xmpp:http:upload:0' filename='a.bin' size='1001'/>"
@@ -268,15 +265,13 @@ def test_a_second_one_with_other_options_runs_beside_it(start, tmp_path, certifi
         assert not list(services.iter("{urn:xmpp:extdisco:2}service"))
         alice.send(xml(f"<enable xmlns='{SM}' resume='true'/>"))
         enabled = await alice.wait(lambda e: e.tag == f"{{{SM}}}enabled")
-        other = await sign_in(server, "alice")
         await alice.lose()
         await other.wait(lambda e: e.get("from") == alice.jid and e.get("type") == "unavailable")
         with pytest.raises(Refused, match="item-not-found"):
             await sign_in(server, "alice", resume=enabled.get("id") or "none")
-        await other.close()
 
     with running(start, tmp_path / "second", certificates, options) as server:
-        asyncio.run(main(server))
+        run(server, main, "alice", "alice")
 
 
 def test_nothing_but_loopback_listens(server):

@@ -73,6 +73,8 @@ class XmppPerson:
             person.jid = bound.findtext(f".//{{{BIND}}}jid", "")
             if present:
                 person.send(ET.Element("presence"))
+                # until the server saw it: what comes in between may be kept for another time
+                _ = await person.ask(ET.Element("ping", xmlns="urn:xmpp:ping"), "get")
         except BaseException:
             await person.close()
             raise
