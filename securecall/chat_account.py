@@ -427,11 +427,14 @@ class ChatAccount:
         self._omemo.before_history()
         self._settling.looking()
         whole = await self._catch_up(own)
-        while self._settling.unheard:
+        while whole and self._settling.unheard:
             self._settling.looking()
             whole = await self._catch_up(own, again=True)
         self._intake.release(own.bare, whole=whole)
-        self._settling.start()
+        if whole:
+            self._settling.start()
+        else:  # there is none, or none that can be read
+            self._settling.end()
         await self._omemo.after_history()
         if not self.messaging.ready:
             self._release_messaging()

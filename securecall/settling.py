@@ -78,6 +78,11 @@ class Settling:
             _ = self._running.cancel()
             self._running = None
 
+    def end(self) -> None:
+        """Nothing is to be found any more in this session."""
+        self.stop()
+        self._over = True
+
     async def _run(self) -> None:
         began = asyncio.get_running_loop().time()
         for seconds in LOOKS:

@@ -12,7 +12,7 @@ from collections import defaultdict
 
 import pytest
 
-from securecall.errors import ConnectFailed
+from securecall.errors import ConnectFailed, XmppRefused
 from securecall.events import MessageIgnored, MessageReceived
 from securecall.keys.omemo_values import NAMESPACES
 from securecall.settling import LOOKS, MOST_WRITERS
@@ -180,6 +180,26 @@ def test_an_archive_that_fails_keeps_nobody_waiting(tmp_path):
         scene.write("after")
         await turns()
         assert scene.letters == ["after"]
+
+    run(tmp_path, scenario)
+
+
+def test_a_server_without_an_archive_is_asked_for_it_once(tmp_path):
+    async def scenario(scene):
+        asked = []
+
+        def refuses(query, to):
+            asked.append(query)
+            raise XmppRefused("service-unavailable")
+
+        scene.session.answers[QUERY] = refuses
+        getting_ready = asyncio.create_task(scene.account._get_ready())
+        scene.write("while we ask")
+        await getting_ready
+        scene.write("after", device="another")
+        await asyncio.sleep(60)
+        assert scene.letters == ["while we ask", "after"]
+        assert len(asked) == 1
 
     run(tmp_path, scenario)
 
