@@ -11,14 +11,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial, wraps
 from queue import SimpleQueue
-from typing import Final, ParamSpec
+from typing import Final, ParamSpec, Protocol, cast
 
 import pjsua2 as pj
 
 from securecall.logs import logger
+from securecall.media.description import Keying
 from securecall.media.frames import TICK
 from securecall.pjsua import told
 from securecall.pjsua.rings import FRAME_BYTES, RATE, Rings
+from securecall.sip.grammar import SipError
+from securecall.sip.message import Request
 
 log = logger(__name__)
 
@@ -27,10 +30,10 @@ _POINTER: Final = ctypes.sizeof(ctypes.c_void_p)
 
 @dataclass(frozen=True, slots=True)
 class Rang:
-    """Somebody calls."""
+    """Somebody calls; no INVITE where that is refused already."""
 
     call: Call
-    message: str
+    invite: Request | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,12 @@ class About:
     tell: Callable[[int], told.Told]
 
 
-Notice = told.Registered | told.Connected | told.Disconnected | Rang | Moved | Agreed | About
+@dataclass(frozen=True, slots=True)
+class Torn:
+    """A message was too long for PJSIP, which reads on in the midst of it."""
+
+
+Notice = told.Registered | told.Connected | told.Disconnected | Torn | Rang | Moved | Agreed | About
 Notices = SimpleQueue[Notice]
 P = ParamSpec("P")
 
@@ -76,37 +84,105 @@ def _guarded(callback: Callable[P, None]) -> Callable[P, None]:
     return guarded
 
 
+class Connections:
+    """Connections that there are.
+
+    Attributes:
+        all: What PJSIP knows them by.
+        torn: Those where what comes may be the rest of a message, which its sender made look like
+            another one, in anybody's name.
+    """
+
+    def __init__(self, notices: Notices) -> None:
+        self._notices = notices
+        self.all: dict[int, object] = {}
+        self.torn: set[int] = set()
+
+    def end(self, place: int) -> None:
+        """One is no more."""
+        _ = self.all.pop(place, None)
+        self.torn.discard(place)
+
+    def leave(self, endpoint: pj.Endpoint) -> None:
+        """Close all of them: at once, or where that cannot be said, when nothing needs them."""
+        for place, connection in tuple(self.all.items()):
+            if _SHUTDOWN is not None:
+                _ = _SHUTDOWN(place, 1)
+            else:
+                endpoint.transportShutdown(connection)
+
+    def tear(self) -> None:
+        """Trust nothing more that comes by those that there are."""
+        self.torn |= self.all.keys()
+        self._notices.put(Torn())
+
+
 class Endpoint(pj.Endpoint):  # type: ignore[misc]  # pjsua2 has no types
     """Tells of connections."""
 
-    def __init__(self, notices: Notices) -> None:
+    def __init__(self, notices: Notices, connections: Connections) -> None:
         super().__init__()
         self._notices = notices
+        self._connections = connections
 
     @_guarded
     def onTransportState(self, prm: pj.OnTransportStateParam) -> None:  # noqa: N802  (its name)
         """Take down a connection's state."""
-        tls = prm.tlsInfo
+        tls, place = prm.tlsInfo, int(prm.hnd)
         if prm.state == pj.PJSIP_TP_STATE_CONNECTED:
-            cipher = f"{_PROTOCOLS.get(tls.protocol, 'TLS')} {tls.cipherName}"
-            self._notices.put(told.Connected(tls.remoteAddr, cipher))
-        elif prm.state == pj.PJSIP_TP_STATE_DISCONNECTED:
+            self._connections.all[place] = prm.hnd
+            version = "TLSv1.3" if tls.cipherName.startswith(_OF_TLS13) else "TLSv1.2"
+            self._notices.put(told.Connected(tls.remoteAddr, f"{version} {tls.cipherName}"))
+        elif prm.state in (pj.PJSIP_TP_STATE_DISCONNECTED, pj.PJSIP_TP_STATE_DESTROY):
+            self._connections.end(place)
             fault = "; ".join(tls.verifyMsgs) if tls.verifyStatus else ""
             self._notices.put(told.Disconnected(fault))
 
 
-_PROTOCOLS: Final = {
-    pj.PJ_SSL_SOCK_PROTO_TLS1_2: "TLSv1.2",
-    pj.PJ_SSL_SOCK_PROTO_TLS1_3: "TLSv1.3",
-}
+_OF_TLS13: Final = ("TLS_AES_", "TLS_CHACHA20_")  # no earlier version has such names
+
+
+class Log(pj.LogWriter):  # type: ignore[misc]  # as above
+    """Takes PJSIP's errors, which hold whole messages with their keys; nothing of them is kept."""
+
+    def __init__(self, connections: Connections) -> None:
+        super().__init__()
+        self._connections = connections
+
+    @_guarded
+    def write(self, entry: pj.LogEntry) -> None:
+        """See whether a message was too long: nothing else tells of that."""
+        if "PJSIP_ERXOVERFLOW" in entry.msg:
+            self._connections.tear()
+
+
+class _Function(Protocol):
+    def __call__(self, *args: int) -> int: ...
+
+
+def _function(name: str, *kinds: type[ctypes.c_int | ctypes.c_void_p]) -> _Function | None:
+    """A function of PJSIP's that the binding does not lead to, None where a build hides it."""
+    try:
+        library = ctypes.CDLL(pj._pjsua2.__file__)  # noqa: SLF001  (its only name)
+        return cast("_Function", ctypes.CFUNCTYPE(ctypes.c_int, *kinds)((name, library)))
+    except (AttributeError, OSError):
+        return None
+
+
+LOG_LEVEL: Final = _function("pj_log_set_level", ctypes.c_int)
+"""A level that stays when PJSIP ends has its next beginning, on another thread, abort."""
+
+_SHUTDOWN: Final = _function("pjsip_transport_shutdown2", ctypes.c_void_p, ctypes.c_int)
 
 
 class Account(pj.Account):  # type: ignore[misc]  # as above
     """Tells of the registration and of calls."""
 
-    def __init__(self, notices: Notices) -> None:
+    def __init__(self, connections: Connections, notices: Notices, keying: Keying) -> None:
         super().__init__()
+        self._connections = connections
         self._notices = notices
+        self._keying = keying
 
     @_guarded
     def onRegState(self, prm: pj.OnRegStateParam) -> None:  # noqa: N802
@@ -118,7 +194,23 @@ class Account(pj.Account):  # type: ignore[misc]  # as above
         """Keep a call: one that nobody holds is hung up."""
         call = Call(self, self._notices, prm.callId)
         call.name = call.getInfo().callIdString
-        self._notices.put(Rang(call, prm.rdata.wholeMsg))
+        invite = None
+        try:
+            invite = told.invite_of(prm.rdata.wholeMsg, self._keying)
+            if self._connections.torn:
+                raise SipError("a message in the midst of another", status=503)
+        except SipError as e:
+            log.info("a call was refused: %s", e)
+            refusal = pj.CallOpParam()
+            refusal.statusCode = e.status
+            call.hangup(refusal)  # at once: PJSIP dies of some offers after this
+            invite = None
+        self._notices.put(Rang(call, invite))
+
+    @_guarded
+    def onIncomingSubscribe(self, prm: pj.OnIncomingSubscribeParam) -> None:  # noqa: N802
+        """Tell nobody whether we are there."""
+        prm.code = pj.PJSIP_SC_FORBIDDEN
 
 
 class Call(pj.Call):  # type: ignore[misc]  # as above
@@ -160,16 +252,17 @@ class Call(pj.Call):  # type: ignore[misc]  # as above
 
     @_guarded
     def onCallTsxState(self, prm: pj.OnCallTsxStateParam) -> None:  # noqa: N802
-        """Take down the final answer to an INVITE of ours."""
+        """Take down how an INVITE was answered for good."""
         body = prm.e.body.tsxState
-        tsx, message = body.tsx, ""
-        if tsx.method != "INVITE" or tsx.role != pj.PJSIP_ROLE_UAC or tsx.statusCode < 200:
+        tsx, kind = body.tsx, body.type
+        if tsx.method != "INVITE" or tsx.statusCode < 200:
             return
-        if body.type == pj.PJSIP_EVENT_RX_MSG:
-            message = body.src.rdata.wholeMsg
-        elif body.type not in (pj.PJSIP_EVENT_TIMER, pj.PJSIP_EVENT_TRANSPORT_ERROR):
-            return
-        self._about(partial(told.Replied, status=tsx.statusCode, message=message))
+        if tsx.role != pj.PJSIP_ROLE_UAC:
+            if kind == pj.PJSIP_EVENT_TX_MSG and tsx.statusCode < 300:
+                self._about(partial(told.Accepted, message=body.src.tdata.wholeMsg))
+        elif kind in _ANSWERING:
+            message = body.src.rdata.wholeMsg if kind == pj.PJSIP_EVENT_RX_MSG else ""
+            self._about(partial(told.Replied, status=tsx.statusCode, message=message))
 
     @_guarded
     def onDtmfDigit(self, prm: pj.OnDtmfDigitParam) -> None:  # noqa: N802
@@ -178,7 +271,7 @@ class Call(pj.Call):  # type: ignore[misc]  # as above
 
     @_guarded
     def onCallTransferRequest(self, prm: pj.OnCallTransferRequestParam) -> None:  # noqa: N802
-        """Refuse, and tell."""
+        """Refuse, and tell: what PJSIP accepts it does at once, and asks nobody."""
         prm.statusCode = pj.PJSIP_SC_DECLINE
         self._about(partial(told.Transferred, target=prm.dstUri))
 
@@ -195,6 +288,13 @@ class Call(pj.Call):  # type: ignore[misc]  # as above
     def onCallRedirected(self, prm: pj.OnCallRedirectedParam) -> int:  # noqa: N802
         """Go nowhere else by itself."""
         return int(pj.PJSIP_REDIRECT_STOP)
+
+
+_ANSWERING: Final = (
+    pj.PJSIP_EVENT_RX_MSG,
+    pj.PJSIP_EVENT_TIMER,
+    pj.PJSIP_EVENT_TRANSPORT_ERROR,
+)
 
 
 class Port(pj.AudioMediaPort):  # type: ignore[misc]  # as above

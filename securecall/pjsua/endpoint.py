@@ -33,8 +33,13 @@ SUITES: Final = ("AEAD_AES_256_GCM", "AEAD_AES_128_GCM", "AES_CM_128_HMAC_SHA1_8
 _POLL_MS: Final = 10
 _MEASURE_SECONDS: Final = 0.25
 _RETRY_SECONDS: Final = 15
+_HANDSHAKE_MS: Final = 15_000
+_MOST_CALLS: Final = 1000  # the build has a limit of its own, below that (PJSUA_MAX_CALLS)
 _TOO_MANY: Final = 70010  # PJ_ETOOMANY
 _NOWHERE: Final = "sip:nobody@127.0.0.1:9;transport=tls"
+_TLS13: Final = 0x13
+# ECDHE with AES-GCM, then with AES-CBC and SHA-2; ECDSA and RSA (RFC 5289)
+_FORGETTING: Final = (0xC02C, 0xC030, 0xC02B, 0xC02F, 0xC024, 0xC028, 0xC023, 0xC027)
 _KEYINGS: Final = {
     Keying.SDES: pj.PJMEDIA_SRTP_KEYING_SDES,
     Keying.DTLS_SRTP: pj.PJMEDIA_SRTP_KEYING_DTLS_SRTP,
@@ -56,6 +61,8 @@ class _Held:
     port: binding.Port
     place: int = -1  # of the sound among the media
     sound: pj.AudioMedia = None
+    keyed: bool = False
+    waits: bool = False  # for DTLS, which begins after the answer
     passing: bool = False
 
 
@@ -76,7 +83,9 @@ class PjsuaEndpoint:
         self._measure_at = 0.0
         self._account: binding.Account
         _require_nobody()
-        self._endpoint: binding.Endpoint = binding.Endpoint(self._notices)
+        self._connections = binding.Connections(self._notices)
+        self._endpoint: binding.Endpoint = binding.Endpoint(self._notices, self._connections)
+        self._log: binding.Log = binding.Log(self._connections)
 
     @classmethod
     def open(
@@ -111,8 +120,11 @@ class PjsuaEndpoint:
         endpoint, settings = self._endpoint, self._settings
         endpoint.libCreate()
         config = pj.EpConfig()
-        config.logConfig.level = config.logConfig.consoleLevel = 0  # it would print keys
+        level = 0 if binding.LOG_LEVEL is None else 1  # errors, to us alone: it would print keys
+        config.logConfig.level = config.logConfig.consoleLevel = level
+        config.logConfig.writer = self._log
         config.uaConfig.threadCnt = 0  # this thread is its only one for signalling
+        config.uaConfig.maxCalls = _MOST_CALLS
         config.uaConfig.userAgent = ""
         media = config.medConfig
         media.clockRate = media.sndClockRate = RATE
@@ -124,23 +136,26 @@ class PjsuaEndpoint:
         tls.verifyServer = True
         tls.CaListFile = str(settings.authorities)
         tls.proto = pj.PJ_SSL_SOCK_PROTO_TLS1_2 | pj.PJ_SSL_SOCK_PROTO_TLS1_3
-        number = endpoint.transportCreate(pj.PJSIP_TRANSPORT_TLS, transport)
+        tls.msecTimeout = _HANDSHAKE_MS
+        tls.ciphers = self._ciphers()
+        # The only one, and no account is bound to it: PJSIP aborts where an answer names UDP or TCP
+        # as the way to whoever gave it, and an account that is bound may not take it.
+        _ = endpoint.transportCreate(pj.PJSIP_TRANSPORT_TLS, transport)
         endpoint.libStart()
         endpoint.audDevManager().setNullDev()
-        self._account = binding.Account(self._notices)
-        self._account.create(self._account_config(number))
+        self._account = binding.Account(self._connections, self._notices, settings.keying)
+        self._account.create(self._account_config())
         if settings.keying is Keying.DTLS_SRTP:
             self._require_dtls()
         if settings.domain:
             self._account.setRegistration(True)
 
-    def _account_config(self, transport: int) -> pj.AccountConfig:
+    def _account_config(self) -> pj.AccountConfig:
         settings, config = self._settings, pj.AccountConfig()
         config.idUri = settings.uri
         config.regConfig.registrarUri = f"sip:{settings.domain}" if settings.domain else ""
         config.regConfig.registerOnAdd = False
         config.regConfig.retryIntervalSec = config.regConfig.firstRetryIntervalSec = _RETRY_SECONDS
-        config.sipConfig.transportId = transport
         config.sipConfig.proxies.append(f"sip:{settings.proxy};transport=tls;lr")
         if settings.password is not None:
             secret = settings.password.reveal().decode()
@@ -160,6 +175,15 @@ class PjsuaEndpoint:
             cryptos.append(crypto)
         media.srtpOpt.cryptos = cryptos
         return config
+
+    def _ciphers(self) -> pj.IntVector:
+        """Of TLS: without 1.3 those that forget their keys, for they protect keys of calls."""
+        built, ciphers = self._endpoint.utilSslGetAvailableCiphers(), pj.IntVector()
+        if not any(number >> 8 == _TLS13 for number in built):
+            for number in _FORGETTING:
+                if number in built:
+                    ciphers.append(number)
+        return ciphers
 
     def _suites(self) -> tuple[str, ...]:
         built = set(self._endpoint.srtpCryptoEnum())
@@ -192,8 +216,14 @@ class PjsuaEndpoint:
 
     # -- verbs; `number` of a call that is over is no error ---------------------------------------
 
-    def dial(self, number: int, uri: str, rings: Rings) -> str:
+    def dial(self, number: int, uri: str, rings: Rings, replaces: str = "") -> str:
         """Begin a call with this sound; returns its Call-ID.
+
+        Args:
+            number: Names it.
+            uri: Whom.
+            rings: The sound.
+            replaces: Value of Replaces (RFC 3891), "" for none.
 
         Raises:
             Unsupported: the build has room for no more calls.
@@ -201,8 +231,13 @@ class PjsuaEndpoint:
             SecurityError: it would offer sound without keys.
         """
         held = self._hold_on(number, binding.Call(self._account, self._notices), rings)
+        parameters = pj.CallOpParam(True)  # noqa: FBT003
+        if replaces:
+            header = pj.SipHeader()
+            header.hName, header.hValue = "Replaces", replaces
+            parameters.txOption.headers.append(header)
         try:
-            held.call.makeCall(uri, pj.CallOpParam(True))  # noqa: FBT003
+            held.call.makeCall(uri, parameters)
         except pj.Error as e:
             self._forget(held)
             if e.status == _TOO_MANY:
@@ -283,10 +318,15 @@ class PjsuaEndpoint:
                 notice = self._notices.get_nowait()
             except Empty:
                 break
-            self._deal_with(notice)
+            try:
+                self._deal_with(notice)
+            except pj.Error as e:  # one call that fails must not take the account along
+                log.warning("PJSIP: %s", e.reason)
         if time.monotonic() >= self._measure_at:
             self._measure_at = time.monotonic() + _MEASURE_SECONDS
             for held in tuple(self._held.values()):
+                if held.waits:
+                    self._agreed(held)
                 self._measure(held)
 
     def _deal_with(self, notice: binding.Notice) -> None:
@@ -294,7 +334,10 @@ class PjsuaEndpoint:
             case binding.Rang():
                 call, number, rings = notice.call, next(self._next_of), Rings()
                 _ = self._hold_on(number, call, rings)
-                self._tell(told.Rang(number, call.name, rings, notice.message))
+                if notice.invite is not None:
+                    self._tell(told.Rang(number, call.name, rings, notice.invite))
+            case binding.Torn():
+                self._reconnect()
             case binding.Moved():
                 if (found := self._find(notice.call)) is not None:
                     self._moved(found, notice)
@@ -306,6 +349,18 @@ class PjsuaEndpoint:
                     self._tell(notice.tell(found.number))
             case _:
                 self._tell(notice)
+
+    def _reconnect(self) -> None:
+        """Leave connections on which nothing can be read any more; calls go on by another one."""
+        log.warning(
+            "a message was too long for this build of PJSIP (PJSIP_MAX_PKT_LEN); it reconnects"
+        )
+        try:
+            self._connections.leave(self._endpoint)
+            if self._settings.domain:
+                self._account.setRegistration(True)
+        except pj.Error as e:
+            log.warning("PJSIP does not reconnect: %s", e.reason)
 
     def _moved(self, held: _Held, notice: binding.Moved) -> None:
         if notice.state == pj.PJSIP_INV_STATE_DISCONNECTED:
@@ -319,8 +374,8 @@ class PjsuaEndpoint:
     def _agreed(self, held: _Held) -> None:
         try:
             info = held.call.getInfo()  # whose list dies with it
-            found = next((m for m in info.media if m.type == pj.PJMEDIA_TYPE_AUDIO), None)
-            if found is None or found.status not in _THERE:
+            sounds = (m for m in info.media if m.type == pj.PJMEDIA_TYPE_AUDIO)
+            if (found := next((m for m in sounds if m.status in _THERE), None)) is None:
                 return
             held.place, held.sound = found.index, held.call.getAudioMedia(found.index)
             profile = told.profile_of(held.call.dump(True, ""), found.index)  # noqa: FBT003
@@ -328,23 +383,23 @@ class PjsuaEndpoint:
         except pj.Error as e:  # it ended meanwhile
             log.info("call %d: %s", held.number, e.reason)
             return
-        if profile not in SUITES:
-            held.passing = False
-            self._connect(held)
+        held.keyed = profile in SUITES
+        held.waits = not profile and self._settings.keying is Keying.DTLS_SRTP
+        self._connect(held)
+        if held.keyed:
+            self._tell(told.Sounding(held.number, direction, profile))
+        elif not held.waits:
             error = SecurityError(
                 "PJSIP does not say that the sound of this call is under SRTP",
                 reason=Reason.NO_ENCRYPTION,
             )
             self._tell(told.Unprotected(held.number, error))
-            return
-        self._connect(held)
-        self._tell(told.Sounding(held.number, direction, profile))
 
     def _connect(self, held: _Held) -> None:
         if held.sound is None:
             return
         try:
-            if held.passing:
+            if held.passing and held.keyed:
                 held.port.startTransmit(held.sound)
                 held.sound.startTransmit(held.port)
             else:
@@ -401,10 +456,12 @@ class PjsuaEndpoint:
             _drain(self._notices)
             with suppress(AttributeError):  # where it did not get that far
                 del self._account
+            if binding.LOG_LEVEL is not None:
+                _ = binding.LOG_LEVEL(0)
             endpoint.libDestroy()
         except pj.Error as e:
             log.warning("PJSIP did not end as it should: %s", e.reason)
-        del self._endpoint  # here, not wherever the last of us is let go
+        del self._endpoint, self._log  # here, not wherever the last of us is let go
 
 
 _THERE: Final = (

@@ -9,12 +9,13 @@ from __future__ import annotations
 import atexit
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import ClassVar, Protocol, TypeVar
 
-from securecall.errors import UsageError
+from securecall.errors import LocalError, UsageError
 from securecall.logs import logger
 
 log = logger(__name__)
@@ -37,7 +38,11 @@ L = TypeVar("L", bound=Living)
 
 
 class Engine:
-    """A thread with something living on it, and work for it; at most one in a process."""
+    """A thread with something living on it, and work for it; at most one in a process.
+
+    Attributes:
+        ended: Done when everything was let go, asked for or not.
+    """
 
     _owner: ClassVar[str | None] = None
     _owning: ClassVar = threading.Lock()
@@ -59,9 +64,9 @@ class Engine:
                     "this one, or another process"
                 )
             Engine._owner = owner
-        self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._work: SimpleQueue[tuple[Callable[[], None], Callable[[], bool]]] = SimpleQueue()
         self._closing = threading.Event()
-        self._ended: Future[None] = Future()
+        self.ended: Future[None] = Future()
 
     def begin(self, birth: Callable[[], L]) -> Future[L]:
         """Start the thread with what `birth` makes there; where that raises, the place is free."""
@@ -71,7 +76,11 @@ class Engine:
             target=self._run, args=(birth, born), name="securecall-pjsua2", daemon=True
         )
         _ = atexit.register(self.close)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as e:  # no thread can be had
+            self._leave()
+            born.set_exception(LocalError(f"PJSIP's thread does not start: {e}"))
         return born
 
     def do(self, work: Callable[[], T]) -> Future[T]:
@@ -88,16 +97,15 @@ class Engine:
             else:
                 done.set_result(result)
 
-        if self._closing.is_set():
+        self._work.put((run, done.cancel))
+        if self.ended.done():  # and nobody may have seen this
             _ = done.cancel()
-        else:
-            self._work.put(run)
         return done
 
     def end(self) -> Future[None]:
         """Ask the thread to end; done when everything was let go."""
         self._closing.set()
-        return self._ended
+        return self.ended
 
     def close(self) -> None:
         """End, and wait for it; from any other thread. Takes a second, which PJSIP asks for."""
@@ -109,11 +117,16 @@ class Engine:
         try:
             self._live(birth, born)
         finally:
-            self._closing.set()
-            atexit.unregister(self.close)
-            with Engine._owning:
-                Engine._owner = None
-            self._ended.set_result(None)
+            self._leave()
+
+    def _leave(self) -> None:
+        self._closing.set()
+        atexit.unregister(self.close)
+        with Engine._owning:
+            Engine._owner = None
+        self.ended.set_result(None)
+        for _, cancel in self._waiting():
+            _ = cancel()
 
     def _live(self, birth: Callable[[], L], born: Future[L]) -> None:
         try:
@@ -134,12 +147,13 @@ class Engine:
         living.close()
 
     def _do_work(self) -> None:
-        while True:
-            try:
-                work = self._work.get_nowait()
-            except Empty:
-                return
+        for work, _ in self._waiting():
             work()
+
+    def _waiting(self) -> Iterator[tuple[Callable[[], None], Callable[[], bool]]]:
+        with suppress(Empty):
+            while True:
+                yield self._work.get_nowait()
 
 
 def _bare(error: Exception) -> Exception:

@@ -20,20 +20,25 @@ class Rings:
 
     Attributes:
         starved: Frames the bridge asked for in vain.
-        dropped: Frames that were lost, of both rings.
     """
 
-    __slots__ = ("_heard", "_sending", "dropped", "starved")
+    __slots__ = ("_heard", "_sending", "_unheard", "_unsent", "starved")
 
     def __init__(self) -> None:
         """Make empty ones."""
         self._sending: deque[bytes] = deque(maxlen=_MOST_SENDING)
         self._heard: deque[bytes] = deque(maxlen=_MOST_HEARD)
-        self.starved = self.dropped = 0
+        self.starved = 0
+        self._unsent = self._unheard = 0  # one of each thread: two that count one lose some
+
+    @property
+    def dropped(self) -> int:
+        """Frames that were lost, of both rings."""
+        return self._unsent + self._unheard
 
     def send(self, pcm: bytes) -> None:
         """Put 20 ms of ours in."""
-        self.dropped += len(self._sending) == _MOST_SENDING
+        self._unsent += len(self._sending) == _MOST_SENDING
         self._sending.append(pcm)
 
     def fetch(self) -> bytes | None:
@@ -46,7 +51,7 @@ class Rings:
 
     def keep(self, pcm: bytes) -> None:
         """Put 20 ms of the peer's in; for the bridge."""
-        self.dropped += len(self._heard) == _MOST_HEARD
+        self._unheard += len(self._heard) == _MOST_HEARD
         self._heard.append(pcm)
 
     def take(self) -> bytes | None:

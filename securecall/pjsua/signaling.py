@@ -52,14 +52,16 @@ from securecall.pjsua.rings import Rings
 from securecall.pjsua.sound import PjsuaSound
 from securecall.sip.connections import SipServer
 from securecall.sip.digest import Login
+from securecall.sip.grammar import parse_name_addr
 from securecall.sip.identity import of_the_telephone_network
+from securecall.sip.leg import ring
 from securecall.sip.message import Request, Response, parse_message
 from securecall.sip.naming import claimed_address, is_telephone, uri_of
 from securecall.sip.outcome import REFUSALS, reason_of
-from securecall.sip.refer import build_refer_to
+from securecall.sip.refer import Replaces, build_refer_to, whom
 from securecall.sip.registering import Watcher
 from securecall.sip.registration import RegistrationState
-from securecall.sip.transfers import outcome_of, step_of
+from securecall.sip.transfers import MOST_ASKED, outcome_of, step_of
 from securecall.transport.endpoint import endpoint
 from securecall.transport.route import own_host_towards
 
@@ -161,6 +163,7 @@ class PjsuaSignaling:
         self._first = first = self._loop.create_future()
         born = self._engine.begin(partial(opened.open, settings, self._numbers, self._post))
         self._endpoint = await asyncio.wrap_future(born)
+        self._engine.ended.add_done_callback(lambda _: self._post(told.Gone()))
         if not register:
             return
         try:
@@ -189,7 +192,9 @@ class PjsuaSignaling:
         leg = PjsuaLeg(self, number, rings, local=self._local, remote=route.target)
         self._legs[number] = leg
         try:
-            leg.call_id = await self._on_thread(lambda it: it.dial(number, uri, rings))
+            leg.call_id = await self._on_thread(
+                lambda it: it.dial(number, uri, rings, route.replaces)
+            )
         except BaseException:
             leg.send(Ended(EndReason.CANCELLED))
             _ = self._legs.pop(number, None)
@@ -217,7 +222,7 @@ class PjsuaSignaling:
         try:
             return await asyncio.wrap_future(done)
         except asyncio.CancelledError:
-            if done.cancelled() and self._closed:
+            if done.cancelled() and (self._closed or self._engine.ended.done()):
                 raise UsageError("this account is closed") from None
             raise
 
@@ -245,6 +250,8 @@ class PjsuaSignaling:
                 self.connection, self._fault = event, ""
             case told.Disconnected(fault=fault):
                 self._fault = fault or self._fault
+            case told.Gone():
+                self._gone()
             case told.Rang():
                 self._rang(event)
             case _:
@@ -259,23 +266,10 @@ class PjsuaSignaling:
         leg.receive(event)
 
     def _rang(self, event: told.Rang) -> None:
-        number = event.number
-        try:
-            invite = parse_message(event.message.encode("utf-8", "surrogateescape"))
-        except ProtocolError as e:  # PJSIP is laxer than our grammar
-            log.info("a call was refused: %s", e)
-            _ = self.order(lambda it: it.hang_up(number, REFUSALS[EndReason.PROTOCOL]))
-            return
+        number, invite = event.number, event.invite
         leg = PjsuaLeg(self, number, event.rings, event.name, local=self._local, invite=invite)
         self._legs[number] = leg
-        if self._sink is None or self._closed:
-            leg.send(Ended(EndReason.UNREACHABLE))
-            return
-        try:
-            self._sink(leg)
-        except Exception:  # one call's handler must not end the others
-            log.exception("handling a call failed")
-            leg.send(Ended(EndReason.LOCAL))
+        ring(leg, None if self._closed else self._sink)
 
     def _registered(self, event: told.Registered) -> None:
         error = None if event.status == 200 else self._why(event)
@@ -292,6 +286,12 @@ class PjsuaSignaling:
             self._stand(RegistrationState.REFUSED, error)
         else:
             self._stand(RegistrationState.CONNECTING, error)
+
+    def _gone(self) -> None:
+        """Say that the account is no more; its calls were told that they are over."""
+        if not self._closed and self.registration is not None:
+            error = LocalError("PJSIP failed, and with it this account; sign out, and in again")
+            self._stand(RegistrationState.ENDED, error)
 
     def _why(self, event: told.Registered) -> SecurecallError:
         name = self.server_name
@@ -324,8 +324,7 @@ class PjsuaLeg:
     """
 
     identity: tuple[str, ...] = ()
-    replaces = ""  # nobody can be sent into its place
-    replaced: Leg | None = None
+    replaced: Leg | None = None  # PJSIP refuses whoever asks for the place of another
 
     def __init__(
         self,
@@ -336,7 +335,7 @@ class PjsuaLeg:
         *,
         local: Address,
         remote: Address = ANONYMOUS,
-        invite: Request | Response | None = None,
+        invite: Request | None = None,
     ) -> None:
         """Made by `PjsuaSignaling`, of somebody's `invite` or to call `remote`."""
         self.call_id = name
@@ -356,6 +355,8 @@ class PjsuaLeg:
         self._keys.add_done_callback(_seen)
         self._over = asyncio.Event()
         self._taken = False
+        self._names = ""
+        self._wishes = 0
         self._asked: Direction | None = None  # a change of ours that waits
         self._challenged = False
         self._direction = Direction.SENDRECV
@@ -383,6 +384,11 @@ class PjsuaLeg:
     def offer(self) -> Description | None:
         """That there is sound: what of it is PJSIP's affair."""
         return sound()
+
+    @property
+    def replaces(self) -> str:
+        """Names this call to its other end, "" while there is none (RFC 3891 3)."""
+        return "" if self._over.is_set() else self._names
 
     def listen(self, sink: SignalSink) -> None:
         """Deliver signals to `sink` from now on; those that came before are delivered first."""
@@ -446,8 +452,11 @@ class PjsuaLeg:
                 self._buffer.deliver(Answered(sound()))
             case told.Replied(status=status, message=message):
                 self._replied(status, message)
-            case told.Transferred(target=target):
-                self._buffer.deliver(TransferRequested(target[:256]))
+            case told.Accepted(message=message):
+                self._named(_response(message))
+            case told.Transferred(target=target) if self._wishes < MOST_ASKED:
+                self._wishes += 1
+                self._buffer.deliver(_wish(target))
             case told.SentOn(status=status, final=final):
                 self._sent_on(status, final=final)
             case told.Ended():
@@ -484,9 +493,21 @@ class PjsuaLeg:
         if changed and self._asked is None:
             self._buffer.deliver(Offered(sound(mirrored(event.direction))))
 
+    def _named(self, answer: Response | None) -> None:
+        """Take the answer that began the call: what passed it on, and how both ends know it."""
+        if answer is None:
+            return
+        theirs, ours = answer.to.tag, answer.from_.tag
+        if not self.outgoing:
+            theirs, ours = ours, theirs
+        self._names = str(Replaces(answer.call_id, theirs, ours))
+
     def _replied(self, status: int, message: str) -> None:
-        if not self._hops and message:
-            self._hops = _hops(message)
+        answer = _response(message)
+        if answer is not None and not self._hops:
+            self._hops = answer.hops
+        if 200 <= status < 300:
+            self._named(answer)
         if self._asked is None:
             return
         if status in _CHALLENGES and not self._challenged:
@@ -516,12 +537,22 @@ def _seen(keys: asyncio.Future[str]) -> None:
         _ = keys.exception()
 
 
-def _hops(message: str) -> tuple[str, ...]:
-    """Who is named as having passed it on: claims, and none where they cannot be read."""
+def _response(message: str) -> Response | None:
+    """Read an answer, None where our grammar takes it for none: PJSIP is laxer."""
     try:
-        return parse_message(message.encode("utf-8", "surrogateescape")).hops
+        found = parse_message(message.encode("utf-8", "surrogateescape"))
     except ProtocolError:
-        return ()
+        return None
+    return found if isinstance(found, Response) else None
+
+
+def _wish(target: str) -> TransferRequested:
+    """Read whom the peer would have us call, as with our own engine; nobody waits to be told."""
+    try:
+        text, address, replaces = whom(parse_name_addr(target, "Refer-To"))
+    except ProtocolError:
+        return TransferRequested(target[:256])
+    return TransferRequested(text, address, replaces=replaces)
 
 
 def _authorities(chosen: Path | None) -> Path:
@@ -553,5 +584,9 @@ def _import_endpoint() -> type[PjsuaEndpoint]:
         raise Unsupported(
             "the engine pjsua2 needs the Python binding of PJSIP: pip install securecall[pjsua2], "
             f"or a build of your own ({e})"
+        ) from e
+    except AttributeError as e:
+        raise Unsupported(
+            f"this pjsua2 lacks what the engine needs of it, as releases before 2.15 do: {e}"
         ) from e
     return PjsuaEndpoint

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from securecall.errors import SecurityError
-from securecall.media.description import Direction, Keying
+from securecall.media.description import Direction, Keying, MediaDescription
 from securecall.media.statistics import AudioStatistics
 from securecall.pjsua.rings import Rings
 from securecall.secret import Secret
+from securecall.sip.body import read_description
+from securecall.sip.grammar import SipError
+from securecall.sip.message import Request, parse_message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,19 +70,23 @@ class Disconnected:
 
 
 @dataclass(frozen=True, slots=True)
+class Gone:
+    """PJSIP failed; there is nothing of it any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class Rang:
     """Somebody calls.
 
     Attributes:
         name: Call-ID.
         rings: The call's sound.
-        message: Their whole INVITE, which may hold a key.
     """
 
     number: int
     name: str
     rings: Rings = field(repr=False)
-    message: str = field(repr=False)
+    invite: Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +113,14 @@ class Replied:
 
     number: int
     status: int
+    message: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """We took a call; our whole answer, which may hold a key."""
+
+    number: int
     message: str = field(repr=False)
 
 
@@ -141,7 +156,7 @@ class Pressed:
 
 @dataclass(frozen=True, slots=True)
 class Transferred:
-    """The peer asked us to call another; it was refused."""
+    """The peer asked us to call another; it was told that we do not."""
 
     number: int
     target: str
@@ -187,10 +202,12 @@ Told = (
     Registered
     | Connected
     | Disconnected
+    | Gone
     | Rang
     | Alerting
     | Taken
     | Replied
+    | Accepted
     | Sounding
     | Unprotected
     | Pressed
@@ -218,3 +235,33 @@ def profile_of(dump: str, place: int) -> str:
         re.MULTILINE,
     )
     return found[1] if mark and found is not None else ""
+
+
+def invite_of(text: str, keying: Keying) -> Request:
+    """Read somebody's INVITE by our own grammar, before PJSIP acts on what it offers.
+
+    PJSIP is laxer, takes crypto lines with parameters that it does not keep to, and without
+    DTLS-SRTP its release 2.15.1 reads address 0 once it was offered some.
+
+    Raises:
+        SipError: it is malformed, or offers no sound with keys that we take; with the status.
+    """
+    invite = parse_message(text.encode("utf-8", "surrogateescape"))
+    if not isinstance(invite, Request):
+        raise SipError("a response that begins a call")
+    offer = read_description(invite)
+    if offer is None:
+        if invite.body:
+            raise SipError("a body that PJSIP could take for a description", status=415)
+        return invite  # PJSIP describes first
+    lines = [line for line in offer.media if line.media.lower() == "audio"]
+    keyed = any(_keyed(line, keying) for line in lines)
+    deadly = keying is Keying.SDES and any("TLS" in line.protocol.upper() for line in lines)
+    if deadly or not keyed:
+        raise SipError("no sound with keys that are taken", status=488)
+    return invite
+
+
+def _keyed(line: MediaDescription, keying: Keying) -> bool:
+    taken = keying is not Keying.SDES or line.crypto
+    return bool(line.port and line.keying is keying and taken)

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from securecall.address import Address
-from securecall.calls.signaling import Signal, SignalBuffer, SignalingPath, SignalSink
+from securecall.calls.signaling import (
+    Ended,
+    IncomingLeg,
+    Signal,
+    SignalBuffer,
+    SignalingPath,
+    SignalSink,
+)
+from securecall.errors import EndReason
 from securecall.logs import logger
 from securecall.media.description import Description
 from securecall.sip.connections import Connection
@@ -118,3 +127,15 @@ class SipLeg:
     def finish(self) -> None:
         """Called by the adapter."""
         self._closed.set()
+
+
+def ring(leg: IncomingLeg, sink: Callable[[IncomingLeg], None] | None) -> None:
+    """Have somebody handle a call that came in; without anybody, or where they fail, it ends."""
+    if sink is None:
+        leg.send(Ended(EndReason.UNREACHABLE))
+        return
+    try:
+        sink(leg)
+    except Exception:  # one call's handler must not end the others
+        log.exception("handling a call failed")
+        leg.send(Ended(EndReason.LOCAL))

@@ -32,7 +32,7 @@ from securecall.sip.connections import (
 )
 from securecall.sip.digest import Authenticator, Login
 from securecall.sip.headers import Headers
-from securecall.sip.leg import SipLeg
+from securecall.sip.leg import SipLeg, ring
 from securecall.sip.message import Request, Response, build_message
 from securecall.sip.naming import DIRECT_URI, claimed_address, uri_of
 from securecall.sip.output import (
@@ -449,14 +449,7 @@ class SipSignaling:
         remote = claimed_address(session.invite.from_)
         leg = SipLeg(self, session, flow.connection, local=self._local, remote=remote)
         self._legs[id(session)] = leg
-        if self._sink is None or self._closed:
-            leg.send(Ended(EndReason.UNREACHABLE))
-            return
-        try:
-            self._sink(leg)
-        except Exception:  # one call's handler must not end the others
-            log.exception("handling a call failed")
-            leg.send(Ended(EndReason.LOCAL))
+        ring(leg, None if self._closed else self._sink)
 
     def _finished(self, session: Session) -> None:
         leg = self._legs.pop(id(session), None)

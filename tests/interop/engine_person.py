@@ -69,6 +69,7 @@ class Person:
         self._digits: dict[int, str] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._targets: list[str] = []
+        self._wish: TransferRequested | None = None
         self._ended = 0
         self._number = 0
         self._threads: set[int] = set()
@@ -77,8 +78,9 @@ class Person:
     async def _follow(self) -> None:
         async for event in self.client.events():
             self._threads.add(threading.get_ident())
-            if isinstance(event, TransferRequested):  # no event is kept: it would keep its call
+            if isinstance(event, TransferRequested):  # the last alone is kept, and with it its call
                 self._targets.append(event.target)
+                self._wish = event if event.address is not None else None
             self._ended += isinstance(event, CallEnded)
 
     async def sign_in(self, **how) -> dict:
@@ -115,7 +117,8 @@ class Person:
         ring = await asyncio.wait_for(self.client.next_call(), seconds)
         self._number += 1
         self._rings[self._number] = ring
-        return {"ring": self._number, "caller": str(ring.caller)}
+        replaces = ring.replaces is not None
+        return {"ring": self._number, "caller": str(ring.caller), "replaces": replaces}
 
     async def accept(self, ring: int, hertz: float = 0.0, **options) -> dict:
         audio = sc.ToneSource(hertz) if hertz else None
@@ -197,10 +200,20 @@ class Person:
         _ = await until(lambda: self._targets, seconds)
         return {"targets": self._targets}
 
-    async def transfer(self, call: int, who: str) -> dict:
-        """Send the other end to somebody else; ends the call."""
-        await self._calls[call].transfer(who)
+    async def transfer(self, call: int, who: str = "", to: int = 0) -> dict:
+        """Send the other end to somebody else, or into another call of ours; ends the call."""
+        await self._calls[call].transfer(self._calls[to] if to else who)
         return {}
+
+    async def follow(self, hertz: float = 0.0, **options) -> dict:
+        """Call whom the other end named, if it named anybody."""
+        wish, self._wish = self._wish, None
+        if wish is None:
+            return {"call": 0}
+        audio = sc.ToneSource(hertz) if hertz else None
+        address, waits = str(wish.address), wish.waits
+        entered = await self._enter(wish.accept(audio=audio, **options))
+        return {**entered, "address": address, "waits": waits, "replaces": wish.replaces}
 
     async def silence(self, seconds: float) -> dict:
         """Give up on a silent peer after so long."""
@@ -252,6 +265,7 @@ class Person:
 
     async def forget(self) -> dict:
         """Let go of all that is held, and collect, from another thread as well."""
+        self._wish = None
         self._calls.clear()
         self._rings.clear()
         self._stacks.clear()

@@ -22,14 +22,14 @@ ALICE, BOB = 440.0, 620.0  # Hz, what each plays
 PJSUA_PYTHON = PROJECT / ".venv-pjsua" / "bin" / "python"
 
 
-def need_pjsua2() -> Path:
+def need_pjsua2(python: Path = PJSUA_PYTHON) -> Path:
     """Return the Python that has PJSIP, or skip the test and say why there is none."""
-    here = f"Python {platform.python_version()} on {platform.machine()}"
-    if not PJSUA_PYTHON.exists():
+    if not python.exists():
         pytest.skip("there is no .venv-pjsua: python3 dev.py interop makes it")
-    if subprocess.run([PJSUA_PYTHON, "-c", "import pjsua2"], capture_output=True).returncode:
+    if subprocess.run([python, "-c", "import pjsua2"], capture_output=True).returncode:
+        here = f"Python {platform.python_version()} on {platform.machine()}"
         pytest.skip(f"pjsua2-python has no wheel for {here} (they end at 3.12, and have no ARM)")
-    return PJSUA_PYTHON
+    return python
 
 
 class Refused(Exception):

@@ -5,9 +5,12 @@ PJSIP comes from the wheel of pjsua2-python: SDES alone, so every call here is H
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
-from tests.interop.engines import ALICE, BOB, Person, over, refused
+from tests.interop.engines import ALICE, BOB, Person, need_pjsua2, over, refused
 from tests.interop.people import sip
 
 HOP = ("HOP_BY_HOP", "sdes", False)
@@ -19,6 +22,19 @@ PAIRS = [
 ]
 
 pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.mark.parametrize(
+    ("python", "why"),
+    [
+        (Path(sys.executable), r"no wheel for Python 3\.\d+\.\d+ on \w+ \(they end at 3\.12"),
+        (Path("nowhere/python"), "dev.py interop makes it"),
+    ],
+)
+def test_where_there_is_no_wheel_the_reason_is_said(python, why):
+    """This very environment has none: the binding is under the GPL, and stays out of it."""
+    with pytest.raises(pytest.skip.Exception, match=why):
+        need_pjsua2(python)
 
 
 def persons(tmp_path_factory, engines, proxy):

@@ -135,6 +135,72 @@ def test_baresip_is_sent_to_somebody_who_takes_the_call_and_to_one_who_does_not(
     bob.do("hang_up", call=b)
 
 
+@pytest.mark.parametrize("middle", ["pjsua2", "native"])
+def test_one_call_is_handed_into_another_and_whoever_is_asked_follows_or_not(person, proxy, middle):
+    """Bob has both calls; Alice, with PJSIP, is asked to step into his place with Carol."""
+    alice, carol = person("alice"), person("carol", "native")
+    bob = person("bob", middle)
+    for each in (alice, bob, carol):
+        each.sign_in(proxy)
+    dialling = alice.begin("call", who=sip("bob"), hertz=ALICE)
+    b = bob.do("accept", ring=bob.do("next")["ring"])["call"]
+    a = alice.wait(dialling)["call"]
+    alice.do("connected", call=a)
+    bob.do("connected", call=b)
+    dialling = bob.begin("call", who=sip("carol"))
+    c = carol.do("accept", ring=carol.do("next")["ring"])["call"]
+    second = bob.wait(dialling)["call"]
+    bob.do("connected", call=second)
+    carol.do("connected", call=c)
+    # asked by PJSIP or not, she declines as far as Bob is told, and calls whom her person wants
+    sending = bob.begin("transfer", call=b, to=second)
+    assert alice.do("transfers")["targets"][0].startswith(sip("carol"))
+    with pytest.raises(Refused) as caught:
+        bob.wait(sending)
+    assert caught.value.kind == "NotTransferred"
+    following = alice.begin("follow", hertz=ALICE)
+    ring = carol.do("next")
+    assert ring["replaces"]
+    followed = alice.wait(following)
+    assert (followed["address"], followed["waits"]) == (sip("carol"), False)
+    d = carol.do("accept", ring=ring["ring"], hertz=BOB, replace=True)["call"]
+    assert alice.do("connected", call=followed["call"])["level"] == "HOP_BY_HOP"
+    assert alice.do("hear", call=followed["call"], hertz=BOB)["heard"] >= 1.0
+    assert over(carol, c) == "hung-up"
+    carol.do("hang_up", call=d)
+    for each, call in ((alice, a), (bob, second)):
+        each.do("hang_up", call=call)
+
+
+def test_a_peer_with_our_own_engine_is_sent_into_another_call_of_pjsip_s(person, proxy):
+    bob = person("bob")
+    alice, carol = person("alice", "native"), person("carol", "native")
+    for each in (alice, bob, carol):
+        each.sign_in(proxy)
+    dialling = alice.begin("call", who=sip("bob"), hertz=ALICE)
+    b = bob.do("accept", ring=bob.do("next")["ring"])["call"]
+    a = alice.wait(dialling)["call"]
+    alice.do("connected", call=a)
+    bob.do("connected", call=b)
+    dialling = bob.begin("call", who=sip("carol"))
+    c = carol.do("accept", ring=carol.do("next")["ring"])["call"]
+    second = bob.wait(dialling)["call"]
+    bob.do("connected", call=second)
+    carol.do("connected", call=c)
+    sending = bob.begin("transfer", call=b, to=second)
+    alice.do("transfers")
+    following = alice.begin("follow", hertz=ALICE)
+    ring = carol.do("next")
+    assert ring["replaces"]
+    followed = alice.wait(following)
+    assert followed["waits"]
+    d = carol.do("accept", ring=ring["ring"], hertz=BOB, replace=True)["call"]
+    bob.wait(sending)
+    assert (over(bob, b), over(bob, second)) == ("hung-up", "hung-up")
+    assert alice.do("hear", call=followed["call"], hertz=BOB)["heard"] >= 1.0
+    carol.do("hang_up", call=d)
+
+
 def test_a_peer_that_is_killed_ends_the_call_in_every_state(person, proxy):
     alice = person("alice", policy={"ring_seconds": 2.0})
     alice.sign_in(proxy)

@@ -7,7 +7,7 @@ import weakref
 
 import pytest
 
-from securecall.errors import UsageError
+from securecall.errors import LocalError, UsageError
 from securecall.pjsua.engine import Engine
 
 
@@ -97,3 +97,29 @@ def test_an_error_keeps_nothing_alive_that_belongs_to_the_thread():
     assert engine.do(lambda: kept[0]()).result(5) is None
     assert isinstance(error, UsageError)
     assert isinstance(error.__cause__, ValueError)
+
+
+def test_work_that_comes_as_the_thread_ends_is_cancelled_and_not_forgotten():
+    engine = Engine("alice")
+    late = []
+
+    class Last(Living):
+        def close(self):
+            late.append(engine.do(threading.get_ident))
+            super().close()
+
+    engine.begin(Last).result(5)
+    engine.close()
+    (work,) = late
+    assert work.cancelled()
+
+
+def test_where_no_thread_can_be_had_the_place_is_free(monkeypatch):
+    def refuses(self):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuses)
+        with pytest.raises(LocalError, match="new thread"):
+            Engine("alice").begin(Living).result(5)
+    assert Engine("bob").begin(Living).result(5)

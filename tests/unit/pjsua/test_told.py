@@ -1,10 +1,12 @@
-"""What PJSIP prints of a call, read for whether its sound is under SRTP."""
+"""What PJSIP prints of a call, read for SRTP; what it may see of a call that comes in."""
 
 from __future__ import annotations
 
 import pytest
 
-from securecall.pjsua.told import profile_of
+from securecall.media.description import Keying
+from securecall.pjsua.told import invite_of, profile_of
+from securecall.sip.grammar import SipError
 
 # as PJSIP 2.15.1 prints it, shortened
 DUMP = """[CONFIRMED] To: {name} <sip:eve@a.example>;tag=b
@@ -42,3 +44,71 @@ def test_a_name_that_says_so_protects_nothing(name):
 def test_what_is_no_dump_says_nothing():
     assert profile_of("", 0) == ""
     assert profile_of(f"  #0 audio x\n  SRTP status: {ACTIVE}\n", 0) == ""
+
+
+KEYS = "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:" + "A" * 40 + "\r\n"
+FINGERPRINT = "a=setup:actpass\r\na=fingerprint:sha-256 " + ":".join(["AA"] * 32) + "\r\n"
+SDES = "m=audio 4000 RTP/SAVP 0\r\n" + KEYS
+DTLS = "m=audio 4000 UDP/TLS/RTP/SAVPF 0\r\n" + FINGERPRINT
+PLAIN = "m=audio 4000 RTP/AVP 0\r\n"
+PICTURES = DTLS.replace("audio", "video")
+
+
+def invite(*lines, kind="application/sdp"):
+    body = "".join(lines)
+    if body:
+        body = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n" + body
+    return (
+        "INVITE sip:alice@a.example SIP/2.0\r\nVia: SIP/2.0/TLS a.example;branch=z9hG4bKa\r\n"
+        "From: <sip:bob@a.example>;tag=b\r\nTo: <sip:alice@a.example>\r\nCall-ID: c\r\n"
+        "CSeq: 1 INVITE\r\nContact: <sip:bob@192.0.2.1>\r\nMax-Forwards: 70\r\n"
+        f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("lines", "sdes", "dtls"),
+    [
+        ((), 0, 0),  # PJSIP describes first
+        ((SDES,), 0, 488),
+        ((PLAIN, SDES), 0, 488),
+        ((SDES, PICTURES), 0, 488),
+        ((SDES.replace("SAVP", "SAVPF"),), 0, 488),
+        ((DTLS,), 488, 0),
+        ((DTLS, SDES), 488, 0),
+        ((SDES, DTLS), 488, 0),
+        ((DTLS.replace("UDP/TLS", "udp/tls"),), 488, 0),
+        ((PLAIN,), 488, 488),
+        ((PLAIN, KEYS), 488, 488),
+        ((PICTURES,), 488, 488),
+        ((SDES.replace("4000", "0"),), 488, 488),
+        ((SDES.replace("80 inline", "32 inline"),), 488, 488),
+        ((SDES.replace("\r\na=crypto", "\r\na=x").replace(KEYS, ""),), 488, 488),
+        ((SDES.rstrip() + " UNENCRYPTED_SRTP\r\n",), 488, 488),
+        ((SDES.rstrip() + " KDR=2\r\n",), 488, 488),
+    ],
+)
+def test_an_offer_is_let_through_to_pjsip_or_refused(lines, sdes, dtls):
+    for keying, status in ((Keying.SDES, sdes), (Keying.DTLS_SRTP, dtls)):
+        if not status:
+            assert invite_of(invite(*lines), keying).method == "INVITE"
+            continue
+        with pytest.raises(SipError) as caught:
+            invite_of(invite(*lines), keying)
+        assert caught.value.status == status
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        (invite(SDES, kind="text/plain"), 415),
+        (invite(SDES).replace("CSeq: 1 INVITE", "CSeq: none"), 400),
+        (invite(SDES).replace("m=audio 4000", "m=audio 4x"), 400),
+        ("SIP/2.0 200 OK\r\n" + invite().partition("\r\n")[2], 400),
+        ("", 513),
+    ],
+)
+def test_what_our_grammar_does_not_take_pjsip_does_not_see(text, status):
+    with pytest.raises(SipError) as caught:
+        invite_of(text, Keying.SDES)
+    assert caught.value.status == status
