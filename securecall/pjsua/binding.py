@@ -1,7 +1,8 @@
-"""The door of pjsua2: what PJSIP calls back is put into a queue, and nothing else is done there.
+"""The door of pjsua2: callbacks fill a queue, and refuse the calls that would end PJSIP.
 
 A callback that raised would end the process, and one that called back into PJSIP could; so each
-only takes down what can be asked nowhere else, whatever thread it runs on.
+only takes down what can be asked nowhere else, whatever thread it runs on. The one exception is a
+call that PJSIP must not go on with: later would be too late.
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import platform
 import queue
 import subprocess
 import sys
@@ -22,13 +21,21 @@ ALICE, BOB = 440.0, 620.0  # Hz, what each plays
 PJSUA_PYTHON = PROJECT / ".venv-pjsua" / "bin" / "python"
 
 
+_TRIAL = """
+import platform
+print("Python", platform.python_version(), "on", platform.machine(), flush=True)
+import pjsua2
+"""
+
+
 def need_pjsua2(python: Path = PJSUA_PYTHON) -> Path:
     """Return the Python that has PJSIP, or skip the test and say why there is none."""
     if not python.exists():
         pytest.skip("there is no .venv-pjsua: python3 dev.py interop makes it")
-    if subprocess.run([python, "-c", "import pjsua2"], capture_output=True).returncode:
-        here = f"Python {platform.python_version()} on {platform.machine()}"
-        pytest.skip(f"pjsua2-python has no wheel for {here} (they end at 3.12, and have no ARM)")
+    tried = subprocess.run([python, "-c", _TRIAL], capture_output=True, text=True)
+    if tried.returncode:
+        where = tried.stdout.strip()
+        pytest.skip(f"pjsua2-python has no wheel for {where} (they end at 3.12, and have no ARM)")
     return python
 
 

@@ -121,12 +121,16 @@ def smuggle(provider):
 def test_a_message_within_one_that_is_too_long_is_not_taken_and_the_account_goes_on(
     alice, provider
 ):
+    call, _ = in_call(alice, provider)
+    alice.do("connected", call=call)
     smuggle(provider)
     with pytest.raises(Refused):
         alice.do("next", seconds=1.5)
     assert len(provider.connections) == 2  # she left the first one
     provider.call(sdp())
     assert alice.do("next")["caller"] == sip("bob")
+    alice.do("hang_up", call=call)  # which went on
+    provider.take("BYE")
 
 
 def test_pjsip_alone_takes_the_message_within(certificates):

@@ -37,6 +37,7 @@ from securecall.errors import (
 )
 from securecall.media.description import Direction, Keying
 from securecall.media.statistics import AudioStatistics
+from securecall.pjsua import leg as leg_under_test
 from securecall.pjsua import signaling as under_test
 from securecall.pjsua import told
 from securecall.pjsua.rings import Rings
@@ -94,7 +95,7 @@ class Endpoint:
 def endpoint(monkeypatch):
     kind = type("Made", (Endpoint,), {})
     monkeypatch.setattr(under_test, "_import_endpoint", lambda: kind)
-    monkeypatch.setattr(under_test, "CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr(leg_under_test, "CLOSE_SECONDS", 0.05)
     return kind
 
 
