@@ -64,11 +64,13 @@ class LocalIce:
     Attributes:
         ufrag, pwd: Its credentials.
         candidates: Where we can be reached.
+        complete: There will be no more.
     """
 
     ufrag: str
     pwd: str = field(repr=False)
     candidates: tuple[Candidate, ...]
+    complete: bool = True
 
     @property
     def default(self) -> tuple[str, int]:

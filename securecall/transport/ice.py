@@ -11,6 +11,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from securecall.errors import ConnectFailed, ProtocolError, UsageError
@@ -45,6 +46,8 @@ class _Generation:
     Attributes:
         validated: From where this generation takes media.
         transmit: Sends over its nominated pair, None while there is none.
+        remote: The peer's credentials, None before they are known.
+        taken: The peer's candidates that are checked.
     """
 
     def __init__(self, path: IcePath, settings: IceSettings, *, controlling: bool) -> None:
@@ -55,15 +58,38 @@ class _Generation:
         self.deliverer, self.counters = path.deliverer, path.counters
         self.transmit: Callable[[bytes], None] | None = None
         self.local: Address | None = None
+        self.remote: tuple[str, str] | None = None
+        self.taken: set[Candidate] = set()
         self.complete = False
         self._path = path
         self.agent = IceAgent(self, settings, controlling=controlling)
 
-    async def gather(self, hosts: Sequence[str]) -> LocalIce:
-        candidates = await self.agent.gather(hosts)
-        ours = LocalIce(ufrag=self.ufrag, pwd=self.pwd, candidates=candidates)
-        self.local = ours.default
-        return ours
+    async def gather(self, hosts: Sequence[str], *, trickle: bool) -> LocalIce:
+        later = partial(self._path.found, self) if trickle else None
+        _ = await self.agent.gather(hosts, later=later)
+        self.local = self.ours.default
+        return self.ours
+
+    @property
+    def ours(self) -> LocalIce:
+        """What was gathered so far."""
+        agent = self.agent
+        return LocalIce(
+            ufrag=self.ufrag, pwd=self.pwd, candidates=agent.found, complete=agent.complete
+        )
+
+    def check_also(self, candidates: Iterable[Candidate]) -> None:
+        """Check addresses of the peer's, those that may be, up to a number."""
+        if self.local is None:
+            raise UsageError("gather candidates first")
+        loopback = ipaddress.ip_address(self.local[0]).is_loopback
+        looked_at = itertools.islice(candidates, 4 * MAX_CANDIDATES)
+        fresh = dict.fromkeys(
+            c for c in looked_at if c not in self.taken and is_usable(c, loopback=loopback)
+        )
+        usable = list(fresh)[: MAX_CANDIDATES - len(self.taken)]
+        self.taken.update(usable)
+        self.agent.take(usable)
 
     def take(self, datagram: bytes, source: Address) -> None:
         """Judge by its source what is neither STUN nor came the fast way."""
@@ -97,6 +123,7 @@ class _Generation:
     def settle(self) -> None:
         """The way is known: what was held and came from elsewhere is foreign."""
         self.complete = True
+        self.agent.enough()
         self.deliverer.release(self.validated.__contains__)
         self.deliverer.forget()
 
@@ -121,6 +148,7 @@ class IcePath:
         relay_only: bool = False,
         on_lost: Callable[[str], None] | None = None,
         on_doubt: Callable[[], None] | None = None,
+        on_gathered: Callable[[LocalIce], None] | None = None,
         consent_interval: float = CONSENT_INTERVAL,
         consent_seconds: float = CONSENT_SECONDS,
     ) -> None:
@@ -134,6 +162,8 @@ class IcePath:
             on_lost: Called with "consent" or "socket" when the way in use is gone; nothing is sent
                 until a `reconnect`.
             on_doubt: Called whenever a check of the way in use was not answered in time.
+            on_gathered: Called with all that was found so far, whenever that is more than what
+                `gather` or `regather` returned under `trickle`, and with the last of it.
             consent_interval: See CONSENT_INTERVAL.
             consent_seconds: See CONSENT_SECONDS.
         """
@@ -145,7 +175,8 @@ class IcePath:
             relay_only=relay_only,
             consent=(consent_interval, consent_seconds),
         )
-        self._on_lost, self._on_doubt = on_lost, on_doubt
+        self._on_lost, self._on_doubt, self._on_gathered = on_lost, on_doubt, on_gathered
+        self._early: tuple[tuple[str, str], tuple[Candidate, ...]] | None = None
         self._closed = False
         self._hurry = asyncio.Event()  # nothing lingers any more
         self._gathered = False
@@ -185,8 +216,11 @@ class IcePath:
         """Whether what is sent goes to a relay of ours first."""
         return self._used.agent.relayed
 
-    async def gather(self, hosts: Sequence[str]) -> tuple[Candidate, ...]:
+    async def gather(self, hosts: Sequence[str], *, trickle: bool = False) -> tuple[Candidate, ...]:
         """Open a port on each of our own addresses given, ask STUN and TURN, return candidates.
+
+        With `trickle` it returns as soon as there is one that may be shown; `on_gathered` tells the
+        rest.
 
         Raises:
             ConnectFailed: no candidate was found.
@@ -197,16 +231,43 @@ class IcePath:
         if self._gathered:
             raise UsageError("candidates were gathered already")
         self._gathered = True
-        return (await self._used.gather(hosts)).candidates
+        return (await self._used.gather(hosts, trickle=trickle)).candidates
+
+    @property
+    def gathered(self) -> LocalIce:
+        """What was gathered so far, of the latest generation."""
+        return (self._next or self._used).ours
+
+    def found(self, generation: _Generation) -> None:
+        """Tell the owner of what was found later, if it is of the latest generation."""
+        if generation is (self._next or self._used) and self._on_gathered is not None:
+            self._on_gathered(generation.ours)
+
+    def trickled(self, remote_ufrag: str, remote_pwd: str, candidates: Iterable[Candidate]) -> None:
+        """Check further candidates of the peer's, of the generation with these credentials.
+
+        They may come before `connect` or `reconnect`; those of any other generation are dropped.
+        """
+        remote = (remote_ufrag, remote_pwd)
+        for generation in (self._used, self._next):
+            if generation is not None and generation.remote == remote:
+                generation.check_also(candidates)
+                return
+        self._early = remote, tuple(itertools.islice(candidates, 4 * MAX_CANDIDATES))
 
     async def regather(
-        self, hosts: Sequence[str], *, turn_servers: Sequence[TurnServer] | None = None
+        self,
+        hosts: Sequence[str],
+        *,
+        turn_servers: Sequence[TurnServer] | None = None,
+        trickle: bool = False,
     ) -> LocalIce:
         """Gather anew, for a restart; what works goes on. The latest of several counts.
 
         Args:
             hosts: As of `gather`.
             turn_servers: Relays from now on, None for those there were.
+            trickle: As of `gather`.
 
         Raises:
             As `gather`.
@@ -222,7 +283,7 @@ class IcePath:
         fresh = _Generation(self, self._settings, controlling=controlling)
         self._next = fresh
         try:
-            gathered = await fresh.gather(hosts)
+            gathered = await fresh.gather(hosts, trickle=trickle)
         except BaseException:
             await fresh.agent.close()
             if self._next is fresh:
@@ -310,12 +371,12 @@ class IcePath:
     ) -> None:
         if not (_UFRAG.match(remote[0]) and _PWD.match(remote[1])):
             raise ProtocolError("ice-ufrag or ice-pwd malformed", rule="RFC 8839 5.4")
-        if generation.local is None:
-            raise UsageError("gather candidates first")
-        loopback = ipaddress.ip_address(generation.local[0]).is_loopback
-        looked_at = itertools.islice(candidates, 4 * MAX_CANDIDATES)
-        usable = [c for c in looked_at if is_usable(c, loopback=loopback)][:MAX_CANDIDATES]
-        await generation.agent.check(usable, remote, lite=lite, timeout=timeout)
+        generation.remote = remote
+        generation.check_also(candidates)
+        if self._early is not None and self._early[0] == remote:
+            generation.check_also(self._early[1])
+        self._early = None
+        await generation.agent.check(remote, lite=lite, timeout=timeout)
 
     def connect_plain(self, host: str, port: int) -> None:
         """Go to a peer that does not speak ICE, from the first candidate's socket.
@@ -351,7 +412,7 @@ class IcePath:
         if self._closed:
             return
         self._closed = True
-        self._on_lost = self._on_doubt = None
+        self._on_lost = self._on_doubt = self._on_gathered = None
         self._used.transmit = None
         self.deliverer.dtls = self.deliverer.media = None
         self.give_up_restart()

@@ -76,6 +76,7 @@ class IceAgent(aioice.Connection):
 
     Attributes:
         relays: Hosts of the relays that gave us a place.
+        complete: Nothing more is gathered.
     """
 
     def __init__(self, owner: IceOwner, settings: IceSettings, *, controlling: bool) -> None:
@@ -86,13 +87,25 @@ class IceAgent(aioice.Connection):
             stun_server=settings.stun_server,
         )
         self.relays: list[str] = []
+        self.complete = False
+        self._gathering: asyncio.Task[list[SecurecallError]] | None = None
+        self._asked: tuple[asyncio.Task[object], ...] = ()
+        self._later: Callable[[], None] | None = None
+        self._some = asyncio.Event()  # something can be offered
         self._hurried: set[tuple[int, Address]] = set()
         self._path = owner
         self._settings = settings
         self._foundations = Foundations()
 
-    async def gather(self, hosts: Sequence[str]) -> tuple[Candidate, ...]:
+    async def gather(
+        self, hosts: Sequence[str], *, later: Callable[[], None] | None = None
+    ) -> tuple[Candidate, ...]:
         """Open our sockets, ask STUN and TURN, return what can be offered; once.
+
+        Args:
+            hosts: Our own addresses.
+            later: Return as soon as anything can be offered, and go on; called whenever `found` is
+                more, and once at the end (trickle ICE, RFC 8838).
 
         Raises:
             ConnectFailed: nothing can be.
@@ -102,19 +115,79 @@ class IceAgent(aioice.Connection):
             raise UsageError("candidates were gathered already")
         self._local_candidates_start = True
         hidden = self._settings.relay_only
-        self._local_candidates = [] if hidden else self._open_hosts(hosts)
+        for candidate in [] if hidden else self._open_hosts(hosts):
+            self._add(candidate)
         jobs = {} if hidden else self._reflexive_jobs()
         for number, server in enumerate(self._settings.turn_servers[:MOST_RELAYS]):
             jobs[asyncio.create_task(self._allocate(server, number))] = server
-        found, failures = await _outcomes(jobs)
-        self._local_candidates += found
+        failures = await self._ask_all(jobs, wait=later is None) if jobs else []
+        self.complete = self._gathering is None or self._gathering.done()
+        self._later = later
         self._local_candidates_end = True
-        offered = tuple(_from_aioice(c) for c in self._local_candidates)
-        if offered:
-            return offered
+        if self._local_candidates:
+            return self.found
         for failure in failures:
             raise failure
         raise ConnectFailed("no address to offer: no interface, and no relay that answers")
+
+    async def _ask_all(
+        self, jobs: dict[_Job, TurnServer | None], *, wait: bool
+    ) -> list[SecurecallError]:
+        """Wait for all, or for anything; whoever gives that up gathers nothing."""
+        self._gathering = gathering = asyncio.create_task(_outcomes(jobs, self._add))
+        self._asked = (gathering, *jobs)
+        gathering.add_done_callback(self._gathered)
+        some = asyncio.create_task(self._some.wait())
+        tasks = (gathering,) if wait else (gathering, some)
+        try:
+            if wait or not self._local_candidates:
+                _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            self.enough()
+            raise
+        finally:
+            _ = some.cancel()
+        ended = gathering.done() and not gathering.cancelled()
+        return gathering.result() if ended else []
+
+    @property
+    def found(self) -> tuple[Candidate, ...]:
+        """What can be offered, in the order in which it was found."""
+        return tuple(_from_aioice(c) for c in self._local_candidates)
+
+    def enough(self) -> None:
+        """Gather no more: a way is found, and what comes later would be told for nothing."""
+        if self._gathering is not None:
+            _ = self._gathering.cancel()
+
+    def _add(self, candidate: aioice.Candidate) -> None:
+        """Take one of ours; a relay's is paired with what is known of the peer."""
+        self._local_candidates.append(candidate)
+        self._some.set()
+        if candidate.type == CandidateKind.RELAYED and not self._check_list_done:
+            for remote in self._remote_candidates:
+                self._pair_remote_candidate(remote)
+            self.sort_check_list()
+        self._tell()
+
+    def _gathered(self, task: asyncio.Task[list[SecurecallError]]) -> None:
+        self.complete = True
+        for job in self._asked:  # it may have been given up before it began
+            _ = job.cancel()
+        error = None if task.cancelled() else task.exception()
+        if error is not None and self._later is not None:  # else whoever waits is told
+            log.error("gathering candidates failed", exc_info=error)
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._later is not None and not self._closing:
+            self._later()
+
+    def take(self, candidates: Iterable[Candidate]) -> None:
+        """Check these addresses of the peer's, too, now or once `check` begins."""
+        if not (self._closing or self._check_list_done):
+            for candidate in candidates:
+                self._add_remote_candidate(_to_aioice(candidate), candidate.host)
 
     @property
     def relayed(self) -> bool:
@@ -124,21 +197,18 @@ class IceAgent(aioice.Connection):
 
     async def close(self) -> None:
         """Close all sockets, and give places at relays back, as far as those can be reached."""
+        self._later = None
+        self.enough()
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
+                if self._asked:
+                    _ = await asyncio.wait(self._asked)
                 await super().close()
         except TimeoutError:
             for protocol in self._protocols:
                 abandon(protocol)
 
-    async def check(
-        self,
-        candidates: Iterable[Candidate],
-        credentials: tuple[str, str],
-        *,
-        lite: bool,
-        timeout: float,
-    ) -> None:
+    async def check(self, credentials: tuple[str, str], *, lite: bool, timeout: float) -> None:
         """Check all pairs until one is nominated.
 
         The peer is never said to have no more candidates: aioice would give up when its checks have
@@ -151,8 +221,6 @@ class IceAgent(aioice.Connection):
         self.remote_is_lite = lite
         self.remote_username, self.remote_password = credentials
         try:
-            for candidate in candidates:
-                await self.add_remote_candidate(_to_aioice(candidate))
             async with asyncio.timeout(timeout):
                 await self.connect()
         except (ConnectionError, TimeoutError) as e:
@@ -314,40 +382,52 @@ _Job = asyncio.Task[aioice.Candidate]
 
 
 async def _outcomes(
-    jobs: dict[_Job, TurnServer | None],
-) -> tuple[list[aioice.Candidate], list[SecurecallError]]:
+    jobs: dict[_Job, TurnServer | None], found: Callable[[aioice.Candidate], None]
+) -> list[SecurecallError]:
     """Wait for candidates: for all, but once a relay is there no longer than it took again.
 
     Where UDP does not get through, nobody says so; the relays that are asked by it never answer.
+
+    Returns:
+        Why some were not found, what a person has to mend first.
     """
     loop = asyncio.get_running_loop()
     began = loop.time()
     until, waiting = began + _GATHER_SECONDS, set(jobs)
-    while waiting and (left := until - loop.time()) > 0:
-        done, waiting = await asyncio.wait(
-            waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED
-        )
-        if any(jobs[job] is not None and job.exception() is None for job in done):
-            taken = loop.time() - began
-            until = min(until, began + taken + max(taken, _GRACE_SECONDS))
-    for job in waiting:
-        job.cancel()
-    if waiting:
-        _ = await asyncio.wait(waiting)
-    found, failures = [], []
+    try:
+        while waiting and (left := until - loop.time()) > 0:
+            done, waiting = await asyncio.wait(
+                waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED
+            )
+            good = [job for job in jobs if job in done and job.exception() is None]
+            for job in good:
+                found(job.result())
+            if any(jobs[job] is not None for job in good):
+                taken = loop.time() - began
+                until = min(until, began + taken + max(taken, _GRACE_SECONDS))
+    finally:
+        for job in waiting:
+            job.cancel()
+        if waiting:
+            _ = await asyncio.wait(waiting)
+    return _failures(jobs)
+
+
+def _failures(jobs: dict[_Job, TurnServer | None]) -> list[SecurecallError]:
+    """Why some were not found, what a person has to mend before what may pass."""
+    failures: list[SecurecallError] = []
     for job, server in jobs.items():
         error = None if job.cancelled() else job.exception()
         if not job.cancelled() and error is None:
-            found.append(job.result())
-        elif isinstance(error, SecurecallError):
+            continue
+        if isinstance(error, SecurecallError):
             log.warning("%s", error)
             failures.append(error)
         elif server is not None:
             failures.append(ConnectFailed(f"the relay {server.host} does not answer"))
         elif error is not None and not isinstance(error, OSError | aioice_stun.TransactionError):
             raise error
-    # what a person has to mend before what may pass
-    return found, sorted(failures, key=lambda e: isinstance(e, ConnectFailed))
+    return sorted(failures, key=lambda e: isinstance(e, ConnectFailed))
 
 
 def _refusal(where: str, error: aioice_stun.TransactionError) -> SecurecallError:

@@ -89,3 +89,17 @@ class Allocation(asyncio.DatagramProtocol):
         if channel is not None:
             head = struct.pack("!HH", channel, len(data))
             self.server.transport.sendto(head + data, self.client)
+
+
+class Deaf(asyncio.DatagramProtocol):
+    """A server that answers nothing, as where a firewall drops what goes there."""
+
+    @classmethod
+    async def open(cls):
+        loop = asyncio.get_running_loop()
+        transport, server = await loop.create_datagram_endpoint(cls, local_addr=("127.0.0.1", 0))
+        server.transport, server.address = transport, transport.get_extra_info("sockname")
+        return server
+
+    def close(self):
+        self.transport.close()
