@@ -114,6 +114,7 @@ class Call:
                 quality=lambda quality: context.quality(self, quality),
                 peer_said=lambda said: self._witness.heard(said, at=self._at()),
                 way_needed=lambda: self._moving.look(unless_placed=False),
+                gathered=lambda found: self._perform(self._machine.gathered(found)),
             ),
             policy=context.policy,
             identity=None if context.floor.gateway else context.identity,
@@ -638,7 +639,10 @@ class Call:
     async def begin_outgoing(self, dial: Callable[[Description], Awaitable[Leg]]) -> None:
         """Gather, offer, and follow the leg; the client's half of placing a call."""
         self._machine.require_reachable()
-        local = await self._connection.open(ice=self._context.policy.ice)
+        # Only our own kind completes a call in which identities are proved, and that trickles.
+        # For others everything is gathered first: half trickle (RFC 8840 5.3).
+        trickle = self._context.floor.identity
+        local = await self._connection.open(ice=self._context.policy.ice, trickle=trickle)
         offer = self._machine.dial(local, now=loop_now())
         try:
             leg = await dial(offer)
@@ -659,7 +663,8 @@ class Call:
         offer = self._offer
         audio = offer.audio if offer is not None else None
         ice = self._context.policy.ice and audio is not None and bool(audio.ice_ufrag)
-        local = await self._connection.open(ice=ice)
+        trickle = ice and offer is not None and offer.trickle
+        local = await self._connection.open(ice=ice, trickle=trickle)
         self._require_not_over()  # the caller may have given up meanwhile
         self._perform(self._machine.accept(local, now=loop_now()))
 
@@ -755,6 +760,8 @@ class Call:
                 self._spawn(self._moving.answer())
             case orders.Reconnect(agreement=agreement):
                 self._spawn(self._moving.reconnect(agreement))
+            case orders.CheckAlso(ice=ice):
+                self._connection.check_also(ice)
             case orders.SetGate(gate=gate):
                 self._set_gate(gate)
             case orders.SetDirection(direction=direction):

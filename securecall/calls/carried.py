@@ -208,7 +208,7 @@ class CarriedConnection(MediaConnection):
         self._leg = cast("CarryingLeg", leg)  # an account's engine makes no others
         self._leg.hear_digits(self._digit)
 
-    async def open(self, *, ice: bool) -> LocalMedia:
+    async def open(self, *, ice: bool, trickle: bool = False) -> LocalMedia:
         """Open nothing: the engine does."""
         return NOTHING
 

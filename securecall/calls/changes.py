@@ -96,7 +96,7 @@ def _placed(media: Sequence[MediaDescription], ice: LocalIce | None) -> list[Med
             ice_ufrag=ice.ufrag,
             ice_pwd=ice.pwd,
             candidates=ice.candidates,
-            end_of_candidates=True,
+            end_of_candidates=ice.complete,
             bundle_only=False,
         )
         for line in media

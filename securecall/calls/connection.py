@@ -79,6 +79,7 @@ class ConnectionEvents:
         peer_said: The peer says something new of itself.
         digit: The peer pressed a key of its telephone.
         way_needed: The way in use is gone, or seems to be; tells whether another is looked for.
+        gathered: More of our candidates were found, or all there are.
         quality: The peer sounds better or worse than it did.
     """
 
@@ -89,6 +90,7 @@ class ConnectionEvents:
     peer_said: Callable[[Said], None]
     digit: Callable[[str], None] = lambda _: None
     way_needed: Callable[[], bool] = lambda: False
+    gathered: Callable[[LocalIce], None] = lambda _: None
     quality: Callable[[Quality], None] = lambda _: None
 
 
@@ -175,12 +177,13 @@ class MediaConnection:
 
     # -- the way ----------------------------------------------------------------------------------
 
-    async def open(self, *, ice: bool) -> LocalMedia:
+    async def open(self, *, ice: bool, trickle: bool = False) -> LocalMedia:
         """Bind a socket, and say what goes into our description.
 
         Args:
             ice: Gather candidates. Where our address is hidden, a relay is asked anyway: whoever
                 leaves ICE out of an offer would learn it otherwise.
+            trickle: Do not wait for all of them; `events.gathered` tells of the rest.
 
         Raises:
             ConnectFailed: no socket of ours can be bound, or no relay that the policy asks for.
@@ -200,14 +203,15 @@ class MediaConnection:
                 relay_only=hidden,
                 on_lost=self._on_lost,
                 on_doubt=self._on_doubt,
+                on_gathered=self._on_gathered,
             )
             self._path, self._hosts = gathered, own
-            candidates = await gathered.gather(own)
+            _ = await gathered.gather(own, trickle=trickle)
             self._relays = gathered.relays
-            ufrag, pwd = gathered.ufrag, gathered.pwd
+            found = gathered.gathered
         else:
             self._path = await UdpPath.open(own[-1])
-            candidates, ufrag, pwd = (), "", ""
+            found = LocalIce(ufrag="", pwd="", candidates=())
         self._path.listen(dtls=self._on_dtls, media=self._on_media)
         host, port = self._path.local
         return LocalMedia(
@@ -215,9 +219,10 @@ class MediaConnection:
             host=host,
             port=port,
             codecs=codecs,
-            ice_ufrag=ufrag,
-            ice_pwd=pwd,
-            candidates=candidates,
+            ice_ufrag=found.ufrag,
+            ice_pwd=found.pwd,
+            candidates=found.candidates,
+            complete=found.complete,
             cname=self._cname,
             ssrc=self._ssrc,
             video=tuple(self.pictures.bring(name) for name in self.pictures.offered),
@@ -319,8 +324,24 @@ class MediaConnection:
         own = await own_hosts(self._towards)
         return own != self._hosts and (is_loopback(self._towards) or not is_loopback(own[0]))
 
-    async def regather(self) -> LocalIce:
+    def _on_gathered(self, found: LocalIce) -> None:
+        """More of ours was found; the report names every relay that has a place for us."""
+        if isinstance(self._path, IcePath):
+            self._relays = tuple(dict.fromkeys((*self._relays, *self._path.relays)))
+        self._events.gathered(found)
+
+    def check_also(self, theirs: LocalIce) -> None:
+        """Check further addresses of the peer's."""
+        if isinstance(self._path, IcePath) and not self._closed:
+            self._path.trickled(theirs.ufrag, theirs.pwd, theirs.candidates)
+            relays = (c.host for c in theirs.candidates if c.type == "relay")
+            self._relays = tuple(dict.fromkeys((*self._relays, *relays)))
+
+    async def regather(self, *, trickle: bool) -> LocalIce:
         """Gather candidates anew; what works goes on.
+
+        Args:
+            trickle: As of `open`.
 
         Raises:
             ConnectFailed: there are none.
@@ -336,7 +357,7 @@ class MediaConnection:
                 helpers = await self._helpers()
         except TimeoutError:
             helpers = IceHelpers()
-        gathered = await path.regather(own, turn_servers=helpers.turn or None)
+        gathered = await path.regather(own, turn_servers=helpers.turn or None, trickle=trickle)
         self._hosts = own
         return gathered
 

@@ -29,6 +29,7 @@ from securecall.calls.negotiation import (
 )
 from securecall.calls.orders import (
     ChangeRefused,
+    CheckAlso,
     DigitHeard,
     DigitTold,
     Discard,
@@ -54,7 +55,6 @@ from securecall.calls.sdes import SdesKeys, with_secrets_of
 from securecall.calls.signaling import (
     Accepted,
     Answered,
-    CandidateAdded,
     Deferred,
     DigitAnswered,
     DigitPressed,
@@ -68,6 +68,7 @@ from securecall.calls.signaling import (
     TransferProgress,
     TransferRequested,
     TransferStep,
+    Trickled,
 )
 from securecall.calls.video_lines import LocalVideo
 from securecall.errors import (
@@ -200,6 +201,7 @@ class CallMachine:
         self._agreement: Agreement | None = None
         self._proposal: Proposal | None = None
         self._moving: Description | None = None  # an offer that waits for what we gather anew
+        self._found: LocalIce | None = None  # of ours, and the peer was not told
         self._welcome: tuple[LocalVideo, ...] = ()
         self._fresh: tuple[CryptoLine, ...] = ()
 
@@ -294,9 +296,9 @@ class CallMachine:
                 return self._in_a_call(signal)
             case Ended(reason=reason, text=text):
                 return self._peer_ended(reason, text)
-            case (
-                Accepted() | Invited() | CandidateAdded() | Deferred() | Refused() | DigitsWelcome()
-            ):
+            case Trickled():
+                return self._trickled(signal)
+            case Accepted() | Invited() | Deferred() | Refused() | DigitsWelcome():
                 return (Discard(f"{type(signal).__name__} in {self.state.name}"),)
 
     def _peer_rings(self) -> tuple[Output, ...]:
@@ -319,7 +321,7 @@ class CallMachine:
     def _connect(self, agreement: Agreement, *, now: float) -> tuple[Output, ...]:
         self._agreement = agreement
         self.deadline = now + self._policy.connect_seconds
-        return (StartMedia(agreement),)
+        return (StartMedia(agreement), *self._trickle())
 
     def _changed(self, offer: Description, *, answers: bool) -> tuple[Output, ...]:
         """A re-INVITE: only what leaves keys and peers untouched is taken.
@@ -379,7 +381,8 @@ class CallMachine:
         )
         moved = (Reconnect(agreement),) if restart else ()
         agreed_on = self._agreed(agreement)
-        return (Send(Answered(answer)), *moved, *agreed_on, *asked, *self._proposed(moved=restart))
+        outputs = (Send(Answered(answer)), *moved, *agreed_on, *asked, *self._trickle())
+        return (*outputs, *self._proposed(moved=restart))
 
     def _proposed(self, *, moved: bool) -> tuple[Output, ...]:
         """Make our change that waits anew, of what both have now that the peer's came first."""
@@ -407,6 +410,46 @@ class CallMachine:
         if ice is None or self._ours is None or self._agreement is None:
             return (Send(Refused(488)), ChangeRefused("no other way of ours was found"))
         return self._answer_change(self._ours, offer, self._agreement, ice)
+
+    # -- candidates that are found later (RFC 8838) -----------------------------------------------
+
+    def gathered(self, ice: LocalIce) -> tuple[Output, ...]:
+        """More of ours was found, or nothing will be: tell the peer, once it has our description.
+
+        Args:
+            ice: All there is so far.
+        """
+        if self.state is State.ENDED:
+            return (Discard("candidates after the end"),)
+        self._found = ice
+        return self._trickle()
+
+    def _trickle(self) -> tuple[Output, ...]:
+        found, agreed, audio = self._found, self._agreement, self._ours and self._ours.audio
+        if found is None or agreed is None or not audio:
+            return ()
+        if not agreed.trickle or found.ufrag != audio.ice_ufrag:
+            return ()  # the peer takes none, or its answer to this generation is still to come
+        self._found = None
+        return (Send(Trickled(audio.mid, found)),)
+
+    def _trickled(self, told: Trickled) -> tuple[Output, ...]:
+        """Only who was agreed with tells where it is, and only of the generation in use."""
+        agreed = self._agreement
+        if agreed is None or not agreed.trickle:
+            return (Discard("candidates that nobody agreed to take"),)
+        if (told.ice.ufrag, told.ice.pwd) != (agreed.ice_ufrag, agreed.ice_pwd):
+            return (Discard("candidates of another generation"),)
+        if told.mid != agreed.mid:
+            return (Discard("candidates of another m-line"),)
+        return (CheckAlso(told.ice),)
+
+    @property
+    def trickles(self) -> bool:
+        """Whether the peer takes candidates that are found later."""
+        return self._agreement is not None and self._agreement.trickle
+
+    # -- changes ----------------------------------------------------------------------------------
 
     def _agreed(self, agreement: Agreement) -> tuple[Output, ...]:
         before, self._agreement = self._agreement, agreement
@@ -449,7 +492,7 @@ class CallMachine:
             return (ChangeRefused(str(e)),)
         self._ours = proposal.offer
         moved = (Reconnect(agreement),) if proposal.ice is not None else ()
-        outputs = (*moved, *self._agreed(agreement))
+        outputs = (*moved, *self._agreed(agreement), *self._trickle())
         if proposal.add is not None and proposal.add not in (v.local for v in agreement.video):
             return (*outputs, ChangeRefused("the peer takes no such picture"))
         return outputs

@@ -111,7 +111,7 @@ class Moving:
             if self._too_often():
                 log.warning("the peer looks for another way too often; the call stays on this one")
             else:
-                ice = await self._connection.regather()
+                ice = await self._connection.regather(trickle=self._machine.trickles)
         except SecurecallError as e:
             log.warning("the peer looks for another way, and we have none: %s", e)
         self._perform(self._machine.regathered(ice))
@@ -157,7 +157,7 @@ class Moving:
         while True:
             while self._machine.changing:  # noqa: ASYNC110 - theirs ends without a word to us
                 await asyncio.sleep(TICK)
-            ice = await self._connection.regather()
+            ice = await self._connection.regather(trickle=self._machine.trickles)
             if not self._machine.changing:
                 return ice
 

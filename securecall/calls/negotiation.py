@@ -57,6 +57,7 @@ class LocalMedia:
         fingerprint: Of the DTLS certificate made for this offer or answer alone.
         host, port: Default address of our socket.
         ice_ufrag, ice_pwd, candidates: Ours; empty without ICE.
+        complete: There will be no more candidates.
         cname, ssrc: Random, for this call alone.
         codecs: Names in order of preference.
         video: Pictures, at most `MOST_VIDEO`; none is offered or taken without one.
@@ -72,6 +73,7 @@ class LocalMedia:
     ice_ufrag: str = ""
     ice_pwd: str = field(default="", repr=False)
     candidates: tuple[Candidate, ...] = ()
+    complete: bool = True
     cname: str = ""
     ssrc: int = 0
     video: tuple[LocalVideo, ...] = ()
@@ -96,6 +98,7 @@ class Agreement:
         sent, received: Canonical fingerprint lines of both whole documents.
         host, port: Where to send without ICE.
         ice: Both ends speak it.
+        trickle: Both ends take candidates that are found later.
         hint: The peer announced the identity handshake (only a hint).
         direction: Ours.
         rtcp_mux: RTCP shares the port of RTP; otherwise there is none.
@@ -120,6 +123,7 @@ class Agreement:
     ice_pwd: str = field(default="", repr=False)
     candidates: tuple[Candidate, ...] = ()
     ice_lite: bool = False
+    trickle: bool = False
     hint: bool = False
     direction: Direction = Direction.SENDRECV
     rtcp_mux: bool = True
@@ -152,7 +156,7 @@ def build_offer(local: LocalMedia) -> Description:
         crypto=local.crypto,
     )
     if local.crypto:
-        return Description(media=(audio,))
+        return Description(media=(audio,), trickle=bool(local.candidates))
     if local.video or local.text is not None:
         audio = replace(audio, extensions=(MID_OFFERED,))
     media = (audio, *video_lines.offer_lines(audio, local.video))
@@ -162,6 +166,7 @@ def build_offer(local: LocalMedia) -> Description:
         media=media,
         all_fingerprints=(local.fingerprint,) * len(media),
         bundle=tuple(line.mid for line in media),
+        trickle=bool(local.candidates),
     )
 
 
@@ -241,6 +246,7 @@ def build_answer(
         media=media,
         all_fingerprints=(local.fingerprint,) * keyed,
         bundle=tuple(m.mid for m in media if m.port and m.mid in offer.bundle),
+        trickle=use_ice and offer.trickle,
     )
     agreement = _agreement(
         theirs,
@@ -341,7 +347,7 @@ def _describe(
         ice_ufrag=local.ice_ufrag,
         ice_pwd=local.ice_pwd,
         candidates=local.candidates,
-        end_of_candidates=bool(local.candidates),
+        end_of_candidates=bool(local.candidates) and local.complete,
         identity_hint="" if crypto else IDENTITY_HINT,
         extended_reports=EXTENDED_REPORTS if rtcp_mux else (),
         cname=local.cname,
@@ -486,6 +492,7 @@ def _agreement(
         ice_pwd=theirs.ice_pwd,
         candidates=theirs.candidates,
         ice_lite=their_document.ice_lite,
+        trickle=ice and their_document.trickle and our_document.trickle,
         hint=bool(theirs.identity_hint),
         direction=direction,
         rtcp_mux=theirs.rtcp_mux,

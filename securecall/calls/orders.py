@@ -10,7 +10,7 @@ from securecall.calls.signaling import Signal, TransferProgress, TransferRequest
 from securecall.calls.text_lines import TextAgreement
 from securecall.calls.video_lines import VideoAgreement
 from securecall.errors import EndReason, SecurecallError
-from securecall.media.description import Direction
+from securecall.media.description import Direction, LocalIce
 from securecall.policy import Gate, SecurityState
 
 
@@ -38,6 +38,13 @@ class Reconnect:
     """Find another way to the same peer, by what was gathered anew; keys and gate stay."""
 
     agreement: Agreement
+
+
+@dataclass(frozen=True, slots=True)
+class CheckAlso:
+    """Further candidates of the peer's, of the generation that was agreed on; more may follow."""
+
+    ice: LocalIce
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +182,7 @@ Output = (
     | StartMedia
     | Regather
     | Reconnect
+    | CheckAlso
     | AwaitKeys
     | SetGate
     | SetCompanions

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from securecall.address import Address
 from securecall.errors import EndReason
-from securecall.media.description import Candidate, Description, Kind
+from securecall.media.description import Description, Kind, LocalIce
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +64,17 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
-class CandidateAdded:
-    """A trickled ICE candidate; None marks the end."""
+class Trickled:
+    """Candidates that were found after the description that names their generation (RFC 8840).
+
+    Attributes:
+        mid: Of the m-line that all others are bundled with.
+        ice: The generation, and all candidates of it there are so far: those that were told before
+            come first, in their order.
+    """
 
     mid: str
-    candidate: Candidate | None
+    ice: LocalIce
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +184,8 @@ Signal = (
     | Accepted
     | Offered
     | Answered
-    | CandidateAdded
     | Deferred
+    | Trickled
     | Refused
     | TransferRequested
     | TransferProgress

@@ -180,12 +180,14 @@ class Description:
             what the identity handshake hashes as fp_sent and fp_received.
         bundle: mids of a=group:BUNDLE.
         ice_lite: The describer is an ICE-lite agent.
+        trickle: It takes candidates that are found later (RFC 8838), as the protocol says, too.
     """
 
     media: tuple[MediaDescription, ...]
     all_fingerprints: tuple[Fingerprint, ...] = ()
     bundle: tuple[str, ...] = ()
     ice_lite: bool = False
+    trickle: bool = False
 
     @property
     def audio(self) -> MediaDescription | None:

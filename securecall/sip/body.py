@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from securecall.media.description import Description
+from securecall.sip.fragment import PACKAGE
 from securecall.sip.grammar import SipError, parse_value
 from securecall.sip.headers import Headers
 from securecall.sip.limits import MOST_DEPTH, MOST_PARTS
@@ -25,11 +27,19 @@ def read_description(message: Message) -> Description | None:
     Parts of a request that have to be understood and are not make it fail with 415; in a response,
     which nobody could refuse, they are passed over.
 
+    Who takes candidates that are found later has to say so in SIP as well (RFC 8840 10): browsers
+    write that into every description, whatever carries it.
+
     Raises:
         SipError: the body is malformed, cannot be understood, or describes two sessions.
     """
     data = find_description(message)
-    return None if data is None else parse_description(data)
+    if data is None:
+        return None
+    description = parse_description(data)
+    listed = ",".join(message.headers.all("recv-info")).split(",")
+    takes = PACKAGE in (name.partition(";")[0].strip().lower() for name in listed)
+    return replace(description, trickle=description.trickle and takes)
 
 
 def find_description(message: Message) -> bytes | None:

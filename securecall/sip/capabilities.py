@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import Final
 
 from securecall.sip.body import ACCEPT as ACCEPT
+from securecall.sip.fragment import PACKAGE
 from securecall.sip.grammar import SipError, split_tokens
 from securecall.sip.message import Message
 
 ALLOW: Final = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO, REFER, NOTIFY"
 # what a peer may insist on; 199 only tells that we understand that status (RFC 6228 4)
-_REQUIRABLE: Final = ("100rel", "timer", "replaces", "norefersub")
+_REQUIRABLE: Final = ("100rel", "timer", "replaces", "norefersub", PACKAGE)
 SUPPORTED: Final = ", ".join((*_REQUIRABLE, "199"))
-# the packages of INFO that we take: none (RFC 6086 4.2.3)
+# the packages of INFO that we take, and what says that we take none (RFC 6086 4.2.3)
+PACKAGES: Final = ("Recv-Info", PACKAGE)
 NO_PACKAGES: Final = ("Recv-Info", "")
 # of every message that begins or changes a session, and of every 2xx to one; Allow besides
-SESSION_FIELDS: Final = (("Supported", SUPPORTED), ("Accept", ACCEPT), NO_PACKAGES)
+SESSION_FIELDS: Final = (("Supported", SUPPORTED), ("Accept", ACCEPT), PACKAGES)
 
 
 def require_supported(message: Message) -> None:

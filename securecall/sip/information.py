@@ -1,6 +1,7 @@
-"""INFO within a call: digits where the call model takes them this way, nothing else (RFC 6086).
+"""INFO within a call: candidates found later (RFC 8840), and digits where they are welcome.
 
-Two ways are in use that no RFC describes, `application/dtmf-relay` and `application/dtmf`. What
+Candidates are a package of INFO (RFC 6086), which both ends have to name. For digits
+two ways are in use that no RFC describes, `application/dtmf-relay` and `application/dtmf`. What
 goes by INFO can be read, changed and made by every server on the way.
 """
 
@@ -10,8 +11,9 @@ import re
 from functools import partial
 from typing import Final
 
-from securecall.calls.signaling import DigitAnswered, DigitPressed
+from securecall.calls.signaling import DigitAnswered, DigitPressed, Trickled
 from securecall.sip.capabilities import NO_PACKAGES
+from securecall.sip.fragment import FRAGMENT, PACKAGE, build_fragment, parse_fragment
 from securecall.sip.grammar import SipError, parse_value
 from securecall.sip.headers import Headers
 from securecall.sip.host import Host, SessionState
@@ -26,6 +28,8 @@ _SIGNAL: Final = re.compile(rb"(?im)^[ \t]*signal[ \t]*=[ \t]*([0-9a-d*#]{1,2})[
 _DIGIT: Final = re.compile(rb"[ \t\r\n]*([0-9a-dA-D*#]{1,2})[ \t\r\n]*")
 # as numbers of events (RFC 4733 3.2), which some send instead of what is on the key
 _EVENTS: Final = {"10": "*", "11": "#", "12": "A", "13": "B", "14": "C", "15": "D"}
+_USE: Final = "info-package"
+_TALKING: Final = (SessionState.ANSWERED, SessionState.CONFIRMED)
 _UNKNOWN_KIND: Final = (405, 415, 501)
 
 
@@ -46,7 +50,7 @@ def read_digit(kind: str, body: bytes) -> str:
 
 
 class Information:
-    """The digits of one call that go by INFO.
+    """The digits and candidates of one call that go by INFO.
 
     Attributes:
         takes: The call model takes digits this way; before it says so, none is.
@@ -57,17 +61,22 @@ class Information:
         self.takes = False
         self._host = host
         self._kind = RELAY
+        self._found: Trickled | None = None  # the peer was not told
+        self._telling = False  # an INFO of ours waits for what answers it
 
     def receive(self, server: ServerTransaction, *, now: float) -> None:
         """Take an INFO; an empty one asks whether the call is alive.
 
         Raises:
-            SipError: answered with 469 for a package (RFC 6086 4.2.2), 415 for what is no digit, or
-                where none is taken.
+            SipError: answered with 469 for a package that was not agreed on (RFC 6086 4.2.2), 415
+                for what is no digit, or where none is taken, 400 for malformed candidates.
         """
         request, host = server.request, self._host
         if "info-package" in request.headers:
-            raise SipError("no INFO package is known", status=469, fields=(NO_PACKAGES,))
+            for told in self._read_package(request):
+                host.tell(told)
+            host.respond(server, 200, now=now)
+            return
         if request.body:
             takes = self.takes and host.state is SessionState.CONFIRMED
             kind, _ = parse_value(request.headers.first("content-type") or "", "Content-Type")
@@ -76,6 +85,53 @@ class Information:
                 raise SipError("not taken in INFO", status=415, fields=(("Accept", accept),))
             host.tell(DigitPressed(read_digit(kind, request.body)))
         host.respond(server, 200, now=now)
+
+    def _read_package(self, request: Request) -> tuple[Trickled, ...]:
+        """Candidates, in a call that was accepted and whose descriptions both allow them."""
+        host, theirs, ours = (
+            self._host,
+            self._host.descriptions.theirs,
+            self._host.descriptions.ours,
+        )
+        agreed = theirs is not None and theirs.trickle and ours is not None and ours.trickle
+        name, _ = parse_value(request.headers.first("info-package") or "-", "Info-Package")
+        if name != PACKAGE or not agreed or host.state not in _TALKING:
+            raise SipError("no such INFO package was agreed on", status=469, fields=(NO_PACKAGES,))
+        kind, _ = parse_value(request.headers.first("content-type") or "-", "Content-Type")
+        use = parse_value(
+            request.headers.first("content-disposition") or _USE, "Content-Disposition"
+        )
+        if kind != FRAGMENT or use[0] != _USE or "content-encoding" in request.headers:
+            raise SipError("not taken in INFO", status=415, fields=(("Accept", FRAGMENT),))
+        return parse_fragment(request.body)
+
+    def trickle(self, found: Trickled, *, now: float) -> None:
+        """Tell the peer, as soon as it has the description of what was found: after its ACK.
+
+        One INFO at a time; the last of what is found meanwhile says it all.
+        """
+        self._found = found
+        self.acknowledged(now=now)
+
+    def acknowledged(self, *, now: float) -> None:
+        """Nothing of ours waits for an ACK any more, perhaps: say what waited for that."""
+        found, host = self._found, self._host
+        if found is None or host.dialog is None or self._telling:
+            return
+        if host.acceptance.waits or host.state is not SessionState.CONFIRMED:
+            return
+        self._found, self._telling = None, True
+        fields = (("Info-Package", PACKAGE), ("Content-Disposition", _USE))
+        more = Headers((*fields, ("Content-Type", FRAGMENT)))
+        request = host.dialog.request("INFO", via=host.via(), more=more)
+        request.body = build_fragment(found)
+        _ = host.ask(request, self._told, now=now)
+
+    def _told(self, _client: ClientTransaction, response: Response | None, now: float) -> None:
+        """What the peer does not take it goes without, as one that cannot trickle."""
+        if response is None or response.status >= 200:
+            self._telling = False
+            self.acknowledged(now=now)
 
     def press(self, digit: str, *, milliseconds: int, now: float) -> None:
         """Send one digit; `DigitAnswered` follows."""

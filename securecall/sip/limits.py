@@ -49,6 +49,9 @@ MOST_FORMATS: Final = 256
 MOST_CANDIDATES: Final = 128
 """Candidates of one m-line; beyond it 513."""
 
+MOST_FRAGMENT_BYTES: Final = 16 * 1024
+"""Candidates that are told later, in one INFO; beyond it 513."""
+
 # -- what is open ---------------------------------------------------------------------------------
 
 MOST_CALLS: Final = 256

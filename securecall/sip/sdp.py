@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Final
 
 from securecall.media.description import (
-    Candidate,
     Codec,
     Description,
     Direction,
@@ -23,6 +22,7 @@ from securecall.sip.sdp_lines import (
     DIRECTIONS,
     HINT,
     Section,
+    candidate_text,
     malformed,
     parse_connection,
     parse_media_line,
@@ -80,6 +80,9 @@ def parse_description(data: bytes) -> Description:
         all_fingerprints=tuple(order),
         bundle=tuple(group),
         ice_lite="ice-lite" in session.values,
+        trickle=any(
+            "trickle" in s.values.get("ice-options", "").split() for s in (session, *sections)
+        ),
     )
 
 
@@ -129,6 +132,8 @@ def build_description(
         lines.append("a=group:BUNDLE " + " ".join(description.bundle))
     if description.ice_lite:
         lines.append("a=ice-lite")
+    if description.trickle:
+        lines.append("a=ice-options:trickle")
     shared = [
         f
         for f in description.all_fingerprints
@@ -203,17 +208,10 @@ def _ice_lines(media: MediaDescription) -> list[str]:
     lines = []
     if media.ice_ufrag:
         lines += [f"a=ice-ufrag:{media.ice_ufrag}", f"a=ice-pwd:{media.ice_pwd}"]
-    lines += [f"a=candidate:{_candidate_text(c)}" for c in media.candidates]
+    lines += [f"a=candidate:{candidate_text(c)}" for c in media.candidates]
     if media.end_of_candidates:
         lines.append("a=end-of-candidates")
     return lines
-
-
-def _candidate_text(c: Candidate) -> str:
-    text = f"{c.foundation} {c.component} {c.transport} {c.priority} {c.host} {c.port} typ {c.type}"
-    if c.related_address is not None:
-        text += f" raddr {c.related_address} rport {c.related_port or 0}"
-    return text
 
 
 def _ip(host: str) -> str:

@@ -31,7 +31,16 @@ _ICE: Final = re.compile(r"[A-Za-z0-9+/]{1,256}")
 # these decide what a call is; a second one would be a second meaning
 _ONCE: Final = frozenset({"setup", "ice-ufrag", "ice-pwd", "mid", "direction", "ptime"})
 _KEPT: Final = frozenset(
-    {"ice-lite", "rtcp-mux", "end-of-candidates", "bundle-only", "content", "rtcp-xr", HINT}
+    {
+        "ice-lite",
+        "ice-options",
+        "rtcp-mux",
+        "end-of-candidates",
+        "bundle-only",
+        "content",
+        "rtcp-xr",
+        HINT,
+    }
 )
 
 
@@ -199,6 +208,14 @@ def _candidate(value: str) -> Candidate:
         related_address=more.get("raddr"),
         related_port=None if related_port is None else _number(related_port, 65535, "a port"),
     )
+
+
+def candidate_text(c: Candidate) -> str:
+    """Write what follows "candidate:"."""
+    text = f"{c.foundation} {c.component} {c.transport} {c.priority} {c.host} {c.port} typ {c.type}"
+    if c.related_address is not None:
+        text += f" raddr {c.related_address} rport {c.related_port or 0}"
+    return text
 
 
 def _rtpmap(section: Section, value: str) -> None:

@@ -2,7 +2,7 @@
 
 The session holds the state and speaks to peer and call model; its parts know the rules: `Calling`
 and `Called` how a call begins, `Changes` what happens in its middle, `Transfers` who is sent on,
-`Information` what is pressed.
+`Information` what is pressed, and where we were found to be meanwhile.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from securecall.calls.signaling import (
     Signal,
     TransferProgress,
     TransferRequested,
+    Trickled,
 )
 from securecall.errors import EndReason
 from securecall.media.description import Description
@@ -207,6 +208,8 @@ class Session:
         """What neither begins, changes nor ends the call."""
         if isinstance(signal, DigitsWelcome):  # also while the ACK of our answer is on its way
             self._information.takes = True
+        elif isinstance(signal, Trickled):  # here, too
+            self._information.trickle(signal, now=now)
         elif isinstance(signal, TransferProgress):
             self._transfers.progress(signal, now=now)
         elif self.state is not SessionState.CONFIRMED:
@@ -307,14 +310,13 @@ class Session:
             return
         if self.state is SessionState.CONFIRMED:
             self._changes.acknowledged(request, answers=offered, now=now)
-            return
-        if self.state is not SessionState.ANSWERED:
-            return
-        self.state = SessionState.CONFIRMED
-        if self._bye_waits is not None:
-            self.hang_up(now=now, cause=self._bye_waits)
-        elif offered and self._called is not None:
-            self._called.acknowledged(request, now=now)
+        elif self.state is SessionState.ANSWERED:
+            self.state = SessionState.CONFIRMED
+            if self._bye_waits is not None:
+                self.hang_up(now=now, cause=self._bye_waits)
+            elif offered and self._called is not None:
+                self._called.acknowledged(request, now=now)
+        self._information.acknowledged(now=now)
 
     def receive_cancel(self, server: ServerTransaction, *, now: float) -> None:
         """Take the CANCEL of an INVITE, too late once it was answered, or of a re-INVITE."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 import securecall as sc
-from securecall.calls.signaling import Answered, Offered
+from securecall.calls.signaling import Answered, Offered, Trickled
 from securecall.errors import CertificateError, ConnectFailed, LocalError, LoginRefused
 from securecall.testing.authority import Authority
 from securecall.testing.bus import SignalBus
@@ -19,6 +19,7 @@ from securecall.transport.ice import IcePath
 from securecall.transport.tls import PemPair
 from tests.pairs.calls.test_client import ALICE, BOB, people
 from tests.pairs.calls.test_ip_privacy import pin
+from tests.pairs.transport.fake_servers import Deaf
 
 HIDDEN = sc.Policy(ip_privacy=sc.IpPrivacy.RELAY)
 SHARED = sc.Secret("shared with the relay")
@@ -175,5 +176,41 @@ def test_of_several_relays_those_that_answer_are_offered_soon(tmp_path, certific
             found = await gathered(deaf, ways["tls"])
             assert [c.type for c in found] == ["relay"]
             assert time.monotonic() - began < 4.0  # of five, after which a silent one is given up
+
+    asyncio.run(main())
+
+
+def test_beside_a_dead_relay_a_call_waits_for_none_and_uses_the_other(tmp_path, certificates):
+    """Two calls: one finds its way directly, one by coturn; the first relay never answers."""
+
+    async def main():
+        said = []
+        bus = SignalBus(mutate=lambda signal, _: said.append(signal) or signal)
+        async with rest(tmp_path, certificates) as (daemon, ways), people(tmp_path, bus) as two:
+            dead = await Deaf.open()
+            silent = replace(ways["udp"], port=dead.address[1])
+            for client in two:
+                client.use_relay(silent, ways["udp"])
+            pin(two[0], BOB, two[1])
+            pin(two[1], ALICE, two[0])
+            for policy in (sc.Policy(ip_privacy=sc.IpPrivacy.OPEN), HIDDEN):
+                two[1].policy = policy
+                async with two[0].call(BOB, audio=sc.ToneSource(440), policy=policy) as call:
+                    async with (await two[1].next_call()).accept() as answer:
+                        await call.connected()
+                        await answer.connected()
+                        await heard(answer)
+                shown = [d for s in said if (d := getattr(s, "description", None)) is not None]
+                kinds = {c.type for d in shown for c in d.audio.candidates}
+                assert kinds == ({"relay"} if policy is HIDDEN else {"host"})
+                assert not any(d.audio.end_of_candidates for d in shown)
+                later = [s.ice for s in said if isinstance(s, Trickled)]
+                assert {ice.complete for ice in later} >= {True}
+                assert policy is not HIDDEN or {
+                    c.type for ice in later for c in ice.candidates
+                } == {"relay"}
+                said.clear()
+            assert "ALLOCATE processed, success" in daemon.said()
+            dead.close()
 
     asyncio.run(main())

@@ -37,6 +37,7 @@ from securecall.calls.signaling import (
     TransferProgress,
     TransferRequested,
     TransferStep,
+    Trickled,
 )
 from securecall.calls.text_lines import LocalText
 from securecall.calls.video_lines import LocalVideo
@@ -205,6 +206,8 @@ SIGNALS = {
     "redirection": TransferRequested("sip:eve@example.com"),
     "our transfer: done": TransferProgress(TransferStep.ANSWERED),
     "stray": Accepted(),
+    "theirs, later": Trickled("0", _gathered(2)),
+    "theirs, later, of another way": Trickled("0", THEIRS_ANEW),
     "peer ends": Ended(EndReason.HUNG_UP),
     "peer refuses": Ended(EndReason.SECURITY),
 }
@@ -319,6 +322,7 @@ ACTS: dict[str, Act] = {
     "we look for another way": lambda c: c.restart(OURS_ANEW),
     GATHERED: lambda c: c.regathered(OURS_ANEW),
     "nothing gathered": lambda c: c.regathered(None),
+    "ours, later": lambda c: c.gathered(_gathered(1)),
     "we press": lambda c: c.press("5"),
     "we transfer": lambda c: c.transfer(EVES_ADDRESS),
     "we tell": lambda c: c.tell_transfer(TransferProgress(TransferStep.RINGING, number=7)),
@@ -543,6 +547,13 @@ class Run:
                 way = (agreement.ice_ufrag, agreement.ice_pwd)
                 _require(not set(way) & set(seen.way), "new credentials, both")
                 self.seen = replace(seen, way=way)
+            case m.CheckAlso(ice=ice):
+                _require(seen.accepted and seen.started, "no address before acceptance")
+                _require((ice.ufrag, ice.pwd) == seen.way, "only of the way in use")
+                _require(name.startswith("theirs, later"), "only what the peer says")
+            case m.Send(signal=Trickled(ice=ice)):
+                _require(seen.accepted, "nothing of ours is described before acceptance")
+                _require(ice == _gathered(1), "only what was gathered")
             case m.SetGate(gate=gate):
                 if gate is not Gate.CLOSED:
                     _require(seen.accepted and seen.started, "no gate before acceptance")

@@ -116,6 +116,7 @@ ATTRIBUTES = frozenset(
         "ice-ufrag",
         "ice-pwd",
         "candidate",
+        "ice-options",
         "end-of-candidates",
     ]
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -18,14 +18,17 @@ from securecall.calls.signaling import (
     Ringing,
     Route,
     Signal,
+    Trickled,
 )
 from securecall.errors import EndReason
 from securecall.media.description import (
+    Candidate,
     Codec,
     Description,
     Fingerprint,
     Keying,
     Kind,
+    LocalIce,
     MediaDescription,
     Setup,
 )
@@ -198,5 +201,38 @@ def test_options_is_answered():
     async def main() -> None:
         async with two() as (alice, bob, _):
             assert await alice.options(Route(BOB, bob.listening)) == 200
+
+    asyncio.run(main())
+
+
+def test_candidates_found_later_go_both_ways_once_both_have_the_other_s_description():
+    def trickling(port):
+        return replace(description(port), trickle=True)
+
+    def found(port):
+        relay = Candidate("1", 1, "udp", 1, "192.0.2.1", port, "relay", "0.0.0.0", 9)
+        ice = LocalIce(ufrag="abcd", pwd="p" * 22, candidates=(relay,), complete=True)
+        return Trickled("0", ice)
+
+    async def main() -> None:
+        async with two() as (alice, bob, rings):
+            caller = Ear(await alice.dial(Route(BOB, bob.listening), trickling(4000)))  # type: ignore[arg-type] # the adapter's own class
+            async with asyncio.timeout(5):
+                callee = await rings.get()
+            assert callee.leg.offer == trickling(4000)
+            callee.leg.send(Answered(trickling(5000)))
+            callee.leg.send(found(5001))
+            assert await caller.next() == Answered(trickling(5000))
+            assert await caller.next() == found(5001)
+            caller.leg.send(found(4001))
+            assert await callee.next() == found(4001)
+            callee.leg.send(Offered(trickling(5002)))
+            assert await caller.next() == Offered(trickling(5002))
+            caller.leg.send(Answered(trickling(4002)))
+            caller.leg.send(found(4003))
+            assert await callee.next() == Answered(trickling(4002))
+            assert await callee.next() == found(4003)
+            caller.leg.send(Ended(EndReason.HUNG_UP))
+            assert await callee.next() == Ended(EndReason.HUNG_UP)
 
     asyncio.run(main())
