@@ -37,6 +37,7 @@ from securecall.media.engine import AudioSession, AudioStatistics, Clock
 from securecall.media.levels import LevelMeter
 from securecall.media.quality import Quality
 from securecall.media.sdes import SUITES, CryptoLine
+from securecall.media.synchrony import Heard
 from securecall.policy import Gate, IpPrivacy, Policy
 from securecall.rtp.sframe import IntegrityAlarm, SframeReceiver, SframeSender
 from securecall.rtp.srtp import FIRST_SEQUENCES, SrtpProfile, SrtpSession
@@ -163,6 +164,7 @@ class MediaConnection:
             cname=self._cname,
             codecs=policy.prefer_video,
             failed=events.sound_failed,
+            heard=self._heard_at,
         )
         self.text = CallText(clock, self._send, failed=events.sound_failed)
         self._began_unix = unix_now()
@@ -538,6 +540,10 @@ class MediaConnection:
         self._meters = (*others, meter) if on else others
         if self._session is not None:
             self._session.meters = self._meters
+
+    def _heard_at(self, wall: float, cname: str) -> Heard | None:
+        session = self._session
+        return session.heard(wall, cname) if isinstance(session, AudioSession) else None
 
     def set_direction(self, direction: Direction) -> None:
         """Obey a hold, or its end."""

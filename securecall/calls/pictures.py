@@ -11,6 +11,7 @@ from securecall.calls.video_lines import LocalVideo, VideoAgreement
 from securecall.errors import UsageError
 from securecall.media.clock import Clock
 from securecall.media.description import Gate
+from securecall.media.synchrony import HeardAt
 from securecall.rtp.rtcp import RtcpPacket
 from securecall.rtp.sframe import SframeReceiver, SframeSender
 from securecall.rtp.srtp import SrtpSession
@@ -59,6 +60,7 @@ class Pictures:
         cname: str,
         codecs: tuple[str, ...],
         failed: Callable[[Exception], None],
+        heard: HeardAt = lambda _wall, _cname: None,
     ) -> None:
         """Prepare.
 
@@ -68,7 +70,9 @@ class Pictures:
             cname: Ours.
             codecs: Names, in order of preference.
             failed: Told what a source, a sink or a codec raised.
+            heard: Tells when the sound is heard that was captured with a picture.
         """
+        self._heard = heard
         self.brought: dict[str, LocalVideo] = {}
         self.offered: tuple[str, ...] = ()
         self._clock, self._send, self._cname = clock, send, cname
@@ -125,6 +129,7 @@ class Pictures:
             seal=keys.seal.get,
             opener=keys.opener,
             failed=self._failed,
+            heard=self._heard,
         )
         session.gate = self._gate
         for name, source in self._sources.items():

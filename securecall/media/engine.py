@@ -19,6 +19,7 @@ from securecall.media.playout import Playout
 from securecall.media.quality import Quality, QualityMeter, voip_metrics
 from securecall.media.statistics import AudioStatistics as AudioStatistics
 from securecall.media.statistics import mouth_to_ear
+from securecall.media.synchrony import Heard, SoundTime
 from securecall.rtp.events import EventPacket, EventReceiver, EventSender, parse_event
 from securecall.rtp.extensions import build_extensions, with_extensions
 from securecall.rtp.packet import rtp_header, split_rtp
@@ -164,6 +165,7 @@ class AudioSession(Ends):
         self._open = None if sframe_receive is None else sframe_receive.open_rtp
         self._accepted = accepted.keys()
         self._playout = Playout(accepted, opus_rate=opus_rate)
+        self._sound_time = SoundTime()
         named = {mid_extension: mid.encode()} if mid and mid_extension else {}
         self._extensions = build_extensions(named) if named else b""
         self._on_quality, self._meter = on_quality, QualityMeter()
@@ -192,6 +194,7 @@ class AudioSession(Ends):
         gate = Gate(gate)
         if self._gate is Gate.CLOSED or gate is Gate.CLOSED:
             self._playout.flush()  # nothing received under one verdict is played under another
+            self._sound_time.forget()
             self._digits.clear()
             if self._copies is not None:
                 self._copies.clear()
@@ -425,9 +428,21 @@ class AudioSession(Ends):
         pcm = self._playout.pull(now)
         if pcm is None:
             return
-        played = self._played
+        played, playout = self._played, self._playout
         self._played = played + 1
-        self._deliver(pcm, self._playout.rate, played)
+        self._sound_time.played(
+            playout.ssrc, playout.position, playout.clock_rate, seconds=played * TICK, now=now
+        )
+        self._deliver(pcm, playout.rate, played)
+
+    def heard(self, wall: float, cname: str) -> Heard | None:
+        """Return when what the peer captured at this time of its clock is heard here.
+
+        Args:
+            wall: By the sender reports of a source that goes by `cname`.
+            cname: The same as that of the sound, or nothing is known.
+        """
+        return self._sound_time.find(wall, cname, self._rtcp.sources)
 
     def _report(self, now: float) -> None:
         report = self._rtcp.poll(

@@ -43,6 +43,7 @@ class Playout:
     Attributes:
         counters: What was played instead of what was sent.
         bursts: Which packets were missed, in bursts or by themselves.
+        ssrc: Whose sound it is; None before any came.
         rate: Hz of the sound that comes out; may change with the codec.
     """
 
@@ -52,16 +53,17 @@ class Playout:
         "_decoder",
         "_decoders",
         "_empty",
+        "_end",
         "_jitter",
         "_jitter_before",
         "_left",
         "_need",
         "_rate_wanted",
-        "_ssrc",
         "_with_copies",
         "bursts",
         "counters",
         "rate",
+        "ssrc",
     )
 
     def __init__(self, accepted: Mapping[int, Codec], *, opus_rate: int | None = None) -> None:
@@ -78,7 +80,8 @@ class Playout:
         self._codecs = dict(accepted)
         self._decoders: dict[int, Decoder] = {}
         self._rate_wanted = opus_rate
-        self._ssrc: int | None = None
+        self.ssrc: int | None = None
+        self._end: int | None = None  # RTP timestamp after what was decoded last
         self.counters = PlayoutCounters()
         self.bursts = BurstMeter()
         self._jitter_before = JitterCounters()
@@ -112,10 +115,10 @@ class Playout:
         self, ssrc: int, sequence: int, timestamp: int, payload_type: int, data: bytes, now: float
     ) -> None:
         """Take an authentic packet of an accepted payload type."""
-        if ssrc != self._ssrc:
-            if self._ssrc is not None:
+        if ssrc != self.ssrc:
+            if self.ssrc is not None:
                 self._restart(self._codecs[payload_type])
-            self._ssrc = ssrc
+            self.ssrc = ssrc
         elif self._codecs[payload_type].clock_rate != self._jitter.clock_rate:
             self._restart(self._codecs[payload_type])
         self._jitter.push(sequence, timestamp, data, now, payload_type)
@@ -148,6 +151,7 @@ class Playout:
 
     def _restart(self, codec: Codec) -> None:
         self._remember()
+        self._end = None
         self._jitter = self._buffer(codec)
         self.counters.restarts += 1
 
@@ -156,13 +160,28 @@ class Playout:
 
     def flush(self) -> None:
         """Forget everything that was received, what the decoders remember of it included."""
-        if self._ssrc is None:
+        if self.ssrc is None:
             return  # nothing was: a decoder of Opus is a tenth of a millisecond's work
         self._remember()
         self._decoders.clear()
         self._use(self._current)
         self._jitter = self._buffer(self._codecs[self._current])
-        self._left = b""
+        self._left, self._end = b"", None
+
+    @property
+    def position(self) -> int | None:
+        """RTP timestamp of the first sample of what `pull` returned last; None where unknown."""
+        if self._end is None:
+            return None
+        return self._end - self._units(len(self._left) + self._need) & 0xFFFFFFFF
+
+    @property
+    def clock_rate(self) -> int:
+        """Of the RTP timestamps, Hz."""
+        return self._jitter.clock_rate
+
+    def _units(self, octets: int) -> int:
+        return octets // 2 * self._jitter.clock_rate // self.rate
 
     def jitter_counters(self) -> JitterCounters:
         """Return the counts of all jitter buffers so far."""
@@ -202,6 +221,7 @@ class Playout:
             self._empty = 0
             self.bursts.take(missed=item.copied)
             pcm = self._decode(item)
+            self._end = item.timestamp + self._units(len(pcm))
             return self._hurry(pcm, now) if item.hurry else pcm
         if isinstance(item, Empty):
             if not item.started:
@@ -212,7 +232,10 @@ class Playout:
             self.counters.concealed += 1
             return self._decoder.conceal()
         self.bursts.take(missed=True)
-        return self._fill(item)
+        pcm = self._fill(item)
+        if self._end is not None:
+            self._end += self._units(len(pcm))
+        return pcm
 
     def _decode(self, item: Payload) -> bytes:
         if item.payload_type != self._current:
@@ -243,6 +266,7 @@ class Playout:
         if not isinstance(other, Payload):
             return pcm if isinstance(other, Empty) else pcm + self._fill(other)
         following = self._decode(other)
+        self._end = other.timestamp + self._units(len(following))
         if self.rate != rate or len(following) != len(pcm):
             return following if self.rate != rate else pcm + following
         return _fade(pcm, following)

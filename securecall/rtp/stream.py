@@ -19,6 +19,9 @@ from securecall.rtp.xr import DelaySince, ExtendedReport, ReceiverTime, VoipMetr
 REPORT_INTERVAL: Final = 5.0
 """Seconds between reports, times 0.5 to 1.5 by chance (RFC 3550 6.2)."""
 
+FIRST_REPORT: Final = 0.5
+"""Seconds after our first packet in which its time is told, or nothing keeps step (RFC 6051 2)."""
+
 LOSS_INTERVAL: Final = 1.0
 """Seconds after the last report from which on fresh loss is reported at once."""
 
@@ -42,6 +45,7 @@ class ReceivedSource:
         ssrc: The source.
         received: Packets that came, late and repeated ones included.
         highest: Highest sequence number, extended by 65536 for each cycle.
+        cname: Who it is, by its own word; "" before it said so.
     """
 
     __slots__ = (
@@ -54,6 +58,8 @@ class ReceivedSource:
         "_last_sr_at",
         "_received_prior",
         "_transit",
+        "_wall",
+        "cname",
         "highest",
         "received",
         "ssrc",
@@ -67,6 +73,8 @@ class ReceivedSource:
         self._transit: int | None = None
         self._last_sr = 0
         self._last_sr_at = 0.0
+        self._wall: tuple[float, int] | None = None
+        self.cname = ""
         self._jumped_to: int | None = None
         self._base = self.highest = sequence
         self.received = self._expected_prior = self._received_prior = 0
@@ -91,9 +99,18 @@ class ReceivedSource:
             self._jitter += (difference - self._jitter) / 16
         self._transit = transit
 
-    def receive_report(self, ntp: int, *, now: float) -> None:
-        """Note when a sender report came, for the peer's round-trip time."""
+    def receive_report(self, ntp: int, timestamp: int, *, now: float) -> None:
+        """Note when a sender report came, for the round trip, and what time it tells."""
         self._last_sr, self._last_sr_at = ntp >> 16 & 0xFFFFFFFF, now
+        self._wall = ntp / 2**32, timestamp
+
+    def wall(self, timestamp: int) -> float | None:
+        """Seconds on the sender's clock at which this was captured; None before it told any."""
+        if self._wall is None:
+            return None
+        seconds, then = self._wall
+        elapsed = (timestamp - then + 0x80000000 & 0xFFFFFFFF) - 0x80000000
+        return seconds + elapsed / self._clock_rate
 
     @property
     def expected(self) -> int:
@@ -214,7 +231,16 @@ class RtcpSession:
         self.peer_metrics: VoipMetrics | None = None
 
     def sent(self, timestamp: int, octets: int, *, now: float) -> None:
-        """Count an RTP packet of ours."""
+        """Count an RTP packet of ours.
+
+        Args:
+            timestamp: Its own.
+            octets: Its payload's.
+            now: Monotonic seconds at which what it carries was captured; what a picture then waits
+                for its encoder and its turn must not count, or it keeps no step with the sound.
+        """
+        if not self.packets_sent:
+            self.deadline = min(self.deadline, now + FIRST_REPORT)
         self.packets_sent += 1
         self.octets_sent += octets
         self._last_timestamp, self._last_sent_at = timestamp, now
@@ -236,10 +262,7 @@ class RtcpSession:
         """Learn from the peer's reports; return which of its sources left."""
         left: list[PeerLeft] = []
         for packet in packets:
-            if isinstance(packet, SenderReport):
-                source = self._sources.get(packet.ssrc)
-                if source is not None:
-                    source.receive_report(packet.ntp, now=now)
+            self._learn_source(packet, now=now)
             if isinstance(packet, SenderReport | ReceiverReport):
                 for block in packet.reports:
                     if block.ssrc == self.ssrc:
@@ -301,6 +324,17 @@ class RtcpSession:
     def sources(self) -> tuple[ReceivedSource, ...]:
         """The peer's sources."""
         return tuple(self._sources.values())
+
+    def _learn_source(self, packet: RtcpPacket, *, now: float) -> None:
+        """What a source says of itself: its time, and who it is."""
+        if isinstance(packet, SenderReport):
+            source = self._sources.get(packet.ssrc)
+            if source is not None:
+                source.receive_report(packet.ntp, packet.timestamp, now=now)
+        elif isinstance(packet, SourceDescription):
+            for ssrc, cname in packet.cnames:
+                if ssrc in self._sources:
+                    self._sources[ssrc].cname = cname
 
     def _learn(self, block: ReportBlock, *, now: float) -> None:
         loss = block.fraction_lost / 256

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from securecall.errors import Unsupported, UsageError
@@ -34,12 +34,16 @@ class VideoFrame:
         data: The planes Y, U and V one after another, rows without gaps; U and V have half the
             width and height, rounded up.
         timestamp: Seconds on the clock of the source.
+        audio_time: Of a picture that came in a call, seconds on the clock of the sound that is
+            heard there: that of the `AudioFrame` captured with it has the same
+            `timestamp / sample_rate`. None until the peer's reports tell (RFC 3550 6.4.1).
     """
 
     width: int
     height: int
     data: bytes = field(repr=False)
     timestamp: float = 0.0
+    audio_time: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse what is no picture.
@@ -87,7 +91,7 @@ class VideoFrame:
             return self
         require_size(width, height)
         data = i420.from_picture(self.picture(), (width, height))
-        return VideoFrame(width=width, height=height, data=data, timestamp=self.timestamp)
+        return replace(self, width=width, height=height, data=data)
 
     def fitted(self, width: int, height: int) -> VideoFrame:
         """Return the picture inside another size, its shape kept, black where nothing is left.
@@ -114,9 +118,7 @@ class VideoFrame:
             for row in range(inner_h):
                 parts += [before, plane[row * inner_w : (row + 1) * inner_w], after]
             parts.append(dark * (w * (h - y - inner_h)))
-        return VideoFrame(
-            width=width, height=height, data=b"".join(parts), timestamp=self.timestamp
-        )
+        return replace(self, width=width, height=height, data=b"".join(parts))
 
     def picture(self) -> pyav.VideoFrame:
         """Return a copy as PyAV's frame, for what only PyAV can do.

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 from securecall.errors import ProtocolError
 from securecall.media.description import Codec
+from securecall.media.synchrony import Heard, HeardAt
 from securecall.media.video.payloads import packetiser
 from securecall.media.video.receiving import VideoReceiver
 from securecall.media.video.sending import CLOCK, CutFrame, VideoSender
@@ -67,6 +68,7 @@ class Departure:
         line: Whose.
         payload: Not sealed; that of a packet sent before, if it is to be sent again.
         timestamp, marker: Of its header.
+        captured: Monotonic seconds at which the picture was taken.
         again: What was sent before.
     """
 
@@ -74,6 +76,7 @@ class Departure:
     payload: bytes = field(repr=False)
     timestamp: int
     marker: bool
+    captured: float = 0.0
     again: SentPacket | None = None
 
 
@@ -97,6 +100,11 @@ class Surroundings(Protocol):
 
     def open(self, payload: bytes, metadata: bytes) -> bytes | None:
         """Open the end-to-end layer; None for what does not."""
+        ...
+
+    @property
+    def heard(self) -> HeardAt:
+        """Tells when what the peer captured at a time of its clock is heard."""
         ...
 
     def queue(self, packets: list[Departure], *, keyframe: bool) -> None:
@@ -163,6 +171,8 @@ class VideoLine:
             resend=self._ask_again,
             need_keyframe=self.ask_keyframe,
             failed=session.fail,
+            heard=self._heard,
+            clock=session.now,
         )
         self.peer_ssrc: int | None = None
         self.packets_received = self.bytes_received = 0
@@ -177,7 +187,7 @@ class VideoLine:
     def _cut(self, frame: CutFrame) -> None:
         last = len(frame.payloads) - 1
         packets = [
-            Departure(self, payload, frame.timestamp, place == last)
+            Departure(self, payload, frame.timestamp, place == last, frame.captured)
             for place, payload in enumerate(frame.payloads)
         ]
         self._session.queue(packets, keyframe=frame.keyframe)
@@ -193,7 +203,7 @@ class VideoLine:
             number, ssrc, sequence = terms.codec.payload_type, terms.ssrc, self._sequence
             payload = waiting.payload if self._seal is None else self._seal(waiting.payload)
             self._sequence = sequence + 1 & 0xFFFF
-            self.rtcp.sent(waiting.timestamp, len(payload), now=now)
+            self.rtcp.sent(waiting.timestamp, len(payload), now=waiting.captured)
             if terms.rtx is not None:
                 kept = SentPacket(sequence, waiting.timestamp, waiting.marker, payload)
                 self._sent.keep(kept, now=now)
@@ -214,7 +224,7 @@ class VideoLine:
                 case GenericNack(media_ssrc=ssrc, sequences=sequences) if ssrc == self.terms.ssrc:
                     for sent in self._sent.answer(sequences, now=now, round_trip=round_trip):
                         self._session.queue_again(
-                            Departure(self, sent.payload, sent.timestamp, sent.marker, sent)
+                            Departure(self, sent.payload, sent.timestamp, sent.marker, again=sent)
                         )
                 case PictureLoss(media_ssrc=ssrc) if ssrc == self.terms.ssrc:
                     self._keyframe_wanted()
@@ -273,6 +283,14 @@ class VideoLine:
         """Take this line's packets from these sources from now on; from any, if there are none."""
         if peer_ssrcs != self.terms.peer_ssrcs:
             self.terms = replace(self.terms, peer_ssrcs=peer_ssrcs)
+
+    def _heard(self, timestamp: int) -> Heard | None:
+        """When the sound is heard that was captured with this picture (RFC 3550 6.4.1)."""
+        source = next((s for s in self.rtcp.sources if s.ssrc == self.peer_ssrc), None)
+        wall = source.wall(timestamp) if source is not None else None
+        if source is None or wall is None:
+            return None
+        return self._session.heard(wall, source.cname)
 
     def _ask_again(self, sequences: tuple[int, ...]) -> None:
         ours, peer = self.terms.ssrc, self.peer_ssrc

@@ -8,10 +8,12 @@ from typing import Final
 
 from securecall.errors import ProtocolError
 from securecall.media.description import Codec
+from securecall.media.synchrony import Heard
 from securecall.media.video.coders import VideoDecoder
 from securecall.media.video.endpoints import VideoSink
 from securecall.media.video.frames import EncodedVideo, VideoFrame
 from securecall.media.video.payloads import frame_format
+from securecall.media.video.presenting import Presenter
 from securecall.rtp.frames import (
     FrameBuffer,
     FrameCounters,
@@ -25,7 +27,7 @@ CLOCK: Final = 90_000
 
 
 class VideoReceiver:
-    """Puts frames together, decodes them and hands them out.
+    """Puts frames together, decodes them and hands them out, in step with the sound.
 
     The codec is what the peer sends now, among those that were agreed; a change of it begins anew.
 
@@ -41,6 +43,8 @@ class VideoReceiver:
         resend: Callable[[tuple[int, ...]], None],
         need_keyframe: Callable[[], None],
         failed: Callable[[Exception], None],
+        heard: Callable[[int], Heard | None] = lambda _: None,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         """Prepare.
 
@@ -49,14 +53,18 @@ class VideoReceiver:
             resend: Ask the peer for these packets.
             need_keyframe: Ask it for a keyframe.
             failed: Told when a sink or the decoder raised; a sink that raised is taken out.
+            heard: When the sound that goes with an RTP timestamp is heard; None where nobody knows.
+            clock: Monotonic seconds; that of the last `push` or `poll` without it.
         """
         self._nack = nack
         self._resend, self._need_keyframe, self._failed = resend, need_keyframe, failed
         self.codec = ""
         self._buffer: FrameBuffer | None = None
         self._decoder: VideoDecoder | None = None
+        self._presenter = Presenter(heard, self._give)
+        self._clock = clock
         self._last_timestamp: int | None = None
-        self._elapsed = 0
+        self._elapsed = self._base = 0
         self._now = 0.0
         self._past = FrameCounters()  # of buffers that were thrown away
         self.sinks: tuple[VideoSink, ...] = ()
@@ -98,6 +106,7 @@ class VideoReceiver:
     def poll(self, now: float) -> None:
         """Do what time has made due."""
         self._now = now
+        self._presenter.poll(now)
         if self._buffer is not None and now >= self._buffer.deadline:
             self._perform(self._buffer.poll(now))
 
@@ -108,6 +117,7 @@ class VideoReceiver:
             self._decoder.close()
         self._buffer = self._decoder = None
         self._last_timestamp = None
+        self._presenter.clear()
 
     def _perform(self, outputs: tuple[Output, ...]) -> None:
         for output in outputs:
@@ -141,6 +151,8 @@ class VideoReceiver:
         if self._last_timestamp is not None:
             ahead = (timestamp - self._last_timestamp + 2**31 & 0xFFFFFFFF) - 2**31
             self._elapsed += ahead
+        else:
+            self._base = timestamp - self._elapsed
         self._last_timestamp = timestamp
         return self._elapsed / CLOCK
 
@@ -150,6 +162,11 @@ class VideoReceiver:
             self._perform(self._buffer.decoder_failed(self._now))
 
     def _show(self, frame: VideoFrame) -> None:
+        timestamp = self._base + round(frame.timestamp * CLOCK) & 0xFFFFFFFF
+        now = self._now if self._clock is None else self._clock()
+        self._presenter.take(frame, timestamp, now=now)
+
+    def _give(self, frame: VideoFrame) -> None:
         self.shown += 1
         for sink in self.sinks:
             try:

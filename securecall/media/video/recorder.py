@@ -17,6 +17,7 @@ from securecall.media.video.writing import Film
 _MOST_PICTURES: Final = 15  # waiting to be written; 20 MB of 1280x720
 _MOST_SOUNDS: Final = 250
 _DRIFT: Final = 0.3  # seconds by which a stream may be away from when it came
+_LATEST: Final = 1.0  # the same of a picture whose place in the sound is known
 
 
 class _Stream:
@@ -35,6 +36,12 @@ class _Stream:
             self._shift = came - timestamp
         return max(0.0, self._shift + timestamp)
 
+    def beside(self, timestamp: float, came: float) -> float | None:
+        """Return where in the film this moment of the stream stands; None if that is unlikely."""
+        if self._shift is None or abs(self._shift + timestamp - came) > _LATEST:
+            return None
+        return max(0.0, self._shift + timestamp)
+
     def has_room(self) -> bool:
         """Count a frame: as one to be written, or as dropped."""
         if self._put - self.done >= self._most:
@@ -48,8 +55,10 @@ class VideoRecorder:
     """Records the peer's sound and pictures; is itself the sink of the pictures.
 
     `.mkv` and `.webm` are VP8 and Opus, `.mp4` is H.264 and AAC. Encoding and writing are done in
-    a thread; where it falls behind, frames are dropped and counted. The streams are put on one
-    time by when their frames come, and each goes on by its own timestamps. The first picture (or
+    a thread; where it falls behind, frames are dropped and counted. Pictures stand where the sound
+    stands that was captured with them (`VideoFrame.audio_time`); until that is known, and where no
+    sound is recorded, both streams are put on one time by when their frames come, and each goes
+    on by its own timestamps. The first picture (or
     `size`) sets the size, into which later ones are fitted; until then the film is black, and
     where no sound comes it is silent. The file is made for its owner alone (mode 600).
     An `.mkv` that was never closed can be played up to there, an `.mp4` cannot.
@@ -115,6 +124,9 @@ class VideoRecorder:
             DeviceError: the file cannot be written.
         """
         at = self._place(self._pictures, frame.timestamp)
+        if frame.audio_time is not None:
+            beside = self._sounds.beside(frame.audio_time, self._clock() - (self._begun or 0.0))
+            at = at if beside is None else beside
         if self._pictures.has_room():
             self._worker.put(lambda: self._picture(at, frame))
 

@@ -26,11 +26,13 @@ class CutFrame:
     Attributes:
         payloads: In order; the last one's packet bears the marker.
         timestamp: Of all of them.
+        captured: Monotonic seconds at which the picture was taken from its source.
         keyframe: It needs no other.
     """
 
     payloads: tuple[bytes, ...]
     timestamp: int
+    captured: float
     keyframe: bool
 
 
@@ -157,7 +159,14 @@ class VideoSender:
         self.frames += 1
         self.keyframes += encoded.keyframe
         payloads = self._packetiser.packetise(encoded.data)
-        self._cut(CutFrame(payloads=payloads, timestamp=self.timestamp, keyframe=encoded.keyframe))
+        self._cut(
+            CutFrame(
+                payloads=payloads,
+                timestamp=self.timestamp,
+                captured=encoded.timestamp,
+                keyframe=encoded.keyframe,
+            )
+        )
 
     def keyframe(self) -> None:
         """Make the next picture one that needs no other, as the peer asks for."""

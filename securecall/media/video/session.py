@@ -14,6 +14,7 @@ from securecall.errors import ProtocolError
 from securecall.logs import logger
 from securecall.media.clock import Clock
 from securecall.media.description import Direction, Gate
+from securecall.media.synchrony import HeardAt
 from securecall.media.video.endpoints import VideoSink, VideoSource
 from securecall.media.video.line import Departure, VideoLine, VideoTerms, compound
 from securecall.media.video.statistics import VideoStatistics
@@ -49,6 +50,7 @@ class VideoSession:
 
     Attributes:
         cname: Ours, random for each call.
+        heard: Tells when what the peer captured at a time of its clock is heard.
         estimator: How much the path takes, as far as the peer tells.
     """
 
@@ -62,6 +64,7 @@ class VideoSession:
         seal: Callable[[str], SframeSender | None],
         opener: SframeReceiver | None,
         failed: Callable[[Exception], None],
+        heard: HeardAt = lambda _wall, _cname: None,
     ) -> None:
         """Prepare; nothing moves before the gate is open and pictures were agreed on.
 
@@ -74,8 +77,10 @@ class VideoSession:
                 the same name throughout the call, for its counter must never begin again.
             opener: That of the peer, None where there is none.
             failed: Told what a source, a sink or a codec raised; the call goes on without it.
+            heard: Tells when the sound is heard that was captured with a picture.
         """
         self.cname = cname
+        self.heard = heard
         self.estimator = BandwidthEstimator()
         self._clock = clock
         self._loop = asyncio.get_running_loop()

@@ -95,7 +95,9 @@ def test_each_sees_the_other_in_order_without_a_freeze(tmp_path, codec):
                 assert counts.codec == codec
             heard = a.audio
             for _ in range(3):
-                await anext(heard)
+                sound = await anext(heard)
+            await here.until(lambda _: here.last.audio_time is not None)
+            assert abs(here.last.audio_time - sound.timestamp / sound.sample_rate) < HANG
 
     run(main)
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from securecall.rtp.rtcp import Bye, ReceiverReport, SenderReport, SourceDescription, parse_rtcp
-from securecall.rtp.stream import MAX_SOURCES, ReceivedSource, RtcpSession
+from securecall.rtp.stream import FIRST_REPORT, MAX_SOURCES, ReceivedSource, RtcpSession
 
 UNIX = 1_800_000_000.0
 
@@ -154,3 +154,28 @@ def test_sources_are_bounded_and_our_own_number_is_nobody_else_s():
     for ssrc in range(3 * MAX_SOURCES):
         rtcp.received(ssrc, 0, 0, now=0.0)
     assert [s.ssrc for s in rtcp.sources] == list(range(1, MAX_SOURCES + 1))
+
+
+def test_a_source_tells_when_what_it_sends_was_captured_by_its_own_clock():
+    ours, theirs = session(ssrc=1), session(ssrc=2)
+    theirs.sent(2**32 - 800, 100, now=0.3)  # captured then; it left later
+    ours.received(2, 1, 2**32 - 800, now=0.4)
+    (source,) = ours.sources
+    assert source.wall(0) is None
+    report = theirs.poll(now=0.9, unix=UNIX, chance=0.0)
+    ours.receive_rtcp(parse_rtcp(report), now=1.0)
+    captured = UNIX + 2_208_988_800 - 0.6
+    assert source.cname == "c"
+    assert source.wall(2**32 - 800) == pytest.approx(captured, abs=0.001)
+    assert source.wall(0) == pytest.approx(captured + 0.1, abs=0.001)
+    assert source.wall(2**32 - 1600) == pytest.approx(captured - 0.1, abs=0.001)
+
+
+def test_the_time_of_a_stream_is_told_soon_after_it_began():
+    for chance in (0.0, 1.0):
+        ours = RtcpSession(ssrc=1, cname="c", clock_rate=8000, now=0.0, chance=chance)
+        ours.sent(0, 1, now=1.0)
+        assert ours.deadline <= 1.0 + FIRST_REPORT
+        assert ours.poll(now=1.0 + FIRST_REPORT, unix=UNIX, chance=0.5)
+        ours.sent(160, 1, now=2.0)
+        assert ours.deadline > 4.0

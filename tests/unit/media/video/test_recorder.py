@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import stat
 import threading
+from dataclasses import replace
 
 import av
 import pytest
@@ -273,3 +274,30 @@ def test_a_file_that_cannot_be_written_is_a_device_error(tmp_path, path):
             recorder.write(SMALL.frame(1))
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_picture_stands_where_its_sound_stands_however_late_it_came(tmp_path, known):
+    """It comes 0.2 s after its sound; the control is one of which nobody knows the sound."""
+    now, path, late = [0.0], tmp_path / "call.mkv", 10  # ticks
+
+    async def main():
+        recorder = VideoRecorder(path, clock=lambda: now[0])
+        for tick, (at, sound) in enumerate(tones(1.2)):
+            now[0] = at
+            recorder.audio.write(sound)
+            if tick >= late and not tick % 2:
+                number = (tick - late) // 2
+                frame = SMALL.frame(number)
+                audio_time = number / 25 if known else None
+                recorder.write(replace(frame, timestamp=at, audio_time=audio_time))
+        recorder.close()
+        await recorder.wait_finished()
+
+    asyncio.run(main())
+    _, pictures, _ = read(path)
+    delay = 0.0 if known else late / 50
+    shown = {n: at for n, at, _ in pictures if n}
+    assert len(shown) > 10
+    for number, at in shown.items():
+        assert at == pytest.approx(number / 25 + delay, abs=0.021)
