@@ -38,6 +38,7 @@ class RelayOptions:
         users: Name -> password, the long-term way.
         hosts: Addresses of this machine to listen on beside 127.0.0.1.
         relay: The address that media is relayed at.
+        also: A second one, of the other family.
         peers_on_loopback: Relay to this machine, which nobody in production should.
     """
 
@@ -45,6 +46,7 @@ class RelayOptions:
     users: Mapping[str, Secret] = field(default_factory=dict[str, Secret], repr=False)
     hosts: Sequence[str] = ()
     relay: str = "127.0.0.1"
+    also: str = ""
     peers_on_loopback: bool = True
 
 
@@ -59,7 +61,7 @@ async def start_coturn(folder: Path, certificate: PemPair, options: RelayOptions
     ports = {"turn": free_port(), "turns": free_port()}
     lines = [f"listening-ip={host}" for host in dict.fromkeys(("127.0.0.1", *options.hosts))]
     lines += [
-        f"relay-ip={options.relay}",
+        *(f"relay-ip={host}" for host in (options.relay, options.also) if host),
         f"listening-port={ports['turn']}",
         f"tls-listening-port={ports['turns']}",
         f"realm={REALM}",

@@ -6,6 +6,7 @@ aioice checks and nominates; its sockets are ours (`transport.ice_socket`).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import ipaddress
 import secrets
@@ -36,6 +37,7 @@ from securecall.transport.ice_socket import (
     IceOwner,
     SocketProtocol,
     abandon,
+    relay_socket,
     sender_over,
 )
 from securecall.transport.tls import connecting
@@ -47,6 +49,7 @@ _GATHER_SECONDS: Final = 5.0
 _GRACE_SECONDS: Final = 0.2
 _CLOSE_SECONDS: Final = 1.0
 _REFUSED: Final = (401, 403, 441)  # RFC 8489 9.2.4, RFC 8656 7.2
+_FAMILY_NOT_SUPPORTED: Final = 440  # RFC 8656 7.2
 
 # At INFO and below aioice logs candidates, user names and every packet.
 quiet("aioice", "aioice.ice", "aioice.turn", "aioice.mdns")
@@ -118,8 +121,12 @@ class IceAgent(aioice.Connection):
         for candidate in [] if hidden else self._open_hosts(hosts):
             self._add(candidate)
         jobs = {} if hidden else self._reflexive_jobs()
+        asked: dict[_Job, TurnServer] = {}
         for number, server in enumerate(self._settings.turn_servers[:MOST_RELAYS]):
-            jobs[asyncio.create_task(self._allocate(server, number))] = server
+            asked[asyncio.create_task(self._allocate(server, number))] = server
+        jobs |= asked
+        if asked:
+            jobs[asyncio.create_task(self._allocate_six(asked))] = None
         failures = await self._ask_all(jobs, wait=later is None) if jobs else []
         self.complete = self._gathering is None or self._gathering.done()
         self._later = later
@@ -270,34 +277,55 @@ class IceAgent(aioice.Connection):
         candidate.related_address, candidate.related_port = hidden_related(candidate.host)
         return candidate
 
-    async def _allocate(self, server: TurnServer, number: int) -> aioice.Candidate:
+    async def _allocate(self, server: TurnServer, number: int, family: int = 4) -> aioice.Candidate:
         where = f"the relay {endpoint(server.host, server.port)}"
+        protocol = SocketProtocol(self, self._path)
+        context = _tls(server.authorities) if server.tls else None
         try:
             with connecting(where, server.host):
-                candidate, protocol = await aioice_ice.relayed_candidate(
-                    component=1,
-                    hide_related_address=True,
-                    protocol_factory=lambda: SocketProtocol(self, self._path),
-                    turn_server=(server.address or server.host, server.port),
-                    turn_username=server.username,
-                    turn_password=server.password.reveal().decode(),
-                    # asyncio takes what wraps as a context does, and aioice hands it on
-                    turn_ssl=_Named(server) if server.tls else False,  # type: ignore[arg-type] # see above
-                    turn_transport="tcp" if server.tls else server.transport,
-                )
+                host, port = await relay_socket(protocol, server, context, family=family)
         except aioice_stun.TransactionError as e:
             raise _refusal(where, e) from e
+        related, nowhere = hidden_related(host)
+        protocol.local_candidate = candidate = aioice.Candidate(
+            foundation=self._foundations.of(CandidateKind.RELAYED, host, f"{server.host} {number}"),
+            component=1,
+            transport="udp",
+            priority=candidate_priority(CandidateKind.RELAYED, 65535 - number),
+            host=host,
+            port=port,
+            type="relay",
+            related_address=related,
+            related_port=nowhere,
+        )
         if self._closing:  # it came too late
             abandon(protocol)
             raise ConnectFailed(f"{where} came too late")
+        if family == 6 and ":" not in host:  # it knows nothing of families
+            abandon(protocol)
+            raise _OtherFamily(f"{where} has no address of IPv6")
         self._protocols.append(protocol)
         _require_address(candidate, server.address or server.host, where)
-        candidate.priority = candidate_priority(CandidateKind.RELAYED, 65535 - number)
-        candidate.foundation = self._foundations.of(
-            CandidateKind.RELAYED, candidate.host, f"{server.host} {number}"
-        )
-        self.relays.append(server.host)
+        if server.host not in self.relays:
+            self.relays.append(server.host)
         return candidate
+
+    async def _allocate_six(self, asked: dict[_Job, TurnServer]) -> aioice.Candidate:
+        """Ask the relay that answers first for an address of IPv6, too: one is enough (RFC 8656 7).
+
+        Raises:
+            ConnectionError: none has any; that is told by nobody, as it is the rule.
+        """
+        waiting = set(asked)
+        while waiting:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for job in done:
+                error = None if job.cancelled() else job.exception()
+                if job.cancelled() or not (error is None or isinstance(error, _OtherFamily)):
+                    continue
+                with contextlib.suppress(SecurecallError):
+                    return await self._allocate(asked[job], MOST_RELAYS, family=6)
+        raise ConnectionError("no relay has an address of IPv6")
 
     def first_sender(self, remote: Address) -> Callable[[bytes], None]:
         """Return what sends from the first candidate's socket, without any check."""
@@ -381,6 +409,10 @@ class IceAgent(aioice.Connection):
 _Job = asyncio.Task[aioice.Candidate]
 
 
+class _OtherFamily(ConnectFailed):
+    """A relay that answers, and has no address of the family it was asked for."""
+
+
 async def _outcomes(
     jobs: dict[_Job, TurnServer | None], found: Callable[[aioice.Candidate], None]
 ) -> list[SecurecallError]:
@@ -437,7 +469,8 @@ def _refusal(where: str, error: aioice_stun.TransactionError) -> SecurecallError
     code, reason = response.attributes.get("ERROR-CODE", (0, ""))
     if code in _REFUSED:
         return LoginRefused(f"{where} does not let us in ({code}); check user and password")
-    return ConnectFailed(f"{where} has no place for us: {code} {str(reason)[:60]!r}")
+    kind = _OtherFamily if code == _FAMILY_NOT_SUPPORTED else ConnectFailed
+    return kind(f"{where} has no place for us: {code} {str(reason)[:60]!r}")
 
 
 def _require_address(candidate: aioice.Candidate, teller: str, who: str) -> None:
@@ -457,24 +490,6 @@ def _require_address(candidate: aioice.Candidate, teller: str, who: str) -> None
 @functools.lru_cache(maxsize=8)
 def _tls(authorities: Path | None) -> ssl.SSLContext:
     return web_context(authorities)
-
-
-class _Named:
-    """A context that has a relay prove its name, whatever address is gone to."""
-
-    def __init__(self, server: TurnServer) -> None:
-        self._context, self._host = _tls(server.authorities), server.host
-
-    def wrap_bio(
-        self,
-        incoming: ssl.MemoryBIO,
-        outgoing: ssl.MemoryBIO,
-        server_side: bool = False,  # noqa: FBT001, FBT002 - asyncio's signature
-        server_hostname: str | None = None,
-    ) -> ssl.SSLObject:
-        """Wrap as the context does, for the relay's own name."""
-        del server_side, server_hostname
-        return self._context.wrap_bio(incoming, outgoing, server_hostname=self._host)
 
 
 def _to_aioice(candidate: Candidate) -> aioice.Candidate:

@@ -20,6 +20,8 @@ from securecall.transport.tls import PemPair
 from tests.pairs.calls.test_client import ALICE, BOB, people
 from tests.pairs.calls.test_ip_privacy import pin
 from tests.pairs.transport.fake_servers import Deaf
+from tests.pairs.transport.test_ice_restart import both_ways
+from tests.pairs.transport.test_udp import Inbox
 
 HIDDEN = sc.Policy(ip_privacy=sc.IpPrivacy.RELAY)
 SHARED = sc.Secret("shared with the relay")
@@ -214,3 +216,79 @@ def test_beside_a_dead_relay_a_call_waits_for_none_and_uses_the_other(tmp_path, 
             dead.close()
 
     asyncio.run(main())
+
+
+SIX = "::1"
+
+
+@asynccontextmanager
+async def both_families(folder, certificates, **options):
+    """A coturn that listens on both loopbacks, and relays at them as these options say."""
+    changes = {"hosts": (SIX,), "relay": "127.0.0.1", "also": SIX, **options}
+    async with coturn(folder, certificates, secret=SHARED, **changes) as daemon:
+        user = rest_user(SHARED, "a")
+        yield {
+            host: relays_of(daemon, host, *user, certificates.authority)
+            for host in ("127.0.0.1", SIX)
+        }
+
+
+def test_a_relay_gives_an_address_of_each_family_whatever_leads_to_it(tmp_path, certificates):
+    async def main():
+        async with both_families(tmp_path, certificates) as ways:
+            for way in (ways["127.0.0.1"]["udp"], ways[SIX]["udp"], ways[SIX]["tcp"]):
+                found = await gathered(way)
+                assert [c.type for c in found] == ["relay", "relay"]
+                assert [c.host for c in found] == ["127.0.0.1", SIX]
+                assert [c.related_address for c in found] == ["0.0.0.0", "::"]
+
+    asyncio.run(main())
+
+
+def test_of_several_relays_one_gives_an_address_of_ipv6(tmp_path, certificates):
+    async def main():
+        async with both_families(tmp_path, certificates) as ways:
+            found = await gathered(*ways["127.0.0.1"].values())
+            assert sum(":" in c.host for c in found) == 1
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_relay_of_one_family_gives_that(family, tmp_path, certificates):
+    async def main():
+        relay = "127.0.0.1" if family == 4 else SIX
+        async with both_families(tmp_path, certificates, relay=relay, also="") as ways:
+            found = await gathered(ways[SIX]["udp"])
+            assert [c.host for c in found] == [relay]
+
+    asyncio.run(main())
+
+
+def test_who_has_ipv4_alone_reaches_who_has_ipv6_alone_by_a_relay(tmp_path, certificates):
+    """The second has no relay: the first needs one of IPv6. The control has IPv4's alone."""
+
+    async def main(also, works):
+        folder = tmp_path / (also.strip(":") or "none")
+        async with both_families(folder, certificates, also=also) as ways:
+            relay = ways["127.0.0.1"]["udp"]
+            four = IcePath(controlling=True, turn_servers=(relay,))
+            six = IcePath(controlling=False)
+            ours, theirs = await four.gather(("127.0.0.1",)), await six.gather((SIX,))
+            waited = 15.0 if works else 1.5
+            done = await asyncio.gather(
+                four.connect(six.ufrag, six.pwd, theirs, timeout=waited),
+                six.connect(four.ufrag, four.pwd, ours, timeout=waited),
+                return_exceptions=True,
+            )
+            assert [isinstance(e, ConnectFailed) for e in done] == [not works] * 2
+            if works:
+                assert done == [None, None]
+                inboxes = Inbox(four), Inbox(six)
+                await both_ways(four, six, inboxes)
+                assert four.relayed
+            await four.close()
+            await six.close()
+
+    asyncio.run(main(SIX, works=True))
+    asyncio.run(main("", works=False))
