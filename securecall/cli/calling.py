@@ -8,8 +8,9 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from securecall.cli.commands import find, make_ticket, open_home
+from securecall.cli.commands import make_ticket, open_home
 from securecall.cli.conversation import Sound, Wishes, converse
+from securecall.cli.desk import Board, named, ring_fields, tell_of_transfer
 from securecall.cli.failures import fields, what_happened
 from securecall.cli.output import Output
 from securecall.cli.passphrase import account_password
@@ -20,6 +21,7 @@ from securecall.events import (
     RegistrationChanged,
     SoundDeviceLost,
     SoundFailed,
+    TransferProgressed,
     TransferRequested,
 )
 from securecall.policy import IpPrivacy, Policy, SecurityLevel
@@ -91,21 +93,24 @@ async def call(args: argparse.Namespace, output: Output) -> None:
     """Place one call and follow it to its end."""
     target, wishes = _target(args.target), _wishes(args, until_played=True)
     relays = _relays(args)
-    async with open_home(args, _policy(args)) as client:
+    # one terminal leads one conversation: who calls meanwhile hears that it is busy
+    async with open_home(args, replace(_policy(args), call_waiting=False)) as client:
         client.use_relay(*relays)
         await _sign_in(client, args)
+        board = Board(client, output, text=wishes.text, require=_required(args))
         sound = Sound(wishes)
         placed = client.call(
-            find(client, target).address if target.startswith("key:") else target,
+            named(client, target),
             audio=sound.source,
             video=sound.shows,
             text=wishes.text,
             scanned=args.scanned,
             require=_required(args),
         )
-        following = asyncio.create_task(follow_call(client, output))
+        following = asyncio.create_task(follow_call(client, board))
         try:
-            await converse(placed, wishes, sound, output)
+            async with board:
+                await converse(placed, wishes, sound, board)
         finally:
             _ = following.cancel()
 
@@ -118,8 +123,16 @@ async def answer(args: argparse.Namespace, output: Output) -> None:
     async with open_home(args, replace(_policy(args), call_waiting=False)) as client:
         client.use_relay(*relays)
         await _sign_in(client, args)
+        board = Board(
+            client,
+            output,
+            text=wishes.text,
+            require=_required(args),
+            takes_all=args.auto_accept,
+        )
         following = [
-            asyncio.create_task(follow(client, output)) for follow in (_follow_account, follow_call)
+            asyncio.create_task(_follow_account(client, output)),
+            asyncio.create_task(follow_call(client, board)),
         ]
         if args.ticket:
             await make_ticket(client, args, output)
@@ -128,27 +141,22 @@ async def answer(args: argparse.Namespace, output: Output) -> None:
             output.tell("listening", host=host, port=port)
         output.tell("ready", account=args.account)
         try:
-            await _serve(client, args, wishes, output)
+            await _serve(board, args, wishes)
         finally:
             for task in following:
                 _ = task.cancel()
 
 
-async def follow_call(client: Client, output: Output) -> None:
-    """Tell what else happens in calls: a device that failed, a wish to hand us over.
-
-    The second is declined: whoever sits here can call that person with a command of their own.
-    """
+async def follow_call(client: Client, board: Board) -> None:
+    """Tell what else happens in calls: a device that failed, somebody who is handed over."""
     async for event in client.events():
         if isinstance(event, SoundFailed):
             what = what_happened(event.error)
-            output.tell("note", text=f"The call goes on without it: {what}")
+            board.output.tell("note", text=f"The call goes on without it: {what}")
         elif isinstance(event, SoundDeviceLost):
-            output.tell("note", text=f"{event.error}.")
-        elif isinstance(event, TransferRequested):
-            event.decline()
-            address = str(event.address) if event.address is not None else ""
-            output.tell("transfer", target=event.target, address=address)
+            board.output.tell("note", text=f"{event.error}.")
+        elif isinstance(event, (TransferRequested, TransferProgressed)):
+            tell_of_transfer(event, board)
 
 
 async def _follow_account(client: Client, output: Output) -> None:
@@ -163,30 +171,21 @@ async def _follow_account(client: Client, output: Output) -> None:
             )
 
 
-async def _serve(client: Client, args: argparse.Namespace, wishes: Wishes, output: Output) -> None:
+async def _serve(board: Board, args: argparse.Namespace, wishes: Wishes) -> None:
     while True:
-        error = await _take(client, args, wishes, output)
+        error = await _take(board, args, wishes)
         if args.once:
             if error is not None:
                 raise error
             return
         if error is not None:
-            output.tell("failed", **fields(error))
+            board.output.tell("failed", **fields(error))
 
 
-async def _take(
-    client: Client, args: argparse.Namespace, wishes: Wishes, output: Output
-) -> SecurecallError | None:
+async def _take(board: Board, args: argparse.Namespace, wishes: Wishes) -> SecurecallError | None:
     """Wait for a call and lead it; returns what went wrong with it."""
-    ring = await client.next_call()
-    output.tell(
-        "incoming",
-        caller=str(ring.caller),
-        known=ring.known,
-        shows=ring.shows,
-        writes=ring.writes,
-        floor=max(ring.security_floor, _required(args) or SecurityLevel.NONE).name,
-    )
+    output, ring = board.output, await board.client.next_call()
+    output.tell("incoming", **ring_fields(ring, board.require), replaces="")
     if not args.auto_accept and not await _accepted(ring, output):
         await ring.decline()
         output.tell("note", text="You declined the call.")
@@ -200,7 +199,8 @@ async def _take(
         taken = ring.accept(
             audio=sound.source, video=sound.shows, text=wishes.text, require=_required(args)
         )
-        await converse(taken, wishes, sound, output)
+        async with board:
+            await converse(taken, wishes, sound, board)
     except SecurecallError as e:
         return e
     return None

@@ -22,8 +22,9 @@ from securecall.cli.chat_lines import (
     size_words,
 )
 from securecall.cli.chat_session import Chat
+from securecall.cli.lines import Lines
 from securecall.cli.orders import Order
-from securecall.cli.output import Lines, Output
+from securecall.cli.output import Output
 from securecall.cli.terminal import Terminal
 from securecall.errors import SecurecallError, UsageError
 

@@ -27,8 +27,9 @@ from securecall.cli.chat_plain import (
 )
 from securecall.cli.chat_session import Chat, own_fingerprints
 from securecall.cli.commands import open_home
+from securecall.cli.lines import Lines
 from securecall.cli.orders import parse_duration, parse_order
-from securecall.cli.output import Lines, Output, PeopleOutput
+from securecall.cli.output import Output, PeopleOutput
 from securecall.cli.passphrase import account_password
 from securecall.cli.terminal import Terminal
 from securecall.client import Client
@@ -296,13 +297,24 @@ class _Deaf:
     def tell(self, kind: str, /, **fields: object) -> None:
         """Say nothing."""
 
-    async def ask(self, question: str, yes: str, no: str) -> bool | None:
+    @property
+    def hears(self) -> bool:
+        """Nobody does."""
+        return False
+
+    async def ask(
+        self, question: str, yes: str, no: str, *, orders: Callable[[str], None] | None = None
+    ) -> bool | None:
         """Know no answer."""
         return None
 
     async def line(self) -> str | None:
         """Hear nothing."""
         return None
+
+    def entry(self) -> contextlib.AbstractContextManager[object]:
+        """Have none."""
+        return contextlib.nullcontext()
 
 
 async def _tell_sent(told: Chat, message: Message, output: Output) -> None:

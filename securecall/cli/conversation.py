@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from securecall.calls.call import Call
 from securecall.calls.machine import State
+from securecall.cli.desk import Board, Desk, Make
+from securecall.cli.failures import fields
 from securecall.cli.output import Output, security_fields
 from securecall.cli.report import save_report
 from securecall.cli.sight import Sight, counted, is_film
@@ -150,21 +154,24 @@ def _speaker(wishes: Wishes) -> Speaker | None:
         return None  # only wished for if there is one
 
 
-async def converse(call: Call, wishes: Wishes, sound: Sound, output: Output) -> None:
+async def converse(call: Call, wishes: Wishes, sound: Sound, board: Board) -> None:
     """Lead a call to its end and tell what happens; hangs up.
 
     Raises:
         CallFailed, SecurityError, NetworkError: it did not come about or broke off.
     """
+    output, desk = board.output, Desk(board, call, partial(_talk_aside, board, wishes))
     sound.attach(call)
     began = time.monotonic()
     output.tell("state", state="calling" if call.outgoing else "answering", peer=call.peer)
     error: SecurecallError | None = None
     try:
         async with call:
-            await _lead(call, wishes, sound, output, began)
+            await _lead(desk, wishes, sound, board, began)
     except SecurecallError as e:
         error = e
+    finally:
+        await desk.close()
     unwritten = await sound.sight.finish() if sound.sight is not None else None
     unkept = _account(call, wishes, sound, output, error) or unwritten
     if error is not None:
@@ -173,7 +180,24 @@ async def converse(call: Call, wishes: Wishes, sound: Sound, output: Output) -> 
         raise unkept
 
 
-async def _lead(call: Call, wishes: Wishes, sound: Sound, output: Output, began: float) -> None:
+async def _talk_aside(
+    board: Board, wishes: Wishes, make: Make, begin: Callable[[], Awaitable[None]]
+) -> None:
+    """Lead another conversation meanwhile, without pictures and recording, while people wish so."""
+    apart = replace(
+        wishes, record=None, video="", pictures=False, seconds=None, until_played=False, loop=True
+    )
+    sound = Sound(apart)
+    call = make(sound.source)
+    await begin()
+    try:
+        await converse(call, apart, sound, board)
+    except SecurecallError as e:
+        board.output.tell("failed", **fields(e))
+
+
+async def _lead(desk: Desk, wishes: Wishes, sound: Sound, board: Board, began: float) -> None:
+    call, output = desk.call, board.output
     if call.outgoing:
         await call.ringing()
         if call.state is State.RINGING:
@@ -190,13 +214,14 @@ async def _lead(call: Call, wishes: Wishes, sound: Sound, output: Output, began:
     except UsageError:
         pass  # no identities, no words: the level says so
     else:
-        output.tell("words", words=list(words.words), digits=words.digits)
         if wishes.confirm and security.level < SecurityLevel.VERIFIED:
-            comparing = asyncio.ensure_future(_compare(call, output, words.words))
+            comparing = asyncio.ensure_future(_compare(call, board, words.words))
+            await asyncio.sleep(0)  # it waits for a line now: an answer at once is not for others
+        output.tell("words", words=list(words.words), digits=words.digits)
     if call.text.agreed:
-        typing = asyncio.ensure_future(type_along(call, output, comparing))
+        typing = asyncio.ensure_future(type_along(call, output, desk.lines))
     try:
-        await _talk(call, wishes, sound, output, comparing)
+        await _talk(desk, wishes, sound, output, comparing)
     finally:
         for task in (comparing, typing):
             if task is not None:
@@ -210,8 +235,9 @@ def _tell_what_is_missing(call: Call, wishes: Wishes, sound: Sound, output: Outp
         output.tell("note", text="The other side takes no text in this call.")
 
 
-async def _compare(call: Call, output: Output, words: tuple[str, ...]) -> None:
-    same = await output.ask(f"Do you both read: {' '.join(words)}?", "confirm", "differ")
+async def _compare(call: Call, board: Board, words: tuple[str, ...]) -> None:
+    output, question = board.output, f"Do you both read: {' '.join(words)}?"
+    same = await output.ask(question, "confirm", "differ", orders=board.enter)
     if same is False:
         await call.deny_sas()
         raise IdentityMismatch(
@@ -222,27 +248,28 @@ async def _compare(call: Call, output: Output, words: tuple[str, ...]) -> None:
 
 
 async def _talk(
-    call: Call,
+    desk: Desk,
     wishes: Wishes,
     sound: Sound,
     output: Output,
     comparing: asyncio.Task[None] | None,
 ) -> None:
     """Show the meters until the conversation is over."""
-    began = time.monotonic()
+    call, began = desk.call, time.monotonic()
     played: float | None = None
     seen = False
     sent, received = Needle(), Needle()
     async with aclosing(call.levels()) as readings:
         async for levels in readings:
             now = time.monotonic()
-            output.tell(
-                "levels",
-                seconds=round(now - began, 2),
-                sent_dbfs=sent.show(levels.sent),
-                received_dbfs=received.show(levels.received),
-                **_pictures(call),
-            )
+            if desk.here.is_set():
+                output.tell(
+                    "levels",
+                    seconds=round(now - began, 2),
+                    sent_dbfs=sent.show(levels.sent),
+                    received_dbfs=received.show(levels.received),
+                    **_pictures(call),
+                )
             if not seen and sound.sight is not None and sound.sight.size is not None:
                 seen = True
                 output.tell("pictures", **sound.sight.fields(call))
@@ -254,9 +281,26 @@ async def _talk(
             if wishes.seconds is not None:
                 if now - began >= wishes.seconds:
                     return
-            elif wishes.until_played and played and now - played > _TAIL_SECONDS and not comparing:
+            elif played and now - played > _TAIL_SECONDS and _is_done(desk, wishes, comparing):
                 return
-    _ = await call.ended()
+    await _part(desk, comparing)
+
+
+async def _part(desk: Desk, comparing: asyncio.Task[None] | None) -> None:
+    """The call ended: so do its questions, but not what was begun from here."""
+    if comparing is not None:
+        _ = comparing.cancel()
+    try:
+        _ = await desk.call.ended()
+    except SecurecallError:
+        await desk.settled()
+        raise
+    await desk.settled()
+
+
+def _is_done(desk: Desk, wishes: Wishes, comparing: asyncio.Task[None] | None) -> bool:
+    """Whether nothing keeps us in a call in which all was played."""
+    return wishes.until_played and comparing is None and desk.idle
 
 
 def _pictures(call: Call) -> dict[str, int]:
@@ -277,6 +321,7 @@ def _account(
     report = call.report
     output.tell(
         "ended",
+        peer=call.peer,
         reason=report.ended.value if report.ended else "",
         error="" if error is None else str(error),
         sent_seconds=round(report.media_seconds[0], 2),

@@ -1,4 +1,4 @@
-"""What somebody enters in a chat: words for the other side, or an order beginning with a slash."""
+"""What somebody enters: words for the other side, or an order beginning with a slash."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ FORMS: Final[Mapping[str, Form]] = {
 }  # fmt: skip
 
 
-def parse_order(line: str) -> Order:
+def parse_order(line: str, forms: Mapping[str, Form] = FORMS) -> Order:
     """Understand an entered line; `//` at its beginning stands for a slash that is meant.
 
     Raises:
@@ -80,13 +80,13 @@ def parse_order(line: str) -> Order:
         return Order("say", text=line[1:])
     name, _, rest = line[1:].partition(" ")
     name = name.strip().lower()
-    form = FORMS.get(name)
+    form = forms.get(name)
     if form is None:
-        near = [each for each in FORMS if name and each.startswith(name)]
+        near = [each for each in forms if name and each.startswith(name)]
         if len(near) != 1:
             raise UsageError(f"there is no /{name[:20]}; /help lists what there is")
-        name, form = near[0], FORMS[near[0]]
-    return require_form(name, *_number(rest.strip(), form))
+        name, form = near[0], forms[near[0]]
+    return _require(name, form, *_number(rest.strip(), form))
 
 
 def require_form(name: str, number: int, text: str) -> Order:
@@ -95,7 +95,10 @@ def require_form(name: str, number: int, text: str) -> Order:
     Raises:
         UsageError: it is not written so.
     """
-    form = FORMS[name]
+    return _require(name, FORMS[name], number, text)
+
+
+def _require(name: str, form: Form, number: int, text: str) -> Order:
     wrong = (
         (form.number == "must" and number < 1)
         or (not form.number and number)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 import sys
-import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol, TextIO
 
 from securecall.cli.attack_screen import AttackScreen
 from securecall.cli.call_screen import LEVEL_STYLES, show_levels, show_listened, show_sound_devices
 from securecall.cli.chat_lines import harmless
+from securecall.cli.entry import entering
 from securecall.cli.keys_screen import (
     show_code,
     show_contact_keys,
@@ -21,6 +20,7 @@ from securecall.cli.keys_screen import (
     show_keys,
 )
 from securecall.cli.lab_screen import show_lab, show_served
+from securecall.cli.lines import Lines
 from securecall.cli.people_screen import (
     show_devices,
     show_message,
@@ -42,60 +42,31 @@ class Output(Protocol):
         """Say that something happened; the kinds and their fields are listed in docs/cli.md."""
         ...
 
-    async def ask(self, question: str, yes: str, no: str) -> bool | None:
+    @property
+    def hears(self) -> bool:
+        """Whether somebody may enter something."""
+        ...
+
+    async def ask(
+        self, question: str, yes: str, no: str, *, orders: Callable[[str], None] | None = None
+    ) -> bool | None:
         """Ask a yes-or-no question; None if there is no answer.
 
         Args:
             question: For people.
             yes: The word a program writes for yes.
             no: The word a program writes for no.
+            orders: Takes lines that begin with a slash meanwhile; the question stays.
         """
         ...
 
     async def line(self) -> str | None:
-        """Return the next line that is typed; None at the end of input."""
+        """Return the next line that answers no question; None at the end of input."""
         ...
 
-
-class Lines:
-    """Lines from standard input, without blocking the event loop."""
-
-    def __init__(self, descriptor: int = 0) -> None:
-        """Say which descriptor; nothing is read before the first line is asked for."""
-        self._descriptor = descriptor
-        self._queue: asyncio.Queue[str | None] = asyncio.Queue()
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    async def next(self) -> str | None:
-        """Return the next line without its end, None at the end of input."""
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
-            # A daemon on the bare descriptor: it may still wait when the process ends.
-            threading.Thread(target=self._read, args=(self._loop,), daemon=True).start()
-        line = await self._queue.get()
-        if line is None:
-            self._queue.put_nowait(None)
-        return line
-
-    def _read(self, loop: asyncio.AbstractEventLoop) -> None:
-        waiting = b""
-        while True:
-            try:
-                more = os.read(self._descriptor, 4096)
-            except OSError:
-                more = b""
-            waiting += more
-            *whole, waiting = waiting.split(b"\n")
-            lines: list[str | None] = [line.decode("utf-8", "replace").strip() for line in whole]
-            if not more:
-                lines.append(None)
-            try:
-                for line in lines:
-                    loop.call_soon_threadsafe(self._queue.put_nowait, line)
-            except RuntimeError:  # the loop is closed: nobody listens any more
-                return
-            if not more:
-                return
+    def entry(self) -> AbstractContextManager[object]:
+        """Have a row to enter lines into, on a terminal."""
+        ...
 
 
 class JsonOutput:
@@ -111,16 +82,29 @@ class JsonOutput:
         self._out.write(json.dumps({"type": kind, **fields}) + "\n")
         self._out.flush()
 
-    async def ask(self, question: str, yes: str, no: str) -> bool | None:
-        """Wait for one of the two words; other lines are skipped."""
+    @property
+    def hears(self) -> bool:
+        """A program does."""
+        return True
+
+    async def ask(
+        self, question: str, yes: str, no: str, *, orders: Callable[[str], None] | None = None
+    ) -> bool | None:
+        """Wait for one of the two words; lines that are no orders either are skipped."""
         while (line := await self._lines.next()) is not None:
             if line in (yes, no):
                 return line == yes
+            if orders is not None and line.startswith("/"):
+                orders(line)
         return None
 
     async def line(self) -> str | None:
-        """Return the next line of the program."""
-        return await self._lines.next()
+        """Return the next line of the program that answers no question."""
+        return await self._lines.next(patient=True)
+
+    def entry(self) -> AbstractContextManager[object]:
+        """Have none."""
+        return nullcontext()
 
 
 class PeopleOutput:
@@ -133,6 +117,7 @@ class PeopleOutput:
         self._state = ""
         self._level = ""
         self._words = ""
+        self._entering = False
         self._attacks = AttackScreen(self.terminal)
 
     def tell(self, kind: str, /, **fields: object) -> None:
@@ -141,23 +126,51 @@ class PeopleOutput:
         if writer is not None:
             writer(fields)
 
-    async def ask(self, question: str, yes: str, no: str) -> bool | None:
+    @property
+    def hears(self) -> bool:
+        """Whether somebody sits at a terminal; what else is on standard input is not for us."""
+        return sys.stdin.isatty()
+
+    async def ask(
+        self, question: str, yes: str, no: str, *, orders: Callable[[str], None] | None = None
+    ) -> bool | None:
         """Ask on the terminal; y or n, anything else is no answer."""
-        if not sys.stdin.isatty():
+        if not self.hears:
             return None
         self.terminal.say(f"{question} [y/N] ")
-        line = await self._lines.next()
-        self.terminal.swallow()
-        answer = (line or "").lower()[:1]
-        return {"y": True, "n": False}.get(answer)
+        while (line := await self._line()).startswith("/") and orders is not None:
+            orders(line)
+        return {"y": True, "n": False}.get(line.lower()[:1])
 
     async def line(self) -> str | None:
-        """Return the next line; on a terminal it moves above the live line."""
-        line = await self._lines.next()
-        if line is not None and sys.stdin.isatty():
-            self.terminal.swallow()
-            self._say(f"You: {harmless(line, limit=1000, lines=1)}", "dim")
+        """Return the next line that answers no question; it moves above the live line."""
+        line = await self._lines.next(patient=True)
+        self._echo(line or "")
         return line
+
+    @contextmanager
+    def entry(self) -> Iterator[None]:
+        """Have a row below the live line."""
+        with entering(self.terminal, self._lines) as self._entering:
+            if self.hears:
+                self._say("While you talk, /help lists what can be entered.", "dim")
+            try:
+                yield
+            finally:
+                self._entering = False
+                self.terminal.settle()
+
+    async def _line(self) -> str:
+        line = await self._lines.next() or ""
+        self._echo(line)
+        return line
+
+    def _echo(self, line: str) -> None:
+        """Say what was entered above the live line."""
+        if self.hears and not self._entering:
+            self.terminal.swallow()
+        if self.hears and line:
+            self._say(self.terminal.fold("> ", harmless(line, limit=1000, lines=1)), "dim")
 
     def _say(self, text: str, *styles: str) -> None:
         self.terminal.say(self.terminal.paint(text, *styles))
@@ -251,6 +264,12 @@ class PeopleOutput:
     def _on_incoming(self, f: Fields) -> None:
         wishes = [word for key, word in (("shows", "pictures"), ("writes", "text")) if f.get(key)]
         shows = f", with {' and '.join(wishes)}" if wishes else ""
+        if f.get("replaces"):
+            who, before = safe(str(f["caller"])), safe(str(f["replaces"]))
+            known = "whose key you know" if f["known"] else "not proven yet"
+            self._say(f"{before} hands you over to {who} ({known}){shows}.", "bold")
+            self._say("  To take that call: /accept, and if not: /decline", "dim")
+            return
         if str(f["caller"]).endswith("@anonymous.invalid"):
             self._say(f"Somebody calls{shows}. Their key shows once you answer.", "bold")
             return
@@ -258,11 +277,15 @@ class PeopleOutput:
         self._say(f"A call from {safe(str(f['caller']))} ({known}){shows}.", "bold")
 
     def _on_state(self, f: Fields) -> None:
-        self._state = str(f["state"])
-        if self.terminal.live:
-            self.terminal.show(f"  {self._state} …")
+        self._state, peer = str(f["state"]), safe(str(f.get("peer", "")))
+        if self._state in ("calling", "answering"):
+            self._level = self._words = ""  # those of another call, if there is one
+        if not self.terminal.live:
+            self._say(f"{self._state} {peer}".rstrip())
+        elif self._state == "connected":
+            self._say(f"Connected with {peer}.", "bold")
         else:
-            self._say(f"{self._state} {safe(str(f.get('peer', '')))}".rstrip())
+            self.terminal.show(f"  {self._state} …")
 
     def _on_security(self, f: Fields) -> None:
         level = str(f["level"])
@@ -304,12 +327,34 @@ class PeopleOutput:
             self._say(self.terminal.fold("They: ", harmless(str(line), limit=1000, lines=1)))
 
     def _on_transfer(self, f: Fields) -> None:
-        if f["address"]:
-            short = safe(str(f["address"]).removeprefix("sip:"))
+        short = safe(str(f["address"]).removeprefix("sip:"))
+        if f["asked"]:
+            self._say(f"They ask you to call {short} instead.", "bold")
+            self._say("  To call them, as any other person: /accept, and if not: /decline", "dim")
+        elif f["address"]:
             self._say(f"They ask you to call {short} instead. Nobody was called; you can do so:")
             self._say(f"  securecall call {short}")
         else:
             self._say(f"They ask you to call {safe(str(f['target']))}, which is nobody's address.")
+
+    def _on_handing_over(self, f: Fields) -> None:
+        peer, to = safe(str(f["peer"])), safe(str(f["to"]))
+        if f["step"] == "asked":
+            self._say(f"Asking {peer} to call {to}; until that is answered you stay connected.")
+        elif f["step"] == "ringing":
+            self._say("They say that it rings there.", "dim")
+
+    def _on_handed_over(self, f: Fields) -> None:
+        peer, to = safe(str(f["peer"])), safe(str(f["to"]))
+        if f["done"]:
+            self._say(f"{peer} talks with {to} now.", "green")
+        else:
+            self._say(f"{peer} did not reach {to} ({f['reason']}); you are still connected.")
+
+    def _on_orders(self, f: Fields) -> None:
+        orders = f["orders"]
+        for each in orders if isinstance(orders, list) else ():
+            self._say(f"  {each['order'].ljust(18)} {each['does']}", "dim")
 
     def _on_ended(self, f: Fields) -> None:
         self.terminal.clear()

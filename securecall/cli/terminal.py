@@ -53,6 +53,8 @@ class Terminal:
         self.boxes = _holds_boxes(self._out)
         self.width = min(100, shutil.get_terminal_size((80, 24)).columns)
         self._shown = ""
+        self._entry: str | None = None
+        self._column = 0
 
     def paint(self, text: str, *styles: str) -> str:
         """Return the text in these styles: bold, dim, red, green, yellow, cyan."""
@@ -86,13 +88,7 @@ class Terminal:
 
     def say(self, text: str = "") -> None:
         """Write a line that stays, above the live line."""
-        kept = self._shown
-        if kept:
-            self._out.write("\r\x1b[K")
-        self._out.write(self._fit(text) + "\n")
-        if kept:
-            self._out.write(kept)
-        self._out.flush()
+        self._write(f"{self._erased()}{self._fit(text)}\n{self._drawn()}")
 
     def fold(self, who: str, text: str) -> str:
         """Return what somebody said; rows below are indented, so that none passes for another's."""
@@ -105,28 +101,48 @@ class Terminal:
         if not self.live:
             return
         self._shown = self._fit(text)
-        self._out.write("\r\x1b[K" + self._shown)
-        self._out.flush()
+        up, down = ("", "") if self._entry is None else ("\x1b[A", f"\n{self._cursor()}")
+        self._write(f"{up}\r\x1b[K{self._shown}{down}")
+
+    def enter(self, text: str | None, column: int = 0) -> None:
+        """Show below the live line what is being typed, the cursor there; None takes that away."""
+        erased = self._erased()
+        self._entry, self._column = text if text is None else self._fit(text), column
+        self._write(erased + self._drawn())
 
     def swallow(self) -> None:
         """Take back the line that was typed into, and draw the live line in its place."""
         if self.live:
-            self._out.write("\x1b[A\r\x1b[K" + self._shown)
-            self._out.flush()
+            self._write("\x1b[A\r\x1b[K" + self._shown)
 
     def settle(self) -> None:
         """Let the live line stay as it is and go on below it."""
         if self._shown:
-            self._shown = ""
-            self._out.write("\n")
-            self._out.flush()
+            erased, kept, self._shown = self._erased(), self._shown, ""
+            self._write(f"{erased}{kept}\n{self._drawn()}")
 
     def clear(self) -> None:
         """Take the live line away."""
         if self._shown:
-            self._shown = ""
-            self._out.write("\r\x1b[K")
-            self._out.flush()
+            erased, self._shown = self._erased(), ""
+            self._write(erased + self._drawn())
+
+    def _erased(self) -> str:
+        if self._entry is not None:
+            return "\r\x1b[K\x1b[A\r\x1b[K"
+        return "\r\x1b[K" if self._shown else ""
+
+    def _drawn(self) -> str:
+        if self._entry is None:
+            return self._shown
+        return f"{self._shown}\n> {self._entry}{self._cursor()}"
+
+    def _cursor(self) -> str:
+        return f"\r\x1b[{self._column + 2}C"
+
+    def _write(self, text: str) -> None:
+        self._out.write(text)
+        self._out.flush()
 
     def _fit(self, text: str) -> str:
         if self.boxes:
@@ -134,6 +150,14 @@ class Terminal:
         text = text.translate(_PLAIN)
         encoding = self._out.encoding or "ascii"
         return text.encode(encoding, "replace").decode(encoding)
+
+
+def cells(text: str) -> int:
+    """How many columns a text takes."""
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "FW" else 1
+        for c in text
+    )
 
 
 def safe(text: str, limit: int = 200) -> str:

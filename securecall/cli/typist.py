@@ -1,4 +1,4 @@
-"""Text of a call for the command: lines from the keyboard go out, what the other types is told."""
+"""Text of a call for the command: lines that were entered go out, what the other types is told."""
 
 from __future__ import annotations
 
@@ -41,12 +41,9 @@ class Page:
         return line
 
 
-async def type_along(call: Call, output: Output, comparing: asyncio.Task[None] | None) -> None:
-    """Send each line and tell what comes, until the call is over.
-
-    Lines are text once the words were compared: until then they are answers.
-    """
-    typing = asyncio.ensure_future(_send(call, output, comparing))
+async def type_along(call: Call, output: Output, lines: asyncio.Queue[str]) -> None:
+    """Send these lines, and tell what comes, until the call is over."""
+    typing = asyncio.ensure_future(_send(call, output, lines))
     try:
         await _tell(call, output)
     finally:
@@ -63,10 +60,9 @@ async def _tell(call: Call, output: Output) -> None:
             output.tell("typed", piece="", lines=[rest])
 
 
-async def _send(call: Call, output: Output, comparing: asyncio.Task[None] | None) -> None:
-    if comparing is not None:
-        _ = await asyncio.wait([comparing])
-    while (line := await output.line()) is not None:
+async def _send(call: Call, output: Output, lines: asyncio.Queue[str]) -> None:
+    while True:
+        line = await lines.get()
         said = "".join(" " if unicodedata.category(c) in ("Cc", "Cs") else c for c in line)
         try:
             await call.text.send(f"{said}\n")

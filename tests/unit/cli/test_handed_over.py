@@ -1,4 +1,4 @@
-"""The command declines to be handed over, and says whom one could call instead."""
+"""Where no conversation could take it the command declines to be handed over, and says to whom."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from securecall.address import parse_address
 from securecall.cli.calling import follow_call
+from securecall.cli.desk import Board
 from securecall.cli.output import PeopleOutput
 from securecall.cli.terminal import Terminal
 from securecall.events import TransferRequested
@@ -46,7 +47,9 @@ def test_it_is_declined_and_told(target, address, said):
     event = TransferRequested(
         None, target, parse_address(address) if address else None, waits=True, _answer=answer
     )
-    asyncio.run(follow_call(Client(event), PeopleOutput(Terminal(screen, {"TERM": "dumb"}))))
+    client = Client(event)
+    board = Board(client, PeopleOutput(Terminal(screen, {"TERM": "dumb"})))
+    asyncio.run(follow_call(client, board))
     assert answer.declined == 1
     assert said in screen.getvalue()
     assert "\x1b[2J" not in screen.getvalue()
