@@ -11,8 +11,6 @@ import itertools
 import re
 import shutil
 import sqlite3
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -20,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from tests.interop.children import Child, need
+from tests.interop.children import need
+from tests.interop.tmux import Tmux, terminal
 from tests.interop.xmpp_person import XmppPerson
 from tests.interop.xmpp_servers import XmppServer, password_of, sign_in
 
@@ -76,7 +75,7 @@ class Profanity:
     """One that runs."""
 
     def __init__(
-        self, name: str, server: XmppServer, folder: Path, tmux: _Tmux, resource: str
+        self, name: str, server: XmppServer, folder: Path, tmux: Tmux, resource: str
     ) -> None:
         self.jid = f"{name}@{server.domain}"
         self.folder = folder
@@ -251,31 +250,6 @@ class Profanity:
         self.wait_screen(rf"{re.escape(self.jid)}/{self._resource} logged in")
 
 
-class _Tmux:
-    """A terminal of its own, whose server is our child."""
-
-    def __init__(self, folder: Path) -> None:
-        self._program = need("tmux", "tmux")
-        self._socket = folder / "t"
-        command = [self._program, "-S", str(self._socket), "-f", "/dev/null", "-D"]
-        self._child = Child(command, log=folder / "tmux.log", env={"LC_ALL": "C.UTF-8"})
-        self._child.wait_path(self._socket)
-
-    def run(self, *command: str) -> str:
-        return subprocess.run(
-            [self._program, "-S", str(self._socket), *command],
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=20,
-        ).stdout
-
-    def stop(self) -> None:
-        with suppress(subprocess.SubprocessError):
-            self.run("kill-server")
-        self._child.stop()
-
-
 @contextmanager
 def running(
     folder: Path,
@@ -322,17 +296,13 @@ def running(
         "SSL_CERT_FILE": server.authorities,  # a directory in its preferences is not enough
     }
     settings = [f"{key}={value}" for key, value in environment.items()]
-    with tempfile.TemporaryDirectory(prefix="tmux-") as short:  # the name of a socket is short
-        tmux = _Tmux(Path(short))
-        try:
-            command = ["env", *settings, program, "-l", "DEBUG", "-f", str(folder / "all.log")]
-            tmux.run("new-session", "-d", "-x", "200", "-y", "50", *command)
-            profanity = Profanity(name, server, folder, tmux, resource)
-            profanity.wait_connected()
-            yield profanity
-            profanity.quit()
-        finally:
-            tmux.stop()
+    with terminal() as tmux:
+        command = ["env", *settings, program, "-l", "DEBUG", "-f", str(folder / "all.log")]
+        tmux.run("new-session", "-d", "-x", "200", "-y", "50", *command)
+        profanity = Profanity(name, server, folder, tmux, resource)
+        profanity.wait_connected()
+        yield profanity
+        profanity.quit()
 
 
 def befriend(server: XmppServer, *names: str) -> None:
