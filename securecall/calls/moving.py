@@ -28,7 +28,7 @@ _PAUSES: Final = (0.2, 0.5, 1.0, 2.0, 4.0)
 """About so many seconds between tries to find another way; after the last it is given up, until
 asked again."""
 
-MOST_RESTARTS: Final = 16
+MOST_RESTARTS: Final = 60
 """Of the peer's in a minute that are answered: each binds sockets, and asks every relay."""
 
 _MINUTE: Final = 60.0
