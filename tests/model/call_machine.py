@@ -666,14 +666,12 @@ class Walk:
         states: Different states.
         steps: Steps taken with the real machine.
         orders: By depth, how many orders of inputs that stands for.
-        closed: No order of any length reaches a further state.
         ends: By key, how many orders of the full depth end there.
     """
 
     states: int
     steps: int
     orders: list[int]
-    closed: bool
     ends: Counter[Hashable]
 
 
@@ -697,8 +695,25 @@ def explore(configuration: Configuration, depth: int) -> Walk:
                 following[successor] += many
         level = following
         orders.append(sum(level.values()))
-    closed = len(after) == len(runs)
-    return Walk(len(runs), len(after) * len(ACTS), orders, closed, level)
+    return Walk(len(runs), len(after) * len(ACTS), orders, level)
+
+
+def explore_all(configuration: Configuration, most: int) -> int:
+    """Take every input in every state that orders of any length reach; returns how many those are.
+
+    Raises:
+        Violation: with an order that leads to it, or if there are more states than `most`.
+    """
+    first = configuration.begin()
+    runs, paths = {first.key: first}, {first.key: ()}
+    queue = [first.key]
+    for key in queue:
+        before = len(runs)
+        _successors(key, runs, paths)
+        runs[key] = None  # whose future is known: its name is enough
+        queue += itertools.islice(reversed(runs), len(runs) - before)
+        _require(len(queue) <= most, f"more than {most} states, and no end in sight")
+    return len(queue)
 
 
 def _successors(key, runs, paths) -> list[Hashable]:
