@@ -17,7 +17,7 @@ from tests.pairs.calls.test_moving import heard, place, talking
 from tests.pairs.transport.test_ice_restart import until
 
 __all__ = ["place"]
-FLOOD = 30
+FLOOD = moving.MOST_RESTARTS + 14
 
 
 @pytest.fixture
@@ -26,9 +26,9 @@ def gathered(monkeypatch):
     counts: dict[MediaConnection, int] = {}
     regather = MediaConnection.regather
 
-    async def counted(connection):
+    async def counted(connection, **how):
         counts[connection] = counts.get(connection, 0) + 1
-        return await regather(connection)
+        return await regather(connection, **how)
 
     monkeypatch.setattr(MediaConnection, "regather", counted)
     return counts
