@@ -245,6 +245,15 @@ class Call(pj.Call):  # type: ignore[misc]  # as above
         self._notices.put(Agreed(self))
 
     @_guarded
+    def onCallRxOffer(self, prm: pj.OnCallRxOfferParam) -> None:  # noqa: N802
+        """Refuse a change that PJSIP would not outlive."""
+        try:
+            told.require_sound(prm.offer.wholeSdp)
+        except SipError as e:
+            log.info("a change of a call was refused: %s", e)
+            prm.statusCode = pj.PJSIP_SC_NOT_ACCEPTABLE_HERE
+
+    @_guarded
     def onCallSdpCreated(self, prm: pj.OnCallSdpCreatedParam) -> None:  # noqa: N802
         """See whether our own description has keys; what they are is not kept."""
         self.described = True

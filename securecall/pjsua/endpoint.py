@@ -143,6 +143,9 @@ class PjsuaEndpoint:
         _ = endpoint.transportCreate(pj.PJSIP_TRANSPORT_TLS, transport)
         endpoint.libStart()
         endpoint.audDevManager().setNullDev()
+        for codec in endpoint.codecEnum2():
+            if codec.codecId.startswith("iLBC"):  # aborts where a peer names no mode of it
+                endpoint.codecSetPriority(codec.codecId, 0)
         self._account = binding.Account(self._connections, self._notices, settings.keying)
         self._account.create(self._account_config())
         if settings.keying is Keying.DTLS_SRTP:
@@ -376,6 +379,8 @@ class PjsuaEndpoint:
             info = held.call.getInfo()  # whose list dies with it
             sounds = (m for m in info.media if m.type == pj.PJMEDIA_TYPE_AUDIO)
             if (found := next((m for m in sounds if m.status in _THERE), None)) is None:
+                if held.place >= 0:  # an answer took it; PJSIP would abort at the next change
+                    held.call.hangup(_parameters(0))
                 return
             held.place, held.sound = found.index, held.call.getAudioMedia(found.index)
             profile = told.profile_of(held.call.dump(True, ""), found.index)  # noqa: FBT003

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Final
 
 from securecall.errors import SecurityError
 from securecall.media.description import Direction, Keying, MediaDescription
@@ -14,6 +16,7 @@ from securecall.secret import Secret
 from securecall.sip.body import read_description
 from securecall.sip.grammar import SipError
 from securecall.sip.message import Request, parse_message
+from securecall.sip.sdp import parse_description
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,6 +263,30 @@ def invite_of(text: str, keying: Keying) -> Request:
     if deadly or not keyed:
         raise SipError("no sound with keys that are taken", status=488)
     return invite
+
+
+def require_sound(offer: str) -> None:
+    """Refuse a change of a call after which PJSIP has no sound to describe: it aborts then.
+
+    Raises:
+        SipError: the offer is malformed, or has no sound for us by IPv4.
+    """
+    for line in parse_description(offer.encode("utf-8", "surrogateescape")).media:
+        talks = any(codec.name.lower() not in _NO_SOUND for codec in line.codecs)
+        if line.media.lower() == "audio" and line.port and talks and _ipv4(line.host):
+            return
+    raise SipError("no sound any more", status=488)
+
+
+_NO_SOUND: Final = ("telephone-event", "cn")
+
+
+def _ipv4(host: str) -> bool:
+    try:
+        _ = IPv4Address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _keyed(line: MediaDescription, keying: Keying) -> bool:

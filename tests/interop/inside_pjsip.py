@@ -1,10 +1,12 @@
 """An account of PJSIP's with nothing of ours around it: the control of what hostile providers do.
 
-Prints a line for every call that comes in. Under PJSIP's licence, so a process of its own.
+Prints a line for every call that comes in, takes it, and holds it in the end. Under PJSIP's
+licence, so a process of its own.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 
@@ -15,10 +17,12 @@ class Account(pj.Account):
     def __init__(self) -> None:
         super().__init__()
         self.calls: list[pj.Call] = []
+        self.ringing: list[pj.Call] = []
 
     def onIncomingCall(self, prm) -> None:
         call = pj.Call(self, prm.callId)
         self.calls.append(call)
+        self.ringing.append(call)
         print("called by", call.getInfo().remoteUri, flush=True)
 
 
@@ -48,6 +52,14 @@ def main(server: str, address: str, authorities: str, seconds: float) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         endpoint.libHandleEvents(10)
+        while account.ringing:
+            taking = pj.CallOpParam()
+            taking.statusCode = 200
+            account.ringing.pop().answer(taking)
+    for call in account.calls:
+        with contextlib.suppress(pj.Error):  # it is over
+            call.setHold(pj.CallOpParam(True))
+    account.ringing.clear()
     account.calls.clear()
     account.shutdown()
     del account

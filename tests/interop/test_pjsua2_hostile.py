@@ -208,6 +208,76 @@ def test_a_change_that_drops_the_keys_is_refused_and_the_call_goes_on(
     assert alice.do("statistics", call=call)["packets_sent"] >= 0
 
 
+CODEC = sdp(more="a=rtpmap:97 iLBC/8000\r\na=fmtp:97 mode=99\r\n").replace(
+    "SAVP 0 101", "SAVP 97 101"
+)
+SILENT = {
+    "keys of the telephone alone": sdp().replace("SAVP 0 101", "SAVP 101"),
+    "IPv6": sdp().replace("IN IP4 127.0.0.1\r\nt", "IN IP6 ::1\r\nt"),
+    "no address": sdp().replace("c=IN IP4 127.0.0.1", "c=IN IP4 999.1.1.1"),
+}
+
+
+def again(description):
+    return description.replace("o=- 1 1", "o=- 1 2")
+
+
+def test_a_codec_with_a_parameter_that_it_cannot_have_ends_no_process(alice, provider):
+    provider.call(CODEC)
+    assert provider.final(1) == 488
+    call, _ = in_call(alice, provider, CODEC)
+    assert refused(alice, "connected", call=call)
+    provider.call(sdp())
+    assert alice.do("next")["caller"] == sip("bob")
+
+
+@pytest.mark.parametrize("offer", SILENT.values(), ids=SILENT)
+def test_a_change_that_leaves_no_sound_is_refused_and_ends_no_process(alice, provider, offer):
+    call, invite = in_call(alice, provider)
+    alice.do("connected", call=call)
+    provider.within(invite, "UPDATE", 7, again(offer))
+    assert provider.final(7) in (400, 488)
+    provider.within(invite, "INVITE", 8)  # she is to describe
+    assert provider.final(8) == 200
+    provider.within(invite, "ACK", 8, again(sdp()))
+    alice.do("hear_for", call=call, hertz=ALICE, seconds=0.5)  # so that she has it
+    holding = alice.begin("hold", call=call)
+    provider.reply(provider.take("INVITE"), 200, again(sdp()), f"Contact: <{provider.place}>\r\n")
+    assert alice.wait(holding)["held"]
+    assert alice.do("connected", call=call)["profile"] == SUITE
+
+
+@pytest.mark.parametrize("answer", SILENT.values(), ids=SILENT)
+def test_a_hold_that_is_answered_so_ends_the_call_and_no_process(alice, provider, answer):
+    call, invite = in_call(alice, provider)
+    alice.do("connected", call=call)
+    holding = alice.begin("hold", call=call)
+    provider.reply(provider.take("INVITE"), 200, again(answer), f"Contact: <{provider.place}>\r\n")
+    provider.within(invite, "INVITE", 8)
+    with pytest.raises(Refused):
+        alice.wait(holding)
+        alice.do("connected", call=call)
+        alice.do("resume", call=call)
+    alice.do("hang_up", call=call)
+    provider.call(sdp())
+    assert alice.do("next")["caller"] == sip("bob")
+
+
+def silence(provider):
+    """Call, be taken, and take the sound away; whoever holds such a call aborts."""
+    incoming = provider.call(sdp())
+    incoming.taken()
+    incoming.send("INVITE", 2, again(SILENT["keys of the telephone alone"]))
+    provider.take(200)
+    incoming.send("ACK", 2)
+
+
+@pytest.mark.parametrize("does", [lambda provider: provider.call(CODEC), silence])
+def test_pjsip_alone_dies_of_both(certificates, does):
+    code, _ = unprotected(certificates, 4, does)
+    assert code == -6
+
+
 def test_nobody_is_called_by_refer_replaces_or_a_redirection(alice, provider):
     call, invite = in_call(alice, provider)
     alice.do("connected", call=call)

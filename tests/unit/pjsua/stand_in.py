@@ -81,6 +81,9 @@ class Build:
             def utilSslGetAvailableCiphers(self):
                 return build.ciphers
 
+            def codecEnum2(self):
+                return ()
+
             def libGetState(self):
                 return 3
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from securecall.media.description import Keying
-from securecall.pjsua.told import invite_of, profile_of
+from securecall.pjsua.told import invite_of, profile_of, require_sound
 from securecall.sip.grammar import SipError
 
 # as PJSIP 2.15.1 prints it, shortened
@@ -112,3 +112,25 @@ def test_what_our_grammar_does_not_take_pjsip_does_not_see(text, status):
     with pytest.raises(SipError) as caught:
         invite_of(text, Keying.SDES)
     assert caught.value.status == status
+
+
+CHANGE = "v=0\r\no=- 1 2 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n" + SDES
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        CHANGE.replace("RTP/SAVP 0", "RTP/SAVP 101") + "a=rtpmap:101 telephone-event/8000\r\n",
+        CHANGE.replace("RTP/SAVP 0", "RTP/SAVP 13"),
+        CHANGE.replace("c=IN IP4 192.0.2.1", "c=IN IP6 ::1"),
+        CHANGE.replace("c=IN IP4 192.0.2.1", "c=IN IP4 999.1.1.1"),
+        CHANGE.replace("m=audio 4000", "m=audio 0"),
+        CHANGE.replace("m=audio", "m=video"),
+        CHANGE.replace("v=0", "v=1"),
+    ],
+)
+def test_a_change_that_leaves_no_sound_is_refused(change):
+    require_sound(CHANGE)  # the control
+    require_sound(CHANGE.replace("c=IN IP4 192.0.2.1", "c=IN IP4 0.0.0.0"))  # an old way to hold
+    with pytest.raises(SipError):
+        require_sound(change)
