@@ -221,13 +221,14 @@ class Call(pj.Call):  # type: ignore[misc]  # as above
         name: Call-ID, "" before there is one.
         described: We said what sound we want.
         unprotected: We once did so without keys.
+        asking: We described first, and what the other end has to that is not agreed on yet.
     """
 
     def __init__(self, account: Account, notices: Notices, number: int | None = None) -> None:
         super().__init__(account, pj.PJSUA_INVALID_ID if number is None else number)
         self._notices = notices
         self.name = ""
-        self.described = self.unprotected = False
+        self.described = self.unprotected = self.asking = False
 
     def _about(self, tell: Callable[[int], told.Told]) -> None:
         self._notices.put(About(self, tell))
@@ -242,6 +243,7 @@ class Call(pj.Call):  # type: ignore[misc]  # as above
     @_guarded
     def onCallMediaState(self, prm: pj.OnCallMediaStateParam) -> None:  # noqa: N802
         """Have the sound looked at."""
+        self.asking = False
         self._notices.put(Agreed(self))
 
     @_guarded
@@ -256,7 +258,7 @@ class Call(pj.Call):  # type: ignore[misc]  # as above
     @_guarded
     def onCallSdpCreated(self, prm: pj.OnCallSdpCreatedParam) -> None:  # noqa: N802
         """See whether our own description has keys; what they are is not kept."""
-        self.described = True
+        self.described, self.asking = True, not prm.remSdp.wholeSdp
         if "m=audio" in (text := prm.sdp.wholeSdp) and "/SAVP" not in text:
             self.unprotected = True
 
@@ -271,6 +273,7 @@ class Call(pj.Call):  # type: ignore[misc]  # as above
             if kind == pj.PJSIP_EVENT_TX_MSG and tsx.statusCode < 300:
                 self._about(partial(told.Accepted, message=body.src.tdata.wholeMsg))
         elif kind in _ANSWERING:
+            self.asking = False
             message = body.src.rdata.wholeMsg if kind == pj.PJSIP_EVENT_RX_MSG else ""
             self._about(partial(told.Replied, status=tsx.statusCode, message=message))
 

@@ -269,6 +269,9 @@ class PjsuaEndpoint:
         held = self._held.get(number)
         if held is None:
             return
+        if held.call.asking:  # of the peer's making; PJSIP aborts at a second one
+            self._tell(told.Replied(number, pj.PJSIP_SC_REQUEST_PENDING, ""))
+            return
         parameters = pj.CallOpParam(True)  # noqa: FBT003
         try:
             if hold:

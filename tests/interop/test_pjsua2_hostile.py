@@ -272,8 +272,32 @@ def silence(provider):
     incoming.send("ACK", 2)
 
 
-@pytest.mark.parametrize("does", [lambda provider: provider.call(CODEC), silence])
-def test_pjsip_alone_dies_of_both(certificates, does):
+PICTURE = "m=video 4004 RTP/SAVP 96\r\na=rtpmap:96 VP8/90000\r\n"
+
+
+def test_a_hold_waits_for_what_the_other_end_has_us_describe(alice, provider):
+    call, invite = in_call(alice, provider)
+    alice.do("connected", call=call)
+    provider.within(invite, "UPDATE", 7, again(sdp() + PICTURE))
+    assert provider.final(7) == 200
+    provider.within(invite, "INVITE", 8)  # and no answer to what she describes
+    assert provider.final(8) == 200
+    with pytest.raises(Refused):
+        alice.do("hold", call=call)
+    alice.do("hang_up", call=call)
+    provider.call(sdp())
+    assert alice.do("next")["caller"] == sip("bob")
+
+
+def half(provider):
+    """Call with a picture, be taken, and have it describe; whoever holds such a call aborts."""
+    incoming = provider.call(sdp() + PICTURE)
+    incoming.taken()
+    incoming.send("INVITE", 2)
+
+
+@pytest.mark.parametrize("does", [lambda provider: provider.call(CODEC), silence, half])
+def test_pjsip_alone_dies_of_each(certificates, does):
     code, _ = unprotected(certificates, 4, does)
     assert code == -6
 

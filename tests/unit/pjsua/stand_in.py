@@ -111,6 +111,7 @@ class Build:
                 build.dialled.append(uri)
                 said = Record()
                 said.sdp.wholeSdp = f"m=audio 9 {'UDP/TLS/RTP/SAVP' if build.dtls else 'RTP/AVP'} 0"
+                said.remSdp.wholeSdp = ""
                 self.onCallSdpCreated(said)
 
             def getInfo(self):
