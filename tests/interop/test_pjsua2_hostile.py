@@ -134,8 +134,8 @@ def test_a_message_within_one_that_is_too_long_is_not_taken_and_the_account_goes
 
 
 def test_pjsip_alone_takes_the_message_within(certificates):
-    code, said = unprotected(certificates, 3, smuggle)
-    assert code == 0 and "director@clinic.example" in said
+    _, said = unprotected(certificates, 3, smuggle)
+    assert "director@clinic.example" in said
 
 
 ANSWERS = {
