@@ -16,7 +16,7 @@ from securecall.calls.negotiation import (
     read_answer,
     require_acceptable_offer,
 )
-from securecall.calls.sdes import MOST_RENEWALS
+from securecall.calls.sdes import MOST_RENEWALS, SdesKeys, choose, taken, with_secrets_of
 from securecall.calls.signaling import Answered, Offered, Refused
 from securecall.calls.video_lines import LocalVideo
 from securecall.errors import (
@@ -174,6 +174,40 @@ def test_an_answer_takes_exactly_one_key_that_was_offered(how):
         read_answer(OFFER, with_audio(answer, **changes))
 
 
+ONE, OTHER = "AEAD_AES_256_GCM", "AES_CM_128_HMAC_SHA1_80"
+
+
+def test_two_ends_without_a_suite_in_common_agree_on_nothing():
+    with pytest.raises(SecurityError, match="fits") as caught:
+        choose(with_audio(OFFER, crypto=keys(1, ONE)).media[0], keys(2, OTHER))
+    assert caught.value.reason is Reason.WEAK_SUITE
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"fingerprints": (ALICE,)}, {"keying": Keying.NONE}, {"crypto": (keys(4)[0], keys(4)[0])}],
+    ids=["a certificate as well", "no keying", "one name twice"],
+)
+def test_whoever_reads_keys_judges_the_line_they_stand_in(changes):
+    for line in (replace(OFFER.media[0], **changes), replace(OFFER.media[0], crypto=())):
+        with pytest.raises(SecurityError):
+            choose(line, keys(2))
+    answer, _ = build_answer(OFFER, THEIRS)
+    line = replace(answer.media[0], **{k: v for k, v in changes.items() if k != "crypto"})
+    if line != answer.media[0]:
+        with pytest.raises(SecurityError):
+            taken(OURS.crypto, line)
+
+
+def test_a_key_said_again_stays_in_its_one_secret_and_another_in_its_own():
+    now = SdesKeys(keys(1)[0], keys(2)[0])
+    again = replace(now, theirs=keys(2)[0])
+    assert again.theirs.key is not now.theirs.key
+    assert with_secrets_of(now, again).theirs.key is now.theirs.key
+    other = replace(now, theirs=keys(3)[0])
+    assert with_secrets_of(now, other).theirs.key is other.theirs.key
+
+
 # -- in mid-call ----------------------------------------------------------------------------------
 
 
@@ -235,7 +269,7 @@ def test_answers_that_never_rest_are_refused_in_the_end_and_going_back_counts():
     with pytest.raises(Incompatible, match="too often"):
         for place in range(100):
             line = replace(keys(6 + place % 2)[0], tag=tag)
-            for _ in range(2):  # said twice it is no other
+            for _ in range(3):  # said again it is no other
                 now = read_change(offer, with_audio(OFFER, crypto=(line,)), now)
     assert now.sdes.changes == MOST_RENEWALS
 

@@ -37,6 +37,23 @@ def test_the_example_of_rfc_4568_is_read_without_its_identifier():
         parse_crypto(f"1 {CM} inline:{key}|2^31|1:4")
 
 
+@pytest.mark.parametrize("power", [30, 31, 48, 49])
+def test_both_spellings_of_a_lifetime_have_the_same_ends(power):
+    for lifetime in (f"2^{power}", str(2**power)):
+        text = f"1 {CM} inline:{KEY}|{lifetime}"
+        if 31 <= power <= 48:
+            assert parse_crypto(text).tag == 1
+        else:
+            with pytest.raises(ProtocolError, match="lifetime"):
+                parse_crypto(text)
+
+
+def test_a_line_can_be_looked_up_and_shows_no_key():
+    line = parse_crypto(f"1 {CM} inline:{KEY}")
+    assert hash(line) == hash(CryptoLine(1, line.suite, Secret(bytes(30))))
+    assert "Secret" not in repr(line)
+
+
 @pytest.mark.parametrize(
     "text",
     [
