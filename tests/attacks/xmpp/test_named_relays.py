@@ -107,6 +107,25 @@ def test_every_address_has_its_reach_and_a_helper_has_that_of_its_server_or_more
         assert bool(taken.turn) is bool(taken.stun) is (found >= least)
 
 
+@pytest.mark.parametrize(
+    ("server", "helper", "taken"),
+    [
+        (PUBLIC, LAN, False),
+        (LAN, "10.9.9.9", True),
+        (LAN, "169.254.169.254", False),
+        (LAN, HERE, False),
+        ("169.254.1.1", "169.254.169.254", True),
+        ("169.254.1.1", HERE, False),
+        (HERE, HERE, True),
+        (HERE, "0.0.0.0", False),  # which leads to this machine as well
+        ("0.0.0.0", "0.0.0.0", False),
+    ],
+)
+def test_no_helper_lies_nearer_than_who_names_it(server, helper, taken):
+    told = IceHelpers(turn=(relay(helper),))
+    assert bool(asyncio.run(helpers_of(told, server=server)).turn) is taken
+
+
 def relay(host, **options):
     return TurnServer(host=host, port=3478, username="u", password=sc.Secret("p"), **options)
 

@@ -188,6 +188,32 @@ def test_a_wish_the_peer_takes_back_takes_nothing_of_ours_that_waits_along():
     assert isinstance(dropped, o.Discard)
 
 
+def test_a_restart_that_waits_is_taken_back_once_the_peer_found_the_way():
+    alice, bob = talking()
+    _ = bob.restart(gathered(6))
+    _ = bob.receive(Deferred(), now=1.0)
+    assert bob.receive(Offered(offered(alice.restart(gathered(3)))), now=1.1) == (o.Regather(),)
+    answered, moved, *_, back = bob.regathered(gathered(4))
+    assert isinstance(answered.signal, Answered)
+    assert isinstance(moved, o.Reconnect)
+    assert back == o.Send(Refused(487))
+    assert not bob.changing
+
+
+def test_the_sound_is_told_of_what_a_change_leaves_beside_it():
+    alice, bob = talking()
+    offer = offered(alice.change(hold=True))
+    codecs = tuple(c for c in offer.audio.codecs if c.name.lower() == "opus")
+    formats = tuple(str(c.payload_type) for c in codecs)
+    less = replace(offer, media=(replace(offer.media[0], codecs=codecs, formats=formats),))
+    before = bob._agreement
+    assert None not in (before.events, before.red)
+    assert o.SetCompanions(None, None) in bob.receive(Offered(less), now=1.0)
+    assert o.SetCompanions(before.events, before.red) in bob.receive(Offered(offer), now=2.0)
+    kinds = {type(order) for order in bob.receive(Offered(offer), now=3.0)}
+    assert o.SetCompanions not in kinds
+
+
 def test_a_picture_that_waits_finds_room_however_many_lines_the_peer_adds():
     alice, bob = talking()
     _ = bob.change(add=CAMERA)

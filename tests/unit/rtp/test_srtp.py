@@ -92,6 +92,24 @@ def test_the_same_key_both_ways_is_refused():
         SrtpSession(SrtpProfile.SRTP_AEAD_AES_128_GCM, Secret(b"a" * 28), Secret(b"a" * 28))
 
 
+def test_other_keys_take_over_both_ways_and_one_of_ours_may_stay():
+    profile, other = SrtpProfile.SRTP_AEAD_AES_256_GCM, SrtpProfile.SRTP_AEAD_AES_128_GCM
+    first, second = Secret(b"a" * 44), Secret(b"b" * 44)
+    alice, bob = SrtpSession(profile, first, second), SrtpSession(profile, second, first)
+    with pytest.raises(UsageError, match="profile"):
+        alice.renew(other, send_key=None, receive_key=Secret(b"c" * 28), received_with=second)
+    assert alice.profile is profile
+    ours, theirs = Secret(b"c" * 28), Secret(b"d" * 28)
+    alice.renew(other, send_key=ours, receive_key=theirs, received_with=second)
+    bob.renew(other, send_key=theirs, receive_key=ours, received_with=first)
+    assert (alice.profile, bob.profile) == (other, other)
+    for one, another in ((alice, bob), (bob, alice)):
+        packet = rtp_header(0, 7, 160, 9) + b"sound"
+        assert another.unprotect(one.protect(packet)) == packet
+    with pytest.raises(UsageError, match="bytes"):
+        bob.renew(other, send_key=None, receive_key=Secret(b"e" * 44), received_with=ours)
+
+
 def test_a_closed_session_neither_sends_nor_takes():
     alice, _ = pair()
     alice.close()

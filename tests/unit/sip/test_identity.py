@@ -9,6 +9,7 @@ from securecall.keys.passport import X5U, PassportKey, parse_passport
 from securecall.sip.grammar import SipError
 from securecall.sip.headers import Headers
 from securecall.sip.identity import (
+    MOST_IDENTITIES,
     build_identity,
     of_the_telephone_network,
     passports_of,
@@ -39,6 +40,7 @@ def test_it_says_what_the_token_says():
     [
         f"{GOOD};info=<{X5U}>",
         f"  {GOOD} ; info = <https://a.example/x;y> ; alg = ES256 ",
+        f"\t{GOOD}\t;\tinfo\t=\t<https://a.example/x;y>\t;\talg\t=\tES256",
         f"{ANSWER};info=<{X5U}>;ppt=rsp",
     ],
 )
@@ -68,6 +70,7 @@ def test_those_about_numbers_are_passed_over():
         f"{GOOD};info=<{X5U}>;;",
         f"..{GOOD.rpartition('.')[2]};info=<{X5U}>",
         "é.é.é;info=<x>",
+        f"{SHAKEN.partition('.')[0]}.é.x;info=<x>;ppt=shaken",  # not even passed over
     ],
 )
 def test_what_is_malformed_or_contradicts_itself_is_refused(value):
@@ -83,6 +86,7 @@ def test_what_is_malformed_or_contradicts_itself_is_refused(value):
         (f"{SHAKEN};info=<https://cr.example/c.pem>", True),  # the token itself says so
         ('no token;info=<x>;PPT = "Shaken"', True),  # as does a parameter of whatever
         (SHAKEN, True),
+        (f"\t{SHAKEN}\t;info=<x>", True),
         (build_identity(GOOD), False),
         (build_identity(ANSWER), False),
         ("", False),
@@ -124,6 +128,7 @@ def test_a_header_with_a_type_twice_says_nothing_and_is_refused_as_evidence(othe
 
 
 def test_there_are_not_too_many():
+    assert len(passports_of((build_identity(GOOD),) * MOST_IDENTITIES)) == MOST_IDENTITIES
     with pytest.raises(SipError):
         passports_of((build_identity(GOOD),) * 9)
 
