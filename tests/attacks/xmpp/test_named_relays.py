@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
+from dataclasses import replace
 from xml.etree.ElementTree import Element, SubElement
 
 import pytest
 
 import securecall as sc
-from securecall.errors import ConnectFailed, NameNotFound
+from securecall.errors import CertificateError, ConnectFailed, NameNotFound
+from securecall.testing.authority import Authority
 from securecall.testing.little_relay import LittleRelay
 from securecall.transport import helping
 from securecall.transport.helping import Reach, helpers_of, reach
 from securecall.transport.ice import IcePath
-from securecall.transport.ice_agent import _Named
+from securecall.transport.tls_context import server_context
 from securecall.transport.turn import MOST_RELAYS, IceHelpers, TurnServer
 from securecall.xmpp.external_services import EXTDISCO, SERVICES
 from tests.unit.test_chat_account import Scene
@@ -33,7 +34,7 @@ def named(host, port=3478, kind="turn"):
 
 
 async def knock(folder, server, relay, host=HERE):
-    """Gather for a call with what the server names; how many asked the relay for a place."""
+    """Gather for a call with what the server names; whether anybody asked the relay for a place."""
     scene = Scene(folder)
     scene.session.server_address = server
     scene.session.answers["get", SERVICES] = lambda *_: named(host, relay.server.port)
@@ -41,20 +42,20 @@ async def knock(folder, server, relay, host=HERE):
     path = IcePath(controlling=True, turn_servers=helpers.turn)
     await path.gather([HERE])
     await path.close()
-    return len(relay.allocated)
+    return bool(relay.allocated)
 
 
 @pytest.mark.parametrize("host", [HERE, "localhost"])
 @pytest.mark.parametrize(
-    ("server", "places"),
-    [(PUBLIC, 0), (LAN, 0), ("", 0), ("fe80::1", 0), (HERE, 1), ("::1", 1)],
+    ("server", "asked"),
+    [(PUBLIC, False), (LAN, False), ("", False), ("fe80::1", False), (HERE, True), ("::1", True)],
 )
-def test_nobody_knocks_at_this_machine_for_a_server_elsewhere(server, places, host, tmp_path):
+def test_nobody_knocks_at_this_machine_for_a_server_elsewhere(server, asked, host, tmp_path):
     """The controls are servers of this machine, as those of tests and of a workshop."""
 
     async def main():
         async with LittleRelay() as relay:
-            assert await knock(tmp_path, server, relay, host) == places
+            assert await knock(tmp_path, server, relay, host) is asked
 
     asyncio.run(main())
 
@@ -67,7 +68,7 @@ def test_control_what_the_application_names_is_used_wherever_it_lies():
             path = IcePath(controlling=True, turn_servers=(relay.server,))
             await path.gather([HERE])
             await path.close()
-            assert len(relay.allocated) == 1
+            assert relay.allocated
 
     asyncio.run(main())
 
@@ -174,12 +175,36 @@ def test_of_many_relays_only_as_many_names_are_looked_up_as_are_asked(monkeypatc
     assert len(taken.turn) == len(asked) == MOST_RELAYS
 
 
-def test_a_relay_by_tls_proves_its_name_at_whatever_address():
-    wrapped = _Named(relay("relay.example", tls=True, address=PUBLIC)).wrap_bio(
-        ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=False, server_hostname=PUBLIC
-    )
-    assert wrapped.server_hostname == "relay.example"
-    assert wrapped.context.check_hostname
+@pytest.mark.parametrize("proved", ["relay.example", "127.0.0.1"])
+def test_a_relay_by_tls_proves_its_name_at_whatever_address(proved, tmp_path):
+    """The control proves the address that was gone to, and nothing of the name."""
+
+    async def main():
+        authority = Authority.make(tmp_path)
+        asked = asyncio.Event()
+
+        async def meet(reader, writer):
+            if await reader.read(1):
+                asked.set()
+            writer.close()
+
+        server = await asyncio.start_server(
+            meet, HERE, 0, ssl=server_context(authority.issue(proved))
+        )
+        there = relay("relay.example", tls=True, transport="tcp", authorities=authority.pem)
+        there = replace(there, port=server.sockets[0].getsockname()[1], address=HERE)
+        path = IcePath(controlling=True, turn_servers=[there], relay_only=True)
+        gathering = asyncio.ensure_future(path.gather([HERE]))
+        if proved == there.host:
+            await asyncio.wait_for(asked.wait(), 20)
+            gathering.cancel()
+        with pytest.raises((CertificateError, asyncio.CancelledError)) as over:
+            await gathering
+        assert (over.type is CertificateError) is (proved != there.host)
+        await path.close()
+        server.close()
+
+    asyncio.run(main())
 
 
 def test_without_a_relay_that_may_be_asked_no_address_is_shown_instead(tmp_path):
