@@ -17,7 +17,7 @@ from tests.pairs.calls.test_moving import heard, place, talking
 from tests.pairs.transport.test_ice_restart import until
 
 __all__ = ["place"]
-FLOOD = moving.MOST_RESTARTS + 14
+FLOOD = 20
 
 
 @pytest.fixture
@@ -42,10 +42,11 @@ def restart_of(description):
     return replace(description, media=(audio, *description.media[1:]))
 
 
-@pytest.mark.parametrize("most", [moving.MOST_RESTARTS, 10_000], ids=["ours", "control"])
+@pytest.mark.parametrize("most", [8, 10_000], ids=["ours, of fewer", "control"])
 def test_restarts_asked_for_without_end_are_refused_and_the_call_goes_on(
     most, monkeypatch, gathered, place, tmp_path
 ):
+    assert moving.MOST_RESTARTS <= 60  # a way that changes once a second is none
     monkeypatch.setattr(moving, "MOST_RESTARTS", most)
 
     async def main():
