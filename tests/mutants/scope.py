@@ -9,8 +9,7 @@ PACKAGE = Path(__file__).parents[2] / "securecall"
 ALL_OF = ("keys", "store")
 AND = (
     *("calls.machine", "calls.negotiation", "calls.changes", "policy", "rtp.srtp", "rtp.sframe"),
-    *("calls.sdes", "calls.text_lines", "media.sdes", "rtp.red", "rtp.t140", "rtp.feedback"),
-    *("sip.transfers", "sip.identity", "transport.helping"),
+    *("calls.sdes", "media.sdes", "sip.identity", "transport.helping"),
     *("transport.dtls", "transport.dtls_certificate"),
 )
 LEFT_OUT = ("keys.wordlist",)  # a list of words, compared with its source by a hash
@@ -157,18 +156,13 @@ _OF: dict[str, tuple[str, ...]] = {
         *("unit/calls/test_changes.py", "unit/calls/test_video_lines.py", *_MACHINE),
     ),
     "calls.sdes": ("unit/calls/test_sdes.py", "unit/media/test_sdes.py", *_MACHINE[2:]),
-    "calls.text_lines": ("unit/calls/test_text_lines.py", "unit/calls/test_changes.py"),
     "media.sdes": ("unit/media/test_sdes.py", "unit/calls/test_sdes.py"),
     "policy": ("unit/test_policy.py", *_MACHINE),
-    "rtp.red": ("unit/rtp/test_red.py", "pairs/media/test_red.py"),
-    "rtp.t140": ("unit/rtp/test_t140.py", "properties/rtp/test_t140.py"),
-    "rtp.feedback": ("unit/rtp/test_feedback.py", "properties/rtp/test_feedback.py"),
     "rtp.srtp": ("unit/rtp/test_srtp.py", "oracle/test_srtp.py", "attacks/rtp/test_srtp.py"),
     "rtp.sframe": (
         *("unit/rtp/test_sframe.py", "oracle/test_sframe.py", "attacks/rtp/test_sframe.py"),
         *("vectors/rtp/test_sframe.py", "properties/rtp/test_sframe.py"),
     ),
-    "sip.transfers": ("unit/sip/test_transfers.py", "attacks/sip/test_false_transfers.py"),
     "sip.identity": ("unit/sip/test_identity.py", "properties/keys/test_passport.py"),
     "transport.dtls": _DTLS,
     "transport.helping": ("attacks/xmpp/test_named_relays.py",),

@@ -271,6 +271,7 @@ def test_answers_that_never_rest_are_refused_in_the_end_and_going_back_counts():
             line = replace(keys(6 + place % 2)[0], tag=tag)
             for _ in range(3):  # said again it is no other
                 now = read_change(offer, with_audio(OFFER, crypto=(line,)), now)
+                assert now.sdes.changes == place + 1
     assert now.sdes.changes == MOST_RENEWALS
 
 
