@@ -77,6 +77,7 @@ class Session:
         self._state_handlers: list[StateHandler] = []
         self._early: list[Element] = []
         self._active = True
+        self._abandoned = False  # a connection of ours, after the login
         self._paused = False
         self._over: asyncio.Future[Exception] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -296,12 +297,17 @@ class Session:
                 if not resumed:
                     await self._bind(found)
         except TimeoutError as e:
-            found.abort()
+            self._abandon(found)
             raise ConnectFailed("the server does not go on after the login") from e
         except BaseException:
-            found.abort()
+            self._abandon(found)
             raise
         self._begin(found, resumed=resumed)
+
+    def _abandon(self, found: Stream) -> None:
+        """What was asked there may be done all the same, later than what the next one asks."""
+        found.abort()
+        self._abandoned = True
 
     async def _bind(self, found: Stream) -> None:
         self._drop()
@@ -372,7 +378,7 @@ class Session:
 
     async def _come_back(self, why: Exception) -> bool:
         """Try until it is online again; False once that needs a person."""
-        while not _needs_a_person(why):
+        while not self._needs_a_person(why):
             log.info("the session is down: %s", why)
             self._enter(SessionState.CONNECTING, why)
             chance = random.random()  # noqa: S311 - spreads load
@@ -390,6 +396,17 @@ class Session:
         self._requests.fail(ConnectFailed("the session was refused"))
         self._enter(SessionState.REFUSED, why)
         return False
+
+    def _needs_a_person(self, why: Exception) -> bool:
+        """Whether to connect again is of no use, or would begin a fight with another client.
+
+        A server that was slow may take up what a connection asked for that we gave up, and end the
+        one we have: then it was no other client, once.
+        """
+        if self._abandoned and isinstance(why, XmppRefused) and why.condition == "conflict":
+            self._abandoned = False
+            return False
+        return isinstance(why, SecurityError) or (isinstance(why, XmppRefused) and is_final(why))
 
     def _drop(self) -> None:
         if self._management is not None:
@@ -482,7 +499,3 @@ async def _told(handler: Handler) -> None:
 
 def _nothing() -> None:
     """Stands for `done` where nothing is counted."""
-
-
-def _needs_a_person(why: Exception) -> bool:
-    return isinstance(why, SecurityError) or (isinstance(why, XmppRefused) and is_final(why))

@@ -431,6 +431,48 @@ def test_a_server_that_wants_us_no_more_is_not_bothered(tmp_path, condition):
     run(work)
 
 
+@pytest.mark.parametrize("gave_up", [True, False])
+def test_what_we_gave_up_and_came_to_be_late_is_no_other_client(tmp_path, monkeypatch, gave_up):
+    """A slow server resumes for a connection that is gone, and ends the one that is there."""
+    monkeypatch.setattr(reconnecting, "_FIRST", 0.0)
+    asked: list[bool] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.login()
+        asked.append(bool(await peer.bind()))
+        if len(asked) == 1:  # a session
+            await peer.next()
+            peer.writer.transport.abort()
+        elif len(asked) == 2 and gave_up:
+            peer.writer.transport.abort()  # before it said that it goes on
+        else:
+            peer.send("<resumed xmlns='urn:xmpp:sm:3' previd='session-1' h='0'/>")
+            await peer.expect(f"{{{SM}}}r")
+            peer.send(
+                "<stream:error><conflict xmlns='urn:ietf:params:xml:ns:xmpp-streams'/>"
+                "</stream:error></stream:stream>"
+            )
+
+    async def work():
+        async with serving(script, tmp_path) as server:
+            refused = asyncio.Event()
+
+            def on_state(state: SessionState, _: Exception | None) -> None:
+                if state is SessionState.REFUSED:
+                    refused.set()
+
+            session = await Session.open(
+                server.login, prepare=lambda session: session.on_state(on_state)
+            )
+            session.send(message(1))
+            await refused.wait()
+            # and whoever takes our place again is another one, with whom we do not fight
+            assert asked == [False, *[True] * (3 if gave_up else 1)]
+            await session.close()
+
+    run(work)
+
+
 def test_a_server_is_not_read_further_than_we_get_done(tmp_path, monkeypatch):
     monkeypatch.setattr("securecall.xmpp.session.MOST_UNDONE", 10)
     dones: list[Callable[[], None]] = []
