@@ -165,8 +165,8 @@ class ChatAccount:
         # By archive: no room can keep us from reading ours.
         self._reading: defaultdict[Jid, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._catchups: dict[Jid, Catchup] = {}
-        # By archive, where the last page of this session began; in one never read before, when.
-        self._before: dict[Jid, Place | float] = {}
+        # Of our archive, where the last page began (the first of all: when), and where it ended.
+        self._last_page: tuple[Place | float, Place | None] = (0.0, None)
         self._names_messages: set[Jid] = set()
         self._setup: asyncio.Task[None] | None = None
         self._online = True
@@ -393,7 +393,6 @@ class ChatAccount:
 
     def _set_up(self) -> None:
         self._greeted = False
-        self._before.clear()
         self.rooms.lost()
         self._dropped()
         self._start_preparing()
@@ -429,7 +428,7 @@ class ChatAccount:
         whole = await self._catch_up(own)
         while whole and self._settling.unheard:
             self._settling.looking()
-            whole = await self._catch_up(own, again=True)
+            whole = await self._catch_up(own, look=True)
         self._intake.release(own.bare, whole=whole)
         if whole:
             self._settling.start()
@@ -446,7 +445,7 @@ class ChatAccount:
         self._omemo.before_history()
         own, whole = parse_jid(self._session.bare), False
         try:
-            whole = await self._catch_up(own, again=True)
+            whole = await self._catch_up(own, look=True)
         except SecurecallError as e:
             log.info("reading the archive again: %s", e)
             if self._session.state is not SessionState.ONLINE:
@@ -497,18 +496,19 @@ class ChatAccount:
         finally:
             self._intake.release(room.bare, whole=whole, room=True)
 
-    async def _catch_up(self, keeper: Jid, *, again: bool = False) -> bool:
+    async def _catch_up(self, keeper: Jid, *, look: bool = False) -> bool:
         """Read what an archive has since the last time; returns whether to its end.
 
         Args:
             keeper: Of the archive.
-            again: With the last page of this session: what is archived late may stand in it.
+            look: Leave the place in it where it is: what comes live meanwhile may be archived late,
+                and before what was read now, and has to be found if the session is lost.
         """
         async with self._reading[keeper]:
             try:
-                while await self._read_archive(keeper, again=again) is Reading.ENOUGH:
+                while await self._read_archive(keeper, look=look) is Reading.ENOUGH:
                     log.info("the archive has more")
-                    again = False
+                    look = False
             except ProtocolError as e:
                 log.warning("an archive cannot be read: %s", e)
                 return False
@@ -516,10 +516,13 @@ class ChatAccount:
                 _ = self._catchups.pop(keeper, None)
         return True
 
-    async def _read_archive(self, keeper: Jid, *, again: bool) -> Reading:
-        """One pass, from the place that was kept, or from a page before."""
+    async def _read_archive(self, keeper: Jid, *, look: bool) -> Reading:
+        """One pass, from the place that was kept; or from a page before, where that ended there."""
         kept, token = self._intake.place(keeper.bare), secrets.token_hex(8)
-        start = self._before.get(keeper, kept) if again else kept
+        ours = keeper.bare == self._session.bare
+        if ours and not look and (kept is None or kept != self._last_page[1]):
+            self._last_page = kept or 0.0, kept
+        start = self._last_page[0] if ours else kept
         place, since = (None, start) if isinstance(start, float) else (start, 0.0)
         self._catchups[keeper] = catchup = Catchup(
             keeper, token=token, place=place, since=since, last=_FIRST
@@ -533,9 +536,10 @@ class ChatAccount:
                 catchup.refused(e.condition)
                 continue
             before, page = catchup.place, catchup.finish(fin)
-            if page.items:
-                self._before[keeper] = before or page.since - _TOGETHER
-            await self._intake.keep((*page.items, *page.discarded), page.place, keeper.bare)
+            if page.items and ours and not look:
+                self._last_page = before or page.since - _TOGETHER, page.place
+            place = None if look else page.place
+            await self._intake.keep((*page.items, *page.discarded), place, keeper.bare)
         return catchup.progress
 
     # -- what comes -------------------------------------------------------------------------------

@@ -111,7 +111,6 @@ def test_it_may_lie_before_what_was_archived_in_time(tmp_path, read_before):
     async def scenario(scene):
         if read_before:
             await scene.account._get_ready()
-            scene.account._before.clear()  # as at the beginning of a session
             scene.account._settling.begin()
             scene.written.append("in time")
         await scene.account._get_ready()
@@ -123,6 +122,22 @@ def test_it_may_lie_before_what_was_archived_in_time(tmp_path, read_before):
     run(tmp_path, scenario, before=["long before"] if read_before else ["in time"])
 
 
+def test_it_is_found_though_the_session_was_lost_and_more_was_archived_behind_it(tmp_path):
+    """The look read past its place in the archive, before it stood there."""
+
+    async def scenario(scene):
+        await scene.account._get_ready()
+        scene.write("after")
+        await turns()
+        scene.written.insert(scene.written.index("after"), "just before")
+        await scene.account._resumed()
+        await turns()
+        assert set(scene.letters) == {*scene.written}
+        assert len(told(scene)) == len(scene.written)
+
+    run(tmp_path, scenario, before=["long before"])
+
+
 def test_what_is_ignored_is_ignored_once(tmp_path):
     async def scenario(scene):
         scene.writes_in_the_clear = False
@@ -132,7 +147,6 @@ def test_what_is_ignored_is_ignored_once(tmp_path):
         await asyncio.sleep(60)
         assert len(told(scene, MessageIgnored)) == 2
         scene.writes_in_the_clear = True  # decides about what comes from now on
-        scene.account._before.clear()
         scene.history.set_value(f"archive {OWN}", None)
         await scene.account._resumed()
         await turns()
