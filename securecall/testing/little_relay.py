@@ -1,4 +1,4 @@
-"""A TURN relay for trials in this process (RFC 8656, without authentication): UDP, on loopback."""
+"""A TURN relay for trials in this process (RFC 8656, no authentication): UDP, IPv4 loopback."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ _COOKIE: Final = 0x2112A442
 _HEADER: Final = struct.Struct("!HHI12s")
 _ALLOCATE, _REFRESH, _BIND = 0x0003, 0x0004, 0x0009
 _CHANNEL, _LIFETIME, _PEER, _RELAYED, _MAPPED = 0x000C, 0x000D, 0x0012, 0x0016, 0x0020
-_SUCCESS: Final = 0x0100
+_ERROR_CODE, _FAMILY = 0x0009, 0x0017
+_SUCCESS, _ERROR = 0x0100, 0x0110
+_IPV6: Final = 2
+_NO_SUCH_FAMILY: Final = struct.pack("!xxBB", 4, 40) + b"Address Family not Supported"
 
 Address = tuple[str, int]
 
@@ -71,7 +74,9 @@ class LittleRelay(asyncio.DatagramProtocol):
         kind, _, cookie, name = _HEADER.unpack_from(data)
         if cookie != _COOKIE:
             return
-        if kind == _ALLOCATE:
+        if kind == _ALLOCATE and _attributes(data).get(_FAMILY, b"")[:1] == bytes([_IPV6]):
+            self._send_message(kind | _ERROR, name, addr, (_ERROR_CODE, _NO_SUCH_FAMILY))
+        elif kind == _ALLOCATE:
             task = asyncio.get_running_loop().create_task(self._allocate(name, addr))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -100,9 +105,15 @@ class LittleRelay(asyncio.DatagramProtocol):
         self._answer(_ALLOCATE, name, client, (_RELAYED, _hidden(where)))
 
     def _answer(self, kind: int, name: bytes, client: Address, *more: tuple[int, bytes]) -> None:
-        fields = [*more, (_MAPPED, _hidden(client)), (_LIFETIME, struct.pack("!I", 600))]
+        fields = (*more, (_MAPPED, _hidden(client)), (_LIFETIME, struct.pack("!I", 600)))
+        self._send_message(kind | _SUCCESS, name, client, *fields)
+
+    def _send_message(
+        self, kind: int, name: bytes, client: Address, *fields: tuple[int, bytes]
+    ) -> None:
+        """Every value is a whole number of words long."""
         body = b"".join(struct.pack("!HH", kind, len(value)) + value for kind, value in fields)
-        self.send(_HEADER.pack(kind | _SUCCESS, len(body), _COOKIE, name) + body, client)
+        self.send(_HEADER.pack(kind, len(body), _COOKIE, name) + body, client)
 
 
 class _Place(asyncio.DatagramProtocol):

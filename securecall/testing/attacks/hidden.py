@@ -76,7 +76,8 @@ async def _scanned(folder: Path) -> Outcome:
         outcome.demand(port in places, f"port {port} is none of the relay")
         outcome.demand("raddr 0.0.0.0 rport 9" in rest, f"related: {rest!r}")
         outcome.demand(len(foundation) < 3 and not guessed(foundation), "a foundation tells")
-    outcome.demand(defaults <= places, f"default ports {defaults - places}")
+    # addresses that are told later have no default, and say so by port 9 (RFC 8840)
+    outcome.demand(defaults <= {*places, 9}, f"default ports {defaults - places}")
     outcome.got = f"{len(candidates)} addresses, all of the relay"
     return outcome
 
