@@ -445,6 +445,8 @@ class AudioSession(Ends):
         return self._sound_time.find(wall, cname, self._rtcp.sources)
 
     def _report(self, now: float) -> None:
+        if now < self._rtcp.deadline:  # nearly always: chance and metrics are not for the asking
+            return
         report = self._rtcp.poll(
             now=now,
             unix=self._clock.unix(),

@@ -320,6 +320,8 @@ class VideoLine:
         if self.sends:
             self.sender.tick(now)
         self.receiver.poll(now)
+        if now < self.rtcp.deadline:
+            return
         report = self.rtcp.poll(
             now=now, unix=self._session.unix(), chance=secrets.randbits(16) / 65536
         )
