@@ -12,7 +12,8 @@ _MASK: Final = RING - 1
 _DEFAULT_SPACING = 0.02
 _BASE_WINDOW = 5.0
 _BIN = 0.005
-_BINS = 64
+_BINS = 128
+_LONGEST = _BIN * _BINS
 _LATE_SHARE = 0.01
 _DECAY_EVERY = 50
 _DECAY = 0.9
@@ -119,11 +120,12 @@ class JitterBuffer:
 
     All is measured in time, not in packets. `base` is the fastest passage of the last 5 to 10 s. A
     histogram with a memory of some 10 s holds how much later than that each packet came; its 99th
-    percentile is the `target` delay. While losses were seen in the last 12 s, as many packets are
-    added as lie between a lost one and the one it can be recovered from: one where the codec has
-    redundancy, more where packets carry copies of others. A packet's delay is the time between the
-    moment the fastest passage would have brought it and the pull that asks for it. Where a packet
-    is missing when its turn has come:
+    percentile is the `target` delay, 0.64 s at most. What came later than that, or was held up by
+    what did, says nothing of the next minute and is left out. While losses were seen in the last
+    12 s, as many packets are added as lie between a lost one and the one it can be recovered from:
+    one where the codec has redundancy, more where packets carry copies of others. A packet's delay
+    is the time between the moment the fastest passage would have brought it and the pull that asks
+    for it. Where a packet is missing when its turn has come:
 
     * its delay is below the target: wait (the stream is stretched by one pull);
     * otherwise give it up: `Missing`.
@@ -151,6 +153,7 @@ class JitterBuffer:
         "_newest_base",
         "_next",
         "_odd",
+        "_outage_end",
         "_reach",
         "_recovers",
         "_ring",
@@ -197,6 +200,7 @@ class JitterBuffer:
         self._calm_since = -1.0
         self._wait_since = -1.0
         self._stretched = 0
+        self._outage_end = float("-inf")
 
     @property
     def target(self) -> float:
@@ -241,7 +245,7 @@ class JitterBuffer:
             if self._started or behind <= -RING:
                 self.counters.late += 1
                 # One that came too late is the best argument for more delay: do not average it.
-                self._target = max(self._target, min(lateness, _BIN * _BINS))
+                self._target = max(self._target, lateness)
                 return
             self._next = sequence  # overtaken before anything was played
         ring = self._ring
@@ -306,7 +310,7 @@ class JitterBuffer:
             self._drop(over)
 
     def _measure(self, timestamp: int, now: float) -> float:
-        """Note how many seconds longer the packet took than the fastest of late."""
+        """Note how many seconds longer the packet took than the fastest of late; 0 in an outage."""
         elapsed = (timestamp - self._first_timestamp + 0x80000000 & 0xFFFFFFFF) - 0x80000000
         if (
             not -0x40000000 <= elapsed <= 0x40000000
@@ -324,13 +328,16 @@ class JitterBuffer:
             if passage < self._base:
                 self._base = passage
         lateness = passage - self._base
-        if lateness < _BINS * _BIN:  # more is an outage, which no buffer of ours could bridge
+        if lateness >= _LONGEST:  # an outage, which no buffer of ours could bridge
+            self._outage_end = now
+        held_up = now - lateness < self._outage_end  # it was due before that ended
+        if not held_up:
             self._bins[int(lateness / _BIN)] += 1.0
         self._decay_in -= 1
         if not self._decay_in:
             self._decay_in = _DECAY_EVERY
             self._forget()
-        return lateness
+        return 0.0 if held_up else lateness
 
     def _rebase(self, elapsed: int) -> None:
         shift = elapsed / self.clock_rate

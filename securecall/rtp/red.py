@@ -11,7 +11,7 @@ from securecall.errors import ProtocolError, UsageError
 MAX_BLOCKS: Final = 8
 """Copies in a packet at most; more are refused."""
 
-DISTANCES: Final = (2, 4)
+DISTANCES: Final = (2, 5)
 """How many packets before its own those are whose copies a packet of ours carries."""
 
 FROM: Final = 0.03

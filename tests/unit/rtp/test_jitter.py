@@ -158,6 +158,23 @@ def test_after_an_outage_the_newest_packets_are_played_not_the_old_ones():
     assert line.counts.skipped > 30
 
 
+@pytest.mark.parametrize("seconds", [0.7, 1.0, 3.0])
+def test_an_outage_teaches_no_delay(seconds):
+    line, held = Line(), round(seconds / TICK)
+    after = [seconds - (TICK - 1e-4) * n for n in range(held)]  # all at once, in their order
+    delays = [0.0] * 50 + after + [0.0] * 100
+    line.run(len(delays), delays=delays)
+    assert line.buffer.target < 0.02
+
+
+def test_jitter_of_half_a_second_is_evened_out():
+    line = Line()
+    delays = [0.5 - TICK * (n % 25) if n % 100 < 25 else 0.0 for n in range(1000)]
+    heard = line.run(1000, delays=delays)
+    assert 0.45 <= line.buffer.target <= 0.55
+    assert all(isinstance(item, int) for item in heard[500:])
+
+
 def test_a_pause_of_the_sender_is_waited_for_and_loses_nothing():
     line = Line()
     for n in range(10):
