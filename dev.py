@@ -229,8 +229,8 @@ def test(arguments: list[str]) -> int:
 
 
 def spread(arguments: list[str]) -> list[str]:
-    """Three processes for two cores: some tests wait for what takes its time, as a demo does."""
-    return [] if arguments or (os.cpu_count() or 1) < 2 else ["-n", "3"]
+    """Four processes for two cores: tests wait for discs, for each other, for what a demo says."""
+    return [] if arguments or (os.cpu_count() or 1) < 2 else ["-n", "4"]
 
 
 def cov(arguments: list[str]) -> int:
