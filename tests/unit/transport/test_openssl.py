@@ -1,0 +1,158 @@
+"""The door of OpenSSL: what a build lacks is refused, and whose fault a failure is stays clear."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from types import SimpleNamespace
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+from OpenSSL import SSL
+
+from securecall.errors import Reason, SecurityError, Unsupported
+from securecall.transport import openssl
+from securecall.transport.dtls_certificate import DtlsCertificate
+from securecall.transport.openssl import Channel, ChannelClosed, ChannelSettings, Version
+from securecall.transport.suite import ORDINARY
+
+OURS = DtlsCertificate.generate()
+DTLS = {
+    "version": Version.DTLS_1_2,
+    "ciphers": ORDINARY.ciphers,
+    "groups": ORDINARY.groups,
+    "signature_algorithms": ORDINARY.signatures,
+    "record_limit": 1200,
+}
+TLS = DTLS | {"version": Version.TLS_1_3, "ciphers": "TLS_AES_256_GCM_SHA384", "record_limit": 0}
+
+
+def channel(client=True, accept=None, **changes):
+    return Channel(
+        ChannelSettings(**(DTLS | changes)),
+        client=client,
+        certificate=OURS.certificate,
+        key=OURS.key,
+        accept=accept,
+    )
+
+
+def shaken(client, server):
+    """Both, once neither has more to say."""
+    for _ in range(4):
+        for one, other in ((client, server), (server, client)):
+            one.handshake()
+            if said := one.outgoing():
+                other.feed(said)
+    assert client.handshake() and server.handshake()
+    return client, server
+
+
+def tls():
+    return shaken(channel(**TLS), channel(client=False, **TLS))
+
+
+class Build:
+    """The OpenSSL there is, but for what it lacks."""
+
+    def __init__(self, lacking):
+        self._lacking = lacking
+
+    def __getattr__(self, name):
+        if name == self._lacking:
+            raise AttributeError(name)
+        return getattr(openssl._lib, name)
+
+
+@pytest.mark.parametrize("name", ["", *openssl._NEEDED])
+def test_a_build_that_cannot_be_asked_is_refused_before_anything_starts(monkeypatch, name):
+    monkeypatch.setattr(SSL, "_lib", Build(name))
+    spec = importlib.util.spec_from_file_location("another_door", openssl.__file__)
+    again = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "another_door", again)
+    if not name:  # control
+        spec.loader.exec_module(again)
+        return
+    with pytest.raises(Unsupported, match=name):
+        spec.loader.exec_module(again)
+
+
+@pytest.mark.parametrize("lacking", ["groups", "signature_algorithms"])
+@pytest.mark.parametrize("client", [True, False])
+def test_what_a_build_cannot_run_is_refused_and_never_left_out(lacking, client):
+    with pytest.raises(Unsupported, match="NOSUCH"):
+        channel(client, **{lacking: "NOSUCH"})
+
+
+@pytest.mark.parametrize("name", ["NOSUCH", "a" * 200, ":::"])
+def test_whether_a_build_runs_a_key_exchange_is_told_and_leaves_no_error_behind(name):
+    assert openssl.has_group("X25519")
+    assert not openssl.has_group(name)
+    assert openssl._lib.ERR_peek_error() == 0
+    shaken(channel(), channel(client=False))
+
+
+@pytest.mark.parametrize(
+    ("says", "active"),
+    [({"_fips_enabled": True}, True), ({"_fips_enabled": False}, False), ({}, False)],
+)
+def test_a_provider_is_active_where_the_backend_says_so_and_nowhere_else(monkeypatch, says, active):
+    monkeypatch.setattr(openssl, "backend", SimpleNamespace(**says))
+    assert openssl.fips_provider_active() is active
+
+
+def test_a_bug_of_our_judge_is_neither_a_yes_nor_the_fault_of_the_peer():
+    def judge(_certificate, _depth):
+        raise ZeroDivisionError("a bug")
+
+    with pytest.raises(ZeroDivisionError):
+        shaken(channel(accept=judge), channel(client=False))
+
+
+def test_what_our_judge_refuses_keeps_its_reason():
+    def judge(_certificate, _depth):
+        raise SecurityError("not this one", reason=Reason.FINGERPRINT_MISMATCH)
+
+    with pytest.raises(SecurityError, match="not this one") as caught:
+        shaken(channel(accept=judge), channel(client=False))
+    assert caught.value.reason is Reason.FINGERPRINT_MISMATCH
+
+
+def test_a_judge_that_only_says_no_is_a_failed_handshake():
+    with pytest.raises(SecurityError, match="certificate verify failed") as caught:
+        shaken(channel(accept=lambda _certificate, _depth: False), channel(client=False))
+    assert caught.value.reason is Reason.HANDSHAKE_FAILED
+
+
+def test_nobody_is_known_before_the_handshake_and_both_keys_are_after_it():
+    client = channel(**TLS)
+    assert client.peer_certificate == client.peer_public_key == b""
+    assert client.peer_chain == ()
+    assert client.group == client.alpn == client.srtp_profile == ""
+    for end in tls():
+        assert end.peer_certificate == OURS.certificate.public_bytes(Encoding.DER)
+        assert end.peer_public_key
+
+
+def test_after_the_end_nothing_is_written_and_the_peer_knows():
+    client, server = tls()
+    client.write(b"last words")
+    client.close()
+    with pytest.raises(SecurityError) as caught:
+        client.write(b"too late")
+    assert caught.value.reason is Reason.HANDSHAKE_FAILED
+    server.feed(client.outgoing())
+    assert server.read() == b"last words"
+    with pytest.raises(ChannelClosed):
+        server.read()
+
+
+def test_a_record_somebody_changed_breaks_the_stream_for_good():
+    client, server = tls()
+    client.write(b"to be changed")
+    record = bytearray(client.outgoing())
+    record[-1] ^= 1
+    server.feed(bytes(record))
+    for _ in range(2):
+        with pytest.raises(SecurityError):
+            server.read()
