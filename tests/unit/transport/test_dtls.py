@@ -7,8 +7,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
+from OpenSSL import SSL
 
-from securecall.errors import SecurityError, UsageError
+from securecall.errors import Reason, SecurityError, UsageError
 from securecall.rtp.srtp import SrtpProfile
 from securecall.transport import dtls
 from securecall.transport.dtls import (
@@ -122,6 +123,30 @@ def test_flights_are_sent_again_later_and_later_until_the_limit():
     assert isinstance(failed.error, SecurityError)
     assert client.deadline is None
     assert client.receive(flight[0], 20.0) == ()
+
+
+def test_a_channel_that_broke_beneath_ends_the_association_with_the_next_word():
+    client, server = established()
+    client._channel.close()  # beneath the endpoint: OpenSSL writes nothing more
+    *told, over = client.send(b"for nobody")
+    assert isinstance(over, Failed)
+    assert over.error.reason is Reason.HANDSHAKE_FAILED
+    assert [o for d in sent(told) for o in server.receive(d, 1.0)][-1] == Closed()
+    assert client.send(b"nor this") == client.close() == ()
+
+
+def test_a_timer_of_openssl_that_fails_ends_the_handshake_at_once(monkeypatch):
+    def expire(_connection):
+        raise SSL.Error([("SSL routines", "", "read timeout expired")])
+
+    client = endpoint(True)
+    (hello, *_) = sent(client.start(1.0))
+    monkeypatch.setattr(SSL.Connection, "DTLSv1_handle_timeout", expire)
+    (failed,) = (o for o in client.timeout(1.25) if not isinstance(o, SendDatagram))
+    assert isinstance(failed, Failed)
+    assert "read timeout expired" in str(failed.error)
+    assert client.deadline is None
+    assert client.timeout(1.5) == client.receive(hello, 1.5) == ()
 
 
 def failure(client, server) -> SecurityError:
