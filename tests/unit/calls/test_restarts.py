@@ -226,6 +226,20 @@ def test_a_picture_that_waits_finds_room_however_many_lines_the_peer_adds():
     assert [m.refused for m in again.signal.description.media] == [False, False, *[True] * 6]
 
 
+@pytest.mark.parametrize("welcome", [True, False])
+def test_whoever_adds_a_picture_hears_that_the_peer_takes_none(welcome):
+    alice, bob = talking()
+    bob.welcome((CAMERA,) if welcome else ())
+    offer = offered(alice.change(add=CAMERA))
+    answered, *_ = bob.receive(Offered(offer), now=1.0)
+    outputs = alice.receive(Answered(over_the_wire(answered.signal.description)), now=1.1)
+    refused = [order.why for order in outputs if isinstance(order, o.ChangeRefused)]
+    shown = [order for order in outputs if isinstance(order, o.SetVideo)]
+    assert refused == ([] if welcome else ["the peer takes no such picture"])
+    assert len(shown) == welcome
+    assert not alice.changing
+
+
 def test_no_other_way_before_the_first_and_none_without_ice():
     policy = Policy()
     floor = floor_for(policy, contact_floor=False, pinned=False, direct=False)

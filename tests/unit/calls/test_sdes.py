@@ -347,6 +347,22 @@ def test_new_keys_close_the_gate_until_they_are_in_use():
     assert m.Send(Refused(488)) in again  # no key is used twice
 
 
+def test_new_keys_before_the_first_were_judged_open_nothing():
+    machine = CallMachine(Policy(), floor(), outgoing=False)
+    machine.invited(OFFER, now=0.0)
+    sent, *_ = machine.accept(THEIRS, now=0.0)
+    ours = sent.signal.description.audio.crypto[0]
+    other = replace(keys(6)[0], tag=ours.tag)
+    offer = with_audio(OFFER, crypto=(other,))
+    outputs = machine.receive(Offered(offer, answers=True), now=0.5)
+    (rekey,) = [o for o in outputs if isinstance(o, m.Rekey)]
+    assert (rekey.keys.ours.key, rekey.keys.theirs.key) == (ours.key, other.key)
+    assert not any(isinstance(o, (m.SetGate, m.Secured)) for o in outputs)
+    assert machine.state is State.CONNECTING
+    facts = Facts(keying=Keying.SDES, srtp_profile="x")
+    assert m.SetGate(Gate.OPEN) in machine.secured(facts, now=1.0)
+
+
 def test_a_hold_moves_no_key():
     machine = active()
     outputs = machine.receive(Offered(with_audio(OFFER, direction=Direction.SENDONLY)), now=1.0)
