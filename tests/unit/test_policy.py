@@ -8,6 +8,7 @@ from dataclasses import fields
 import pytest
 
 from securecall import policy
+from securecall.errors import UsageError
 from securecall.keys.trust import How, TrustState
 from securecall.media.description import Keying
 from securecall.policy import (
@@ -115,3 +116,37 @@ def test_there_are_words_to_compare_where_the_handshake_ran():
         (evidence(TrustState.PINNED), True),
     ):
         assert Facts(keying=Keying.DTLS_SRTP, identity=identity).words is words
+
+
+@pytest.mark.parametrize("word", ["relay", "RELAY", None, True])
+def test_a_word_hides_no_address(word):
+    with pytest.raises(UsageError, match="IpPrivacy"):
+        Policy(ip_privacy=word)  # type: ignore[arg-type] # as a careless caller would
+
+
+def test_an_address_is_hidden_by_a_relay_which_only_ice_knows():
+    with pytest.raises(UsageError, match="no relay"):
+        Policy(ip_privacy=policy.IpPrivacy.RELAY, ice=False)
+    for hidden, ice in (
+        (policy.IpPrivacy.RELAY, True),
+        (policy.IpPrivacy.STRANGERS, False),
+        (policy.IpPrivacy.OPEN, False),
+    ):
+        assert Policy(ip_privacy=hidden, ice=ice).ip_privacy is hidden
+
+
+@pytest.mark.parametrize(
+    ("trust", "organisation", "warned"),
+    [
+        (TrustState.UNKNOWN, "Clinic", True),
+        (TrustState.UNKNOWN, "", False),
+        (TrustState.PINNED, "Clinic", False),
+        (TrustState.VERIFIED, "Clinic", False),
+    ],
+)
+def test_a_key_the_organisation_of_its_address_does_not_vouch_for_is_called_so(
+    trust, organisation, warned
+):
+    identity = evidence(trust, organisation=organisation)
+    said = security_state(Facts(keying=Keying.DTLS_SRTP, identity=identity)).warnings
+    assert said == (("Clinic does not vouch for this key.",) if warned else ())
