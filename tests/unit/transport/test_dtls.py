@@ -149,6 +149,20 @@ def test_a_timer_of_openssl_that_fails_ends_the_handshake_at_once(monkeypatch):
     assert client.timeout(1.5) == client.receive(hello, 1.5) == ()
 
 
+def test_what_openssl_sends_again_by_its_own_clock_takes_the_place_of_our_duplicate(monkeypatch):
+    client = endpoint(True)
+    first, again = sent(client.start(1.0)), sent(endpoint(True).start(1.0))
+    assert first != again
+    waiting = []  # OpenSSL's clock cannot be set, and its second is not waited for
+    monkeypatch.setattr(Channel, "expire", lambda _: None)
+    monkeypatch.setattr(Channel, "outgoing", lambda _: waiting.pop() if waiting else b"")
+    assert sent(client.timeout(1.25)) == first
+    waiting.append(b"".join(again))
+    assert sent(client.timeout(1.3)) == again
+    assert client.timeout(1.54) == ()
+    assert sent(client.timeout(1.55)) == again, "a quarter of a second after it, not half"
+
+
 def failure(client, server) -> SecurityError:
     found = talk(client, server, client.start(0.0))
     errors = [o.error for o in found if isinstance(o, Failed)]
