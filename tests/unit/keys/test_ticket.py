@@ -225,3 +225,24 @@ def test_a_ticket_stands_alone_unless_a_link_is_wanted():
     assert build_ticket(ticket(), link="https://a.example/call").startswith(
         "https://a.example/call#securecall:1:"
     )
+
+
+def test_a_ticket_that_would_be_over_already_is_not_made():
+    shelf = Shelf()
+    desk = TicketDesk(shelf)
+    with pytest.raises(UsageError, match="over before"):
+        desk.issue(URIS, root_fp=ROOT.fingerprint, expiry=NOW - 1, unix=NOW)
+    assert not shelf.tickets
+    last = desk.issue(URIS, root_fp=ROOT.fingerprint, expiry=NOW, unix=NOW)
+    assert show(desk, proof(last.secret, BIND, 1)) == last.id
+
+
+@pytest.mark.parametrize("size", [0, 63, 65])
+def test_a_ticket_is_tied_to_nothing_but_a_whole_fingerprint(size):
+    # One of b"" would leave the ticket free, for whoever comes next.
+    desk, shelf, made = desk_with_ticket()
+    right = proof(made.secret, BIND, 1)
+    with pytest.raises(UsageError):
+        desk.require_proof(right, bind=BIND, role=1, root_fp=bytes(size), unix=NOW)
+    assert shelf.tickets[made.id].bearer == b""
+    assert show(desk, right) == made.id
