@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from securecall.errors import LocalError
-from securecall.store.disk import make_private, sync_folder
+from securecall.store.disk import connect, make_private, sync_folder
 
 DESCRIPTORS = Path("/proc/self/fd")
 
@@ -46,3 +47,18 @@ def test_a_folder_that_is_gone_is_named(tmp_path):
     ):
         with pytest.raises(LocalError, match="the store"):
             use()
+
+
+@pytest.mark.parametrize("posix", [True, False])
+def test_modes_and_folders_are_seen_to_where_there_are_such(tmp_path, monkeypatch, posix):
+    # Windows opens no folder as a file; its `chmod` knows no owner.
+    file = tmp_path / "file"
+    file.touch(mode=0o644)
+    if not posix:
+        monkeypatch.setattr("securecall.store.disk.os", SimpleNamespace(name="nt"))
+        sync_folder("the store", tmp_path)
+    connect("the store", file, ()).close()
+    assert file.stat().st_mode & 0o777 == (0o600 if posix else 0o644)
+    if posix:
+        with pytest.raises(LocalError):
+            sync_folder("the store", tmp_path / "gone")
