@@ -9,6 +9,7 @@ import pytest
 
 from securecall.address import parse_address
 from securecall.errors import (
+    AlreadyOpened,
     CannotOpen,
     NetworkError,
     NotForUs,
@@ -350,3 +351,79 @@ def test_keys_that_are_damaged_or_gone_are_not_made_again():
     store.clear()
     with pytest.raises(StoreCorrupt, match="gone"):
         state.own(ONLY_TWO[0])
+
+
+def test_keys_of_lost_messages_are_kept_for_the_latest_chains_alone():
+    # Each turn of the ratchet may leave one key behind, which nobody ever asks for.
+    async def body():
+        world = World()
+        alice = await world.person(ALICE, namespaces=ONLY_LEGACY)
+        bob = await world.person(BOB, namespaces=ONLY_LEGACY)
+        late, sizes = [], []
+        for _ in range(2 * OmemoLegacy.max_old_chains + 5):
+            late += await alice.write(b"late", BOB)
+            for sealed in await alice.write(b"ping", BOB):
+                bob.omemo.open_sealed(sealed, ALICE)
+            for sealed in await bob.write(b"pong", ALICE):
+                alice.omemo.open_sealed(sealed, BOB)
+            sizes.append(sum(len(d) for n, d in bob.store.kept.items() if "/session/" in n))
+        assert sizes[-1] < max(sizes), "what waits was cut down"
+        for sealed in late[-OmemoLegacy.max_old_chains :]:
+            assert bob.omemo.open_sealed(sealed, ALICE).plaintext == b"late"
+        with pytest.raises(AlreadyOpened, match="or was given up long ago"):
+            bob.omemo.open_sealed(late[1], ALICE)
+        (sealed,) = await alice.write(b"goes on", BOB)
+        assert bob.omemo.open_sealed(sealed, ALICE).plaintext == b"goes on"
+
+    asyncio.run(body())
+
+
+def test_a_message_that_opens_no_session_is_not_accepted_as_if_it_did():
+    async def body():
+        world = World()
+        alice, bob = [await world.person(jid, namespaces=ONLY_TWO) for jid in (ALICE, BOB)]
+        (sealed,) = await alice.write(b"hello", BOB)
+        (key,) = sealed.keys
+        message = OmemoTwo().parse_key(key.data, kex=True)
+        own = bob.omemo._state.own(OMEMO)
+        with pytest.raises(CannotOpen, match="no session"):
+            Session.accept(OmemoTwo(), own, replace(message, exchange=None))
+        assert Session.accept(OmemoTwo(), own, message)[0].confirmed
+
+    asyncio.run(body())
+
+
+def test_changes_of_one_step_add_up_and_are_kept_at_once():
+    store = Kept()
+    state = State(store, ALICE, ONLY_TWO)
+    state.begin(taken=set(), unix=0)
+    before = dict(store)
+    with state.change() as change:
+        change.book(BOB).update(OMEMO, {1: "phone"})
+        change.book(BOB).learn(Device(namespace=OMEMO, jid=BOB, id=2, identity_key=identity()))
+        change.own(OMEMO).use_up(1, hide=False)
+        change.own(OMEMO).use_up(2, hide=False)
+        assert store == before, "nothing is kept before the end"
+    again = State(store, ALICE, ONLY_TWO)
+    assert again.book(BOB).active(OMEMO) == {1: "phone"}
+    assert again.book(BOB).device(OMEMO, 2)
+    assert not {1, 2} & again.own(OMEMO).prekeys.keys()
+
+
+@pytest.mark.parametrize("namespaces", [ONLY_TWO, ONLY_LEGACY])
+def test_two_messages_of_one_step_are_sealed_with_two_keys(namespaces):
+    # From what is kept, the second would take the key of the first again.
+    async def body():
+        world, name = World(), namespaces[0]
+        alice, bob = [await world.person(jid, namespaces=namespaces) for jid in (ALICE, BOB)]
+        (sealed,) = await alice.write(b"hello", BOB)
+        assert bob.omemo.open_sealed(sealed, ALICE).plaintext == b"hello"
+        state, device = alice.omemo._state, bob.omemo.own[name]
+        payloads = [state.scheme(name).seal_payload(text) for text in (b"1", b"2")]
+        with state.change() as change:
+            keys = [change.seal(device, payload, None) for payload in payloads]
+        for key, payload, text in zip(keys, payloads, (b"1", b"2"), strict=True):
+            opened = bob.omemo.open_sealed(state.sealed(name, (key,), payload), ALICE)
+            assert opened.plaintext == text
+
+    asyncio.run(body())
