@@ -9,6 +9,7 @@ import pytest
 from securecall.chat.history import History
 from securecall.chat.message import Delivery
 from securecall.errors import UsageError
+from securecall.store.message_rows import MessageRows
 from tests.forge_history import (
     DAY,
     JULIET,
@@ -371,5 +372,47 @@ def test_the_latest_stanzas_are_remembered_as_opened_and_the_oldest_forgotten(
             assert history.was_opened(mark)
             assert all(history.was_opened(each) for each in marks[max(0, number - 19) : number])
         assert [history.was_opened(mark) for mark in marks] == [False] * 30 + [True] * 20
+    finally:
+        history.close()
+
+
+def test_messages_are_put_back_in_their_order_alone(tmp_path):
+    history = open_history(tmp_path)
+    try:
+        history.put_back(message("a", number=3))
+        for number in (3, 2):
+            with pytest.raises(UsageError):
+                history.put_back(message("b", number=number))
+        history.put_back(message("c", number=7))
+        assert [(each.number, each.text) for each in history.messages(JULIET)] == [
+            (3, "a"),
+            (7, "c"),
+        ]
+        assert history.add(message("d")).number == 8
+    finally:
+        history.close()
+
+
+def test_a_correction_of_nothing_that_search_reads_leaves_it_findable(history):
+    kept = history.add(message("Hello, Juliet!"))
+    history.replace(replace(kept, text="hello juliet"))
+    (found,) = history.search("hello")
+    assert found.text == "hello juliet"
+
+
+def test_names_that_are_looked_up_alike_are_told_apart(tmp_path, monkeypatch):
+    # Rows carry a short keyed hash of a name: two may share one.
+    monkeypatch.setattr(MessageRows, "named", lambda *_: 7)
+    monkeypatch.setattr(MessageRows, "archived", lambda *_: 7)
+    history = open_history(tmp_path)
+    try:
+        wanted = history.add(message("a", id="x", archive_id="1"))
+        newer = history.add(message("b", id="y", archive_id="2"))
+        for kept in (wanted, newer):
+            assert history.find(JULIET, JULIET, kept.id) == kept
+            assert history.find_archived(JULIET, kept.archive_id) == kept
+        assert history.find(JULIET, JULIET, "z") is None
+        assert history.find(JULIET, ROMEO, "x") is None
+        assert history.find_archived(JULIET, "3") is None
     finally:
         history.close()
