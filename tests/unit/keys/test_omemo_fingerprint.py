@@ -84,6 +84,11 @@ def test_codes_of_others_are_read():
     assert parse_code(text.replace("%40", "")) == (BOB, {7: KEY, 8: KEY})
 
 
+def test_other_words_between_the_devices_are_passed_over():
+    text = f"xmpp:bob@b.example?message;omemo-sid-7={KEY.hex()};body=hi;omemo-sid-x={KEY.hex()}"
+    assert parse_code(text) == (BOB, {7: KEY})
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "sip:bob@b.example", "bob@b.example", "xmpp:b.example", "xmpp:bob@b.example?" + "a" * 9000,

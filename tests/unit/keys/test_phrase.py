@@ -68,6 +68,8 @@ def test_each_word_can_be_asked_back():
             require_word(phrase, place, "zoo" if word != "zoo" else "abandon")
         with pytest.raises(PhraseInvalid):
             require_word(phrase, place, "")
+        with pytest.raises(PhraseInvalid):
+            require_word(phrase, place, "zzzz")  # four letters that begin no word
 
 
 def test_a_word_that_was_misread_finds_its_likeness():

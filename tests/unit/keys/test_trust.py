@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -221,6 +221,20 @@ def test_only_the_rival_can_be_accepted_and_then_stands_alone():
         judge_outgoing(accepted, BOB, claim())
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_a_change_that_names_no_other_root_is_none(same):
+    change = TrustEvent(
+        act=Act.CHANGE,
+        address=BOB,
+        root_fp=ROOT.fingerprint if same else b"",
+        how=How.DIRECTORY,
+        unix=NOW,
+    )
+    with pytest.raises(UsageError, match="another root"):
+        transition(PINNED, change)
+    assert transition(PINNED, CHANGE)[0].lookup(BOB).rival == OTHER.fingerprint, "control"
+
+
 def test_keeping_the_old_key_after_a_conflict_asks_for_a_new_verification():
     kept, _ = transition(CHANGED, event(Act.KEEP, How.USER))
     assert judge_outgoing(kept, BOB, claim()).state is TrustState.PINNED
@@ -341,3 +355,25 @@ def test_a_word_counts_where_somebody_gave_one_and_the_user_trusts_who_did():
     assert (found.state, found.how, found.since) == (TrustState.UNKNOWN, "", 0)
     found = judge_outgoing(pinned, BOB, claim(root=OTHER), vouched=True)
     assert (found.state, found.since) == (TrustState.PINNED, 0), "this root is new here"
+
+
+def test_another_key_for_an_organisation_is_not_taken_in_its_place():
+    trusting, other = book(by_clinic()), root_key(102)
+    address = Address(Scheme.KEY, other.fingerprint.hex())
+    stranger = replace(by_clinic(), root_fp=other.fingerprint, address=address)
+    forget = replace(stranger, act=Act.FORGET_ORGANISATION, how=How.USER)
+    with pytest.raises(IdentityChanged):
+        transition(trusting, stranger)
+    with pytest.raises(UsageError, match="with this key"):
+        transition(trusting, forget)
+    forgotten, _ = transition(trusting, replace(by_clinic(), act=forget.act, how=How.USER))
+    assert transition(forgotten, stranger)[0].organisations["b.example"].root_fp == (
+        other.fingerprint
+    )
+
+
+@pytest.mark.parametrize("domain", ["", "b.example"])
+def test_an_organisation_is_pinned_under_a_domain_and_its_own_root(domain):
+    wrong = replace(by_clinic(domain), address=BOB if domain else by_clinic().address)
+    with pytest.raises(UsageError, match="named by its root"):
+        transition(TrustBook(), wrong)
