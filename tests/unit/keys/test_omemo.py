@@ -22,7 +22,15 @@ from securecall.errors import (
 from securecall.keys.omemo_prekeys import PREKEYS, ROTATION
 from securecall.keys.omemo_session import HEARTBEAT
 from securecall.keys.omemo_values import OMEMO, OMEMO_LEGACY, DeviceTrust
-from securecall.testing.omemo_world import BOTH, ONLY_LEGACY, ONLY_TWO, MemoryStore, Server, World
+from securecall.testing.omemo_world import (
+    BOTH,
+    ONLY_LEGACY,
+    ONLY_TWO,
+    MemoryStore,
+    Server,
+    ServerDirectory,
+    World,
+)
 
 ALICE, BOB = "alice@a.example", "bob@b.example"
 
@@ -535,6 +543,41 @@ def test_only_the_first_opening_needs_a_server_and_one_that_forgot_us_is_told_ag
         world.server.down = False
         await again.omemo.maintain()
         assert again.id in world.server.lists[OMEMO, ALICE]
+
+    run(body())
+
+
+def test_who_was_here_before_reads_while_the_server_takes_no_keys():
+    async def body():
+        world, store = World(), MemoryStore()
+        first = await world.person(ALICE, store=store)
+        bob = await world.person(BOB)
+        (sealed,) = await bob.write(b"hello", ALICE)
+        world.now += ROTATION
+        world.server.down = True
+        again = await world.person(ALICE, store=store)
+        assert again.id == first.id
+        assert again.omemo.open_sealed(sealed, BOB).plaintext == b"hello"
+        assert again.omemo.is_due
+        world.server.down = False
+        await again.omemo.maintain()
+        assert not again.omemo.is_due
+
+    run(body())
+
+
+def test_a_new_device_whose_keys_the_server_does_not_take_is_none(monkeypatch):
+    async def refuse(directory, bundle):
+        raise NetworkError("the server is gone")
+
+    async def body():
+        world, store = World(), MemoryStore()
+        with monkeypatch.context() as patch:
+            patch.setattr(ServerDirectory, "publish_bundle", refuse)
+            with pytest.raises(NetworkError):
+                await world.person(ALICE, store=store)
+        assert not world.server.lists.get((OMEMO, ALICE)), "nobody is told of it"
+        assert (await world.person(ALICE, store=store)).id in world.server.lists[OMEMO, ALICE]
 
     run(body())
 
