@@ -16,9 +16,8 @@ from xml.etree.ElementTree import Element
 LOOKS: Final = (0.5, 8.0)  # seconds after the archive was read; the second for slow servers
 MOST_WRITERS: Final = 64  # in a session; who writes under ever new names gets no more looks
 _MESSAGE: Final = "{jabber:client}message"
-_ELSEWHERE: Final = frozenset(
-    {"groupchat", "headline", "error"}
-)  # of these our archive knows nothing
+# Of these our archive knows nothing.
+_ELSEWHERE: Final = frozenset({"groupchat", "headline", "error"})
 
 
 class Settling:
@@ -58,9 +57,8 @@ class Settling:
         """A message comes live; called before it is taken in."""
         if self._over or stanza.get("type") in _ELSEWHERE:
             return
-        writer = [message.get("from", "") for message in stanza.iter(_MESSAGE)][
-            -1
-        ]  # of a copy, too
+        *_, said = stanza.iter(_MESSAGE)  # the innermost: it may be a copy of another device's
+        writer = said.get("from", "")
         if writer not in self._heard and len(self._heard) < MOST_WRITERS:
             self._heard.add(writer)
             self._pause()
