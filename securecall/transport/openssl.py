@@ -138,7 +138,8 @@ class Channel:
 
     def feed(self, data: bytes) -> None:
         """Take bytes from the peer; DTLS takes one datagram at a time."""
-        self._connection.bio_write(data)
+        if data:  # OpenSSL takes nothing for an error
+            self._connection.bio_write(data)
 
     def outgoing(self) -> bytes:
         """Return what is to be sent to the peer, possibly nothing."""

@@ -156,3 +156,11 @@ def test_a_record_somebody_changed_breaks_the_stream_for_good():
     for _ in range(2):
         with pytest.raises(SecurityError):
             server.read()
+
+
+def test_nothing_from_the_peer_changes_nothing():
+    client, server = tls()
+    client.feed(b"")
+    client.write(b"still here")
+    server.feed(client.outgoing())
+    assert server.read() == b"still here"
