@@ -15,10 +15,6 @@ from hypothesis import HealthCheck, settings
 from securecall.secret import Secret
 from tests.guard import CANARY, SecretGuard
 
-# Tests are objects by the million, which live to the end: the collector is not to walk them while
-# they are made, nor again with each of its full rounds (half of the time of collecting; see below).
-gc.disable()
-
 HERE = Path(__file__).parent
 BY_FOLDER = {"attacks": "attack", "interop": "interop", "bench": "bench"}
 SOAK_SECONDS = 1800
@@ -60,10 +56,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(SOAK_SECONDS))
 
 
-def pytest_collection_finish() -> None:
-    gc.collect()
-    gc.freeze()
-    gc.enable()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Have the collector walk no tests: they are objects by the million, which live to the end.
+
+    Neither while they are made (half of the time that takes), nor again in each full round.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)
