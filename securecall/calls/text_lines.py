@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from securecall.calls.video_lines import (
-    MID_OFFERED,
     known_extensions,
     named_by,
     require_same_keys,
     rides_along,
+    riding,
 )
 from securecall.errors import Incompatible
 from securecall.media.codecs import copies, is_red
@@ -172,21 +172,8 @@ def kept_line(
 def _line(
     sound: MediaDescription, text: LocalText, *, codecs: tuple[Codec, ...], mid: str
 ) -> MediaDescription:
-    return replace(
-        sound,
-        kind=Kind.TEXT,
-        media="text",
-        port=0,
-        bundle_only=True,
-        codecs=codecs,
-        formats=tuple(str(c.payload_type) for c in codecs),
-        mid=mid,
-        direction=Direction.SENDRECV,
-        ssrc=text.ssrc,
-        extensions=(MID_OFFERED,),
-        extended_reports=(),
-        identity_hint="",
-    )
+    line = riding(sound, Kind.TEXT, codecs=codecs, mid=mid, ssrc=text.ssrc)
+    return replace(line, extended_reports=())
 
 
 def _codecs(number: int, red: int | None) -> tuple[Codec, ...]:

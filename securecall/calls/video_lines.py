@@ -229,19 +229,29 @@ def _line(
     sound: MediaDescription, picture: LocalVideo, *, codecs: tuple[Codec, ...], mid: str
 ) -> MediaDescription:
     return replace(
+        riding(sound, Kind.VIDEO, codecs=codecs, mid=mid, ssrc=picture.ssrc),
+        rtx_ssrc=picture.rtx_ssrc,
+        extensions=((1, TRANSPORT_SEQUENCE), MID_OFFERED),
+        content=picture.content,
+    )
+
+
+def riding(
+    sound: MediaDescription, kind: Kind, *, codecs: tuple[Codec, ...], mid: str, ssrc: int
+) -> MediaDescription:
+    """Return a line of ours that has the sound's transport and keys, and is nothing without."""
+    return replace(
         sound,
-        kind=Kind.VIDEO,
-        media="video",
+        kind=kind,
+        media=kind.value,
         port=0,
         bundle_only=True,
         codecs=codecs,
         formats=tuple(str(c.payload_type) for c in codecs),
         mid=mid,
         direction=Direction.SENDRECV,
-        ssrc=picture.ssrc,
-        rtx_ssrc=picture.rtx_ssrc,
-        extensions=((1, TRANSPORT_SEQUENCE), MID_OFFERED),
-        content=picture.content,
+        ssrc=ssrc,
+        extensions=(MID_OFFERED,),
         identity_hint="",
     )
 
