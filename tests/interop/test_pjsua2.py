@@ -135,13 +135,8 @@ def test_baresip_is_sent_to_somebody_who_takes_the_call_and_to_one_who_does_not(
     bob.do("hang_up", call=b)
 
 
-@pytest.mark.parametrize("middle", ["pjsua2", "native"])
-def test_one_call_is_handed_into_another_and_whoever_is_asked_follows_or_not(person, proxy, middle):
-    """Bob has both calls; Alice, with PJSIP, is asked to step into his place with Carol."""
-    alice, carol = person("alice"), person("carol", "native")
-    bob = person("bob", middle)
-    for each in (alice, bob, carol):
-        each.sign_in(proxy)
+def in_the_middle(alice, bob, carol):
+    """Alice calls Bob, and Bob Carol; the calls as each of the four ends names them."""
     dialling = alice.begin("call", who=sip("bob"), hertz=ALICE)
     b = bob.do("accept", ring=bob.do("next")["ring"])["call"]
     a = alice.wait(dialling)["call"]
@@ -152,6 +147,17 @@ def test_one_call_is_handed_into_another_and_whoever_is_asked_follows_or_not(per
     second = bob.wait(dialling)["call"]
     bob.do("connected", call=second)
     carol.do("connected", call=c)
+    return a, b, second, c
+
+
+@pytest.mark.parametrize("middle", ["pjsua2", "native"])
+def test_one_call_is_handed_into_another_and_whoever_is_asked_follows_or_not(person, proxy, middle):
+    """Bob has both calls; Alice, with PJSIP, is asked to step into his place with Carol."""
+    alice, carol = person("alice"), person("carol", "native")
+    bob = person("bob", middle)
+    for each in (alice, bob, carol):
+        each.sign_in(proxy)
+    a, b, second, c = in_the_middle(alice, bob, carol)
     # asked by PJSIP or not, she declines as far as Bob is told, and calls whom her person wants
     sending = bob.begin("transfer", call=b, to=second)
     assert alice.do("transfers")["targets"][0].startswith(sip("carol"))
@@ -177,16 +183,7 @@ def test_a_peer_with_our_own_engine_is_sent_into_another_call_of_pjsip_s(person,
     alice, carol = person("alice", "native"), person("carol", "native")
     for each in (alice, bob, carol):
         each.sign_in(proxy)
-    dialling = alice.begin("call", who=sip("bob"), hertz=ALICE)
-    b = bob.do("accept", ring=bob.do("next")["ring"])["call"]
-    a = alice.wait(dialling)["call"]
-    alice.do("connected", call=a)
-    bob.do("connected", call=b)
-    dialling = bob.begin("call", who=sip("carol"))
-    c = carol.do("accept", ring=carol.do("next")["ring"])["call"]
-    second = bob.wait(dialling)["call"]
-    bob.do("connected", call=second)
-    carol.do("connected", call=c)
+    _, b, second, _ = in_the_middle(alice, bob, carol)
     sending = bob.begin("transfer", call=b, to=second)
     alice.do("transfers")
     following = alice.begin("follow", hertz=ALICE)
