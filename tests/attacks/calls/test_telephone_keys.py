@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import re
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -28,6 +29,18 @@ from tests.pairs.calls.test_transfers import event_of
 from tests.pairs.transport.test_ice_restart import until
 
 
+@asynccontextmanager
+async def telephone(folder):
+    """Alice, and the phone that a number leads to, at one provider."""
+    async with (
+        asyncio.timeout(15),
+        lab(folder) as server,
+        gateway("alice", server, folder) as alice,
+        gateway(NUMBER, server, folder) as phone,
+    ):
+        yield alice, phone
+
+
 def test_nothing_alive_in_a_telephone_call_shows_its_keys_nor_does_any_log(tmp_path, caplog):
     """That logs show none is held by the guard of every test; here they are looked at as well."""
     caplog.set_level(logging.DEBUG)
@@ -35,12 +48,7 @@ def test_nothing_alive_in_a_telephone_call_shows_its_keys_nor_does_any_log(tmp_p
     async def main():
         gc.collect()
         before, known = keys(), set(map(id, alive()))
-        async with (
-            asyncio.timeout(15),
-            lab(tmp_path) as server,
-            gateway("alice", server, tmp_path) as alice,
-            gateway(NUMBER, server, tmp_path) as phone,
-        ):
+        async with telephone(tmp_path) as (alice, phone):
             async with alice.call(f"tel:{NUMBER}", audio=sc.ToneSource(440)) as call:
                 async with (await phone.next_call()).accept(audio=sc.ToneSource(620)) as answer:
                     await call.connected()
@@ -66,12 +74,7 @@ def test_control_the_message_itself_carries_the_key(tmp_path):
     seen = []
 
     async def main():
-        async with (
-            asyncio.timeout(15),
-            lab(tmp_path) as server,
-            gateway("alice", server, tmp_path) as alice,
-            gateway(NUMBER, server, tmp_path) as phone,
-        ):
+        async with telephone(tmp_path) as (alice, phone):
             async with alice.call(f"tel:{NUMBER}") as call:
                 async with (await phone.next_call()).accept():
                     await call.connected()
@@ -91,12 +94,7 @@ def lines_of(description):
 @pytest.mark.parametrize("how", ["declined", "taken"])
 def test_the_keys_of_an_offer_are_gone_with_its_call_whichever_were_taken(tmp_path, how):
     async def main():
-        async with (
-            asyncio.timeout(15),
-            lab(tmp_path) as server,
-            gateway("alice", server, tmp_path) as alice,
-            gateway(NUMBER, server, tmp_path) as phone,
-        ):
+        async with telephone(tmp_path) as (alice, phone):
             async with alice.call(f"tel:{NUMBER}") as call:
                 ring = await phone.next_call()
                 lines = lines_of(ring._call._offer)
@@ -127,12 +125,7 @@ def test_the_keys_of_a_refused_change_are_overwritten_at_once(tmp_path, monkeypa
     monkeypatch.setattr(CallMachine, "receive", watched)
 
     async def main():
-        async with (
-            asyncio.timeout(15),
-            lab(tmp_path) as server,
-            gateway("alice", server, tmp_path) as alice,
-            gateway(NUMBER, server, tmp_path) as phone,
-        ):
+        async with telephone(tmp_path) as (alice, phone):
             async with alice.call(f"tel:{NUMBER}", audio=sc.ToneSource(440)):
                 async with (await phone.next_call()).accept() as answer:
                     await answer.connected()
