@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Protocol
@@ -31,7 +31,7 @@ from securecall.keys.encoding import sha512
 from securecall.keys.handshake import STREAMS, CallRole, HandshakeResult, fingerprint_hash
 from securecall.media.carried import CarriedSession
 from securecall.media.codecs import usable
-from securecall.media.description import Direction, Fingerprint, LocalIce
+from securecall.media.description import Candidate, Direction, Fingerprint, LocalIce
 from securecall.media.endpoints import AudioSink, AudioSource
 from securecall.media.engine import AudioSession, AudioStatistics, Clock
 from securecall.media.levels import LevelMeter
@@ -54,6 +54,9 @@ SILENCE_SECONDS: Final = 30.0
 
 RESTART_SECONDS: Final = 15.0
 """How long another way may be looked for once the one in use is gone for good."""
+
+MOST_RELAYS: Final = 64
+"""Relays that are named, after which no more of the peer's: a report has room for a hundred."""
 
 _HELP_SECONDS: Final = 0.5  # for news of relays, when another way is looked for
 
@@ -263,7 +266,7 @@ class MediaConnection:
         if path is None or self._closed:
             return
         self._agreement = agreement
-        self._note_relays(agreement)
+        self._note_relays(agreement.candidates)
         if agreement.sdes is not None:
             self._written.append(agreement.sdes.theirs.key)
         else:
@@ -328,16 +331,14 @@ class MediaConnection:
 
     def _on_gathered(self, found: LocalIce) -> None:
         """More of ours was found; the report names every relay that has a place for us."""
-        if isinstance(self._path, IcePath):
-            self._relays = tuple(dict.fromkeys((*self._relays, *self._path.relays)))
+        self._note_relays()
         self._events.gathered(found)
 
     def check_also(self, theirs: LocalIce) -> None:
         """Check further addresses of the peer's."""
         if isinstance(self._path, IcePath) and not self._closed:
             self._path.trickled(theirs.ufrag, theirs.pwd, theirs.candidates)
-            relays = (c.host for c in theirs.candidates if c.type == "relay")
-            self._relays = tuple(dict.fromkeys((*self._relays, *relays)))
+            self._note_relays(theirs.candidates)
 
     async def regather(self, *, trickle: bool) -> LocalIce:
         """Gather candidates anew; what works goes on.
@@ -379,7 +380,7 @@ class MediaConnection:
             agreement.candidates,
             remote_lite=agreement.ice_lite,
         )
-        self._note_relays(agreement)
+        self._note_relays(agreement.candidates)
         if self._giving_up is not None:
             self._giving_up.cancel()
             self._giving_up = None
@@ -411,10 +412,15 @@ class MediaConnection:
         """Hosts of TURN servers that could have carried the media, ours and the peer's."""
         return self._relays
 
-    def _note_relays(self, agreement: Agreement) -> None:
-        ours = self._path.relays if isinstance(self._path, IcePath) else ()
-        theirs = (c.host for c in agreement.candidates if c.type == "relay")
-        self._relays = tuple(dict.fromkeys((*self._relays, *ours, *theirs)))
+    def _note_relays(self, theirs: Iterable[Candidate] = ()) -> None:
+        """Remember ours, and the peer's, who may name ever new ones, while there is room."""
+        names = dict.fromkeys(self._relays)
+        if isinstance(self._path, IcePath):
+            names |= dict.fromkeys(self._path.relays)
+        for candidate in theirs:
+            if candidate.type == "relay" and len(names) < MOST_RELAYS:
+                names[candidate.host] = None
+        self._relays = tuple(names)
 
     async def close(self) -> None:
         """Say BYE and close_notify, close the socket; safe to call again."""

@@ -8,11 +8,14 @@ and make somebody tell addresses who hides them.
 from __future__ import annotations
 
 import asyncio
+import re
 
 import aioice
 import pytest
 
 import securecall as sc
+from securecall.calls.connection import MOST_RELAYS
+from securecall.calls.report_document import parse_report
 from securecall.calls.signaling import Answered, Trickled
 from securecall.media.description import Candidate, LocalIce
 from securecall.testing.bus import SignalBus
@@ -99,6 +102,34 @@ def test_a_flood_of_candidates_makes_nobody_check_more_than_a_few():
         await plain.close()
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(("names", "told"), [(3, 3), (400, MOST_RELAYS)])
+def test_a_flood_of_relays_leaves_a_report_that_can_be_read(tmp_path, names, told):
+    """Three are all named, which is the control; a report has room for a hundred."""
+    answers = []
+
+    def watch(signal, _):
+        if isinstance(signal, Answered):
+            answers.append(signal.description.audio)
+        return signal
+
+    async def main():
+        bus = SignalBus(mutate=watch)
+        async with people(tmp_path, bus) as (alice, bob):
+            async with alice.call(BOB, policy=OPEN) as call:
+                async with (await bob.next_call()).accept():
+                    await call.connected()
+                    ufrag, pwd = answers[0].ice_ufrag, answers[0].ice_pwd
+                    for n in range(names):
+                        relay = Candidate("1", 1, "udp", 1, f"192.0.2.{n}", 9, "relay")
+                        ice = LocalIce(ufrag=ufrag, pwd=pwd, candidates=(relay,))
+                        bus.legs[0].inject(Trickled("0", ice))
+            return call.report.to_json().encode()
+
+    report = asyncio.run(main())
+    assert len(set(re.findall(rb"192\.0\.2\.\d+", report))) == told
+    assert parse_report(report)
 
 
 @pytest.mark.parametrize(("policy", "shown"), [(HIDDEN, {"relay"}), (OPEN, {"host", "srflx"})])
