@@ -50,6 +50,7 @@ SERVERS = {
     "lua-unbound": "names resolved for it",
     "lua-dbi-sqlite3": "a database for its archives",
     "ejabberd": "XMPP server of another make",
+    "erlang-p1-sqlite3": "a database for its archives",
     "profanity": "an XMPP client in a terminal, with OMEMO",
     "tmux": "that terminal",
     "dino-im": "an XMPP client with windows, with OMEMO",

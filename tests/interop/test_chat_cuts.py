@@ -95,8 +95,6 @@ def kept(tmp_path_factory):
 def test_thousands_of_messages_and_hundreds_of_cuts_lose_nothing(server, kept, part):
     """Each part goes on where the last one ended, with the same stores and archives."""
     size = float(os.environ.get("SOAK_SIZE", "1")) / PARTS
-    if server.name == "ejabberd":  # its archive takes a tenth of a second for a message
-        size /= 5
     folder, first = kept[server.name]
     plan = Plan(
         messages=int(10_000 * size),
