@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 import time
 from collections import defaultdict
@@ -16,6 +17,7 @@ from securecall.address import Address, Scheme
 from securecall.chat.committer import Committer
 from securecall.chat.history import History
 from securecall.chat.ledger import Active, Changed, Ignored, Ledger, News, ReadElsewhere, Received
+from securecall.chat.message import Unreadable
 from securecall.contacts import Contacts
 from securecall.devices import Devices
 from securecall.errors import (
@@ -167,6 +169,7 @@ class ChatAccount:
         self._catchups: dict[Jid, Catchup] = {}
         # Of our archive, where the last page began (the first of all: when), and where it ended.
         self._last_page: tuple[Place | float, Place | None] = (0.0, None)
+        self._unreadable_since = math.inf  # when the first was sent, of what was not said in a room
         self._names_messages: set[Jid] = set()
         self._setup: asyncio.Task[None] | None = None
         self._online = True
@@ -495,20 +498,26 @@ class ChatAccount:
             whole = await self._learn_abilities(room) and await self._catch_up(room)
         finally:
             self._intake.release(room.bare, whole=whole, room=True)
+        since, self._unreadable_since = self._unreadable_since, math.inf
+        if (
+            whole and since < math.inf
+        ):  # the ratchet may have come to it in what was said in the room
+            _ = await self._catch_up(parse_jid(self._session.bare), look=True, since=since)
 
-    async def _catch_up(self, keeper: Jid, *, look: bool = False) -> bool:
+    async def _catch_up(self, keeper: Jid, *, look: bool = False, since: float = 0.0) -> bool:
         """Read what an archive has since the last time; returns whether to its end.
 
         Args:
             keeper: Of the archive.
             look: Leave the place in it where it is: what comes live meanwhile may be archived late,
                 and before what was read now, and has to be found if the session is lost.
+            since: Unix seconds to begin at, instead of where the last time ended.
         """
         async with self._reading[keeper]:
             try:
-                while await self._read_archive(keeper, look=look) is Reading.ENOUGH:
+                while await self._read_archive(keeper, look, since) is Reading.ENOUGH:
                     log.info("the archive has more")
-                    look = False
+                    look, since = False, 0.0
             except ProtocolError as e:
                 log.warning("an archive cannot be read: %s", e)
                 return False
@@ -516,13 +525,13 @@ class ChatAccount:
                 _ = self._catchups.pop(keeper, None)
         return True
 
-    async def _read_archive(self, keeper: Jid, *, look: bool) -> Reading:
+    async def _read_archive(self, keeper: Jid, look: bool, since: float) -> Reading:  # noqa: FBT001 - of `_catch_up`
         """One pass, from the place that was kept; or from a page before, where that ended there."""
         kept, token = self._intake.place(keeper.bare), secrets.token_hex(8)
         ours = keeper.bare == self._session.bare
         if ours and not look and (kept is None or kept != self._last_page[1]):
             self._last_page = kept or 0.0, kept
-        start = self._last_page[0] if ours else kept
+        start = since or (self._last_page[0] if ours else kept)
         place, since = (None, start) if isinstance(start, float) else (start, 0.0)
         self._catchups[keeper] = catchup = Catchup(
             keeper, token=token, place=place, since=since, last=_FIRST
@@ -622,6 +631,9 @@ class ChatAccount:
         """After a transaction: tell, answer, and see to keys."""
         for news in taken.news:
             self._announce(news)
+        for arrival in taken.arrivals:
+            if isinstance(arrival.said, Unreadable) and not arrival.room:
+                self._unreadable_since = min(arrival.sent, self._unreadable_since)
         owed = dict.fromkeys(n.message.conversation for n in taken.news if isinstance(n, Received))
         for conversation in owed:
             self._beside(partial(self.messaging.acknowledge, conversation))

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 import securecall as sc
+from securecall import settling
 from securecall.chat.message import Delivery, DeviceTrust, Protection
 from securecall.errors import LoginRefused
 from securecall.events import (
@@ -16,6 +17,7 @@ from securecall.events import (
     RoomChanged,
     TypingChanged,
 )
+from securecall.keys import omemo_session
 from securecall.xmpp.room_grammar import Invitation
 from tests.interop.chatting import person, texts, until
 from tests.interop.conftest import RELAY
@@ -243,6 +245,35 @@ def test_a_private_room_is_read_by_its_members_and_by_nobody_else(server, tmp_pa
             await until(lambda: all(m.delivery is not Delivery.PENDING for m in ward.messages()))
             assert [m.text for m in ward.messages()] == ["Rounds at nine.", "I will be there."]
             assert not any(m.unreadable for m in ward.messages())
+
+    asyncio.run(main())
+
+
+def test_who_missed_more_in_a_room_than_a_ratchet_skips_reads_what_came_beside_it(
+    server, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(omemo_session, "MAX_SKIPPED", 10)
+    monkeypatch.setattr(settling, "LOOKS", ())  # it may be later than they are
+
+    async def main():
+        async with person(server, tmp_path, "alice", device="missed") as alice:
+            async with person(server, tmp_path, "bob", device="missed") as bob:
+                ward = await alice.create_room("ward 9", members=[at(server, "bob")])
+                there = await bob.join_room(ward.address)
+                _ = await ward.send("first")
+                await until(there.messages)
+            for number in range(20):
+                _ = await ward.send(f"{number}")
+            _ = await alice.conversation(at(server, "bob")).send("beside it")
+            await until(lambda: ward.messages()[-1].delivery is not Delivery.PENDING)
+            async with person(server, tmp_path, "bob", device="missed") as bob:
+                beside = bob.conversation(at(server, "alice"))
+                (missed,) = await until(beside.messages)
+                assert missed.unreadable
+                there = await bob.join_room(ward.address)
+                await until(lambda: len(there.messages()) == 21)
+                await until(lambda: [m.text for m in beside.messages()] == ["beside it"])
+                assert not any(m.unreadable for m in (*there.messages(), *beside.messages()))
 
     asyncio.run(main())
 
