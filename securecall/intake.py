@@ -33,11 +33,15 @@ from securecall.xmpp.unwrapped import (
     Surroundings,
     Unwrapped,
 )
+from securecall.xmpp.xml import weight
 
 MOST_AT_ONCE: Final = 64  # stanzas in one transaction
 # Then no archive is waited for any more: the session stops to read, answers of archives with it,
-# where too much is undone (`session.MOST_UNDONE`), and anybody could send as much.
-MOST_HELD: Final = 512
+# where too much is undone (`session.MOST_UNDONE`), and anybody could send as much. But then what a
+# server routed a second time stands behind what came later, so it has to be more than comes while
+# a slow server reads out what a long absence left.
+MOST_HELD: Final = 4096
+MOST_HELD_BYTES: Final = 32 * 1024 * 1024
 RETRY_SECONDS: Final = (1.0, 2.0, 5.0, 15.0, 30.0)  # after the disk refused; the last one for ever
 AGAIN_SECONDS: Final = 10.0  # of what came live that is read again in the archive
 FAILED: Final = "failed"  # in `Intake.discarded`: it could not be entered, by a mistake of ours
@@ -46,7 +50,16 @@ ARCHIVE: Final = "archive "  # names of the places in archives, by the JID of th
 log = logger(__name__)
 
 Done = Callable[[], None]
-Live = tuple[Element, Done, Mapping[Jid, Room]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Live:
+    """A message that came live, and waits for its turn."""
+
+    stanza: Element
+    done: Done
+    rooms: Mapping[Jid, Room]
+    weight: int
 
 
 @dataclass(slots=True)
@@ -104,12 +117,13 @@ class Intake:
         self._plaintext = plaintext
         self._handle = handle
         self._disk_failed = disk_failed
-        self._live: deque[Live] = deque()
+        self._live: deque[_Live] = deque()
+        self._held_bytes = 0  # of those, and of those aside
         self._trails: dict[str, deque[Place]] = {}  # by keeper, what came live and when
         self._wake = asyncio.Event()
         self._open = asyncio.Event()
         self._read_to_end: dict[str, bool] = {}  # bare JID of whose archive
-        self._aside: dict[str, list[Live]] = {}  # by room
+        self._aside: dict[str, list[_Live]] = {}  # by room
 
     def put(
         self,
@@ -129,13 +143,15 @@ class Intake:
             rooms: As they are now, where it comes from one: until its turn comes, who spoke may
                 have left, and somebody else may have the nickname.
         """
-        live = stanza, done, rooms
+        live = _Live(stanza, done, rooms, weight(stanza))
+        self._held_bytes += live.weight
         if room and room not in self._read_to_end:
             self._aside.setdefault(room, []).append(live)
         else:
             self._live.append(live)
             self._wake.set()
-        if len(self._live) + sum(map(len, self._aside.values())) >= MOST_HELD:
+        held = len(self._live) + sum(map(len, self._aside.values()))
+        if held >= MOST_HELD or self._held_bytes >= MOST_HELD_BYTES:
             self._open.set()
             for waiting in tuple(self._aside):
                 self._let_go(waiting)
@@ -180,17 +196,21 @@ class Intake:
             while not self._open.is_set():  # it may be closed again before it is our turn
                 _ = await self._open.wait()
             batch = [self._live.popleft() for _ in range(min(MOST_AT_ONCE, len(self._live)))]
+            self._held_bytes -= sum(live.weight for live in batch)
             if not self._live:
                 self._wake.clear()
             await self._keep_live(batch)
-            for _, done, _ in batch:
-                done()
+            for live in batch:
+                live.done()
 
-    async def _keep_live(self, batch: Sequence[Live]) -> None:
+    async def _keep_live(self, batch: Sequence[_Live]) -> None:
         around = self._surroundings()
         outcomes = [
-            unwrap(stanza, replace(around, rooms={**around.rooms, **rooms}) if rooms else around)
-            for stanza, _, rooms in batch
+            unwrap(
+                live.stanza,
+                replace(around, rooms={**around.rooms, **live.rooms}) if live.rooms else around,
+            )
+            for live in batch
         ]
         await self._persist(
             lambda careful: self._take(outcomes, around, live=True, careful=careful)

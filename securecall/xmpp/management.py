@@ -57,6 +57,8 @@ class Management:
         self._handled = 0
         self._done: set[int] = set()
         self._undone: dict[int, str] = {}
+        self._weights: dict[int, int] = {}  # of those that nobody is done with
+        self._weight = 0
         self._told = 0
         self._late = False
 
@@ -78,6 +80,11 @@ class Management:
         waits may wait for just that, as what comes live waits for the pages of an archive.
         """
         return len(self._undone) - len(self._done)
+
+    @property
+    def undone_bytes(self) -> int:
+        """What these take of memory, nearly."""
+        return self._weight
 
     @property
     def sent(self) -> int:
@@ -137,11 +144,12 @@ class Management:
         self._acked += count
         return tuple(sent.taken for sent in taken if sent.taken is not None)
 
-    def arrived(self, mark: str) -> tuple[int, bool]:
+    def arrived(self, mark: str, weight: int = 0) -> tuple[int, bool]:
         """A stanza came.
 
         Args:
             mark: The same for the same stanza, should the server send it again.
+            weight: Bytes of memory.
 
         Returns:
             Its number, for `done`; and whether it is new. What came again after a resumption is
@@ -152,6 +160,9 @@ class Management:
         if number <= self._handled or self._undone.get(number) == mark:
             return number, False
         self._undone[number] = mark
+        self._done.discard(number)  # that was another stanza: the server counts otherwise
+        self._weight += weight - self._weights.get(number, 0)
+        self._weights[number] = weight
         return number, True
 
     def done(self, number: int) -> None:
@@ -159,6 +170,7 @@ class Management:
         if number <= self._handled:
             return
         self._done.add(number)
+        self._weight -= self._weights.pop(number, 0)
         while self._handled + 1 in self._done:
             self._handled += 1
             self._done.discard(self._handled)

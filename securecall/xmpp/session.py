@@ -30,13 +30,15 @@ from securecall.xmpp.reconnecting import DEAD_AFTER, Backoff, Silence
 from securecall.xmpp.requests import PING, RequestHandler, Requests
 from securecall.xmpp.resuming import build_counter, call, enable, resume, tag
 from securecall.xmpp.stream import Stream
-from securecall.xmpp.xml import CLIENT, XmlLimits, serialise
+from securecall.xmpp.xml import CLIENT, XmlLimits, serialise, weight
 
 if TYPE_CHECKING:  # dnspython costs time: it is imported when a name is looked up
     from securecall.transport.resolver import Resolver
 
 CSI: Final = "urn:xmpp:csi:0"
-MOST_UNDONE: Final = 1024  # stanzas of the server's; nothing more is read until some are done
+# Stanzas of the server's, and their bytes; nothing more is read until some are done.
+MOST_UNDONE: Final = 8192
+MOST_UNDONE_BYTES: Final = 64 * 1024 * 1024
 
 log = logger(__name__)
 
@@ -430,10 +432,12 @@ class Session:
             return
         namespace, _, name = element.tag.rpartition("}")
         if namespace == f"{{{CLIENT}" and name in ("message", "presence", "iq"):
-            number, new = kept.arrived(f"{name} {element.get('id')} {element.get('from')}")
+            mark = f"{name} {element.get('id')} {element.get('from')}"
+            number, new = kept.arrived(mark, weight(element))
             if new:
                 self._dispatch(element, functools.partial(self._done, kept, number))
-            if kept.undone > MOST_UNDONE and not self._paused:
+            too_much = kept.undone > MOST_UNDONE or kept.undone_bytes > MOST_UNDONE_BYTES
+            if too_much and not self._paused:
                 self._paused = True
                 live.pause(on=True)
         elif kept.counted and element.tag == tag("r"):
@@ -461,7 +465,8 @@ class Session:
         if kept is not self._management:
             return
         live = self._stream
-        if self._paused and kept.undone < MOST_UNDONE // 2 and live is not None:
+        few = kept.undone < MOST_UNDONE // 2 and kept.undone_bytes < MOST_UNDONE_BYTES // 2
+        if self._paused and few and live is not None:
             self._paused = False
             live.pause(on=False)
         if kept.late and live is not None:  # the server asked before we were this far

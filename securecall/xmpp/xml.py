@@ -29,6 +29,8 @@ MOST_STANZA_BYTES: Final = 256 * 1024
 MOST_DEPTH: Final = 64
 MOST_ELEMENTS: Final = 16_384
 MOST_ATTRIBUTES: Final = 64
+_ELEMENT_BYTES: Final = 200  # of memory
+_ATTRIBUTE_BYTES: Final = 100
 _MOST_NAME: Final = 1024
 _MOST_NAME_BYTES: Final = 1024 * 1024  # expat keeps every name it ever saw, for good
 _PIECE: Final = 16 * 1024  # expat makes lists of a whole tag before we are asked
@@ -300,6 +302,17 @@ _VALUE: Final = str.maketrans(
         "\r": "&#13;",
     }
 )
+
+
+def weight(element: Element) -> int:
+    """Bytes of memory that an element takes, nearly."""
+    return sum(
+        _ELEMENT_BYTES
+        + len(e.text or "")
+        + len(e.tail or "")
+        + sum(_ATTRIBUTE_BYTES + len(value) for value in e.attrib.values())
+        for e in element.iter()
+    )
 
 
 def serialise(element: Element, *, within: str = CLIENT) -> bytes:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 from xml.etree.ElementTree import fromstring
 
+import pytest
+
 from securecall.address import parse_address
 from securecall.chat.committer import Committer
 from securecall.chat.ledger import Ledger
 from securecall.errors import LocalError
-from securecall.intake import AGAIN_SECONDS, MOST_HELD, Intake
+from securecall.intake import AGAIN_SECONDS, Intake
 from securecall.xmpp.archive import Place
 from securecall.xmpp.jid import parse_jid
 from securecall.xmpp.stamp import build_stamp
 from securecall.xmpp.unwrapped import Surroundings
+from securecall.xmpp.xml import weight
 from tests.memory_history import MemoryHistory
 
 ALICE = "alice@clinic.example"
@@ -44,19 +47,21 @@ class Bench:
 
     async def live(self, name, *, at, sent=0.0):
         self.now = at
-        stamp = build_stamp(sent)
-        delay = f"<delay xmlns='urn:xmpp:delay' from='clinic.example' stamp='{stamp}'/>"
-        stanza = fromstring(
-            f"<message xmlns='jabber:client' from='bob@clinic.example/x' to='{ALICE}' id='{name}'>"
-            f"<stanza-id xmlns='urn:xmpp:sid:0' by='{ALICE}' id='{name}'/><body>x</body>"
-            f"{delay if sent else ''}</message>"
-        )
-        self.intake.put(stanza, lambda: self.done.append(name))
+        self.intake.put(live_message(name, sent), lambda: self.done.append(name))
         await until(lambda: name in self.done)
 
     @property
     def place(self):
         return self.intake.place(ALICE)
+
+
+def live_message(name, sent=0.0):
+    delay = f"<delay xmlns='urn:xmpp:delay' from='clinic.example' stamp='{build_stamp(sent)}'/>"
+    return fromstring(
+        f"<message xmlns='jabber:client' from='bob@clinic.example/x' to='{ALICE}' id='{name}'>"
+        f"<stanza-id xmlns='urn:xmpp:sid:0' by='{ALICE}' id='{name}'/><body>x</body>"
+        f"{delay if sent else ''}</message>"
+    )
 
 
 async def until(condition):
@@ -94,10 +99,19 @@ def test_what_came_live_is_passed_in_the_archive_only_after_a_while():
     run(scenario)
 
 
-def test_so_much_that_nothing_more_would_be_read_does_not_wait_for_the_archive():
+@pytest.mark.parametrize("limit", ["MOST_HELD", "MOST_HELD_BYTES"])
+def test_so_much_that_nothing_more_would_be_read_does_not_wait_for_the_archive(monkeypatch, limit):
+    few = 20
+    each = weight(live_message("0"))
+    monkeypatch.setattr(f"securecall.intake.{limit}", few if limit == "MOST_HELD" else few * each)
+
     async def scenario(bench):
         bench.intake.hold()
-        await asyncio.gather(*(bench.live(str(n), at=NOON) for n in range(MOST_HELD)))
+        first = [asyncio.create_task(bench.live("1", at=NOON)) for _ in range(few - 1)]
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not any(task.done() for task in first)
+        await asyncio.gather(*first, bench.live("2", at=NOON))
         assert bench.place is None  # the archive has to be read from where it was
         bench.intake.hold()
         waiting = asyncio.create_task(bench.live("x", at=NOON))
@@ -106,6 +120,21 @@ def test_so_much_that_nothing_more_would_be_read_does_not_wait_for_the_archive()
         assert not waiting.done()
         bench.intake.release(ALICE, whole=True)
         await waiting
+
+    run(scenario)
+
+
+def test_what_comes_while_a_slow_archive_is_read_waits_for_it():
+    async def scenario(bench):
+        bench.intake.hold()
+        for number in range(2000):
+            bench.intake.put(live_message(number), lambda n=number: bench.done.append(n))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not bench.done
+        bench.intake.release(ALICE, whole=True)
+        await until(lambda: len(bench.done) == 2000)
+        assert bench.done == sorted(bench.done)
 
     run(scenario)
 
@@ -182,8 +211,9 @@ def test_what_lies_between_is_asked_for_again_where_the_archive_was_not_read_to_
     run(scenario)
 
 
-def test_what_is_said_in_a_room_waits_for_that_room_alone():
-    room = "ward@rooms.example"
+def test_what_is_said_in_a_room_waits_for_that_room_alone(monkeypatch):
+    room, few = "ward@rooms.example", 20
+    monkeypatch.setattr("securecall.intake.MOST_HELD", few)
 
     def said(name):
         return fromstring(
@@ -197,10 +227,10 @@ def test_what_is_said_in_a_room_waits_for_that_room_alone():
         assert bench.done == ["a"]
         bench.intake.release(room, whole=True, room=True)
         await until(lambda: bench.done == ["a", "r"])
-        for number in range(MOST_HELD):  # a room whose archive never comes holds up nothing
+        for number in range(few):  # a room whose archive never comes holds up nothing
             bench.intake.put(
                 said(number), lambda: bench.done.append("s"), room="other@rooms.example"
             )
-        await until(lambda: len(bench.done) == 2 + MOST_HELD)
+        await until(lambda: len(bench.done) == 2 + few)
 
     run(scenario)

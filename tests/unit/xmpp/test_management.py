@@ -23,3 +23,21 @@ def test_what_is_sent_again_and_was_done_behind_what_waits_is_not_new():
     assert kept.arrived("message 1") == (first, False)
     assert kept.arrived("message 2") == (second, False)
     assert kept.undone == 1
+
+
+def test_what_waits_weighs_until_it_is_done():
+    kept = Management()
+    for name, size in (("a", 100), ("b", 10), ("c", 1)):
+        kept.arrived(name, size)
+    kept.done(2)
+    kept.done(2)
+    assert kept.undone_bytes == 101
+    kept.resuming()
+    kept.arrived("a", 100)  # the same, again
+    assert kept.undone_bytes == 101
+    kept.arrived("another b", 20)  # the server counts otherwise than we do
+    kept.done(1)
+    kept.done(3)
+    assert kept.undone_bytes == 20
+    kept.done(2)
+    assert kept.undone_bytes == 0

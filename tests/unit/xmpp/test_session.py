@@ -473,8 +473,9 @@ def test_what_we_gave_up_and_came_to_be_late_is_no_other_client(tmp_path, monkey
     run(work)
 
 
-def test_a_server_is_not_read_further_than_we_get_done(tmp_path, monkeypatch):
-    monkeypatch.setattr("securecall.xmpp.session.MOST_UNDONE", 10)
+@pytest.mark.parametrize(("limit", "few"), [("MOST_UNDONE", 10), ("MOST_UNDONE_BYTES", 13_000)])
+def test_a_server_is_not_read_further_than_we_get_done(tmp_path, monkeypatch, limit, few):
+    monkeypatch.setattr(f"securecall.xmpp.session.{limit}", few)
     dones: list[Callable[[], None]] = []
 
     async def script(peer: Peer) -> None:
