@@ -40,7 +40,7 @@ _HANDSHAKE = (
     *("properties/keys/test_carriage.py", "pairs/keys/test_handshake_pairs.py"),
     *("attacks/keys/test_handshake_attacks.py", "attacks/keys/test_inner_attacks.py"),
     *("unit/keys/test_handshake.py", "properties/keys/test_handshake.py"),
-    "architecture/test_spec.py",
+    *("unit/keys/test_inner_tls.py", "architecture/test_spec.py"),
 )
 _OMEMO = (
     *("unit/keys/test_omemo_limits.py", "unit/keys/test_omemo.py", "unit/keys/test_omemo_wire.py"),
@@ -109,6 +109,7 @@ _OF: dict[str, tuple[str, ...]] = {
     "keys.trust": _TRUST,
     "keys.verification": ("unit/keys/test_verification.py", "oracle/test_identity.py"),
     "keys.omemo": _OMEMO,
+    "keys.omemo_trust": ("unit/keys/test_omemo_trust.py", *_OMEMO),
     "keys.protobuf": _OMEMO,
     "store.": _STORE,
     "store.lock": ("unit/store/test_lock.py", *_STORE),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from securecall.errors import IdentityMismatch, UsageError
+from securecall.errors import IdentityMismatch, SecurityError, UsageError
 from securecall.keys.handshake import (
     LIMIT,
     STREAMS,
@@ -102,6 +102,12 @@ def test_a_result_gives_each_stream_its_key_and_wipes_them_all():
         with pytest.raises(UsageError):
             secret.reveal()
     assert ours.peer.root_fp == BOB.root.fingerprint
+
+
+def test_no_key_is_exported_before_both_are_done():
+    begun = handshake()
+    with pytest.raises(SecurityError, match="before both DONEs"):
+        begun._finish(begun._require_tls(), NOW)
 
 
 def test_nobody_is_the_peer_before_it_identified_itself():

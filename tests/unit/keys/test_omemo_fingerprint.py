@@ -94,6 +94,7 @@ def test_other_words_between_the_devices_are_passed_over():
     ["", "sip:bob@b.example", "bob@b.example", "xmpp:b.example", "xmpp:bob@b.example?" + "a" * 9000,
      f"xmpp:bob@b.example?omemo-sid-7={KEY.hex()};omemo-sid-7={KEY.hex()}",
      f"xmpp:bob@b.example?omemo-sid-4294967295={KEY.hex()}",
+     f"xmpp:bob@b.example?omemo-sid-2147483648={KEY.hex()}",
      "xmpp:bob@b.example?omemo-sid-7=", "xmpp:bob@b.example?omemo-sid-7=abc",
      "xmpp:bob@b.example?" + ";".join(f"omemo-sid-{n}={KEY.hex()}" for n in range(1, 66))],
 )  # fmt: skip

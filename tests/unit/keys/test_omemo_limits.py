@@ -159,7 +159,9 @@ def test_prekeys_are_made_anew_for_what_was_used_up_and_nothing_of_it_comes_back
     assert own.is_due(unix=-1), "a clock that was set back renews"
     own.use_up(1, hide=True)
     assert not own.published
+    own.published = True
     assert own.refill()
+    assert not own.published, "the new ones are not"
     assert len(own.prekeys) == PREKEYS + 1
     assert 1 in own.prekeys, "hidden ones still work"
     assert own.drop_hidden()
