@@ -418,6 +418,10 @@ class ChatAccount:
                 elif self._session.state is not SessionState.ONLINE:
                     return
                 await asyncio.sleep(RETRY_SECONDS)
+            except Exception as e:  # noqa: BLE001 - the outermost loop of a session's beginning
+                # not its words, which may be a message's
+                log.error("preparing the session failed: %s", type(e).__name__)  # noqa: TRY400
+                await asyncio.sleep(RETRY_SECONDS)
             else:
                 ready = True
 

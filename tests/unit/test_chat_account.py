@@ -15,6 +15,7 @@ from tests.chat_scene import WARD, Scene, turns
 from tests.forge_devices import BOB, NS, identity_key, own_statement
 from tests.forge_store import passphrase
 from tests.stanzas import OWN
+from tests.virtual import run_virtual
 
 
 def test_what_a_server_did_not_pass_on_in_a_room_is_found_when_the_session_goes_on(tmp_path):
@@ -32,6 +33,31 @@ def test_what_a_server_did_not_pass_on_in_a_room_is_found_when_the_session_goes_
             assert scene.done == ["first", "after"]
 
     asyncio.run(scenario())
+
+
+def test_a_mistake_of_ours_while_a_session_begins_has_it_begin_anew(tmp_path, monkeypatch, caplog):
+    async def scenario():
+        scene = Scene(tmp_path)
+        mistakes = []
+
+        async def mistaken(keeper, look, since):
+            if mistakes:
+                raise mistakes.pop()
+            return await reading(keeper, look, since)
+
+        reading = scene.account._read_archive
+        monkeypatch.setattr(scene.account, "_read_archive", mistaken)
+        async with scene.online():
+            mistakes.append(ValueError("nobody foresaw this"))
+            scene.written.append("waits")
+            scene.account._start_preparing()
+            await asyncio.sleep(4)
+            assert scene.letters == ["waits"]
+            assert not mistakes
+
+    run_virtual(scenario())
+    assert "preparing the session failed: ValueError" in caplog.text
+    assert "nobody foresaw" not in caplog.text
 
 
 def test_a_session_that_is_given_up_while_the_archive_is_read_lets_nothing_go(tmp_path):
