@@ -80,6 +80,11 @@ class DeviceBook:
             label=known.label,
         )
 
+    def is_known_by(self, namespace: str, identity_key: bytes) -> bool:
+        """Whether a device with this identity key, under any id, has keys in that namespace."""
+        key = montgomery(identity_key)
+        return any(d.key == key and namespace in d.forms for d in self._known.values())
+
     def devices(self) -> tuple[Device, ...]:
         """All whose identity key is known, in the best namespace of each."""
         best = []

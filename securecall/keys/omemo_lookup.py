@@ -103,8 +103,15 @@ class Lookup:
         return namespace != OMEMO and OMEMO in names and book.device(OMEMO, number) is not None
 
     def _is_withheld(self, device: Device, names: tuple[str, ...]) -> bool:
-        """Whether its owner says that it has better keys than the server shows."""
-        return device.namespace != OMEMO and OMEMO in names and self._promised(device)
+        """Whether it has better keys than the server shows: by its owner's word, or as we saw.
+
+        Under whichever id: a server could else list a device that has both once more, in the worse
+        namespace alone, with the very keys that its owner trusts it by.
+        """
+        if device.namespace == OMEMO or OMEMO not in names:
+            return False
+        book = self._state.book(device.jid)
+        return book.is_known_by(OMEMO, device.identity_key) or self._promised(device)
 
     async def find(
         self, jids: Iterable[str], names: tuple[str, ...]

@@ -294,7 +294,8 @@ class Change:
         place = (device.namespace, device.jid, device.id)
         group = self._group(place)
         sender = self._state.device_id
-        if group and group[0].theirs == device.identity_key:
+        # Both signs are one key: who opens a session with the other one must not block a room.
+        if group and montgomery(group[0].theirs) == montgomery(device.identity_key):
             data, kex = group[0].seal(payload.material, sender=sender)
         elif bundle is not None:
             data = self.begin(place, payload, bundle)

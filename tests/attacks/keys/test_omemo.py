@@ -20,13 +20,22 @@ from securecall.errors import (
     ProtocolError,
     SecurityError,
     UntrustedDevices,
+    UsageError,
 )
+from securecall.keys.omemo_devices import DeviceBook
 from securecall.keys.omemo_legacy import OmemoLegacy
 from securecall.keys.omemo_lookup import Lookup
 from securecall.keys.omemo_prekeys import OwnKeys
 from securecall.keys.omemo_session import Session
 from securecall.keys.omemo_two import OmemoTwo
-from securecall.keys.omemo_values import OMEMO, OMEMO_LEGACY, Bundle, DeviceTrust, Sealed
+from securecall.keys.omemo_values import (
+    MAX_ID,
+    OMEMO,
+    OMEMO_LEGACY,
+    Bundle,
+    DeviceTrust,
+    Sealed,
+)
 from securecall.keys.protobuf import build_protobuf
 from securecall.testing.attacks.bundles import ALICE, BOB, K1, MALLORY, known_by_fingerprint, swap
 from securecall.testing.attacks.running import run_trial
@@ -225,6 +234,62 @@ def test_hiding_the_better_keys_does_not_get_the_worse_ones_used():
         control.trust.promised.add(recipients.devices[0].identity_key)  # until it learns of them
         with pytest.raises(NoDevices, match="its owner has keys for"):
             await control.omemo.prepare([BOB])
+
+    run(body())
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_device_listed_again_under_another_id_is_not_written_to_in_the_worse_namespace(
+    guarded, monkeypatch
+):
+    """The keys are those our user trusts; the server turns the id back, and the device opens it.
+
+    The control remembers better keys by the id alone.
+    """
+
+    async def body():
+        world = World()
+        alice, bob = await world.person(ALICE), await world.person(BOB)
+        await alice.omemo.prepare([BOB])
+        if not guarded:
+            monkeypatch.setattr(DeviceBook, "is_known_by", lambda *_: False)
+        legacy = world.server.bundles[OMEMO_LEGACY, BOB, bob.id]
+        again = bob.id % MAX_ID + 1
+        world.server.bundles[OMEMO_LEGACY, BOB, again] = replace(legacy, id=again)
+        await alice.omemo.devices_changed(OMEMO, BOB, {})
+        await alice.omemo.devices_changed(OMEMO_LEGACY, BOB, {again: ""})
+        if guarded:
+            for _ in range(2):
+                with pytest.raises(NoDevices, match="they are not there"):
+                    await alice.omemo.prepare([BOB])
+            return
+        (sealed,) = await alice.write(b"secret", BOB)
+        turned = replace(sealed, keys=tuple(replace(key, id=bob.id) for key in sealed.keys))
+        assert turned.namespace == OMEMO_LEGACY
+        assert bob.omemo.open_sealed(turned, ALICE).plaintext == b"secret"
+
+    run(body())
+
+
+def test_who_shows_the_other_sign_of_their_key_keeps_nobody_from_writing_to_a_room(monkeypatch):
+    """The control compares keys with their signs: then a session in use is none, for everybody."""
+
+    async def body():
+        world = World()
+        people = [await world.person(jid, namespaces=ONLY_TWO) for jid in (ALICE, BOB, MALLORY)]
+        alice, bob, mallory = people
+        await alice.omemo.prepare([BOB, MALLORY])
+        own = mallory.omemo._state.own(OMEMO)
+        own._identity = own.identity[:31] + bytes([own.identity[31] ^ 0x80])
+        (hello,) = await mallory.write(b"hello", ALICE)
+        assert alice.omemo.open_sealed(hello, MALLORY).plaintext == b"hello"
+        with monkeypatch.context() as unprotected:
+            unprotected.setattr("securecall.keys.omemo_state.montgomery", bytes)
+            with pytest.raises(UsageError, match="no session"):
+                await alice.write(b"to all", BOB, MALLORY)
+        (sealed,) = await alice.write(b"to all", BOB, MALLORY)
+        assert bob.omemo.open_sealed(sealed, ALICE).plaintext == b"to all"
+        assert mallory.omemo.open_sealed(sealed, ALICE).plaintext == b"to all"
 
     run(body())
 
