@@ -193,6 +193,7 @@ class ChatAccount:
             ledger=ledger,
             folder=folder,
             members=self.rooms.members,
+            known=self.rooms.known,
             tell=self._announce,
             first_used=lambda who, those: tell(DevicesTrusted(who, those)),
             new_device=lambda one: tell(NewDevice(one.address, one)),

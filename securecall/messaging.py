@@ -77,6 +77,7 @@ class Messaging:
         ledger: Ledger,
         folder: Path,
         members: Callable[[Address], tuple[Address, ...] | None],
+        known: Callable[[Address], tuple[Address, ...] | None],
         tell: Callable[[News], None],
         first_used: Callable[[Address, tuple[Recipient, ...]], None],
         new_device: Callable[[Recipient], None],
@@ -94,6 +95,7 @@ class Messaging:
             ledger: Enters what is written.
             folder: A private one, for files on their way.
             members: Of a room, None for a person.
+            known: Likewise, whom our user knows there, also while we are outside.
             tell: Told how messages fare.
             first_used: Told whose devices became trusted because we wrote to them first.
             new_device: Told of a device that gets nothing before a person decided.
@@ -109,6 +111,7 @@ class Messaging:
         self._ledger = ledger
         self._outbox = Outbox(omemo)
         self._members = members
+        self._known_in = known
         self._tell = tell
         self._first_used = first_used
         self._new_device = new_device
@@ -178,16 +181,18 @@ class Messaging:
             return
         name = str(uuid.uuid4())
 
-        def work() -> Element | Parcel:
+        def work() -> Parcel:
             now = time.time()
             stanza = self._stanza(to, said, recipients, name=name, now=now, answered=None)
-            return self._post(to, name, stanza) if self._behind else stanza
+            if self._behind:
+                return self._post(to, name, stanza)
+            return Parcel(id=name, conversation=to, stanza=serialise(stanza))
 
         made = await self._committer.commit(work)
-        if isinstance(made, Parcel):
+        if made.number:
             self._ship(made)
         elif self._ready:
-            self._session.send(made)
+            self._session.send(made.stanza, again=lambda: self._again(made))
 
     async def carry(self, to: Address, stanza: Element) -> None:
         """Send what says nothing, and moves a ratchet on: kept, and behind all that waits.
@@ -384,23 +389,54 @@ class Messaging:
         And whether anybody of the other side is left to read it.
         """
         own = jid_of(self._own).bare
-        members = self._members(parcel.conversation) or (parcel.conversation,)
+        known = self._known_in(parcel.conversation)
+        people = (parcel.conversation,) if known is None else known
         to_us = parcel.conversation == self._own
-        everybody = dict.fromkeys((*(jid_of(each).bare for each in members), own))
+        everybody = dict.fromkeys((*(jid_of(each).bare for each in people), own))
 
-        def barred(namespace: str, jid: str, number: int) -> bool | None:
+        def barred(jid: str, number: int) -> bool | None:
+            # a device is known in the best namespace it has by now, and has one key in both
             found = [
                 device
                 for each in ((jid,) if jid else everybody)
+                if each in everybody  # else somebody who was taken out of a room
                 for device in self._known(each)
-                if (device.namespace, device.id) == (namespace, number)
+                if device.id == number
             ]
-            if any(self._devices.trust_of(device) not in WRITABLE for device in found):
+            if not found or any(self._devices.trust_of(d) not in WRITABLE for d in found):
                 return True
-            ours = found and all(device.jid == own for device in found)
+            ours = all(device.jid == own for device in found)
             return None if ours and not to_us else False
 
         return withhold(parcel.stanza, barred)
+
+    def _again(self, parcel: Parcel) -> bytes | None:
+        """What goes out of this over another connection of the session, None for nothing.
+
+        Our user is told of a message that nobody may read any more; one of which that is not known
+        waits for the next session.
+        """
+        try:
+            stanza, meant = self._withheld(parcel)
+        except LocalError as e:
+            log.warning("who may read what waits is not known: %s", e)
+        else:
+            if meant:
+                return stanza
+            if parcel.number:
+                self._give_up(parcel)
+        if parcel.number:
+            self._in_flight -= 1
+            _ = asyncio.get_running_loop().call_soon(self._go_on)  # behind what is sent again
+        return None
+
+    def _go_on(self) -> None:
+        if not (self._ready and self._behind) or self._in_flight:
+            return
+        try:  # nothing else would send what waits
+            self._send_waiting()
+        except LocalError as e:  # it is kept, and goes out with the next
+            log.warning("what waits to be sent could not be read: %s", e)
 
     def _give_up(self, parcel: Parcel) -> None:
         """Nobody may read it any more: our user is told, and may write it again."""
@@ -428,15 +464,17 @@ class Messaging:
         if not self._behind and self._in_flight < MOST_IN_FLIGHT:
             _ = self._send(parcel)
             return
-        try:  # with nothing under way, nothing else would send what waits
-            self._send_waiting()
-        except LocalError as e:  # it is kept, and goes out with the next
-            log.warning("what waits to be sent could not be read: %s", e)
+        self._behind = True
+        self._go_on()
 
     def _send(self, parcel: Parcel) -> bool:
         """Whether it is on its way; otherwise it waits, and so does all after it."""
         try:
-            self._session.send(parcel.stanza, taken=lambda: self._taken(parcel, sent=True))
+            self._session.send(
+                parcel.stanza,
+                taken=lambda: self._taken(parcel, sent=True),
+                again=lambda: self._again(parcel),
+            )
         except ConnectFailed as e:
             log.info("a message waits: %s", e)
             self._behind = True

@@ -140,6 +140,18 @@ class Rooms:
             return () if jid in self._left or jid in self._others else None
         return tuple(parse_jid(jid).address for jid in sorted(found.recipients))
 
+    def known(self, address: Address) -> tuple[Address, ...] | None:
+        """Whom our user knows in this room, in it or not; None where it never was a room of ours.
+
+        Who else could read what was written there and waits is somebody who was taken out since.
+        """
+        jid = jid_of(address).bare
+        found = self._rooms.get(jid)
+        people = self._left.get(jid) if found is None else found.acknowledged
+        if people is None:
+            return () if jid in self._others else None
+        return tuple(parse_jid(each).address for each in sorted(people) if each != self._own)
+
     def entered(self, bare: str) -> bool:
         """Whether this is the bare JID of a room that we are in, or are about to be in."""
         room = self._rooms.get(bare)

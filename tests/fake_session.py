@@ -30,7 +30,7 @@ class FakeSession:
     def state(self) -> SessionState:
         return SessionState.ONLINE if self.online else SessionState.CONNECTING
 
-    def send(self, stanza: Element, *, taken=None) -> None:
+    def send(self, stanza: Element, *, taken=None, again=None) -> None:
         if not self.online:
             raise ConnectFailed("the session is not online")
         self.sent.append(stanza)

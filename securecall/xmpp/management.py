@@ -19,6 +19,7 @@ MOST_UNACKED_BYTES: Final = 16 * 1024 * 1024
 _WRAP: Final = 2**32  # XEP-0198 4
 
 Taken = Callable[[], None]
+Again = Callable[[], bytes | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +29,12 @@ class Sent:
     Attributes:
         data: As it goes out.
         taken: To be called when the server has taken it.
+        again: Gives what is to be sent instead over another connection; nothing, if it is None.
     """
 
     data: bytes
     taken: Taken | None
+    again: Again | None = None
 
 
 class Management:
@@ -61,11 +64,6 @@ class Management:
         self._weight = 0
         self._told = 0
         self._late = False
-
-    @property
-    def unacked(self) -> tuple[Sent, ...]:
-        """What the server has not taken, in order."""
-        return tuple(self._unacked)
 
     @property
     def waiting(self) -> int:
@@ -112,7 +110,7 @@ class Management:
         self._late = bool(self._undone)
         return self.handled
 
-    def sending(self, data: bytes, taken: Taken | None) -> None:
+    def sending(self, data: bytes, taken: Taken | None, again: Again | None = None) -> None:
         """Keep a stanza until the server has taken it.
 
         Raises:
@@ -121,8 +119,22 @@ class Management:
         full = self._unacked_bytes + len(data) > MOST_UNACKED_BYTES
         if full or len(self._unacked) >= MOST_UNACKED:
             raise ConnectFailed("the server takes nothing: too much waits to be sent")
-        self._unacked.append(Sent(data, taken))
+        self._unacked.append(Sent(data, taken, again))
         self._unacked_bytes += len(data)
+
+    def sending_again(self) -> tuple[bytes, ...]:
+        """What the server has not taken, in order, as it is to go out over another connection.
+
+        Since it was written the user may have barred somebody who could read it. The server never
+        counted any of it, so what is left out now counts for neither side.
+        """
+        waiting, self._unacked, self._unacked_bytes = self._unacked, deque(), 0
+        for sent in waiting:
+            data = sent.data if sent.again is None else sent.again()
+            if data is not None:
+                self._unacked.append(Sent(data, sent.taken, sent.again))
+                self._unacked_bytes += len(data)
+        return tuple(sent.data for sent in self._unacked)
 
     def receive_ack(self, h: str | None) -> tuple[Taken, ...]:
         """Take the server's counter.

@@ -22,7 +22,7 @@ from securecall.xmpp.said import ENCRYPTED
 from securecall.xmpp.saying import Answered, Written, build_said
 from securecall.xmpp.xml import serialise
 
-Barred = Callable[[str, str, int], bool | None]
+Barred = Callable[[str, int], bool | None]
 MESSAGE: Final = "{jabber:client}message"
 _ORIGIN_ID: Final = "{urn:xmpp:sid:0}origin-id"
 
@@ -142,8 +142,8 @@ def withhold(stanza: bytes, barred: Barred) -> tuple[bytes, bool]:
 
     Args:
         stanza: As `Outbox.build` made it, serialised.
-        barred: Given namespace, bare JID ("" where the namespace does not say it) and device id:
-            whether that device gets nothing now; None for a device of ours, which may.
+        barred: Given bare JID ("" where the namespace does not say it) and device id: whether that
+            device gets nothing now; None for a device of ours, which may.
 
     Returns:
         The stanza, the same bytes where nothing was taken out, and whether anybody else is left
@@ -156,7 +156,7 @@ def withhold(stanza: bytes, barred: Barred) -> tuple[bytes, bool]:
         namespace = element.tag[1:].partition("}")[0]
         for parent in element.iter():
             for key in parent.findall(f"{{{namespace}}}key"):
-                verdict = barred(namespace, parent.get("jid", ""), int(key.get("rid", "0")))
+                verdict = barred(parent.get("jid", ""), int(key.get("rid", "0")))
                 if verdict:
                     parent.remove(key)
                     taken = True

@@ -86,6 +86,6 @@ async def resume(found: Stream, kept: Management) -> bool:
         raise
     if resumed:
         found.send(build_counter("r"))
-        for sent in kept.unacked:
-            found.send(sent.data)
+        for data in kept.sending_again():
+            found.send(data)
     return resumed

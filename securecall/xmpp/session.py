@@ -25,7 +25,7 @@ from securecall.xmpp.connecting import LOGIN_SECONDS, Connector
 from securecall.xmpp.login import SessionState as SessionState
 from securecall.xmpp.login import XmppLogin as XmppLogin
 from securecall.xmpp.login import prepared
-from securecall.xmpp.management import Management, Taken
+from securecall.xmpp.management import Again, Management, Taken
 from securecall.xmpp.reconnecting import DEAD_AFTER, Backoff, Silence
 from securecall.xmpp.requests import PING, RequestHandler, Requests
 from securecall.xmpp.resuming import build_counter, call, enable, resume, tag
@@ -193,7 +193,9 @@ class Session:
 
     # sending
 
-    def send(self, stanza: Element | bytes, *, taken: Taken | None = None) -> None:
+    def send(
+        self, stanza: Element | bytes, *, taken: Taken | None = None, again: Again | None = None
+    ) -> None:
         """Send a stanza, after all before it; it is kept until the server has taken it.
 
         If the session cannot be resumed, what was not taken is dropped, and `on_fresh` told.
@@ -202,6 +204,8 @@ class Session:
             stanza: message, presence or iq, written at once, so it may be changed afterwards; or
                 one that `serialise` wrote before.
             taken: Called once the server has it; never if it is dropped.
+            again: Called before it is sent over another connection of this session; gives what is
+                sent instead, None to drop it.
 
         Raises:
             ConnectFailed: there is no session, or the server takes nothing.
@@ -212,7 +216,7 @@ class Session:
         lost = live is None or live.failure is not None
         if kept is None or (lost and not kept.resume_id):
             raise ConnectFailed("the session is not online")
-        kept.sending(data, taken)
+        kept.sending(data, taken, again)
         if live is not None and not lost:
             live.send(data)
             self._request_ack()

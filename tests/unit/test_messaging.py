@@ -55,20 +55,29 @@ class FakeSession:
         self.sent = []
         self.waiting = []
 
-    def send(self, stanza, *, taken=None):
+    def send(self, stanza, *, taken=None, again=None):
         if len(self.waiting) >= self.room:
             raise ConnectFailed("it takes nothing")
         self.sent.append(stanza)
-        self.waiting.append(taken)
+        self.waiting.append((taken, again))
 
     def take(self, count=1):
         taken, self.waiting = self.waiting[:count], self.waiting[count:]
-        for one in taken:
+        for one, _ in taken:
             one()
+
+    def resume(self):
+        """Over another connection: what was not taken, once more."""
+        waiting, self.waiting = self.waiting, []
+        for taken, again in waiting:
+            stanza = again()
+            if stanza is not None:
+                self.sent.append(stanza)
+                self.waiting.append((taken, again))
 
 
 class Bench:
-    def __init__(self, room=1000, omemo=None, devices=None, history=None):
+    def __init__(self, room=1000, omemo=None, devices=None, history=None, members=None):
         self.history = history or MemoryHistory()
         self.session = FakeSession(room)
         self.news = []
@@ -83,7 +92,8 @@ class Bench:
             committer=Committer(self.history, undone=lambda: None),
             ledger=Ledger(self.history, ALICE),
             folder=None,
-            members=lambda _: None,
+            members=lambda _: members,
+            known=lambda _: members,
             tell=self.news.append,
             first_used=lambda *_: None,
             new_device=self.new_devices.append,

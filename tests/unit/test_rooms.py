@@ -67,6 +67,23 @@ def test_a_room_is_made_private_before_anybody_is_in_it(scene):
     assert scene.session.types()[-1] == ("message", "", BOB.short)  # the invitation
 
 
+def test_whom_our_user_knows_in_a_room_is_known_outside_and_after_leaving(scene):
+    assert scene.rooms.known(BOB) is None
+    run(scene.rooms.create(WARD, members=[BOB, EVE]))
+    with pytest.raises(XmppRefused):  # the room goes its own way
+        scene.session.answers["set", "{http://jabber.org/protocol/muc#admin}query"] = refuse
+        run(scene.rooms.remove_member(WARD, EVE))
+    assert scene.rooms.known(WARD) == (BOB,)
+    later = Rooms(scene.session, scene.contacts, tell=lambda _: None)  # we were started again
+    assert (later.members(WARD), later.known(WARD)) == ((), (BOB,))
+    run(scene.rooms.leave(WARD))
+    assert (scene.rooms.members(WARD), scene.rooms.known(WARD)) == ((), (BOB,))
+
+
+def refuse(*_):
+    raise XmppRefused("forbidden")
+
+
 @pytest.mark.parametrize("broken", ["membersonly", "whois"])
 def test_a_service_that_does_not_do_what_it_is_told_gets_no_room(scene, broken):
     service = scene.service

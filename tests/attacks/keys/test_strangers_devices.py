@@ -58,7 +58,7 @@ class Scene:
         address = parse_address(f"xmpp:{ALICE}")
         return Messaging(
             address,
-            SimpleNamespace(send=lambda stanza, taken=None: self.sent.append(stanza)),
+            SimpleNamespace(send=lambda stanza, taken=None, again=None: self.sent.append(stanza)),
             history,
             self.alice.omemo,
             self.devices,
@@ -67,6 +67,7 @@ class Scene:
             ledger=Ledger(history, address),
             folder=None,
             members=lambda _: None,
+            known=lambda _: None,
             tell=lambda _: None,
             first_used=lambda *_: None,
             new_device=tell,

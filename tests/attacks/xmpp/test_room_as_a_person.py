@@ -56,6 +56,7 @@ def messaging(members, omemo: Omemo) -> Messaging:
         ledger=None,
         folder=None,
         members=members,
+        known=members,
         tell=lambda _: None,
         first_used=lambda *_: None,
         new_device=lambda _: None,

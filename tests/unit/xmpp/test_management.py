@@ -41,3 +41,19 @@ def test_what_waits_weighs_until_it_is_done():
     assert kept.undone_bytes == 20
     kept.done(2)
     assert kept.undone_bytes == 0
+
+
+def test_what_is_not_to_go_out_again_counts_for_neither_side():
+    kept = Management(resume_id="x")
+    taken = []
+    fates = {b"a": None, b"bb": b"bb", b"ccc": None, b"d": b"changed"}
+    for data, fate in fates.items():
+        kept.sending(data, lambda data=data: taken.append(data), lambda fate=fate: fate)
+    kept.sending(b"plain", None)
+    for one in kept.receive_ack("1"):
+        one()
+    assert kept.sending_again() == (b"bb", b"changed", b"plain")
+    assert (kept.waiting, kept.sent) == (3, 4)
+    for one in kept.receive_ack("4"):
+        one()
+    assert taken == [b"a", b"bb", b"d"]
