@@ -28,6 +28,7 @@ from securecall.chat.message import (
     DeviceTrust,
     Displayed,
     Message,
+    Named,
     Protection,
     Reaction,
     Said,
@@ -151,12 +152,13 @@ class Messaging:
             device = 0 if recipients is None else self._omemo.device_id
             try:
                 answered = self._answered(to, said, plain=recipients is None)
+                wire = self._as_named(to, said)
                 message = self._ledger.compose(
                     to, said, name=name, unix=now, protection=protection, device=device
                 )
             except LookupError as e:
                 raise UsageError(str(e)) from e
-            stanza = self._stanza(to, said, recipients, name=name, now=now, answered=answered)
+            stanza = self._stanza(to, wire, recipients, name=name, now=now, answered=answered)
             return message, self._post(to, name, stanza)
 
         message, parcel = await self._committer.commit(work)
@@ -276,10 +278,28 @@ class Messaging:
     def _answered(self, to: Address, said: Text | Reaction, *, plain: bool) -> Answered | None:
         if isinstance(said, Reaction) or not said.reply_to:
             return None
-        known = self._ledger.named(to, said.reply_to)
+        known = self._ledger.named(to, said.reply_to, said.answers)
         # what came encrypted is not read out to every server because our user writes in the clear
         quote = "" if plain and known.protection else known.text
         return Answered(author=jid_of(known.sender), quote=quote)
+
+    def _as_named(self, to: Address, said: Text | Reaction) -> Text | Reaction:
+        """The message that is meant by the name others know it by: in rooms by two."""
+        if self._members(to) is None:
+            if isinstance(said, Reaction):
+                return replace(said, of=None)
+            return replace(said, answers=None)
+        if isinstance(said, Reaction):
+            return replace(said, to=self._name_in_room(to, said.to, said.of))
+        if not said.reply_to:
+            return said
+        return replace(said, reply_to=self._name_in_room(to, said.reply_to, said.answers))
+
+    def _name_in_room(self, room: Address, name: str, meant: Named | None) -> str:
+        known = self._ledger.named(room, name, meant)
+        if not known.archive_id:
+            raise UsageError("the room has no name for that message, or not yet")
+        return known.archive_id
 
     def _post(self, to: Address, name: str, stanza: Element) -> Parcel:
         return self._history.post(Parcel(id=name, conversation=to, stanza=serialise(stanza)))

@@ -14,6 +14,7 @@ from securecall.chat.message import (
     DeviceTrust,
     Displayed,
     Message,
+    Named,
     Reaction,
     SharedFile,
     Text,
@@ -162,6 +163,7 @@ class Conversation:
         said = Text(
             body=text,
             reply_to=reply_to.id if reply_to else "",
+            answers=Named(reply_to.sender, reply_to.id) if reply_to and reply_to.id else None,
             expires=expires,
             wants_receipt=True,
             markable=True,
@@ -184,7 +186,9 @@ class Conversation:
 
     async def react(self, message: Message, *emojis: str) -> Message:
         """Set our reactions to a message; none takes them back."""
-        said = Reaction(to=message.id, emojis=frozenset(emojis))
+        said = Reaction(
+            to=message.id, emojis=frozenset(emojis), of=Named(message.sender, message.id)
+        )
         return await self._write(said)
 
     async def send_file(

@@ -22,6 +22,7 @@ from securecall.chat.message import (
     DeviceTrust,
     Displayed,
     Message,
+    Named,
     Protection,
     Reaction,
     Text,
@@ -163,7 +164,24 @@ class Ledger:
             return self._archived(arrival, known)
         if said.wants_receipt and arrival.id and not arrival.own and not arrival.room:
             self.receipts.owe(arrival.conversation, arrival.id)
-        return (Received(self._history.add(_written(_arrived(arrival), said))),)
+        return (Received(self._history.add(self._written(_arrived(arrival), arrival, said))),)
+
+    def _written(self, message: Message, arrival: Arrival, said: Text) -> Message:
+        reply_to, reply_by = said.reply_to, None
+        if arrival.room and reply_to:
+            known = self._spoken_of(arrival, reply_to, said.answers)
+            if known is not None:
+                reply_to, reply_by = known.id, known.sender
+            elif said.answers is not None:
+                reply_to, reply_by = said.answers.id, said.answers.by
+        return replace(
+            message,
+            text=said.body,
+            file=said.file,
+            reply_to=reply_to,
+            reply_by=reply_by,
+            expires=said.expires,
+        )
 
     def _known(self, arrival: Arrival) -> Message | None:
         """The message this is a double of, as far as names tell."""
@@ -213,7 +231,7 @@ class Ledger:
             return _ignored(arrival, "a correction by a device that is trusted less")
         edited = arrival.sent if known is None else 0.0
         message = replace(_arrived(arrival), id=name, edited=edited)
-        return (Received(self._history.add(_written(message, said))),)
+        return (Received(self._history.add(self._written(message, arrival, said))),)
 
     def _unreadable(self, arrival: Arrival, said: Unreadable) -> tuple[News, ...]:
         known = self._known(arrival)
@@ -223,7 +241,7 @@ class Ledger:
         return (Received(self._history.add(message)),)
 
     def _reaction(self, arrival: Arrival, said: Reaction) -> tuple[News, ...]:
-        known = self._spoken_of(arrival, said.to)
+        known = self._spoken_of(arrival, said.to, said.of)
         if known is None:
             return _ignored(arrival, "a reaction to a message that is not here")
         if known.protection and not arrival.protection:
@@ -243,8 +261,13 @@ class Ledger:
         self._history.replace(after)
         return (Changed(after),)
 
-    def _spoken_of(self, arrival: Arrival, name: str) -> Message | None:
-        """The message somebody names: by its id, in rooms by its name in the archive."""
+    def _spoken_of(self, arrival: Arrival, name: str, meant: Named | None = None) -> Message | None:
+        """The message somebody names: by its id, in rooms by its name in the archive.
+
+        A room may tell each of us another one: who says whose message they mean is believed.
+        """
+        if arrival.room and meant is not None:
+            return self._history.find(arrival.conversation, meant.by, meant.id)
         if arrival.room:
             return self._history.find_archived(arrival.conversation, name)
         return self._history.find(
@@ -329,9 +352,9 @@ class Ledger:
             LookupError: the message it corrects or reacts to is not here.
         """
         if isinstance(said, Reaction):
-            known = self.named(conversation, said.to)
+            known = self.named(conversation, said.to, said.of)
             _ = self._react(known, self._own, said.emojis)
-            return self.named(conversation, said.to)
+            return self.named(conversation, said.to, said.of)
         if said.corrects:
             known = self.named(conversation, said.corrects)
             after = replace(known, text=said.body, file=said.file, edited=unix)
@@ -347,6 +370,7 @@ class Ledger:
                 text=said.body,
                 file=said.file,
                 reply_to=said.reply_to,
+                reply_by=said.answers.by if said.answers is not None else None,
                 delivery=Delivery.PENDING,
                 protection=protection,
                 device=device,
@@ -355,20 +379,27 @@ class Ledger:
             )
         )
 
-    def named(self, conversation: Address, name: str) -> Message:
-        """The message of a conversation that was named so.
+    def named(self, conversation: Address, name: str, meant: Named | None = None) -> Message:
+        """The message of a conversation that was named so; by the one who is meant, if anybody is.
 
         Raises:
             LookupError: it is not here.
         """
         found = (
-            self._history.find(conversation, self._own, name)
-            or self._history.find(conversation, conversation, name)
-            or self._history.find_archived(conversation, name)
+            self._history.find(conversation, meant.by, meant.id)
+            if meant is not None
+            else self._find(conversation, name)
         )
         if found is None:
             raise LookupError("that message is not in this conversation")
         return found
+
+    def _find(self, conversation: Address, name: str) -> Message | None:
+        return (
+            self._history.find(conversation, self._own, name)
+            or self._history.find(conversation, conversation, name)
+            or self._history.find_archived(conversation, name)
+        )
 
     def failed(self, conversation: Address, name: str) -> tuple[News, ...]:
         """Note that a message of ours will not be sent; one that arrived is left alone."""
@@ -397,16 +428,6 @@ def _arrived(arrival: Arrival) -> Message:
         protection=arrival.protection,
         device=arrival.device,
         trust=arrival.trust,
-    )
-
-
-def _written(message: Message, said: Text) -> Message:
-    return replace(
-        message,
-        text=said.body,
-        file=said.file,
-        reply_to=said.reply_to,
-        expires=said.expires,
     )
 
 

@@ -85,6 +85,19 @@ class SharedFile:
 # -- what one message says ------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A message by its writer and the name they sealed with it, which no room can give to another.
+
+    Attributes:
+        by: Who wrote it.
+        id: As they named it.
+    """
+
+    by: Address
+    id: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
     """Words, a file, or both.
@@ -93,6 +106,7 @@ class Text:
         body: What a person reads.
         corrects: Id of the message this takes the place of (XEP-0308), "" for none.
         reply_to: Id of the message this answers (XEP-0461), "" for none.
+        answers: The same message, in rooms, whose own names for messages prove nothing.
         file: What is attached.
         expires: Unix seconds after which both ends delete it, 0 for never.
         wants_receipt: The sender asks to be told of its delivery (XEP-0184).
@@ -102,6 +116,7 @@ class Text:
     body: str = field(repr=False)
     corrects: str = ""
     reply_to: str = ""
+    answers: Named | None = None
     file: SharedFile | None = None
     expires: int = 0
     wants_receipt: bool = False
@@ -110,10 +125,17 @@ class Text:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reaction:
-    """All the emojis of one sender for one message; they replace the earlier ones (XEP-0444)."""
+    """All the emojis of one sender for one message; they replace the earlier ones (XEP-0444).
+
+    Attributes:
+        to: Id of the message.
+        emojis: For it.
+        of: The same message, in rooms.
+    """
 
     to: str
     emojis: frozenset[str]
+    of: Named | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +237,7 @@ class Message:
         text: What a person reads.
         file: What is attached.
         reply_to: Id of the message this answers.
+        reply_by: Who wrote that, None where it was not said.
         edited: Unix seconds of the last correction, 0 for none.
         reactions: Sender -> emojis.
         delivery: How far it got; SENT for other people's.
@@ -236,6 +259,7 @@ class Message:
     text: str = field(default="", repr=False)
     file: SharedFile | None = None
     reply_to: str = ""
+    reply_by: Address | None = None
     edited: float = 0.0
     reactions: Mapping[Address, frozenset[str]] = field(default_factory=lambda: _NOTHING)
     delivery: Delivery = Delivery.SENT

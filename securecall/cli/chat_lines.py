@@ -78,15 +78,19 @@ Line = Day | Entry
 
 def lines(messages: Sequence[Message], when: When, *, today: datetime) -> Iterator[Line]:
     """The messages with a line before each day; replies quote what is among them."""
-    known = {(message.sender, message.id): message for message in messages if message.id}
-    by_id = {message.id: message for message in known.values()}
+    by_id: dict[str, Message] = {}  # of what stood before: later ones can take a name again
+    by_writer: dict[tuple[Address | None, str], Message] = {}
     day = None
     for message in messages:
         sent = when(message.sent)
         if sent.date() != day:
             day = sent.date()
             yield Day(day_words(sent, today))
-        yield entry(message, when, answered=by_id.get(message.reply_to))
+        named = message.reply_by, message.reply_to
+        answered = by_writer.get(named) if message.reply_by else by_id.get(message.reply_to)
+        yield entry(message, when, answered=answered)
+        if message.id:
+            by_id[message.id] = by_writer[message.sender, message.id] = message
 
 
 def day_words(day: datetime, today: datetime) -> str:

@@ -142,7 +142,12 @@ class PlainFace:
             self._say(f"-- {day.removeprefix('Today, ')}")
         self._day = day
         answered = next(
-            (m for m in self._chat.conversation.messages() if message.reply_to == m.id != ""), None
+            (
+                m
+                for m in reversed(self._chat.conversation.messages(before=message.number))
+                if message.reply_to == m.id != "" and message.reply_by in (None, m.sender)
+            ),
+            None,
         )
         for line in self._lines(entry(message, local, answered=answered)):
             self._terminal.say(line)

@@ -69,6 +69,8 @@ def build_message(message: Message) -> bytes:
     record |= {key: value for key, (value, default) in usual.items() if value != default}
     if message.file is not None:
         record["file"] = _file_record(message.file)
+    if message.reply_by is not None:
+        record["reply_by"] = build_parts(message.reply_by)
     if message.reactions:
         record["reactions"] = [
             [*build_parts(sender), *sorted(emojis)] for sender, emojis in message.reactions.items()
@@ -98,6 +100,7 @@ def parse_message(data: bytes, *, number: int, unread: bool) -> Message:
             text=text(record.get("text", "")),
             file=None if shared is None else _parse_file(_members(shared)),
             reply_to=text(record.get("reply_to", "")),
+            reply_by=parse_parts(record["reply_by"]) if "reply_by" in record else None,
             edited=_number(record.get("edited", 0.0)),
             reactions=_parse_reactions(record.get("reactions", [])),
             delivery=Delivery(text(record.get("delivery", Delivery.SENT))),

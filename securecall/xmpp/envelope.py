@@ -25,6 +25,8 @@ MOST_LATER: Final = 86400.0
 # The id of a stanza stands outside, for any server to change; what corrections, receipts and
 # reactions name is this one, wherever it is there. Other clients pass over it.
 NAME: Final = "{urn:securecall:name:0}name"
+# In rooms, whose service names messages for those who react or answer: the one that is meant.
+OF: Final = "{urn:securecall:name:0}of"
 _MAX_SIZE: Final = 256 * 1024
 _NAME: Final = f"{{{SCE}}}"
 _RULE: Final = "XEP-0420 4"

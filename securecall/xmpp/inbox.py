@@ -150,7 +150,7 @@ class Inbox:
                     raise
                 continue
             payload = _payload(found, opened, self_jid=self._omemo.jid)
-            sealed_name = opened.device.namespace == Protection.OMEMO and not found.room
+            sealed_name = opened.device.namespace == Protection.OMEMO
             return _Decrypted(
                 payload=payload,
                 name=_name(payload) if sealed_name else "",

@@ -86,10 +86,8 @@ class Outbox:
             written = build_said(
                 said, protection=Protection.OMEMO, now=now, attached=attached, answered=answered
             )
-            # a room's service has names of its own for what is said there
-            named = () if room else (Element(NAME, {"id": name}),)
             sealed[Protection.OMEMO] = build_envelope(
-                (*written.inside, *named),
+                (*written.inside, Element(NAME, {"id": name})),
                 sender=parse_jid(self._omemo.jid),
                 to=jid_of(to),
                 unix=now,

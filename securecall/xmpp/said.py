@@ -17,6 +17,7 @@ from securecall.chat.message import (
     Bounced,
     Delivered,
     Displayed,
+    Named,
     Protection,
     Reaction,
     Said,
@@ -27,6 +28,8 @@ from securecall.chat.message import (
 from securecall.errors import ProtocolError
 from securecall.xmpp.conditions import parse_stanza_error
 from securecall.xmpp.emoji import MOST_REACTIONS, parse_emoji
+from securecall.xmpp.envelope import OF
+from securecall.xmpp.jid import parse_jid
 from securecall.xmpp.stamp import EXPIRY, parse_expiry
 from securecall.xmpp.unwrap import MOST_CHILDREN, require_id
 from securecall.xmpp.xml import LANG, NOT_XML
@@ -62,7 +65,7 @@ _SIGNALS: Final = frozenset({RECEIVED, DISPLAYED, _OLD_RECEIVED, _ACKNOWLEDGED, 
 # All but the body is in clear under legacy OMEMO. These are believed there, because the other
 # clients know no other way; links, files and reactions are not.
 _BESIDE_LEGACY: Final = _MARKS | _SIGNALS
-_OURS: Final = _BESIDE_LEGACY | {BODY, REACTIONS, FALLBACK, _OLD_FALLBACK, ENCRYPTION}
+_OURS: Final = _BESIDE_LEGACY | {BODY, REACTIONS, OF, FALLBACK, _OLD_FALLBACK, ENCRYPTION}
 # XEP-0420 8: what only a server, or the stanza around, can say
 _NOT_SEALED: Final = frozenset(
     {"urn:xmpp:hints", "urn:xmpp:sid:0", "http://jabber.org/protocol/address", "urn:xmpp:eme:0"}
@@ -137,7 +140,7 @@ def parse_said(payload: Sequence[Element], *, now: float) -> Heard:
     if text is not None:
         said.append(text)
     if REACTIONS in elements:
-        said.append(_reaction(elements[REACTIONS]))
+        said.append(_reaction(elements[REACTIONS], _meant(elements)))
     said += _signals(elements)
     return Heard(tuple(said), rest)
 
@@ -151,7 +154,7 @@ def _by_tag(payload: Sequence[Element]) -> dict[str, Element]:
     """The elements that say something, by name; each may stand once."""
     elements: dict[str, Element] = {}
     for element in payload:
-        if element.tag not in _MARKS | _SIGNALS and element.tag != REACTIONS:
+        if element.tag not in _MARKS | _SIGNALS | {REACTIONS, OF}:
             continue
         if element.tag in elements:
             raise ProtocolError(f"two {element.tag} in one message", rule="securecall grammar")
@@ -169,6 +172,7 @@ def _text(payload: Sequence[Element], elements: dict[str, Element], now: float) 
         body=body,
         corrects=_named(elements, REPLACE, "XEP-0308 4"),
         reply_to=_named(elements, REPLY, "XEP-0461 3"),
+        answers=_meant(elements) if REPLY in elements else None,
         expires=_expires(elements, now),
         wants_receipt=REQUEST in elements and RECEIVED not in elements,  # XEP-0184 5.4
         markable=MARKABLE in elements,
@@ -212,7 +216,7 @@ def _regions(payload: Sequence[Element], length: int) -> list[tuple[int, int]]:
     return regions
 
 
-def _reaction(element: Element) -> Reaction:
+def _reaction(element: Element, meant: Named | None) -> Reaction:
     name = require_id(element.get("id", ""))
     if not name:
         raise ProtocolError("a reaction to nothing", rule="XEP-0444 4.1")
@@ -222,7 +226,16 @@ def _reaction(element: Element) -> Reaction:
     emojis = frozenset(_emojis(given))
     if given and not emojis:  # not the same as none: that would take the earlier ones back
         raise ProtocolError("reactions without an emoji", rule="XEP-0444 5")
-    return Reaction(to=name, emojis=emojis)
+    return Reaction(to=name, emojis=emojis, of=meant)
+
+
+def _meant(elements: dict[str, Element]) -> Named | None:
+    if OF not in elements:
+        return None
+    by, name = parse_jid(elements[OF].get("by", "")), require_id(elements[OF].get("id", ""))
+    if not name:
+        raise ProtocolError("a message without a name is meant", rule="securecall grammar")
+    return Named(by.address, name)
 
 
 def _emojis(given: Iterable[Element]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from securecall.chat.message import (
     Bounced,
     Delivered,
     Displayed,
+    Named,
     Protection,
     Reaction,
     Said,
@@ -22,7 +23,8 @@ from securecall.chat.message import (
 from securecall.errors import ProtocolError, Unsupported, UsageError
 from securecall.xmpp import said as names
 from securecall.xmpp.emoji import MOST_REACTIONS, parse_emoji
-from securecall.xmpp.jid import Jid
+from securecall.xmpp.envelope import OF
+from securecall.xmpp.jid import Jid, jid_of
 from securecall.xmpp.stamp import build_expiry
 from securecall.xmpp.xml import NOT_XML
 
@@ -112,7 +114,8 @@ def _require_attached(said: Text, attached: tuple[Element, ...], protection: Pro
 def _legacy(said: Said, now: float, hint: Element) -> Written:
     if isinstance(said, Reaction):
         raise Unsupported("the other side's OMEMO cannot hide reactions, so none are sent")
-    beside = tuple(element for element in _elements(said, now, None) if element.tag != names.BODY)
+    hidden = (names.BODY, OF)
+    beside = tuple(element for element in _elements(said, now, None) if element.tag not in hidden)
     if not isinstance(said, Text):
         return Written(outside=(*beside, hint))
     shown = Element(names.BODY)
@@ -130,7 +133,7 @@ def _elements(said: Said, now: float, answered: Answered | None) -> tuple[Elemen
         case Text():
             return _of_text(said, now, answered)
         case Reaction(to=name, emojis=emojis):
-            return (_of_reaction(name, emojis),)
+            return (_of_reaction(name, emojis), *_of_named(said.of))
         case Delivered(id=name):
             return (_naming(names.RECEIVED, name),)
         case Displayed(id=name):
@@ -152,7 +155,7 @@ def _of_text(said: Text, now: float, answered: Answered | None) -> tuple[Element
         reply = _naming(names.REPLY, said.reply_to)
         if answered is not None:
             reply.set("to", str(answered.author))
-        elements.append(reply)
+        elements += [reply, *_of_named(said.answers)]
     if quote and said.body:
         fallback = Element(names.FALLBACK, {"for": "urn:xmpp:reply:0"})
         region = {"start": "0", "end": str(len(quote))}
@@ -181,6 +184,10 @@ def _of_reaction(name: str, emojis: frozenset[str]) -> Element:
     for emoji in sorted(emojis):
         SubElement(element, names.REACTION).text = _emoji(emoji)
     return element
+
+
+def _of_named(named: Named | None) -> tuple[Element, ...]:
+    return () if named is None else (Element(OF, {"by": jid_of(named.by).bare, "id": named.id}),)
 
 
 def _emoji(text: str) -> str:

@@ -245,6 +245,21 @@ def test_a_private_room_is_read_by_its_members_and_by_nobody_else(server, tmp_pa
             await until(lambda: all(m.delivery is not Delivery.PENDING for m in ward.messages()))
             assert [m.text for m in ward.messages()] == ["Rounds at nine.", "I will be there."]
             assert not any(m.unreadable for m in ward.messages())
+            # what is said about a message hits that one, everywhere
+            there = bob.conversation(ward.address)
+            rounds = there.messages()[0]
+            _ = await there.react(rounds, "👍")
+            _ = await there.send("With the new drug?", reply_to=rounds)
+            _ = await ward.correct(ward.messages()[0], "Rounds at ten.")
+            for client in (alice, carol):
+                seen = client.conversation(ward.address)
+                await until(lambda seen=seen: seen.messages()[0].text == "Rounds at ten.")
+                await until(lambda seen=seen: len(seen.messages()) == 3)
+                first, _, answer = seen.messages()
+                assert (answer.reply_by, answer.reply_to) == (everybody[0], first.id)
+            # carol wrote to nobody yet, so reactions of bob's device count for nothing there
+            await until(lambda: ward.messages()[0].reactions == {everybody[1]: frozenset("👍")})
+            assert carol.conversation(ward.address).messages()[0].reactions == {}
 
     asyncio.run(main())
 

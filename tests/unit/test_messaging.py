@@ -11,6 +11,7 @@ import pytest
 
 from securecall.address import parse_address
 from securecall.chat.committer import Committer
+from securecall.chat.conversation import Conversation
 from securecall.chat.ledger import Ledger
 from securecall.chat.message import (
     Activity,
@@ -18,12 +19,20 @@ from securecall.chat.message import (
     Delivery,
     DeviceTrust,
     Displayed,
+    Named,
     Protection,
     Text,
     Typing,
 )
 from securecall.devices import Devices
-from securecall.errors import CannotOpen, ConnectFailed, LocalError, NotForUs, UntrustedDevices
+from securecall.errors import (
+    CannotOpen,
+    ConnectFailed,
+    LocalError,
+    NotForUs,
+    UntrustedDevices,
+    UsageError,
+)
 from securecall.keys.omemo_session import HEARTBEAT
 from securecall.keys.omemo_trust import Sighting
 from securecall.keys.omemo_values import Device
@@ -392,6 +401,32 @@ def test_what_was_sent_when_the_session_became_ready_is_not_sent_by_its_writer_t
         assert bench.sent == ["a"]
 
     run(scenario)
+
+
+def test_in_a_room_others_are_told_the_rooms_name_of_what_is_meant_and_its_writers():
+    async def main():
+        world = World()
+        alice, bob = await world.person(ALICE.short), await world.person(BOB.short)
+        bench = Bench(omemo=alice.omemo, devices=TRUSTED, members=(BOB,))
+        room = parse_address("xmpp:ward@rooms.example")
+        bench.messaging.release()
+        arrival = replace(came("m1"), conversation=room, room=True)
+        (unnamed,) = bench.messaging._ledger.enter(arrival)
+        ward = Conversation(room, bench.messaging, bench.history)
+        with pytest.raises(UsageError, match="no name"):
+            _ = await ward.react(unnamed.message, "👍")
+        _ = bench.messaging._ledger.enter(replace(arrival, archive_id="77"))
+        question = bench.history.messages(room)[0]
+        reacted = await ward.react(question, "👍")
+        assert dict(reacted.reactions) == {ALICE: frozenset("👍")}
+        answer = await ward.send("yes", reply_to=question)
+        assert (answer.reply_by, answer.reply_to) == (BOB, "m1")
+        thumb, yes = [said_to(bob, sent) for sent in bench.session.sent]
+        assert (thumb.to, thumb.of) == ("77", Named(BOB, "m1"))
+        assert (yes.reply_to, yes.answers, yes.body) == ("77", Named(BOB, "m1"), "yes")
+        _ = await Conversation(BOB, bench.messaging, bench.history).send("hello")
+
+    asyncio.run(main())
 
 
 class FakeOmemo:
