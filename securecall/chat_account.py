@@ -163,6 +163,7 @@ class ChatAccount:
             contacts,
             tell=self._room_changed,
             outside=lambda bare: self._intake.outside(bare),
+            settled=lambda room: self.messaging.entered(room),
         )
         # By archive: no room can keep us from reading ours.
         self._reading: defaultdict[Jid, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -194,6 +195,7 @@ class ChatAccount:
             folder=folder,
             members=self.rooms.members,
             known=self.rooms.known,
+            outside=self.rooms.is_outside,
             tell=self._announce,
             first_used=lambda who, those: tell(DevicesTrusted(who, those)),
             new_device=lambda one: tell(NewDevice(one.address, one)),

@@ -79,6 +79,7 @@ class Messaging:
         folder: Path,
         members: Callable[[Address], tuple[Address, ...] | None],
         known: Callable[[Address], tuple[Address, ...] | None],
+        outside: Callable[[Address], bool],
         tell: Callable[[News], None],
         first_used: Callable[[Address, tuple[Recipient, ...]], None],
         new_device: Callable[[Recipient], None],
@@ -97,6 +98,8 @@ class Messaging:
             folder: A private one, for files on their way.
             members: Of a room, None for a person.
             known: Likewise, whom our user knows there, also while we are outside.
+            outside: Whether this is a room that we are not in, or not yet: it would send back what
+                is said there. `entered` is called once we are.
             tell: Told how messages fare.
             first_used: Told whose devices became trusted because we wrote to them first.
             new_device: Told of a device that gets nothing before a person decided.
@@ -113,6 +116,7 @@ class Messaging:
         self._outbox = Outbox(omemo)
         self._members = members
         self._known_in = known
+        self._outside = outside
         self._tell = tell
         self._first_used = first_used
         self._new_device = new_device
@@ -125,6 +129,8 @@ class Messaging:
         self._last = 0  # the number of the last parcel that was sent in this session
         self._behind = False  # some after it wait, for as many as may be are under way
         self._in_flight = 0  # parcels sent in this session that the server has not taken
+        self._held: dict[Address, int] = {}  # rooms that parcels wait for: the first's number
+        self._passed: set[int] = set()  # numbers of those done with since the first was held
 
     @property
     def own(self) -> Address:
@@ -344,6 +350,8 @@ class Messaging:
     def hold(self) -> None:
         """A session begins anew: what is written waits until it is ready."""
         self._ready, self._last, self._in_flight = False, 0, 0
+        self._held.clear()
+        self._passed.clear()
 
     def lost(self) -> None:
         """The connection is gone; whether the session is, too, is not known yet."""
@@ -361,6 +369,23 @@ class Messaging:
         self._send_waiting()
         self._ready = True
 
+    def entered(self, room: Address) -> None:
+        """We are in this room and know who belongs to it, or it is none of ours any more."""
+        first = self._held.pop(room, None)
+        if first is not None:
+            self._last, self._behind = min(self._last, first - 1), True
+            if self._ready and self._in_flight < MOST_IN_FLIGHT:
+                self._try_to_send_waiting()
+
+    def _is_held(self, parcel: Parcel) -> bool:
+        """Whether it waits until we are in its room; what follows it in others does not."""
+        to = parcel.conversation
+        if to not in self._held and not self._outside(to):
+            return False
+        _ = self._held.setdefault(to, parcel.number)
+        self._last = parcel.number
+        return True
+
     def _forget_recent(self, now: float) -> None:
         while self._recent:
             number, (taken, _) = next(iter(self._recent.items()))
@@ -374,22 +399,37 @@ class Messaging:
             batch = self._next_batch()
             if not batch:
                 self._behind = False
+                if not self._held:
+                    self._passed.clear()
                 return
             for parcel, doubted in batch:
-                if self._in_flight >= MOST_IN_FLIGHT:
+                if self._in_flight >= MOST_IN_FLIGHT or not self._offer(parcel, doubted=doubted):
                     return
-                if self._arrived(parcel, doubted=doubted):
-                    self._last = parcel.number
-                    self._taken(parcel, sent=False)  # only the word of that was lost
-                    continue
-                stanza, meant = self._withheld(parcel)
-                if not meant:
-                    self._last = parcel.number
-                    self._give_up(parcel)
-                elif not self._send(replace(parcel, stanza=stanza)):
-                    return
-                elif doubted:
-                    self._recent[parcel.number] = (math.inf, parcel)
+
+    def _offer(self, parcel: Parcel, *, doubted: bool) -> bool:
+        """Send what is still to be sent; False where the session takes nothing."""
+        if parcel.number in self._passed:
+            self._last = parcel.number
+        elif self._is_held(parcel):
+            pass
+        elif self._arrived(parcel, doubted=doubted):
+            self._pass(parcel.number)
+            self._taken(parcel, sent=False)  # only the word of that was lost
+        else:
+            stanza, meant = self._withheld(parcel)
+            if not meant:
+                self._pass(parcel.number)
+                self._give_up(parcel)
+            elif not self._send(replace(parcel, stanza=stanza)):
+                return False
+            elif doubted:
+                self._recent[parcel.number] = (math.inf, parcel)
+        return True
+
+    def _pass(self, number: int) -> None:
+        self._last = number
+        if self._held:
+            self._passed.add(number)
 
     def _next_batch(self) -> list[tuple[Parcel, bool]]:
         """What is to go out after the last, in order, and whether the server had it once."""
@@ -451,9 +491,11 @@ class Messaging:
         return None
 
     def _go_on(self) -> None:
-        if not (self._ready and self._behind) or self._in_flight:
-            return
-        try:  # nothing else would send what waits
+        if self._ready and self._behind and not self._in_flight:
+            self._try_to_send_waiting()  # nothing else would
+
+    def _try_to_send_waiting(self) -> None:
+        try:
             self._send_waiting()
         except LocalError as e:  # it is kept, and goes out with the next
             log.warning("what waits to be sent could not be read: %s", e)
@@ -482,7 +524,8 @@ class Messaging:
         if not self._ready or parcel.number <= self._last or (self._behind and self._in_flight):
             return
         if not self._behind and self._in_flight < MOST_IN_FLIGHT:
-            _ = self._send(parcel)
+            if not self._is_held(parcel):
+                _ = self._send(parcel)
             return
         self._behind = True
         self._go_on()
@@ -499,7 +542,7 @@ class Messaging:
             log.info("a message waits: %s", e)
             self._behind = True
             return False
-        self._last = parcel.number
+        self._pass(parcel.number)
         self._in_flight += 1
         return True
 

@@ -92,6 +92,7 @@ class Rooms:
         *,
         tell: Callable[[RoomNews | RoomFailed | Invitation], None],
         outside: Callable[[str], None] = lambda _: None,
+        settled: Callable[[Address], None] = lambda _: None,
     ) -> None:
         """Begin with the rooms that were not left.
 
@@ -102,11 +103,13 @@ class Rooms:
             contacts: Whose store keeps which rooms we are in, and whom we know in them.
             tell: Told what happens.
             outside: Told the bare JID of a room that we are not in, or not any more.
+            settled: Told a room that we are in, and know who belongs to it; or that we left.
         """
         self._session = session
         self._contacts = contacts
         self._tell = tell
         self._outside = outside
+        self._settled = settled
         self._own = session.bare
         # they stay rooms: what they were is nobody's address; with the members our user knew
         self._left: dict[str, frozenset[str]] = {}
@@ -151,6 +154,11 @@ class Rooms:
         if people is None:
             return () if jid in self._others else None
         return tuple(parse_jid(each).address for each in sorted(people) if each != self._own)
+
+    def is_outside(self, address: Address) -> bool:
+        """Whether this is a room of ours that would not take what we say, for now."""
+        found = self._rooms.get(jid_of(address).bare)
+        return found is not None and found.state is not RoomState.INSIDE
 
     def entered(self, bare: str) -> bool:
         """Whether this is the bare JID of a room that we are in, or are about to be in."""
@@ -247,6 +255,7 @@ class Rooms:
         """Leave a room for good; we stay a member, and can come back."""
         self._drop(self.room(address))
         self._keep()
+        self._settled(address)
 
     async def destroy(self, address: Address) -> None:
         """Destroy a room that is ours.
@@ -259,6 +268,7 @@ class Rooms:
         await self._set(room.jid, grammar.build_destruction())
         self._drop(room)
         self._keep()
+        self._settled(address)
 
     async def add_member(self, address: Address, person: Address) -> None:
         """Make somebody a member, who then gets what is written from now on, and invite them.
@@ -368,6 +378,7 @@ class Rooms:
                 self._drop(room)
             self._keep()
             raise
+        self._settled(parse_jid(room.jid).address)
 
     async def _enter(self, room: Room) -> Entered:
         nick = room.nick
@@ -480,6 +491,7 @@ class Rooms:
         if entering is not None and not entering.done():
             entering.set_exception(error)
         else:
+            self._settled(parse_jid(room.jid).address)
             self._failed(room, error)
 
     def _failed(self, room: Room, error: NetworkError | ProtocolError | SecurityError) -> None:

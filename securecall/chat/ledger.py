@@ -413,7 +413,9 @@ class Ledger:
     def taken(self, conversation: Address, name: str) -> tuple[News, ...]:
         """Our server has a message of ours."""
         known = self._history.find(conversation, self._own, name)
-        return () if known is None else self._advance(known, Delivery.SENT)
+        if known is None or known.delivery is Delivery.FAILED:
+            return ()  # it may have taken it and sent it back, and said so first
+        return self._advance(known, Delivery.SENT)
 
 
 def _arrived(arrival: Arrival) -> Message:

@@ -8,6 +8,7 @@ import secrets
 
 import pytest
 
+from securecall.chat.message import Delivery
 from securecall.chat_account import ChatAccount
 from securecall.testing.cutting import CuttingRelay
 from tests.interop.chatting import person, until
@@ -75,6 +76,35 @@ def test_what_is_not_passed_on_in_a_room_while_a_session_changes_over_is_found(
             assert [m.text for m in there.messages()] == ["first", "dropped", "after"]
             assert len(dropped) == 2
             assert resumed.is_set()  # not a new session, which always read
+
+    with impatient():
+        asyncio.run(main())
+
+
+@pytest.mark.interop
+@pytest.mark.timeout(240)
+def test_what_is_written_outside_of_a_room_waits_until_we_are_in_it_again(server, tmp_path):
+    """A room sends back what comes from outside; and people's messages wait for no room."""
+
+    async def main():
+        async with (
+            CuttingRelay(server.ports["xmpp"]) as relay,
+            person(server, tmp_path, "bob", device="out") as bob,
+            person(server, tmp_path, "alice", port=relay.port, device="out") as alice,
+        ):
+            ward = await alice.create_room("ward 7", members=[bob.chat_accounts[0].address])
+            there = await bob.join_room(ward.address)
+            _ = await ward.send("first")
+            await until(lambda: len(there.messages()) == 1)
+            session = alice.chat_accounts[0]._session
+            async with relay.refusing():
+                relay.cut()
+                session._management.resume_id = ""  # the next session is a new one
+                await until(lambda: session._stream is None)
+                _ = await ward.send("from outside")
+            await until(lambda: len(there.messages()) == 2)
+            assert there.messages()[1].text == "from outside"
+            await until(lambda: all(m.delivery is Delivery.SENT for m in ward.messages()))
 
     with impatient():
         asyncio.run(main())

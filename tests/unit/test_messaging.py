@@ -16,6 +16,7 @@ from securecall.chat.ledger import Ledger
 from securecall.chat.message import (
     Activity,
     Arrival,
+    Bounced,
     Delivery,
     DeviceTrust,
     Displayed,
@@ -90,6 +91,7 @@ class Bench:
         self.history = history or MemoryHistory()
         self.session = FakeSession(room)
         self.news = []
+        self.outside = set()  # rooms that we are not in
         self.new_devices = []
         self.messaging = Messaging(
             ALICE,
@@ -103,6 +105,7 @@ class Bench:
             folder=None,
             members=lambda _: members,
             known=lambda _: members,
+            outside=lambda to: to in self.outside,
             tell=self.news.append,
             first_used=lambda *_: None,
             new_device=self.new_devices.append,
@@ -163,6 +166,77 @@ def test_a_message_that_the_session_does_not_take_is_kept_and_no_error():
         bench.session.room = 1000
         await bench.write("c")  # not before those that wait; and nothing else would wake them
         assert bench.sent == ["a", "b", "c"]
+
+    run(scenario)
+
+
+WARD, CLINIC = (parse_address(f"xmpp:{name}@rooms.example") for name in ("ward", "clinic"))
+
+
+def test_what_is_for_a_room_waits_until_we_are_in_it_and_keeps_nothing_else(monkeypatch):
+    monkeypatch.setattr("securecall.messaging.MOST_IN_FLIGHT", 3)
+
+    async def scenario(bench):
+        async def write(to, *bodies):
+            for body in bodies:
+                _ = await bench.messaging.write(to, Text(body=body), plain=True)
+
+        bench.outside = {WARD, CLINIC}
+        await write(WARD, "a")
+        await write(BOB, "b")
+        await write(CLINIC, "c")
+        bench.messaging.release()
+        assert bench.sent == ["b"]
+        await write(WARD, "d")
+        await write(BOB, "e")
+        assert bench.sent == ["b", "e"]
+        bench.outside = {CLINIC}
+        await write(WARD, "f")  # it is entered, and who belongs to it is not known yet
+        assert bench.sent == ["b", "e"]
+        bench.messaging.entered(WARD)
+        assert bench.sent == ["b", "e", "a"]  # as many as may be are under way
+        while bench.session.waiting:
+            bench.session.take()
+            await settled()
+        assert bench.sent == ["b", "e", "a", "d", "f"]
+        await write(WARD, "g")
+        bench.messaging.entered(WARD)
+        bench.outside = set()
+        bench.messaging.entered(CLINIC)
+        assert bench.sent == ["b", "e", "a", "d", "f", "g", "c"]
+        bench.session.take(2)
+        await settled()
+        assert bench.history.parcels() == ()
+
+    run(scenario)
+
+
+def test_a_room_that_is_not_entered_in_this_session_is_waited_for_in_the_next():
+    async def scenario(bench):
+        bench.outside = {WARD}
+        bench.messaging.release()
+        for body in "ab":
+            _ = await bench.messaging.write(WARD, Text(body=body), plain=True)
+        bench.messaging.hold()
+        bench.messaging.release()
+        assert bench.sent == []
+        bench.outside = set()  # we left it for good: then it is the room that refuses
+        bench.messaging.entered(WARD)
+        assert bench.sent == ["a", "b"]
+
+    run(scenario)
+
+
+def test_what_came_back_before_the_server_said_that_it_took_it_has_failed():
+    async def scenario(bench):
+        bench.messaging.release()
+        await bench.write("a")
+        (message,) = bench.history.messages(BOB)
+        bounced = replace(came("x"), said=Bounced(id=message.id, why="not-acceptable"))
+        _ = bench.messaging._ledger.enter(bounced)
+        bench.session.take()
+        await settled()
+        assert bench.history.messages(BOB)[0].delivery is Delivery.FAILED
 
     run(scenario)
 

@@ -68,6 +68,7 @@ class Scene:
             folder=None,
             members=lambda _: None,
             known=lambda _: None,
+            outside=lambda _: False,
             tell=lambda _: None,
             first_used=lambda *_: None,
             new_device=tell,

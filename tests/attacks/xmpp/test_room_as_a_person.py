@@ -57,6 +57,7 @@ def messaging(members, omemo: Omemo) -> Messaging:
         folder=None,
         members=members,
         known=members,
+        outside=lambda _: False,
         tell=lambda _: None,
         first_used=lambda *_: None,
         new_device=lambda _: None,
