@@ -33,6 +33,8 @@ _ELEMENT_BYTES: Final = 200  # of memory
 _ATTRIBUTE_BYTES: Final = 100
 _MOST_NAME: Final = 1024
 _MOST_NAME_BYTES: Final = 1024 * 1024  # expat keeps every name it ever saw, for good
+_RENEWED_AT: Final = _MOST_NAME_BYTES // 4  # between two stanzas; the next may bring some, too
+_ROOT: Final = re.compile(rb"<([^\s/>]+)")
 _PIECE: Final = 16 * 1024  # expat makes lists of a whole tag before we are asked
 MOST_BYTES: Final = 1024 * 1024  # of a stanza that is emptied; then it is the server's fault
 _MOST_DEPTH_EMPTIED: Final = 16_384
@@ -104,6 +106,8 @@ class StreamParser:
         self.trailing = False
         self.emptied = 0
         self._head = Element("none")
+        self._declared: dict[str, str] = {}  # in the header: prefix -> namespace
+        self._root = b""  # its name, as it was written
         self._utf8 = codecs.getincrementaldecoder("utf-8")("strict")
         self._parser = self._made()
 
@@ -114,10 +118,37 @@ class StreamParser:
             ProtocolError: this is not the XML of a stream. Nothing further can be read.
         """
         for at in range(0, len(data), _PIECE):
-            if not self._ended:
-                self._feed(data[at : at + _PIECE])
+            self._feed_piece(data[at : at + _PIECE])
         found, self._found = self._found, []
         return found
+
+    def _feed_piece(self, data: bytes) -> None:
+        """Read it; tag by tag where the end of a stanza is looked for, to begin anew there."""
+        while data and not self._ended:
+            cut = len(data)
+            if self._name_bytes > _RENEWED_AT:
+                if self._depth == 1 and not self._unread():
+                    self._renew()
+                else:  # one within a value must not have that looked at again and again
+                    cut = data.find(b">", self._unread()) + 1 or cut
+            self._feed(data[:cut])
+            data = data[cut:]
+
+    def _renew(self) -> None:
+        """Go on in another parser, without the names of stanzas that are done with.
+
+        Anybody can send us names that nobody used before, and an honest server passes them on.
+        """
+        declared = "".join(
+            f' xmlns{":" if prefix else ""}{prefix}="{_escaped(uri, _VALUE)}"'
+            for prefix, uri in self._declared.items()
+        )
+        header = b"<%b%b>" % (self._root, declared.encode())
+        self._names, self._tags = {}, {}
+        self._known = self._name_bytes = self._depth = 0
+        self._parser, self._fed = self._made(), len(header)
+        _ = self._parser.Parse(header, False)  # noqa: FBT003 - it takes no keywords
+        del self._found[-1]  # it was handed on before
 
     def _feed(self, data: bytes) -> None:
         try:
@@ -197,6 +228,8 @@ class StreamParser:
 
     def _namespace(self, prefix: str | None, uri: str | None) -> None:
         self._namespaces += 1
+        if not self._depth:
+            self._declared[prefix or ""] = uri or ""
         if self._namespaces > self._limits.namespaces:
             self._empty()
         if uri and "}" in uri:
@@ -217,6 +250,8 @@ class StreamParser:
         if self._depth == 1:
             if tag != f"{{{STREAMS}}}stream":
                 raise ProtocolError("this is no XMPP stream", rule="RFC 6120 4.8.1")
+            found = _ROOT.match(self._parser.GetInputContext() or b"")
+            self._root = found[1] if found is not None else b""
             self._found.append(StreamHeader(attributes))
             return
         if self._depth == 2:

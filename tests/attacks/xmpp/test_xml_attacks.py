@@ -12,7 +12,7 @@ from xml.etree.ElementTree import XMLPullParser
 import pytest
 
 from securecall.errors import ProtocolError
-from securecall.xmpp.xml import StreamParser
+from securecall.xmpp.xml import StreamEnd, StreamParser
 from tests.growth import linear
 from tests.paths import vectors
 
@@ -123,6 +123,38 @@ SHAPES = {
 @pytest.mark.parametrize("piece", [1400, 100_000])
 def test_time_grows_as_the_stream_does(shape, piece):
     assert linear(lambda n: partial(read, SHAPES[shape](n), piece), 5)
+
+
+def new_names(message: int) -> bytes:
+    """A message that an honest server passes on, of names that nobody used before."""
+    names = b"".join(b"<n%d-%d%b/>" % (message, n, b"x" * 30) for n in range(4000))
+    return b"<message from='a@b'>" + names + b"<body>%d</body></message>" % message
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+@pytest.mark.parametrize("piece", [1400, 100_000])
+def test_nobody_is_cut_off_by_names_that_nobody_used_before(piece, guarded, monkeypatch):
+    """The control keeps one parser for as long as the stream lives, and expat keeps every name."""
+    if not guarded:
+        monkeypatch.setattr("securecall.xmpp.xml._RENEWED_AT", 1 << 40)
+    parser = StreamParser()
+    parser.feed(OPEN)
+    data = b"".join(map(new_names, range(12))) + b"</stream:stream>"
+    found = []
+    with pytest.raises(ProtocolError, match="names") if not guarded else contextlib.nullcontext():
+        for at in range(0, len(data), piece):
+            found += parser.feed(data[at : at + piece])
+    if guarded:
+        bodies = [message.findtext("{jabber:client}body") for message in found[:-1]]
+        assert bodies == [str(number) for number in range(12)]
+        assert isinstance(found[-1], StreamEnd)
+
+
+def test_looking_for_the_end_of_a_stanza_costs_little():
+    parser = StreamParser()
+    parser.feed(OPEN + new_names(1)[:-10] + new_names(2)[:-10])  # more names than are kept
+    parser.feed(b"<a b='" + b">" * 200_000 + b"'/>")  # would be looked at 200,000 times
+    assert parser.emptied
 
 
 def test_a_tag_sent_byte_by_byte_costs_a_bounded_amount():
