@@ -117,6 +117,7 @@ class Rooms:
         self._others = self._kept_of_all()  # rooms of our other accounts are nobody's address, too
         self._entering: dict[str, asyncio.Future[Entered]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._rechecks: dict[str, bool] = {}  # under way; whether once more after it
 
     # -- who --------------------------------------------------------------------------------------
 
@@ -458,6 +459,24 @@ class Rooms:
         await self._come_back(room)
         return False
 
+    def _recheck_soon(self, room: Room) -> None:
+        """However often a room says that it changed, one question at a time is open."""
+        if room.jid in self._rechecks:
+            self._rechecks[room.jid] = True
+        else:
+            self._rechecks[room.jid] = False
+            self._spawn(self._recheck_until_quiet(room.jid))
+
+    async def _recheck_until_quiet(self, jid: str) -> None:
+        try:
+            again = True
+            while again and (room := self._rooms.get(jid)) is not None:
+                self._rechecks[jid] = False
+                await self._recheck(room)
+                again = self._rechecks[jid]
+        finally:
+            del self._rechecks[jid]
+
     async def _recheck(self, room: Room) -> None:
         try:
             await self._require_private(room.jid)
@@ -477,7 +496,7 @@ class Rooms:
                 entering.set_exception(XmppRefused(event.condition))
                 continue
             elif isinstance(event, Recheck):
-                self._spawn(self._recheck(room))
+                self._recheck_soon(room)
             elif isinstance(event, MemberAdded | MemberRemoved | Removed):
                 self._keep()
             if isinstance(event, Removed):

@@ -238,6 +238,39 @@ def test_a_room_that_opens_itself_is_noticed_by_asking(scene):
     assert scene.rooms.members(WARD) == ()
 
 
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_room_that_says_that_it_changed_without_end_uses_up_none_of_our_requests(
+    scene, guarded, monkeypatch
+):
+    """The control asks each time: nobody else would be asked anything any more."""
+    if not guarded:
+        monkeypatch.setattr(Rooms, "_recheck_soon", lambda self, r: self._spawn(self._recheck(r)))
+    scene.private(**ALL)
+    open_now, most = 0, 0
+
+    async def slow(payload, *, to="", kind="get", timeout=30.0):
+        nonlocal open_now, most
+        open_now += 1
+        most = max(most, open_now)
+        await asyncio.sleep(0)
+        open_now -= 1
+        return await asked(payload, to=to, kind=kind)
+
+    async def play() -> None:
+        await scene.rooms.join(WARD)
+        scene.session.request = slow
+        for _ in range(50):
+            scene.rooms.on_message(scene.service.notice(104))
+        scene.service.config["membersonly"] = "0"  # and the last time it is true
+        for _ in range(200):
+            await asyncio.sleep(0)
+
+    asked = scene.session.request
+    run(play())
+    assert most == (1 if guarded else 50)
+    assert scene.rooms.members(WARD) == ()
+
+
 def test_members_are_taken_out_even_where_the_room_does_not_want_to(scene):
     scene.private(**ALL)
     run(scene.rooms.join(WARD))
