@@ -36,7 +36,7 @@ _TAGS: Final = {OMEMO: "2", OMEMO_LEGACY: "legacy"}
 _SESSION: Final = "omemo/session/"
 _IDENTITY: Final = struct.Struct(">I32s")
 _LENGTH: Final = struct.Struct(">I")
-_CACHED: Final = 1000  # sessions, a few kilobytes each
+_CACHED: Final = 1000  # sessions, a few kilobytes each, and people
 
 
 class State:
@@ -120,8 +120,14 @@ class State:
         cached = self._books.get(jid)
         if cached is None or cached[0] != data:
             cached = data, DeviceBook.parse(data, jid)
-            self._books[jid] = cached
+            self._cache_book(jid, cached)
         return cached[1]
+
+    def _cache_book(self, jid: str, book: tuple[bytes, DeviceBook]) -> None:
+        # anybody can write to us once under each of many names
+        if len(self._books) >= _CACHED and jid not in self._books:
+            del self._books[next(iter(self._books))]
+        self._books[jid] = book
 
     def knows(self, jid: str) -> bool:
         """Whether anything is kept of somebody's devices."""
@@ -249,7 +255,7 @@ class State:
         for name, keys in own.items():
             self._own[name] = written[_own_key(name)] or b"", keys
         for jid, book in books.items():
-            self._books[jid] = written[_book_key(jid)] or b"", book
+            self._cache_book(jid, (written[_book_key(jid)] or b"", book))
         while len(self._cache) > _CACHED:
             self._cache.popitem(last=False)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from types import SimpleNamespace
 from xml.etree.ElementTree import Element
 
@@ -94,6 +95,67 @@ def intake(history: MemoryHistory, **changes) -> Intake:
         Ledger(history, OWN.address),
         **{**parts, **changes},
     )
+
+
+@pytest.mark.parametrize("bounded", [True, False])
+def test_few_messages_that_grow_large_here_do_not_wait_for_an_archive_either(monkeypatch, bounded):
+    """A hundred kilobytes of empty elements take ten megabytes: five gigabytes were let wait."""
+    monkeypatch.setattr("securecall.intake.MOST_HELD_BYTES", 10_000 * FEW if bounded else 10**9)
+    done: list[int] = []
+
+    async def work() -> None:
+        made = intake(MemoryHistory())
+        running = asyncio.create_task(made.run())
+        for _ in range(2):
+            made.hold()
+            for number in range(FEW):
+                assert bool(done) is (bounded and len(done) >= FEW)
+                made.put(message("<a b=''/>" * 50), lambda n=number: done.append(n))
+            await turns()
+        _ = running.cancel()
+
+    asyncio.run(work())
+    assert len(done) == (2 * FEW if bounded else 0)
+
+
+@pytest.mark.parametrize("bounded", [True, False])
+def test_nothing_more_is_read_while_what_waits_is_large(tmp_path, monkeypatch, bounded):
+    limit = 1_000_000 if bounded else 10**9
+    monkeypatch.setattr("securecall.xmpp.session.MOST_UNDONE_BYTES", limit)
+    dones: list[Callable[[], None]] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.login()
+        await peer.bind()
+        for number in range(40):
+            peer.send(f"<message id='{number}'>{'<a/>' * 1000}</message>")
+        await quietly(peer)
+
+    async def work() -> None:
+        enough = asyncio.Event()
+
+        def take(_: Element, done: Callable[[], None]) -> None:
+            dones.append(done)
+            if len(dones) == (5 if bounded else 40):
+                enough.set()
+
+        async with asyncio.timeout(20), serving(script, tmp_path) as server:
+            session = await Session.open(
+                server.login, prepare=lambda session: session.on_message(take)
+            )
+            await enough.wait()
+            for _ in range(200):
+                await asyncio.sleep(0)
+            assert len(dones) < 20 or not bounded
+            done = 0
+            while done < 40:  # and it goes on when some were taken in
+                if done < len(dones):
+                    dones[done]()
+                    done += 1
+                await asyncio.sleep(0)
+            await session.close()
+
+    asyncio.run(work())
 
 
 @pytest.mark.parametrize("room", ["", "ward@chat.a.example"])

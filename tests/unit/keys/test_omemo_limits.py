@@ -43,6 +43,20 @@ ALICE, BOB = "alice@a.example", "bob@b.example"
 KEY, HIM = bytes(range(32)), parse_address(f"xmpp:{BOB}")
 
 
+def test_devices_of_no_more_people_are_held_in_memory_than_sessions(monkeypatch):
+    monkeypatch.setattr("securecall.keys.omemo_state._CACHED", 3)
+
+    async def body():
+        alice = await World().person(ALICE)
+        for number in range(9):
+            alice.omemo._lookup.take_list(OMEMO, f"{number}@b.example", {7: ""})
+        assert len(alice.omemo._state._books) == 3
+        assert alice.omemo._state.book("0@b.example").active(OMEMO) == {7: ""}
+        assert len(alice.omemo._state._books) == 3
+
+    asyncio.run(body())
+
+
 def act(act: DeviceAct, how: DeviceHow, **changes) -> DeviceEvent:
     given = {"act": act, "address": HIM, "key": KEY, "how": how, "unix": 7}
     return DeviceEvent(**(given | changes))
