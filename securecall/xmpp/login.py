@@ -62,7 +62,7 @@ def parse_server(server: str | tuple[str, int]) -> tuple[str, int]:
     host, colon, port = server.rpartition(":")
     if not colon or (":" in host.partition("]")[0].strip("[") and not host.startswith("[")):
         return server, 0
-    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 65536):
         return server, 0
     return host.removeprefix("[").removesuffix("]"), int(port)
 

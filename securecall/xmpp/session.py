@@ -395,6 +395,12 @@ class Session:
             except (NetworkError, ProtocolError, SecurityError) as e:
                 self._backoff.failed()
                 why = e
+            except Exception:  # the outermost loop of a session: a mistake of ours must not end it
+                log.exception("connecting failed")
+                self._backoff.failed()
+                if self._management is not None:  # nor may the server lead us into it each time
+                    self._management.resume_id = self._management.location = ""
+                why = ConnectFailed("connecting failed by a mistake of ours")
             else:
                 return True
         log.warning("the session ends: %s", why)

@@ -18,6 +18,7 @@ from securecall.xmpp.login import XmppLogin, parse_server, prepared
         (("a", 1), ("a", 1)),
         ("a.example:0", ("a.example:0", 0)),
         ("a.example:x", ("a.example:x", 0)),
+        ("a.example:" + "9" * 5000, ("a.example:" + "9" * 5000, 0)),  # more than Python converts
     ],
 )
 def test_servers(text, parsed):

@@ -11,7 +11,9 @@ import pytest
 
 from securecall.errors import ConnectFailed, ProtocolError, XmppRefused
 from securecall.xmpp import reconnecting
+from securecall.xmpp.connecting import Connector
 from securecall.xmpp.session import Session, SessionState
+from securecall.xmpp.stream import Stream
 from tests.xmpp_server import BIND, DOMAIN, SM, Manners, Peer, online, quietly, serving
 
 CLIENT = "{jabber:client}"
@@ -326,6 +328,49 @@ def test_a_resumed_session_in_which_the_server_takes_nothing_is_given_up(
             else:
                 await fresh.wait()
             assert asked == ([False, True] if takes else [False, True, False])
+            await session.close()
+
+    run(work)
+
+
+def test_a_mistake_of_ours_in_coming_back_does_not_end_the_session(tmp_path, monkeypatch):
+    """Where a server led us into it by what it said of the old one, it is not resumed."""
+
+    async def script(peer: Peer) -> None:
+        await peer.login()
+        _ = await peer.bind()
+        if not connections:
+            peer.writer.transport.abort()
+        connections.append(peer)
+        await quietly(peer)
+
+    connections: list[Peer] = []
+    connect = Connector.connect
+
+    async def mistaken(connector: Connector, *, first: str = "") -> Stream:
+        if connections and not mistakes:
+            mistakes.append(first)
+            raise ValueError("nobody foresaw this")
+        return await connect(connector, first=first)
+
+    mistakes: list[str] = []
+    monkeypatch.setattr(Connector, "connect", mistaken)
+    monkeypatch.setattr(reconnecting, "_FIRST", 0.01)
+
+    async def work():
+        async with asyncio.timeout(30), serving(script, tmp_path) as server:
+            fresh: asyncio.Queue[None] = asyncio.Queue()
+
+            async def on_fresh() -> None:
+                fresh.put_nowait(None)
+
+            session = await Session.open(
+                server.login, prepare=lambda session: session.on_fresh(on_fresh)
+            )
+            await fresh.get()
+            await fresh.get()
+            assert len(mistakes) == 1
+            assert session.state is SessionState.ONLINE
             await session.close()
 
     run(work)
