@@ -181,7 +181,8 @@ class Conversation:
         if not text:
             raise UsageError("an empty message says nothing")
         _require_short(text)
-        said = Text(body=text, corrects=message.id)
+        # who has deleted the message by now must not keep this one for ever
+        said = Text(body=text, corrects=message.id, expires=message.expires)
         return await self._write(said)
 
     async def react(self, message: Message, *emojis: str) -> Message:

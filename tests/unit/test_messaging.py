@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 from xml.etree.ElementTree import fromstring, tostring
@@ -503,6 +504,26 @@ def test_in_a_room_others_are_told_the_rooms_name_of_what_is_meant_and_its_write
     asyncio.run(main())
 
 
+def test_a_correction_disappears_with_what_it_corrects_though_that_is_gone_already():
+    async def main():
+        world = World()
+        alice, bob = await world.person(ALICE.short), await world.person(BOB.short)
+        bench = Bench(omemo=alice.omemo, devices=TRUSTED)
+        bench.messaging.release()
+        to_bob = Conversation(BOB, bench.messaging, bench.history)
+        ends = int(time.time()) + 3600
+        written = await to_bob.send("the PIN is 1234", expires=ends)
+        _ = await to_bob.correct(written, "the PIN is 4321")
+        _, correction = [said_to(bob, sent, now=ends) for sent in bench.session.sent]
+        assert (correction.corrects, correction.expires) == (written.id, ends)
+        theirs = MemoryHistory()  # where the clock is fast, and the first one was deleted
+        arrival = replace(came("c"), conversation=ALICE, sender=ALICE, said=correction)
+        _ = Ledger(theirs, BOB).enter(arrival)
+        assert theirs.messages(ALICE)[0].expires == ends
+
+    asyncio.run(main())
+
+
 class FakeOmemo:
     """Finds these devices, none of which is trusted."""
 
@@ -772,9 +793,9 @@ def test_what_waits_for_devices_of_our_own_alone_goes_out():
     asyncio.run(main())
 
 
-def said_to(person, sent):
+def said_to(person, sent, *, now=0):
     opened = person.omemo.open_sealed(sealed_in(sent), ALICE.short)
-    (said,) = parse_said(sealed_payload(parse_envelope(opened.plaintext).content), now=0).said
+    (said,) = parse_said(sealed_payload(parse_envelope(opened.plaintext).content), now=now).said
     return said
 
 
