@@ -170,9 +170,11 @@ def _marks(message: Message) -> Iterator[Part]:
         return
     if message.protection is Protection.NONE:
         yield Part(" (not encrypted)", "bad")
-    elif not message.own and message.trust is DeviceTrust.UNDECIDED:
-        yield Part(" (from a device you have not decided about)", "warn")
-    elif not message.own and message.trust is DeviceTrust.DISTRUSTED:
+    # of our own, too: our server can list a device among ours, and have it write in our name
+    elif message.trust is DeviceTrust.UNDECIDED:
+        whose = "a device of yours" if message.own else "a device"
+        yield Part(f" (from {whose} you have not decided about)", "warn")
+    elif message.trust is DeviceTrust.DISTRUSTED:
         yield Part(" (from a device you distrust)", "bad")
 
 

@@ -61,6 +61,11 @@ def shown(m, **more):
             "x (from a device you have not decided about)",
         ),
         (message(text="x", trust=DeviceTrust.DISTRUSTED), "x (from a device you distrust)"),
+        (
+            own(text="x", trust=DeviceTrust.UNDECIDED),
+            "x (from a device of yours you have not decided about) [✓]",
+        ),
+        (own(text="x", trust=DeviceTrust.DISTRUSTED), "x (from a device you distrust) [✓]"),
         (message(unreadable="not for us"), "A message that could not be read: not for us"),
         (
             message(file=shared(name="a.pdf", size=1_234_567)),
@@ -93,6 +98,18 @@ def test_a_reply_quotes_what_it_answers():
     quote = found[1].rows[0][0]
     assert quote.text.startswith("↩ #3 a long question a long")
     assert len(quote.text) < 50
+
+
+def test_a_reply_quotes_nothing_that_came_after_it_and_nobody_but_whom_it_answers():
+    question = message(text="Coffee?", number=1)
+    answer = own(text="yes", number=2, id="a", reply_to="m")
+    later = message(text="Shall I sell?", number=3)
+    found = lines([question, answer, later], today=when(NOON), when=when)
+    assert [e.rows[0][0].text for e in found if isinstance(e, Entry)][1] == "↩ #1 Coffee?"
+    mallory = message(text="Shall I sell?", number=3, sender=ALICE)
+    named = own(text="yes", number=4, id="a", reply_to="m", reply_by=BOB)
+    found = lines([question, mallory, named], today=when(NOON), when=when)
+    assert [e.rows[0][0].text for e in found if isinstance(e, Entry)][2] == "↩ #1 Coffee?"
 
 
 def test_days_stand_between_the_messages_of_two_days():
