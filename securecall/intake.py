@@ -19,6 +19,7 @@ from securecall.chat.committer import Committer
 from securecall.chat.history import History
 from securecall.chat.ledger import Ledger, News
 from securecall.chat.message import Arrival
+from securecall.clock import loop_now
 from securecall.errors import LocalError
 from securecall.logs import logger
 from securecall.xmpp.archive import Place
@@ -36,6 +37,10 @@ from securecall.xmpp.unwrapped import (
 from securecall.xmpp.xml import weight
 
 MOST_AT_ONCE: Final = 64  # stanzas in one transaction
+FIRST_AT_ONCE: Final = 8
+# Of work in one transaction, for calls are heard by the same loop; then fewer are taken at once. A
+# stranger's message can cost twelve milliseconds, as much as a hundred ordinary ones.
+MOST_SECONDS: Final = 0.05
 # Then no archive is waited for any more: the session stops to read, answers of archives with it,
 # where too much is undone (`session.MOST_UNDONE`), and anybody could send as much. But then what a
 # server routed a second time stands behind what came later, so it has to be more than comes while
@@ -120,6 +125,7 @@ class Intake:
         self._live: deque[_Live] = deque()
         self._held_bytes = 0  # of those, and of those aside
         self._trails: dict[str, deque[Place]] = {}  # by keeper, what came live and when
+        self._at_once = FIRST_AT_ONCE
         self._wake = asyncio.Event()
         self._open = asyncio.Event()
         self._read_to_end: dict[str, bool] = {}  # bare JID of whose archive
@@ -195,7 +201,7 @@ class Intake:
             _ = await self._wake.wait()
             while not self._open.is_set():  # it may be closed again before it is our turn
                 _ = await self._open.wait()
-            batch = [self._live.popleft() for _ in range(min(MOST_AT_ONCE, len(self._live)))]
+            batch = [self._live.popleft() for _ in range(min(self._at_once, len(self._live)))]
             self._held_bytes -= sum(live.weight for live in batch)
             if not self._live:
                 self._wake.clear()
@@ -217,17 +223,28 @@ class Intake:
         )
 
     async def keep(self, outcomes: Sequence[Outcome], place: Place | None, keeper: str) -> None:
-        """Keep a page of an archive together with how far it was read."""
-        around = self._surroundings()
+        """Keep a page of an archive, and with the last of it how far it was read."""
+        around, rest = self._surroundings(), deque(outcomes)
+        while True:
+            some = [rest.popleft() for _ in range(min(self._at_once, len(rest)))]
+            upto = place if not rest else None
+            await self._persist(functools.partial(self._take_page, some, around, upto, keeper))
+            if not rest:
+                return
 
-        def work(careful: bool) -> Taken:  # noqa: FBT001 - its only argument
-            taken = self._take(outcomes, around, live=False, careful=careful)
-            if place is not None:
-                self._trails.pop(keeper, None)
-                self._history.set_value(f"{ARCHIVE}{keeper}", bytes(place))
-            return taken
-
-        await self._persist(work)
+    def _take_page(
+        self,
+        outcomes: Sequence[Outcome],
+        around: Surroundings,
+        place: Place | None,
+        keeper: str,
+        careful: bool,  # noqa: FBT001 - what `_persist` adds
+    ) -> Taken:
+        taken = self._take(outcomes, around, live=False, careful=careful)
+        if place is not None:
+            self._trails.pop(keeper, None)
+            self._history.set_value(f"{ARCHIVE}{keeper}", bytes(place))
+        return taken
 
     def place(self, keeper: str) -> Place | None:
         """How far the archive of somebody was read, None where it never was."""
@@ -269,7 +286,7 @@ class Intake:
         self, outcomes: Sequence[Outcome], around: Surroundings, *, live: bool, careful: bool
     ) -> Taken:
         """Inside a transaction: decrypt and enter, one after the other."""
-        taken = Taken()
+        taken, began = Taken(), loop_now()
         for outcome in outcomes:
             match outcome:
                 case Discarded(why=why, detail=detail):
@@ -284,6 +301,11 @@ class Intake:
                     # what lay somewhere stands before what was read of the archive
                     if live and outcome.archive_id and not outcome.delayed:
                         self._move_place(outcome, around)
+        spent = loop_now() - began
+        if spent > MOST_SECONDS:
+            self._at_once = max(1, self._at_once // 4)
+        elif spent < MOST_SECONDS / 2 and len(outcomes) == self._at_once:
+            self._at_once = min(MOST_AT_ONCE, 2 * self._at_once)
         return taken
 
     def _enter_alone(self, found: Unwrapped, taken: Taken, now: float) -> None:

@@ -11,10 +11,11 @@ from securecall.address import parse_address
 from securecall.chat.committer import Committer
 from securecall.chat.ledger import Ledger
 from securecall.errors import LocalError
-from securecall.intake import AGAIN_SECONDS, Intake
+from securecall.intake import AGAIN_SECONDS, MOST_AT_ONCE, Intake
 from securecall.xmpp.archive import Place
 from securecall.xmpp.jid import parse_jid
 from securecall.xmpp.stamp import build_stamp
+from securecall.xmpp.unwrap import unwrap
 from securecall.xmpp.unwrapped import Surroundings
 from securecall.xmpp.xml import weight
 from tests.memory_history import MemoryHistory
@@ -78,6 +79,48 @@ def run(scenario):
         running = asyncio.create_task(bench.intake.run())
         bench.intake.release(ALICE, whole=True)
         await scenario(bench)
+        running.cancel()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("archived", [False, True])
+def test_messages_that_cost_much_are_not_taken_many_at_once(monkeypatch, archived):
+    """Whoever writes them could else stop the sound of a call for most of a second."""
+
+    async def main():
+        clock, cost, sizes = [0.0], [0.012], []
+
+        def read(found, now):
+            clock[0] += cost[0]
+            return ()
+
+        monkeypatch.setattr("securecall.intake.loop_now", lambda: clock[0])
+        bench = Bench()
+        bench.intake._read = read
+        bench.intake._handle = lambda taken: sizes.append(taken.messages)
+        running = asyncio.create_task(bench.intake.run())
+        bench.intake.release(ALICE, whole=True)
+
+        async def some(count):
+            stanza = fromstring(
+                f"<message xmlns='jabber:client' from='bob@clinic.example/x' to='{ALICE}'/>"
+            )
+            if archived:
+                await bench.intake.keep([unwrap(stanza, bench.surroundings())] * count, None, ALICE)
+                return
+            for _ in range(count):
+                bench.intake.put(stanza, lambda: bench.done.append(""))
+            await until(lambda: len(bench.done) == count)
+            bench.done.clear()
+
+        await some(40)
+        assert sizes[:3] == [8, 2, 4]
+        assert max(sizes[1:]) == 4
+        sizes.clear()
+        cost[0] = 0.0001
+        await some(400)
+        assert max(sizes) == MOST_AT_ONCE
         running.cancel()
 
     asyncio.run(main())
