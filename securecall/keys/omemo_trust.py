@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -228,7 +229,9 @@ def first_write(
     chosen = any(d.trust in _CHOSEN for d in person.devices.values())
     if person.written or chosen or (bound is not None and _vouches(bound)):
         return ()
-    return tuple(
+    # Not more than can be kept: who lists so many must keep nobody from writing to a room.
+    decided = sum(d.trust is not DeviceTrust.UNDECIDED for d in person.devices.values())
+    found = (
         DeviceEvent(
             act=DeviceAct.FIRST_WRITE,
             address=person.address,
@@ -239,21 +242,26 @@ def first_write(
         for key in dict.fromkeys(keys)
         if key not in person.devices or person.devices[key].trust is DeviceTrust.UNDECIDED
     )
+    return tuple(itertools.islice(found, MAX_DEVICES - decided))
 
 
 def sight(
     person: PersonDevices, namespace: str, number: int, key: bytes, *, unix: int
 ) -> tuple[PersonDevices, Sighting]:
-    """Note that a key stands on a person's list under a device id; changes no trust."""
+    """Note that a key stands on a person's list under a device id; changes no trust.
+
+    Where all that is kept was decided about, one more is told of, and forgotten again.
+    """
     name = (namespace, number)
     holder = person.holder(namespace, number)
     if holder is not None and holder.key == key:
         return person, Sighting.KNOWN
     if holder is not None:
         person = _with(person, replace(holder, names=holder.names - {name}))
-    record = person.devices.get(key) or DeviceRecord(key=key, seen=unix)
     seen_before = key in person.devices
-    person = _with(person, replace(record, names=record.names | {name}))
+    if seen_before or len(person.devices) < MAX_DEVICES or _spare(person):
+        record = person.devices.get(key) or DeviceRecord(key=key, seen=unix)
+        person = _with(person, replace(record, names=record.names | {name}))
     if holder is not None:
         return person, Sighting.KEY_CHANGED
     return person, Sighting.KNOWN if seen_before else Sighting.NEW
@@ -362,14 +370,18 @@ def _vouches(bound: BoundRoot) -> bool:
 def _with(person: PersonDevices, record: DeviceRecord) -> PersonDevices:
     devices = {**person.devices, record.key: record}
     if len(devices) > MAX_DEVICES:
-        spare = [d.key for d in devices.values() if d.trust is DeviceTrust.UNDECIDED]
-        spare = [key for key in spare if key != record.key]
+        spare = _spare(person)
         if not spare:
             raise SecurityError(
                 "this person has more devices than anybody needs", reason=Reason.BELOW_POLICY
             )
         del devices[spare[0]]
     return replace(person, devices=devices)
+
+
+def _spare(person: PersonDevices) -> list[bytes]:
+    """Whom nobody would miss, the one seen first first."""
+    return [d.key for d in person.devices.values() if d.trust is DeviceTrust.UNDECIDED]
 
 
 def _strength(trust: DeviceTrust) -> int:

@@ -13,7 +13,7 @@ from securecall.devices import Devices
 from securecall.directory import Directory
 from securecall.errors import DeviceKeyChanged, IdentityMismatch, SecurityError, StoreCorrupt
 from securecall.keys.omemo_fingerprint import curve25519_form
-from securecall.keys.omemo_trust import Sighting
+from securecall.keys.omemo_trust import DeviceAct, DeviceEvent, DeviceHow, Sighting
 from securecall.keys.omemo_values import DeviceTrust
 from securecall.keys.statement import OmemoKey
 from securecall.keys.trust import Act, How
@@ -148,6 +148,29 @@ def test_a_flood_of_devices_pushes_no_decision_out(contacts):
     assert len(devices.listing(BOB)) == 64
     assert devices.device_trust(BOB, BOBS) is DeviceTrust.TRUSTED
     assert devices.device_trust(BOB, SERVERS) is DeviceTrust.DISTRUSTED
+
+
+def test_who_lists_more_devices_than_are_kept_keeps_nobody_from_writing(contacts):
+    """The member of a room could else; sixty-four are trusted, and the others get nothing."""
+    devices = Devices(contacts)
+    many = [identity_key(n) for n in range(1, 80)]
+    assert written_to(devices, many) == many[:64]
+    assert devices.notice(BOB, NS, 79, many[78]) is Sighting.NEW  # it is told of all the same
+    assert devices.notice(BOB, NS, 1, many[78]) is Sighting.NEW
+    assert written_to(devices, many) == many[:64]
+    with pytest.raises(SecurityError):  # the control: our user would be told that it is too much
+        devices._apply(
+            devices._person(BOB),
+            [
+                DeviceEvent(
+                    act=DeviceAct.TRUST,
+                    address=BOB,
+                    key=curve25519_form(many[70]),
+                    how=DeviceHow.USER,
+                    unix=int(time.time()),
+                )
+            ],
+        )
 
 
 def test_our_own_list_is_no_way_in_either(contacts):
