@@ -33,6 +33,7 @@ from securecall.xmpp.unwrapped import (
     Room,
     Surroundings,
     Unwrapped,
+    Why,
 )
 from securecall.xmpp.xml import weight
 
@@ -212,7 +213,7 @@ class Intake:
     async def _keep_live(self, batch: Sequence[_Live]) -> None:
         around = self._surroundings()
         outcomes = [
-            unwrap(
+            self._unwrapped(
                 live.stanza,
                 replace(around, rooms={**around.rooms, **live.rooms}) if live.rooms else around,
             )
@@ -221,6 +222,14 @@ class Intake:
         await self._persist(
             lambda careful: self._take(outcomes, around, live=True, careful=careful)
         )
+
+    def _unwrapped(self, stanza: Element, around: Surroundings) -> Outcome:
+        try:
+            return unwrap(stanza, around)
+        except Exception as e:  # noqa: BLE001 - a mistake of ours must not stop all that comes
+            self.discarded[FAILED] += 1
+            log.warning("a message was left out: %s", type(e).__name__)
+            return Discarded(Why.MALFORMED)
 
     async def keep(self, outcomes: Sequence[Outcome], place: Place | None, keeper: str) -> None:
         """Keep a page of an archive, and with the last of it how far it was read."""

@@ -176,6 +176,33 @@ def test_a_flood_does_not_wait_for_the_archive_that_waits_for_it(monkeypatch, bo
     assert len(done) == (FEW if bounded else 0)
 
 
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_wrapping_that_nobody_foresaw_does_not_stop_those_after_it(monkeypatch, guarded):
+    def poisoned(stanza, around):
+        if stanza.get("id") == "poison":
+            raise ValueError("nobody foresaw this")
+        return unwrap(stanza, around)
+
+    monkeypatch.setattr("securecall.intake.unwrap", poisoned)
+    if not guarded:  # as it was
+        monkeypatch.setattr(Intake, "_unwrapped", lambda self, *args: poisoned(*args))
+    done: list[str] = []
+
+    async def work() -> None:
+        made = intake(MemoryHistory())
+        running = asyncio.create_task(made.run())
+        made.release(OWN.bare, whole=True)
+        for name in ("before", "poison", "after"):
+            made.put(message("<body>x</body>", id=name), lambda n=name: done.append(n))
+        await turns()
+        _ = running.cancel()
+        _ = await asyncio.gather(running, return_exceptions=True)
+        assert made.discarded["failed"] == int(guarded)
+
+    asyncio.run(work())
+    assert done == (["before", "poison", "after"] if guarded else [])
+
+
 @pytest.mark.parametrize("live", [True, False])
 @pytest.mark.parametrize("guarded", [True, False])
 def test_a_message_that_nobody_foresaw_does_not_stop_those_after_it(monkeypatch, guarded, live):
