@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -117,6 +118,8 @@ class Rooms:
         self._others = self._kept_of_all()  # rooms of our other accounts are nobody's address, too
         self._entering: dict[str, asyncio.Future[Entered]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        # one entering at a time: who is inside already is not told again that it is a private room
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._rechecks: dict[str, bool] = {}  # under way; whether once more after it
 
     # -- who --------------------------------------------------------------------------------------
@@ -248,7 +251,13 @@ class Rooms:
             nick=nick or self._own.partition("@")[0],
             acknowledged=self._left.get(jid) or None,
         )
-        await self._rejoin(room)
+        kept = jid in self._rooms
+        try:
+            await self._rejoin(room)
+        except ConnectFailed:
+            if kept:  # it is tried again with the next session
+                self._stay(room)
+            raise
         self._keep()
         return room
 
@@ -308,6 +317,9 @@ class Rooms:
         """The session is gone, and with it our places in rooms."""
         for room in self._rooms.values():
             room.lost()
+        for entering in self._entering.values():
+            if not entering.done():
+                entering.set_exception(ConnectFailed("the session began anew"))
 
     async def fresh(self) -> None:
         """A session began anew: enter the rooms we were in; who does not let us in is told.
@@ -366,6 +378,12 @@ class Rooms:
     # -- inside -----------------------------------------------------------------------------------
 
     async def _rejoin(self, room: Room) -> None:
+        async with self._turns[room.jid]:
+            inside = room.state is RoomState.INSIDE and self._rooms.get(room.jid) is room
+            if not inside:
+                await self._rejoin_alone(room)
+
+    async def _rejoin_alone(self, room: Room) -> None:
         await self._require_private(room.jid)
         entered = await self._enter(room)
         try:

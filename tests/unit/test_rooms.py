@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
 from securecall.address import parse_address
-from securecall.errors import RoomNotPrivate, UsageError, XmppRefused
+from securecall.errors import ConnectFailed, RoomNotPrivate, UsageError, XmppRefused
 from securecall.keys.encoding import build_json
 from securecall.rooms import RoomFailed, RoomNews, Rooms
 from securecall.xmpp.jid import parse_jid
@@ -236,6 +237,61 @@ def test_a_room_that_opens_itself_is_noticed_by_asking(scene):
     run(play())
     assert isinstance(scene.told[-1], RoomFailed)
     assert scene.rooms.members(WARD) == ()
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_room_that_is_entered_again_as_our_user_joins_it_is_entered_once(
+    scene, guarded, monkeypatch
+):
+    """Who is inside is not told again that real addresses are shown, and left a private room."""
+    if not guarded:
+        monkeypatch.setattr(Rooms, "_rejoin", Rooms._rejoin_alone)
+    scene.private(**ALL)
+    run(scene.rooms.join(WARD))
+    asked = scene.session.request
+
+    async def slow(payload, *, to="", kind="get", timeout=30.0):
+        await asyncio.sleep(0)
+        return await asked(payload, to=to, kind=kind)
+
+    async def play() -> None:
+        scene.session.request = slow
+        scene.rooms.lost()
+        scene.service.inside = ""
+        _ = await asyncio.gather(scene.rooms.fresh(), scene.rooms.join(WARD))
+        assert scene.rooms.members(WARD) == (BOB,)
+
+    scene.session.sent.clear()
+    run(play())
+    entered = [s for s in scene.session.sent if s.get("to", "").startswith(f"{WARD.short}/")]
+    assert len(entered) == (1 if guarded else 2)
+
+
+def test_a_room_that_our_user_joins_as_the_session_is_lost_is_entered_in_the_next(scene):
+    scene.private(**ALL)
+    run(scene.rooms.join(WARD))
+
+    async def play() -> None:
+        scene.rooms.lost()
+        with monkeypatched(scene.session, "send", lambda *_, **__: None):  # it never answers
+            joining = asyncio.create_task(scene.rooms.join(WARD))
+            for _ in range(10):
+                await asyncio.sleep(0)
+            scene.rooms.lost()
+            with pytest.raises(ConnectFailed):
+                await joining
+        scene.service.inside = ""
+        await scene.rooms.fresh()
+        assert scene.rooms.room(WARD).state is RoomState.INSIDE
+
+    run(play())
+
+
+@contextlib.contextmanager
+def monkeypatched(thing, name, value):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(thing, name, value)
+        yield
 
 
 @pytest.mark.parametrize("guarded", [True, False])
