@@ -23,12 +23,8 @@ _STAP_A, _FU_A = 24, 28
 _RULE: Final = "RFC 6184 5"
 
 
-def split_annex_b(frame: bytes) -> tuple[bytes, ...]:
-    """Return the NAL units of a frame, without start codes and the zeros between."""
-    return tuple(_nal_units(frame))
-
-
-def _nal_units(frame: bytes) -> Iterator[bytes]:
+def split_annex_b(frame: bytes) -> Iterator[bytes]:
+    """Yield the NAL units of a frame, without start codes and the zeros between."""
     at = frame.find(b"\x00\x00\x01")
     while at >= 0:
         begin = at + 3
@@ -40,7 +36,7 @@ def _nal_units(frame: bytes) -> Iterator[bytes]:
 
 def is_keyframe(frame: bytes) -> bool:
     """Whether the first slice of an Annex B frame is one of an IDR picture."""
-    for unit in _nal_units(frame):
+    for unit in split_annex_b(frame):
         if 1 <= unit[0] & 0x1F <= IDR:
             return unit[0] & 0x1F == IDR
     return False
@@ -68,7 +64,7 @@ class H264Packetiser:
         payloads: list[bytes] = []
         waiting: list[bytes] = []
         size = 1
-        for unit in _nal_units(frame):
+        for unit in split_annex_b(frame):
             if not 1 <= unit[0] & 0x1F <= 23:
                 raise UsageError(f"NAL unit of type {unit[0] & 0x1F}")
             if waiting and (not self._mode or size + 2 + len(unit) > self._mtu):
@@ -116,10 +112,9 @@ class H264Depacketiser:
 
     __slots__ = ("_has_pps", "_has_sps")
 
-    def __init__(self, parameter_sets: Sequence[bytes] = ()) -> None:
-        """Begin, with the parameter sets that signalling brought (see `h264_sdp.parse_sprop`)."""
-        kinds = {unit[0] & 0x1F for unit in parameter_sets if unit}
-        self._has_sps, self._has_pps = SPS in kinds, PPS in kinds
+    def __init__(self) -> None:
+        """Begin without parameter sets: those that signalling may bring are not asked for."""
+        self._has_sps = self._has_pps = False
 
     def begins_keyframe(self, payload: bytes) -> bool:
         """Whether parameter sets or an IDR picture begin here; False for what is malformed.

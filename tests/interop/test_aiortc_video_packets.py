@@ -149,4 +149,4 @@ def test_h264_of_their_encoder_is_put_together_and_ours_is_read_by_theirs():
         assert b"".join(their_h264.h264_depayload(p) for p in payloads) == frame
         ours = packetiser.packetise(frame)
         theirs = b"".join(their_h264.h264_depayload(p) for p in ours)
-        assert split_annex_b(theirs) == split_annex_b(frame)
+        assert list(split_annex_b(theirs)) == list(split_annex_b(frame))

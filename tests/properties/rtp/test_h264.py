@@ -14,7 +14,6 @@ from securecall.rtp.h264 import (
     is_keyframe,
     split_annex_b,
 )
-from securecall.rtp.h264_sdp import parse_profile_level, parse_sprop
 from tests.paths import vectors
 
 # No emulated start code inside, no zero at the end: as H.264 7.4.1 has it.
@@ -44,7 +43,7 @@ def test_frames_come_back(parts, mtu):
     payloads = H264Packetiser(mtu=mtu).packetise(frame)
     assert max(map(len, payloads)) <= mtu
     assert H264Depacketiser().assemble(payloads) == frame
-    assert split_annex_b(frame) == tuple(parts)
+    assert list(split_annex_b(frame)) == parts
 
 
 heads = st.sampled_from((b"\x78", b"\x7c\x85", b"\x7c\x45", b"\x7c\x05", b"\x65", b""))
@@ -55,14 +54,9 @@ def test_any_payloads_are_read_or_refused_as_a_protocol_error(payloads):
     reads_or_refuses(payloads)
 
 
-@given(st.binary(max_size=60), st.text(max_size=40))
-def test_any_frame_and_any_words_of_signalling_too(frame, text):
+@given(st.binary(max_size=60))
+def test_any_frame_is_read(frame):
     is_keyframe(frame)
-    for read in (parse_profile_level, parse_sprop):
-        try:
-            read(text)
-        except ProtocolError:
-            continue
 
 
 def test_payloads_of_others_cut_at_each_byte_and_flipped():

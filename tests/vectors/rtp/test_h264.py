@@ -71,8 +71,8 @@ def test_a_film_arrives_on_a_path_that_loses_and_reorders():
         while buffer.deadline < now + 0.04:
             perform(buffer.poll(buffer.deadline), now)
     assert buffer.counters.recovered > 20
-    assert [split_annex_b(f.data) for f in got] == [
-        split_annex_b(u) for u in access_units[: len(got)]
+    assert [list(split_annex_b(f.data)) for f in got] == [
+        list(split_annex_b(u)) for u in access_units[: len(got)]
     ]
     assert len(got) >= len(access_units) - 1
     decoder = av.CodecContext.create("h264", "r")
