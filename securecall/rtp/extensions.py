@@ -1,4 +1,4 @@
-"""RTP header extensions (RFC 8285): one-byte and two-byte elements, and the three that we know."""
+"""RTP header extensions (RFC 8285): one-byte and two-byte elements, and the two that we know."""
 
 from __future__ import annotations
 
@@ -16,9 +16,6 @@ TRANSPORT_SEQUENCE: Final = (
     "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
 )
 """A sequence number over all streams of a transport, whose arrivals are fed back."""
-
-ABS_SEND_TIME: Final = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
-"""When a packet was sent, in seconds modulo 64."""
 
 _ONE_BYTE: Final = 0xBEDE
 _TWO_BYTE: Final = 0x1000  # the lower four bits are for the application
@@ -115,34 +112,3 @@ def parse_transport_sequence(data: bytes) -> int:
             rule="draft-holmer-rmcat-transport-wide-cc-extensions-01 2",
         )
     return int.from_bytes(data)
-
-
-def parse_mid(data: bytes) -> str:
-    """Return the text of a `MID` element.
-
-    Raises:
-        ProtocolError: not a token (RFC 8866 9), which a=mid is.
-    """
-    try:
-        mid = data.decode("ascii")
-    except UnicodeDecodeError:
-        mid = ""
-    if not mid or any(c <= " " or c in '"(),/:;<=>?@[\\]\x7f' for c in mid):
-        raise ProtocolError("MID is not a token", rule="RFC 9143 15.1")
-    return mid
-
-
-def build_abs_send_time(now: float) -> bytes:
-    """Return an `ABS_SEND_TIME` element: seconds modulo 64, 6.18 bits of fixed point."""
-    return (int(now * (1 << 18)) & 0xFFFFFF).to_bytes(3)
-
-
-def parse_abs_send_time(data: bytes) -> float:
-    """Return the seconds of an `ABS_SEND_TIME` element, 0 to 64.
-
-    Raises:
-        ProtocolError: not three bytes.
-    """
-    if len(data) != 3:
-        raise ProtocolError(f"abs-send-time of {len(data)} bytes", rule=ABS_SEND_TIME)
-    return int.from_bytes(data) / (1 << 18)

@@ -19,12 +19,9 @@ from aiortc.rtcrtpparameters import (  # noqa: E402
 )
 
 from securecall.rtp.extensions import (  # noqa: E402
-    ABS_SEND_TIME,
     MID,
-    build_abs_send_time,
     build_extensions,
     parse_extensions,
-    parse_mid,
     with_extensions,
 )
 from securecall.rtp.feedback import (  # noqa: E402
@@ -37,13 +34,9 @@ from securecall.rtp.h264 import H264Depacketiser, H264Packetiser, split_annex_b 
 from securecall.rtp.packet import rtp_header, split_rtp  # noqa: E402
 from securecall.rtp.rtcp import build_rtcp, parse_rtcp  # noqa: E402
 from securecall.rtp.rtx import SentPacket, build_rtx, restore_rtx  # noqa: E402
-from securecall.rtp.vp8 import (  # noqa: E402
-    Vp8Depacketiser,
-    Vp8Header,
-    Vp8Packetiser,
-    parse_descriptor,
-    parse_header,
-)
+from securecall.rtp.vp8 import Vp8Depacketiser, Vp8Packetiser, parse_descriptor  # noqa: E402
+
+ABS_SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
 
 
 def picture(number: int):
@@ -99,14 +92,14 @@ def test_a_packet_with_mid_and_time_is_read_by_name():
     )
     extensions = aiortc_rtp.HeaderExtensionsMap()
     extensions.configure(parameters)
-    block = build_extensions({1: b"v0", 2: build_abs_send_time(1.5)})
+    block = build_extensions({1: b"v0", 2: b"\x06\x00\x00"})
     wire = with_extensions(rtp_header(96, 1, 2, 3, marker=True), block) + b"picture"
     theirs = aiortc_rtp.RtpPacket.parse(wire, extensions)
     assert theirs.extensions.mid == "v0"
     assert theirs.extensions.abs_send_time == 0x60000
     assert theirs.payload == b"picture"
     again = theirs.serialize(extensions)
-    assert parse_mid(parse_extensions(again)[1]) == "v0"
+    assert parse_extensions(again)[1] == b"v0"
     assert split_rtp(again)[-1] == b"picture"
 
 
@@ -129,8 +122,6 @@ def test_vp8_of_their_encoder_is_put_together_and_ours_is_decoded_by_theirs():
             len(payloads) - 1
         )
         frame = vp8.assemble(payloads)
-        if not number:
-            assert parse_header(frame) == Vp8Header(320, 240)
         ours = packetiser.packetise(frame)
         assert b"".join(their_vp8.vp8_depayload(p) for p in ours) == frame
         their = their_vp8.VpxPayloadDescriptor.parse(ours[0])[0]

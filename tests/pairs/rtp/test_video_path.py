@@ -11,7 +11,6 @@ from securecall.rtp.congestion import BandwidthEstimator
 from securecall.rtp.extensions import (
     build_extensions,
     parse_extensions,
-    parse_mid,
     parse_transport_sequence,
     with_extensions,
 )
@@ -97,7 +96,7 @@ class Bob:
         packet = self.srtp.unprotect(datagram)
         second, sequence, timestamp, _, payload = split_rtp(packet)
         elements = parse_extensions(packet)
-        assert parse_mid(elements[MID_ID]) == "1"
+        assert elements[MID_ID] == b"1"
         self.log.receive(parse_transport_sequence(elements[SEQUENCE_ID]), now=now)
         if second & 0x7F == RTX:
             restored = restore_rtx(payload)
