@@ -60,7 +60,7 @@ class LocalMedia:
         complete: There will be no more candidates.
         cname, ssrc: Random, for this call alone.
         codecs: Names in order of preference.
-        video: Pictures, at most `MOST_VIDEO`; none is offered or taken without one.
+        video: Pictures: a camera, a screen; none is offered or taken without one.
         text: Real-time text; None neither offers nor takes any.
         crypto: Fresh keys for a telephone gateway, one for each suite; an offer that has them has
             sound alone. Empty where keys are made by DTLS.

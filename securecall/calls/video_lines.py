@@ -22,8 +22,6 @@ from securecall.media.description import (
 )
 from securecall.rtp.extensions import MID, TRANSPORT_SEQUENCE
 
-MOST_VIDEO: Final = 2  # a camera and a screen
-
 _FEEDBACK: Final = ("nack", "nack pli", "ccm fir", "transport-cc")
 _CLOCK: Final = 90_000
 _H264: Final = (

@@ -15,7 +15,6 @@ from securecall.media.ogg import RATE, OggOpus, OggWriter, OpusHead, parse_ogg_o
 from securecall.media.opus import FRAME, OpusDecoder, OpusEncoder
 from securecall.media.resample import Resampler
 
-MEDIA_TYPE: Final = "audio/ogg; codecs=opus"
 BITRATE: Final = 28000
 """Constant: the length of a message says how long somebody spoke, but not what (RFC 6562)."""
 

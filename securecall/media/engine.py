@@ -218,10 +218,6 @@ class AudioSession(Ends):
         self._events, self._events_metadata = events, rtp_metadata(events or 0, self._mid)
         self._red, self._red_metadata = red, rtp_metadata(red or 0, self._mid)
 
-    def mute(self, *, muted: bool = True) -> None:
-        """Send silence instead of the source, in packets of the same size; or the source again."""
-        self.muted = muted
-
     def rekeyed(self) -> None:
         """The path's SRTP has other keys: use them."""
         self._protect, self._unprotect = self._srtp.protect, self._srtp.unprotect

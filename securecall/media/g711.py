@@ -82,9 +82,6 @@ def _law(name: str) -> _Law:
     return _Law(_alaw_value, _alaw_code)
 
 
-_LAWS = ("PCMU", "PCMA")
-
-
 @cache
 def _unpacker(samples: int) -> Callable[[bytes], Sequence[int]]:
     return struct.Struct(f"<{samples}H").unpack

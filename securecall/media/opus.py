@@ -36,7 +36,6 @@ _RATES = (8000, 12000, 16000, 24000, 48000)
 _DECLARATIONS = """
 typedef struct OpusEncoder OpusEncoder;
 typedef struct OpusDecoder OpusDecoder;
-const char *opus_get_version_string(void);
 const char *opus_strerror(int error);
 OpusEncoder *opus_encoder_create(int32_t rate, int channels, int application, int *error);
 int32_t opus_encode(OpusEncoder *st, const int16_t *pcm, int frame_size,
@@ -56,7 +55,6 @@ if TYPE_CHECKING:
 class _Library(Protocol):
     """The functions declared above, as cffi binds them."""
 
-    def opus_get_version_string(self) -> _Pointer: ...
     def opus_strerror(self, error: int) -> _Pointer: ...
     def opus_encoder_create(
         self, rate: int, channels: int, application: int, error: _Pointer
@@ -110,15 +108,6 @@ def _library() -> _Library:
         except OSError:
             continue
     raise Unsupported("Opus needs libopus: pip install opuslib-next-bundled (or the system's own)")
-
-
-def version() -> str:
-    """Return what libopus says of itself.
-
-    Raises:
-        Unsupported: it is not there.
-    """
-    return _text(_library().opus_get_version_string())
 
 
 def is_available() -> bool:

@@ -86,16 +86,6 @@ class TlsConnection:
         whom = self.verified_name or ("direct" if self.direct else "incoming")
         return f"<TlsConnection {self.remote} {whom}>"
 
-    def require_name(self, name: str) -> None:
-        """Refuse to be used for another name than the one that was proved.
-
-        Raises:
-            CertificateError: the peer did not prove this name.
-            NameNotFound: it is no name.
-        """
-        if not self.verified_name or self.verified_name != canonical_host(name):
-            raise CertificateError(f"the connection {self!r} is not one to {name[:80]!r}")
-
     @property
     def peer_certificate(self) -> bytes:
         """What the other end showed, DER; b"" if it showed none."""

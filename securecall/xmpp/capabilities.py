@@ -75,10 +75,6 @@ class Info:
         """One of its identities is of this category, and of this type if one is named."""
         return any(i.category == category and type_ in ("", i.type) for i in self.identities)
 
-    def form(self, form_type: str) -> Form | None:
-        """Its form of this type, None where it has none."""
-        return next((form for form in self.forms if form.form_type == form_type), None)
-
 
 def parse_caps(presence: Element) -> Caps | None:
     """Read the `<c/>` of a presence; None where there is none that can be checked."""

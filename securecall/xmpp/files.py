@@ -22,9 +22,6 @@ from securecall.xmpp.stamp import EXPIRY, build_expiry, parse_expiry
 SHARING: Final = "{urn:xmpp:sfs:0}file-sharing"
 """The element that shares a file, by its qualified name."""
 
-VOICE: Final = "audio/ogg; codecs=opus"
-"""The media type of a voice message; with a length, what is spoken rather than a piece of music."""
-
 _SFS: Final = "{urn:xmpp:sfs:0}"
 _META: Final = "{urn:xmpp:file:metadata:0}"
 _ESFS: Final = "{urn:xmpp:esfs:0}"

@@ -250,8 +250,3 @@ def _private(folder: Path) -> Iterator[str]:
         raise LocalError(f"cannot write to {folder}: {e.strerror}") from e
     with inner as path:
         yield path
-
-
-def discard(shared: SharedFile) -> None:
-    """Forget the key of an upload whose message will never be sent; what lies there is noise."""
-    shared.key.wipe()

@@ -4,8 +4,7 @@ Mallory runs the handshake with each of the two. The exporters are fixed before 
 on each leg the short authentication string is a function of the two nonces alone. Every order of
 the two legs' nonce messages is played for all pairs of TLS roles, with the order of messages taken
 from the code's own `DIALOGUE`. Mallory plays perfectly: she remembers everything and chooses each
-nonce of hers for the best outcome; once over 8-bit strings by backward induction, once over 1-bit
-strings by brute force over every strategy there is.
+nonce of hers for the best outcome, over 8-bit strings, by backward induction.
 """
 
 from __future__ import annotations
@@ -86,8 +85,6 @@ def interleavings(first: list[str], second: list[str]) -> Iterator[list[tuple[in
         yield [(0, next(one)) if n in places else (1, next(other)) for n in range(size)]
 
 
-# -- 8 bits, backward induction ------------------------------------------------------------------
-
 SIZE: Final = 256
 # A string of two nonces: for either nonce fixed, the other still decides it evenly. (Uneven hash
 # functions only blur what is counted here.)
@@ -121,26 +118,6 @@ def best_chance(events: list[tuple[int, str]]) -> Fraction:
         return sum(results, Fraction(0)) / len(values)
 
     return play(0, {}, {})
-
-
-def best_strategy(events: list[tuple[int, str]]) -> Fraction:
-    """The same by brute force: honest nonces are drawn first, strategies are whole tables."""
-    decisions = [n for n, (_, event) in enumerate(events) if event == CHOOSE]
-    seen = {n: [leg for leg, e in events[:n] if e == LEARN] for n in decisions}
-    tables = [list(itertools.product((0, 1), repeat=2 ** len(seen[n]))) for n in decisions]
-    best = Fraction(0)
-    for strategy in itertools.product(*tables):
-        wins = 0
-        for honest in itertools.product((0, 1), repeat=2):
-            string = [honest[0], honest[1]]
-            for table, n in zip(strategy, decisions, strict=True):
-                history = 0
-                for leg in seen[n]:
-                    history = 2 * history + honest[leg]
-                string[events[n][0]] ^= table[history]
-            wins += string[0] == string[1]
-        best = max(best, Fraction(wins, 4))
-    return best
 
 
 def best_of(first: list[str], second: list[str]) -> Fraction:

@@ -64,9 +64,9 @@ def test_every_packet_has_one_size_whether_speaking_muted_or_without_a_source(co
     before = len(pair.sent["alice"])
     pair.alice.source = ToneSource(440.0)
     pair.clock.step(20)
-    pair.alice.mute()
+    pair.alice.muted = True
     pair.clock.step(20)
-    pair.alice.mute(muted=False)
+    pair.alice.muted = False
     pair.alice.source = None
     pair.clock.step(20)
     media = [d for d in pair.sent["alice"][before:] if not 192 <= d[1] <= 223]
@@ -91,7 +91,7 @@ def test_every_packet_names_its_line_where_that_was_agreed_and_is_heard_all_the_
 def test_muted_means_silence_at_the_other_end():
     pair = Pair()
     pair.alice.source = ToneSource(440.0)
-    pair.alice.mute()
+    pair.alice.muted = True
     pair.clock.step(50)
     assert rms_dbfs(pair.bob_ears.pcm) < -90
 

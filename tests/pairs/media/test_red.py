@@ -97,9 +97,9 @@ def test_every_packet_with_copies_has_one_size_whatever_is_said():
     before = len(talk.sent["alice"])
     talk.alice.source = ToneSource(440.0)
     talk.clock.step(40)
-    talk.alice.mute()
+    talk.alice.muted = True
     talk.clock.step(40)
-    talk.alice.mute(muted=False)
+    talk.alice.muted = False
     talk.alice.press("5")
     talk.clock.step(40)
     talk.alice.source = None

@@ -31,9 +31,8 @@ def tone(frames, hertz=300.0, rate=48000, amplitude=8000):
 SOUND = tone(60)
 
 
-def test_libopus_is_found_and_says_who_it_is():
+def test_libopus_is_found():
     assert opus.is_available()
-    assert "opus" in opus.version()
 
 
 @pytest.mark.parametrize(("bitrate", "size"), [(16000, 40), (24000, 60), (28000, 70), (64000, 160)])

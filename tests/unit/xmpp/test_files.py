@@ -13,7 +13,6 @@ from securecall.chat.sealing import CBC_256
 from securecall.errors import ProtocolError
 from securecall.secret import Secret
 from securecall.xmpp.files import (
-    VOICE,
     build_link,
     build_sharing,
     is_link,
@@ -44,7 +43,7 @@ TEXT = tostring(build_sharing(SHARED), encoding="unicode")
     "shared",
     [SHARED, dataclasses.replace(SHARED, name="", media_type="", seconds=0.0, expires=0),
      dataclasses.replace(SHARED, size=0, cipher_sha256=b""),
-     dataclasses.replace(SHARED, media_type=VOICE, seconds=63.0),
+     dataclasses.replace(SHARED, media_type="audio/ogg; codecs=opus", seconds=63.0),
      dataclasses.replace(SHARED, cipher=CBC_256, iv=bytes(16)),
      dataclasses.replace(SHARED, iv=bytes(16))],
 )  # fmt: skip
