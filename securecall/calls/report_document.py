@@ -14,7 +14,7 @@ from typing import Final
 
 from securecall.address import parse_address
 from securecall.calls.countersign import Countersigned
-from securecall.calls.report_diary import CallEvent
+from securecall.calls.report_diary import CallEvent, EventKind
 from securecall.calls.report_parties import Interval, ReportParty, Way, parties_over
 from securecall.calls.report_shape import (
     MAX_DEPTH,
@@ -48,9 +48,29 @@ LIMITS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """What goes into a document; the fields are those of `report.ListenerReport`."""
+    """What is known of one call.
 
-    address: str
+    Attributes:
+        peer: The peer's address for people.
+        address: The same in full; "" where it has none.
+        outgoing: We called.
+        began: Unix seconds of the invitation.
+        lasted: Seconds from then to the end.
+        media_seconds: Sound sent and received, seconds.
+        ended: How; None while it goes on.
+        error: The reason in words where it did not end in order, "" otherwise.
+        intervals: Level by level, in order; empty if no keys were ever agreed.
+        way: Everything that stood between the ends.
+        events: What happened, in order.
+        refused: Changes of the call that were refused.
+        dropped: Events that found no room in `events`.
+        record: The countersigned record, None where no identity was proven or nobody asked for it.
+        statements: Our identity statement and, if it proved one, the peer's, so that anyone can
+            check seal and record offline; empty in a call without identity.
+    """
+
+    peer: str
+    address: str = ""
     outgoing: bool
     began: int
     lasted: float
@@ -59,12 +79,35 @@ class Account:
     error: str
     intervals: tuple[Interval, ...]
     way: Way
-    events: tuple[CallEvent, ...]
-    refused: int
-    dropped: int
-    record: Countersigned | None
-    missing: str
-    statements: tuple[bytes, ...]
+    events: tuple[CallEvent, ...] = ()
+    refused: int = 0
+    dropped: int = 0
+    record: Countersigned | None = None
+    statements: tuple[bytes, ...] = ()
+
+    @property
+    def security(self) -> SecurityState | None:
+        """The last snapshot, None if no keys were agreed."""
+        return self.intervals[-1].security if self.intervals else None
+
+    @property
+    def stretches(self) -> tuple[Interval, ...]:
+        """The intervals; one without protection where there are none."""
+        return self.intervals or (Interval(since=0.0),)
+
+    @property
+    def missing(self) -> str:
+        """Why the other end's signature is not there, "" if it is."""
+        if self.record is not None:
+            return self.record.why
+        if any(event.kind is EventKind.WORDS_DIFFER for event in self.events):
+            return "the words were not the same, so nobody was asked to sign"
+        security = self.security
+        if security is None or security.identity is None:
+            return "no identities were proven in this call"
+        if self.ended is None:
+            return "the call still goes on"
+        return "the call ended before either end asked the other to sign"
 
 
 def canonical(value: object) -> bytes:
@@ -81,11 +124,11 @@ def sealed_bytes(digests: Mapping[str, object]) -> bytes:
 
 def build_document(account: Account, signer: Signer | None) -> dict[str, object]:
     """Write the account down and seal it."""
-    way = _way(account.way)
-    readable = read_way(way, peer=visible(account.address, 2048))
+    way, peer = _way(account.way), visible(account.address or account.peer, 2048)
+    readable = read_way(way, peer=peer)
     sections: dict[str, object] = {
         "call": {
-            "peer": visible(account.address, 2048),
+            "peer": peer,
             "direction": "outgoing" if account.outgoing else "incoming",
             "began": account.began,
             "lasted_ms": _ms(account.lasted),
@@ -93,7 +136,7 @@ def build_document(account: Account, signer: Signer | None) -> dict[str, object]
             "received_ms": _ms(account.media_seconds[1]),
             "ended": account.ended.value if account.ended else None,
             "error": visible(" ".join(account.error.split())),
-            "level": account.intervals[-1].security.level.name,
+            "level": account.stretches[-1].security.level.name,
         },
         "way": way,
         "intervals": _intervals(account, readable),
@@ -271,7 +314,7 @@ def _names(names: tuple[str, ...]) -> list[str]:
 
 def _intervals(account: Account, way: Way) -> list[object]:
     found: list[object] = []
-    intervals = account.intervals[-64:]
+    intervals = account.stretches[-64:]
     parties = parties_over(way, intervals)
     for number, interval in enumerate(intervals):
         later = (i.since for i in intervals[number + 1 :] if i.medium is interval.medium)
