@@ -21,6 +21,7 @@ from securecall.calls.call_video import CallVideo, records
 from securecall.calls.carried import CarriedConnection, CarriedMachine
 from securecall.calls.connection import ConnectionEvents, MediaConnection
 from securecall.calls.context import CallContext
+from securecall.calls.keypad import Keypad
 from securecall.calls.machine import CallMachine, State
 from securecall.calls.moving import Moving
 from securecall.calls.report import Consent, ListenerReport
@@ -45,7 +46,6 @@ from securecall.errors import (
     NotTransferred,
     SecurecallError,
     SecurityError,
-    Unsupported,
     UsageError,
 )
 from securecall.keys.handshake import HandshakeResult
@@ -54,7 +54,7 @@ from securecall.logs import logger
 from securecall.media.description import Description, Keying, Kind
 from securecall.media.endpoints import AudioSink, AudioSource, PcmInput, PcmOutput, Recorder
 from securecall.media.engine import AudioStatistics
-from securecall.media.frames import TICK, AudioFrame
+from securecall.media.frames import AudioFrame
 from securecall.media.levels import INTERVAL, LevelMeter, Levels
 from securecall.policy import (
     Facts,
@@ -62,13 +62,9 @@ from securecall.policy import (
     SecurityLevel,
     SecurityState,
 )
-from securecall.rtp.events import pressable
 
 if TYPE_CHECKING:  # PyAV is an extra
     from securecall.media.video.endpoints import VideoSource
-
-_DIGIT_SECONDS = 0.25  # between digits by signalling
-_MOST_DIGITS = 64  # that an application has not read; of more the oldest are lost
 
 log = logger("securecall.call")
 
@@ -110,7 +106,7 @@ class Call:
                 failed=self._media_failed,
                 guess_burned=context.guess_burned,
                 sound_failed=lambda error: context.sound_failed(self, error),
-                digit=self._heard_digit,
+                digit=lambda digit: self._keypad.heard(digit),
                 quality=lambda quality: context.quality(self, quality),
                 peer_said=lambda said: self._witness.heard(said, at=self._at()),
                 way_needed=lambda: self._moving.look(unless_placed=False),
@@ -137,8 +133,14 @@ class Call:
         )
         self._transfer: asyncio.Future[None] | None = None
         self._supersedes: Call | None = None
-        self._keypads: list[asyncio.Queue[str]] = []
-        self._digit: asyncio.Future[bool] | None = None
+        self._over = asyncio.Event()
+        self._keypad = Keypad(
+            self._machine,
+            self._connection,
+            self._perform,
+            lambda digit: context.pressed(self, digit),
+            self._over,
+        )
         self._on_hold = False
         self._output = PcmOutput()
         self._connection.add_sink(self._output)
@@ -159,7 +161,6 @@ class Call:
         self._vouched = False
         self._rings = asyncio.Event()
         self._ready = asyncio.Event()
-        self._over = asyncio.Event()
         self._winding_up: asyncio.Future[None] | None = None
 
     def __repr__(self) -> str:
@@ -430,56 +431,11 @@ class Call:
             Unsupported: the other end takes none, or none that servers could not read.
             UsageError: the call is not in progress, or they are on no keypad.
         """
-        if self._connection.takes_digits is False:
-            await self._press_by_signalling(digits)
-            return
-        self._connection.press(digits)
-        while self._connection.pressing and not self._over.is_set():  # noqa: ASYNC110 - the clock sends them, and tells nobody
-            await asyncio.sleep(TICK)
-
-    async def _press_by_signalling(self, digits: str) -> None:
-        if self._digit is not None:
-            raise UsageError("digits are on their way already; wait for them")
-        for digit in pressable(digits):
-            outputs = self._machine.press(digit)
-            self._digit = told = asyncio.get_running_loop().create_future()
-            try:
-                self._perform(outputs)
-                taken = await told
-            finally:
-                self._digit = None
-            if self._over.is_set():
-                return
-            if not taken:
-                raise Unsupported("the other end takes no digits: not in the sound, nor by INFO")
-            await asyncio.sleep(_DIGIT_SECONDS)
-
-    def _digit_told(self, *, taken: bool) -> None:
-        if self._digit is not None and not self._digit.done():
-            self._digit.set_result(taken)
+        await self._keypad.press(digits)
 
     def digits(self) -> AsyncIterator[str]:
         """Yield the digits that the other end presses from now on, until the call ends."""
-        pressed: asyncio.Queue[str] = asyncio.Queue()
-        self._keypads.append(pressed)
-        if self._over.is_set():
-            pressed.put_nowait("")
-
-        async def following() -> AsyncIterator[str]:
-            try:
-                while digit := await pressed.get():  # "" ends it
-                    yield digit
-            finally:
-                self._keypads.remove(pressed)
-
-        return following()
-
-    def _heard_digit(self, digit: str) -> None:
-        for pressed in self._keypads:
-            if pressed.qsize() >= _MOST_DIGITS:
-                _ = pressed.get_nowait()
-            pressed.put_nowait(digit)
-        self._context.pressed(self, digit)
+        return self._keypad.digits()
 
     # -- hold -------------------------------------------------------------------------------------
 
@@ -774,33 +730,20 @@ class Call:
                 self._connection.pictures.agree(video)
             case orders.SetText(text=text):
                 self.text.agree(text)
-            case (
-                orders.PeerRings()
-                | orders.TransferTold()
-                | orders.DigitHeard()
-                | orders.DigitTold()
-            ):
-                self._peer_told(output)
+            case orders.PeerRings():
+                self._rings.set()
+            case orders.TransferTold(progress=progress):
+                self._transfer_told(progress)
+            case orders.DigitHeard(digit=digit):
+                self._keypad.heard(digit)
+            case orders.DigitTold(taken=taken):
+                self._keypad.told(taken=taken)
             case orders.Finish():
                 self._finished(output)
             case orders.Secured():
                 pass  # the witness took it down
             case _:  # for whoever observes the call
                 log.info("%r: %r", self, output)
-
-    def _peer_told(
-        self,
-        output: orders.PeerRings | orders.TransferTold | orders.DigitHeard | orders.DigitTold,
-    ) -> None:
-        match output:
-            case orders.PeerRings():
-                self._rings.set()
-            case orders.TransferTold(progress=progress):
-                self._transfer_told(progress)
-            case orders.DigitHeard(digit=digit):
-                self._heard_digit(digit)
-            case orders.DigitTold(taken=taken):
-                self._digit_told(taken=taken)
 
     def _signal(self, signal: Signal) -> None:
         if self._leg is not None:
@@ -836,9 +779,7 @@ class Call:
         self._change_came("the call is over")
         self._moving.close()
         self._transfer_told(TransferProgress(TransferStep.FAILED, finish.reason))
-        self._digit_told(taken=False)
-        for pressed in self._keypads:
-            pressed.put_nowait("")
+        self._keypad.close()
         self._output.close()
         if self._input is not None:
             self._input.close()
