@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, overload
-from weakref import WeakSet
 
 from securecall.account import Account, EngineName, ProviderMode, SignIn, open_account
 from securecall.address import ANONYMOUS, Address, parse_address
 from securecall.announcing import Announcer
 from securecall.call_history import CallHistory
-from securecall.calling import Calling, Plan, address_of, require_direct
+from securecall.calling import Calling, address_of, require_direct
 from securecall.calls.call import Call
 from securecall.calls.incoming import IncomingCall as IncomingCall
-from securecall.calls.machine import State
-from securecall.calls.signaling import (
-    Ended,
-    IncomingLeg,
-    Leg,
-    Route,
-    Signaling,
-    TransferRequested,
-)
+from securecall.calls.signaling import Ended, IncomingLeg, Route, Signaling
 from securecall.chat.conversation import Conversation
 from securecall.chat.message import Message
 from securecall.chatting import Chatting
@@ -35,7 +26,6 @@ from securecall.devices import Devices
 from securecall.errors import (
     DowngradeError,
     EndReason,
-    PolicyRefused,
     SecurecallError,
     Unsupported,
     UsageError,
@@ -45,11 +35,12 @@ from securecall.fips import STANDARD, Approval, Fips, Profile, approval, require
 from securecall.keys.identity import Signer
 from securecall.keys.ticket import Ticket, build_ticket
 from securecall.logs import logger
-from securecall.media.description import Description
 from securecall.media.endpoints import AudioSource
 from securecall.media.engine import Clock
 from securecall.organisations import Organisations
+from securecall.placing import Placing
 from securecall.policy import Policy, SecurityLevel
+from securecall.ringing import Ringing
 from securecall.secret import Secret
 from securecall.sip.signaling import SipSignaling
 from securecall.store.backup import Backup, write_backup
@@ -69,7 +60,6 @@ if TYPE_CHECKING:
 log = logger("securecall.client")
 
 TICKET_SECONDS = 7 * 86_400
-MOST_RINGING = 5  # calls of strangers at one time, and as many of people we know
 
 
 def open(  # noqa: A001 - `securecall.open` reads as it should
@@ -122,6 +112,7 @@ class _Open:
     contacts: Contacts
     announcer: Announcer
     calling: Calling
+    placing: Placing
     chatting: Chatting
     watch: NetworkWatch
 
@@ -162,8 +153,7 @@ class Client:
         self._opened: _Open | None = None
         self._accounts: list[Account] = []
         self._listener: SipSignaling | None = None
-        self._incoming: asyncio.Queue[IncomingCall] = asyncio.Queue()
-        self._known_callers: WeakSet[Call] = WeakSet()
+        self._ringing = Ringing(self)
 
     async def __aenter__(self) -> Self:
         """Open the store (a quarter of a second: Argon2id) and the identity in it."""
@@ -184,8 +174,14 @@ class Client:
             store.close()
             raise
         watch = NetworkWatch(self._network_changed)
-        announcer.place = self._follow
-        self._opened = _Open(store, contacts, announcer, calling, chatting, watch)
+        placing = Placing(
+            calling,
+            announcer.calls,
+            policy=lambda: self.policy,
+            direct=self._direct_signaling,
+        )
+        announcer.place = placing.follow
+        self._opened = _Open(store, contacts, announcer, calling, placing, chatting, watch)
         return self
 
     async def __aexit__(
@@ -320,7 +316,7 @@ class Client:
             )
             account = Account(ANONYMOUS, self._listener, direct=True)
             self._accounts.append(account)
-            self._listener.on_incoming(self._on_leg_of(account))
+            self._listener.on_incoming(partial(self._on_leg, account))
         listening = self._listener.listening
         if listening is None:  # invariant: opened with listen=
             raise UsageError("the listener is closed")
@@ -509,7 +505,7 @@ class Client:
     def _add(self, account: Account) -> None:
         self.contacts.own_address(account.address)
         self._accounts.append(account)
-        account.signaling.on_incoming(self._on_leg_of(account))
+        account.signaling.on_incoming(partial(self._on_leg, account))
         if self.policy.danger_plaintext_messages and isinstance(account.signaling, SipSignaling):
             tell, own = self._open.announcer.tell, account.address
             account.signaling.danger_on_text(
@@ -580,33 +576,33 @@ class Client:
             IdentityChanged, Revoked, SecurityError: what they publish is not what is known of them.
             NetworkError: no answer, or a refusal.
         """
-        address = self._open.chatting.address_of(who)
-        _ = await self._people_for(address).add(address, name=name)
+        people, address = self._people_of(who)
+        _ = await people.add(address, name=name)
 
     async def accept_contact(self, who: str | Address | Contact) -> None:
         """Let somebody who asked see when we are there."""
-        address = self._open.chatting.address_of(who)
-        await self._people_for(address).accept(address)
+        people, address = self._people_of(who)
+        await people.accept(address)
 
     async def decline_contact(self, who: str | Address | Contact) -> None:
         """Let somebody who asked, or was let before, not see us."""
-        address = self._open.chatting.address_of(who)
-        self._people_for(address).decline(address)
+        people, address = self._people_of(who)
+        people.decline(address)
 
     async def remove_contact(self, who: str | Address | Contact) -> None:
         """Take somebody off the roster; what was written and believed stays."""
-        address = self._open.chatting.address_of(who)
-        await self._people_for(address).remove(address)
+        people, address = self._people_of(who)
+        await people.remove(address)
 
     async def block(self, who: str | Address | Contact) -> None:
         """Hear nothing of somebody any more; their server is not told."""
-        address = self._open.chatting.address_of(who)
-        await self._people_for(address).block(address)
+        people, address = self._people_of(who)
+        await people.block(address)
 
     async def unblock(self, who: str | Address | Contact) -> None:
         """Hear of somebody again."""
-        address = self._open.chatting.address_of(who)
-        await self._people_for(address).unblock(address)
+        people, address = self._people_of(who)
+        await people.unblock(address)
 
     async def create_room(
         self, name: str, *, members: Iterable[str | Address | Contact] = ()
@@ -641,8 +637,11 @@ class Client:
         _ = await account.rooms.join(address)
         return chatting.conversation(address)
 
-    def _people_for(self, address: Address) -> People:
-        return self._open.chatting.account_for(address).people
+    def _people_of(self, who: str | Address | Contact) -> tuple[People, Address]:
+        """Whose contact somebody is, and the address they are it by."""
+        chatting = self._open.chatting
+        address = chatting.address_of(who)
+        return chatting.account_for(address).people, address
 
     # -- calls ------------------------------------------------------------------------------------
 
@@ -684,7 +683,7 @@ class Client:
             DowngradeError, PolicyRefused: it leads into the telephone network, and contact or
                 policy ask for more than that can be.
         """
-        return self._call(
+        return self._open.placing.call(
             who,
             audio=audio,
             video=video,
@@ -696,89 +695,6 @@ class Client:
             direct=direct,
             account=account,
         )
-
-    def _call(
-        self,
-        who: str | Address | Contact | Ticket,
-        *,
-        audio: AudioSource | None,
-        video: VideoSource | bool | None,
-        require: SecurityLevel | None,
-        policy: Policy | None,
-        account: Account | None,
-        text: bool = False,
-        require_pq: bool = False,
-        scanned: bool = False,
-        direct: tuple[str, int] | None = None,
-        replaces: str = "",
-    ) -> Call:
-        policy = policy or self.policy
-        if require is not None:
-            if require is SecurityLevel.NONE:
-                raise UsageError("unencrypted calls are not offered; there is nothing to require")
-            if require > SecurityLevel.HOP_BY_HOP:  # which takes an identity, so ours is offered
-                policy = replace(policy, danger_plain_dtls=False)
-        if require_pq:
-            policy = replace(policy, require_pq=True, danger_plain_dtls=False)
-        plan = self._open.calling.plan(who, policy, scanned=scanned, direct=direct, account=account)
-        plan = replace(plan, route=replace(plan.route, replaces=replaces))
-        call = self._place(plan, audio=audio, video=video)
-        call.prepare(audio=None, text=text, require=require)
-        return call
-
-    def _follow(
-        self,
-        asked: TransferRequested,
-        *,
-        audio: AudioSource | None,
-        video: VideoSource | bool | None,
-        text: bool,
-        require: SecurityLevel | None,
-        policy: Policy | None,
-        account: Account | None,
-        by_gateway: bool,
-    ) -> Call:
-        """Call whom a transfer names; satisfies `transferring.Place`."""
-        if asked.address is None:
-            raise UsageError("a transfer that names nobody")
-        # A number may stand in any address of a gateway's domain, and the other end chose it.
-        if not by_gateway and account is None:
-            account = self._open.calling.account_for(asked.address, None)
-            if account.is_trunk:
-                raise PolicyRefused(
-                    f"{asked.address.short} is called through a telephone gateway, and whoever "
-                    "asks for that does not; if it is meant, name the account (account=)"
-                )
-        return self._call(
-            asked.address,
-            audio=audio,
-            video=video,
-            text=text,
-            require=require,
-            policy=policy,
-            account=account,
-            replaces=asked.replaces,
-        )
-
-    def _place(
-        self, plan: Plan, *, audio: AudioSource | None, video: VideoSource | bool | None
-    ) -> Call:
-        calls = self._open.announcer.calls
-
-        async def dial(offer: Description) -> Leg:
-            account = plan.account
-            signaling = account.signaling if account else await self._direct_signaling()
-            voucher = plan.context.voucher
-            identity = voucher.sign(offer) if voucher is not None else ""
-            return await signaling.dial(replace(plan.route, identity=identity), offer)
-
-        async def begin(call: Call) -> None:
-            if len(calls) >= plan.context.policy.max_calls:
-                raise UsageError(f"{len(calls)} calls are in progress, the policy's limit")
-            calls.add(call)
-            await call.begin_outgoing(dial)
-
-        return Call(plan.context, begin, outgoing=True, audio=audio, video=video)
 
     async def _direct_signaling(self) -> Signaling:
         """Where direct calls go out: the listener, or a place of their own."""
@@ -834,69 +750,21 @@ class Client:
 
     async def next_call(self) -> IncomingCall:
         """Wait for the next call that is still ringing."""
-        while True:
-            ring = await self._incoming.get()
-            if not ring.over:
-                return ring
-
-    def _on_leg_of(self, account: Account) -> Callable[[IncomingLeg], None]:
-        def on_leg(leg: IncomingLeg) -> None:
-            try:
-                self._on_leg(account, leg)
-            except SecurecallError as e:
-                log.info("an incoming call was refused: %s", e)
-                leg.send(Ended(EndReason.PROTOCOL))
-
-        return on_leg
+        return await self._ringing.next_call()
 
     def _on_leg(self, account: Account, leg: IncomingLeg) -> None:
-        announcer = self._open.announcer
-        known = leg.remote != ANONYMOUS and self.contacts.is_pinned(leg.remote)
-        replaced = leg.replaced
-        replaces = next((c for c in announcer.calls if replaced and c.goes_by(replaced)), None)
-        why = self._why_busy(known=known, replaces=replaces)
-        if why:
-            leg.send(Ended(EndReason.BUSY))
-            announcer.missed(leg, why, known=known)
-            return
-        context = self._open.calling.answering(leg, account, self.policy, known=known)
-        waiting = bool(announcer.calls)
-        call = Call(context, Call.begin_incoming, outgoing=False)
-        announcer.calls.add(call)
-        if known:
-            self._known_callers.add(call)
-        call.attach(leg)
-        if call.state is State.ALERTING:
-            self._queue(
-                IncomingCall(
-                    call,
-                    leg.remote,
-                    context.floor.minimum,
-                    known=known,
-                    called=account.address,
-                    waiting=waiting,
-                    replaces=replaces,
-                )
+        try:
+            opened = self._open
+            self._ringing.take(
+                leg,
+                account,
+                contacts=opened.contacts,
+                calling=opened.calling,
+                announcer=opened.announcer,
             )
-
-    def _why_busy(self, *, known: bool, replaces: Call | None) -> str:
-        """Why nobody may ring now, "" if somebody may; strangers use up nobody else's room."""
-        calls = self._open.announcer.calls
-        alike = (call for call in calls if (call in self._known_callers) is known)
-        ringing = sum(1 for call in alike if call.state is State.ALERTING)
-        if self.do_not_disturb:
-            return "do not disturb"
-        if len(calls) >= self.policy.max_calls or ringing >= MOST_RINGING:
-            return "too many calls at once"
-        if calls - {replaces} and not self.policy.call_waiting:
-            return "in another call"
-        return ""
-
-    def _queue(self, ring: IncomingCall) -> None:
-        """Keep a call for `next_call`, but none that gave up: nobody may be looking for hours."""
-        waiting = [self._incoming.get_nowait() for _ in range(self._incoming.qsize())]
-        for each in (*(before for before in waiting if not before.over), ring):
-            self._incoming.put_nowait(each)
+        except SecurecallError as e:
+            log.info("an incoming call was refused: %s", e)
+            leg.send(Ended(EndReason.PROTOCOL))
 
     # -- being told -------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Place(Protocol):
-    """Calls whom a transfer names; the client does."""
+    """Calls whom a transfer names; `placing` does."""
 
     def __call__(
         self,

@@ -9,8 +9,8 @@ import pytest
 
 from securecall.address import parse_address
 from securecall.calls.machine import State
-from securecall.client import MOST_RINGING
 from securecall.errors import Busy
+from securecall.ringing import MOST_RINGING
 from securecall.testing.attacks.stage import GUARD_SECONDS, stranger
 from securecall.testing.bus import SignalBus
 from tests.attacks.calls.on_a_bus import ALICE, BOB, people
@@ -22,7 +22,7 @@ def test_calls_that_gave_up_are_not_kept_for_an_application_that_does_not_look(t
             for _ in range(3 * MOST_RINGING):
                 async with alice.call(BOB) as call:
                     await call.ringing()
-            assert bob._incoming.qsize() <= MOST_RINGING
+            assert bob._ringing._waiting.qsize() <= MOST_RINGING
             async with alice.call(BOB):
                 ring = await bob.next_call()  # the one that still rings is found
                 assert not ring.over
