@@ -53,14 +53,12 @@ from securecall.calls.orders import (
 )
 from securecall.calls.sdes import SdesKeys, with_secrets_of
 from securecall.calls.signaling import (
-    Accepted,
     Answered,
     Deferred,
     DigitAnswered,
     DigitPressed,
     DigitsWelcome,
     Ended,
-    Invited,
     Offered,
     Refused,
     Ringing,
@@ -298,7 +296,7 @@ class CallMachine:
                 return self._peer_ended(reason, text)
             case Trickled():
                 return self._trickled(signal)
-            case Accepted() | Invited() | Deferred() | Refused() | DigitsWelcome():
+            case Deferred() | Refused() | DigitsWelcome():
                 return (Discard(f"{type(signal).__name__} in {self.state.name}"),)
 
     def _peer_rings(self) -> tuple[Output, ...]:

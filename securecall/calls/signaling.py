@@ -14,24 +14,12 @@ from typing import Protocol
 
 from securecall.address import Address
 from securecall.errors import EndReason
-from securecall.media.description import Description, Kind, LocalIce
-
-
-@dataclass(frozen=True, slots=True)
-class Invited:
-    """The caller wants to talk."""
-
-    kinds: tuple[Kind, ...] = (Kind.AUDIO,)
+from securecall.media.description import Description, LocalIce
 
 
 @dataclass(frozen=True, slots=True)
 class Ringing:
     """The callee's device is alerting a person."""
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """A person accepted; the description may come before, with, or after this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,9 +167,7 @@ class Ended:
 
 
 Signal = (
-    Invited
-    | Ringing
-    | Accepted
+    Ringing
     | Offered
     | Answered
     | Deferred
@@ -253,8 +239,8 @@ class Leg(Protocol):
     def send(self, signal: Signal) -> None:
         """Queue a signal for the peer. After `Ended` was sent or received, sends nothing.
 
-        Outgoing: `Invited` is implied by the first `Offered`. Incoming: `Ringing`, then
-        `Answered` accepts, or `Ended` refuses (its reason picks the status).
+        Of a call that came in: `Ringing`, then `Answered` accepts, or `Ended` refuses (its reason
+        picks the status).
         """
         ...
 

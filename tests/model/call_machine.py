@@ -24,7 +24,6 @@ from securecall.calls.changes import answer_change
 from securecall.calls.machine import CallMachine, State
 from securecall.calls.negotiation import Agreement, LocalMedia, build_answer, build_offer
 from securecall.calls.signaling import (
-    Accepted,
     Answered,
     Deferred,
     DigitAnswered,
@@ -205,7 +204,7 @@ SIGNALS = {
     "digit answered": DigitAnswered(taken=True),
     "redirection": TransferRequested("sip:eve@example.com"),
     "our transfer: done": TransferProgress(TransferStep.ANSWERED),
-    "stray": Accepted(),
+    "stray": DigitsWelcome(),
     "theirs, later": Trickled("0", _gathered(2)),
     "theirs, later, of another way": Trickled("0", THEIRS_ANEW),
     "peer ends": Ended(EndReason.HUNG_UP),

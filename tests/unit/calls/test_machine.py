@@ -11,7 +11,6 @@ from securecall.calls import machine as m
 from securecall.calls.machine import CallMachine, State
 from securecall.calls.negotiation import build_answer
 from securecall.calls.signaling import (
-    Accepted,
     Answered,
     DigitAnswered,
     DigitPressed,
@@ -628,7 +627,7 @@ def test_a_change_before_there_is_a_call_is_put_off():
 
 def test_signals_that_mean_nothing_here_are_dropped_by_name():
     machine = connected()
-    for signal in (Accepted(), Refused(488), Ringing()):
+    for signal in (DigitsWelcome(), Refused(488), Ringing()):
         (dropped,) = machine.receive(signal, now=1.0)
         assert isinstance(dropped, m.Discard)
         assert type(signal).__name__ in dropped.why
