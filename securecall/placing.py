@@ -69,8 +69,8 @@ class Placing:
             policy = replace(policy, require_pq=True, danger_plain_dtls=False)
         plan = self._calling.plan(who, policy, scanned=scanned, direct=direct, account=account)
         plan = replace(plan, route=replace(plan.route, replaces=replaces))
-        call = self._place(plan, audio=audio, video=video)
-        call.prepare(audio=None, text=text, require=require)
+        call = self._place(plan)
+        call.prepare(audio=audio, video=video, text=text, require=require)
         return call
 
     def follow(
@@ -107,9 +107,7 @@ class Placing:
             replaces=asked.replaces,
         )
 
-    def _place(
-        self, plan: Plan, *, audio: AudioSource | None, video: VideoSource | bool | None
-    ) -> Call:
+    def _place(self, plan: Plan) -> Call:
         calls = self._calls
 
         async def dial(offer: Description) -> Leg:
@@ -125,4 +123,4 @@ class Placing:
             calls.add(call)
             await call.begin_outgoing(dial)
 
-        return Call(plan.context, begin, outgoing=True, audio=audio, video=video)
+        return Call(plan.context, begin, outgoing=True)

@@ -85,11 +85,8 @@ class Call:
         begin: Callable[[Call], Awaitable[None]],
         *,
         outgoing: bool,
-        audio: AudioSource | None = None,
-        video: VideoSource | bool | None = None,
-        text: bool = False,
     ) -> None:
-        """Prepare a call; `Client.call` and `IncomingCall.accept` do this."""
+        """Begin with nothing to send; see `prepare`."""
         self.peer = context.peer
         self.outgoing = outgoing
         self._context = context
@@ -122,11 +119,8 @@ class Call:
             acquainted=context.acquainted,
             sdes=context.sdes,
         )
-        self._connection.source = audio
         self.video = CallVideo(self._connection.pictures, self._machine, self._ask, self._recorder)
-        self.video.begin(video=video)
         self.text = self._connection.text
-        self._bring_text(wished=text)
         self._change: asyncio.Future[None] | None = None
         self._moving = Moving(
             self._machine, self._connection, self._asked, self._perform, outgoing=outgoing
@@ -642,22 +636,19 @@ class Call:
         self,
         *,
         audio: AudioSource | None,
+        video: VideoSource | bool | None,
+        text: bool,
         require: SecurityLevel | None,
-        video: VideoSource | bool | None = None,
-        text: bool = False,
     ) -> None:
-        """Set what an incoming call will send and must reach, before it is accepted."""
+        """Set what a call will send and must reach, before it begins or is accepted."""
         if audio is not None:
             self._connection.source = audio
         self.video.begin(video=video)
-        self._bring_text(wished=text)
-        if require is not None:
-            self._machine.raise_minimum(require)
-
-    def _bring_text(self, *, wished: bool) -> None:
-        if wished:
+        if text:
             self._machine.require_text()
             self.text.begin()
+        if require is not None:
+            self._machine.raise_minimum(require)
 
     def break_off(self, error: SecurityError) -> None:
         """End the call at once: what it rested on does not hold any more; the client's verb."""
