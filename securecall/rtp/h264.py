@@ -1,7 +1,7 @@
 """H.264 in RTP (RFC 6184): access units cut into payloads, put together again, and looked at.
 
-Sent is packetization-mode 1 (single NAL units, STAP-A, FU-A), or 0 where the peer has no other;
-both are read. Frames are in Annex B form: NAL units behind start codes.
+Sent is packetization-mode 1 (single NAL units, STAP-A, FU-A). Frames are in Annex B form: NAL units
+behind start codes.
 """
 
 from __future__ import annotations
@@ -45,21 +45,19 @@ def is_keyframe(frame: bytes) -> bool:
 class H264Packetiser:
     """Cuts access units into payloads."""
 
-    __slots__ = ("_mode", "_mtu")
+    __slots__ = ("_mtu",)
 
-    def __init__(self, *, mode: int = 1, mtu: int = MTU) -> None:
-        """Cut in this packetization-mode, 0 or 1, into payloads of at most `mtu` bytes."""
-        if mode not in (0, 1) or mtu < 8:
-            raise UsageError(f"packetization-mode {mode}, payloads of {mtu} bytes")
-        self._mode = mode
+    def __init__(self, *, mtu: int = MTU) -> None:
+        """Cut into payloads of at most `mtu` bytes."""
+        if mtu < 8:
+            raise UsageError(f"payloads of {mtu} bytes")
         self._mtu = mtu
 
     def packetise(self, frame: bytes) -> tuple[bytes, ...]:
         """Return the payloads of a frame in Annex B form; the last one's packet bears the marker.
 
         Raises:
-            UsageError: no NAL unit is in it, one is of a type that stands for no NAL unit, or, in
-                mode 0, one is longer than a payload: the encoder has to make smaller slices.
+            UsageError: no NAL unit is in it, or one is of a type that stands for no NAL unit.
         """
         payloads: list[bytes] = []
         waiting: list[bytes] = []
@@ -67,12 +65,10 @@ class H264Packetiser:
         for unit in split_annex_b(frame):
             if not 1 <= unit[0] & 0x1F <= 23:
                 raise UsageError(f"NAL unit of type {unit[0] & 0x1F}")
-            if waiting and (not self._mode or size + 2 + len(unit) > self._mtu):
+            if waiting and size + 2 + len(unit) > self._mtu:
                 payloads.append(_aggregate(waiting))
                 waiting, size = [], 1
             if len(unit) > self._mtu:
-                if not self._mode:
-                    raise UsageError(f"NAL unit of {len(unit)} bytes in packetization-mode 0")
                 payloads += self._fragment(unit)
             else:
                 waiting.append(unit)

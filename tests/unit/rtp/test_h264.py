@@ -53,23 +53,15 @@ def test_a_unit_that_just_fits_is_sent_alone():
     assert len(H264Packetiser().packetise(annex_b(unit + b"x"))) == 2
 
 
-def test_mode_0_sends_each_unit_alone_and_refuses_long_ones():
-    packetiser = H264Packetiser(mode=0)
-    assert packetiser.packetise(annex_b(SPS, PPS, IDR)) == (SPS, PPS, IDR)
-    with pytest.raises(UsageError):
-        packetiser.packetise(annex_b(b"\x65" + b"x" * MTU))
-
-
 @pytest.mark.parametrize("frame", [b"", b"abc", annex_b(b"\x78abc"), annex_b(b"\x60a")])
 def test_what_is_no_frame_is_a_mistake(frame):
     with pytest.raises(UsageError):
         H264Packetiser().packetise(frame)
 
 
-@pytest.mark.parametrize("arguments", [{"mode": 2}, {"mtu": 7}])
-def test_a_packetiser_of_nonsense_is_a_mistake(arguments):
+def test_payloads_of_no_size_are_a_mistake():
     with pytest.raises(UsageError):
-        H264Packetiser(**arguments)
+        H264Packetiser(mtu=7)
 
 
 REFUSED = {
