@@ -6,8 +6,8 @@ import re
 from typing import Final
 
 from securecall.sip.grammar import SipError
-from securecall.sip.limits import MOST_BODY_BYTES, MOST_HEADER_BYTES
-from securecall.sip.message import Request, Response, content_length, parse_head
+from securecall.sip.limits import MOST_BODY_BYTES
+from securecall.sip.message import Request, Response, content_length, split_message
 
 _LINE_ENDS: Final = re.compile(rb"(?:\r\n)*+")
 
@@ -51,11 +51,7 @@ class MessageFrames:
 
 
 def _parse(data: bytes) -> Request | Response:
-    end = data.find(b"\r\n\r\n", 0, MOST_HEADER_BYTES + 4)
-    if end < 0:
-        raise SipError("the header does not end", rule="RFC 3261 7", status=513)
-    message = parse_head(data[:end])
-    body = data[end + 4 :]
+    message, body = split_message(data)
     length = content_length(message)
     # what a server on the way could take for a second message is not passed over
     if length is not None and length != len(body):

@@ -304,11 +304,7 @@ def parse_message(data: bytes) -> Request | Response:
     Raises:
         SipError: it is malformed.
     """
-    end = data.find(b"\r\n\r\n", 0, MOST_HEADER_BYTES + 4)
-    if end < 0:
-        raise SipError("the header does not end", rule="RFC 3261 7", status=513)
-    message = parse_head(data[:end])
-    rest = data[end + 4 :]
+    message, rest = split_message(data)
     length = content_length(message)
     if length is None:
         length = len(rest)
@@ -319,6 +315,18 @@ def parse_message(data: bytes) -> Request | Response:
     message.body = rest[:length]
     message.require_valid()
     return message
+
+
+def split_message(data: bytes) -> tuple[Request | Response, bytes]:
+    """Read a header, and return what stands behind it as well.
+
+    Raises:
+        SipError: it is malformed, or has no end.
+    """
+    end = data.find(b"\r\n\r\n", 0, MOST_HEADER_BYTES + 4)
+    if end < 0:
+        raise SipError("the header does not end", rule="RFC 3261 7", status=513)
+    return parse_head(data[:end]), data[end + 4 :]
 
 
 def _require_few(values: Sized) -> None:
