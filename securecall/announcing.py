@@ -26,8 +26,10 @@ from securecall.events import (
     DigitPressed,
     Event,
     GuessesWarning,
+    HoldChanged,
     KeepingFailed,
     PictureAsked,
+    PicturesChanged,
     QualityChanged,
     SoundDeviceLost,
     SoundFailed,
@@ -96,10 +98,13 @@ class Announcer:
             case orders.Secured(state=state):
                 expectation.settled()
                 self.tell(CallSecured(call, state))
-            case orders.ChangeRefused(why=why):
-                self.tell(CallChangeRefused(call, why))
-            case orders.VideoAsked(content=what):
-                self.tell(PictureAsked(call, what))
+            case (
+                orders.ChangeRefused()
+                | orders.PeerHolds()
+                | orders.PicturesAgreed()
+                | orders.VideoAsked()
+            ):
+                self.tell(_change(call, output))
             case orders.TransferAsked(request=asked):
                 self._transfer_asked(call, asked)
             case orders.TransferTold(progress=progress):
@@ -191,3 +196,19 @@ class Announcer:
         failures = self._contacts.count_burned_guess(address)
         if failures >= ENOUGH_BURNED_GUESSES:
             self.tell(GuessesWarning(address.short, failures))
+
+
+def _change(
+    call: Call,
+    output: orders.ChangeRefused | orders.PeerHolds | orders.PicturesAgreed | orders.VideoAsked,
+) -> Event:
+    """What changed in a call, or did not."""
+    match output:
+        case orders.ChangeRefused(why=why):
+            return CallChangeRefused(call, why)
+        case orders.PeerHolds(on=on):
+            return HoldChanged(call, on)
+        case orders.PicturesAgreed(shown=shown, seen=seen):
+            return PicturesChanged(call, shown, seen)
+        case orders.VideoAsked(content=what):
+            return PictureAsked(call, what)

@@ -53,6 +53,34 @@ class CallChangeRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class HoldChanged:
+    """The other end put us on hold, or took us back; `Call.on_hold` is about the other way.
+
+    Attributes:
+        held: Nothing of ours is heard or seen there from now on; what they play is heard here.
+    """
+
+    call: Call
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PicturesChanged:
+    """Pictures came into a call in progress, or left it, whoever of the two wished so.
+
+    A camera that shows nothing for a while is not told: no picture comes then.
+
+    Attributes:
+        shown: What both ends agreed on: `CAMERA`, `SCREEN`.
+        seen: What of that they may send now; nothing while one of the two is on hold.
+    """
+
+    call: Call
+    shown: frozenset[str]
+    seen: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class PictureAsked:
     """The peer wished to show a picture that we did not ask for; it was refused.
 
@@ -451,7 +479,9 @@ Event = (
     CallRinging
     | CallSecured
     | CallChangeRefused
+    | HoldChanged
     | PictureAsked
+    | PicturesChanged
     | DigitPressed
     | QualityChanged
     | TransferRequested

@@ -285,6 +285,11 @@ class Call:
         """Whether we put the other end on hold."""
         return self._inner.on_hold
 
+    @property
+    def held(self) -> bool:
+        """Whether the other end put us on hold."""
+        return self._inner.held
+
     def hold(self) -> None:
         """Put the other end on hold: nothing of either is heard or seen."""
         self._loop.run(self._inner.hold())

@@ -438,11 +438,19 @@ class Call:
         """Whether we put the other end on hold."""
         return self._on_hold
 
+    @property
+    def held(self) -> bool:
+        """Whether the other end put us on hold; `HoldChanged` tells when."""
+        return self._machine.held
+
     async def hold(self) -> None:
         """Put the other end on hold: nothing of ours is sent but silence, nothing of theirs heard.
 
+        That counts at once, and until `resume`: pictures and text stop both ways, and no offer of
+        the other end or of a server in between takes it back.
+
         Raises:
-            ChangeRefused: the other end does not take it; nothing of ours is sent nevertheless.
+            ChangeRefused: the other end does not take it; nothing moves nevertheless.
             UsageError: the call is not in progress.
         """
         answered = self._ask(hold=True)
@@ -731,8 +739,8 @@ class Call:
                 self._keypad.told(taken=taken)
             case orders.Finish():
                 self._finished(output)
-            case orders.Secured():
-                pass  # the witness took it down
+            case orders.Secured() | orders.PeerHolds() | orders.PicturesAgreed():
+                pass  # witness and observer are told
             case _:  # for whoever observes the call
                 log.info("%r: %r", self, output)
 

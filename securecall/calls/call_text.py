@@ -86,7 +86,7 @@ class CallText:
         self._timestamp = secrets.randbits(31)
         self._unread = ""
         self._moved = asyncio.Event()  # something left, came or changed
-        self._closed = False
+        self._closed = self._held = False
         self._packets_sent = self._packets_received = 0
         self._characters_sent = self._characters_received = 0
         self._lost = self._refused = self._malformed = self._gated = self._dropped = 0
@@ -207,6 +207,13 @@ class CallText:
             self._sender.clear()
         self._wake()
 
+    def hold(self, *, on: bool) -> None:
+        """Send and show nothing, whatever was agreed; or no more."""
+        self._held = on
+        if on and self._sender is not None:
+            self._sender.clear()
+        self._wake()
+
     @property
     def gate(self) -> Gate:
         """Whether media passes; text does only where it is OPEN."""
@@ -229,12 +236,16 @@ class CallText:
     @property
     def _sends(self) -> bool:
         agreed = self._agreed
-        return agreed is not None and agreed.direction in (Direction.SENDRECV, Direction.SENDONLY)
+        if agreed is None or self._held:
+            return False
+        return agreed.direction in (Direction.SENDRECV, Direction.SENDONLY)
 
     @property
     def _shows(self) -> bool:
         agreed = self._agreed
-        return agreed is not None and agreed.direction in (Direction.SENDRECV, Direction.RECVONLY)
+        if agreed is None or self._held:
+            return False
+        return agreed.direction in (Direction.SENDRECV, Direction.RECVONLY)
 
     def takes(self, datagram: bytes) -> bool:
         """Whether this is a packet of text: by its payload type, and its source if it is known."""

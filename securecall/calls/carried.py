@@ -190,7 +190,8 @@ class CarriedMachine(CallMachine):
 
     def _changed(self, offer: Description, *, answers: bool) -> tuple[Output, ...]:
         """The engine took a change of the peer's: a hold, or its end."""
-        return (SetDirection(mirrored(_direction(offer))),)
+        direction = mirrored(_direction(offer))
+        return (SetDirection(direction), *self._holds(direction))
 
 
 def _direction(description: Description) -> Direction:

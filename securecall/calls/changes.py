@@ -34,7 +34,9 @@ from securecall.media.description import (
     LocalIce,
     MediaDescription,
     Setup,
+    held,
     mirrored,
+    within,
 )
 from securecall.media.sdes import CryptoLine
 
@@ -112,6 +114,7 @@ def answer_change(  # noqa: C901 - one branch for each thing that may change
     fresh: Sequence[CryptoLine] = (),
     answers: bool = False,
     ice: LocalIce | None = None,
+    hold: bool = False,
 ) -> tuple[Description, Agreement]:
     """Answer a mid-call offer: directions or the way change, pictures come and go, text ends.
 
@@ -123,6 +126,7 @@ def answer_change(  # noqa: C901 - one branch for each thing that may change
         fresh: Keys of ours for a gateway that brings new ones.
         answers: It is the answer to what we repeated, not an offer: our key stays as it is.
         ice: What we gathered anew, where the offer restarts ICE.
+        hold: We hold the peer, which takes nobody else back but us (RFC 3264 8.4).
 
     Raises:
         SecurityError: a gateway's new key is none that is taken.
@@ -147,7 +151,7 @@ def answer_change(  # noqa: C901 - one branch for each thing that may change
         ours_audio,
         setup=None if keys is not None else _role(theirs.setup, agreed),
         crypto=() if keys is None else (keys.ours,),
-        direction=mirrored(theirs.direction),
+        direction=held(mirrored(theirs.direction)) if hold else mirrored(theirs.direction),
         mid=theirs.mid,
         protocol=theirs.protocol,
         rtcp_mux=agreed.rtcp_mux,
@@ -161,15 +165,18 @@ def answer_change(  # noqa: C901 - one branch for each thing that may change
         if before is not None and media.mid in known:
             line = video_lines.kept_line(before, media, known[media.mid])
             if line is not None:
-                line = replace(line, setup=kept.setup, port=kept.port)
-                lines[place] = line, _kept_picture(known[media.mid], media, line.direction)
-    written = _kept_text(ours, offer, agreed.text)
+                way = Direction.INACTIVE if hold else line.direction
+                line = replace(line, setup=kept.setup, port=kept.port, direction=way)
+                lines[place] = line, _kept_picture(known[media.mid], media, way)
+    written = _kept_text(ours, offer, agreed.text, hold=hold)
     named = {*known, agreed.text.mid if agreed.text is not None else theirs.mid}
     unknown = replace(offer, media=tuple(m for m in offer.media if m.mid not in named))
     added = video_lines.answer_lines(unknown, theirs, kept, pictures) if keys is None else {}
     for place, media in enumerate(offer.media):
         if media.mid in added:
-            lines[place] = added[media.mid]
+            line, picture = added[media.mid]
+            way = Direction.INACTIVE if hold else line.direction
+            lines[place] = replace(line, direction=way), replace(picture, direction=way)
 
     def line_of(place: int, media: MediaDescription) -> MediaDescription:
         if media is theirs:
@@ -190,7 +197,7 @@ def answer_change(  # noqa: C901 - one branch for each thing that may change
 
 
 def _kept_text(
-    ours: Description, offer: Description, agreed: TextAgreement | None
+    ours: Description, offer: Description, agreed: TextAgreement | None, *, hold: bool
 ) -> tuple[int, MediaDescription, TextAgreement] | None:
     """The place of the text that is agreed on, our answer to it, and what it comes to."""
     if agreed is None:
@@ -200,7 +207,8 @@ def _kept_text(
         if media.mid == agreed.mid:
             line = text_lines.kept_line(before, media, agreed)
             if line is not None:
-                return place, line, replace(agreed, direction=line.direction)
+                way = Direction.INACTIVE if hold else line.direction
+                return place, replace(line, direction=way), replace(agreed, direction=way)
     return None
 
 
@@ -270,7 +278,8 @@ def propose(
         else:
             media.append(refused_line(line))
     if add is not None:
-        _add(media, video_lines.offer_lines(media[ours.media.index(audio)], (add,))[0])
+        line = video_lines.offer_lines(media[ours.media.index(audio)], (add,))[0]
+        _add(media, replace(line, direction=_BESIDE[bool(hold)]))
     media = _placed(media, ice)
     bundle = tuple(m.mid for m in media if not m.refused and m.mid)
     return replace(ours, media=tuple(media), bundle=bundle if len(bundle) > 1 else ours.bundle)
@@ -319,9 +328,12 @@ def read_change(
     known = {picture.mid: picture for picture in agreed.video}
     pictures, warnings = video_lines.read_answers(offer, answer, theirs)
     text, more = text_lines.read_answer(offer, answer, theirs)
+    # an answer lets pass no more than the offer (RFC 3264 6.1): whom it holds is held
+    wished = {line.mid: line.direction for line in offer.media}
     if text is not None and agreed.text is not None:
-        text = replace(agreed.text, direction=text.direction)
+        text = replace(agreed.text, direction=within(text.direction, wished[text.mid]))
     lines = {line.mid: line for line in answer.media}
+    pictures = tuple(replace(p, direction=within(p.direction, wished[p.mid])) for p in pictures)
     video = tuple(
         _kept_picture(known[p.mid], lines[p.mid], p.direction) if p.mid in known else p
         for p in pictures
@@ -331,7 +343,7 @@ def read_change(
         agreed = _moved(agreed, theirs, lite=answer.ice_lite)
     return replace(
         agreed,
-        direction=mirrored(theirs.direction),
+        direction=within(mirrored(theirs.direction), ours.direction),
         events=events,
         red=red,
         sdes=keys,

@@ -31,7 +31,7 @@ from securecall.keys.encoding import sha512
 from securecall.keys.handshake import STREAMS, CallRole, HandshakeResult, fingerprint_hash
 from securecall.media.carried import CarriedSession
 from securecall.media.codecs import usable
-from securecall.media.description import Candidate, Direction, Fingerprint, LocalIce
+from securecall.media.description import Candidate, Direction, Fingerprint, LocalIce, held
 from securecall.media.endpoints import AudioSink, AudioSource
 from securecall.media.engine import AudioSession, AudioStatistics, Clock
 from securecall.media.levels import LevelMeter
@@ -173,6 +173,7 @@ class MediaConnection:
         self._began_unix = unix_now()
         self._secured_at = 0.0
         self._heard = 0
+        self._direction = Direction.SENDRECV
         self._receives = True
         self._watch_at: float | None = None
         self._left = False
@@ -486,9 +487,12 @@ class MediaConnection:
         self._silence()
 
     def hold(self, *, on: bool) -> None:
-        """Send silence and let the peer hear nothing else, whatever was agreed; or no more."""
+        """Send silence alone and play nothing, whatever was agreed, nor move pictures or text."""
         self._held = on
         self._silence()
+        self.pictures.hold(on=on)
+        self.text.hold(on=on)
+        self.set_direction(self._direction)
 
     def _silence(self) -> None:
         silent = self._muted or self._held
@@ -552,10 +556,11 @@ class MediaConnection:
         return session.heard(wall, cname) if isinstance(session, AudioSession) else None
 
     def set_direction(self, direction: Direction) -> None:
-        """Obey a hold, or its end."""
+        """Obey a hold, or its end; of whom we hold nothing is heard, even if that was refused."""
+        self._direction = direction
         self._receives = direction in (Direction.SENDRECV, Direction.RECVONLY)
         if self._session is not None:
-            self._session.set_direction(direction)
+            self._session.set_direction(held(direction) if self._held else direction)
 
     def set_companions(self, *, events: int | None, red: int | None) -> None:
         """Send digits and copies under these numbers of the peer's from now on, or none."""

@@ -35,7 +35,9 @@ from securecall.calls.orders import (
     Discard,
     Finish,
     Output,
+    PeerHolds,
     PeerRings,
+    PicturesAgreed,
     Reconnect,
     Regather,
     Rekey,
@@ -88,7 +90,7 @@ from securecall.errors import (
     Unsupported,
     UsageError,
 )
-from securecall.media.description import Description, Kind, LocalIce
+from securecall.media.description import Description, Direction, Kind, LocalIce
 from securecall.media.sdes import CryptoLine
 from securecall.policy import (
     UNSECURED,
@@ -183,6 +185,7 @@ class CallMachine:
     Attributes:
         state: Where it is.
         security: The last computed snapshot.
+        held: The peer put us on hold.
         deadline: When `expire` wants to be called, monotonic seconds; None for never.
     """
 
@@ -190,7 +193,9 @@ class CallMachine:
         """Prepare; `dial` or `invited` begins."""
         self.state = State.DIALLING if outgoing else State.ALERTING
         self.security = UNSECURED
+        self.held = False
         self.deadline: float | None = None
+        self._holding = False  # ours: it stays whatever the peer offers or refuses
         self._policy = policy
         self._floor = floor
         self._facts: Facts | None = None
@@ -319,7 +324,8 @@ class CallMachine:
     def _connect(self, agreement: Agreement, *, now: float) -> tuple[Output, ...]:
         self._agreement = agreement
         self.deadline = now + self._policy.connect_seconds
-        return (StartMedia(agreement), *self._trickle())
+        holds = self._holds(agreement.direction)
+        return (StartMedia(agreement), *holds, *self._trickle())
 
     def _changed(self, offer: Description, *, answers: bool) -> tuple[Output, ...]:
         """A re-INVITE: only what leaves keys and peers untouched is taken.
@@ -358,6 +364,7 @@ class CallMachine:
                 fresh=self._fresh,
                 answers=answers,
                 ice=ice,
+                hold=self._holding,
             )
         except (Incompatible, SecurityError) as e:
             return (Send(Refused(488)), ChangeRefused(str(e)))
@@ -390,9 +397,15 @@ class CallMachine:
         if moved and proposal.ice is not None:  # the peer found another way for both
             self._proposal = None
             return (Send(Refused(487)),)
-        hold, add, drop, ice = proposal.hold, proposal.add, proposal.drop, proposal.ice
         # there is room for a picture: whatever the peer adds is refused, but for one of each kind
-        offer = propose(ours, agreed, hold=hold, add=add, drop=drop, ice=ice)
+        offer = propose(
+            ours,
+            agreed,
+            hold=self._wished(hold=proposal.hold),
+            add=proposal.add,
+            drop=proposal.drop,
+            ice=proposal.ice,
+        )
         self._proposal = replace(proposal, offer=offer)
         return (Send(Offered(offer)),)
 
@@ -458,14 +471,30 @@ class CallMachine:
         else:
             outputs = ()
         outputs = (*outputs, SetDirection(agreement.direction))
+        outputs = (*outputs, *self._holds(agreement.direction))
         beside = (agreement.events, agreement.red)
         if before is not None and (before.events, before.red) != beside:
             outputs = (*outputs, SetCompanions(*beside))
         if before is not None and before.video != agreement.video:
             outputs = (*outputs, SetVideo(agreement.video))
+            pictures = _pictures(agreement)
+            if pictures != _pictures(before):
+                outputs = (*outputs, pictures)
         if before is not None and before.text != agreement.text:
             outputs = (*outputs, SetText(agreement.text))
         return outputs
+
+    def _holds(self, direction: Direction) -> tuple[Output, ...]:
+        """The peer wants nothing of us, which is to hold (RFC 3264 8.4); or it does again."""
+        held = direction not in (Direction.SENDRECV, Direction.SENDONLY)
+        if held is self.held:
+            return ()
+        self.held = held
+        return (PeerHolds(held),)
+
+    def _wished(self, *, hold: bool | None) -> bool | None:
+        """What an offer of ours says of holding: whom we hold stays so whatever else changes."""
+        return True if hold is None and self._holding else hold
 
     def _rekeyed(self, before: SdesKeys, after: SdesKeys) -> tuple[Output, ...]:
         """New keys of a gateway, under a closed gate, judged as the first ones were."""
@@ -489,6 +518,8 @@ class CallMachine:
         except Incompatible as e:
             return (ChangeRefused(str(e)),)
         self._ours = proposal.offer
+        if proposal.hold is False:
+            self._holding = False
         moved = (Reconnect(agreement),) if proposal.ice is not None else ()
         outputs = (*moved, *self._agreed(agreement), *self._trickle())
         if proposal.add is not None and proposal.add not in (v.local for v in agreement.video):
@@ -595,7 +626,8 @@ class CallMachine:
         """Ask the peer for a change; what comes of it are `SetDirection`, `SetVideo`, or a refusal.
 
         Args:
-            hold: Put the peer on hold, or take it back; None leaves it.
+            hold: Put the peer on hold, or take it back; None leaves it. Whom we hold stays so until
+                it answered that we take it back, whatever it offers or refuses meanwhile.
             add: A picture to show.
             drop: The mid of a picture that ends; "" for none.
 
@@ -606,7 +638,9 @@ class CallMachine:
         if self.state is not State.ACTIVE or self._agreement is None or self._ours is None:
             raise UsageError("only a call in progress can be changed")
         self._require_unchanging()
-        offer = propose(self._ours, self._agreement, hold=hold, add=add, drop=drop)
+        wished = self._wished(hold=hold)
+        offer = propose(self._ours, self._agreement, hold=wished, add=add, drop=drop)
+        self._holding = self._holding or bool(hold)
         self._proposal = Proposal(offer, hold, add, drop)
         return (Send(Offered(offer)),)
 
@@ -620,7 +654,7 @@ class CallMachine:
         if not self.movable or self._agreement is None or self._ours is None:
             raise UsageError("there is no way that could be changed")
         self._require_unchanging()
-        offer = propose(self._ours, self._agreement, ice=ice)
+        offer = propose(self._ours, self._agreement, hold=self._wished(hold=None), ice=ice)
         self._proposal = Proposal(offer, ice=ice)
         return (Send(Offered(offer)),)
 
@@ -781,6 +815,14 @@ class CallMachine:
         if after is State.ENDED:
             self.deadline = None
         return True
+
+
+def _pictures(agreement: Agreement) -> PicturesAgreed:
+    takes = (Direction.SENDRECV, Direction.RECVONLY)
+    return PicturesAgreed(
+        frozenset(v.local.content for v in agreement.video),
+        frozenset(v.local.content for v in agreement.video if v.direction in takes),
+    )
 
 
 def _reason_of(error: SecurecallError) -> EndReason:

@@ -67,6 +67,13 @@ class SetDirection:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerHolds:
+    """The peer put us on hold, or took us back."""
+
+    on: bool
+
+
+@dataclass(frozen=True, slots=True)
 class SetCompanions:
     """What the peer takes beside the codec is another: digits, copies (their numbers, or None)."""
 
@@ -86,6 +93,19 @@ class SetVideo:
     """These pictures there are from now on, and no other."""
 
     video: tuple[VideoAgreement, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PicturesAgreed:
+    """What there is to be seen in mid-call is other than before; `SetVideo` came first.
+
+    Attributes:
+        shown: What both ends agreed on: "slides" for a screen, "" for a camera.
+        seen: What of that the peer may send now; nothing while one of the two is on hold.
+    """
+
+    shown: frozenset[str]
+    seen: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +207,10 @@ Output = (
     | SetGate
     | SetCompanions
     | SetDirection
+    | PeerHolds
     | Rekey
     | SetVideo
+    | PicturesAgreed
     | SetText
     | VideoAsked
     | Secured

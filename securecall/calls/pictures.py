@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from securecall.calls.video_lines import LocalVideo, VideoAgreement
 from securecall.errors import UsageError
 from securecall.media.clock import Clock
-from securecall.media.description import Gate
+from securecall.media.description import Direction, Gate
 from securecall.media.synchrony import HeardAt
 from securecall.rtp.rtcp import RtcpPacket
 from securecall.rtp.sframe import SframeReceiver, SframeSender
@@ -84,7 +84,7 @@ class Pictures:
         self._gate = Gate.CLOSED
         self._sources: dict[str, VideoSource] = {}
         self._sinks: list[tuple[str, VideoSink]] = []
-        self._closed = False
+        self._closed = self._held = False
 
     def bring(self, name: str) -> LocalVideo:
         """Describe a picture of ours, the same throughout the call.
@@ -116,7 +116,13 @@ class Pictures:
         if self._keys is None or self._closed or not (agreed or self._session):
             return
         session = self._session or self._begin(self._keys)
-        session.agree({a.mid: (_terms(a), a.direction) for a in agreed})
+        still = Direction.INACTIVE
+        session.agree({a.mid: (_terms(a), still if self._held else a.direction) for a in agreed})
+
+    def hold(self, *, on: bool) -> None:
+        """Send and show nothing, whatever was agreed; or no more."""
+        self._held = on
+        self.agree(self._agreed)
 
     def _begin(self, keys: PictureKeys) -> VideoSession:
         from securecall.media.video.session import VideoSession

@@ -32,12 +32,31 @@ def mirrored(direction: Direction) -> Direction:
     return _MIRROR[direction]
 
 
+def within(direction: Direction, limit: Direction) -> Direction:
+    """What both let pass, seen from the same end."""
+    return _FLOWING[_FLOWS[direction] & _FLOWS[limit]]
+
+
+def held(direction: Direction) -> Direction:
+    """What is left of a direction of ours while we hold the other end."""
+    return within(direction, Direction.SENDONLY)
+
+
 _MIRROR = {
     Direction.SENDRECV: Direction.SENDRECV,
     Direction.SENDONLY: Direction.RECVONLY,
     Direction.RECVONLY: Direction.SENDONLY,
     Direction.INACTIVE: Direction.INACTIVE,
 }
+
+
+_FLOWS = {  # bits: we send, we receive
+    Direction.INACTIVE: 0,
+    Direction.SENDONLY: 1,
+    Direction.RECVONLY: 2,
+    Direction.SENDRECV: 3,
+}
+_FLOWING = {flows: direction for direction, flows in _FLOWS.items()}
 
 
 class Setup(enum.StrEnum):

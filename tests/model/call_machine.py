@@ -389,6 +389,8 @@ class Seen:
     gate: Gate = Gate.CLOSED
     finished: bool = False
     way: tuple[str, str] = (PEER.ice_ufrag, PEER.ice_pwd)
+    holding: bool = False
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -511,6 +513,7 @@ class Run:
             case m.Send(signal=Answered(description=description)):
                 _require(seen.accepted, "nothing of ours is described before acceptance")
                 _keyed(description, sdes=seen.floor.sdes)
+                _silent(seen, *(line.direction for line in description.media))
                 kept = (KEPT, HOLD, OTHER) if seen.floor.sdes else (KEPT, HOLD)
                 if before.started:
                     kept = kept if seen.floor.sdes else (*KEEPING, GATHERED)
@@ -519,6 +522,8 @@ class Run:
                 least = Gate.OPEN if name in WISHES else Gate.VERIFYING
                 _require(seen.gate in (Gate.OPEN, least), "a change of ours, in a call")
                 _keyed(description, sdes=seen.floor.sdes)
+                self.seen = replace(seen, holding=seen.holding or name == "we hold")
+                _silent(self.seen, *(line.direction for line in description.media))
             case m.Send(signal=TransferProgress(step=step)):
                 _require(name in ("transfer", "we tell"), "nothing is told that nobody asked")
                 heard = step is not TransferStep.FAILED
@@ -558,7 +563,13 @@ class Run:
                     _require(seen.accepted and seen.started, "no gate before acceptance")
                     _require(seen.facts is not None, "no gate before evidence")
                 self.seen = replace(seen, gate=gate)
+            case m.PeerHolds(on=on):
+                _require(on is not seen.held and seen.started, "held, or taken back, once")
+                _require(not on or name == HOLD, "held by nothing but that")
+                self.seen = replace(seen, held=on)
             case m.SetDirection() | m.SetCompanions():
+                if isinstance(output, m.SetDirection):
+                    _silent(seen, output.direction)
                 held = (*KEEPING, GATHERED, *REPLIES, OTHER, "answer")
                 _require(seen.started and name in held, "only a change does that")
             case m.Rekey():
@@ -570,6 +581,10 @@ class Run:
                 shown = [v.local for v in video]
                 asked = [CAMERA] if name in (TAKEN, UNASKED) else []
                 _require(shown == asked, "only what we asked for")
+                _silent(seen, *(v.direction for v in video))
+            case m.PicturesAgreed(shown=shown, seen=theirs):
+                _require(theirs <= shown, "nothing is seen that is not shown")
+                _require(not (theirs and seen.holding), "nothing is seen of whom we hold")
             case m.SetText(text=text):
                 held = (*KEEPING, GATHERED, *REPLIES, "answer")
                 _require(seen.started and name in held, "only a change does that")
@@ -620,6 +635,12 @@ class Run:
             kept = name in KEEPING and (asks or not _renewed(name, seen))
             _require(refused or gate or kept, "what changes keys, or half of the way, is refused")
         _require(name != "deny" or seen.finished, "words that differ end the call")
+
+
+def _silent(seen: Seen, *directions: Direction) -> None:
+    """Of whom we hold nothing is taken, whatever was asked meanwhile."""
+    takes = (Direction.SENDRECV, Direction.RECVONLY)
+    _require(not seen.holding or not set(directions) & set(takes), "whom we hold stays so")
 
 
 def _renewed(name: str, seen: Seen) -> int:

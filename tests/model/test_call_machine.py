@@ -21,6 +21,8 @@ from securecall.policy import Gate, SecurityLevel
 from tests.model.call_machine import (
     ACTS,
     EVIDENCE,
+    KEPT,
+    TAKEN,
     Configuration,
     Violation,
     configurations,
@@ -325,3 +327,20 @@ def test_control_a_defect_is_found(monkeypatch, seeded):
             *("OPPORTUNISTIC-identity-out", "HOP_BY_HOP-out", "HOP_BY_HOP-gateway-sdes-in"),
         ):
             explore(configuration, 4)
+
+
+def test_control_who_takes_itself_back_from_hold_is_found(monkeypatch):
+    (configuration,) = chosen("OPPORTUNISTIC-identity-out")
+    true, path = machine_module.answer_change, ("answer", "evidence: unknown", "we hold", TAKEN)
+    for defect in (False, True):
+        run = configuration.begin()
+        for name in path:
+            run.step(name)
+        if defect:
+            monkeypatch.setattr(
+                machine_module, "answer_change", lambda *a, **how: true(*a, **how | {"hold": False})
+            )
+            with pytest.raises(Violation, match="whom we hold"):
+                run.step(KEPT)
+        else:
+            run.step(KEPT)

@@ -162,6 +162,11 @@ def test_on_hold_nothing_moves():
         a.text.agree(agreement(1))
         a.hear(await typed(clock, b, "y"))
         assert a.read().endswith("y")
+        a.text.hold(on=True)  # whatever was agreed
+        a.hear(await typed(clock, b, "z"))
+        assert a.read() == ""
+        with pytest.raises(UsageError):
+            await a.text.send("x")
 
     run(main)
 

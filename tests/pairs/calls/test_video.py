@@ -10,9 +10,10 @@ import pytest
 pytest.importorskip("av", reason="the extra video")
 
 import securecall as sc
+from securecall.calls import machine
 from securecall.calls.report import EventKind
 from securecall.errors import ChangeRefused, UsageError
-from securecall.events import PictureAsked
+from securecall.events import HoldChanged, PictureAsked, PicturesChanged
 from securecall.media.video.endpoints import VideoOutput
 from securecall.media.video.pattern import TestPattern, read_frame_number
 from tests.pairs.calls.test_client import BOB, people
@@ -213,6 +214,88 @@ def test_on_hold_no_picture_moves_and_afterwards_it_does(tmp_path):
             await a.resume()
             await here.another(3)
             await there.another(3)
+
+    run(main)
+
+
+def test_who_is_held_is_told_and_cannot_take_itself_back(tmp_path):
+    async def main():
+        async with people(tmp_path) as (alice, bob):
+            events = bob.events()
+            told = asyncio.create_task(_first(events, HoldChanged))
+            tone = sc.ToneSource(440)
+            async with alice.call(BOB, audio=tone, video=picture()) as a:
+                ring = await bob.next_call()
+                async with ring.accept(audio=sc.ToneSource(620), video=True) as b:
+                    await a.connected()
+                    eyes = Eyes()
+                    b.video.add_sink(eyes)
+                    await eyes.another(3)
+                    await a.hold()
+                    async with asyncio.timeout(HANG):
+                        assert (await told).held
+                    assert b.held
+                    await b.hold()
+                    assert a.held
+                    await b.resume()  # its own hold, not ours
+                    sent = a.video.statistics()[0].packets_sent
+                    heard = b.audio
+                    for _ in range(10):
+                        frame = await anext(heard)
+                    assert not any(frame.samples)
+                    assert a.video.statistics()[0].packets_sent == sent
+                    assert b.held
+                    assert not a.held
+                    await a.resume()
+                    assert not b.held
+                    await eyes.another(3)
+
+    run(main)
+
+
+def test_a_hold_that_is_refused_stops_pictures_and_sound_nevertheless(tmp_path, monkeypatch):
+    async def main():
+        async with call(tmp_path, ours=picture(), theirs=picture()) as (a, b, here, there):
+            await here.another(3)
+            await there.another(3)
+            with monkeypatch.context() as refusing:
+                refusing.setattr(machine, "same_association", lambda *_: False)
+                with pytest.raises(ChangeRefused):
+                    await a.hold()
+            assert a.on_hold
+            assert not b.held
+            counts = a.video.statistics()[0]
+            heard = b.audio
+            for _ in range(10):
+                frame = await anext(heard)
+            assert not any(frame.samples)
+            after = a.video.statistics()[0]
+            assert (after.packets_sent, after.frames_shown) == (
+                counts.packets_sent,
+                counts.frames_shown,
+            )
+            await a.resume()
+            await here.another(3)
+            await there.another(3)
+
+    run(main)
+
+
+def test_pictures_that_come_and_go_are_told_to_both(tmp_path):
+    async def main():
+        async with people(tmp_path) as (alice, bob):
+            of_alice, of_bob = alice.events(), bob.events()
+            tasks = [asyncio.create_task(_first(e, PicturesChanged)) for e in (of_alice, of_bob)]
+            async with alice.call(BOB, audio=sc.ToneSource(440), video=True) as a:
+                ring = await bob.next_call()
+                async with ring.accept(audio=sc.ToneSource(620), video=True) as b:
+                    await a.connected()
+                    await b.connected()
+                    await a.video.add(picture(), sc.SCREEN)
+                    async with asyncio.timeout(HANG):
+                        for event, call in zip(await asyncio.gather(*tasks), (a, b), strict=True):
+                            both = frozenset({sc.CAMERA, sc.SCREEN})
+                            assert (event.call, event.shown, event.seen) == (call, both, both)
 
     run(main)
 

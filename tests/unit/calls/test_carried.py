@@ -143,7 +143,12 @@ def test_holds_go_both_ways():
     _ = call.change(hold=False)
     assert isinstance(call.receive(Refused(491), now=4.0)[0], orders.ChangeRefused)
     held = call.receive(Offered(sound(Direction.SENDONLY)), now=5.0)
-    assert held == (orders.SetDirection(Direction.RECVONLY),)
+    assert held == (orders.SetDirection(Direction.RECVONLY), orders.PeerHolds(on=True))
+    both = call.receive(Offered(sound(Direction.INACTIVE)), now=6.0)
+    assert both == (orders.SetDirection(Direction.INACTIVE),)
+    back = call.receive(Offered(sound(Direction.RECVONLY)), now=7.0)
+    assert back == (orders.SetDirection(Direction.SENDONLY), orders.PeerHolds(on=False))
+    assert not call.held
 
 
 def test_it_has_no_pictures_no_text_and_one_beginning():

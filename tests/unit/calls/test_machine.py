@@ -344,8 +344,8 @@ def test_a_hold_is_answered_and_turns_the_direction():
     machine = connected()
     machine.secured(proven(), now=1.0)
     outputs = machine.receive(Offered(with_audio(offer(), direction=Direction.SENDONLY)), now=2.0)
-    assert kinds(outputs) == [m.Send, m.SetDirection]
-    assert outputs[1] == m.SetDirection(Direction.RECVONLY)
+    assert kinds(outputs) == [m.Send, m.SetDirection, m.PeerHolds]
+    assert outputs[1:] == (m.SetDirection(Direction.RECVONLY), m.PeerHolds(on=True))
 
 
 @pytest.mark.parametrize(
