@@ -382,6 +382,11 @@ class Call:
         self._witness.recorder(added=added, at=self._at())
         self._connection.say(self._witness.said)
 
+    @property
+    def muted(self) -> bool:
+        """Whether silence is sent instead of our source."""
+        return self._connection.muted
+
     def mute(self, *, muted: bool = True) -> None:
         """Send silence of the same packet size instead of sound, and let go of the microphone."""
         self._connection.mute(muted=muted)

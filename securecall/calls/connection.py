@@ -481,6 +481,11 @@ class MediaConnection:
         held = self._gate is Gate.VERIFYING and not getattr(self._source, "live", False)
         return None if held else self._source
 
+    @property
+    def muted(self) -> bool:
+        """Whether silence is sent instead of sound."""
+        return self._muted
+
     def mute(self, *, muted: bool) -> None:
         """Send silence of the same packet size instead of sound."""
         self._muted = muted

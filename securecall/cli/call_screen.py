@@ -26,12 +26,12 @@ def show_levels(terminal: Terminal, f: Fields, *, level: str, words: str) -> Non
     verified = level == "VERIFIED"
     note, note_style = ("✓", "green") if verified else ("compare:", "yellow")
     said = f"{note} {words}" if words else ""
-    pictures = _pictures(f)
+    pictures, rests = _pictures(f), _rests(f)
     room = terminal.width - 1
 
     def left() -> int:
-        others = [part for part in (level or "-", "you ", "they ", pictures, clock, said) if part]
-        return room - sum(len(part) + 2 for part in others)
+        others = (level or "-", rests, "you ", "they ", pictures, clock, said)
+        return room - sum(len(part) + 2 for part in others if part)
 
     if left() < 2 * _METER_AT_LEAST:
         pictures = ""
@@ -40,6 +40,7 @@ def show_levels(terminal: Terminal, f: Fields, *, level: str, words: str) -> Non
     width = max(_METER_AT_LEAST, min(_METER_AT_MOST, left() // 2))
     parts = [
         paint(level or "-", LEVEL_STYLES.get(level, "red"), "bold"),
+        paint(rests, "yellow", "bold"),
         f"{paint('you', 'dim')} {terminal.meter(_number(f['sent_dbfs']), width)}",
         f"{paint('they', 'dim')} {terminal.meter(_number(f['received_dbfs']), width)}",
         paint(pictures, "dim"),
@@ -48,6 +49,13 @@ def show_levels(terminal: Terminal, f: Fields, *, level: str, words: str) -> Non
     if words:
         parts.append(f"{paint(note, note_style)} {paint(words, 'bold')}")
     terminal.show("  " + "  ".join(filter(None, parts)))
+
+
+def _rests(f: Fields) -> str:
+    """Why nothing is heard, where that is meant."""
+    if f.get("held"):
+        return "HELD"
+    return "ON HOLD" if f.get("on_hold") else "MUTED" if f.get("muted") else ""
 
 
 def _pictures(f: Fields) -> str:

@@ -14,10 +14,13 @@ from securecall.cli.desk import Board, named, ring_fields, tell_of_transfer
 from securecall.cli.failures import fields, what_happened
 from securecall.cli.output import Output
 from securecall.cli.passphrase import account_password
-from securecall.cli.sight import require_pictures
+from securecall.cli.sight import names_of, require_pictures
 from securecall.client import Client, IncomingCall
 from securecall.errors import LocalError, SecurecallError, UsageError
 from securecall.events import (
+    HoldChanged,
+    PictureAsked,
+    PicturesChanged,
     RegistrationChanged,
     SoundDeviceLost,
     SoundFailed,
@@ -84,6 +87,7 @@ def _wishes(args: argparse.Namespace, *, until_played: bool) -> Wishes:
         speaker=args.speaker or bool(args.loudspeaker),
         report=args.report,
         video=args.video,
+        watch=args.watch,
         pictures=require_pictures(video=args.video, watch=args.watch, record=args.record),
         text=args.text,
     )
@@ -148,15 +152,30 @@ async def answer(args: argparse.Namespace, output: Output) -> None:
 
 
 async def follow_call(client: Client, board: Board) -> None:
-    """Tell what else happens in calls: a device that failed, somebody who is handed over."""
+    """Tell what else happens in calls: a hold, a device that failed, somebody handed over."""
+    output = board.output
     async for event in client.events():
-        if isinstance(event, SoundFailed):
-            what = what_happened(event.error)
-            board.output.tell("note", text=f"The call goes on without it: {what}")
-        elif isinstance(event, SoundDeviceLost):
-            board.output.tell("note", text=f"{event.error}.")
-        elif isinstance(event, (TransferRequested, TransferProgressed)):
-            tell_of_transfer(event, board)
+        match event:
+            case SoundFailed(error=error):
+                output.tell("note", text=f"The call goes on without it: {what_happened(error)}")
+            case SoundDeviceLost(error=error):
+                output.tell("note", text=f"{error}.")
+            case HoldChanged(call=call, held=held):
+                output.tell("hold", peer=call.peer, held=held)
+            case PicturesChanged(call=call, shown=shown, seen=seen):
+                output.tell(
+                    "shown",
+                    peer=call.peer,
+                    shown=names_of(shown),
+                    seen=names_of(seen),
+                    on_hold=call.held or call.on_hold,
+                )
+            case PictureAsked(call=call, what=what):
+                output.tell("picture_asked", peer=call.peer, what=names_of(frozenset({what}))[0])
+            case TransferRequested() | TransferProgressed():
+                tell_of_transfer(event, board)
+            case _:
+                pass
 
 
 async def _follow_account(client: Client, output: Output) -> None:

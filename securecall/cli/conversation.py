@@ -50,6 +50,7 @@ class Wishes:
         speaker: Play what is received, if there is a speaker.
         report: File or folder to keep the report of the call in, None not to keep it.
         video: What to show, see `Sight`; "" for nothing.
+        watch: Take their pictures.
         pictures: Have pictures in the call, even if we show none.
         text: Have text in the call, typed and told line by line.
     """
@@ -68,6 +69,7 @@ class Wishes:
     speaker: bool = False
     report: Path | None = None
     video: str = ""
+    watch: bool = False
     pictures: bool = False
     text: bool = False
 
@@ -79,8 +81,12 @@ class Sound:
         sight: The pictures, None in a call with sound alone.
     """
 
-    def __init__(self, wishes: Wishes) -> None:
+    def __init__(self, wishes: Wishes, *, beside: Sound | None = None) -> None:
         """Open files and devices.
+
+        Args:
+            wishes: Which.
+            beside: What the call has from which this one was begun; its camera serves both.
 
         Raises:
             DeviceError: one of them is not there.
@@ -93,7 +99,12 @@ class Sound:
         self.recorder = Recorder(wishes.record) if wishes.record and not film else None
         self.sight: Sight | None = None
         if wishes.pictures:
-            self.sight = Sight(video=wishes.video, record=wishes.record, loop=wishes.loop)
+            self.sight = Sight(
+                video=wishes.video,
+                record=wishes.record,
+                loop=wishes.loop,
+                camera=beside.sight if beside is not None else None,
+            )
         self.sinks: list[AudioSink] = []
         if self.recorder is not None:
             self.sinks.append(self.recorder)
@@ -117,6 +128,11 @@ class Sound:
         shown = self.sight is None or not call.video.shown or self.sight.finished.is_set()
         finished = getattr(self.source, "finished", None)  # a microphone never is
         return shown and isinstance(finished, asyncio.Event) and finished.is_set()
+
+    def close(self) -> None:
+        """Let go of what no call took."""
+        if self.sight is not None and not isinstance(self.sight.shows, bool):
+            self.sight.shows.close()
 
     @property
     def recorded(self) -> float:
@@ -160,7 +176,7 @@ async def converse(call: Call, wishes: Wishes, sound: Sound, board: Board) -> No
     Raises:
         CallFailed, SecurityError, NetworkError: it did not come about or broke off.
     """
-    output, desk = board.output, Desk(board, call, partial(_talk_aside, board, wishes))
+    output, desk = board.output, Desk(board, call, partial(_talk_aside, board, wishes, sound))
     sound.attach(call)
     began = time.monotonic()
     output.tell("state", state="calling" if call.outgoing else "answering", peer=call.peer)
@@ -181,14 +197,23 @@ async def converse(call: Call, wishes: Wishes, sound: Sound, board: Board) -> No
 
 
 async def _talk_aside(
-    board: Board, wishes: Wishes, make: Make, begin: Callable[[], Awaitable[None]]
+    board: Board,
+    wishes: Wishes,
+    beside: Sound,
+    make: Make,
+    begin: Callable[[], Awaitable[None]],
 ) -> None:
-    """Lead another conversation meanwhile, without pictures and recording, while people wish so."""
+    """Lead another conversation meanwhile, while people wish so; nobody asked to record that."""
+    pictures = bool(wishes.video) or wishes.watch
     apart = replace(
-        wishes, record=None, video="", pictures=False, seconds=None, until_played=False, loop=True
+        wishes, record=None, pictures=pictures, seconds=None, until_played=False, loop=True
     )
-    sound = Sound(apart)
-    call = make(sound.source)
+    sound = Sound(apart, beside=beside)
+    try:
+        call = make(sound.source, video=sound.shows)
+    except SecurecallError:
+        sound.close()
+        raise
     await begin()
     try:
         await converse(call, apart, sound, board)
@@ -257,7 +282,6 @@ async def _talk(
     """Show the meters until the conversation is over."""
     call, began = desk.call, time.monotonic()
     played: float | None = None
-    seen = False
     sent, received = Needle(), Needle()
     async with aclosing(call.levels()) as readings:
         async for levels in readings:
@@ -268,11 +292,12 @@ async def _talk(
                     seconds=round(now - began, 2),
                     sent_dbfs=sent.show(levels.sent),
                     received_dbfs=received.show(levels.received),
+                    held=call.held,
+                    on_hold=call.on_hold,
+                    muted=call.muted,
                     **_pictures(call),
                 )
-            if not seen and sound.sight is not None and sound.sight.size is not None:
-                seen = True
-                output.tell("pictures", **sound.sight.fields(call))
+            _look(call, sound, output, now)
             if comparing is not None and comparing.done():
                 comparing.result()  # different words end the call here
                 comparing = None
@@ -301,6 +326,13 @@ async def _part(desk: Desk, comparing: asyncio.Task[None] | None) -> None:
 def _is_done(desk: Desk, wishes: Wishes, comparing: asyncio.Task[None] | None) -> bool:
     """Whether nothing keeps us in a call in which all was played."""
     return wishes.until_played and comparing is None and desk.idle
+
+
+def _look(call: Call, sound: Sound, output: Output, now: float) -> None:
+    """Tell when their pictures begin to come, and when they stop."""
+    sight, still = sound.sight, call.held or call.on_hold or not call.video.shown
+    if sight is not None and sight.turned(now, still=still):
+        output.tell("pictures", peer=call.peer, **sight.fields(call))
 
 
 def _pictures(call: Call) -> dict[str, int]:

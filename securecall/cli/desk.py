@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import ExitStack
+from functools import partial
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from securecall.address import Address
 from securecall.calls.call import Call
@@ -21,18 +22,30 @@ from securecall.events import TransferProgressed, TransferRequested
 from securecall.media.endpoints import AudioSource
 from securecall.policy import SecurityLevel
 
+if TYPE_CHECKING:  # PyAV is an extra
+    from securecall.media.video.endpoints import VideoSource
+
 ORDERS: Final[Mapping[str, Form]] = {
     "help": Form("", "show this"),
-    "consult": Form("WHO", "call somebody else meanwhile; /hangup brings you back", text="must"),
+    "consult": Form("WHO", "call somebody else meanwhile, unrecorded; /hangup brings you back", text="must"),
     "transfer": Form("[WHO]", "send them to somebody; after /consult: connect the two", text="may"),
     "accept": Form("", "call whom they send you to, or take the call that is handed to you"),
     "decline": Form("", "do not"),
+    "hold": Form("", "put them on hold: nothing moves, and they are told"),
+    "resume": Form("", "take them back"),
+    "mute": Form("", "send silence, which they are not told; once more ends that"),
     "press": Form("DIGITS", "press keys of a telephone", text="must"),
     "hangup": Form("", "end this call"),
 }  # fmt: skip
 
-Make = Callable[[AudioSource | None], Call]
-"""Makes a call that sends this."""
+
+class Make(Protocol):
+    """Makes a call that sends this and shows that."""
+
+    def __call__(self, audio: AudioSource | None, *, video: VideoSource | bool | None) -> Call:
+        """Make it."""
+        ...
+
 
 Talk = Callable[[Make, Callable[[], Awaitable[None]]], Awaitable[None]]
 """Makes a call, does something, and leads the call to its end."""
@@ -102,14 +115,18 @@ class Board:
         if self.front is not None:
             self.front.enter(line)
 
-    def call(self, who: str, audio: AudioSource | None) -> Call:
+    def call(
+        self, who: str, audio: AudioSource | None, *, video: VideoSource | bool | None = None
+    ) -> Call:
         """Call somebody, as this command calls.
 
         Raises:
             ProtocolError, UsageError: nobody can be called so.
         """
         target = named(self.client, who)
-        return self.client.call(target, audio=audio, text=self.text, require=self.require)
+        return self.client.call(
+            target, audio=audio, video=video, text=self.text, require=self.require
+        )
 
     async def _serve(self) -> None:
         while (line := await self.output.line()) is not None:
@@ -224,12 +241,20 @@ class Desk:
                 case "transfer":
                     await self._transfer(order.text)
                 case "consult":
-                    await self._aside(lambda audio: self._board.call(order.text, audio))
+                    await self._aside(partial(self._board.call, order.text))
                 case "accept":
                     await self._accept()
                 case "decline":
                     self._require_asked()
                     await self.decline()
+                case "hold":
+                    _ = await self._hold()
+                    self._note("They are on hold. /resume takes them back.")
+                case "resume":
+                    await self._resume()
+                case "mute":
+                    self.call.mute(muted=not self.call.muted)
+                    self._note("You are muted." if self.call.muted else "They hear you again.")
                 case "press":
                     await self.call.press(order.text)
                 case _:  # "hangup"
@@ -274,13 +299,14 @@ class Desk:
     async def _accept(self) -> None:
         asked, board = self._require_asked(), self._board
 
-        def make(audio: AudioSource | None) -> Call:
+        def make(audio: AudioSource | None, *, video: VideoSource | bool | None) -> Call:
+            text, require = board.text, board.require
             if isinstance(asked, IncomingCall):
                 call = asked.accept(
-                    audio=audio, text=board.text, require=board.require, replace=True
+                    audio=audio, video=video, text=text, require=require, replace=True
                 )
             else:
-                call = asked.accept(audio=audio, text=board.text, require=board.require)
+                call = asked.accept(audio=audio, video=video, text=text, require=require)
             self._asked = None
             return call
 
@@ -315,6 +341,12 @@ class Desk:
                 await self.call.resume()
         finally:
             self._back()
+
+    async def _resume(self) -> None:
+        if not self.call.on_hold:
+            raise UsageError("they are not on hold")
+        await self.call.resume()
+        self._note("They hear you again.")
 
     async def _hold(self) -> bool:
         if self.call.on_hold:

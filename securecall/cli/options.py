@@ -124,7 +124,8 @@ def _add_talk(command: argparse.ArgumentParser) -> None:
         "--record",
         type=Path,
         metavar="FILE",
-        help="record the other side: sound, or with .webm, .mkv, .mp4 pictures as well",
+        help="record the other side, but not of a call begun from this one: sound, or with .webm, "
+        ".mkv, .mp4 pictures as well",
     )
     command.add_argument(
         "--video", default="", metavar="WHAT", help="show the camera, the screen, test or a film"

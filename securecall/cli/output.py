@@ -319,7 +319,31 @@ class PeopleOutput:
         show_listened(self.terminal, f)
 
     def _on_pictures(self, f: Fields) -> None:
-        self._say(f"Pictures come: {f['width']}x{f['height']}, {f['codec']}.")
+        if f["coming"]:
+            self._say(f"Pictures come: {f['width']}x{f['height']}, {f['codec']}.")
+        else:
+            self._say("No pictures come any more.", "yellow")
+
+    def _on_hold(self, f: Fields) -> None:
+        peer = safe(str(f["peer"]))
+        if f["held"]:
+            self._say(f"{peer} put you on hold: nothing of yours is heard or seen.", "yellow")
+        else:
+            self._say(f"{peer} took you back.", "green")
+
+    def _on_shown(self, f: Fields) -> None:
+        shown, seen = _texts(f["shown"]), _texts(f["seen"])
+        if not shown:
+            self._say("There are no pictures in this call any more.")
+        elif f["on_hold"]:
+            return  # that was said, and nobody is seen
+        elif seen:
+            self._say(f"They may show you their {' and '.join(seen)} now.")
+        else:
+            self._say("They show no pictures any more.")
+
+    def _on_picture_asked(self, f: Fields) -> None:
+        self._say(f"They wished to show you their {f['what']}; this call takes no such pictures.")
 
     def _on_typed(self, f: Fields) -> None:
         lines = f["lines"]

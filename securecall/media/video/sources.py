@@ -21,6 +21,7 @@ _FILE_FORMATS: Final = (
     "matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,avi,mpegts,mpeg,mpegvideo,ogg,flv,h264,ivf"
 )
 _AHEAD: Final = 4
+_UNREAD_SECONDS = 1.0  # that a device stays open for nobody
 _DEVICES: Final = Path("/dev")
 _DEVICE_FORMATS: Final = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}
 _SCREEN_FORMATS: Final = {"linux": "x11grab", "win32": "gdigrab"}
@@ -151,7 +152,8 @@ class VideoFile:
 class Capture:
     """Captures what FFmpeg knows as an input device, from the first `read` on.
 
-    The device is not touched before: no call looks in before its gate is open. A thread of its own
+    The device is not touched before: no call looks in before its gate is open; and it is let go of
+    where nobody reads for a second, as on hold, until the next `read`. A thread of its own
     decodes, and keeps the newest picture alone. Timestamps are those of `time.monotonic`.
 
     Attributes:
@@ -177,8 +179,14 @@ class Capture:
         self._newest: VideoFrame | None = None
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None
+        self._read_at = 0.0
         self._closed = False
         self.dropped = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the device is in use."""
+        return self._thread is not None
 
     def read(self, now: float) -> VideoFrame | None:
         """Return the newest picture, once.
@@ -188,23 +196,29 @@ class Capture:
         """
         if self._error is not None:
             raise DeviceError(f"cannot capture from {self._name}: {self._error}") from self._error
-        if self._thread is None and not self._closed:
-            self._thread = threading.Thread(
-                target=self._run, name="securecall-capture", daemon=True
-            )
-            self._thread.start()
         with self._lock:
+            self._read_at = time.monotonic()
+            if self._thread is None and not self._closed:
+                self._thread = threading.Thread(
+                    target=self._run, name="securecall-capture", daemon=True
+                )
+                self._thread.start()
             frame, self._newest = self._newest, None
         return frame
 
     def _run(self) -> None:
-        """Capture until closed; on the thread."""
+        """Capture until closed, or until nobody reads; on the thread."""
+        self._capture()
+        with self._lock:
+            self._thread = self._newest = None
+
+    def _capture(self) -> None:
         try:
             with pyav.open(self._name, "r", format=self._format, options=self._options) as device:
                 if not device.streams.video:
                     raise DeviceError("there are no pictures in it")
                 for picture in device.decode(video=0):
-                    if self._closed:
+                    if self._closed or time.monotonic() - self._read_at > _UNREAD_SECONDS:
                         return
                     self._keep(VideoFrame.from_picture(picture, timestamp=time.monotonic()))
             self._error = DeviceError("the device gives no more pictures")

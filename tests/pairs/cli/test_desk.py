@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -66,11 +68,13 @@ class Person:
         self.task = None
 
     def call(self, address):
-        self._begin(lambda audio: self.board.call(address, audio))
+        self._begin(partial(self.board.call, address))
 
     async def answer(self):
         ring = await self.board.client.next_call()
-        self._begin(lambda audio: ring.accept(audio=audio, text=self.board.text))
+        self._begin(
+            lambda audio, video: ring.accept(audio=audio, video=video, text=self.board.text)
+        )
 
     def _begin(self, make):
         self.task = asyncio.ensure_future(self._talk(make))
@@ -79,7 +83,8 @@ class Person:
         sound = Sound(self.wishes)
         async with self.board:
             try:
-                await converse(make(sound.source), self.wishes, sound, self.board)
+                call = make(sound.source, video=sound.shows)
+                await converse(call, self.wishes, sound, self.board)
             except SecurecallError as e:
                 self.told.tell("failed", message=str(e))
 
@@ -96,13 +101,22 @@ class Person:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+def of_each(wishes, number):
+    """The same for everybody, but that each records into a file of its own."""
+    path = wishes.record
+    return replace(wishes, record=path and path.with_stem(f"{path.stem}-{number}"))
+
+
 @asynccontextmanager
 async def talking(folder, **options):
     """Alice called Bob, and both talk; Carol waits."""
     async with AsyncExitStack() as stack:
         policy = Policy(call_waiting=False)
         server, *clients = await stack.enter_async_context(three(folder, policy=policy))
-        people = [Person(client, **options) for client in clients]
+        people = [
+            Person(client, **options | {"wishes": of_each(options.get("wishes", WISHES), number)})
+            for number, client in enumerate(clients)
+        ]
         for person in people:
             stack.push_async_callback(person.leave)
         alice, bob, _ = people
@@ -213,7 +227,7 @@ def test_after_a_consultation_one_is_back_and_what_cannot_be_done_is_said(tmp_pa
                 assert why in (await alice.came("note"))["text"]
                 assert alice.board.front.here.is_set()
             alice.enter("/help")
-            assert len((await alice.came("orders"))["orders"]) == 7
+            assert len((await alice.came("orders"))["orders"]) == 10
             alice.enter("/press 5")
             (call,) = alice.board.client.calls
             alice.enter(f"/consult {at('carol', server)}")
@@ -295,5 +309,54 @@ def test_orders_are_heard_while_words_are_compared(tmp_path):
             await alice.came("security", level="VERIFIED")
             bob.told.questions.put_nowait("/hangup")
             await asyncio.gather(alice.task, bob.task)
+
+    run(main)
+
+
+def test_who_is_put_on_hold_is_told_by_hand_or_by_a_consultation(tmp_path):
+    async def main():
+        async with talking(tmp_path) as (server, alice, bob, carol):
+            names = {"peer": f"alice@{server.domain}"}
+            alice.enter("/resume")
+            assert "not on hold" in (await alice.came("note"))["text"]
+            alice.enter("/hold")
+            await bob.came("hold", **names, held=True)
+            assert "/resume" in (await alice.came("note"))["text"]
+            alice.enter("/resume")
+            await bob.came("hold", **names, held=False)
+            (call,) = bob.board.client.calls
+            bob.enter("/mute")
+            assert "muted" in (await bob.came("note"))["text"]
+            assert call.muted
+            bob.enter("/mute")
+            assert "again" in (await bob.came("note"))["text"]
+            assert not call.muted
+            alice.enter(f"/consult {at('carol', server)}")
+            await bob.came("hold", **names, held=True)
+            await carol.answer()
+            await alice.came("state", state="connected", peer=f"carol@{server.domain}")
+            alice.enter("/hangup")
+            await bob.came("hold", **names, held=False)
+
+    run(main)
+
+
+def test_a_consultation_has_pictures_as_the_first_call_and_no_recording(tmp_path):
+    pytest.importorskip("av", reason="the extra video")
+    film = tmp_path / "call.webm"
+    wishes = Wishes(loop=True, confirm=False, video="test", pictures=True, record=film)
+
+    async def main():
+        async with talking(tmp_path, wishes=wishes) as (server, alice, bob, carol):
+            await bob.came("pictures", coming=True)
+            alice.enter(f"/consult {at('carol', server)}")
+            await carol.answer()
+            await carol.came("pictures", coming=True, peer=f"alice@{server.domain}")
+            await alice.came("pictures", coming=True, peer=f"carol@{server.domain}")
+            alice.enter("/hangup")
+            await alice.came("state", state="connected", peer=f"bob@{server.domain}")
+            alice.enter("/hangup")
+            await asyncio.gather(alice.task, bob.task, carol.task)
+            assert [kind for kind, _ in alice.told.events].count("recorded") == 1
 
     run(main)

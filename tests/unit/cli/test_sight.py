@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from securecall.cli import sight
 from securecall.cli.failures import exit_code, what_happened, what_to_do
 from securecall.cli.options import parser
-from securecall.cli.sight import Film, Sight, is_film, require_pictures
+from securecall.cli.sight import Film, Shared, Sight, is_film, require_pictures
 from securecall.errors import DeviceError, Unsupported
 from securecall.media.video.pattern import TestPattern
 from securecall.media.video.recorder import VideoRecorder
@@ -79,3 +80,62 @@ def test_a_film_that_breaks_off_is_waited_for_no_longer(tmp_path, monkeypatch):
         film.read(1.0)
     assert film.finished.is_set()
     film.close()
+
+
+class Source:
+    live = True
+
+    def __init__(self):
+        self.closed = 0
+
+    def read(self, now):
+        return now
+
+    def discard(self):
+        pass
+
+    def close(self):
+        self.closed += 1
+
+
+def test_a_camera_of_two_calls_is_closed_with_the_last_of_them():
+    source = Source()
+    first = Shared(source)
+    second = first.again()
+    assert second.read(3.0) == 3.0
+    first.close()
+    first.close()
+    assert source.closed == 0
+    second.close()
+    assert source.closed == 1
+
+
+def test_a_call_begun_from_another_shows_the_same_camera_and_opens_what_is_none(monkeypatch):
+    pytest.importorskip("av", reason="the extra video")
+    opened = []
+    monkeypatch.setattr(sight, "Camera", lambda: opened.append(Source()) or opened[-1])
+    for video, count in (("camera", 1), ("test", 1), ("", 1)):
+        one = Sight(video=video, record=None, loop=False)
+        other = Sight(video=video, record=None, loop=True, camera=one)
+        assert len(opened) == count
+        assert isinstance(other.shows, Shared) is (video == "camera")
+        assert (other.shows is one.shows) is (video == "")
+
+
+def test_pictures_that_stop_are_told_once_and_not_where_that_is_meant():
+    pytest.importorskip("av", reason="the extra video")
+    looks = Sight(video="", record=None, loop=False)
+    assert not looks.turned(0.0, still=False)
+    frame = TestPattern(64, 32).read(0.0)
+    looks.write(frame)
+    assert looks.turned(1.0, still=False)
+    assert looks.coming
+    assert not looks.turned(3.9, still=False)
+    assert not looks.turned(9.0, still=True)  # on hold
+    assert not looks.turned(11.9, still=False)
+    assert looks.turned(12.1, still=False)
+    assert not looks.coming
+    assert not looks.turned(99.0, still=False)
+    looks.write(frame)
+    assert looks.turned(99.1, still=False)
+    assert looks.coming

@@ -188,15 +188,27 @@ def generated(rate=200, size="64x48"):
 def test_a_device_is_not_touched_before_the_first_read():
     capture = generated()
     capture.discard()
-    assert capture._thread is None and capture.live
+    assert not capture.is_open and capture.live
     before = time.monotonic()
     frame = begin(capture)
     assert frame.size == (64, 48)
     assert before <= frame.timestamp <= time.monotonic()
     capture.close()
     capture.close()
-    until(lambda: not capture._thread.is_alive())
+    until(lambda: not capture.is_open)
     assert capture.read(0.0) is None
+
+
+def test_a_device_that_nobody_reads_is_let_go_of_until_somebody_does(monkeypatch):
+    capture = generated()
+    begin(capture)
+    assert capture.is_open
+    with monkeypatch.context() as at_once:
+        at_once.setattr(sources, "_UNREAD_SECONDS", 0.0)
+        until(lambda: not capture.is_open)
+    assert capture.read(0.0) is None  # nothing of before
+    assert begin(capture).size == (64, 48)
+    capture.close()
 
 
 def test_only_the_newest_picture_is_kept():
@@ -229,7 +241,7 @@ def test_a_device_that_cannot_be_used_says_so(name, why):
             return str(e)
 
     assert why in until(raised)
-    until(lambda: not capture._thread.is_alive())
+    until(lambda: not capture.is_open)
 
 
 def test_a_format_that_pyav_lacks_is_unsupported():
