@@ -18,7 +18,7 @@ def show_levels(terminal: Terminal, f: Fields, *, level: str, words: str) -> Non
     """Draw the live line of a call: its level, both meters, the time, the words to compare.
 
     It fills the terminal's width and never more, since a line that breaks cannot be drawn over:
-    pictures are left out first, then the time, and then meters shrink; the words stay.
+    pictures are left out first, then the time, then meters shrink and go; the words stay.
     """
     paint = terminal.paint
     seconds = int(_number(f["seconds"]))
@@ -47,6 +47,9 @@ def show_levels(terminal: Terminal, f: Fields, *, level: str, words: str) -> Non
         clock,
     ]
     if words:
+        if left() < 2 * _METER_AT_LEAST:
+            short = sum(len(part) + 2 for part in (level or "-", rests, said) if part)
+            parts = parts[: 2 if short <= room else 0]
         parts.append(f"{paint(note, note_style)} {paint(words, 'bold')}")
     terminal.show("  " + "  ".join(filter(None, parts)))
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # PyAV is an extra
 
 ORDERS: Final[Mapping[str, Form]] = {
     "help": Form("", "show this"),
-    "consult": Form("WHO", "call somebody else meanwhile, unrecorded; /hangup brings you back", text="must"),
+    "consult": Form("WHO", "call somebody else meanwhile, unrecorded; then /hangup", text="must"),
     "transfer": Form("[WHO]", "send them to somebody; after /consult: connect the two", text="may"),
     "accept": Form("", "call whom they send you to, or take the call that is handed to you"),
     "decline": Form("", "do not"),

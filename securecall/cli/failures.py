@@ -63,6 +63,10 @@ class NoIdentity(LocalError):
     """The folder holds no identity yet."""
 
 
+class Overloaded(LocalError):
+    """This machine is too busy for what was asked."""
+
+
 _RULE_HINTS = {
     "ticket": "Copy the whole ticket: it begins with securecall:1:",
     "device request": "Copy the whole text, or read it from a file: @FILE",
@@ -80,6 +84,7 @@ _HINTS = (
     (NetworkError, "Check the network and try again."),
     (WrongPassphrase, "Try again; without the passphrase nobody can open the keys."),
     (DeviceError, "Check the file or the device."),
+    (Overloaded, "Try again when it has less to do."),
     (NoIdentity, "Make one: securecall init"),
     (StoreCorrupt, "Take a backup, or another copy of it. Nothing was used or changed."),
     (ListenFailed, "Another program may hold that port: choose one with --port."),

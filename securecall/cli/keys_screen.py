@@ -73,9 +73,9 @@ def show_device_request(terminal: Terminal, f: Fields) -> None:
 
 def show_code(terminal: Terminal, f: Fields) -> None:
     """A text for another device, as such and as a picture."""
-    terminal.say(str(f["text"]))
+    terminal.give(str(f["text"]))
     if f["picture"]:
-        terminal.say(str(f["picture"]))
+        terminal.give(str(f["picture"]))
     found = _texts(f["words"])
     if found:
         terminal.say("The other device has to show the same words:")

@@ -22,7 +22,8 @@ def show_lab(terminal: Terminal, f: Mapping[str, object]) -> None:
     """Show the whole page once the lab is ready."""
     paint, say = terminal.paint, terminal.say
     title, what = "securecall lab", "servers on this computer"
-    say(f" {paint(title, 'bold', 'cyan')}{what.rjust(_WIDTH - len(title) - 1)}")
+    wide = min(_WIDTH, terminal.width - 1)
+    say(f" {paint(title, 'bold', 'cyan')}{what.rjust(wide - len(title) - 1)}")
     say("   Calls: a real registrar and proxy over TLS, for tutorials and tests.")
     chat = isinstance(f["servers"], dict) and "prosody" in f["servers"]
     here = "Prosody, with the same people, passwords and authority."
@@ -62,15 +63,15 @@ def _row(terminal: Terminal, label: str, text: str) -> None:
 
 
 def _block(terminal: Terminal, title: str, lines: Sequence[str]) -> None:
-    paint = terminal.paint
+    paint, wide = terminal.paint, min(_WIDTH, terminal.width - 1)
     terminal.say()
-    terminal.say(f" {paint(title, 'bold')} {paint('─' * (_WIDTH - len(title) - 1), 'dim')}")
+    terminal.say(f" {paint(title, 'bold')} {paint('─' * (wide - len(title) - 2), 'dim')}")
     for line in lines:
-        for part in _wrapped(line):
-            terminal.say(f"   {part}")
+        for part in _wrapped(line, wide - 5):
+            terminal.give(f"   {part}")
 
 
-def _wrapped(line: str) -> list[str]:
+def _wrapped(line: str, room: int) -> list[str]:
     """A command on as many lines as it needs, to be pasted as it stands."""
     units: list[str] = []
     for word in map(shlex.quote, shlex.split(line)):
@@ -80,7 +81,7 @@ def _wrapped(line: str) -> list[str]:
             units.append(word)
     lines = units[:1]
     for unit in units[1:]:
-        if len(lines[-1]) + 1 + len(unit) <= _WIDTH - 5:
+        if len(lines[-1]) + 1 + len(unit) <= room:
             lines[-1] += f" {unit}"
         else:
             lines[-1] += " \\"

@@ -32,6 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command; returns the exit code."""
+    if not arguments:  # whoever types the name alone wants to know what there is
+        parser().print_help()
+        return failures.USAGE
     args = parser().parse_args(arguments)
     if args.debug:
         logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)

@@ -184,7 +184,7 @@ class PeopleOutput:
 
     def _on_clinic(self, f: Fields) -> None:
         self._say(f"The key that vouches for people at {f['domain']}. Let them scan, or read:")
-        self.terminal.say(str(f["code"]))
+        self.terminal.give(str(f["code"]))
 
     def _on_member(self, f: Fields) -> None:
         state = "withdrawn" if f["withdrawn"] else "lapsed" if f["lapsed"] else ""
@@ -195,7 +195,7 @@ class PeopleOutput:
         if f["file"]:
             self._say(f"{safe(str(f['address']))}: {f['file']}")
         else:
-            self.terminal.say(str(f["word"]))
+            self.terminal.give(str(f["word"]))
 
     def _on_organisation(self, f: Fields) -> None:
         self._say(f"You take the word of {f['domain']} for the keys of its people.", "green")
@@ -237,10 +237,10 @@ class PeopleOutput:
     def _on_ticket(self, f: Fields) -> None:
         self._say("A ticket for one person, for one call. Send it to your friend:", "bold")
         self._say("")
-        self.terminal.say(str(f["ticket"]))
+        self.terminal.give(str(f["ticket"]))
         self._say("")
         if f["picture"]:
-            self.terminal.say(str(f["picture"]))
+            self.terminal.give(str(f["picture"]))
         self._say("Whoever holds it can call you, so send it over a channel you trust.", "dim")
         self._say(f"It leads to {f['host']}:{f['port']}. Your friend runs:", "dim")
         self._say("    securecall call 'securecall:1:...'")
@@ -430,7 +430,7 @@ class PeopleOutput:
         for row in range(0, len(groups), 4):
             self._say("    " + "  ".join(groups[row : row + 4]))
         if f["picture"]:
-            self.terminal.say(str(f["picture"]))
+            self.terminal.give(str(f["picture"]))
         self._say(f"The same as a code: {f['code']}", "dim")
         if f["state"] == "VERIFIED":
             self._say("This person is verified.", "green")

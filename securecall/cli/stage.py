@@ -10,6 +10,7 @@ from securecall.cli.output import PeopleOutput, safe_lines
 from securecall.cli.terminal import Terminal
 
 _WIDTH = 76
+_BARS = 44
 _INDENT = "   "
 # How a page is coloured: by the first word of a line, until the next of these.
 _STYLES = {
@@ -41,10 +42,19 @@ class Stage:
         self._acts = 0
         self.patient = patient and self.terminal is not None and self.terminal.live
 
+    @property
+    def _width(self) -> int:
+        return min(_WIDTH, self.terminal.width - 2) if self.terminal is not None else _WIDTH
+
+    @property
+    def bars(self) -> int:
+        """How many bars of a trace have room."""
+        return min(_BARS, max(8, self._width - len(_INDENT) - 28))
+
     def title(self, left: str, right: str) -> None:
         """Open the performance."""
         if self.terminal is not None:
-            gap = " " * max(1, _WIDTH - len(left) - len(right))
+            gap = " " * max(1, self._width - len(left) - len(right))
             paint = self.terminal.paint
             self.terminal.say()
             self.terminal.say(f" {paint(left, 'bold', 'cyan')}{gap}{paint(right, 'dim')}")
@@ -54,7 +64,7 @@ class Stage:
         self._acts += 1
         if self.terminal is not None:
             paint = self.terminal.paint
-            rest = "─" * max(0, _WIDTH - len(name) - 5)
+            rest = "─" * max(0, self._width - len(name) - 5)
             self.terminal.say()
             head = f"{paint(f' {self._acts} ', 'bold', 'cyan')} {paint(name, 'bold')}"
             self.terminal.say(f"{head} {paint(rest, 'dim')}")
@@ -62,7 +72,7 @@ class Stage:
     def say(self, text: str, *styles: str) -> None:
         """Say a sentence or two."""
         if self.terminal is not None:
-            for line in textwrap.wrap(text, _WIDTH - len(_INDENT)) or [""]:
+            for line in textwrap.wrap(text, self._width - len(_INDENT)) or [""]:
                 self.terminal.say(_INDENT + self.terminal.paint(line, *styles))
 
     def row(self, label: str, text: str, *styles: str, mark: str = "") -> None:
@@ -70,7 +80,7 @@ class Stage:
         if self.terminal is None:
             return
         paint = self.terminal.paint
-        width = _WIDTH - len(_INDENT) - 18
+        width = self._width - len(_INDENT) - 18
         lines = textwrap.wrap(text, width)
         for n, line in enumerate(lines):
             left = label.ljust(15) if n == 0 else " " * 15
@@ -90,7 +100,9 @@ class Stage:
         if self.terminal is None or not self.terminal.live:
             return
         paint, meter = self.terminal.paint, self.terminal.meter
-        drawn = "  ".join(f"{paint(label, 'dim')} {meter(dbfs, 14)}" for label, dbfs in pairs)
+        room = self._width - len(_INDENT) - 4 - sum(len(label) + 3 for label, _ in pairs)
+        wide = max(4, min(14, room // len(pairs)))
+        drawn = "  ".join(f"{paint(label, 'dim')} {meter(dbfs, wide)}" for label, dbfs in pairs)
         self.terminal.show(f"{_INDENT}{drawn}  {int(seconds) // 60}:{int(seconds) % 60:02d}")
 
     def working(self, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -21,6 +22,9 @@ _CODES: Final = {
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉"
 _STEPS: Final = " ▁▂▃▄▅▆▇█"
 _PLAIN_STEPS: Final = " .:-=+*#"
+_STYLED: Final = re.compile(r"\x1b\[[0-9;]*m")
+_STYLED_OR_ONE: Final = re.compile(r"(\x1b\[[0-9;]*m)|(.)", re.DOTALL)
+_WORDS: Final = re.compile(r"( *)([^ ]+)")
 _QUIET, _LOUD = -54.0, -12.0  # dBFS at the two ends of a meter
 _CLIPS = -6.0
 _PLAIN: Final = str.maketrans(
@@ -38,7 +42,6 @@ class Terminal:
         live: A line may be drawn over again.
         colour: Colours may be used.
         boxes: The encoding holds box-drawing characters.
-        width: Columns, at most 100.
     """
 
     def __init__(
@@ -51,10 +54,14 @@ class Terminal:
         self.live = terminal
         self.colour = terminal and not env.get("NO_COLOR")
         self.boxes = _holds_boxes(self._out)
-        self.width = min(100, shutil.get_terminal_size((80, 24)).columns)
         self._shown = ""
         self._entry: str | None = None
         self._column = 0
+
+    @property
+    def width(self) -> int:
+        """Columns now, at most 100."""
+        return min(100, _columns())
 
     def paint(self, text: str, *styles: str) -> str:
         """Return the text in these styles: bold, dim, red, green, yellow, cyan."""
@@ -87,7 +94,14 @@ class Terminal:
         return self.paint("─" * (width or min(78, self.width - 2)), "dim")
 
     def say(self, text: str = "") -> None:
-        """Write a line that stays, above the live line."""
+        """Write lines that stay, above the live line; on a terminal they break between words."""
+        if self.live:
+            columns = _columns()
+            text = "\n".join(_broken(line, columns) for line in text.split("\n"))
+        self.give(text)
+
+    def give(self, text: str) -> None:
+        """Write lines that stay as they are: what people copy, and pictures."""
         self._write(f"{self._erased()}{self._fit(text)}\n{self._drawn()}")
 
     def fold(self, who: str, text: str) -> str:
@@ -100,7 +114,7 @@ class Terminal:
         """Draw the live line again; nothing happens in a pipe."""
         if not self.live:
             return
-        self._shown = self._fit(text)
+        self._shown = _cut(self._fit(text), _columns() - 1)
         up, down = ("", "") if self._entry is None else ("\x1b[A", f"\n{self._cursor()}")
         self._write(f"{up}\r\x1b[K{self._shown}{down}")
 
@@ -150,6 +164,39 @@ class Terminal:
         text = text.translate(_PLAIN)
         encoding = self._out.encoding or "ascii"
         return text.encode(encoding, "replace").decode(encoding)
+
+
+def _columns() -> int:
+    return shutil.get_terminal_size((80, 24)).columns
+
+
+def _broken(line: str, columns: int) -> str:
+    """The line in rows of so many columns, each as far in as the first; words stay whole."""
+    plain = _STYLED.sub("", line)
+    if cells(plain) <= columns:
+        return line
+    indent = min(len(plain) - len(plain.lstrip(" ")), columns // 2)
+    rows, used = "", 0
+    for gap, word in _WORDS.findall(line):
+        size = cells(_STYLED.sub("", word))
+        if used > indent and used + len(gap) + size > columns:
+            rows, used = f"{rows}\n{' ' * indent}{word}", indent + size
+        else:
+            rows, used = f"{rows}{gap}{word}", used + len(gap) + size
+    return rows
+
+
+def _cut(line: str, columns: int) -> str:
+    """As much of the line as fits, its colours ended."""
+    if cells(_STYLED.sub("", line)) <= columns:
+        return line
+    kept, used = "", 0
+    for style, character in _STYLED_OR_ONE.findall(line):
+        used += cells(character)
+        if used > columns:
+            break
+        kept += style + character
+    return kept + ("\x1b[0m" if "\x1b" in kept else "")
 
 
 def cells(text: str) -> int:

@@ -134,10 +134,10 @@ def test_one_of_the_real_ones_runs(capsys):
     assert account["held"]
 
 
-def test_a_narrow_terminal_shows_it_all():
+def test_a_narrow_terminal_shows_it_all(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "30")
     out = io.StringIO()
     terminal = Terminal(out, {"TERM": "dumb"})
-    terminal.width = 30
     screen = AttackScreen(terminal)
     row = {
         "threat": "A1", "controls": 1, "protections": 1, "limits": 0, "lacking": "", "held": True,

@@ -18,7 +18,6 @@ def passphrase(tmp_path):
 @pytest.mark.parametrize(
     "wrong",
     [
-        [],
         ["fly"],
         ["answer", "--port", "70000"],
         ["ticket", "--minutes", "0"],
@@ -33,6 +32,11 @@ def test_wrong_usage_leaves_with_2(wrong, capsys):
     with pytest.raises(SystemExit) as left:
         run(wrong)
     assert left.value.code == 2
+
+
+def test_whoever_types_the_name_alone_reads_what_there_is(capsys):
+    assert run([]) == 2
+    assert "see what securecall does, in less than a minute" in capsys.readouterr().out
 
 
 def test_no_option_takes_a_passphrase():

@@ -76,22 +76,57 @@ def test_text_from_elsewhere_cannot_act_on_the_terminal():
     assert len(safe("x" * 10_000)) == 200
 
 
-@pytest.mark.parametrize("columns", [40, 60, 80, 100, 200])
+@pytest.mark.parametrize("columns", [36, 40, 60, 80, 100, 200])
 @pytest.mark.parametrize("pictures", [True, False])
 @pytest.mark.parametrize("level", ["E2EE", "VERIFIED"])
-def test_the_line_of_a_call_has_its_words_and_never_breaks(columns, pictures, level):
+def test_the_line_of_a_call_has_its_words_and_never_breaks(monkeypatch, columns, pictures, level):
+    monkeypatch.setenv("COLUMNS", str(columns))
     screen = Screen()
     terminal = Terminal(screen, {})
-    terminal.width = min(100, columns)
     fields = {"seconds": 3725.0, "sent_dbfs": -20.0, "received_dbfs": -7.0}
     if pictures:
         fields |= {"pictures_sent": 12345, "pictures_received": 12345}
     show_levels(terminal, fields, level=level, words="giggle energy bracket")
     drawn = re.sub(r"\x1b\[[0-9;]*[A-Za-z]|\r", "", screen.text())
     assert drawn.endswith("giggle energy bracket")
-    assert level in drawn
-    if columns >= 60:
-        assert len(drawn) < columns
+    assert len(drawn) < columns
+    assert (level in drawn) == (columns >= 40 or level == "VERIFIED")
+    assert ("they" in drawn) == (columns >= 60)
     if columns >= 80:
         assert "62:05" in drawn
     assert ("pictures" in drawn) == (pictures and columns >= 100)
+
+
+def test_on_a_narrow_terminal_lines_break_between_words_and_commands_stay_whole(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "24")
+    screen = Screen()
+    terminal = Terminal(screen, {})
+    terminal.say(
+        f"   {terminal.paint('Whoever holds it', 'bold')} can call you. https://example.org/long"
+    )
+    terminal.give("securecall call 'securecall:1:abcdef'")
+    rows = screen.text().splitlines()
+    assert [re.sub(r"\x1b\[[0-9;]*m", "", row) for row in rows] == [
+        "   Whoever holds it can",
+        "   call you.",
+        "   https://example.org/long",
+        "securecall call 'securecall:1:abcdef'",
+    ]
+
+
+def test_a_pipe_gets_each_line_as_one(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "10")
+    screen = Screen(tty=False)
+    Terminal(screen, {}).say("   longer than ten columns")
+    assert screen.text() == "   longer than ten columns\n"
+
+
+def test_a_live_line_never_breaks_and_follows_the_width(monkeypatch):
+    terminal = Terminal(screen := Screen(), {})
+    for columns in (20, 12):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        terminal.show(f"{terminal.paint('meters', 'green')} and the words of it")
+        drawn = screen.text().rsplit("\x1b[K", 1)[1]
+        assert drawn.endswith("\x1b[0m")
+        assert len(re.sub(r"\x1b\[[0-9;]*m", "", drawn)) == columns - 1
+        assert terminal.width == columns
