@@ -77,7 +77,7 @@ def _wishes(args: argparse.Namespace, *, until_played: bool) -> Wishes:
         loop=args.seconds is not None,
         record=args.record,
         seconds=args.seconds,
-        until_played=until_played and not (args.mic or args.microphone),
+        until_played=until_played and not (args.mic or args.microphone or args.text),
         confirm=args.confirm == "ask",
         mic=args.mic or bool(args.microphone),
         microphone=args.microphone,

@@ -145,7 +145,7 @@ async def _play(run: Run) -> None:
     await _second_act(run, mallory)
     await stage.pause(1.5)
     stage.act("Who could have listened to the first call")
-    stage.page(str(report["text"]))
+    stage.page(report)
     await stage.pause(1.0)
     _farewell(run)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -25,6 +26,15 @@ class Lines:
     def edit(self, edit: Callable[[bytes], list[str]] | None) -> None:
         """Have this make lines of what is read from now on; None goes by ends of lines."""
         self._edit, self._begun = edit, b""
+
+    def forget(self) -> None:
+        """Let go of what was typed before anything was asked: it answers nothing."""
+        self._came = deque(line for line in self._came if line is None)
+        self._begun = b""
+        if os.isatty(self._descriptor) and sys.platform != "win32":
+            import termios
+
+            termios.tcflush(self._descriptor, termios.TCIFLUSH)
 
     async def next(self, *, patient: bool = False) -> str | None:
         """Return the next line without its end, None at the end of input.

@@ -28,7 +28,7 @@ from securecall.cli.people_screen import (
     show_request,
     show_sent,
 )
-from securecall.cli.report_screen import show_verified
+from securecall.cli.report_screen import fitted_page, show_verified
 from securecall.cli.terminal import Terminal, safe
 from securecall.policy import SecurityLevel, SecurityState
 
@@ -137,6 +137,8 @@ class PeopleOutput:
         """Ask on the terminal; y or n, anything else is no answer."""
         if not self.hears:
             return None
+        if not self._entering:
+            self._lines.forget()
         self.terminal.say(f"{question} [y/N] ")
         while (line := await self._line()).startswith("/") and orders is not None:
             orders(line)
@@ -293,7 +295,7 @@ class PeopleOutput:
             return
         self._level = level
         style = LEVEL_STYLES.get(level, "red")
-        quantum = ", safe against quantum computers" if f["pq"] else ""
+        quantum = ", safe against quantum computers" if f["pq"] and f["is_e2ee"] else ""
         self._say(f"{f['level_words']}{quantum}.", style, "bold")
         self._say(f"  {f['reason']}; {f['srtp_profile']}", "dim")
         for warning in _texts(f["warnings"]):
@@ -323,6 +325,10 @@ class PeopleOutput:
             self._say(f"Pictures come: {f['width']}x{f['height']}, {f['codec']}.")
         else:
             self._say("No pictures come any more.", "yellow")
+
+    def _on_sample(self, f: Fields) -> None:
+        ends = ", and the call ends after it" if f["ends"] else ""
+        self._say(f"You send a sample of speech{ends}. To talk: --mic", "dim")
 
     def _on_hold(self, f: Fields) -> None:
         peer = safe(str(f["peer"]))
@@ -391,7 +397,7 @@ class PeopleOutput:
     def _on_report(self, f: Fields) -> None:
         if f["keys"]:  # else nobody could have heard what was never sent
             self._say("")
-            self._say(safe_lines(str(f["text"])))
+            self._say(safe_lines(fitted_page(self.terminal, f)))
             self._say("")
         if f["file"]:
             file = safe(str(f["file"]), 1000)
@@ -401,7 +407,7 @@ class PeopleOutput:
             self._say("The report was not kept. To keep one: --report FILE", "dim")
 
     def _on_page(self, f: Fields) -> None:
-        self.terminal.say(safe_lines(str(f["text"])))
+        self.terminal.say(safe_lines(fitted_page(self.terminal, f)))
 
     def _on_verified(self, f: Fields) -> None:
         show_verified(self.terminal, f)

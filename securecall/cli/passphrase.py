@@ -16,6 +16,8 @@ from securecall.store.sqlite import Store
 if TYPE_CHECKING:
     from securecall.store.token import Token
 
+_TRIES = 3  # to type the same twice
+
 
 def opener(args: argparse.Namespace, home: Path) -> Lock:
     """Return what opens the home there is: asks for a passphrase only where there is one.
@@ -118,12 +120,14 @@ def _obtain(
         return Secret.from_file(file)
     if not sys.stdin.isatty():
         raise UsageError(f"there is no terminal to ask for the passphrase; use {option} FILE")
-    first = Secret.prompt(f"Choose a {what}: " if new else f"{what}: ")
-    if not len(first):
-        raise UsageError("an empty passphrase protects nothing")
-    if new and first != Secret.prompt("The same again: "):
-        raise UsageError("the two entries differ")
-    return first
+    for _ in range(_TRIES):
+        first = Secret.prompt(f"Choose a {what}: " if new else f"{what}: ")
+        if not len(first):
+            raise UsageError("an empty passphrase protects nothing")
+        if not new or first == Secret.prompt("The same again: "):
+            return first
+        sys.stderr.write("The two entries differ.\n")
+    raise UsageError("the two entries differ")
 
 
 def _keeper(args: argparse.Namespace, kind: KeeperKind) -> Keeper | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from securecall.cli.output import PeopleOutput, safe_lines
+from securecall.cli.report_screen import fitted_page
 from securecall.cli.terminal import Terminal
 
 _WIDTH = 76
@@ -81,7 +82,7 @@ class Stage:
             return
         paint = self.terminal.paint
         width = self._width - len(_INDENT) - 18
-        lines = textwrap.wrap(text, width)
+        lines = textwrap.wrap(text, width, break_on_hyphens=False)
         for n, line in enumerate(lines):
             left = label.ljust(15) if n == 0 else " " * 15
             sign = (mark or " ") if n == 0 else " "
@@ -118,11 +119,12 @@ class Stage:
             else:
                 self.terminal.clear()
 
-    def page(self, text: str) -> None:
-        """Show a page of text, close together, so that it fits a small terminal."""
+    def page(self, report: Mapping[str, object]) -> None:
+        """Show the page of a report, close together, so that it fits a small terminal."""
         if self.terminal is None:
             return
         styles: tuple[str, ...] = ()
+        text = fitted_page(self.terminal, report, margin=1)
         for line in filter(None, safe_lines(text).splitlines()[1:]):
             styles = _STYLES.get(line.split(" ", 1)[0], styles)
             mark, _, rest = line.partition("]")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from securecall.cli import calling
+from securecall.cli import calling, passphrase
 from securecall.cli.options import parser
 from securecall.errors import UsageError
 from securecall.policy import IpPrivacy, Policy, floor_for
 from securecall.qr import write_private
+from securecall.secret import Secret
 
 
 @pytest.mark.parametrize("command", [["call", "sip:bob@example.com"], ["answer"]])
@@ -55,3 +58,20 @@ def test_hiding_is_for_everybody_and_relays_are_asked_as_whom_they_know(command,
     assert calling._policy(parser().parse_args(command)).ip_privacy is IpPrivacy.STRANGERS
     with pytest.raises(SystemExit):
         parser().parse_args([*command, "--relay", "stun:r.example"])
+
+
+@pytest.mark.parametrize(
+    ("entries", "taken"), [("ab bb cc cc", "cc"), ("ab bb cc cd dd de", ""), ("a a", "a")]
+)
+def test_a_passphrase_is_chosen_by_typing_the_same_twice(monkeypatch, capsys, entries, taken):
+    typed = [Secret(entry) for entry in entries.split()]
+    monkeypatch.setattr(passphrase.Secret, "prompt", lambda _: typed.pop(0))
+    monkeypatch.setattr(passphrase.sys.stdin, "isatty", lambda: True)
+    if taken:
+        chosen = passphrase.obtain(file=None, keyring=False, home=Path(), new=True)
+        assert chosen == Secret(taken)
+    else:
+        with pytest.raises(UsageError, match="differ"):
+            passphrase.obtain(file=None, keyring=False, home=Path(), new=True)
+    assert capsys.readouterr().err.count("differ") == len(entries.split()) // 2 - bool(taken)
+    assert not typed

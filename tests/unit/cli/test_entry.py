@@ -10,6 +10,7 @@ import pytest
 
 from securecall.cli.entry import Entry, entering
 from securecall.cli.lines import Lines
+from securecall.cli.output import PeopleOutput
 from securecall.cli.terminal import Terminal
 
 
@@ -183,5 +184,28 @@ def test_a_line_that_came_just_when_nobody_wanted_it_any_more_is_for_the_next():
         os.close(writing)
         await lines.next()
         os.close(reading)
+
+    asyncio.run(main())
+
+
+def test_what_was_typed_before_a_question_does_not_answer_it(monkeypatch):
+    async def main():
+        ours, theirs = os.openpty()
+        lines = Lines(theirs)
+        output = PeopleOutput(Terminal(io.StringIO(), {}), lines)
+        monkeypatch.setattr(PeopleOutput, "hears", True)
+        os.write(ours, b"y\ny")
+        asking = asyncio.ensure_future(output.ask("Take the call?", "accept", "decline"))
+        await asyncio.sleep(0)
+        os.write(ours, b"n\n")
+        assert await asking is False
+        lines._came.append("y")  # came between two questions
+        asking = asyncio.ensure_future(output.ask("Take the call?", "accept", "decline"))
+        await asyncio.sleep(0)
+        os.write(ours, b"n\n")
+        assert await asking is False
+        os.close(ours)
+        assert await lines.next() is None
+        os.close(theirs)
 
     asyncio.run(main())

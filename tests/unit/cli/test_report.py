@@ -19,9 +19,11 @@ from securecall.calls.report_words import Page, page_as_text, page_of
 from securecall.cli.main import run
 from securecall.cli.output import PeopleOutput
 from securecall.cli.report import save_report
+from securecall.cli.report_screen import fitted_page
 from securecall.cli.terminal import Terminal
 from securecall.errors import LocalError, ProtocolError
 from tests.report_world import object_of, reports
+from tests.unit.cli.test_terminal import Screen
 
 
 @pytest.fixture
@@ -63,6 +65,18 @@ def test_show_prints_the_page_of_the_call(kept, capsys):
     told = json.loads(capsys.readouterr().out)
     assert told["report"] == json.loads(kept.read_text())
     assert told["altered"] == []
+
+
+def test_on_a_narrow_terminal_the_page_is_laid_out_for_it(kept, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "50")
+    document = parse_report(kept.read_bytes())
+    fields = {"report": document, "text": page_as_text(page_of(document))}
+    screen = Screen()
+    terminal = Terminal(screen, {})
+    terminal.say(fitted_page(terminal, fields))
+    assert screen.text().rstrip("\n") == page_as_text(page_of(document), 50)
+    piped = Terminal(Screen(tty=False), {})
+    assert fitted_page(piped, fields) == fields["text"]
 
 
 def page_in(kept) -> Page:
