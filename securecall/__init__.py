@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from securecall.errors import RoomNotPrivate as RoomNotPrivate
     from securecall.errors import SecurecallError as SecurecallError
     from securecall.errors import SecurityError as SecurityError
+    from securecall.errors import StoreBusy as StoreBusy
     from securecall.errors import StoreCorrupt as StoreCorrupt
     from securecall.errors import TicketRefused as TicketRefused
     from securecall.errors import TransferFailed as TransferFailed
@@ -136,8 +137,8 @@ _HOMES = {
         "LocalError LoginRefused MessageFailed NameNotFound NetworkError NoAnswer NoDevices "
         "NotPrimary NotTransferred PeerVanished PhraseInvalid PolicyRefused ProtocolError Reason "
         "RegistrationFailed Revoked RoomNotPrivate SecurecallError SecurityError "
-        "StoreCorrupt TicketRefused TransferFailed Unreachable Unsupported UntrustedDevices "
-        "UsageError WrongPassphrase XmppRefused"
+        "StoreBusy StoreCorrupt TicketRefused TransferFailed Unreachable Unsupported "
+        "UntrustedDevices UsageError WrongPassphrase XmppRefused"
     ),
     "media.conference": "Conference Level",
     "media.devices": "Microphone SoundDevice Speaker sound_devices",

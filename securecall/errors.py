@@ -417,6 +417,10 @@ class WrongPassphrase(LocalError):
     """The key store does not open with this passphrase."""
 
 
+class StoreBusy(LocalError):
+    """Another process has the key store or the history open; it ends with that process."""
+
+
 class StoreCorrupt(LocalError):
     """The key store was damaged or altered; nothing of it was used."""
 

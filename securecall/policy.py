@@ -235,7 +235,7 @@ def _proven_level(facts: Facts, identity: IdentityEvidence) -> tuple[SecurityLev
         return SecurityLevel.VERIFIED, "you compared the words of this call"
     if identity.trust is TrustState.PINNED:
         return SecurityLevel.E2EE, _KNOWN_BY.get(identity.how, "the same key as before")
-    return SecurityLevel.OPPORTUNISTIC, "first contact: this key was never seen before"
+    return SecurityLevel.OPPORTUNISTIC, "first contact: this key is not known for this address yet"
 
 
 class IpPrivacy(enum.Enum):

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from securecall.address import parse_address
 from securecall.calls.call import Call
 from securecall.calls.machine import State
 from securecall.cli.desk import Board, Desk, Make
@@ -271,7 +272,11 @@ async def _compare(call: Call, board: Board, words: tuple[str, ...]) -> None:
             "you read different words, so somebody may sit between you; the call was ended"
         )
     if same:
-        output.tell("security", **security_fields(await call.confirm_sas()))
+        security = await call.confirm_sas()
+        output.tell("security", **security_fields(security))
+        address, identity = call.report.address, security.identity
+        if address and identity and not board.client.contacts.is_pinned(parse_address(address)):
+            output.tell("unbound", address=address, key=f"key:{identity.root_fp.hex()[:16]}")
 
 
 async def _talk(

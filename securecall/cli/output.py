@@ -301,6 +301,12 @@ class PeopleOutput:
         for warning in _texts(f["warnings"]):
             self._say(f"  {warning}", "yellow")
 
+    def _on_unbound(self, f: Fields) -> None:
+        address = safe(str(f["address"]))
+        self._say(f"You checked their key, not whose address {address.removeprefix('sip:')} is.")
+        self._say("  If it is theirs, say so, and you know them when they call from there:", "dim")
+        self._say(f"  securecall contacts --add {f['key']} {address}", "dim")
+
     def _on_words(self, f: Fields) -> None:
         self._words = " ".join(_texts(f["words"]))
         if not self.terminal.live:  # the live line shows them all the time

@@ -9,12 +9,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from securecall.errors import LocalError, StoreCorrupt
+from securecall.errors import LocalError, StoreBusy, StoreCorrupt
 
 _CORRUPT: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
+_BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _MEANING: Final = {
-    sqlite3.SQLITE_BUSY: "another process has it open",
-    sqlite3.SQLITE_LOCKED: "another process has it open",
     sqlite3.SQLITE_FULL: "the disk is full",
     sqlite3.SQLITE_READONLY: "it is read-only",
     sqlite3.SQLITE_IOERR: "the disk failed",
@@ -28,6 +27,7 @@ def translated(what: str, file: Path | None = None) -> Iterator[None]:
     """Turn errors of SQLite and the system into ours.
 
     Raises:
+        StoreBusy: another process has it open.
         StoreCorrupt: the file is damaged.
         LocalError: it could not be read or written.
     """
@@ -38,6 +38,8 @@ def translated(what: str, file: Path | None = None) -> Iterator[None]:
         code = getattr(e, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         if code in _CORRUPT or code == sqlite3.SQLITE_ERROR:
             raise StoreCorrupt(f"{where} is damaged: {e}") from e
+        if code in _BUSY:
+            raise StoreBusy(f"{where}: another process has it open") from e
         raise LocalError(f"{where}: {_MEANING.get(code, str(e))}") from e
     except OSError as e:
         raise LocalError(f"{where}: {e.strerror or e}") from e
@@ -49,8 +51,9 @@ def connect(
     """Open a file, for us alone; its first transaction, which takes the lock, has begun.
 
     Raises:
+        StoreBusy: another process has it open.
         StoreCorrupt: the file is damaged.
-        LocalError: it could not be opened, or another process has it open.
+        LocalError: it could not be opened.
     """
     with translated(what, file):
         if os.name == "posix":

@@ -10,6 +10,7 @@ from functools import partial
 import pytest
 
 from securecall.cli.calling import follow_call
+from securecall.cli.commands import find
 from securecall.cli.conversation import Sound, Wishes, converse
 from securecall.cli.desk import Board
 from securecall.errors import SecurecallError
@@ -302,11 +303,15 @@ def test_a_command_that_takes_all_takes_who_is_handed_to_it_and_nobody_else(tmp_
 def test_orders_are_heard_while_words_are_compared(tmp_path):
     async def main():
         wishes = Wishes(loop=True, confirm=True)
-        async with talking(tmp_path, wishes=wishes) as (_, alice, bob, _):
+        async with talking(tmp_path, wishes=wishes) as (server, alice, bob, _):
             alice.told.questions.put_nowait("/help")
             await alice.came("orders")
             alice.told.questions.put_nowait("confirm")
             await alice.came("security", level="VERIFIED")
+            bob.told.questions.put_nowait("confirm")
+            told = await bob.came("unbound", address=f"sip:alice@{server.domain}")
+            assert find(bob.board.client, told["key"]).state.name == "VERIFIED"
+            assert "unbound" not in [kind for kind, _ in alice.told.events]
             bob.told.questions.put_nowait("/hangup")
             await asyncio.gather(alice.task, bob.task)
 

@@ -51,3 +51,8 @@ def test_a_program_gets_the_stable_name_of_the_reason():
     assert (fields["kind"], fields["reason"]) == ("IdentityChanged", "identity-changed")
     assert failures.fields(errors.Busy())["reason"] == "busy"
     assert failures.fields(errors.LocalError("x"))["reason"] == ""
+
+
+def test_keys_that_another_command_uses_are_no_matter_of_permissions():
+    assert "another --home" in failures.what_to_do(errors.StoreBusy("x"))
+    assert failures.exit_code(errors.StoreBusy("x")) == 7

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 import pytest
 
-from securecall.errors import LocalError, StoreCorrupt, UsageError
+from securecall.errors import LocalError, StoreBusy, StoreCorrupt, UsageError
 from securecall.secret import Secret
 from securecall.store import history_records as records
 from securecall.store import history_schema, sealing
@@ -128,7 +128,7 @@ def test_a_history_that_is_gone_is_missed_until_it_is_forgotten(tmp_path):
 
 def test_a_history_in_use_is_not_opened_twice(tmp_path):
     history = open_history(tmp_path)
-    with pytest.raises(LocalError, match="another process"):
+    with pytest.raises(StoreBusy, match="another process"):
         open_history(tmp_path)
     code = (
         "import sys; from pathlib import Path\n"
@@ -138,7 +138,7 @@ def test_a_history_in_use_is_not_opened_twice(tmp_path):
     )
     child = [sys.executable, "-c", code, str(tmp_path)]
     said = subprocess.run(child, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
-    assert said.startswith("LocalError")
+    assert said.startswith("StoreBusy")
     assert "another process" in said
     fill(history)
     history.close()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from securecall.address import Address, Scheme
-from securecall.errors import LocalError, StoreCorrupt, UsageError, WrongPassphrase
+from securecall.errors import LocalError, StoreBusy, StoreCorrupt, UsageError, WrongPassphrase
 from securecall.keys.statement import merge
 from securecall.keys.ticket_desk import TicketDesk
 from securecall.keys.trust import Act, Floor, How, TrustState
@@ -235,10 +235,10 @@ def test_a_store_left_half_made_is_made_anew(folder):
 
 def test_a_store_in_use_is_not_opened_twice(folder):
     store = make_store(folder)
-    with pytest.raises(LocalError, match="another process"):
+    with pytest.raises(StoreBusy, match="another process"):
         reopen(folder)
     # Whatever is tried here must not give up the lock that keeps the others out.
-    with pytest.raises(LocalError, match="another process"):
+    with pytest.raises(StoreBusy, match="another process"):
         Store.create(folder, passphrase(), cost=MINIMUM_COST)
     code = (
         "import sys; from pathlib import Path\n"
@@ -253,7 +253,7 @@ def test_a_store_in_use_is_not_opened_twice(folder):
         text=True,
         check=True,
     ).stdout
-    assert said.startswith("LocalError")
+    assert said.startswith("StoreBusy")
     assert "another process" in said
     store.count_failure("a", unix=NOW)
     store.close()
