@@ -18,8 +18,9 @@ async def main(folder: str, passphrase_file: str, host: str = "") -> None:
         print(await me.ticket(host=host), flush=True)
         async for ring in me.incoming():
             print("a call from", ring.caller.short)
+            call = ring.accept(audio=sc.ToneSource(440))
             try:
-                async with ring.accept(audio=sc.ToneSource(440)) as call:
+                async with call:
                     security = await call.connected()
                     print(security.level.words, "- words:", *call.sas.words, flush=True)
                     await call.ended()
@@ -31,4 +32,8 @@ async def main(folder: str, passphrase_file: str, host: str = "") -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*(a for a in sys.argv[1:] if a != "--once")))
+    given = [argument for argument in sys.argv[1:] if argument != "--once"]
+    try:
+        sys.exit(asyncio.run(main(*given)) if len(given) > 1 else __doc__)
+    except sc.SecurecallError as error:
+        sys.exit(f"{type(error).__name__}: {error}")

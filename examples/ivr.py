@@ -29,4 +29,7 @@ async def main(folder: str, passphrase_file: str, host: str = "") -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    try:
+        sys.exit(asyncio.run(main(*sys.argv[1:])) if len(sys.argv) > 2 else __doc__)
+    except sc.SecurecallError as error:
+        sys.exit(f"{type(error).__name__}: {error}")

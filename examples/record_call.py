@@ -33,6 +33,6 @@ async def main(folder: str, passphrase_file: str, film: str, host: str = "") -> 
 
 if __name__ == "__main__":
     try:
-        asyncio.run(main(*sys.argv[1:]))
+        sys.exit(asyncio.run(main(*sys.argv[1:])) if len(sys.argv) > 3 else __doc__)
     except sc.SecurecallError as error:
         sys.exit(f"{type(error).__name__}: {error}")

@@ -14,14 +14,12 @@ from pathlib import Path
 import securecall as sc
 
 
-async def main(
-    folder: str, passphrase_file: str, account: str, password_file: str, callee: str = ""
-) -> None:
+async def main(folder: str, passphrase: str, account: str, password: str, callee: str = "") -> None:
     private = os.environ.get("AUTHORITIES")
-    async with sc.open(folder, passphrase=sc.Secret.from_file(passphrase_file), create=True) as me:
+    async with sc.open(folder, passphrase=sc.Secret.from_file(passphrase), create=True) as me:
         await me.sign_in(
             account,
-            password=sc.Secret.from_file(password_file),
+            password=sc.Secret.from_file(password),
             server=os.environ.get("SERVER"),
             authorities=Path(private) if private else None,
         )
@@ -36,4 +34,7 @@ async def main(
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    try:
+        sys.exit(asyncio.run(main(*sys.argv[1:])) if len(sys.argv) > 4 else __doc__)
+    except sc.SecurecallError as error:
+        sys.exit(f"{type(error).__name__}: {error}")

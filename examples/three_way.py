@@ -35,6 +35,6 @@ async def main(
 
 if __name__ == "__main__":
     try:
-        asyncio.run(main(*sys.argv[1:]))
+        sys.exit(asyncio.run(main(*sys.argv[1:])) if len(sys.argv) > 5 else __doc__)
     except sc.SecurecallError as error:
         sys.exit(f"{type(error).__name__}: {error}")

@@ -2,8 +2,8 @@
 
     python transfer.py FOLDER PASSPHRASE_FILE ACCOUNT PASSWORD_FILE COLLEAGUE
 
-The caller's own program asks its person, and calls the colleague anew, under its own policy. For a
-server of your own give SERVER=host:port and AUTHORITIES=file.pem, as `securecall lab` prints them.
+The caller's own program asks its person, and calls the colleague anew, under its own policy.
+SERVER and AUTHORITIES are as for server_call.py.
 """
 
 import asyncio
@@ -24,15 +24,17 @@ async def main(folder: str, passphrase: str, account: str, password: str, collea
             authorities=Path(private) if private else None,
         )
         print("registered", flush=True)
-        ring = await me.next_call()
-        async with ring.accept(audio=sc.ToneSource(440)) as call:
+        async with (await me.next_call()).accept(audio=sc.ToneSource(440)) as call:
             await call.connected()
-            try:
-                await call.transfer(colleague)  # or another call of ours, for an attended transfer
+            try:  # or hand over another call of ours, for an attended transfer
+                await call.transfer(colleague)
                 print("handed over")
             except sc.NotTransferred as error:  # the call with us goes on
                 print("still here:", error.reason.value)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    try:
+        sys.exit(asyncio.run(main(*sys.argv[1:])) if len(sys.argv) > 5 else __doc__)
+    except sc.SecurecallError as error:
+        sys.exit(f"{type(error).__name__}: {error}")

@@ -37,4 +37,4 @@ async def main(home: str, secret: str, account: str, password: str, friend: str,
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    sys.exit(asyncio.run(main(*sys.argv[1:])) if len(sys.argv) > 6 else __doc__)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import runpy
 import subprocess
 import sys
 import wave
@@ -28,6 +29,16 @@ NAMES = ("bob", "carol")
 @pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.py")), ids=lambda p: p.name)
 def test_an_example_is_short(example: Path):
     assert len(example.read_text().splitlines()) <= 40
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.py")), ids=lambda p: p.name)
+@pytest.mark.parametrize("arguments", [[], ["--help"]], ids=["nothing", "--help"])
+def test_an_example_says_how_it_is_called(example, arguments, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [str(example), *arguments])
+    with pytest.raises(SystemExit) as left:
+        runpy.run_path(str(example), run_name="__main__")
+    printed = "".join(capsys.readouterr())
+    assert f"python {example.name} " in f"{left.value.code}{printed}"
 
 
 def beginning(path, *, seconds):
