@@ -37,3 +37,5 @@ if __name__ == "__main__":
         sys.exit(asyncio.run(main(*given)) if len(given) > 1 else __doc__)
     except sc.SecurecallError as error:
         sys.exit(f"{type(error).__name__}: {error}")
+    except KeyboardInterrupt:
+        print("ended")

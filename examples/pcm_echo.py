@@ -31,3 +31,5 @@ if __name__ == "__main__":
         sys.exit(asyncio.run(main(*sys.argv[1:])) if len(sys.argv) > 2 else __doc__)
     except sc.SecurecallError as error:
         sys.exit(f"{type(error).__name__}: {error}")
+    except KeyboardInterrupt:
+        print("ended")
