@@ -35,7 +35,5 @@ if __name__ == "__main__":
     given = [argument for argument in sys.argv[1:] if argument != "--once"]
     try:
         sys.exit(asyncio.run(main(*given)) if len(given) > 1 else __doc__)
-    except sc.SecurecallError as error:
+    except (sc.SecurecallError, KeyboardInterrupt) as error:
         sys.exit(f"{type(error).__name__}: {error}")
-    except KeyboardInterrupt:
-        print("ended")

@@ -29,7 +29,5 @@ async def main(folder: str, passphrase_file: str, host: str = "") -> None:
 if __name__ == "__main__":
     try:
         sys.exit(asyncio.run(main(*sys.argv[1:])) if len(sys.argv) > 2 else __doc__)
-    except sc.SecurecallError as error:
+    except (sc.SecurecallError, KeyboardInterrupt) as error:
         sys.exit(f"{type(error).__name__}: {error}")
-    except KeyboardInterrupt:
-        print("ended")

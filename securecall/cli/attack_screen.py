@@ -14,6 +14,7 @@ _TITLES: Final = {
     "limit": ("Nothing could prevent this: it has to be told", "cyan"),
 }
 _NAME: Final = 34  # columns of a trial's name
+_ROOM: Final = 24  # at least, for what came of it
 
 Fields = Mapping[str, object]
 
@@ -50,11 +51,16 @@ class AttackScreen:
             terminal.say()
             terminal.say(f"   {paint(title, style)}")
         mark = paint("✓", style) if f["held"] else paint("✗", "red", "bold")
-        room = max(24, terminal.width - _NAME - 8)
-        lines = textwrap.wrap(_came_to(f), room, break_on_hyphens=False) or [""]
-        terminal.say(f"   {mark} {str(f['trial']).ljust(_NAME)} {lines[0]}")
-        for line in lines[1:]:
-            terminal.say(" " * (_NAME + 6) + line)
+        name = str(f["trial"])
+        beside = terminal.width >= _NAME + _ROOM + 8  # else what came of it stands below
+        margin = _NAME + 6 if beside else 8
+        room = terminal.width - margin - 2
+        lines = textwrap.wrap(_came_to(f), max(room, _ROOM), break_on_hyphens=False) or [""]
+        if beside:
+            name = f"{name.ljust(_NAME)} {lines.pop(0)}"
+        terminal.say(f"   {mark} {name}")
+        for line in lines:
+            terminal.say(" " * margin + line)
 
     def end(self, f: Fields) -> None:
         """Show the account of a threat."""
