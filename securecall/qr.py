@@ -67,7 +67,7 @@ def _code(text: str) -> QRCode:
     try:
         import segno
     except ImportError as e:
-        raise Unsupported("QR codes need an extra: pip install 'securecall[qr]'") from e
+        raise Unsupported('QR codes need an extra: pip install "securecall[qr]"') from e
     if len(text) > MOST:
         raise UsageError("this is too long for a QR code: use a file")
     return segno.make(text, micro=False)

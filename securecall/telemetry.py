@@ -119,5 +119,5 @@ def _global_meter() -> Meter:
     try:
         from opentelemetry.metrics import get_meter
     except ImportError as e:
-        raise Unsupported("metrics need OpenTelemetry: pip install securecall[otel]") from e
+        raise Unsupported('metrics need OpenTelemetry: pip install "securecall[otel]"') from e
     return get_meter(SCOPE)

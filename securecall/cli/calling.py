@@ -138,13 +138,13 @@ async def answer(args: argparse.Namespace, output: Output) -> None:
             asyncio.create_task(_follow_account(client, output)),
             asyncio.create_task(follow_call(client, board)),
         ]
-        if args.ticket:
-            await make_ticket(client, args, output)
-        elif not args.account:
-            host, port = await client.listen(args.host or "0.0.0.0", args.port)  # noqa: S104 - see Client.listen
-            output.tell("listening", host=host, port=port)
-        output.tell("ready", account=args.account)
         try:
+            if args.ticket:
+                await make_ticket(client, args, output)
+            elif not args.account:
+                host, port = await client.listen(args.host or "0.0.0.0", args.port)  # noqa: S104 - see Client.listen
+                output.tell("listening", host=host, port=port)
+            output.tell("ready", account=args.account)
             await _serve(board, args, wishes)
         finally:
             for task in following:

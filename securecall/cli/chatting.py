@@ -66,7 +66,7 @@ async def _on_screen(told: Chat, output: Output) -> bool:
     except ImportError:
         output.tell(
             "note",
-            text="For the whole screen: pip install 'securecall[cli]'. Lines go without it.",
+            text='For the whole screen: pip install "securecall[cli]". Lines go without it.',
         )
         return False
     from securecall.cli.keyboard import Keyboard

@@ -15,6 +15,7 @@ from securecall.client import Client
 from securecall.clock import unix_now
 from securecall.contacts import Contact
 from securecall.errors import Unsupported, UsageError
+from securecall.keys.ticket import parse_ticket
 from securecall.keys.trust import How
 from securecall.keys.verification import (
     VerificationCode,
@@ -95,13 +96,14 @@ async def make_ticket(client: Client, args: argparse.Namespace, output: Output) 
     """Make a ticket, write it to --out if asked to, and tell it."""
     seconds = round(args.minutes * 60)
     text = await client.ticket(host=args.host, port=args.port, valid_seconds=seconds)
-    host, port = await client.listen()  # is listening since: says where
+    leads_to = parse_ticket(text, unix=unix_now()).targets[0].direct
+    host, port = leads_to or await client.listen()  # which listens since
     if args.out is not None:
         write_private(args.out, text.encode("ascii") + b"\n")
     output.tell(
         "ticket",
         ticket=text,
-        host=args.host or host,
+        host=host,
         port=port,
         expires=unix_now() + seconds,
         file=str(args.out) if args.out is not None else "",

@@ -523,7 +523,13 @@ class PeopleOutput:
 
 
 def _held(f: Fields) -> str:
-    return f"{f['contacts']} contacts, {f['messages']} messages and {f['calls']} reports of calls"
+    contacts, messages = _count(f["contacts"], "contact"), _count(f["messages"], "message")
+    calls = _count(f["calls"], "report")
+    return f"{contacts}, {messages} and {calls} of calls"
+
+
+def _count(number: object, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def security_fields(state: SecurityState) -> dict[str, object]:

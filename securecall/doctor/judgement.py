@@ -85,7 +85,7 @@ def judge_machine(machine: Machine, wanted: Wanted) -> Iterator[Finding]:
             Verdict.FAULT,
             "SIP over WebSocket is not installed",
             "The server is named as wss://, which needs an extra.",
-            "Install it: pip install 'securecall[websocket]'",
+            'Install it: pip install "securecall[websocket]"',
             Kind.LOCAL,
         )
     elif missing:
@@ -95,5 +95,5 @@ def judge_machine(machine: Machine, wanted: Wanted) -> Iterator[Finding]:
             Verdict.NOTE,
             f"extras that are not installed: {', '.join(missing)}",
             "Only what needs them does not work.",
-            f"If you need one: pip install 'securecall[{names}]'",
+            f'If you need one: pip install "securecall[{names}]"',
         )

@@ -85,7 +85,7 @@ def sounddevice() -> _SoundDevice:
     try:
         return cast("_SoundDevice", import_module("sounddevice"))
     except ImportError as e:
-        raise Unsupported("microphones and speakers need: pip install securecall[devices]") from e
+        raise Unsupported('microphones and speakers need: pip install "securecall[devices]"') from e
     except OSError as e:  # the package is there, PortAudio is not
         raise Unsupported("PortAudio is missing; on Debian: apt install libportaudio2") from e
 

@@ -70,7 +70,7 @@ def _library() -> tuple[_Library, _Numpy]:
         library = cast("_Library", import_module("pywebrtc_audio"))
         return library, cast("_Numpy", import_module("numpy"))
     except ImportError as e:
-        raise Unsupported("cancelling echo and noise needs: pip install securecall[voice]") from e
+        raise Unsupported('cancelling echo and noise needs: pip install "securecall[voice]"') from e
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -317,7 +317,7 @@ def _import_endpoint() -> type[PjsuaEndpoint]:
         from securecall.pjsua.endpoint import PjsuaEndpoint
     except ImportError as e:
         raise Unsupported(
-            "the engine pjsua2 needs the Python binding of PJSIP: pip install securecall[pjsua2], "
+            'the engine pjsua2 needs PJSIP\'s Python binding: pip install "securecall[pjsua2]", '
             f"or a build of your own ({e})"
         ) from e
     except AttributeError as e:

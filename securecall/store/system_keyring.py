@@ -57,7 +57,7 @@ class SystemKeyring:
             from keyring.errors import KeyringError, PasswordDeleteError
         except ImportError as e:
             raise Unsupported(
-                "the keyring needs an extra: pip install 'securecall[keyring]'"
+                'the keyring needs an extra: pip install "securecall[keyring]"'
             ) from e
         self._error: type[Exception] = KeyringError
         self._absent: type[Exception] = PasswordDeleteError

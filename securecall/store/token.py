@@ -70,7 +70,7 @@ class Token:
         try:
             import pkcs11
         except ImportError as e:
-            raise Unsupported("tokens need an extra: pip install 'securecall[pkcs11]'") from e
+            raise Unsupported('tokens need an extra: pip install "securecall[pkcs11]"') from e
         self._pkcs11 = pkcs11
         self._label = label
         try:

@@ -213,5 +213,5 @@ def _ends() -> type[WebSocketEnd]:
     try:
         from securecall.transport.websocket_frames import WebSocketEnd
     except ImportError as e:
-        raise Unsupported("SIP over WebSocket needs: pip install securecall[websocket]") from e
+        raise Unsupported('SIP over WebSocket needs: pip install "securecall[websocket]"') from e
     return WebSocketEnd

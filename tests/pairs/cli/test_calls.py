@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
 
 import pytest
 
 from securecall.cli import sound
 from securecall.cli.main import run
+from securecall.clock import unix_now
+from securecall.keys.ticket import parse_ticket
 
 WAIT = ("answer", "--ticket", "--host", "127.0.0.1", "--port", "0", "--once")
 
@@ -170,3 +173,19 @@ def test_a_film_that_is_not_there_leaves_with_7_and_lets_nobody_ring_on(people):
         with people("alice", "call", ticket) as alice:
             assert (alice.finish(), bob.finish()) == (6, 7)
     assert alice.last("error")["reason"] == "declined"
+
+
+def test_a_port_in_use_is_one_error_and_a_ticket_says_where_it_leads(people):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with people("bob", "answer", "--host", "127.0.0.1", "--port", port) as bob:
+            assert bob.wait_for("error")["kind"] == "ListenFailed"
+            assert bob.finish() == 7
+            assert bob.process.stderr.read() == ""
+    with people("bob", "ticket", "--port", "0") as bob:
+        told = bob.wait_for("ticket")
+        place = parse_ticket(told["ticket"], unix=unix_now()).targets[0].direct
+        assert (told["host"], told["port"]) == place
+        assert place[0] != "0.0.0.0"

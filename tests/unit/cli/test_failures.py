@@ -56,3 +56,7 @@ def test_a_program_gets_the_stable_name_of_the_reason():
 def test_keys_that_another_command_uses_are_no_matter_of_permissions():
     assert "another --home" in failures.what_to_do(errors.StoreBusy("x"))
     assert failures.exit_code(errors.StoreBusy("x")) == 7
+
+
+def test_a_name_that_does_not_exist_is_no_matter_of_firewalls():
+    assert "online" in failures.what_to_do(errors.NameNotFound("x"))
