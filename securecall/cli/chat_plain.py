@@ -124,7 +124,8 @@ class PlainFace:
             self.error = self.error or error
             return
         self._say(failures.what_happened(error), "red")
-        self._say(failures.what_to_do(error), "dim")
+        if not isinstance(error, UsageError):  # whose text says how it is written
+            self._say(failures.what_to_do(error), "dim")
 
     def standing(self) -> None:
         """Say that they came or went, or that our connection did."""

@@ -174,6 +174,8 @@ def _speaker(wishes: Wishes) -> Speaker | None:
 async def converse(call: Call, wishes: Wishes, sound: Sound, board: Board) -> None:
     """Lead a call to its end and tell what happens; hangs up.
 
+    Whoever ends it with Ctrl-C is told all the same how it went, and has the report kept.
+
     Raises:
         CallFailed, SecurityError, NetworkError: it did not come about or broke off.
     """
@@ -182,15 +184,20 @@ async def converse(call: Call, wishes: Wishes, sound: Sound, board: Board) -> No
     began = time.monotonic()
     output.tell("state", state="calling" if call.outgoing else "answering", peer=call.peer)
     error: SecurecallError | None = None
+    interrupted: asyncio.CancelledError | None = None
     try:
         async with call:
             await _lead(desk, wishes, sound, board, began)
     except SecurecallError as e:
         error = e
+    except asyncio.CancelledError as e:
+        interrupted = e
     finally:
         await desk.close()
     unwritten = await sound.sight.finish() if sound.sight is not None else None
     unkept = _account(call, wishes, sound, output, error) or unwritten
+    if interrupted is not None:
+        raise interrupted
     if error is not None:
         raise error
     if unkept is not None:

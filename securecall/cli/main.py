@@ -44,6 +44,8 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = asyncio.run(_run(_command(args), args, output))
     except KeyboardInterrupt:
+        if sys.stderr.isatty():
+            sys.stderr.write("\n")  # below the ^C
         return failures.INTERRUPTED
     except BrokenPipeError:  # whoever read us is gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

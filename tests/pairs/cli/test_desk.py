@@ -6,6 +6,7 @@ import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -363,5 +364,22 @@ def test_a_consultation_has_pictures_as_the_first_call_and_no_recording(tmp_path
             alice.enter("/hangup")
             await asyncio.gather(alice.task, bob.task, carol.task)
             assert [kind for kind, _ in alice.told.events].count("recorded") == 1
+
+    run(main)
+
+
+def test_who_ends_a_call_with_ctrl_c_is_told_how_it_went_and_has_the_report(tmp_path):
+    kept = tmp_path / "report.json"
+    wishes = Wishes(loop=True, confirm=False, report=kept)
+
+    async def main():
+        async with talking(tmp_path, wishes=wishes) as (_, alice, bob, _):
+            bob.task.cancel()
+            await asyncio.gather(bob.task, return_exceptions=True)
+            assert bob.task.cancelled()
+            assert (await bob.came("ended"))["error"] == ""
+            assert Path((await bob.came("report"))["file"]).exists()
+            await alice.came("ended", reason="hung-up")
+            await alice.task
 
     run(main)
