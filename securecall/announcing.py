@@ -28,6 +28,7 @@ from securecall.events import (
     GuessesWarning,
     HoldChanged,
     KeepingFailed,
+    PeerRecords,
     PictureAsked,
     PicturesChanged,
     QualityChanged,
@@ -186,6 +187,10 @@ class Announcer:
     def pressed(self, call: Call, digit: str) -> None:
         """Tell that the other end pressed a key."""
         self.tell(DigitPressed(call, digit))
+
+    def peer_records(self, call: Call) -> None:
+        """Tell that the other end says it records."""
+        self.tell(PeerRecords(call))
 
     def quality(self, call: Call, quality: Quality) -> None:
         """Tell that a call sounds better or worse."""

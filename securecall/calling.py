@@ -47,6 +47,10 @@ class Observer(Protocol):
         """The peer pressed a key of its telephone."""
         ...
 
+    def peer_records(self, call: Call) -> None:
+        """Tell that the other end says it records."""
+        ...
+
     def quality(self, call: Call, quality: Quality) -> None:
         """The peer sounds better or worse than it did."""
         ...
@@ -347,6 +351,7 @@ class Calling:
             pressed=observer.pressed,
             engine=engine,
             quality=observer.quality,
+            peer_records=observer.peer_records,
         )
 
 

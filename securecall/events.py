@@ -65,6 +65,16 @@ class HoldChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerRecords:
+    """The other end says, for the first time in this call, that it records; under its own keys.
+
+    Who does not say so may record all the same.
+    """
+
+    call: Call
+
+
+@dataclass(frozen=True, slots=True)
 class PicturesChanged:
     """Pictures came into a call in progress, or left it, whoever of the two wished so.
 
@@ -480,6 +490,7 @@ Event = (
     | CallSecured
     | CallChangeRefused
     | HoldChanged
+    | PeerRecords
     | PictureAsked
     | PicturesChanged
     | DigitPressed

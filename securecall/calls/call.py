@@ -21,6 +21,7 @@ from securecall.calls.call_video import CallVideo, records
 from securecall.calls.carried import CarriedConnection, CarriedMachine
 from securecall.calls.connection import ConnectionEvents, MediaConnection
 from securecall.calls.context import CallContext
+from securecall.calls.countersign import Said
 from securecall.calls.keypad import Keypad
 from securecall.calls.machine import CallMachine, State
 from securecall.calls.moving import Moving
@@ -105,7 +106,7 @@ class Call:
                 sound_failed=lambda error: context.sound_failed(self, error),
                 digit=lambda digit: self._keypad.heard(digit),
                 quality=lambda quality: context.quality(self, quality),
-                peer_said=lambda said: self._witness.heard(said, at=self._at()),
+                peer_said=self._peer_said,
                 way_needed=lambda: self._moving.look(unless_placed=False),
                 gathered=lambda found: self._perform(self._machine.gathered(found)),
             ),
@@ -672,6 +673,10 @@ class Call:
         """Refuse an incoming call."""
         self._perform(self._machine.hang_up(reason))
         await self._wind_up()
+
+    def _peer_said(self, said: Said) -> None:
+        if self._witness.heard(said, at=self._at()):
+            self._context.peer_records(self)
 
     # -- the inside: performing -------------------------------------------------------------------
 

@@ -44,6 +44,10 @@ def _nobody_cares(call: Call, quality: Quality) -> None:
     """Asks how it sounds."""
 
 
+def _nobody_minds(call: Call) -> None:
+    """Hears that the peer records."""
+
+
 def _no_evidence() -> IdentityEvidence | None:
     return None
 
@@ -72,6 +76,7 @@ class CallContext:
         pressed: Told each digit that the peer presses.
         engine: Carries the sound, too; None where we do.
         quality: Told how the peer sounds from now on, where that has changed.
+        peer_records: Told when the peer says, for the first time, that it records.
         acquainted: The peer may learn our IP address, as far as the policy leaves that open.
         sdes: Our description carries keys for a telephone gateway; the floor has to allow it.
     """
@@ -95,6 +100,7 @@ class CallContext:
     unaided: Callable[[], IdentityEvidence | None] = _no_evidence
     pressed: Callable[[Call, str], None] = _nobody
     quality: Callable[[Call, Quality], None] = _nobody_cares
+    peer_records: Callable[[Call], None] = _nobody_minds
     acquainted: bool = False
     sdes: bool = False
     engine: Engine | None = None

@@ -167,11 +167,13 @@ class Witness:
         if verified:
             self._diary.note(EventKind.KEY_VERIFIED, at=at, detail=How.SAS.value)
 
-    def heard(self, said: Said, *, at: float) -> None:
-        """The peer says something new of itself."""
-        if said.recorded and not self._peer_records:
+    def heard(self, said: Said, *, at: float) -> bool:
+        """The peer says something new of itself; returns whether it is that it records."""
+        begins = said.recorded and not self._peer_records
+        if begins:
             self._diary.note(EventKind.PEER_RECORDING, at=at)
         self._peer_records = self._peer_records or said.recorded
+        return begins
 
     def mixed(self, names: Iterable[str], *, at: float) -> None:
         """People of other calls hear this one from now on."""

@@ -19,6 +19,7 @@ from securecall.client import Client, IncomingCall
 from securecall.errors import LocalError, SecurecallError, UsageError
 from securecall.events import (
     HoldChanged,
+    PeerRecords,
     PictureAsked,
     PicturesChanged,
     RegistrationChanged,
@@ -162,6 +163,8 @@ async def follow_call(client: Client, board: Board) -> None:
                 output.tell("note", text=f"{error}.")
             case HoldChanged(call=call, held=held):
                 output.tell("hold", peer=call.peer, held=held)
+            case PeerRecords(call=call):
+                output.tell("peer_records", peer=call.peer)
             case PicturesChanged(call=call, shown=shown, seen=seen):
                 output.tell(
                     "shown",

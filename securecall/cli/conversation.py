@@ -263,7 +263,7 @@ async def _lead(desk: Desk, wishes: Wishes, sound: Sound, board: Board, began: f
 
 def _tell_what_is_missing(call: Call, wishes: Wishes, sound: Sound, output: Output) -> None:
     if not wishes.mic and wishes.play is None:
-        output.tell("sample", ends=wishes.until_played)
+        output.tell("sample", ends=wishes.until_played and wishes.seconds is None)
     if sound.sight is not None and not call.video.shown:
         output.tell("note", text="The other side takes no pictures in this call.")
     if wishes.text and not call.text.agreed:

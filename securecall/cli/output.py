@@ -343,6 +343,9 @@ class PeopleOutput:
         else:
             self._say(f"{peer} took you back.", "green")
 
+    def _on_peer_records(self, f: Fields) -> None:
+        self._say(f"{safe(str(f['peer']))} records this call.", "yellow", "bold")
+
     def _on_shown(self, f: Fields) -> None:
         shown, seen = _texts(f["shown"]), _texts(f["seen"])
         if not shown:

@@ -26,7 +26,7 @@ class Told:
     """What a person is told, and says."""
 
     def __init__(self):
-        self.events = []
+        self.events, self.kinds = [], []
         self.lines = asyncio.Queue()
         self.questions = asyncio.Queue()
         self._more = asyncio.Event()
@@ -34,6 +34,7 @@ class Told:
 
     def tell(self, kind, /, **fields):
         if kind != "levels":
+            self.kinds.append(kind)
             self.events.append((kind, fields))
             self._more.set()
 
@@ -364,6 +365,8 @@ def test_a_consultation_has_pictures_as_the_first_call_and_no_recording(tmp_path
             alice.enter("/hangup")
             await asyncio.gather(alice.task, bob.task, carol.task)
             assert [kind for kind, _ in alice.told.events].count("recorded") == 1
+            assert bob.told.kinds.count("peer_records") == 1
+            assert "peer_records" not in carol.told.kinds
 
     run(main)
 
@@ -372,14 +375,17 @@ def test_who_ends_a_call_with_ctrl_c_is_told_how_it_went_and_has_the_report(tmp_
     kept = tmp_path / "report.json"
     wishes = Wishes(loop=True, confirm=False, report=kept)
 
+    reports = []
+
     async def main():
         async with talking(tmp_path, wishes=wishes) as (_, alice, bob, _):
             bob.task.cancel()
             await asyncio.gather(bob.task, return_exceptions=True)
             assert bob.task.cancelled()
             assert (await bob.came("ended"))["error"] == ""
-            assert Path((await bob.came("report"))["file"]).exists()
+            reports.append((await bob.came("report"))["file"])
             await alice.came("ended", reason="hung-up")
             await alice.task
 
     run(main)
+    assert Path(*reports).exists()

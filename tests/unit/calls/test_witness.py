@@ -93,8 +93,8 @@ def test_we_say_of_ourselves_what_the_report_says():
 
 def test_a_peer_that_records_is_told_of_once_and_never_taken_back():
     found = Witness()
-    for recorded in (False, True, False, True):
-        found.heard(Said(recorded=recorded), at=1.0)
+    told = [found.heard(Said(recorded=it), at=1.0) for it in (False, True, False, True)]
+    assert told == [False, True, False, False]
     assert kinds(found) == [EventKind.PEER_RECORDING]
 
 

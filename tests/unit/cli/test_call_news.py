@@ -14,7 +14,7 @@ from securecall.cli.calling import follow_call
 from securecall.cli.desk import Board
 from securecall.cli.output import JsonOutput, PeopleOutput
 from securecall.cli.terminal import Terminal
-from securecall.events import HoldChanged, PictureAsked, PicturesChanged
+from securecall.events import HoldChanged, PeerRecords, PictureAsked, PicturesChanged
 
 CALL = SimpleNamespace(peer="bob@clinic.example\x1b[2J", held=False, on_hold=False)
 HELD = SimpleNamespace(peer="bob", held=True, on_hold=False)
@@ -54,6 +54,7 @@ def told(event):
         (PicturesChanged(CALL, NONE, NONE), "no pictures in this call", {"shown": []}),
         (PicturesChanged(HELD, ONE, NONE), "", {"on_hold": True}),
         (PicturesChanged(ON_HOLD, ONE, NONE), "", {"on_hold": True}),
+        (PeerRecords(CALL), "records this call", {"type": "peer_records"}),
         (PictureAsked(CALL, SCREEN), "their screen", {"type": "picture_asked", "what": "screen"}),
     ],
 )
