@@ -99,6 +99,9 @@ async def demo(args: argparse.Namespace, output: Output) -> None:
             raise Overloaded("the demo took too long; is this machine very busy?") from e
         finally:
             stage.settle(keep=False)
+            if args.keep is None:
+                with contextlib.suppress(OSError):  # there is something in it
+                    keep.rmdir()
     if args.json:
         sys.stdout.write(json.dumps(run.measured) + "\n")
 
@@ -267,7 +270,7 @@ async def _second_act(run: Run, mallory: Actor) -> None:
         "Ordinary call", "Encrypted as in WebRTC (DTLS-SRTP). Mallory records:", "red", mark="✗"
     )
     stage.trace("Mallory heard", heights, f"{like:.0%} alike", "red")
-    stage.row("Listen to it", str(recording))
+    stage.place("Listen to it", recording)
     await stage.pause(2.0)
     stage.say("")
     stage.say("The same Mallory against securecall. She tries to ...")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import textwrap
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from securecall.cli.output import PeopleOutput, safe_lines
 from securecall.cli.report_screen import fitted_page
@@ -89,6 +90,11 @@ class Stage:
             self.terminal.say(
                 f"{_INDENT}{paint(left, 'dim')} {paint(sign, *styles)} {paint(line, *styles)}"
             )
+
+    def place(self, label: str, path: Path) -> None:
+        """Say where a file is, in one piece to be copied."""
+        if self.terminal is not None:
+            self.terminal.give(f"{_INDENT}{self.terminal.paint(label.ljust(17), 'dim')} {path}")
 
     def trace(self, label: str, heights: Sequence[float], text: str, *styles: str) -> None:
         """Show how loud something is along its time."""
