@@ -359,4 +359,4 @@ def test_without_the_extra_one_sentence_says_so_and_lines_go_on(
     password.write_text("x")
     arguments = ["chat", "bob@clinic.example", "--account", "alice@clinic.example"]
     assert run([*arguments, "--password-file", str(password)]) == 0
-    assert "pip install 'securecall[cli]'" in capsys.readouterr().out
+    assert 'pip install "securecall[cli]"' in capsys.readouterr().out

@@ -126,11 +126,11 @@ CASES = {
     ),
     "an extra": (
         {"machine": dataclasses.replace(MACHINE, missing=("devices",))},
-        (Step.MACHINE, NOTE, None, "devices", "pip install 'securecall[devices]'"),
+        (Step.MACHINE, NOTE, None, "devices", 'pip install "securecall[devices]"'),
     ),
     "the extra that is needed": (
         {"machine": dataclasses.replace(MACHINE, missing=("websocket",)), **wanted(websocket=True)},
-        (Step.MACHINE, FAULT, L, "WebSocket", "pip install 'securecall[websocket]'"),
+        (Step.MACHINE, FAULT, L, "WebSocket", 'pip install "securecall[websocket]"'),
     ),
     "a clock before the program": (
         {"machine": BEHIND},
