@@ -218,9 +218,7 @@ class IdentityHandshake:
         self._carriage = Carriage()
         self._frames = FrameReader()
         self._suite = suite
-        self._tls: InnerTls | None = InnerTls(
-            client=tls_client, device_seed=device.seed, suite=suite
-        )
+        self._tls: InnerTls | None = InnerTls(client=tls_client, device=device, suite=suite)
         self._dialogue: Dialogue | None = None
         self._begun = begun
         self._linger_until: float | None = None

@@ -16,8 +16,15 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.x509.oid import NameOID
 
 from securecall.errors import IdentityMismatch, Reason, SecurityError
+from securecall.keys.device import DeviceKey
 from securecall.secret import Secret
-from securecall.transport.openssl import Channel, ChannelClosed, ChannelSettings, Version
+from securecall.transport.openssl import (
+    Channel,
+    ChannelClosed,
+    ChannelSettings,
+    ReadyCertificate,
+    Version,
+)
 from securecall.transport.suite import ORDINARY, Suite
 
 CIPHER: Final = "TLS_AES_256_GCM_SHA384"
@@ -25,6 +32,7 @@ _NAME: Final = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "securecall")]
 _NOT_BEFORE: Final = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
 _NOT_AFTER: Final = datetime.datetime(2049, 12, 31, tzinfo=datetime.UTC)
 _ED25519: Final = bytes.fromhex("302a300506032b6570032100")  # SubjectPublicKeyInfo, RFC 8410 4
+_SEED: Final = bytes.fromhex("302e020100300506032b657004220420")  # PKCS#8, RFC 8410 7
 
 
 class InnerTls:
@@ -33,9 +41,8 @@ class InnerTls:
     After a `SecurityError` the association is dead; `outgoing` may still hold an alert.
     """
 
-    def __init__(self, *, client: bool, device_seed: Secret, suite: Suite = ORDINARY) -> None:
+    def __init__(self, *, client: bool, device: DeviceKey, suite: Suite = ORDINARY) -> None:
         """Prepare a connection of its own around the device's Ed25519 key."""
-        key = ed25519.Ed25519PrivateKey.from_private_bytes(device_seed.reveal())
         self._client = client
         self._suite = suite
         self._channel = Channel(
@@ -47,8 +54,8 @@ class InnerTls:
                 alpn=(suite.protocol,),
             ),
             client=client,
-            certificate=device_certificate(key),
-            key=key,
+            certificate=_ready_certificate(device),
+            key=_SEED + device.seed.reveal(),
             accept=None,  # the key is judged against the statement, which comes later
         )
         self.established = False
@@ -117,20 +124,7 @@ class InnerTls:
 
 
 def device_certificate(key: ed25519.Ed25519PrivateKey) -> x509.Certificate:
-    """Wrap a device key; the same key always gives the same bytes, so they are made once."""
-    known = _made(key.public_key().public_bytes_raw())
-    if not known:
-        known.append(_make_certificate(key))
-    return known[0]
-
-
-@lru_cache(maxsize=64)
-def _made(_public: bytes) -> list[x509.Certificate]:
-    """A place for the certificate of a device; private keys are not kept, nor looked up by."""
-    return []
-
-
-def _make_certificate(key: ed25519.Ed25519PrivateKey) -> x509.Certificate:
+    """Wrap a device key; the same key always gives the same bytes."""
     builder = x509.CertificateBuilder(
         issuer_name=_NAME,
         subject_name=_NAME,
@@ -140,3 +134,17 @@ def _make_certificate(key: ed25519.Ed25519PrivateKey) -> x509.Certificate:
         not_valid_after=_NOT_AFTER,
     )
     return builder.sign(key, None)
+
+
+def _ready_certificate(device: DeviceKey) -> ReadyCertificate:
+    known = _made(device.public)
+    if not known:
+        key = ed25519.Ed25519PrivateKey.from_private_bytes(device.seed.reveal())
+        known.append(ReadyCertificate(device_certificate(key)))
+    return known[0]
+
+
+@lru_cache(maxsize=64)
+def _made(_public: bytes) -> list[ReadyCertificate]:
+    """A place for the certificate of a device; private keys are not kept, nor looked up by."""
+    return []

@@ -5,6 +5,9 @@ needs have no method in pyOpenSSL: choosing the key exchange groups, choosing th
 algorithms, and asking whether the extended master secret (RFC 7627) is in use. They are reached
 through the same binding pyOpenSSL itself uses; a build without them is refused at import, since
 a transport that cannot ask must not start.
+
+Bytes are moved through that binding, too: pyOpenSSL raises an exception whenever there is nothing
+to read, which is every other time. What fails for another reason is left to pyOpenSSL to name.
 """
 
 from __future__ import annotations
@@ -14,19 +17,22 @@ import enum
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NoReturn
 
 from cryptography import x509
 from cryptography.hazmat.backends.openssl.backend import backend
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from OpenSSL import SSL, crypto
 
-from securecall.errors import Reason, SecurityError, Unsupported
+from securecall.errors import Reason, SecurityError, Unsupported, UsageError
 
 PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
 _DTLS_1_2 = 0xFEFD
-_DRAIN = 1 << 20
+_PIECE = 16384  # bytes; no record holds more
 _lib = SSL._lib  # type: ignore[attr-defined]  # noqa: SLF001 - see the module's docstring
+_ffi = SSL._ffi  # type: ignore[attr-defined]  # noqa: SLF001 - the same
 _NEEDED = (
     "SSL_CTX_set1_curves_list",
     "SSL_CTX_set1_sigalgs_list",
@@ -89,6 +95,16 @@ class ChannelClosed(Exception):
     """The peer sent close_notify; a signal between modules, never seen by applications."""
 
 
+class ReadyCertificate:
+    """A certificate as OpenSSL holds it, for whoever shows the same one again."""
+
+    __slots__ = ("x509",)
+
+    def __init__(self, certificate: x509.Certificate) -> None:
+        """Hand it to OpenSSL, which reads it anew."""
+        self.x509 = crypto.X509.from_cryptography(certificate)
+
+
 class Channel:
     """One TLS or DTLS association over memory; sans-IO, but OpenSSL draws its own entropy.
 
@@ -101,8 +117,8 @@ class Channel:
         settings: ChannelSettings,
         *,
         client: bool,
-        certificate: x509.Certificate,
-        key: PrivateKey,
+        certificate: x509.Certificate | ReadyCertificate,
+        key: PrivateKey | bytes,
         accept: Callable[[bytes, int], bool] | None,
     ) -> None:
         """Prepare a channel. Whatever is of this one alone is its own: certificate, key, judge.
@@ -111,52 +127,48 @@ class Channel:
             settings: What to offer and accept.
             client: We begin.
             certificate: Ours; the peer must show one too.
-            key: Its private key.
+            key: Its private key, or that as PKCS#8.
             accept: Judges each certificate of the peer, given (DER, depth), inside the handshake;
                 called more than once for one certificate. None lets TLS go on to prove
                 possession of whatever key is shown, for the caller to judge it afterwards.
         """
-        self._callback_error: Exception | None = None
-
-        def verify(_c: object, peer: crypto.X509, _error: int, depth: int, _ok: int) -> bool:
-            try:
-                return accept is None or accept(_der(peer), depth)
-            except Exception as e:  # noqa: BLE001 - raised again where the caller stands
-                self._callback_error = e
-                return False
-
+        self._judge = _Judge(accept)
         self._connection = connection = SSL.Connection(_context(settings, client=client))
-        connection.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, verify)
-        connection.use_certificate(certificate)
-        connection.use_privatekey(key)
+        connection.set_app_data(self._judge)
+        self._ssl = connection._ssl  # noqa: SLF001 - see the module's docstring
+        self._show(certificate, key)
         if settings.record_limit:
-            self._connection.set_ciphertext_mtu(settings.record_limit)
+            connection.set_ciphertext_mtu(settings.record_limit)
         if client:
-            self._connection.set_connect_state()
+            connection.set_connect_state()
         else:
-            self._connection.set_accept_state()
+            connection.set_accept_state()
+        self._from_peer = connection._into_ssl  # noqa: SLF001 - see the module's docstring
+        self._to_peer = connection._from_ssl  # noqa: SLF001 - the same
+        self._piece = _ffi.new("char[]", _PIECE)
 
     def feed(self, data: bytes) -> None:
         """Take bytes from the peer; DTLS takes one datagram at a time."""
-        if data:  # OpenSSL takes nothing for an error
-            self._connection.bio_write(data)
+        # OpenSSL takes nothing for an error, and refuses something only for want of memory
+        if data and _lib.BIO_write(self._from_peer, data, len(data)) != len(data):
+            raise MemoryError
 
     def outgoing(self) -> bytes:
         """Return what is to be sent to the peer, possibly nothing."""
-        try:
-            return self._connection.bio_read(_DRAIN)
-        except SSL.WantReadError:
-            return b""
+        said = b""
+        while (size := _lib.BIO_read(self._to_peer, self._piece, _PIECE)) > 0:
+            said += _ffi.buffer(self._piece, size)[:]
+            if size < _PIECE:
+                break
+        return said
 
     def handshake(self) -> bool:
         """Go on with the handshake; True once it is complete."""
-        try:
-            self._connection.do_handshake()
-        except SSL.WantReadError:
-            return False
-        except SSL.Error as e:
-            raise self._refused(e) from None
-        return True
+        result = _lib.SSL_do_handshake(self._ssl)
+        if result == 1:
+            return True
+        self._require_waiting(result)
+        return False
 
     def read(self) -> bytes:
         """Return the next piece of application data, or nothing.
@@ -165,21 +177,20 @@ class Channel:
             ChannelClosed: the peer ended the association.
             SecurityError: the association is broken.
         """
-        try:
-            return self._connection.recv(16384)
-        except SSL.WantReadError:
-            return b""
-        except SSL.ZeroReturnError:
-            raise ChannelClosed from None
-        except SSL.Error as e:
-            raise self._refused(e) from None
+        size = _lib.SSL_read(self._ssl, self._piece, _PIECE)
+        if size > 0:
+            piece: bytes = _ffi.buffer(self._piece, size)[:]
+            return piece
+        self._require_waiting(size)
+        return b""
 
     def write(self, data: bytes) -> None:
         """Encrypt application data; it leaves through `outgoing`."""
-        try:
-            self._connection.sendall(data)  # `send` takes 16 KiB of more and says nothing
-        except SSL.Error as e:
-            raise self._refused(e) from None
+        while data:  # OpenSSL takes 16 KiB of more
+            size = _lib.SSL_write(self._ssl, data, len(data))
+            if size <= 0:
+                self._raise(size)
+            data = data[size:]
 
     def close(self) -> None:
         """Put a close_notify into `outgoing` where the association still allows one."""
@@ -203,7 +214,12 @@ class Channel:
         After a refused certificate OpenSSL still answers here: callers export only once
         `handshake` has returned True.
         """
-        return bytes(self._connection.export_keying_material(label.encode(), length, context))
+        name, key = label.encode(), _ffi.new("unsigned char[]", length)
+        given = (b"", 0, 0) if context is None else (context, len(context), 1)
+        if _lib.SSL_export_keying_material(self._ssl, key, length, name, len(name), *given) != 1:
+            raise self._refused(SSL.Error())
+        exported: bytes = _ffi.buffer(key, length)[:]
+        return exported
 
     @property
     def peer_certificate(self) -> bytes:
@@ -253,17 +269,72 @@ class Channel:
     def extended_master_secret(self) -> bool:
         """The master secret covers the whole handshake (RFC 7627)."""
         # Asked of OpenSSL, never parsed from records: a decoy ServerHello fools a parser.
-        return bool(_lib.SSL_get_extms_support(self._connection._ssl) == 1)  # noqa: SLF001
+        return bool(_lib.SSL_get_extms_support(self._ssl) == 1)
+
+    def _show(
+        self, certificate: x509.Certificate | ReadyCertificate, key: PrivateKey | bytes
+    ) -> None:
+        if isinstance(certificate, x509.Certificate):
+            certificate = ReadyCertificate(certificate)
+        if not isinstance(key, bytes):
+            key = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+        ready = crypto.load_privatekey(crypto.FILETYPE_ASN1, key)
+        raw = certificate.x509._x509  # type: ignore[attr-defined]  # noqa: SLF001 - see the docstring
+        if (
+            _lib.SSL_use_certificate(self._ssl, raw) != 1
+            or _lib.SSL_use_PrivateKey(self._ssl, ready._pkey) != 1  # type: ignore[attr-defined]  # noqa: SLF001 - the same
+        ):
+            _lib.ERR_clear_error()
+            raise UsageError("the certificate is not of this key")
+
+    def _require_waiting(self, result: int) -> None:
+        """Let a call pass that failed for want of bytes from the peer alone."""
+        if _lib.SSL_get_error(self._ssl, result) != _lib.SSL_ERROR_WANT_READ:
+            self._raise(result)
+
+    def _raise(self, result: int) -> NoReturn:
+        """Raise what pyOpenSSL makes of a call that failed."""
+        try:
+            self._connection._raise_ssl_error(self._ssl, result)  # noqa: SLF001 - see the module's docstring
+        except SSL.ZeroReturnError:
+            raise ChannelClosed from None
+        except SSL.Error as e:
+            raise self._refused(e) from None
+        raise self._refused(SSL.Error())
 
     def _refused(self, error: SSL.Error) -> SecurityError:
-        if self._callback_error is not None:
-            cause = self._callback_error
+        if self._judge.error is not None:
+            cause = self._judge.error
             if isinstance(cause, SecurityError):
                 return cause
             raise cause  # a bug of ours, not to be mistaken for the peer's
         causes = error.args[0] if error.args and isinstance(error.args[0], list) else []
         words = "; ".join(str(entry[-1]) for entry in causes) or "the association is closed"
         return SecurityError(f"the secure channel failed: {words}", reason=Reason.HANDSHAKE_FAILED)
+
+
+class _Judge:
+    """Asks the judge of one channel from inside OpenSSL, and holds nothing of the channel."""
+
+    __slots__ = ("accept", "error")
+
+    def __init__(self, accept: Callable[[bytes, int], bool] | None) -> None:
+        self.accept = accept
+        self.error: Exception | None = None
+
+    def judge(self, certificate: crypto.X509, depth: int) -> bool:
+        try:
+            return self.accept is None or self.accept(_der(certificate), depth)
+        except Exception as e:  # noqa: BLE001 - raised again where the caller stands
+            self.error = e
+            return False
+
+
+def _verify(
+    connection: SSL.Connection, peer: crypto.X509, _error: int, depth: int, _ok: int
+) -> bool:
+    judge = connection.get_app_data()
+    return isinstance(judge, _Judge) and judge.judge(peer, depth)
 
 
 def _der(certificate: crypto.X509) -> bytes:
@@ -276,8 +347,8 @@ def _der(certificate: crypto.X509) -> bytes:
 def _context(settings: ChannelSettings, *, client: bool) -> SSL.Context:
     """What channels of these settings share: 0.15 ms to make, and nothing that one leaves the next.
 
-    It has no certificate, key or judge, keeps no session and gives no ticket, so nobody resumes;
-    and pyOpenSSL refuses to change it once it was used.
+    It has no certificate or key, asks each connection for its judge, keeps no session and gives no
+    ticket, so nobody resumes; and pyOpenSSL refuses to change it once it was used.
     """
     if settings.version is Version.DTLS_1_2:
         context = SSL.Context(SSL.DTLS_METHOD)
@@ -293,6 +364,7 @@ def _context(settings: ChannelSettings, *, client: bool) -> SSL.Context:
         SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_QUERY_MTU | SSL.OP_NO_COMPRESSION  # type: ignore[attr-defined]
     )
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _verify)
     raw = context._context  # noqa: SLF001 - see the module's docstring
     if _lib.SSL_CTX_set1_curves_list(raw, settings.groups.encode()) != 1:
         raise Unsupported(f"this build of OpenSSL lacks a key exchange of {settings.groups}")

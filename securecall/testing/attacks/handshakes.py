@@ -119,7 +119,7 @@ async def _two_bare(folder: Path) -> Outcome:  # noqa: ARG001
 async def _less(make: partial[BareTls], folder: Path) -> Outcome:  # noqa: ARG001
     outcome, refusals = Outcome(), list[str]()
     for client in (True, False):
-        ours_end = InnerTls(client=client, device_seed=DeviceKey.generate("phone").seed)
+        ours_end = InnerTls(client=client, device=DeviceKey.generate("phone"))
         bare = make(client=not client)
         up, down, error = ours_end.start(), bare.receive(b""), None
         for _ in range(6):

@@ -97,7 +97,7 @@ def _expand(secret: bytes, label: bytes, context: bytes, length: int) -> bytes:
 async def broken(folder: Path, *, lattice: bool, curve: bool) -> Outcome:  # noqa: ARG001
     """The server's first flight, for who knows these secrets and has to guess the others."""
     hello = _Hello()
-    server = InnerTls(client=False, device_seed=DeviceKey.generate("phone").seed)
+    server = InnerTls(client=False, device=DeviceKey.generate("phone"))
     _ = server.receive(hello.wire())
     answer, outcome = server.outgoing(), Outcome()
     secrets_known = hello.halves(answer)

@@ -23,7 +23,7 @@ SIDES = pytest.mark.parametrize("ours_is_client", [True, False])
 
 def inner(ours_is_client, **settings):
     """Play our inner TLS against a bare one; return ours and its error."""
-    ours = InnerTls(client=ours_is_client, device_seed=ALICE.device.seed)
+    ours = InnerTls(client=ours_is_client, device=ALICE.device)
     theirs = BareTls(client=not ours_is_client, **settings)
     to_them = ours.start()
     to_us = theirs.receive(b"")
@@ -126,7 +126,7 @@ def test_a_session_of_an_earlier_handshake_cannot_be_resumed():
     """H3: the tickets a server sends all the same are worth nothing, in the context calls share."""
 
     def make(again):
-        ours = InnerTls(client=False, device_seed=ALICE.device.seed)
+        ours = InnerTls(client=False, device=ALICE.device)
 
         def step(data):
             ours.receive(data)

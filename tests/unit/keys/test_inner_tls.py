@@ -23,7 +23,7 @@ SIGNATURES = "ed25519:ecdsa_secp256r1_sha256"
 
 def joined(ours_is_client: bool, **settings) -> tuple[InnerTls, BareTls]:
     """Our end and a bare one after their handshake."""
-    ours = InnerTls(client=ours_is_client, device_seed=DeviceKey.generate("phone").seed)
+    ours = InnerTls(client=ours_is_client, device=DeviceKey.generate("phone"))
     theirs = BareTls(client=not ours_is_client, **settings)
     to_them, to_us = ours.start(), theirs.receive(b"")
     for _ in range(8):

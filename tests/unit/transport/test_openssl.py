@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import importlib.util
 import sys
+import weakref
 from types import SimpleNamespace
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
-from securecall.errors import Reason, SecurityError, Unsupported
+from securecall.errors import Reason, SecurityError, Unsupported, UsageError
 from securecall.transport import openssl
 from securecall.transport.dtls_certificate import DtlsCertificate
 from securecall.transport.openssl import Channel, ChannelClosed, ChannelSettings, Version
@@ -164,3 +167,84 @@ def test_nothing_from_the_peer_changes_nothing():
     client.write(b"still here")
     server.feed(client.outgoing())
     assert server.read() == b"still here"
+
+
+def test_a_connection_that_nobody_judges_is_refused():
+    def stranger():
+        context = openssl._context(ChannelSettings(**(DTLS | TLS)), client=True)
+        connection = SSL.Connection(context)
+        connection.set_connect_state()
+        return connection
+
+    def meet(connection):
+        server = channel(client=False, **TLS)
+        for _ in range(4):
+            with contextlib.suppress(SSL.WantReadError):
+                connection.do_handshake()
+            with contextlib.suppress(SSL.WantReadError):
+                server.feed(connection.bio_read(1 << 16))
+                server.handshake()
+                connection.bio_write(server.outgoing() or b"-")
+
+    for judge in (None, object(), lambda *_: True):
+        unjudged = stranger()
+        unjudged.set_app_data(judge)
+        with pytest.raises(SSL.Error, match="certificate verify failed"):
+            meet(unjudged)
+    shaken(channel(**TLS), channel(client=False, **TLS))  # control: judged, in the same context
+
+
+def test_a_certificate_of_another_key_is_our_mistake_and_leaves_no_error_behind():
+    other = DtlsCertificate.generate()
+    with pytest.raises(UsageError, match="not of this key"):
+        Channel(
+            ChannelSettings(**DTLS),
+            client=True,
+            certificate=OURS.certificate,
+            key=other.key,
+            accept=None,
+        )
+    assert openssl._lib.ERR_peek_error() == 0
+
+
+@pytest.mark.parametrize("settings", [DTLS, DTLS | TLS])
+def test_exported_keys_are_those_of_pyopenssl_at_both_ends(settings):
+    client, server = shaken(channel(**settings), channel(client=False, **settings))
+    for context in (None, b"", b"of this call"):
+        key = client.export("EXPORTER-of-tests", 32, context)
+        assert key == server.export("EXPORTER-of-tests", 32, context)
+        real = client._connection.export_keying_material(b"EXPORTER-of-tests", 32, context)
+        assert key == real
+    assert client.export("EXPORTER-of-tests", 32, b"another") != key
+
+
+def test_no_key_is_exported_before_there_is_one():
+    with pytest.raises(SecurityError) as caught:
+        channel().export("EXPORTER-of-tests", 32)
+    assert caught.value.reason is Reason.HANDSHAKE_FAILED
+
+
+@pytest.mark.parametrize("size", [1, 16384, 16385, 100_000])
+def test_what_is_longer_than_a_record_arrives_whole(size):
+    client, server = tls()
+    client.write(bytes(range(250)) * 400 if size == 100_000 else b"a" * size)
+    server.feed(client.outgoing())
+    pieces = []
+    while piece := server.read():
+        pieces.append(piece)
+    assert len(b"".join(pieces)) == size
+    assert client.outgoing() == b""
+
+
+def test_what_openssl_holds_of_a_channel_ends_with_it_and_waits_for_no_collection():
+    def judge(_certificate, _depth):
+        return True
+
+    gc.disable()
+    try:
+        ends = shaken(channel(accept=judge, **TLS), channel(client=False, accept=judge, **TLS))
+        held = [weakref.ref(end._connection) for end in ends]
+        del ends
+        assert [one() for one in held] == [None, None]
+    finally:
+        gc.enable()
