@@ -334,13 +334,16 @@ class SecureLink:
     def _after_handshake(
         self, outputs: tuple[handshake.Output, ...], now: float
     ) -> tuple[LinkOutput, ...]:
+        records = [output.data for output in outputs if isinstance(output, SendRecord)]
         done: list[LinkOutput] = []
+        if records and not self._over:
+            done += self._after_dtls(self._dtls.send(*records), now)
         for output in outputs:
             if self._over:
                 break
             match output:
-                case SendRecord(data=data):
-                    done += self._after_dtls(self._dtls.send(data), now)
+                case SendRecord():
+                    pass  # sent with the others, before what they led to
                 case Complete(result=result):
                     done.append(self._complete(result))
                 case HandshakeFailed(error=error, guess_burned=burned):
@@ -357,8 +360,8 @@ class SecureLink:
         self, records: tuple[bytes, ...], now: float
     ) -> tuple[LinkOutput, ...]:
         done: list[LinkOutput] = []
-        for record in records:
-            done += self._after_dtls(self._dtls.send(record), now)
+        if records:
+            done += self._after_dtls(self._dtls.send(*records), now)
         if self._countersigner is not None and self._countersigner.outcome is not None:
             done.append(Settled())
         return tuple(done)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from securecall.errors import Reason, SecurecallError, SecurityError, UsageError
@@ -192,10 +193,10 @@ class DtlsEndpoint:
             client=self._client,
             certificate=certificate.certificate,
             key=certificate.key,
-            accept=self._accept,
+            accept=partial(_require_announced, self._digests),
         )
         self._state = _State.IDLE
-        self._flight: tuple[bytes, ...] = ()
+        self._flight: tuple[SendDatagram, ...] = ()
         self._pause = _FIRST_RESEND
         self._resend_at: float | None = None
         self._openssl_at: float | None = None
@@ -252,26 +253,30 @@ class DtlsEndpoint:
         if self._resend_at is not None and now >= self._resend_at:
             self._pause = min(2 * self._pause, _SLOWEST_RESEND)
             self._resend_at = now + self._pause
-            return tuple(map(SendDatagram, self._flight))
+            return self._flight
         return ()
 
-    def send(self, data: bytes) -> tuple[Output, ...]:
-        """Send one record of application data; nothing once the association is over.
+    def send(self, *records: bytes) -> tuple[Output, ...]:
+        """Send records of application data, those that fit in one datagram (RFC 6347 4.1.1).
+
+        Once the association is over nothing is sent.
 
         Raises:
-            UsageError: it is empty or longer than 1100 bytes, or nothing is established yet.
+            UsageError: one is empty or longer than 1100 bytes, or nothing is established yet.
         """
-        if not 0 < len(data) <= LARGEST_DATA:
-            raise UsageError(f"a record carries 1 to {LARGEST_DATA} bytes, not {len(data)}")
+        for data in records:
+            if not 0 < len(data) <= LARGEST_DATA:
+                raise UsageError(f"a record carries 1 to {LARGEST_DATA} bytes, not {len(data)}")
         if self._state is _State.OVER:
             return ()
         if self._state is not _State.ESTABLISHED:
             raise UsageError("application data goes only over an established association")
         try:
-            self._channel.write(data)
+            for data in records:
+                self._channel.write(data)
         except SecurityError as error:
             return self._fail(error)
-        return tuple(map(SendDatagram, _datagrams(self._channel.outgoing())))
+        return self._datagrams()
 
     def close(self) -> tuple[Output, ...]:
         """End in order: the peer is told by close_notify."""
@@ -282,12 +287,6 @@ class DtlsEndpoint:
     def _begin(self, now: float) -> None:
         self.begun = now
         self._state = _State.HANDSHAKE
-
-    def _accept(self, certificate: bytes, depth: int) -> bool:
-        # A chain above the leaf says nothing here: only the leaf's digest was announced.
-        if depth == 0:
-            require_match(certificate, self._digests)
-        return True
 
     def _advance(self, now: float) -> tuple[Output, ...]:
         try:
@@ -354,7 +353,7 @@ class DtlsEndpoint:
             return ()
         self._answers += 1
         self._resend_at = now + _FIRST_RESEND
-        return tuple(map(SendDatagram, self._flight))
+        return self._flight
 
     def _read(self) -> tuple[Output, ...]:
         outputs: list[Output] = []
@@ -365,31 +364,42 @@ class DtlsEndpoint:
             return (*outputs, *self._farewell(), Closed())
         except SecurityError as error:
             return (*outputs, *self._fail(error))
-        outputs.extend(map(SendDatagram, _datagrams(self._channel.outgoing())))
-        return tuple(outputs)
+        return (*outputs, *self._datagrams())
 
     def _flush(self, now: float) -> tuple[Output, ...]:
-        datagrams = tuple(_datagrams(self._channel.outgoing()))
-        if datagrams:
-            self._flight = datagrams
+        sent = self._datagrams()
+        if sent:
+            self._flight = sent
             self._pause = _FIRST_RESEND
             self._resend_at = now + self._pause
         remaining = self._channel.timer()
         # never "at once": OpenSSL's clock and ours may disagree by a hair
         self._openssl_at = None if remaining is None else now + max(remaining, 0.01)
-        return tuple(map(SendDatagram, datagrams))
+        return sent
 
     def _fail(self, error: SecurityError) -> tuple[Output, ...]:
         return (*self._farewell(), Failed(error))
 
     def _farewell(self) -> tuple[Output, ...]:
-        pending = self._channel.outgoing()  # the alert OpenSSL wrote, if any
-        if self._state is not _State.OVER:
-            self._channel.close()
-            pending += self._channel.outgoing()
+        self._channel.close()  # behind the alert OpenSSL wrote, if any
         self._state = _State.OVER
         self._flight = ()
-        return tuple(map(SendDatagram, _datagrams(pending)))
+        return self._datagrams()
+
+    def _datagrams(self) -> tuple[SendDatagram, ...]:
+        """What OpenSSL has to say."""
+        records = self._channel.outgoing()
+        return tuple(map(SendDatagram, _datagrams(records))) if records else ()
+
+
+def _require_announced(
+    digests: tuple[CertificateDigest, ...], certificate: bytes, depth: int
+) -> bool:
+    # A chain above the leaf says nothing here: only the leaf's digest was announced. No method of
+    # the endpoint: what OpenSSL holds of a call ends with it, without waiting for a collection.
+    if depth == 0:
+        require_match(certificate, digests)
+    return True
 
 
 def _datagrams(records: bytes) -> Iterator[bytes]:

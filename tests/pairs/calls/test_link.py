@@ -25,6 +25,7 @@ from securecall.keys.handshake import CallRole, PeerClaim
 from securecall.keys.identity import RootKey
 from securecall.keys.statement import build_statement
 from securecall.media.description import Fingerprint
+from securecall.transport import dtls
 from securecall.transport.dtls import DtlsCertificate
 
 UNIX = int(time.time())
@@ -174,6 +175,25 @@ def test_both_ends_share_keys_words_and_identities(loss, seed):
     assert a.identity.sframe_key(CallRole.CALLER, 0) != a.identity.sframe_key(CallRole.CALLEE, 0)
     assert alice.judged[0].root_fp == bob.root.fingerprint
     assert bob.judged[0].root_fp == alice.root.fingerprint
+
+
+def test_an_ack_and_what_answers_share_a_datagram():
+    world = World(*links(Person("alice"), Person("bob")))
+    carried: list[int] = []
+    receive = linking.DtlsEndpoint.receive
+
+    def count(end: linking.DtlsEndpoint, datagram: bytes, now: float) -> tuple[dtls.Output, ...]:
+        outputs = receive(end, datagram, now)
+        carried.append(sum(isinstance(o, dtls.ApplicationData) for o in outputs))
+        return outputs
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(linking.DtlsEndpoint, "receive", count)
+        world.start()
+        world.run()
+    assert world.secured(0) is not None
+    assert carried.count(2) >= 4
+    assert max(carried) == 2
 
 
 @pytest.mark.parametrize(

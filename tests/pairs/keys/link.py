@@ -134,7 +134,10 @@ class End:
                 case SendDatagram(data):
                     sent.append(data)
                 case SendRecord(data):
-                    waiting[:0] = self.dtls.send(data)
+                    records = [data]
+                    while waiting and isinstance(waiting[0], SendRecord):
+                        records.append(waiting.pop(0).data)
+                    waiting[:0] = self.dtls.send(*records)
                 case Established():
                     self.established = output
                     if output.alpn == "securecall-id/1":

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -273,3 +276,35 @@ def test_the_client_sends_with_the_first_key_of_the_two(monkeypatch):
     (made,) = for_client
     assert made.send_key.reveal() == material[:32] + material[64:76]
     assert made.receive_key.reveal() == material[32:64] + material[76:88]
+
+
+def test_records_share_datagrams_as_far_as_they_fit_and_keep_their_order():
+    client, server = established()
+    records = [b"ack", bytes(1000), b"data", bytes(LARGEST_DATA), b"last"]
+    outputs = client.send(*records)
+    datagrams = sent(outputs)
+    assert len(datagrams) == 2
+    assert all(len(datagram) <= 1200 for datagram in datagrams)
+    found = [o for datagram in datagrams for o in server.receive(datagram, 0.0)]
+    assert found == [ApplicationData(record) for record in records]
+    assert client.send() == ()
+
+
+@pytest.mark.parametrize("wrong", [b"", bytes(LARGEST_DATA + 1)])
+def test_where_one_record_is_no_record_none_of_them_is_sent(wrong):
+    client, server = established()
+    with pytest.raises(UsageError):
+        client.send(b"right", wrong)
+    (datagram,) = sent(client.send(b"next"))
+    assert server.receive(datagram, 0.0) == (ApplicationData(b"next"),)
+
+
+def test_an_endpoint_ends_with_its_last_reference_and_its_keys_with_it():
+    gc.disable()
+    try:
+        client, server = established()
+        held = [weakref.ref(end._channel) for end in (client, server)]
+        del client, server
+        assert [one() for one in held] == [None, None]
+    finally:
+        gc.enable()
