@@ -7,10 +7,12 @@ member, no float, no negative or huge number, no lone surrogate, bounded size an
 from __future__ import annotations
 
 import base64
+import binascii
 import hashlib
 import json
 import re
 import struct
+from collections.abc import Callable
 from typing import Final, NoReturn
 
 from securecall.errors import ProtocolError
@@ -18,6 +20,10 @@ from securecall.errors import ProtocolError
 MAX_INTEGER: Final = 2**53 - 1  # what every JSON reader agrees on
 _LABEL_PREFIX: Final = "securecall-id/1 "
 _BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]*")
+_DIGITS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+# By the length modulo 4: the last digits that leave no bit beyond the last byte.
+_LAST: Final = (_DIGITS, "", _DIGITS[::16], _DIGITS[::4])
+_STANDARD: Final = bytes.maketrans(b"-_", b"+/")
 _RULE: Final = "strict JSON"
 # A whole string, or what is left of the text if it never ends; a bracket. Possessive: nothing is
 # read twice.
@@ -50,12 +56,12 @@ def parse_base64url(text: str) -> bytes:
     Raises:
         ProtocolError: any other spelling.
     """
-    if not _BASE64URL.fullmatch(text) or len(text) % 4 == 1:
+    over = len(text) % 4
+    if not _BASE64URL.fullmatch(text) or over == 1:
         raise ProtocolError("not base64url without padding", rule="RFC 7515 2")
-    data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    if build_base64url(data) != text:
+    if text[-1:] not in _LAST[over]:
         raise ProtocolError("not the canonical base64url of these bytes", rule="RFC 4648 3.5")
-    return data
+    return binascii.a2b_base64(text.encode("ascii").translate(_STANDARD) + b"=" * (-over % 4))
 
 
 def parse_json(data: bytes, *, max_size: int, max_depth: int) -> dict[str, object]:
@@ -72,13 +78,8 @@ def parse_json(data: bytes, *, max_size: int, max_depth: int) -> dict[str, objec
         raise ProtocolError("not UTF-8", rule=_RULE) from e
     _require_depth(text, max_depth)
     try:
-        value: object = json.loads(
-            text,
-            object_pairs_hook=_unique_members,
-            parse_int=_parse_integer,
-            parse_float=_refuse_number,
-            parse_constant=_refuse_number,
-        )
+        # the bytes were UTF-8: a surrogate can only have been escaped
+        value: object = (_ESCAPED if "\\u" in text else _PLAIN).decode(text)
     except (ValueError, RecursionError) as e:
         raise ProtocolError("not JSON", rule="RFC 8259") from e
     if not isinstance(value, dict):
@@ -104,14 +105,17 @@ def _require_depth(text: str, max_depth: int) -> None:
 
 
 def _unique_members(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    members: dict[str, object] = {}
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ProtocolError("a member stands twice", rule=_RULE)
+    return members
+
+
+def _unicode_members(pairs: list[tuple[str, object]]) -> dict[str, object]:
     for name, value in pairs:
-        if name in members:
-            raise ProtocolError("a member stands twice", rule=_RULE)
         _require_unicode(name)
         _require_unicode(value)
-        members[name] = value
-    return members
+    return _unique_members(pairs)
 
 
 def _require_unicode(value: object) -> None:
@@ -135,3 +139,16 @@ def _parse_integer(digits: str) -> int:
 
 def _refuse_number(_: str) -> NoReturn:
     raise ProtocolError("a number that is no integer", rule=_RULE)
+
+
+def _decoder(members: Callable[[list[tuple[str, object]]], object]) -> json.JSONDecoder:
+    return json.JSONDecoder(
+        object_pairs_hook=members,
+        parse_int=_parse_integer,
+        parse_float=_refuse_number,
+        parse_constant=_refuse_number,
+    )
+
+
+_PLAIN: Final = _decoder(_unique_members)
+_ESCAPED: Final = _decoder(_unicode_members)
