@@ -32,6 +32,7 @@ class MessageType(enum.IntEnum):
     DONE = 5
 
 
+_TYPES: Final = {int(kind): kind for kind in MessageType}
 _FIXED: Final = {
     MessageType.COMMIT: DIGEST,
     MessageType.NONCE: NONCE,
@@ -173,16 +174,17 @@ class FrameReader:
         """
         if len(self._buffer) < 4:
             return None
-        kind, length = self._buffer[0], int.from_bytes(self._buffer[1:4], "big")
-        if kind not in set(MessageType):
-            raise ProtocolError(f"a message of unknown type {kind}", rule=_RULE)
-        if length > LARGEST_BODY or length != _FIXED.get(MessageType(kind), length):
-            raise ProtocolError(f"a message of type {kind} with {length} bytes", rule=_RULE)
+        number, length = self._buffer[0], int.from_bytes(self._buffer[1:4], "big")
+        kind = _TYPES.get(number)
+        if kind is None:
+            raise ProtocolError(f"a message of unknown type {number}", rule=_RULE)
+        if length > LARGEST_BODY or length != _FIXED.get(kind, length):
+            raise ProtocolError(f"a message of type {number} with {length} bytes", rule=_RULE)
         if len(self._buffer) < 4 + length:
             return None
         body = bytes(self._buffer[4 : 4 + length])
         del self._buffer[: 4 + length]
-        return MessageType(kind), body
+        return kind, body
 
 
 class _Reader:
