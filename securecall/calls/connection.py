@@ -686,11 +686,16 @@ class MediaConnection:
         self._arm()
 
     def _arm(self) -> None:
+        deadline = self._link.deadline if self._link is not None else None
+        if deadline is None or (self._watch_at is not None and self._watch_at < deadline):
+            deadline = self._watch_at
         if self._timer is not None:
+            # One that fires too early finds nothing due and arms the next. Nearly every datagram
+            # moves the deadline further off; a new timer for each would cost more than it does.
+            if deadline is not None and not self._closed and self._timer.when() <= deadline:
+                return
             self._timer.cancel()
             self._timer = None
-        link = self._link.deadline if self._link is not None else None
-        deadline = min((d for d in (link, self._watch_at) if d is not None), default=None)
         if deadline is not None and not self._closed:
             self._timer = asyncio.get_running_loop().call_at(deadline, self._expire)
 

@@ -201,16 +201,12 @@ class SecureLink:
         """When to call `expire`, None for never."""
         if self._over:
             return None
-        pending = [
-            d
-            for d in (
-                self._dtls.deadline,
-                self._handshake.deadline if self._handshake else None,
-                self._countersigner.deadline if self._countersigner else None,
-            )
-            if d is not None
-        ]
-        return min(pending, default=None)
+        soonest = self._dtls.deadline
+        for part in (self._handshake, self._countersigner):
+            deadline = None if part is None else part.deadline
+            if deadline is not None and (soonest is None or deadline < soonest):
+                soonest = deadline
+        return soonest
 
     def start(self, *, now: float) -> tuple[LinkOutput, ...]:
         """Begin: the DTLS client speaks first, the server waits for the peer's first datagram."""

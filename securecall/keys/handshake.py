@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final
 
 from securecall.errors import ProtocolError, Reason, SecurityError, UsageError
@@ -229,8 +229,8 @@ class IdentityHandshake:
         """When to call `timeout`, None for never."""
         if self._over or self._begun is None:
             return None
-        resend = self._carriage.deadline
-        return self._end(self._begun) if resend is None else min(self._end(self._begun), resend)
+        resend, end = self._carriage.deadline, self._end(self._begun)
+        return end if resend is None or end < resend else resend
 
     def start(self, now: float) -> tuple[Output, ...]:
         """Begin, once DTLS is established."""
@@ -242,7 +242,7 @@ class IdentityHandshake:
         """Take one record of DTLS application data."""
         if self._over or (data[:1] and data[0] in self._foreign):
             return ()
-        return self._guarded(lambda now: self._take(data, now), now)
+        return self._guarded(partial(self._take, data), now)
 
     def timeout(self, now: float) -> tuple[Output, ...]:
         """Resend what seems lost; give up, or stop lingering, when the time has come."""

@@ -404,6 +404,9 @@ def _require_announced(
 
 def _datagrams(records: bytes) -> Iterator[bytes]:
     """Cut OpenSSL's output at record boundaries into datagrams of at most 1200 bytes."""
+    if len(records) <= LARGEST_DATAGRAM:
+        yield records
+        return
     start = position = 0
     while position < len(records):
         length = int.from_bytes(records[position + 11 : position + 13], "big")
@@ -412,5 +415,4 @@ def _datagrams(records: bytes) -> Iterator[bytes]:
             yield records[start:position]
             start = position
         position = after
-    if start < len(records):
-        yield records[start:]
+    yield records[start:]
