@@ -149,6 +149,7 @@ class SframeReceiver:
         "_period_failed",
         "_period_opened",
         "_period_start",
+        "_unused",
         "failures",
         "opened",
     )
@@ -157,23 +158,26 @@ class SframeReceiver:
         self.opened = 0
         self.failures = dict.fromkeys(SframeFailure, 0)
         self._keys: dict[int, _Stream] = {}
+        self._unused: dict[int, Secret] = {}  # base keys under which nothing came yet
         self._period_start: float | None = None
         self._period_opened = 0
         self._period_failed = 0
 
     def add_key(self, kid: int, base_key: Secret) -> None:
-        """Accept packets of this KID from now on.
+        """Accept packets of this KID from now on; its key is derived for the first of them.
+
+        Of the streams a peer may have most calls see one.
 
         Raises:
             UsageError: the KID is known already (its window would be forgotten), does not fit
                 64 bits, or is one too many.
         """
-        if kid in self._keys:
+        _require_kid(kid)
+        if kid in self._keys or kid in self._unused:
             raise UsageError(f"KID {kid} has a key; KIDs are never reused")
-        if len(self._keys) >= _MAX_KIDS:
+        if len(self._keys) + len(self._unused) >= _MAX_KIDS:
             raise UsageError(f"more than {_MAX_KIDS} KIDs")
-        cipher, salt = _derive(kid, base_key)
-        self._keys[kid] = _Stream(cipher.decrypt, salt)
+        self._unused[kid] = Secret(base_key.reveal())
 
     def open(self, sealed: bytes, metadata: bytes = b"") -> bytes:
         """Return the payload of an SFrame ciphertext.
@@ -187,7 +191,7 @@ class SframeReceiver:
             raise self._fail(SframeFailure.MALFORMED) from None
         stream = self._keys.get(kid)
         if stream is None:
-            raise self._fail(SframeFailure.UNKNOWN_KEY)
+            stream = self._first(kid)
         behind = stream.newest - counter
         if behind >= 0:
             if behind >= WINDOW:
@@ -238,6 +242,15 @@ class SframeReceiver:
         self._period_start, self._period_failed, self._period_opened = now, failed, self.opened
         return alarm if alarm.failed > ALARM_RATE * (alarm.failed + alarm.opened) else None
 
+    def _first(self, kid: int) -> _Stream:
+        base_key = self._unused.pop(kid, None)
+        if base_key is None:
+            raise self._fail(SframeFailure.UNKNOWN_KEY)
+        cipher, salt = _derive(kid, base_key)
+        base_key.wipe()
+        self._keys[kid] = stream = _Stream(cipher.decrypt, salt)
+        return stream
+
     def _fail(self, failure: SframeFailure) -> SframeError:
         self.failures[failure] += 1
         return SframeError(failure)
@@ -247,7 +260,8 @@ class SframeReceiver:
 
     def __repr__(self) -> str:
         failures = {k.value: n for k, n in self.failures.items() if n}
-        return f"SframeReceiver(kids={sorted(self._keys)}, opened={self.opened}, {failures})"
+        kids = sorted((*self._keys, *self._unused))
+        return f"SframeReceiver(kids={kids}, opened={self.opened}, {failures})"
 
 
 def rtp_metadata(payload_type: int, mid: str) -> bytes:
@@ -312,8 +326,7 @@ _WINDOW_MASK: Final = (1 << WINDOW) - 1
 
 def _derive(kid: int, base_key: Secret) -> tuple[AESGCM, int]:
     """Return the cipher of a KID and its salt as a number (RFC 9605 4.4.2)."""
-    if not 0 <= kid <= _MAX_U64:
-        raise UsageError(f"KID {kid} does not fit 64 bits")
+    _require_kid(kid)
     tail = kid.to_bytes(8) + _SUITE.to_bytes(2)
     secret = hkdf_extract(b"", base_key.reveal(), "sha512")
 
@@ -322,3 +335,8 @@ def _derive(kid: int, base_key: Secret) -> tuple[AESGCM, int]:
 
     cipher = AESGCM(expand(b"key ", _KEY_LENGTH))
     return cipher, int.from_bytes(expand(b"salt ", _NONCE_LENGTH))
+
+
+def _require_kid(kid: int) -> None:
+    if not 0 <= kid <= _MAX_U64:
+        raise UsageError(f"KID {kid} does not fit 64 bits")

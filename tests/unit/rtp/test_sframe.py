@@ -174,3 +174,31 @@ def test_after_a_gap_longer_than_the_window_only_what_is_new_opens():
         with pytest.raises(SframeError):
             receiver.open_rtp(packet, AUDIO)
     assert receiver.open_rtp(newer[0], AUDIO) == b"newer"
+
+
+def test_a_stream_opens_though_it_begins_after_the_base_keys_were_wiped():
+    bases = {kid: Secret(bytes([kid + 1]) * 32) for kid in range(3)}
+    senders = {kid: SframeSender(base, kid) for kid, base in bases.items()}
+    receiver = SframeReceiver()
+    for kid, base in bases.items():
+        receiver.add_key(kid, base)
+        base.wipe()
+    forged = bytearray(senders[2].seal(b"forged"))
+    forged[-1] ^= 1
+    with pytest.raises(SframeError) as refused:
+        receiver.open(bytes(forged))
+    assert refused.value.failure is SframeFailure.AUTHENTICATION
+    for _ in range(2):
+        for kid, sender in senders.items():
+            assert receiver.open(sender.seal(bytes([kid]))) == bytes([kid])
+    assert "kids=[0, 1, 2]" in repr(receiver)
+
+
+def test_a_kid_has_one_key_whether_or_not_something_came_under_it():
+    receiver = SframeReceiver()
+    receiver.add_key(0, KEY)
+    with pytest.raises(UsageError, match="never reused"):
+        receiver.add_key(0, KEY)
+    assert receiver.open(SframeSender(KEY, 0).seal(b"first")) == b"first"
+    with pytest.raises(UsageError, match="never reused"):
+        receiver.add_key(0, KEY)
