@@ -103,18 +103,24 @@ def parse_address(text: str) -> Address:
 
 
 def _canonical_host(text: str, host: str) -> str:
-    try:
-        ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        pass
-    else:
-        raise _refused(text, "an IP address is not a person's host")
     if not host.isascii():
         host = _ascii_host(text, host)
     host = host.lower().removesuffix(".")
+    if _is_ip(host.strip("[]")):
+        raise _refused(text, "an IP address is not a person's host")
     if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in host.split(".")):
         raise _refused(text, "the host is not a plain domain name (no port, no parameters)")
     return host
+
+
+def _is_ip(host: str) -> bool:
+    if ":" not in host and not host[-1:].isdigit():
+        return False  # as nearly always, and cheaper to see than to be refused
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _ascii_host(text: str, host: str) -> str:

@@ -51,6 +51,8 @@ REFUSED = [
     "sip:@example.com",
     "sip:alice@",
     "sip:alice@192.0.2.1",
+    "sip:alice@192.0.2.1.",
+    "xmpp:alice@192.0.2.1.",
     "sip:alice@[2001:db8::1]",
     "sip:alice@example.com:5061",
     "sip:alice@example.com;transport=tls",
