@@ -452,7 +452,8 @@ def _common_red(theirs: MediaDescription, common: tuple[Codec, ...]) -> tuple[Co
 
 def same_codec(a: Codec, b: Codec) -> bool:
     """Whether both are one sound codec, whatever their numbers."""
-    return (a.name.lower(), a.clock_rate, a.channels) == (b.name.lower(), b.clock_rate, b.channels)
+    alike = a.clock_rate == b.clock_rate and a.channels == b.channels
+    return alike and a.name.lower() == b.name.lower()
 
 
 def same_as_any(codec: Codec, codecs: Sequence[Codec]) -> bool:
