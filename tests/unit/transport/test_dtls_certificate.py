@@ -5,7 +5,8 @@ import hashlib
 import re
 
 import pytest
-from cryptography.hazmat.primitives import serialization
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 
 from securecall.errors import Reason, SecurityError
 from securecall.transport.dtls_certificate import (
@@ -95,3 +96,32 @@ def test_its_digest_is_the_one_every_peer_understands():
 
 def test_as_many_digests_as_a_peer_can_mean_are_read():
     assert len(require_usable_digests((RIGHT["sha-256"],) * 32)) == 32
+
+
+@pytest.mark.parametrize(
+    ("curve", "algorithm"), [("P-256", hashes.SHA256()), ("P-384", hashes.SHA384())]
+)
+def test_a_certificate_says_what_the_librarys_builder_would_have_it_say(curve, algorithm):
+    for _ in range(20):  # numbers and names are random
+        made = DtlsCertificate.generate(curve)
+        ours = made.certificate
+        like = x509.CertificateBuilder(
+            ours.subject, ours.subject, made.key.public_key(), ours.serial_number,
+            datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC),
+            datetime.datetime(2049, 12, 31, tzinfo=datetime.UTC),
+        ).sign(made.key, algorithm)  # fmt: skip
+        assert ours.tbs_certificate_bytes == like.tbs_certificate_bytes
+        assert ours.signature_algorithm_oid == like.signature_algorithm_oid
+        ours.verify_directly_issued_by(ours)
+        assert re.fullmatch("[0-9a-f]{16}", ours.subject.rfc4514_string().removeprefix("CN="))
+        assert 2**158 <= ours.serial_number < 2**159
+
+
+def test_no_two_certificates_have_a_number_a_name_or_a_key_in_common():
+    made = [DtlsCertificate.generate() for _ in range(20)]
+    for told in (
+        lambda c: c.certificate.serial_number,
+        lambda c: c.certificate.subject,
+        lambda c: c.key.public_key().public_numbers(),
+    ):
+        assert len({told(one) for one in made}) == 20
