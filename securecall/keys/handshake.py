@@ -53,6 +53,9 @@ LINGER: Final = 5.0
 STREAMS: Final = 8  # SFrame KIDs t = 0..7 per direction
 _SAS_EXPORTER: Final = "EXPORTER-securecall-sas-1"
 _SFRAME_EXPORTER: Final = "EXPORTER-securecall-sframe-1"
+_KEY_NAMES: Final = {
+    bytes((role, stream)): (role, stream) for role in CallRole for stream in range(STREAMS)
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -348,20 +351,17 @@ class IdentityHandshake:
         dialogue, facts = self._dialogue, self._facts
         hashes = dialogue.identity_hashes
         shared = label("sframe") + self._outer.reveal() + dialogue.nonces + b"".join(hashes)
-        keys = {
-            (role, stream): tls.export(_SFRAME_EXPORTER, 32, sha512(shared + bytes((role, stream))))
-            for role in CallRole
-            for stream in range(STREAMS)
-        }
+        keys = tls.export(_SFRAME_EXPORTER, 32, [sha512(shared + end) for end in _KEY_NAMES])
+        (sas_secret,) = tls.export(_SAS_EXPORTER, 8, (dialogue.nonces,))
         result = HandshakeResult(
             peer=dialogue.peer,
-            sas_secret=tls.export(_SAS_EXPORTER, 8, dialogue.nonces),
+            sas_secret=sas_secret,
             group=self._suite.inner_group,
             identity_hashes=hashes,
             device_id=facts.device_id,
             peer_device_id=dialogue.peer.device.id,
             bind=facts.bind,
-            _sframe_keys=keys,
+            _sframe_keys=dict(zip(_KEY_NAMES.values(), keys, strict=True)),
         )
         self._tls = None
         self._outer.wipe()

@@ -8,6 +8,7 @@ whose possession TLS proves.
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
@@ -95,9 +96,9 @@ class InnerTls:
         """Return stream bytes to be sent, possibly none."""
         return self._channel.outgoing()
 
-    def export(self, label: str, length: int, context: bytes) -> Secret:
+    def export(self, label: str, length: int, contexts: Iterable[bytes]) -> list[Secret]:
         """Return keying material; only to be called after both DONEs (see `handshake`)."""
-        return Secret(self._channel.export(label, length, context))
+        return self._channel.export_secrets(label, length, contexts)
 
     def _advance(self) -> None:
         if not self._channel.handshake():

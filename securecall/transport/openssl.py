@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from OpenSSL import SSL, crypto
 
 from securecall.errors import Reason, SecurityError, Unsupported, UsageError
+from securecall.secret import Secret
 
 PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
@@ -220,6 +221,18 @@ class Channel:
             raise self._refused(SSL.Error())
         exported: bytes = _ffi.buffer(key, length)[:]
         return exported
+
+    def export_secrets(self, label: str, length: int, contexts: Iterable[bytes]) -> list[Secret]:
+        """Return the keying material of each context, as `export` does, and leave no copy of it."""
+        name, key = label.encode(), _ffi.new("unsigned char[]", length)
+        ssl, size, export = self._ssl, len(name), _lib.SSL_export_keying_material
+        view, found = _ffi.buffer(key, length), []
+        for context in contexts:
+            if export(ssl, key, length, name, size, context, len(context), 1) != 1:
+                raise self._refused(SSL.Error())
+            found.append(Secret(bytearray(view)))
+        view[:] = bytes(length)
+        return found
 
     @property
     def peer_certificate(self) -> bytes:

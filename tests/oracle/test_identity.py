@@ -135,9 +135,9 @@ def test_every_key_is_exported_under_the_label_and_context_of_the_specification(
     asked, exporters = [], []
     export, handshake = InnerTls.export, End._handshake
 
-    def recorded(tls, label, length, context):
-        asked.append((tls, label, length, context))
-        return export(tls, label, length, context)
+    def recorded(tls, label, length, contexts):
+        asked.extend((tls, label, length, context) for context in contexts)
+        return export(tls, label, length, contexts)
 
     def begun(end, established):
         exporters.append(established.outer_exporter.reveal())

@@ -218,9 +218,28 @@ def test_exported_keys_are_those_of_pyopenssl_at_both_ends(settings):
     assert client.export("EXPORTER-of-tests", 32, b"another") != key
 
 
-def test_no_key_is_exported_before_there_is_one():
+def test_many_keys_are_those_of_each_context_by_itself():
+    client, server = tls()
+    contexts = [b"", b"a", b"b", b"of this call"]
+    keys = client.export_secrets("EXPORTER-of-tests", 32, contexts)
+    alone = [client.export("EXPORTER-of-tests", 32, context) for context in contexts]
+    assert [key.reveal() for key in keys] == alone
+    assert keys == server.export_secrets("EXPORTER-of-tests", 32, iter(contexts))
+    assert len({key.reveal() for key in keys}) == len(contexts)
+    keys[0].wipe()
+    assert keys[1].reveal() == alone[1]
+
+
+@pytest.mark.parametrize(
+    "export",
+    [
+        lambda end: end.export("EXPORTER-of-tests", 32),
+        lambda end: end.export_secrets("EXPORTER-of-tests", 32, (b"",)),
+    ],
+)
+def test_no_key_is_exported_before_there_is_one(export):
     with pytest.raises(SecurityError) as caught:
-        channel().export("EXPORTER-of-tests", 32)
+        export(channel())
     assert caught.value.reason is Reason.HANDSHAKE_FAILED
 
 
