@@ -1,10 +1,11 @@
-"""What holds for every test: hypothesis profiles, the secret guard, marks by folder, --no-skip.
+"""What holds for every test: hypothesis profiles, the secret guard, cheap passphrases, marks.
 
 A test of `soak` has half an hour, however it is started, unless it says otherwise.
 """
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 from pathlib import Path
@@ -13,11 +14,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from securecall.secret import Secret
+from securecall.store.lock import DEFAULT_COST, MINIMUM_COST, Cost, Lock, Rounds
 from tests.guard import CANARY, SecretGuard
 
 HERE = Path(__file__).parent
 BY_FOLDER = {"attacks": "attack", "interop": "interop", "bench": "bench"}
 SOAK_SECONDS = 1800
+LOCK_INIT = Lock.__init__
 
 # Deadlines are claims about speed, and a busy machine breaks them.
 settings.register_profile("dev", deadline=None, max_examples=50)
@@ -40,10 +43,24 @@ def pytest_configure(config: pytest.Config) -> None:
     guard = SecretGuard()
     guard.install()
     config.stash[_GUARD] = guard
+    Lock.__init__ = cheap_init
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     config.stash[_GUARD].remove()
+    Lock.__init__ = LOCK_INIT
+
+
+@functools.wraps(LOCK_INIT)
+def cheap_init(lock: Lock, *, cost: Cost | Rounds = DEFAULT_COST, **others: object) -> None:
+    """Where a test asks for no cost, one try of a passphrase costs a fifth of what it should."""
+    LOCK_INIT(lock, cost=MINIMUM_COST if cost is DEFAULT_COST else cost, **others)
+
+
+@pytest.fixture
+def full_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What opens a store or a backup costs what it costs people."""
+    monkeypatch.setattr(Lock, "__init__", LOCK_INIT)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import json
-from functools import partial
+import struct
 
 import pytest
 
 from securecall.cli.main import run
 from securecall.secret import Secret
-from securecall.store import backup, lock, sqlite
-from securecall.store.lock import MINIMUM_COST
+from securecall.store import lock, sqlite
 from securecall.store.sqlite import Store
 from tests.forge_store import PASSPHRASE, make_store
 
 
 @pytest.fixture
-def quick(monkeypatch):
-    """The cheapest cost there may be: these tests are about the command."""
-    monkeypatch.setattr("securecall.cli.passphrase.DEFAULT_COST", MINIMUM_COST)
-    monkeypatch.setattr(
-        "securecall.client.write_backup", partial(backup.write_backup, cost=MINIMUM_COST)
-    )
-
-
-@pytest.fixture
-def files(tmp_path, quick):
+def files(tmp_path):
     """A home, and files with the passphrases."""
     make_store(tmp_path / "home").close()
     for name, words in (("old", PASSPHRASE), ("saved", "for the backup"), ("new", "the new one")):
@@ -48,6 +38,13 @@ def saved(files, *, words: str = "saved") -> list[str]:
         str(files / f"{words}.txt"),
         "--json",
     ]
+
+
+def test_each_guess_at_keys_or_at_a_backup_costs_64_mib_three_times(files, full_cost):
+    assert run(["init", *options(files, "made", "new")]) == 0
+    assert run(["keys", "backup", *saved(files), *options(files, "made", "new")]) == 0
+    for found in (_header(files / "made"), (files / "backup").read_bytes()):
+        assert struct.unpack_from(">BIII", found, 16) == (1, 65536, 3, 4)
 
 
 def test_a_backup_is_written_checked_and_restored(files, capsys):
@@ -104,7 +101,9 @@ def test_a_key_store_under_pbkdf2_is_made_and_opens(files, capsys):
     assert run(["init", "--pbkdf2", *options(files, "approved", "new"), "--json"]) == 0
     assert run(["contacts", *options(files, "approved", "new")]) == 0
     assert (files / "approved" / sqlite.FILE).exists()
-    header = lock.parse_needs(_header(files / "approved"), lock.Seal(b"securecall-vault", ""))
+    data = _header(files / "approved")
+    assert data[16] == 2
+    header = lock.parse_needs(data, lock.Seal(b"securecall-vault", ""))
     assert header.passphrase
 
 
@@ -145,5 +144,4 @@ def _header(folder) -> bytes:
     connection = sqlite3.connect(folder / sqlite.FILE)
     (data,) = connection.execute("SELECT data FROM header").fetchone()
     connection.close()
-    assert data[16] == 2
     return data
