@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import securecall
+from securecall.address import parse_address
 from securecall.cli import sound
 from securecall.cli.actors import Actor, Company
 from securecall.cli.demo_chat import Set, can_chat, chat_act
@@ -29,6 +31,7 @@ from securecall.cli.output import Fields, Output
 from securecall.cli.stage import Stage
 from securecall.errors import LocalError
 from securecall.secret import Secret
+from securecall.store.lock import MINIMUM_COST
 
 _COMMAND: Final = "securecall.cli"
 _MALLORY: Final = "securecall.testing.mallory"
@@ -154,17 +157,19 @@ async def _play(run: Run) -> None:
 
 
 async def _make_keys(run: Run) -> None:
-    """Make two pairs of people: one that will know each other, one that does not check anything."""
+    """Make two pairs of people: one that will know each other, one that does not check anything.
+
+    Their passphrase is as random as a key: that guessing it be dear would protect nothing more.
+    """
     claims = {"alice": _ALICE, "bob": _BOB, "plain-alice": "", "plain-bob": ""}
-    makers = [
-        await run.company.start(
-            name, _COMMAND, "init", *run.home(name), *(("--claim", claim) if claim else ())
+    for name, claim in claims.items():
+        home = securecall.open(
+            run.work / name, passphrase=run.secret, cost=MINIMUM_COST, create=True
         )
-        for name, claim in claims.items()
-    ]
-    for maker in makers:
-        run.roots[maker.name] = str((await maker.wait_for("identity"))["root"])
-        await maker.finished()
+        async with home as person:
+            run.roots[name] = person.contacts.root_fp.hex()
+            if claim:
+                person.contacts.own_address(parse_address(claim))
 
 
 # -- act 1 ----------------------------------------------------------------------------------------

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Self
 
+from securecall.cli.main import run
 from tests.paths import PROJECT
 
 
@@ -60,3 +63,11 @@ class Command:
     def last(self, kind: str) -> dict:
         """The last event of a kind."""
         return [e for e in self.events if e["type"] == kind][-1]
+
+
+def here(*arguments: object, home: Path, passphrase: Path) -> tuple[int, list[dict]]:
+    """The same within this process, where starting costs nothing: exit code, events."""
+    who = ("--home", str(home), "--passphrase-file", str(passphrase))
+    with contextlib.redirect_stdout(io.StringIO()) as written:
+        code = run([*map(str, arguments), "--json", *who])
+    return code, [json.loads(line) for line in written.getvalue().splitlines()]

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import functools
+
 import pytest
 
-from tests.pairs.cli.command import Command
+from tests.pairs.cli.command import Command, here
 
 
 @pytest.fixture(scope="module")
@@ -12,11 +14,16 @@ def people(tmp_path_factory):
     passphrase = folder / "passphrase"
     passphrase.write_text("correct horse\n")
 
-    def command(name, *arguments):
-        return Command(*arguments, home=folder / name, passphrase=passphrase)
+    def command(name, *arguments, way=Command):
+        return way(*arguments, home=folder / name, passphrase=passphrase)
 
     for name in ("alice", "bob", "carol"):
-        with command(name, "init") as made:
-            made.wait_for("identity")
-            assert made.finish() == 0
+        code, (made,) = command(name, "init", way=here)
+        assert (code, made["type"]) == (0, "identity")
     return command
+
+
+@pytest.fixture
+def told(people):
+    """Runs one in this process, where nobody waits for another: exit code, events."""
+    return functools.partial(people, way=here)

@@ -15,7 +15,7 @@ from securecall.keys.ticket import parse_ticket
 WAIT = ("answer", "--ticket", "--host", "127.0.0.1", "--port", "0", "--once")
 
 
-def test_a_ticket_a_call_the_same_words_and_a_report_both_signed(people, tmp_path):
+def test_a_ticket_a_call_the_same_words_and_a_report_both_signed(people, told, tmp_path):
     record = tmp_path / "heard.wav"
     with people("bob", *WAIT, "--auto-accept", "--text", "--record", record) as bob:
         ticket = bob.wait_for("ticket")["ticket"]
@@ -47,32 +47,27 @@ def test_a_ticket_a_call_the_same_words_and_a_report_both_signed(people, tmp_pat
     assert sound.duration(record) > 1
     assert sound.likeness(sound.sample_path(), record) > 0.8
 
-    with people("alice", "contacts") as alice, people("bob", "contacts") as bob:
-        of_bob, of_alice = alice.wait_for("contact"), bob.wait_for("contact")
-        assert (alice.finish(), bob.finish()) == (0, 0)
+    (of_bob,), (of_alice,) = (told(name, "contacts")[1] for name in ("alice", "bob"))
     assert of_bob["state"] == of_alice["state"] == "VERIFIED"
 
-    with people("bob", "calls", "--count", "1") as bob:
-        past = bob.wait_for("call")
-        assert bob.finish() == 0
-    assert (past["outgoing"], past["missed"], past["ended"]) == (False, False, "hung-up")
+    code, (past,) = told("bob", "calls", "--count", "1")
+    assert (code, past["outgoing"], past["missed"], past["ended"]) == (0, False, False, "hung-up")
     assert (past["level"], past["talked"] > 0) == ("VERIFIED", True)
 
-    with (
-        people("alice", "verify", of_bob["root"][:16], "--confirm") as alice,
-        people("bob", "verify", of_alice["short"]) as bob,
-    ):
-        numbers = [c.wait_for("number") for c in (alice, bob)]
-        assert (alice.finish(), bob.finish()) == (0, 0)
-    assert numbers[0]["number"] == numbers[1]["number"]
-    assert len(numbers[0]["number"].replace(" ", "")) == 60
+    numbers = [
+        told("alice", "verify", of_bob["root"][:16], "--confirm"),
+        told("bob", "verify", of_alice["short"]),
+    ]
+    (done, (alices, *_)), (seen, (bobs, *_)) = numbers
+    assert (done, seen) == (0, 0)
+    assert alices["number"] == bobs["number"]
+    assert len(alices["number"].replace(" ", "")) == 60
 
-    code = numbers[1]["code"]
-    with people("alice", "verify", of_bob["root"][:16], "--code", code) as alice:
-        assert alice.wait_for("number")["state"] == "VERIFIED"
-    with people("bob", "verify", of_alice["short"], "--code", code) as bob:
-        assert bob.wait_for("error")["exit_code"] == 5  # his own code proves nothing to him
-        assert bob.finish() == 5
+    code = bobs["code"]
+    _, (shown, *_) = told("alice", "verify", of_bob["root"][:16], "--code", code)
+    assert (shown["type"], shown["state"]) == ("number", "VERIFIED")
+    left, events = told("bob", "verify", of_alice["short"], "--code", code)
+    assert left == events[-1]["exit_code"] == 5  # his own code proves nothing to him
 
 
 def test_different_words_end_the_call_as_a_security_failure(people, tmp_path):
@@ -99,13 +94,12 @@ def test_a_declined_call_leaves_with_6(people):
     assert alice.last("report")["report"]["call"]["sent_ms"] == 0
 
 
-def test_a_ticket_whose_maker_is_not_there_leaves_with_3(people):
-    with people("bob", "ticket", "--host", "127.0.0.1", "--port", "0") as bob:
-        ticket = bob.wait_for("ticket")["ticket"]
-        assert bob.finish() == 0
-    with people("alice", "call", ticket) as alice:
-        assert alice.finish() == 3
-    assert alice.last("error")["kind"] == "ConnectFailed"
+def test_a_ticket_whose_maker_is_not_there_leaves_with_3(told):
+    code, events = told("bob", "ticket", "--host", "127.0.0.1", "--port", "0")
+    assert code == 0
+    ticket = next(event["ticket"] for event in events if event["type"] == "ticket")
+    code, events = told("alice", "call", ticket)
+    assert (code, events[-1]["kind"]) == (3, "ConnectFailed")
 
 
 def test_a_call_that_must_be_verified_waits_for_the_words(people):
