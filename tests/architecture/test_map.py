@@ -15,7 +15,7 @@ import pytest
 
 from tests.architecture import module_map
 from tests.architecture.installed import direct, licence_of, optional
-from tests.architecture.modules import CHANCE, KINDS, WORLD, Module, modules
+from tests.architecture.modules import CHANCE, KINDS, WORLD, modules
 from tests.paths import PROJECT
 
 DEPENDENCIES = (PROJECT / "docs" / "dependencies.md").read_text(encoding="utf-8")
@@ -28,37 +28,36 @@ SPDX = {
     "License :: OSI Approved :: BSD License": "BSD-3-Clause",
 }
 
-by_name = pytest.mark.parametrize("module", modules(), ids=lambda m: m.name)
+# One test for all modules: five hundred cases each would take longer to collect than to try.
+def test_each_docstring_begins_with_one_sentence():
+    begins = {module.name: module.purpose for module in modules()}
+    wrong = {name: said for name, said in begins.items() if not said.endswith(".") or ". " in said}
+    assert wrong == {}, "no docstring, or its first line is not one sentence"
 
 
-@by_name
-def test_the_docstring_begins_with_one_sentence(module: Module):
-    assert module.purpose, "has no docstring"
-    assert module.purpose.endswith("."), module.purpose
-    assert ". " not in module.purpose, "more than one sentence"
-
-
-@by_name
-def test_the_module_is_on_the_map_with_its_purpose(module: Module):
-    listed = module_map.listed().get(module.name)
-    assert listed is not None, "run: python3 dev.py map"
-    assert listed[0] in KINDS
-    assert module_map.row(module, listed[0]) in module_map.MAP.read_text(encoding="utf-8"), (
-        "its purpose changed; run: python3 dev.py map"
-    )
+def test_each_module_is_on_the_map_with_its_purpose():
+    listed = module_map.listed()
+    missing = [module.name for module in modules() if module.name not in listed]
+    assert missing == [], "run: python3 dev.py map"
+    kinds = {module.name: listed[module.name][0] for module in modules()}
+    assert {name: kind for name, kind in kinds.items() if kind not in KINDS} == {}
+    rows = set(module_map.MAP.read_text(encoding="utf-8").splitlines())
+    changed = [m.name for m in modules() if module_map.row(m, kinds[m.name]) not in rows]
+    assert changed == [], "their purpose changed; run: python3 dev.py map"
 
 
 def test_the_map_lists_nothing_that_is_gone():
     assert set(module_map.listed()) <= {m.name for m in modules()}, "run: python3 dev.py map"
 
 
-@by_name
-def test_a_core_reaches_neither_world_nor_chance(module: Module):
-    kind, _ = module_map.listed().get(module.name, ("unlisted", ""))
-    if kind in {"core", "crypto"}:
-        assert module.needs(WORLD) == set()
-    if kind == "core":
-        assert module.needs(CHANCE) == set()
+def test_a_core_reaches_neither_world_nor_chance():
+    wrong, listed = {}, module_map.listed()
+    for module in modules():
+        kind, _ = listed.get(module.name, ("unlisted", ""))
+        barred = {"core": WORLD | CHANCE, "crypto": WORLD}.get(kind, frozenset())
+        if found := module.needs(barred):
+            wrong[module.name] = found
+    assert wrong == {}
 
 
 def test_a_core_imports_no_shell():
@@ -74,10 +73,9 @@ def test_a_core_imports_no_shell():
     assert wrong == []
 
 
-@by_name
-def test_every_public_name_has_a_docstring(module: Module):
-    bare = [node.name for node in module.public() if not ast.get_docstring(node)]
-    assert bare == []
+def test_every_public_name_has_a_docstring():
+    bare = {m.name: [n.name for n in m.public() if not ast.get_docstring(n)] for m in modules()}
+    assert {name: found for name, found in bare.items() if found} == {}
 
 
 def test_layers_hold_and_no_two_modules_need_each_other():
