@@ -89,6 +89,8 @@ class LineEditor:
         everything = [*self._before, *self._after, ""]
         for place, cluster in enumerate(everything):
             size = cells(cluster)
+            if size > width:  # joined of so many that no row holds it
+                cluster, size = "…", 1
             if used + size > width or (used == width and place == len(self._before)):
                 rows.append("")
                 used = 0

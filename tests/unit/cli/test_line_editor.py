@@ -35,6 +35,12 @@ def test_an_emoji_typed_in_parts_becomes_one():
     assert typed("e", "\u0301", "backspace").text == ""
 
 
+def test_what_is_joined_to_be_wider_than_a_row_is_drawn_as_one_cell():
+    editor = typed(text="a" + "\u200d".join("👍" * 6) + "b")
+    assert editor.view(10, 2, len) == View(("a…b",), 0, 3)
+    assert editor.text.count("👍") == 6
+
+
 @pytest.mark.parametrize(
     ("keys", "left", "right"),
     [
