@@ -226,7 +226,8 @@ def demo(arguments: list[str]) -> int:
 def test(arguments: list[str]) -> int:
     """Run what needs no foreign server and attacks nothing; several processes for all of it."""
     python = environment("dev", "interop")
-    less = [] if arguments else ["--ignore=tests/attacks"]  # which is `attack`
+    # Which are `attack` and `interop`: not even to be collected.
+    less = [] if arguments else ["--ignore=tests/attacks", "--ignore=tests/interop"]
     keep_files_in_memory()
     return run(python, "-m", "pytest", "-q", "-m", FAST, *spread(arguments), *less, *arguments)
 
