@@ -140,8 +140,9 @@ class OwnIdentity(OwnStatement):
         self._replaced(household, self._current)
 
     def _tell_withdrawn(self, before: Household) -> None:
+        known = frozenset(before.withdrawn)  # there may be thousands
         for gone in self._household.withdrawn:
-            if gone not in before.withdrawn:
+            if gone not in known:
                 here = gone == self.device.id
                 change = OwnChange.WITHDRAWN if here else OwnChange.REVOKED
                 self._tell(change, gone, before.omemo_of(gone))
