@@ -251,7 +251,8 @@ def keep_files_in_memory() -> None:
 
 
 def cov(arguments: list[str]) -> int:
-    """Run the tests and show the lines they miss."""
+    """Run the tests, each property with as many examples as in CI, and show the lines they miss."""
+    os.environ.setdefault("HYPOTHESIS_PROFILE", "ci")
     return test(["--cov", "--cov-report=term-missing", "-n", "2", *arguments])
 
 
