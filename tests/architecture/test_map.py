@@ -28,6 +28,7 @@ SPDX = {
     "License :: OSI Approved :: BSD License": "BSD-3-Clause",
 }
 
+
 # One test for all modules: five hundred cases each would take longer to collect than to try.
 def test_each_docstring_begins_with_one_sentence():
     begins = {module.name: module.purpose for module in modules()}

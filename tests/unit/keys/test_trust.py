@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from dataclasses import dataclass, replace
 
 import pytest
@@ -195,12 +196,14 @@ def test_the_table_is_what_happens(state, act):
             transition(BOOKS[state], event(act, how, root=root))
 
 
-@pytest.mark.parametrize("act", Act)
-@pytest.mark.parametrize("how", How)
-def test_an_act_rests_on_its_own_kinds_of_evidence_only(act, how):
-    if how not in ALLOWED[act]:
-        with pytest.raises(UsageError):
-            transition(PINNED, event(act, how))
+def test_an_act_rests_on_its_own_kinds_of_evidence_only():
+    taken = []
+    for act, how in itertools.product(Act, How):
+        if how not in ALLOWED[act]:
+            with contextlib.suppress(UsageError):
+                transition(PINNED, event(act, how))
+                taken.append((act.name, how.name))
+    assert taken == []
 
 
 def test_no_evidence_is_named_after_an_incoming_call():
