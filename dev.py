@@ -234,7 +234,7 @@ def test(arguments: list[str]) -> int:
 
 def spread(arguments: list[str]) -> list[str]:
     """Four processes for two cores: tests wait for discs, for each other, for what a demo says."""
-    return [] if arguments or (os.cpu_count() or 1) < 2 else ["-n", "4"]
+    return [] if arguments or (os.cpu_count() or 1) < 2 else ["-n", "4", "--dist", "worksteal"]
 
 
 def keep_files_in_memory() -> None:

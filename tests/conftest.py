@@ -29,7 +29,7 @@ settings.register_profile("dev", deadline=None, max_examples=25, suppress_health
 settings.register_profile(
     "ci",
     deadline=None,
-    max_examples=100,
+    max_examples=50,
     derandomize=True,
     print_blob=True,
     suppress_health_check=SLOW,
