@@ -314,7 +314,7 @@ def test_orders_are_heard_while_words_are_compared(tmp_path):
             told = await bob.came("unbound", address=f"sip:alice@{server.domain}")
             assert find(bob.board.client, told["key"]).state.name == "VERIFIED"
             assert "unbound" not in [kind for kind, _ in alice.told.events]
-            bob.told.questions.put_nowait("/hangup")
+            bob.enter("/hangup")
             await asyncio.gather(alice.task, bob.task)
 
     run(main)
