@@ -477,6 +477,7 @@ class AudioSession(Ends):
                 now=now,
                 round_trip=self._rtcp.round_trip,
                 congested=self._congested(),
+                report=self._rtcp.reported,
             )
         self._encoder.expect_loss(loss)
         self._octets.append((self._bytes_sent, self._bytes_received))

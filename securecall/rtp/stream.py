@@ -177,6 +177,7 @@ class RtcpSession:
         ssrc: Ours.
         deadline: When `poll` next has something to send, in monotonic seconds.
         round_trip: Seconds to the peer and back; None before the first answer.
+        reported: What the peer said last of what it hears of us; None before it did.
         peer_metrics: How we sound to the peer, by its own word; None before it said so.
         packets_sent: RTP packets of ours.
         octets_sent: Bytes of payload in them.
@@ -197,6 +198,7 @@ class RtcpSession:
         "octets_sent",
         "packets_sent",
         "peer_metrics",
+        "reported",
         "round_trip",
         "ssrc",
     )
@@ -217,6 +219,7 @@ class RtcpSession:
         self.packets_sent = 0
         self.octets_sent = 0
         self.round_trip: float | None = None
+        self.reported: ReportBlock | None = None
         self.deadline = now + REPORT_INTERVAL / 2 * (0.5 + chance)
         self._cname = cname
         self._clock_rate = clock_rate
@@ -337,6 +340,7 @@ class RtcpSession:
                     self._sources[ssrc].cname = cname
 
     def _learn(self, block: ReportBlock, *, now: float) -> None:
+        self.reported = block
         loss = block.fraction_lost / 256
         self._loss += (loss - self._loss) * (_RISE if loss > self._loss else _FALL)
         sent_at = self._sr_times.get(block.last_sr)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,12 +15,15 @@ from securecall.rtp.red import (
     MAX_BLOCKS,
     PATIENCE,
     UNTIL,
+    WIDE_DISTANCES,
     Block,
     RedPayload,
     RedSender,
     build_red,
     parse_red,
 )
+from securecall.rtp.rtcp import ReportBlock
+from securecall.testing.impairment import Bursts
 
 NUMBERS = st.integers(0, 127)
 BLOCKS = st.builds(Block, NUMBERS, st.integers(0, 0x3FFF), st.binary(min_size=1, max_size=1023))
@@ -120,9 +125,71 @@ def test_after_a_pause_or_a_closed_gate_nothing_of_before_is_said_again():
     assert sender.wrap((101 + reach) * STEP, b"x") is None
 
 
-def lossy(sender, loss, *, now=0.0, round_trip=None, congested=False):
-    sender.expect_loss(loss, now=now, round_trip=round_trip, congested=congested)
+def lossy(sender, loss, *, now=0.0, round_trip=None, congested=False, report=None):
+    sender.expect_loss(loss, now=now, round_trip=round_trip, congested=congested, report=report)
     return sender.active
+
+
+def report(highest, lost, *, jitter=0):
+    return ReportBlock(
+        ssrc=1, fraction_lost=0, cumulative_lost=lost, highest_sequence=highest, jitter=jitter
+    )
+
+
+def reported(sender, bursts, *, seed=1, packets=50, count=40, now=0.0):
+    """Reports of a path with these bursts, one for so many packets; how far copies reach after."""
+    chance, bad, lost, reaches = random.Random(seed), False, 0, []
+    for number in range(1, count + 1):
+        for _ in range(packets):
+            bad ^= chance.random() < (bursts.leave if bad else bursts.enter)
+            lost += bad
+        lossy(sender, 0.1, now=now + number, report=report(number * packets, lost))
+        reaches.append(max(sender.distances))
+    return reaches
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_copies_reach_further_where_losses_come_in_bursts(seed):
+    sender, chance = RedSender(111, STEP), Bursts(0.1, 0.9)
+    assert set(reported(sender, chance, seed=seed)) == {max(DISTANCES)}
+    bursts = Bursts(0.03, 0.25)
+    sender = RedSender(111, STEP)
+    assert reported(sender, bursts, seed=seed)[-1] == max(WIDE_DISTANCES)
+    assert reported(sender, chance, seed=seed, count=120, now=40.0)[-1] == max(DISTANCES)
+
+
+def test_on_a_long_way_bursts_are_taken_for_granted_until_reports_tell():
+    near, far = RedSender(111, STEP), RedSender(111, STEP)
+    lossy(near, 0.1, round_trip=0.2)
+    lossy(far, 0.1, round_trip=0.4)
+    assert (sorted(near.distances), sorted(far.distances)) == (
+        sorted(DISTANCES),
+        sorted(WIDE_DISTANCES),
+    )
+    assert reported(far, Bursts(0.1, 0.9))[-1] == max(DISTANCES)
+
+
+def test_reports_that_make_no_sense_teach_nothing():
+    sender = RedSender(111, STEP)
+    for number, (highest, lost) in enumerate(((2**32 - 1, -(2**23)), (0, 2**23 - 1), (5, 0)) * 9):
+        lossy(sender, 0.1, now=float(number), report=report(highest, lost))
+    assert max(sender.distances) == max(DISTANCES)
+
+
+def test_what_jitter_explains_is_no_queue():
+    calm, shaken = RedSender(111, STEP), RedSender(111, STEP)
+    for sender, jitter in ((calm, 0), (shaken, STEP * 2)):  # 40 ms
+        assert lossy(sender, 0.2, round_trip=0.5)
+        for second in range(1, 9):
+            lossy(
+                sender,
+                0.2,
+                now=float(second),
+                round_trip=0.8 + second / 1000,
+                report=report(0, 0, jitter=jitter),
+            )
+    assert not calm.active
+    assert shaken.active
 
 
 def test_copies_begin_with_reported_loss_and_end_well_below_it():
@@ -135,15 +202,19 @@ def test_copies_begin_with_reported_loss_and_end_well_below_it():
     assert sender.wrap(10 * STEP, b"x") is None
 
 
+JITTER = (0.3, 0.31, 0.32, 0.33, 0.12, 0.35, 0.36, 0.34, 0.38)
+
+
 def test_copies_that_make_a_queue_grow_end_and_are_tried_ever_more_rarely():
     sender, now = RedSender(111, STEP), 0.0
     for patience in (PATIENCE, 2 * PATIENCE, 4 * PATIENCE):
         assert lossy(sender, 0.2, now=now, round_trip=0.1)
-        for second, queue in enumerate((0.3, 0.31, 0.12, 0.35, 0.36), start=1):  # jitter
+        for second, queue in enumerate(JITTER, start=1):
             assert lossy(sender, 0.2, now=now + second, round_trip=0.1 + queue)
-        assert not lossy(sender, 0.2, now=now + 6, round_trip=0.47)  # a queue
-        assert not lossy(sender, 0.2, now=now + 5 + patience, round_trip=0.1)
-        now += 6 + patience
+        end = now + len(JITTER) + 1
+        assert not lossy(sender, 0.2, now=end, round_trip=0.47)  # a queue
+        assert not lossy(sender, 0.2, now=end + patience - 1, round_trip=0.1)
+        now = end + patience
 
 
 def test_a_long_way_or_an_unknown_one_is_no_queue():
