@@ -11,10 +11,13 @@ from securecall.errors import ProtocolError
 from securecall.media import codecs
 from securecall.media.codecs import Decoder
 from securecall.media.description import Codec
-from securecall.rtp.jitter import Empty, JitterBuffer, JitterCounters, Missing, Payload
+from securecall.rtp.jitter import Empty, JitterBuffer, JitterCounters, Missing, Pace, Payload
 from securecall.rtp.red import RedPayload
 from securecall.rtp.xr import BurstMeter
 
+_STRIDE = 48  # samples, of which one is looked at
+_FADE = 0.995  # of what is loud, at each packet
+_QUIET = 0.08  # of what is loud, and below
 _LONGEST_PAUSE = 50  # packets that are covered by a guess before there is nothing to hear at all
 
 
@@ -57,8 +60,10 @@ class Playout:
         "_jitter",
         "_jitter_before",
         "_left",
+        "_loud",
         "_need",
         "_rate_wanted",
+        "_slower",
         "_with_copies",
         "bursts",
         "counters",
@@ -94,6 +99,8 @@ class Playout:
         self._left = b""
         self._empty = 0
         self._with_copies = False
+        self._loud = 0.0
+        self._slower = False
 
     @staticmethod
     def _buffer(codec: Codec) -> JitterBuffer:
@@ -166,7 +173,7 @@ class Playout:
         self._decoders.clear()
         self._use(self._current)
         self._jitter = self._buffer(self._codecs[self._current])
-        self._left, self._end = b"", None
+        self._left, self._end, self._slower = b"", None, False
 
     @property
     def position(self) -> int | None:
@@ -216,13 +223,16 @@ class Playout:
         return parts[: self._need]
 
     def _next(self, now: float) -> bytes | None:
+        if self._slower:
+            self._slower = False
+            return self._decoder.conceal()
         item = self._jitter.pull(now)
         if isinstance(item, Payload):
             self._empty = 0
             self.bursts.take(missed=item.copied)
             pcm = self._decode(item)
             self._end = item.timestamp + self._units(len(pcm))
-            return self._hurry(pcm, now) if item.hurry else pcm
+            return self._paced(pcm, item.pace, now)
         if isinstance(item, Empty):
             if not item.started:
                 return None
@@ -259,12 +269,28 @@ class Playout:
         self.counters.concealed += 1
         return self._decoder.conceal()
 
+    def _paced(self, pcm: bytes, pace: Pace, now: float) -> bytes:
+        """Play on evenly, or, where nothing is lost by it, faster or slower."""
+        peak = max(memoryview(pcm).cast("h")[::_STRIDE], default=0)
+        self._loud = max(peak, self._loud * _FADE)
+        if pace is Pace.EVEN:
+            return pcm
+        if pace is Pace.FASTER_NOW:
+            return self._hurry(pcm, now)
+        if peak > self._loud * _QUIET:
+            return pcm
+        if pace is Pace.FASTER:
+            return self._hurry(pcm, now)
+        self._slower = True
+        return pcm
+
     def _hurry(self, pcm: bytes, now: float) -> bytes:
         """Play two packets in the time of one: fade from the first into the second."""
         rate = self.rate
         other = self._jitter.pull(now)
         if not isinstance(other, Payload):
             return pcm if isinstance(other, Empty) else pcm + self._fill(other)
+        self._jitter.counters.hurried += 1
         following = self._decode(other)
         self._end = other.timestamp + self._units(len(following))
         if self.rate != rate or len(following) != len(pcm):

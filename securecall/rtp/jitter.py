@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,9 +20,27 @@ _DECAY_EVERY = 50
 _DECAY = 0.9
 _LOSS_MEMORY = 12.0
 _CALM = 1.0
+_PATIENCE = 4.0
+_NEAR = 0.11  # copies within this find room when they are needed
+_BREATH = 0.2
 _MAX_WAIT = 0.5
 _JUMP = 0.2
 _MAX_GAP = 3000
+
+
+class Pace(enum.Enum):
+    """How what is played ought to go, for the buffer to be as long as it need be.
+
+    Where nothing is heard a packet more or less is not heard either; within a word it is.
+    """
+
+    EVEN = enum.auto()
+    SLOWER = enum.auto()
+    """Play something of the same kind after it if it is quiet, and pull nothing for that."""
+    FASTER = enum.auto()
+    """If it is quiet, pull the next one, too, and play both in the time of one."""
+    FASTER_NOW = enum.auto()
+    """The same, quiet or not."""
 
 
 class Payload:
@@ -32,12 +51,11 @@ class Payload:
         timestamp: As on the wire.
         payload_type: As on the wire.
         data: The payload.
-        hurry: The buffer is longer than it need be: pull the next one too and play both in the
-            time of one.
+        pace: What would bring the buffer to the length that it need have.
         copied: It came as a copy in a later packet.
     """
 
-    __slots__ = ("copied", "data", "hurry", "payload_type", "sequence", "timestamp")
+    __slots__ = ("copied", "data", "pace", "payload_type", "sequence", "timestamp")
 
     def __init__(self, sequence: int, timestamp: int, payload_type: int, data: bytes) -> None:
         """Hold what `push` was given."""
@@ -45,7 +63,7 @@ class Payload:
         self.timestamp = timestamp
         self.payload_type = payload_type
         self.data = data
-        self.hurry = False
+        self.pace = Pace.EVEN
         self.copied = False
 
     def __repr__(self) -> str:
@@ -130,9 +148,11 @@ class JitterBuffer:
     * its delay is below the target: wait (the stream is stretched by one pull);
     * otherwise give it up: `Missing`.
 
-    A stream whose delay exceeds the target by more than one packet for 1 s is told to `hurry`;
-    one that exceeds it by 200 ms and more, as after an outage, drops packets at once. On a clean
-    path the target is 0, so that a packet waits for the next pull and no longer.
+    A stream whose delay exceeds the target for 1 s, by more than a packet and a quarter of the
+    target, is to be played faster in pauses (`Pace`), and after 4 s within words, too; from 200 ms
+    too much on at once, by a tenth. One whose delay falls short of what far copies need is to be
+    played slower in pauses. By 0.64 s and more too much, as after an outage, packets are dropped at
+    once. On a clean path the target is 0: a packet waits for the next pull and no longer.
 
     Packets are pulled in any rhythm; one of 20 ms is meant. Sequence numbers wrap. A jump by more
     than 3000, or backwards beyond the ring, restarts the stream if the next packet confirms it.
@@ -403,16 +423,20 @@ class JitterBuffer:
         excess = now - elapsed / self.clock_rate - self._base - wanted
         spacing = self._spacing
         # Where packets jitter, the target does too: a packet more is not worth a cut in the sound.
-        if excess < spacing + _BIN + min(spacing, self._target):
+        slack = spacing + _BIN + max(min(spacing, self._target), self._target / 4)
+        if excess < slack:
             self._calm_since = -1.0
-        elif excess > _JUMP + spacing:
+            if self._reach * spacing > _NEAR and excess < -spacing / 2:
+                entry.pace = Pace.SLOWER
+        elif excess > _LONGEST:
             self._drop(min(int(excess / spacing), _distance(self._next, self._highest)))
         elif self._calm_since < 0:
             self._calm_since = now
+        elif now - self._calm_since >= (_CALM if excess > _JUMP else _PATIENCE):
+            self._calm_since += _BREATH if excess > _JUMP else _CALM
+            entry.pace = Pace.FASTER_NOW
         elif now - self._calm_since >= _CALM:
-            self._calm_since = -1.0
-            self.counters.hurried += 1
-            entry.hurry = True
+            entry.pace = Pace.FASTER
 
     def _wanted(self, now: float) -> float:
         """The target, and room for what a lost packet is recovered from while packets are lost."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 
 import pytest
 
-from securecall.media import codecs, g711
+from securecall.media import codecs, g711, opus
 from securecall.media.codecs import OPUS, PCMA, PCMU
 from securecall.media.concealment import Concealer
 from securecall.media.frames import rms_dbfs
 from securecall.media.playout import Playout
+from securecall.rtp.red import Block, RedPayload
 
 
 def loud(samples, value=0x10):
@@ -138,3 +140,44 @@ def test_concealment_repeats_the_pitch_and_fades_to_silence():
 
 def test_concealment_of_nothing_is_silence():
     assert Concealer(8000).conceal(160) == bytes(320)
+
+
+def frame(tick, samples=160):
+    """A frame of s16le: loud for a second, quiet for half a second."""
+    level = 12000 if tick % 75 < 50 else 100
+    return struct.pack(f"<{samples}h", *(([level] * 20 + [-level] * 20) * (samples // 40)))
+
+
+def test_what_is_too_late_is_caught_up_with_in_pauses():
+    playout, positions = Playout({8: PCMA}), []
+    for tick in range(300):
+        now = tick * 0.02
+        playout.push(1, tick, tick * 160, 8, g711.compressor("PCMA")(frame(tick)), now)
+        if not 75 <= tick < 80:  # nobody listens for a tenth of a second, and what comes waits
+            assert len(playout.pull(now + 0.01)) == 320
+            positions.append(playout.position)
+    skipped = [b // 160 for a, b in itertools.pairwise(positions) if b - a != 160]
+    assert len(skipped) >= 3
+    assert all(tick % 75 >= 50 for tick in skipped)
+    assert playout.jitter_counters().hurried == len(skipped)
+    assert playout.jitter_counters().skipped == playout.counters.concealed == 0
+
+
+@pytest.mark.skipif(not opus.is_available(), reason="no libopus here")
+def test_room_for_copies_is_made_in_pauses():
+    encoder, playout = codecs.encoder(OPUS), Playout({111: OPUS})
+    sent, positions = [], []
+    for tick in range(150):
+        now = tick * 0.02
+        sent.append(encoder.encode(frame(tick, 960)))
+        if tick not in (20, 90):  # within a word; the second one finds room that was made
+            near = [n for n in (10, 5) if tick >= n]
+            copies = tuple(Block(111, 960 * n, sent[tick - n]) for n in near)
+            packet = RedPayload(111, sent[tick], copies)
+            playout.push_red(1, tick, tick * 960, packet, now)
+        assert len(playout.pull(now + 0.01)) == 1920
+        positions.append(playout.position)
+    stood = [n for n in range(1, 150) if positions[n] == positions[n - 1]]
+    assert len([n for n in stood if n < 50]) < 10
+    assert len([n for n in stood if 50 <= n < 80]) >= 3
+    assert not [n for n in stood if n >= 80]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
 
-from securecall.rtp.jitter import RING, Empty, JitterBuffer, Missing, Payload
+from securecall.rtp.jitter import RING, Empty, JitterBuffer, Missing, Pace, Payload
 
 TICK, STEP = 0.02, 160
 
@@ -29,7 +30,7 @@ class Line:
 
     def pull(self, tick):
         item = self.buffer.pull(tick * TICK + 0.01)
-        if isinstance(item, Payload) and item.hurry:
+        if isinstance(item, Payload) and item.pace in (Pace.FASTER, Pace.FASTER_NOW):
             item = self.buffer.pull(tick * TICK + 0.01)
         if isinstance(item, Payload):
             return int(item.data)
@@ -135,16 +136,45 @@ def test_the_delay_returns_when_the_path_is_clean_again():
     assert line.buffer.depth <= 2
 
 
-def test_a_buffer_longer_than_its_target_asks_to_hurry_after_a_second_of_it():
+def paces(late, ticks=400, first=50):
+    """Which ticks asked for what, where from the 50th on every pull comes `late` seconds later."""
     line = Line()
-    line.run(50)
-    hurried = []
-    for n in range(50, 200):  # from now on every pull comes 40 ms later
+    line.run(first)
+    asked = {}
+    for n in range(first, first + ticks):
         line.push(n)
-        item = line.buffer.pull(n * TICK + 0.05)
-        if isinstance(item, Payload) and item.hurry:
-            hurried.append(n)
-    assert hurried[0] == pytest.approx(100, abs=2)
+        item = line.buffer.pull(n * TICK + 0.01 + late)
+        if isinstance(item, Payload) and item.pace is not Pace.EVEN:
+            asked.setdefault(item.pace, []).append(n - first)
+    assert line.counts.skipped == 0
+    return asked
+
+
+def test_a_buffer_longer_than_its_target_asks_for_pauses_to_hurry_in_then_hurries_anyway():
+    asked = paces(0.04)
+    assert asked[Pace.FASTER][0] == pytest.approx(50, abs=2)  # a second of it
+    assert asked[Pace.FASTER_NOW][0] == pytest.approx(200, abs=2)
+    between = [b - a for a, b in itertools.pairwise(asked[Pace.FASTER_NOW])]
+    assert between == pytest.approx([50] * len(between), abs=1)
+
+
+def test_a_third_of_a_second_too_much_is_caught_up_with_without_leaving_anything_out():
+    asked = paces(0.35)
+    assert asked[Pace.FASTER_NOW][0] == pytest.approx(50, abs=2)
+    assert asked[Pace.FASTER_NOW][1] - asked[Pace.FASTER_NOW][0] <= 11  # a tenth faster
+
+
+def test_a_buffer_shorter_than_it_ought_to_be_asks_for_pauses_to_grow_in():
+    line, asked = Copies(recovers=True), []
+    line.reach = 10
+    for n in range(60):
+        if n not in (20, 23):
+            line.push(n)
+        item = line.buffer.pull(n * TICK + 0.01)
+        if isinstance(item, Payload) and item.pace is Pace.SLOWER:
+            asked.append(n)
+    assert asked[0] == 22  # 20 came with it, two late; ten packets' worth is wanted
+    assert asked[-1] == 59
 
 
 def test_after_an_outage_the_newest_packets_are_played_not_the_old_ones():
@@ -230,6 +260,8 @@ def test_the_passage_stays_right_over_days_of_timestamps():
 class Copies(Line):
     """A line whose packets carry copies of those two and four before them."""
 
+    reach = 4
+
     def push(self, number, now=None):
         super().push(number, now)
         for distance in (4, 2):
@@ -239,7 +271,7 @@ class Copies(Line):
                     self.timestamp + (number - distance) * STEP & 0xFFFFFFFF,
                     b"%d" % (number - distance),
                     0,
-                    reach=4,
+                    reach=self.reach,
                 )
 
 
