@@ -38,6 +38,12 @@ _HIGH_LOSS, _LOW_LOSS = 0.1, 0.02
 _SILENCE: Final = 1.0
 _RESPONSE: Final = 0.2
 _STANDING: Final = 0.08
+_SPRUNG: Final = 0.05
+_SPRUNG_WINDOW: Final = 0.1
+_SPRUNG_BETA: Final = 0.7  # a short while tells a rate badly
+_DEVIATIONS: Final = 6.0
+_LONGEST_DRAIN: Final = 1.0
+_LATEST: Final = 2  # packets, of which the fastest tells of the queue now
 _BASE_SECONDS: Final = 15.0
 
 
@@ -63,19 +69,25 @@ class BandwidthEstimator:
         "_before_congestion",
         "_delay_target",
         "_deviation",
+        "_drained_at",
+        "_drains",
         "_fell_at",
         "_highest",
         "_holds",
         "_last_feedback",
         "_last_reference",
         "_last_update",
+        "_latest",
         "_loss_counted",
         "_loss_judged",
         "_loss_lost",
         "_loss_target",
+        "_measured_at",
         "_sent",
         "_silent",
+        "_sprang_at",
         "_suspects",
+        "_swing",
         "_trend",
         "congestions",
         "loss",
@@ -99,8 +111,14 @@ class BandwidthEstimator:
         self._base_until = 0.0
         self._delay_target = float(start)
         self._loss_target = float(maximum)
+        self._drained_at = float("-inf")
+        self._drains = False
+        self._sprang_at = float("-inf")
+        self._measured_at = float("-inf")
+        self._swing = 0.0  # of the queue about `standing`, smoothed
         self._trend = TrendLine()
         self._sent: dict[int, tuple[float, int]] = {}  # number: time, bytes
+        self._latest: deque[float] = deque(maxlen=_LATEST)
         self._highest = 0xFFFF  # numbers do not wrap here; the first is 0 on the wire
         self._silent = False
         self._suspects: list[int] = []
@@ -145,7 +163,7 @@ class BandwidthEstimator:
             self._resume(base + feedback.arrivals[0][0])
         usage = Usage.UNKNOWN
         newest = 0.0
-        fastest = float("inf")
+        passages: list[tuple[float, float, int]] = []  # sent, arrived, bytes
         for offset, ticks in feedback.arrivals:
             packet = self._sent.pop(base + offset, None)
             if packet is None:
@@ -153,7 +171,7 @@ class BandwidthEstimator:
             sent_at, size = packet
             arrived = reference + ticks * DELTA_UNIT
             newest = max(newest, sent_at)
-            fastest = min(fastest, arrived - sent_at)
+            passages.append((sent_at, arrived, size))
             self._loss_counted += 1
             self._acked.append((arrived, size))
             # What is worst in this feedback counts: the next is 100 ms away.
@@ -161,10 +179,10 @@ class BandwidthEstimator:
         self._count_losses(base + feedback.count)
         if newest:
             self.round_trip += (now - newest - self.round_trip) * 0.2
-            self._measure_queue(fastest, now)
+            self._measure_queue(passages, now)
             if self.congested and usage is not Usage.UNDER:
                 usage = Usage.OVER
-        if usage:
+        if usage and now >= self._drained_at + _RATE_WINDOW:  # the pause is no rate
             self._control(usage, now)
         self._judge_loss(now)
         self._settle()
@@ -190,18 +208,61 @@ class BandwidthEstimator:
         octets = sum(size for _, size in self._acked) - self._acked[0][1]
         return 8 * octets / (newest - oldest)
 
-    def _measure_queue(self, fastest: float, now: float) -> None:
+    @property
+    def drained_at(self) -> float:
+        """When a queue that sprang up has emptied, if nothing else is sent until then."""
+        return self._drained_at
+
+    def _measure_queue(self, passages: list[tuple[float, float, int]], now: float) -> None:
         """Compare the fastest passage of a feedback with that of the last 15 to 30 s.
 
         A queue that is full, or as long as the sound beside us makes it, does not grow: no slope
         tells of it, yet everything waits in it.
         """
+        fastest = min(arrived - sent for sent, arrived, _ in passages)
         if now >= self._base_until:
             self._base_before, self._base = self._base, fastest
             self._base_until = now + _BASE_SECONDS
         self._base = min(self._base, fastest)
-        queue = fastest - min(self._base, self._base_before)
-        self.standing += (queue - self.standing) * 0.3
+        base = min(self._base, self._base_before)
+        queue = fastest - base
+        # What is told more often than each 0.1 s counts for less.
+        share = min(1.0, (now - self._measured_at) / 0.1)
+        self._measured_at = now
+        self._latest.extend(arrived - sent for sent, arrived, _ in sorted(passages))
+        grown = min(self._latest) - base
+        last = max(sent for sent, _, _ in passages)
+        if last < self._sprang_at:
+            return  # of before the pause, which is what it is for
+        if self._drains:
+            self._drains, self.standing = False, queue
+        surprise = grown - self.standing
+        if surprise > max(_SPRUNG, _DEVIATIONS * self._swing) and self.target > self.minimum:
+            self._spring(passages, last, now)
+        else:
+            self._swing += (abs(surprise) - self._swing) * (1 - 0.9**share)
+        self.standing += (queue - self.standing) * (1 - 0.7**share)
+
+    def _spring(self, passages: list[tuple[float, float, int]], last: float, now: float) -> None:
+        """A queue sprang up: the path has narrowed. Take its new rate, and wait for what is on it.
+
+        A tenth of a second, in which packets queued all the time, is short for an estimate of that
+        rate; half a second would be too late.
+        """
+        newest = max(arrived for _, arrived, _ in passages)
+        arrivals = sorted(acked for acked in self._acked if acked[0] > newest - _SPRUNG_WINDOW)
+        span = newest - arrivals[0][0]
+        octets = sum(size for _, size in arrivals[1:])
+        if not octets or span <= 0:
+            return
+        rate = 8 * octets / span
+        on_the_way = 8 * sum(size for at, size in self._sent.values() if at > last)
+        self._drained_at = now + min(_LONGEST_DRAIN, on_the_way / rate)
+        self._fell_at = self._sprang_at = now
+        self._drains = self._holds = True
+        self.congestions += 1
+        self._before_congestion = False
+        self._delay_target = min(self._delay_target, _SPRUNG_BETA * rate)
 
     def _unwrap(self, reference: int) -> int:
         if self._last_reference is not None:

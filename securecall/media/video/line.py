@@ -14,6 +14,7 @@ from securecall.media.video.payloads import packetiser
 from securecall.media.video.receiving import VideoReceiver
 from securecall.media.video.sending import CLOCK, CutFrame, VideoSender
 from securecall.media.video.statistics import VideoStatistics
+from securecall.rtp.arrivals import Lateness
 from securecall.rtp.feedback import FullIntraRequest, GenericNack, PictureLoss
 from securecall.rtp.packet import rtp_header
 from securecall.rtp.rtcp import ReceiverReport, RtcpPacket, SourceDescription, build_rtcp
@@ -103,6 +104,11 @@ class Surroundings(Protocol):
         ...
 
     @property
+    def resumes_at(self) -> float:
+        """When pictures are sent again, while a queue on the path is to empty."""
+        ...
+
+    @property
     def heard(self) -> HeardAt:
         """Tells when what the peer captured at a time of its clock is heard."""
         ...
@@ -174,6 +180,7 @@ class VideoLine:
             heard=self._heard,
             clock=session.now,
         )
+        self._lateness = Lateness(CLOCK)
         self.peer_ssrc: int | None = None
         self.packets_received = self.bytes_received = 0
         self._packets_sent = self._bytes_sent = 0
@@ -315,9 +322,15 @@ class VideoLine:
 
     # -- both -------------------------------------------------------------------------------------
 
+    def lateness(self, number: int, timestamp: int) -> float:
+        """Seconds that a packet took longer than others; 0 for one that was sent again."""
+        if number not in self.terms.receive:
+            return 0.0
+        return self._lateness.measure(timestamp, now=self._session.now())
+
     def tick(self, now: float) -> None:
         """Fetch a picture, and do what time has made due."""
-        if self.sends:
+        if self.sends and now >= self._session.resumes_at:
             self.sender.tick(now)
         self.receiver.poll(now)
         if now < self.rtcp.deadline:

@@ -186,6 +186,11 @@ class VideoSession:
         """Whether pictures pass."""
         return self._gate is Gate.OPEN
 
+    @property
+    def resumes_at(self) -> float:
+        """When pictures are sent again, while a queue on the path is to empty."""
+        return self.estimator.drained_at
+
     # -- packets ----------------------------------------------------------------------------------
 
     def takes(self, datagram: bytes) -> bool:
@@ -207,20 +212,21 @@ class VideoSession:
             if line is None:
                 return
             if line.terms.transport_cc and packet[0] & 0x10:
-                self._arrived(packet, line, ssrc)
+                late = line.lateness(second & 0x7F, timestamp)
+                self._arrived(packet, line, ssrc, late)
         except (SrtpError, ProtocolError):
             return  # the first is counted by SRTP
         line.packets_received += 1
         line.bytes_received += len(datagram)
         line.receive(second, sequence, timestamp, ssrc, payload)
 
-    def _arrived(self, packet: bytes, line: VideoLine, ssrc: int) -> None:
+    def _arrived(self, packet: bytes, line: VideoLine, ssrc: int, lateness: float) -> None:
         number = parse_extensions(packet).get(line.terms.transport_cc)
         if number is None or not self.is_open:
             return
         if self._arrivals is None:
             self._arrivals = ArrivalLog(sender_ssrc=line.terms.ssrc, media_ssrc=ssrc)
-        self._arrivals.receive(parse_transport_sequence(number), now=self.now())
+        self._arrivals.receive(parse_transport_sequence(number), now=self.now(), lateness=lateness)
 
     def _line_of(self, number: int, ssrc: int) -> VideoLine | None:
         """By the source that the peer named; where it named none, by payload type (RFC 8843)."""
@@ -296,7 +302,8 @@ class VideoSession:
     def _drain(self) -> None:
         """Send what is due, and come back for the rest."""
         now = self.now()
-        for waiting in self._pacer.pull(now=now):
+        resumes_at = self.resumes_at
+        for waiting in self._pacer.pull(now=now) if now >= resumes_at else ():
             line = waiting.line
             if not (self.is_open and line.sends and self._lines.get(line.terms.mid) is line):
                 continue
@@ -313,7 +320,7 @@ class VideoSession:
             datagram = self._srtp.protect(packet)
             self._send(datagram)
             line.departed(len(datagram))
-        deadline = self._pacer.deadline
+        deadline = max(self._pacer.deadline, resumes_at)
         if self._timer is None and deadline != float("inf"):
             self._timer = self._loop.call_at(deadline, self._due)
 

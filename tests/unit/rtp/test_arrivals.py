@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from securecall.rtp.arrivals import INTERVAL, MAX_ARRIVALS, ArrivalLog
+from securecall.rtp.arrivals import INTERVAL, MAX_ARRIVALS, SUDDEN, ArrivalLog, Lateness
 from securecall.rtp.feedback import DELTA_UNIT, REFERENCE_UNIT
 from securecall.rtp.rtcp import build_rtcp, parse_rtcp
 
@@ -102,3 +102,33 @@ def test_the_clock_of_feedback_wraps():
     now = (1 << 24) * REFERENCE_UNIT + 5.0
     arrivals.receive(1, now=now)
     assert told(arrivals.poll(now=now + 1)) == pytest.approx({1: 5.0}, abs=DELTA_UNIT)
+
+
+def test_what_is_suddenly_late_is_told_at_once_for_a_while():
+    arrivals, told_at_once = log(), []
+    for n in range(250):
+        now = n * 0.02
+        arrivals.poll(now=now)
+        arrivals.receive(n, now=now, lateness=0.2 if n >= 50 else SUDDEN)
+        if arrivals.deadline == now:
+            told_at_once.append(now)
+            arrivals.poll(now=now)
+    assert told_at_once[0] == 1.0
+    assert 14 <= len([at for at in told_at_once if at < 2.9]) <= 16  # 0.3 s of it
+    assert len(told_at_once) <= 2 * 16  # and after two seconds again
+
+
+@pytest.mark.parametrize("first", [0, 2**32 - 90_000])
+def test_lateness_is_that_of_the_fastest_of_late(first):
+    lateness = Lateness(90_000)
+
+    def measure(n, delay):
+        return lateness.measure(first + n * 3000 & 0xFFFFFFFF, now=7.0 + n / 30 + delay)
+
+    assert measure(0, 0.05) == 0.0
+    assert measure(1, 0.02) == 0.0
+    assert measure(2, 0.12) == pytest.approx(0.1)
+    assert measure(1, 0.12) == pytest.approx(0.1)  # out of order
+    late = [measure(n, 0.3) for n in range(3, 400)]
+    assert late[0] == pytest.approx(0.28)
+    assert late[-1] == pytest.approx(0.0)  # the path has become a longer one

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from securecall.rtp.congestion import BandwidthEstimator
-from securecall.rtp.feedback import TransportFeedback
+from securecall.rtp.feedback import DELTA_UNIT, TransportFeedback
 from securecall.rtp.trend import TrendLine, Usage
 
 
@@ -248,3 +250,45 @@ def test_jitter_is_no_standing_queue():
     estimator = BandwidthEstimator(start=1_000_000)
     ride(estimator, 20.0, delay=lambda now: 0.05 + 0.15 * (now * 977 % 1))
     assert estimator.standing < 0.05
+
+
+def narrowed(passages, *, target=800_000):
+    """An estimator told each 0.1 s of packets of 1000 bytes sent every 10 ms, by their passages."""
+    estimator = BandwidthEstimator(start=target)
+    waiting = sorted((n * 0.01 + p, n) for n, p in enumerate(passages))
+    sprang = []
+    for n in range(len(passages)):
+        if n * 0.01 >= estimator.drained_at:
+            estimator.sent(1000, now=n * 0.01)
+        if n % 10:
+            continue
+        here = sorted((i, at) for at, i in waiting if at <= n * 0.01)
+        waiting = [w for w in waiting if w[0] > n * 0.01]
+        if here:
+            ticks = [(i - here[0][0], round((5 + at) / DELTA_UNIT)) for i, at in here]
+            estimator.receive(feedback(here[0][0], ticks, reference=0), now=n * 0.01 + 0.02)
+        if estimator.drained_at > max(n * 0.01, sprang[-1][3] if sprang else 0.0):
+            until = estimator.drained_at
+            sprang.append((n * 0.01, until - n * 0.01, estimator.target, until))
+    return estimator, sprang
+
+
+def test_where_a_queue_springs_up_nothing_is_sent_until_it_is_gone():
+    # from the second second on half of what is sent passes: 10 ms more each time
+    estimator, sprang = narrowed([0.02] * 200 + [0.02 + 0.01 * n for n in range(60)])
+    at, pause, target, _ = sprang[0]
+    assert 2.1 <= at <= 2.3
+    assert 0.1 <= pause <= 0.5
+    assert 0.5 * 400_000 <= target <= 400_000
+    assert estimator.congestions >= 1
+
+
+def test_a_path_of_much_jitter_hardly_stops_a_picture():
+    chance = random.Random(7)
+    _, sprang = narrowed([0.02 + chance.random() * 0.15 for _ in range(1000)])
+    assert sum(pause for _, pause, _, _ in sprang) < 0.05 * 10.0
+
+
+def test_a_path_that_became_a_little_longer_stops_no_picture():
+    _, sprang = narrowed([0.02] * 200 + [0.06] * 200)
+    assert sprang == []
