@@ -332,7 +332,7 @@ def check(arguments: list[str]) -> int:
     steps: dict[str, list[object]] = {
         "format": [python, "-m", "ruff", "format", "--check", "--quiet", "."],
         "lint": [python, "-m", "ruff", "check", "--quiet", "."],
-        "types": [python, "-m", "mypy", "securecall", "dev.py"],
+        "types": [python, "-m", "mypy", "securecall", "examples", "dev.py"],
         "layers": [lint_imports, "--no-cache"],
     }
     failed = []

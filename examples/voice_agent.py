@@ -25,7 +25,8 @@ async def main(folder: str, passphrase_file: str, host: str = "") -> None:
     async with sc.open(folder, passphrase=secret, create=True) as me:
         print(await me.ticket(host=host), flush=True)
         async with (await me.next_call()).accept() as call:
-            said, quiet = [], 0
+            said: list[sc.AudioFrame] = []
+            quiet = 0
             async for frame in call.audio:  # 20 ms of 16-bit PCM; ends with the call
                 quiet = quiet + 1 if rms_dbfs(frame.samples) < -45 else 0
                 said += [frame] if said or not quiet else []

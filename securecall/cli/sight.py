@@ -148,8 +148,7 @@ class Sight:
         call.video.add_sink(self)
         if self.recorder is not None:
             call.video.add_sink(self.recorder)
-            if self.recorder.audio is not None:
-                call.add_sink(self.recorder.audio)
+            call.add_sink(self.recorder.audio)
 
     def write(self, frame: VideoFrame) -> None:
         """See a picture."""

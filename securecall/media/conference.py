@@ -23,6 +23,7 @@ log = logger(__name__)
 class Mixable(Protocol):
     """What a conference asks of a call; `securecall.Call` is one."""
 
+    peer: str
     source: AudioSource | None
 
     @property

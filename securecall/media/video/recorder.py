@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from securecall.errors import UsageError
 from securecall.media.frames import AudioFrame
 from securecall.media.video.frames import VideoFrame
 from securecall.media.video.threads import Worker
@@ -65,7 +66,6 @@ class VideoRecorder:
     Recording a person without asking is a crime in many places; asking is the application's duty.
 
     Attributes:
-        audio: The sink of the sound; None without.
         records: True: the report of a call tells of it, and the other end is told.
     """
 
@@ -92,7 +92,18 @@ class VideoRecorder:
         self._worker: Worker[Callable[[], None]] = Worker(
             "securecall-recorder", _perform, finish=self._film.finish
         )
-        self.audio: RecorderSound | None = RecorderSound(self) if audio else None
+        self._sound_sink = RecorderSound(self) if audio else None
+
+    @property
+    def audio(self) -> RecorderSound:
+        """The sink of the sound.
+
+        Raises:
+            UsageError: this film has none.
+        """
+        if self._sound_sink is None:
+            raise UsageError("this film was begun without sound")
+        return self._sound_sink
 
     @property
     def encoder(self) -> str:
