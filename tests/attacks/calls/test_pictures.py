@@ -217,6 +217,7 @@ def _let_in(side, key, *kids):
     receiver = side._connection.pictures._session._opener
     for kid in kids:
         receiver._keys.pop(kid, None)
+        receiver._unused.pop(kid, None)
         receiver.add_key(kid, key)
 
 
