@@ -177,6 +177,7 @@ class Reason(enum.StrEnum):
     LOGIN = "login"
     DEVICE_UNTRUSTED = "device-untrusted"
     DEVICE_CHANGED = "device-changed"
+    DEVICE_MISMATCH = "device-mismatch"
     BUNDLE_INVALID = "bundle-invalid"
 
 

@@ -16,6 +16,7 @@ from securecall.testing.attacks import (
     handshakes,
     hidden,
     identities,
+    jingle,
     listening,
     parsers,
     passports,
@@ -84,6 +85,8 @@ THREATS: Final[tuple[Threat, ...]] = (
         title="takes the OMEMO-verified fingerprint out of a Jingle call",
         adversary=Adversary.XMPP_SERVER,
         expected="downgrade for a contact with a floor, opportunistic for others",
+        attack=jingle.A2,
+        tests=("unit/xmpp/test_call_fingerprint.py",),
         lacking=_JINGLE,
     ),
     Threat(
@@ -91,6 +94,7 @@ THREATS: Final[tuple[Threat, ...]] = (
         title="takes the device out of a Jingle proceed",
         adversary=Adversary.XMPP_SERVER,
         expected="as A2; the handshake runs where the statement asks for it",
+        attack=jingle.A4,
         lacking=_JINGLE,
     ),
     Threat(
@@ -98,18 +102,19 @@ THREATS: Final[tuple[Threat, ...]] = (
         title="puts a device of hers on the victim's list",
         adversary=Adversary.XMPP_SERVER,
         expected="nothing is encrypted for it, and the user is told",
-        attack=identities.A5,
+        attack=identities.A5 + jingle.A5_CALLS,
         tests=(
             "attacks/keys/test_omemo_devices.py",
             "attacks/chat/test_words_of_listed_devices.py",
         ),
-        lacking=f"for chat it is; {_JINGLE}",
+        lacking=_JINGLE,
     ),
     Threat(
         id="A6",
         title="another trusted device of the same person answers",
         adversary=Adversary.XMPP_SERVER,
         expected="device mismatch",
+        attack=jingle.A6,
         lacking=_JINGLE,
     ),
     Threat(
