@@ -71,6 +71,7 @@ _HISTORY = (
 )
 _MACHINE = (
     *("unit/calls/test_machine.py", "unit/calls/test_negotiation.py"),
+    *("unit/calls/test_holds.py", "unit/calls/test_trickle.py", "unit/calls/test_restarts.py"),
     "model/test_call_machine.py",
 )
 _DTLS = (

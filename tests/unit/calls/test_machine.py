@@ -222,6 +222,14 @@ def test_who_does_not_multiplex_is_refused_once_the_call_demands_identity_after_
     assert m.StartMedia not in kinds(outputs)
 
 
+def test_a_minimum_that_proves_nothing_demands_no_identity():
+    floor = replace(FLOORS["danger"][0], minimum=SecurityLevel.NONE)
+    machine = CallMachine(Policy(), floor, outgoing=False)
+    machine.invited(with_audio(offer(), rtcp_mux=False), now=0.0)
+    machine.raise_minimum(SecurityLevel.HOP_BY_HOP)
+    assert m.StartMedia in kinds(machine.accept(local(BOB, 2), now=0.0))
+
+
 def test_a_change_that_would_end_multiplexing_is_refused_and_the_call_goes_on():
     machine = connected()
     machine.secured(proven(), now=1.0)
@@ -582,6 +590,9 @@ def test_waiting_has_the_patience_of_the_policy_in_each_state():
     machine.confirm_sas()
     assert machine.deadline is None
     assert machine.expire(now=1e9) == ()
+    called = CallMachine(policy, machine._floor, outgoing=False)
+    called.invited(offer(), now=4.0)
+    assert called.deadline == 34.0
 
 
 def test_a_policy_cannot_ask_for_proof_and_do_without():
