@@ -505,10 +505,9 @@ class ChatAccount:
             whole = await self._learn_abilities(room) and await self._catch_up(room)
         finally:
             self._intake.release(room.bare, whole=whole, room=True)
-        since, self._unreadable_since = self._unreadable_since, math.inf
-        if (
-            whole and since < math.inf
-        ):  # the ratchet may have come to it in what was said in the room
+        if whole and self._unreadable_since < math.inf:
+            # the ratchet may have come to it in what was said in the room
+            since, self._unreadable_since = self._unreadable_since, math.inf
             _ = await self._catch_up(parse_jid(self._session.bare), look=True, since=since)
 
     async def _catch_up(self, keeper: Jid, *, look: bool = False, since: float = 0.0) -> bool:

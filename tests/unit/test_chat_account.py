@@ -60,6 +60,29 @@ def test_a_mistake_of_ours_while_a_session_begins_has_it_begin_anew(tmp_path, mo
     assert "nobody foresaw" not in caplog.text
 
 
+def test_what_was_unreadable_is_read_again_once_a_room_was_read_whole(tmp_path, monkeypatch):
+    async def scenario():
+        scene = Scene(tmp_path)
+        reads, whole = [], False
+
+        async def catch_up(keeper, *, look=False, since=0.0):
+            reads.append((keeper.bare, look, since))
+            return whole
+
+        async with scene.online():
+            monkeypatch.setattr(scene.account, "_catch_up", catch_up)
+            scene.account._unreadable_since = 5.0
+            await scene.account._read_room(WARD)
+            assert reads == [(WARD.short, False, 0.0)]
+            whole = True
+            await scene.account._read_room(WARD)
+            assert reads[1:] == [(WARD.short, False, 0.0), (OWN, True, 5.0)]
+            await scene.account._read_room(WARD)
+            assert len(reads) == 4  # once
+
+    asyncio.run(scenario())
+
+
 def test_a_session_that_is_given_up_while_the_archive_is_read_lets_nothing_go(tmp_path):
     async def scenario():
         scene = Scene(tmp_path)
