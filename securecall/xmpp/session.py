@@ -395,8 +395,9 @@ class Session:
             except (NetworkError, ProtocolError, SecurityError) as e:
                 self._backoff.failed()
                 why = e
-            except Exception:  # the outermost loop of a session: a mistake of ours must not end it
-                log.exception("connecting failed")
+            except Exception as e:  # noqa: BLE001 - the outermost loop of a session
+                # a mistake of ours must not end it; its words may be the server's, or a secret
+                log.error("connecting failed: %s", type(e).__name__)  # noqa: TRY400
                 self._backoff.failed()
                 if self._management is not None:  # nor may the server lead us into it each time
                     self._management.resume_id = self._management.location = ""
