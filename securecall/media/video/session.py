@@ -117,7 +117,10 @@ class VideoSession:
                 self._lines[mid].receiver.sinks = self._sinks.get(wanted.name, ())
             line = self._lines[mid]
             line.expect(wanted.peer_ssrcs)
-            line.shows = direction in (Direction.SENDRECV, Direction.RECVONLY)
+            shows = direction in (Direction.SENDRECV, Direction.RECVONLY)
+            if line.shows and not shows:
+                line.receiver.flush()  # what came already is not shown later
+            line.shows = shows
             line.sends = direction in (Direction.SENDRECV, Direction.SENDONLY)
             line.sender.source = self._sources.get(wanted.name) if line.sends else None
         self._numbers = frozenset(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
 
 import pytest
@@ -14,6 +15,7 @@ from securecall.calls import machine
 from securecall.calls.report import EventKind
 from securecall.errors import ChangeRefused, UsageError
 from securecall.events import HoldChanged, PictureAsked, PicturesChanged
+from securecall.media.video.codecs import FrameDecoder
 from securecall.media.video.endpoints import VideoOutput
 from securecall.media.video.pattern import TestPattern, read_frame_number
 from tests.pairs.calls.test_client import BOB, people
@@ -254,6 +256,15 @@ def test_who_is_held_is_told_and_cannot_take_itself_back(tmp_path):
 
 
 def test_a_hold_that_is_refused_stops_pictures_and_sound_nevertheless(tmp_path, monkeypatch):
+    decode = FrameDecoder.decode
+
+    def slowly(decoder, encoded):  # so that there is always one that came and is not shown yet
+        frame = decode(decoder, encoded)
+        time.sleep(0.05)
+        return frame
+
+    monkeypatch.setattr(FrameDecoder, "decode", slowly)
+
     async def main():
         async with call(tmp_path, ours=picture(), theirs=picture()) as (a, b, here, there):
             await here.another(3)

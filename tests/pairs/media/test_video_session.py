@@ -101,3 +101,22 @@ def test_a_source_that_is_named_anew_or_comes_by_itself_begins_a_stream_of_its_o
         session.close()
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("direction", [Direction.INACTIVE, Direction.SENDONLY])
+def test_what_came_before_pictures_are_no_longer_shown_is_forgotten(direction):
+    async def main():
+        session, peer = sharing(), srtp("b", "a")
+        session.gate = Gate.OPEN
+        session.agree({"1": (terms({7}), Direction.SENDRECV)})
+        line, stream = session._lines["1"], Stream()
+        line.receiver = stream
+        for sequence, ways in (
+            (1, Direction.SENDRECV), (2, direction), (3, direction), (4, Direction.RECVONLY)
+        ):  # fmt: skip
+            session.agree({"1": (terms({7}), ways)})
+            session.receive(peer.protect(rtp_header(96, sequence, 2, 7) + b"payload"))
+        assert stream.came == [1, "anew", 4]
+        session.close()
+
+    asyncio.run(main())
