@@ -41,7 +41,7 @@ net_interface {interface}
 module_path /usr/lib/baresip/modules
 {modules}
 ctrl_tcp_listen 127.0.0.1:{control}
-snd_path {folder}
+snd_path .
 opus_bitrate 28000
 """
 _MODULES = (
@@ -99,7 +99,7 @@ class Baresip:
             self._events.append(json.loads(rest[: int(size)]))
             self._bytes = rest[int(size) + 1 :]
 
-    def wait_event(self, kind: str, *, seconds: float = 10.0) -> dict[str, object]:
+    def wait_event(self, kind: str, *, seconds: float = 40.0) -> dict[str, object]:
         """Wait for the next event of a type, e.g. "REGISTER_OK" or "CALL_RTPESTAB"."""
         end = time.monotonic() + seconds
         while True:
@@ -113,7 +113,7 @@ class Baresip:
                 raise AssertionError(f"no {kind}; seen: {seen}\n{self.child.said()[-2000:]}")
             self._receive(left)
 
-    def wait_response(self, *, seconds: float = 5.0) -> str:
+    def wait_response(self, *, seconds: float = 40.0) -> str:
         """Wait for the answer to the last command."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -124,7 +124,7 @@ class Baresip:
             self._receive(end - time.monotonic())
         raise AssertionError("no answer to the command")
 
-    def wait_registered(self, *, seconds: float = 10.0) -> None:
+    def wait_registered(self, *, seconds: float = 40.0) -> None:
         """Wait until the registrar accepted it; asked, since the event may be long gone."""
         end = time.monotonic() + seconds
         while True:
@@ -180,7 +180,6 @@ def running(
             mux=mux,
             modules="\n".join(modules) + _VIDEO * video,
             control=control,
-            folder=folder,
         )
     )
     options = f";auth_pass={PASSWORDS[user]};answermode=auto;regint=120"

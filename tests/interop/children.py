@@ -77,7 +77,7 @@ class Child:
                 + self.said()[-2000:]
             )
 
-    def wait_port(self, port: int, *, seconds: float = 10.0) -> None:
+    def wait_port(self, port: int, *, seconds: float = 40.0) -> None:
         """Wait until it accepts TCP connections on a loopback port.
 
         A daemon may accept and die right after, so it has to be alive afterwards, too.
@@ -91,7 +91,7 @@ class Child:
             time.sleep(0.05)
         raise AssertionError(f"{self._name} does not listen on {port}:\n{self.said()[-2000:]}")
 
-    def wait_said(self, text: str, *, seconds: float = 10.0) -> None:
+    def wait_said(self, text: str, *, seconds: float = 40.0) -> None:
         """Wait until it printed a text."""
         end = time.monotonic() + seconds
         while text not in self.said():
@@ -100,7 +100,7 @@ class Child:
                 raise AssertionError(f"{self._name} never said {text!r}:\n{self.said()[-2000:]}")
             time.sleep(0.05)
 
-    def wait_path(self, path: Path, *, seconds: float = 10.0) -> None:
+    def wait_path(self, path: Path, *, seconds: float = 40.0) -> None:
         """Wait until it made a file or a socket."""
         end = time.monotonic() + seconds
         while not path.exists():

@@ -13,8 +13,22 @@ from securecall.secret import Secret
 from securecall.testing.daemons import Turn, XmppOptions, start_ejabberd, start_prosody
 from tests.interop import authority, baresip, kamailio, xmpp_servers
 
+HERE = Path(__file__).parent
 # a relay that is told of; there is none
 RELAY = XmppOptions(turn=Turn("127.0.0.1", 3478, Secret("shared with the relay")))
+
+# Begun first, that nobody waits for one of them alone at the end: each takes a minute or more.
+LONG = ("test_linphone.py", "test_networks.py", "test_chat.py", "test_chat_cuts.py")
+SECONDS = 180  # a hang guard: a server that starts on a busy machine may need the half of it
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put long files first, and be more patient than with tests that ask nobody else."""
+    items.sort(key=lambda item: item.path.name not in LONG)
+    for item in items:
+        if item.path.parent == HERE and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(SECONDS))
 
 
 @pytest.fixture(scope="session")

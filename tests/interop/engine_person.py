@@ -113,7 +113,7 @@ class Person:
             self._threads.add(threading.get_ident())
             self._digits[number] += digit
 
-    async def next(self, seconds: float = 8.0) -> dict:
+    async def next(self, seconds: float = 40.0) -> dict:
         ring = await asyncio.wait_for(self.client.next_call(), seconds)
         self._number += 1
         self._rings[self._number] = ring
@@ -132,14 +132,14 @@ class Person:
         await self._rings.pop(ring).busy()
         return {}
 
-    async def gone(self, ring: int, seconds: float = 8.0) -> dict:
+    async def gone(self, ring: int, seconds: float = 40.0) -> dict:
         return {"gone": await until(lambda: self._rings[ring].over, seconds)}
 
     async def ringing(self, call: int) -> dict:
-        await asyncio.wait_for(self._calls[call].ringing(), 8)
+        await asyncio.wait_for(self._calls[call].ringing(), 40)
         return {"state": self._calls[call].state.value}
 
-    async def connected(self, call: int, seconds: float = 12.0) -> dict:
+    async def connected(self, call: int, seconds: float = 40.0) -> dict:
         state = await asyncio.wait_for(self._calls[call].connected(), seconds)
         return {
             "level": state.level.name,
@@ -150,7 +150,7 @@ class Person:
             "identity": state.identity is not None,
         }
 
-    async def hear(self, call: int, hertz: float, seconds: float = 1.0, patience: float = 8.0):
+    async def hear(self, call: int, hertz: float, seconds: float = 1.0, patience: float = 40.0):
         ear = Ear(hertz)
         self._calls[call].add_sink(ear)
         _ = await until(lambda: ear.seconds >= seconds, patience)
@@ -165,18 +165,18 @@ class Person:
         return {"heard": ear.seconds}
 
     async def hold(self, call: int) -> dict:
-        await asyncio.wait_for(self._calls[call].hold(), 8)
+        await asyncio.wait_for(self._calls[call].hold(), 40)
         return {"held": self._calls[call].on_hold}
 
     async def resume(self, call: int) -> dict:
-        await asyncio.wait_for(self._calls[call].resume(), 8)
+        await asyncio.wait_for(self._calls[call].resume(), 40)
         return {"held": self._calls[call].on_hold}
 
     async def press(self, call: int, digits: str) -> dict:
-        await asyncio.wait_for(self._calls[call].press(digits), 8)
+        await asyncio.wait_for(self._calls[call].press(digits), 40)
         return {}
 
-    async def digits(self, call: int, count: int, seconds: float = 8.0) -> dict:
+    async def digits(self, call: int, count: int, seconds: float = 40.0) -> dict:
         _ = await until(lambda: len(self._digits[call]) >= count, seconds)
         return {"digits": self._digits[call]}
 
@@ -184,7 +184,7 @@ class Person:
         await self._stacks.pop(call).aclose()
         return {"state": self._calls[call].state.value}
 
-    async def ended(self, call: int, seconds: float = 10.0) -> dict:
+    async def ended(self, call: int, seconds: float = 40.0) -> dict:
         reason = await asyncio.wait_for(self._calls[call].ended(), seconds)
         return {"reason": reason.value}
 
@@ -196,7 +196,7 @@ class Person:
     async def report(self, call: int) -> dict:
         return {"text": str(self._calls[call].report)}
 
-    async def transfers(self, seconds: float = 8.0) -> dict:
+    async def transfers(self, seconds: float = 40.0) -> dict:
         _ = await until(lambda: self._targets, seconds)
         return {"targets": self._targets}
 
@@ -226,7 +226,7 @@ class Person:
         for _ in range(count):
             try:
                 async with self.client.call(who, audio=sc.ToneSource(440.0)) as call:
-                    await asyncio.wait_for(call.connected(), 12)
+                    await asyncio.wait_for(call.connected(), 40)
             except (sc.SecurecallError, TimeoutError) as e:
                 failed.append(f"{type(e).__name__}: {e}")
         return {"failed": failed}

@@ -98,7 +98,7 @@ class Person:
         self.process.stdin.flush()
         return self._number
 
-    def wait(self, number: int, seconds: float = 15.0) -> dict:
+    def wait(self, number: int, seconds: float = 50.0) -> dict:
         try:
             outcome = self._answers[number].get(timeout=seconds)
         except queue.Empty:

@@ -135,7 +135,7 @@ class Provider:
         with self._using:  # OpenSSL lets one thread at a time
             self.connections[-1].sendall(text if isinstance(text, bytes) else text.encode())
 
-    def take(self, wanted: str | int, seconds: float = 8.0) -> Message:
+    def take(self, wanted: str | int, seconds: float = 40.0) -> Message:
         """The next request of a method, or response of a status; others are left out."""
         while True:
             try:
@@ -146,7 +146,7 @@ class Provider:
             if found == wanted:
                 return message
 
-    def final(self, number: int, seconds: float = 8.0) -> int:
+    def final(self, number: int, seconds: float = 40.0) -> int:
         """The final status that a request of ours with that CSeq was answered with."""
         while True:
             message = self._inbox.get(timeout=seconds)

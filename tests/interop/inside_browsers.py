@@ -82,7 +82,7 @@ async def called(alice, bob, *, video=True):
 async def calling(alice, bob, *, video=True):
     """It calls with a picture, and we take the call, with or without."""
     await bob.do("call", sip("alice"), {"video": True})
-    ring = await asyncio.wait_for(alice.next_call(), 8)
+    ring = await asyncio.wait_for(alice.next_call(), 40)
     assert str(ring.caller) == sip("bob")
     assert ring.shows
     picture = pattern() if video else None
@@ -93,7 +93,7 @@ async def calling(alice, bob, *, video=True):
 async def require_seen(call, *, pictures=5):
     """We see so many different pictures of the pattern, each as it was drawn."""
     found = {}
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(40):
         async for frame in call.video.frames():
             number, alike = likeness(frame)
             if number is not None:
@@ -114,7 +114,7 @@ async def seen_by(bob):
 async def require_shown(bob):
     """The browser shows the pattern as we sent it, and it moves."""
     found = {}
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(40):
         while len(found) < 3:
             frame = await seen_by(bob)
             number, alike = likeness(frame) if frame is not None else (None, 0.0)
@@ -127,7 +127,7 @@ async def require_shown(bob):
 async def require_audible(call):
     """We hear its tone."""
     window, heard = array("h"), 0.0
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(40):
         async for frame in call.audio:
             window.frombytes(frame.samples)
             if len(window) >= WINDOW * frame.channels * frame.sample_rate:
@@ -141,7 +141,7 @@ async def require_audible(call):
 async def require_heard(bob):
     """The browser hears our tone."""
     _, heard = await bob.heard(), 0.0
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(40):
         while heard < HEARD_SECONDS:
             await asyncio.sleep(3 * WINDOW)
             heard += tone_in(await bob.heard(), bob.rate, OURS)
@@ -174,7 +174,7 @@ async def require_both_ways(call, bob):
 
 async def settled(look):
     """What a look finds twice, with 0.4 s between; what was on its way has arrived then."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(40):
         found = await look()
         while True:
             await asyncio.sleep(0.4)

@@ -55,7 +55,7 @@ def test_baresip_calls(setting, tmp_path):
     async def main(proxy, bob):
         async with signed_in("alice", proxy, tmp_path, policy=PLAIN) as alice:
             bob.command("dial", sip("alice"))
-            ring = await asyncio.wait_for(alice.next_call(), 8)
+            ring = await asyncio.wait_for(alice.next_call(), 40)
             async with ring.accept(audio=sc.ToneSource(OURS)) as call:
                 await talk(call, bob, tmp_path)
 

@@ -8,6 +8,7 @@ none but loopback: in a network namespace of its own (`own_network.py`).
 from __future__ import annotations
 
 import socket
+import tempfile
 import time
 from array import array
 from collections.abc import Iterator
@@ -103,7 +104,7 @@ class Linphone:
         self.user, self.folder, self.log = user, folder, folder / "linphone.log"
         self._environment = environment
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(5)
+        self._socket.settimeout(40)
         self._socket.connect(str(pipe))
         self._tone = folder / "tone.wav"
         pcm = sc.ToneSource(HERTZ).read(_RATE * _PLAYS_SECONDS, _RATE)
@@ -122,7 +123,14 @@ class Linphone:
         """Everything its library logged so far."""
         return self.log.read_text(encoding="utf-8", errors="replace")
 
-    def wait_registered(self, *, seconds: float = 10.0) -> None:
+    def wait_said(self, text: str, *, seconds: float = 40.0) -> None:
+        """Wait until its library logged that; it tells of a call before it writes."""
+        end = time.monotonic() + seconds
+        while text not in self.said():
+            assert time.monotonic() < end, f"never said {text}\n{self.said()[-2000:]}"
+            time.sleep(0.05)
+
+    def wait_registered(self, *, seconds: float = 40.0) -> None:
         """Wait until the registrar accepted it."""
         end = time.monotonic() + seconds
         while "RegistrationOk" not in (state := self.registration()):
@@ -133,7 +141,7 @@ class Linphone:
         """How it stands with the registrar, e.g. "LinphoneRegistrationOk"."""
         return self.command("register-status ALL").get("State", "")
 
-    def wait_call(self, state: str, *, seconds: float = 10.0) -> str:
+    def wait_call(self, state: str, *, seconds: float = 40.0) -> str:
         """Wait for a call to become e.g. "StreamsRunning" or "Released"; return its number."""
         end = time.monotonic() + seconds
         seen = []
@@ -209,7 +217,7 @@ def running(
         host: By which name it knows the proxy.
     """
     program = need("linphone-daemon", "linphone-cli")
-    config, pipe = folder / "linphonerc", folder / "pipe"
+    config = folder / "linphonerc"
     config.write_text(
         _CONFIG.format(
             user=user,
@@ -226,7 +234,11 @@ def running(
         )
     )
     (folder / ".local/share/linphone").mkdir(parents=True)  # without it, it never registers
-    with pulse.running(folder, *_DEVICES) as environment:
+    with (
+        pulse.running(folder, *_DEVICES) as environment,
+        tempfile.TemporaryDirectory(prefix="linphone-") as short,  # as there
+    ):
+        pipe = Path(short, "pipe")
         # It puts its pipe under /tmp, whatever the name.
         command = [program, "--config", str(config), "--log", str(folder / "linphone.log")]
         command += ["--disable-stats-events", "--pipe", f"..{pipe}", *(["-C"] if video else [])]

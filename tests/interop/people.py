@@ -83,31 +83,37 @@ async def require_given_up(alice: sc.Client, bob: sc.Client) -> None:
     async with alice.call(sip("bob")) as call:
         ring = await bob.next_call()
         await call.ringing()
-    assert (await asyncio.wait_for(ended, 10)).reason is sc.EndReason.CANCELLED
+    assert (await asyncio.wait_for(ended, 40)).reason is sc.EndReason.CANCELLED
     assert ring.over
     require_no_media(call)
 
 
 async def hear(call: sc.Call, path: Path, *, seconds: float = HEARD_SECONDS) -> None:
-    """Record what the peer says until there is so much of it."""
+    """Record what the peer says until there is so much of it, and of ours on the way to it."""
     recorder = call.record(path)
-    async with asyncio.timeout(8.0):
+    async with asyncio.timeout(40):
         async for _ in call.audio:
-            if recorder.seconds >= seconds:
+            if recorder.seconds >= seconds and said_seconds(call) >= seconds:
                 return
 
 
 async def hear_tone(call: sc.Call, path: Path, hertz: float, *, seconds: float = 1.0) -> None:
-    """Record what the peer says until a tone of that pitch has been heard for so long in all."""
+    """Record until a tone of that pitch was heard for so long in all, and as much was said."""
     recorder = call.record(path)
     looked_at = 0.0
-    async with asyncio.timeout(20.0):  # on a busy machine sound comes in pieces
+    async with asyncio.timeout(40):  # on a busy machine sound comes in pieces
         async for _ in call.audio:
             if recorder.seconds > looked_at + 1.0:  # its file is valid after every second
                 looked_at = recorder.seconds
-                if tone_seconds(path, hertz) > seconds:
+                if tone_seconds(path, hertz) > seconds and said_seconds(call) > seconds:
                     return
     raise AssertionError("the call ended before the tone was heard")
+
+
+def said_seconds(call: sc.Call) -> float:
+    """How much sound was sent, silence included, in packets of 20 ms."""
+    statistics = call.statistics()
+    return 0.0 if statistics is None else statistics.packets_sent / 50
 
 
 def require_no_media(call: sc.Call) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,8 @@ def running(
             what is taken from a server that goes on, that server moves to another of its devices.
     """
     program = need("pulseaudio", "pulseaudio")
-    socket = folder / "native"
+    short = tempfile.TemporaryDirectory(prefix="pulse-")  # a socket's path has 107 bytes at most
+    socket = Path(short.name, "native")
     lines = [f"pcm.{name} {_ends(name)}\n" for name in devices]
     lines += [f"pcm.{name} {_ends(name, server)}\n" for name, server in (remote or {}).items()]
     lines += [f"pcm.!default {_ends(devices[0]) if devices else 'pulse'}\n", "ctl.!default pulse\n"]
@@ -53,6 +55,7 @@ def running(
         yield environment
     finally:
         child.stop()
+        short.cleanup()
 
 
 def _ends(name: str, server: str = "") -> str:

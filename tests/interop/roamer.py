@@ -100,7 +100,7 @@ class Roamer:
         self.gaps = Gaps(self.call)
 
     async def do_answer(self) -> None:
-        ring = await asyncio.wait_for(self.client.next_call(), 20)
+        ring = await asyncio.wait_for(self.client.next_call(), 40)
         self.call = await self.calls.enter_async_context(ring.accept(audio=sc.ToneSource(620)))
         await asyncio.wait_for(self.call.connected(), 45)
         self.gaps = Gaps(self.call)

@@ -62,7 +62,7 @@ class Person:
         if self.process.returncode is None:
             self.process.stdin.write(b"quit\n")
             try:
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(40):
                     await self.process.wait()
             except TimeoutError:
                 self.process.kill()

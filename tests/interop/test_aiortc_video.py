@@ -27,7 +27,7 @@ def plain(codec):
 async def require_seen(frames):
     """Five different pictures of the pattern, as they were drawn."""
     found = {}
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         async for frame in frames:
             number, alike = likeness(frame)
             if number is not None and alike > ALIKE:
@@ -47,7 +47,7 @@ async def watched(peer):
 
 async def require_heard(peer, path):
     """aiortc records our tone."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         while True:
             await asyncio.sleep(0.5)
             if peer.frames:
@@ -70,7 +70,7 @@ async def talk(call, peer, folder, codec):
     assert (video.malformed, video.refused) == (0, 0)
     assert call.statistics().malformed == 0
     await call.hang_up()
-    await asyncio.wait_for(peer.ended.wait(), 5)
+    await asyncio.wait_for(peer.ended.wait(), 40)
 
 
 @CODECS
@@ -106,7 +106,7 @@ def test_the_default_policy_shows_aiortc_nothing(tmp_path):
                 with pytest.raises(sc.PolicyRefused) as caught:
                     await call.connected()
             assert caught.value.reason is sc.Reason.IDENTITY_MISSING
-            await asyncio.wait_for(peer.ended.wait(), 5)
+            await asyncio.wait_for(peer.ended.wait(), 40)
             require_no_media(call)
             assert (peer.frames, peer.seen) == (0, [])
             assert all(s.packets_sent == s.frames_shown == 0 for s in call.video.statistics())

@@ -72,7 +72,7 @@ class Person:
 
     async def said(self, text):
         """The outcome of the message with this text, wherever it stands in it."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             while True:
                 message = await self.came.get()
                 if any(body.text == text for body in message.iter(BODY)):

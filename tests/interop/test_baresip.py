@@ -94,7 +94,7 @@ def test_baresip_calls_us_and_we_hear_each_other(phone, proxy, tmp_path, codec, 
     async def main():
         async with signed_in("alice", proxy, tmp_path, policy=plain(codec)) as alice:
             bob.command("dial", sip("alice"))
-            ring = await asyncio.wait_for(alice.next_call(), 8)
+            ring = await asyncio.wait_for(alice.next_call(), 40)
             assert str(ring.caller) == sip("bob")
             async with ring.accept(audio=sc.ToneSource(OUR_HERTZ)) as call:
                 await talk(call, bob, tmp_path)
@@ -115,7 +115,7 @@ def test_without_bundling_a_call_with_pictures_is_one_of_sound_alone(phone, prox
                 assert (call.video.shown, call.video.statistics()) == (frozenset(), ())
             await asyncio.to_thread(bob.wait_event, "CALL_CLOSED")
             bob.command("dial", sip("alice"))
-            ring = await asyncio.wait_for(alice.next_call(), 8)
+            ring = await asyncio.wait_for(alice.next_call(), 40)
             assert ring.shows
             async with ring.accept(audio=sc.ToneSource(OUR_HERTZ), video=True) as call:
                 await hear_tone(call, tmp_path / "back.wav", BARESIP_HERTZ)
@@ -178,7 +178,7 @@ def test_the_default_policy_does_not_take_a_call_of_baresip(phone, proxy, tmp_pa
     async def main():
         async with signed_in("alice", proxy, tmp_path) as alice:
             bob.command("dial", sip("alice"))
-            ring = await asyncio.wait_for(alice.next_call(), 8)
+            ring = await asyncio.wait_for(alice.next_call(), 40)
             async with ring.accept(audio=sc.ToneSource(OUR_HERTZ)) as call:
                 with pytest.raises(sc.SecurityError):
                     await call.connected()

@@ -77,7 +77,7 @@ def test_baresip_calls_we_hear_each_other_and_hang_up(phone, proxy, tmp_path, co
     async def main():
         async with subscriber("alice", proxy, tmp_path, policy=plain(codec)) as alice:
             bob.command("dial", sip("alice"))
-            ring = await asyncio.wait_for(alice.next_call(), 8)
+            ring = await asyncio.wait_for(alice.next_call(), 40)
             assert str(ring.caller) == sip("bob")
             async with ring.accept(audio=sc.ToneSource(OUR_HERTZ)) as call:
                 await talk(call, tmp_path / "ours.wav")
@@ -98,7 +98,7 @@ def test_the_default_policy_talks_to_baresip_neither_way(phone, proxy, tmp_path)
             require_no_media(call)
             await asyncio.to_thread(bob.wait_event, "CALL_CLOSED")
             bob.command("dial", sip("alice"))
-            ring = await asyncio.wait_for(alice.next_call(), 8)
+            ring = await asyncio.wait_for(alice.next_call(), 40)
             async with ring.accept(audio=sc.ToneSource(OUR_HERTZ)) as call:
                 with pytest.raises(sc.SecurityError):
                     await call.connected()
@@ -116,7 +116,7 @@ def test_our_refusal_reaches_baresip_as_what_it_is(phone, proxy, tmp_path, how, 
     async def main():
         async with subscriber("alice", proxy, tmp_path) as alice:
             bob.command("dial", sip("alice"))
-            await getattr(await asyncio.wait_for(alice.next_call(), 8), how)()
+            await getattr(await asyncio.wait_for(alice.next_call(), 40), how)()
             closed = await asyncio.to_thread(bob.wait_event, "CALL_CLOSED")
             assert said in str(closed)
 

@@ -207,7 +207,7 @@ def test_aiortc_agrees_with_us_on_the_srtp_keys(role):
                 outputs = endpoint.receive(await ice.outgoing.get(), 0.0)
 
         pumping = asyncio.create_task(pump())
-        await asyncio.wait_for(transport.start(parameters), 10)
+        await asyncio.wait_for(transport.start(parameters), 40)
         for _ in range(50):
             if established:
                 break

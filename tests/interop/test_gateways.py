@@ -87,7 +87,7 @@ def test_sdes_with_baresip(phone, proxy, tmp_path, codec, theirs, outgoing):
                 call = alice.call(sip("bob"), audio=sc.ToneSource(OUR_HERTZ))
             else:
                 bob.command("dial", sip("alice"))
-                ring = await asyncio.wait_for(alice.next_call(), 8)
+                ring = await asyncio.wait_for(alice.next_call(), 40)
                 call = ring.accept(audio=sc.ToneSource(OUR_HERTZ))
             async with call:
                 await talk(call, bob, tmp_path, Keying.SDES, "SRTP_.*")
@@ -165,7 +165,7 @@ def test_a_plain_phone_calls_us_and_we_hear_each_other(phone, trunk, tmp_path, n
         options = {"policy": only("PCMU"), "provider_mode": mode}
         async with subscriber(name, trunk, tmp_path, **options) as us:
             bob.command("dial", sip(name))
-            ring = await asyncio.wait_for(us.next_call(), 8)
+            ring = await asyncio.wait_for(us.next_call(), 40)
             async with ring.accept(audio=sc.ToneSource(OUR_HERTZ)) as call:
                 await talk(call, bob, tmp_path, keying, "SRTP_.*")
 
@@ -187,7 +187,7 @@ def test_the_default_account_calls_no_number_and_takes_no_call_of_the_gateway(
             bob.command("dial", sip("alice"))  # SDES: it does not even ring
             assert "488" in str(await asyncio.to_thread(bob.wait_event, "CALL_CLOSED"))
             bob.command("dial", sip("carol"))  # DTLS: nobody proves who it is
-            ring = await asyncio.wait_for(carol.next_call(), 8)
+            ring = await asyncio.wait_for(carol.next_call(), 40)
             async with ring.accept(audio=sc.ToneSource(OUR_HERTZ)) as call:
                 with pytest.raises(sc.SecurityError):
                     await call.connected()

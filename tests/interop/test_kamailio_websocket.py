@@ -76,7 +76,7 @@ class Phone:
         self.connection.send("\r\n".join([*lines, "", body]).encode())
 
     async def hear(self) -> Request | Response:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(40):
             found = self._frames.feed(await self.connection.receive())
         assert self._frames.failure is None
         (message,) = found
@@ -126,7 +126,7 @@ def test_a_ping_is_answered(phone):
         alice = await phone("alice")
         alice.connection.ping()
         waiting = asyncio.ensure_future(alice.connection.receive())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(40):
             while alice.connection.unanswered:  # noqa: ASYNC110 - turns until the pong is there
                 await asyncio.sleep(0.01)
         assert not waiting.done()

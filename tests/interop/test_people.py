@@ -54,7 +54,7 @@ class Client:
 
     async def wait(self, wanted, what: str = ""):
         """The first thing that was told and fits."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             while True:
                 for told in self.told:
                     if wanted(told):
@@ -63,7 +63,7 @@ class Client:
                 await asyncio.sleep(0.02)
 
     async def until(self, wanted) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             while not wanted():  # noqa: ASYNC110 - whatever the test wants to see
                 await asyncio.sleep(0.02)
 

@@ -52,7 +52,7 @@ async def rest(folder, certificates, **changes):
 
 async def heard(call, frames=10):
     audio = call.audio
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         for _ in range(frames):
             await anext(audio)
 

@@ -124,7 +124,7 @@ class XmppPerson:
         """Send it as it is."""
         self._connection.send(ET.tostring(element))
 
-    async def next(self, *, seconds: float = 15.0) -> ET.Element:
+    async def next(self, *, seconds: float = 40.0) -> ET.Element:
         """Wait for the next element of the stream, whatever it is."""
         async with asyncio.timeout(seconds):
             while True:
