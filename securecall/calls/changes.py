@@ -215,10 +215,15 @@ def _kept_text(
 def _kept_picture(
     agreed: VideoAgreement, theirs: MediaDescription, direction: Direction
 ) -> VideoAgreement:
-    """The same picture in this direction, from the sources that the peer names now, if any."""
+    """The same picture in this direction, from what the peer names now as its source, if anything.
+
+    So with parameter sets: a phone that holds often leaves them out.
+    """
+    sets = video_lines.parameter_sets(theirs, agreed.receive) or agreed.parameter_sets
+    agreed = replace(agreed, direction=direction, parameter_sets=sets)
     if theirs.ssrc is None:
-        return replace(agreed, direction=direction)
-    return replace(agreed, direction=direction, ssrc=theirs.ssrc, rtx_ssrc=theirs.rtx_ssrc)
+        return agreed
+    return replace(agreed, ssrc=theirs.ssrc, rtx_ssrc=theirs.rtx_ssrc)
 
 
 def _keys_after(

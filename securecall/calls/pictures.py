@@ -252,4 +252,5 @@ def _terms(agreed: VideoAgreement) -> VideoTerms:
         fir=agreed.understands("ccm fir"),
         transport_cc=agreed.transport_cc if agreed.understands("transport-cc") else 0,
         mid_extension=agreed.mid_extension,
+        parameter_sets=agreed.parameter_sets,
     )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Final
 
-from securecall.errors import Incompatible, Reason, SecurityError
+from securecall.errors import Incompatible, ProtocolError, Reason, SecurityError
 from securecall.media.description import (
     Codec,
     Description,
@@ -21,9 +21,12 @@ from securecall.media.description import (
     mirrored,
 )
 from securecall.rtp.extensions import MID, TRANSPORT_SEQUENCE
+from securecall.rtp.h264 import parse_parameter_sets
 
 _FEEDBACK: Final = ("nack", "nack pli", "ccm fir", "transport-cc")
 _CLOCK: Final = 90_000
+# No sprop-parameter-sets of ours (RFC 7742 6.2): each keyframe we send brings its own, sealed as it
+# is. An encoder has them when it is open, long after the offer, and others at each new size.
 _H264: Final = (
     ("level-asymmetry-allowed", "1"), ("packetization-mode", "1"), ("profile-level-id", "42e01f"),
 )  # fmt: skip
@@ -35,6 +38,8 @@ MID_OFFERED: Final = (2, MID)
 """The header extension that names the m-line in each packet (RFC 9143 9), by one number in all."""
 
 _RTX: Final = "rtx"
+_SPROP: Final = "sprop-parameter-sets"
+_SILENT: Final = Codec(0, "", _CLOCK)
 _NOT_BUNDLED: Final = "The peer does not put picture and sound on one connection: no picture."
 
 
@@ -70,6 +75,7 @@ class VideoAgreement:
         transport_cc: The peer's number for the header extension of that name, 0 for none.
         mid_extension: That of the one which names the m-line in each packet.
         ssrc, rtx_ssrc: The peer's, None where it did not say.
+        parameter_sets: Of the peer's H.264; most bring them in the stream instead.
     """
 
     local: LocalVideo
@@ -83,6 +89,7 @@ class VideoAgreement:
     mid_extension: int = 0
     ssrc: int | None = None
     rtx_ssrc: int | None = None
+    parameter_sets: tuple[bytes, ...] = ()
 
     def understands(self, feedback: str) -> bool:
         """Whether the peer understands this in RTCP, such as "nack pli"."""
@@ -358,6 +365,22 @@ def _same(a: Codec, b: Codec) -> bool:
     return _packing(a) == _packing(b) and _is_baseline(a) and _is_baseline(b)
 
 
+def parameter_sets(line: MediaDescription, receive: Sequence[Codec]) -> tuple[bytes, ...]:
+    """What the peer's line says of the H.264 it sends (RFC 6184 8.2.2), if that is among ours.
+
+    Of what cannot be read nothing is taken, as if nothing had been said, which whoever carries the
+    description can bring about as well: the stream may bring its own.
+    """
+    found = (c for c in line.codecs if c.name.lower() == "h264" and _is_in(c, receive))
+    said = [value for key, value in next(found, _SILENT).parameters if key == _SPROP]
+    if len(said) != 1:  # two would have two meanings
+        return ()
+    try:
+        return parse_parameter_sets(said[0])
+    except ProtocolError:
+        return ()
+
+
 def _packing(codec: Codec) -> str:
     return codec.parameter("packetization-mode") or "0"
 
@@ -403,4 +426,5 @@ def _agreement(
         ),
         ssrc=theirs.ssrc,
         rtx_ssrc=theirs.rtx_ssrc,
+        parameter_sets=parameter_sets(theirs, receive),
     )

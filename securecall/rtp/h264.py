@@ -6,6 +6,8 @@ behind start codes.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -17,6 +19,12 @@ MTU: Final = 1100
 
 START_CODE: Final = b"\x00\x00\x00\x01"
 """What stands before each NAL unit in the frames that come out."""
+
+MOST_SETS: Final = 16
+"""Parameter sets that signalling may bring, and that are remembered."""
+
+MOST_SET_BYTES: Final = 1024
+"""Bytes of each; most have 10 to 40."""
 
 NON_IDR, IDR, SPS, PPS = 1, 5, 7, 8
 _STAP_A, _FU_A = 24, 28
@@ -40,6 +48,44 @@ def is_keyframe(frame: bytes) -> bool:
         if 1 <= unit[0] & 0x1F <= IDR:
             return unit[0] & 0x1F == IDR
     return False
+
+
+def parse_parameter_sets(text: str) -> tuple[bytes, ...]:
+    """Read `sprop-parameter-sets` (RFC 6184 8.1): NAL units, without start codes.
+
+    They go to a decoder in front of what the peer sends, and whoever carries the description can
+    write them: so nothing but parameter sets may be in them, not behind a start code either.
+
+    Raises:
+        ProtocolError: too many or too long, not base64 in its one form, or another NAL unit.
+    """
+    parts = text.split(",", MOST_SETS)
+    if len(parts) > MOST_SETS:
+        raise _no_set(f"more than {MOST_SETS}")
+    return tuple(map(_parameter_set, parts))
+
+
+def _parameter_set(text: str) -> bytes:
+    if len(text) > MOST_SET_BYTES * 4 // 3 + 4:
+        raise _no_set("one is too long")
+    try:
+        unit = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise _no_set("not base64") from None
+    if base64.b64encode(unit).decode() != text:
+        raise _no_set("not base64 in its one form")
+    if not 2 <= len(unit) <= MOST_SET_BYTES:
+        raise _no_set("one is too short or too long")
+    # H.264 7.4.1: the bit that forbids is 0, and something refers to it
+    if unit[0] & 0x1F not in (SPS, PPS) or unit[0] & 0x80 or not unit[0] & 0x60:
+        raise _no_set(f"a NAL unit that begins with {unit[0]:#04x}")
+    if unit[-1] == 0 or any(code in unit for code in (b"\0\0\0", b"\0\0\1", b"\0\0\2")):
+        raise _no_set("more than a NAL unit in one")  # H.264 7.4.1
+    return unit
+
+
+def _no_set(why: str) -> ProtocolError:
+    return ProtocolError(f"parameter sets in signalling: {why}", rule="RFC 6184 8.1")
 
 
 class H264Packetiser:
@@ -104,13 +150,30 @@ class H264Depacketiser:
 
     A picture with which decoding can begin is an IDR picture. Streams that refresh by and by and
     have none (recovery point SEI) are not shown.
+
+    An IDR picture that comes without its parameter sets gets those that are known: what the stream
+    brought last, and until it brings some, what signalling did. So a decoder can begin anywhere.
     """
 
-    __slots__ = ("_has_pps", "_has_sps")
+    __slots__ = ("_brought", "_has_pps", "_has_sps", "_sets")
 
-    def __init__(self) -> None:
-        """Begin without parameter sets: those that signalling may bring are not asked for."""
-        self._has_sps = self._has_pps = False
+    def __init__(self, parameter_sets: Sequence[bytes] = ()) -> None:
+        """Begin with what signalling brought, see `parse_parameter_sets`."""
+        self._brought = self._has_sps = self._has_pps = False
+        self._sets: tuple[bytes, ...] = ()
+        self.expect(parameter_sets)
+
+    def expect(self, parameter_sets: Sequence[bytes]) -> None:
+        """Signalling brings these from now on; of no use once the stream brought its own.
+
+        What comes in the stream is sealed end to end, and what comes in signalling is not.
+        """
+        if self._brought:
+            return
+        self._sets = tuple(parameter_sets)
+        kinds = {unit[0] & 0x1F for unit in self._sets}
+        self._has_sps |= SPS in kinds
+        self._has_pps |= PPS in kinds
 
     def begins_keyframe(self, payload: bytes) -> bool:
         """Whether parameter sets or an IDR picture begin here; False for what is malformed.
@@ -140,6 +203,8 @@ class H264Depacketiser:
     def assemble(self, payloads: Sequence[bytes]) -> bytes:
         """Return the frame in Annex B form whose payloads these are, in order.
 
+        Frames are to come in order, too: each may bring the parameter sets of the next.
+
         Raises:
             ProtocolError: a payload is malformed, of another packetization-mode, or a fragment
                 lacks its neighbours.
@@ -163,7 +228,31 @@ class H264Depacketiser:
                 parts += [START_CODE, unit]
         if fragmented or not parts:
             raise ProtocolError("H.264 frame without its end", rule="RFC 6184 5.8")
-        return b"".join(parts)
+        return self._completed(b"".join(parts))
+
+    def _completed(self, frame: bytes) -> bytes:
+        """Note the parameter sets of a frame; what begins without gets those that are known."""
+        brought: list[bytes] = []
+        first = 0  # type of the first slice
+        for unit in split_annex_b(frame):
+            kind = unit[0] & 0x1F
+            if kind in (SPS, PPS):
+                brought.append(unit)
+            elif NON_IDR <= kind <= IDR:
+                first = kind
+                break
+        complete = any(unit[0] & 0x1F == SPS for unit in brought)
+        known = () if complete else tuple(unit for unit in self._sets if unit not in brought)
+        if brought:
+            self._remember((*known, *brought))
+        if first != IDR:
+            return frame
+        return b"".join(START_CODE + unit for unit in known) + frame
+
+    def _remember(self, sets: tuple[bytes, ...]) -> None:
+        self._brought = True
+        small = len(sets) <= MOST_SETS and max(map(len, sets)) <= MOST_SET_BYTES
+        self._sets = sets if small else ()  # some of them could be older than what is left out
 
 
 def _kind(payload: bytes) -> int:

@@ -9,7 +9,7 @@ import re
 from securecall.sip import limits
 from tests.paths import PROJECT
 
-ROW = re.compile(r"^\|[^|]*\| ([0-9 ]+)(?: KiB)? \|[^|]*\| `([A-Za-z_.]+)` \|$", re.MULTILINE)
+ROW = re.compile(r"^\|[^|]*\| ([0-9 ]+)(?: KiB)? \|[^|]*\| `([A-Za-z0-9_.]+)` \|$", re.MULTILINE)
 
 
 def documented() -> dict[str, int]:

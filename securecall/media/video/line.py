@@ -43,6 +43,8 @@ class VideoTerms:
         transport_cc: Both ends' number for the header extension with transport-wide sequence
             numbers, 0 for none.
         mid_extension: The same for the one with `mid`.
+        parameter_sets: Of the peer's H.264, as far as signalling brought them; left out where
+            pictures are sealed end to end.
     """
 
     name: str
@@ -59,6 +61,7 @@ class VideoTerms:
     fir: bool
     transport_cc: int = 0
     mid_extension: int = 0
+    parameter_sets: tuple[bytes, ...] = ()
 
 
 @dataclass(slots=True)
@@ -179,6 +182,7 @@ class VideoLine:
             failed=session.fail,
             heard=self._heard,
             clock=session.now,
+            parameter_sets=terms.parameter_sets,
         )
         self._lateness = Lateness(CLOCK)
         self.peer_ssrc: int | None = None
@@ -286,10 +290,16 @@ class VideoLine:
             round_trip=self.rtcp.round_trip,
         )
 
-    def expect(self, peer_ssrcs: frozenset[int]) -> None:
-        """Take this line's packets from these sources from now on; from any, if there are none."""
-        if peer_ssrcs != self.terms.peer_ssrcs:
-            self.terms = replace(self.terms, peer_ssrcs=peer_ssrcs)
+    def expect(self, wanted: VideoTerms) -> None:
+        """Take packets from the sources named here from now on, from any if there are none.
+
+        And have the parameter sets that came with that.
+        """
+        if wanted.peer_ssrcs != self.terms.peer_ssrcs:
+            self.terms = replace(self.terms, peer_ssrcs=wanted.peer_ssrcs)
+        if wanted.parameter_sets != self.terms.parameter_sets:
+            self.terms = replace(self.terms, parameter_sets=wanted.parameter_sets)
+            self.receiver.expect(wanted.parameter_sets)
 
     def _heard(self, timestamp: int) -> Heard | None:
         """When the sound is heard that was captured with this picture (RFC 3550 6.4.1)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 from securecall.errors import Unsupported
@@ -24,8 +24,8 @@ _PACKETISERS: Final[dict[str, Callable[[int], Packetiser]]] = {
     "vp8": lambda chance: Vp8Packetiser(picture_id=chance & 0x7FFF),
     "h264": lambda _: H264Packetiser(),
 }
-_FORMATS: Final[dict[str, Callable[[], FrameFormat]]] = {
-    "vp8": Vp8Depacketiser,
+_FORMATS: Final[dict[str, Callable[[Sequence[bytes]], FrameFormat]]] = {
+    "vp8": lambda _: Vp8Depacketiser(),
     "h264": H264Depacketiser,
 }
 
@@ -42,8 +42,8 @@ def packetiser(codec: str, *, chance: int) -> Packetiser:
     return made(chance)
 
 
-def frame_format(codec: str) -> FrameFormat:
-    """Return what the frame buffer has to know of a codec.
+def frame_format(codec: str, parameter_sets: Sequence[bytes] = ()) -> FrameFormat:
+    """Return what the frame buffer has to know of a codec; H.264 has parameter sets.
 
     Raises:
         Unsupported: we have no such codec.
@@ -51,7 +51,7 @@ def frame_format(codec: str) -> FrameFormat:
     made = _FORMATS.get(codec.lower())
     if made is None:
         raise Unsupported(f"no pictures in {codec}")
-    return made()
+    return made(parameter_sets)
 
 
 def usable(names: Iterable[str]) -> tuple[str, ...]:

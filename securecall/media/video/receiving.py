@@ -17,11 +17,13 @@ from securecall.media.video.presenting import Presenter
 from securecall.rtp.frames import (
     FrameBuffer,
     FrameCounters,
+    FrameFormat,
     KeyframeNeeded,
     Output,
     ReceivedFrame,
     Resend,
 )
+from securecall.rtp.h264 import H264Depacketiser
 
 CLOCK: Final = 90_000
 
@@ -45,6 +47,7 @@ class VideoReceiver:
         failed: Callable[[Exception], None],
         heard: Callable[[int], Heard | None] = lambda _: None,
         clock: Callable[[], float] | None = None,
+        parameter_sets: tuple[bytes, ...] = (),
     ) -> None:
         """Prepare.
 
@@ -55,10 +58,13 @@ class VideoReceiver:
             failed: Told when a sink or the decoder raised; a sink that raised is taken out.
             heard: When the sound that goes with an RTP timestamp is heard; None where nobody knows.
             clock: Monotonic seconds; that of the last `push` or `poll` without it.
+            parameter_sets: Of the peer's H.264, as far as signalling brought them.
         """
         self._nack = nack
         self._resend, self._need_keyframe, self._failed = resend, need_keyframe, failed
         self.codec = ""
+        self._parameter_sets = parameter_sets
+        self._format: FrameFormat | None = None
         self._buffer: FrameBuffer | None = None
         self._decoder: VideoDecoder | None = None
         self._presenter = Presenter(heard, self._give)
@@ -97,11 +103,18 @@ class VideoReceiver:
             self.codec = codec.name
         buffer = self._buffer
         if buffer is None:
-            buffer = self._buffer = FrameBuffer(frame_format(codec.name), nack=self._nack)
+            self._format = frame_format(codec.name, self._parameter_sets)
+            buffer = self._buffer = FrameBuffer(self._format, nack=self._nack)
         self._now = now
         if round_trip is not None:
             buffer.round_trip = round_trip
         self._perform(buffer.push(sequence, timestamp, payload, marker=marker, now=now))
+
+    def expect(self, parameter_sets: tuple[bytes, ...]) -> None:
+        """Signalling brings these parameter sets of the peer's H.264 from now on."""
+        self._parameter_sets = parameter_sets
+        if isinstance(self._format, H264Depacketiser):
+            self._format.expect(parameter_sets)
 
     def poll(self, now: float) -> None:
         """Do what time has made due."""
@@ -115,7 +128,7 @@ class VideoReceiver:
         self._past = self.counters
         if self._decoder is not None:
             self._decoder.close()
-        self._buffer = self._decoder = None
+        self._buffer = self._format = self._decoder = None
         self._last_timestamp = None
         self._presenter.clear()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from securecall.errors import ProtocolError
@@ -112,11 +113,14 @@ class VideoSession:
             self._goodbye(line)
             line.stop()
         for mid, (wanted, direction) in terms.items():
+            if self._opener is not None and wanted.parameter_sets:
+                # nothing reaches a decoder that is not sealed as the picture is
+                wanted = replace(wanted, parameter_sets=())
             if mid not in self._lines:
                 self._lines[mid] = VideoLine(self, wanted, self._seal(wanted.name))
                 self._lines[mid].receiver.sinks = self._sinks.get(wanted.name, ())
             line = self._lines[mid]
-            line.expect(wanted.peer_ssrcs)
+            line.expect(wanted)
             shows = direction in (Direction.SENDRECV, Direction.RECVONLY)
             if line.shows and not shows:
                 line.receiver.flush()  # what came already is not shown later

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import io
 import zipfile
 
@@ -12,6 +13,7 @@ from securecall.rtp.h264 import (
     H264Depacketiser,
     H264Packetiser,
     is_keyframe,
+    parse_parameter_sets,
     split_annex_b,
 )
 from tests.paths import vectors
@@ -68,3 +70,29 @@ def test_payloads_of_others_cut_at_each_byte_and_flipped():
         for cut in range(len(seed)):
             reads_or_refuses([seed[:cut]])
             reads_or_refuses([seed[:cut] + bytes((seed[cut] ^ 0xFF,)) + seed[cut + 1 :]])
+
+
+base64s = st.binary(max_size=20).map(lambda b: base64.b64encode(b).decode())
+sets = st.builds(
+    bytes.__add__, st.sampled_from((b"\x67", b"\x68", b"\x65")), st.binary(max_size=12)
+)
+texts = st.one_of(
+    st.text(max_size=40),
+    st.lists(base64s, max_size=20).map(",".join),
+    st.lists(sets.map(lambda b: base64.b64encode(b).decode()), max_size=20).map(",".join),
+)
+
+
+@given(texts)
+def test_any_parameter_sets_are_units_of_those_types_alone_or_refused(text):
+    try:
+        read = parse_parameter_sets(text)
+    except ProtocolError:
+        return
+    stream = b"".join(START_CODE + unit for unit in read)
+    assert tuple(split_annex_b(stream)) == read  # nothing hides in one of them
+    assert {unit[0] & 0x1F for unit in read} <= {7, 8}
+    assert ",".join(base64.b64encode(unit).decode() for unit in read) == text
+    h264 = H264Depacketiser(read)
+    reads_or_refuses([b"\x65\x88"])
+    assert h264.assemble([b"\x65\x88"]) == stream + START_CODE + b"\x65\x88"

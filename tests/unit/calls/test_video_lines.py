@@ -204,6 +204,65 @@ def test_h264_has_to_be_packed_and_profiled_alike(parameters, taken):
         assert agreement.video[0].rtx is None
 
 
+SETS = (bytes.fromhex("6742000a9653058988"), bytes.fromhex("68c96388"))
+SAID = ("sprop-parameter-sets", "Z0IACpZTBYmI,aMljiA==")
+H264 = replace(CAMERA, codecs=("H264",))
+
+
+def saying(description, *more):
+    """The same description with these parameters beside those of its H.264."""
+    sound, video = description.media
+    codecs = tuple(
+        replace(codec, parameters=codec.parameters + more) if codec.name == "H264" else codec
+        for codec in video.codecs
+    )
+    return over_the_wire(replace(description, media=(sound, replace(video, codecs=codecs))))
+
+
+@pytest.mark.parametrize("ours", [CAMERA, H264], ids=["VP8 first", "H264 alone"])
+def test_parameter_sets_are_taken_from_offer_and_answer(ours):
+    offer = build_offer(local(1, ours))
+    answer, there = build_answer(saying(offer, SAID), local(2, ours))
+    assert there.video[0].parameter_sets == SETS
+    assert read_answer(offer, saying(answer, SAID)).video[0].parameter_sets == SETS
+    assert read_answer(offer, answer).video[0].parameter_sets == ()
+    for mine in (offer, answer):  # keyframes of ours bring their own
+        assert b"sprop" not in build_description(mine, session_id=1, version=1)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        [("sprop-parameter-sets", "")],
+        [("sprop-parameter-sets", "AAAA")],
+        [SAID, SAID],
+        [SAID, ("sprop-parameter-sets", "aMljiA==")],
+        [("profile-level-id", "42e01f")],
+    ],
+)
+def test_parameter_sets_that_cannot_be_read_are_none_and_the_picture_is_agreed_on(more):
+    offer = build_offer(local(1, H264))
+    answer, there = build_answer(saying(offer, *more), local(2, H264))
+    assert there.video[0].parameter_sets == ()
+    assert read_answer(offer, saying(answer, *more)).video[0].parameter_sets == ()
+
+
+def test_parameter_sets_of_what_was_not_agreed_on_are_not_taken():
+    offer = build_offer(local(1, CAMERA))
+    only = replace(CAMERA, codecs=("VP8",))
+    assert build_answer(saying(offer, SAID), local(2, only))[1].video[0].parameter_sets == ()
+
+
+def test_parameter_sets_change_in_mid_call_and_stay_where_nothing_is_said():
+    offer = build_offer(local(1, H264))
+    answer, agreed = build_answer(saying(offer, SAID), local(2, H264))
+    answer, agreed = answer_change(answer, offer, agreed)
+    assert agreed.video[0].parameter_sets == SETS
+    other = ("sprop-parameter-sets", "aMljiA==")
+    _, agreed = answer_change(answer, saying(offer, other), agreed)
+    assert agreed.video[0].parameter_sets == SETS[1:]
+
+
 def test_a_hold_holds_the_picture_and_one_that_is_dropped_is_gone():
     offer = over_the_wire(build_offer(local(1, CAMERA)))
     answer, agreement = build_answer(offer, local(2, CAMERA))

@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+import base64
+
 import pytest
 
 from securecall.errors import ProtocolError, UsageError
 from securecall.rtp.frames import FrameBuffer
 from securecall.rtp.h264 import (
+    MOST_SET_BYTES,
+    MOST_SETS,
     MTU,
     START_CODE,
     H264Depacketiser,
     H264Packetiser,
     is_keyframe,
+    parse_parameter_sets,
     split_annex_b,
 )
 
@@ -134,5 +139,112 @@ def test_the_frame_buffer_begins_with_parameter_sets():
     assert through(buffer, [delta, annex_b(IDR), key, delta, annex_b(IDR)]) == [
         key,
         delta,
-        annex_b(IDR),
+        annex_b(SPS, PPS, IDR),
     ]
+
+
+OTHER_SPS, OTHER_PPS = b"\x67\x42\xc0\x0d\x91", b"\x68\xee\x3c\x80"
+
+
+def said(*units: bytes) -> str:
+    return ",".join(base64.b64encode(unit).decode() for unit in units)
+
+
+def test_parameter_sets_are_read_from_signalling():
+    assert parse_parameter_sets(said(SPS, PPS)) == (SPS, PPS)
+    # as telephones write it (RFC 6184 8.2.1)
+    assert parse_parameter_sets("Z0IACpZTBYmI,aMljiA==") == (
+        bytes.fromhex("6742000a9653058988"), bytes.fromhex("68c96388"),
+    )  # fmt: skip
+    most = PPS * (MOST_SET_BYTES // len(PPS))
+    assert parse_parameter_sets(said(*[most] * MOST_SETS)) == (most,) * MOST_SETS
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        said(SPS) + ",",
+        "," + said(SPS),
+        said(*[PPS] * (MOST_SETS + 1)),
+        said(PPS * (MOST_SET_BYTES // len(PPS)) + b"\x80"),
+        "A" * 10_000_000,
+        "Z0LAHw",  # no padding
+        "Z0LAHx==",  # bits beyond the end
+        "Z0 LAHw==",
+        "Z0LAHw==\n",
+        "Z0LAH_==",
+        "Z0LAHw==Z0LAHw==",
+        "\xe9",
+        said(b"\x67"),
+        said(SPS, b""),
+        said(IDR),  # a picture in the name of the peer
+        said(b"\x06" + PPS),
+        said(b"\x6f" + SPS[1:]),  # of layers that were not agreed on
+        said(b"\x78\x00\x04" + SPS),
+        said(b"\xe7" + SPS[1:]),
+        said(b"\x07" + SPS[1:]),
+        said(SPS + b"\x00\x00\x01" + IDR),  # and one behind a start code
+        said(SPS + b"\x00\x00\x00\x01" + IDR),
+        said(SPS + b"\x00\x00\x02"),
+        said(SPS + b"\x00"),
+    ],
+)
+def test_what_is_no_parameter_set_is_refused(text):
+    with pytest.raises(ProtocolError):
+        parse_parameter_sets(text)
+
+
+def shown(h264: H264Depacketiser, *units: bytes) -> bytes:
+    return h264.assemble(H264Packetiser().packetise(annex_b(*units)))
+
+
+def test_a_picture_without_its_parameter_sets_gets_those_of_the_signalling():
+    h264 = H264Depacketiser((SPS, PPS))
+    assert h264.begins_keyframe(IDR)
+    assert not H264Depacketiser().begins_keyframe(IDR)  # the control
+    assert not H264Depacketiser((SPS,)).begins_keyframe(IDR)
+    assert shown(h264, IDR) == annex_b(SPS, PPS, IDR)
+    assert shown(h264, SLICE) == annex_b(SLICE)
+    assert shown(h264, IDR) == annex_b(SPS, PPS, IDR)
+
+
+def test_once_the_stream_brings_its_own_the_signalling_counts_no_more():
+    h264 = H264Depacketiser((SPS, PPS))
+    own = annex_b(OTHER_SPS, OTHER_PPS, IDR)
+    assert shown(h264, OTHER_SPS, OTHER_PPS, IDR) == own
+    assert shown(h264, IDR) == own
+    h264.expect((SPS, PPS))
+    assert shown(h264, IDR) == own
+
+
+def test_signalling_may_bring_others_while_the_stream_brings_none():
+    h264 = H264Depacketiser()
+    h264.expect((SPS, PPS))
+    assert h264.begins_keyframe(IDR)
+    h264.expect((OTHER_SPS, OTHER_PPS))
+    assert shown(h264, IDR) == annex_b(OTHER_SPS, OTHER_PPS, IDR)
+
+
+def test_parameter_sets_that_come_one_by_one_are_put_together():
+    h264 = H264Depacketiser((SPS, PPS))
+    assert shown(h264, OTHER_PPS, IDR) == annex_b(SPS, PPS, OTHER_PPS, IDR)
+    assert shown(h264, OTHER_PPS, IDR) == annex_b(SPS, PPS, OTHER_PPS, IDR)
+    assert shown(h264, OTHER_SPS) == annex_b(OTHER_SPS)
+    assert shown(h264, OTHER_PPS) == annex_b(OTHER_PPS)
+    assert shown(h264, IDR) == annex_b(OTHER_SPS, OTHER_PPS, IDR)
+
+
+def test_a_stream_cannot_have_us_remember_without_end():
+    h264 = H264Depacketiser()
+    shown(h264, SPS)
+    many = [b"\x68" + bytes((number,)) for number in range(1, MOST_SETS + 1)]
+    for unit in many[:-1]:
+        shown(h264, unit)
+    assert shown(h264, IDR) == annex_b(SPS, *many[:-1], IDR)
+    shown(h264, many[-1])
+    assert shown(h264, IDR) == annex_b(IDR)
+    shown(h264, SPS + b"a" * MOST_SET_BYTES)
+    assert shown(h264, IDR) == annex_b(IDR)
+    shown(h264, SPS, PPS)
+    assert shown(h264, IDR) == annex_b(SPS, PPS, IDR)
