@@ -18,6 +18,20 @@ _BORDER: Final = 4  # modules of white around it (ISO/IEC 18004)
 _SCALE: Final = 8  # pixels a module
 
 
+def require_possible(*pictures: Path) -> None:
+    """Refuse what `draw` and `save` would, before anything is done that is to be shown by a code.
+
+    Raises:
+        Unsupported: the extra is not installed.
+        UsageError: the name of a picture ends otherwise than `save` can.
+        LocalError: there is no folder for it.
+    """
+    for path in pictures:
+        _ = _kind(path)
+        require_folder(path)
+    _ = _code("?")  # is there anything that makes one?
+
+
 def draw(text: str) -> str:
     """Return the code as lines of block characters; dark and light are set, whatever the colours.
 
@@ -38,12 +52,27 @@ def save(text: str, path: Path) -> None:
         UsageError: the name ends otherwise, or the text is too long for a code.
         LocalError: the file cannot be written.
     """
-    kind = path.suffix.lower().removeprefix(".")
-    if kind not in ("png", "svg"):
-        raise UsageError("a picture of a code is a .png or a .svg file")
+    kind = _kind(path)
     picture = io.BytesIO()
     _code(text).save(picture, kind=kind, scale=_SCALE, border=_BORDER)
     write_private(path, picture.getvalue())
+
+
+def _kind(path: Path) -> str:
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in ("png", "svg"):
+        raise UsageError("a picture of a code is a .png or a .svg file")
+    return kind
+
+
+def require_folder(path: Path) -> None:
+    """Refuse a file that `write_private` could not make for want of a folder.
+
+    Raises:
+        LocalError: there is none.
+    """
+    if not path.parent.is_dir():
+        raise LocalError(f"cannot write {path}: there is no folder {path.parent}")
 
 
 def write_private(path: Path, data: bytes) -> None:

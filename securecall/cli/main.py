@@ -42,6 +42,7 @@ def run(arguments: Sequence[str]) -> int:
         _ = forbid_core_dumps()
     output: Output = JsonOutput() if args.json else PeopleOutput()
     try:
+        _require_shown(args)
         code = asyncio.run(_run(_command(args), args, output))
     except KeyboardInterrupt:
         if sys.stderr.isatty():
@@ -59,6 +60,20 @@ def run(arguments: Sequence[str]) -> int:
 
 async def _run(command: Command, args: argparse.Namespace, output: Output) -> int | None:
     return await command(args, output)
+
+
+def _require_shown(args: argparse.Namespace) -> None:
+    """Refuse a code that cannot be shown, before there is something that only it would show."""
+    named = vars(args)
+    pictures = [path for path in (named.get("png"), named.get("svg")) if path is not None]
+    if not pictures and not named.get("qr") and named.get("out") is None:
+        return
+    from securecall import qr
+
+    if pictures or (named.get("qr") and not args.json):
+        qr.require_possible(*pictures)
+    if named.get("out") is not None:
+        qr.require_folder(args.out)
 
 
 def _explain(error: Exception, args: argparse.Namespace, output: Output) -> int:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
+from securecall.cli import commands, failures, keys_command
 from securecall.cli.main import run
 from securecall.cli.options import parser
 
@@ -92,3 +94,40 @@ def test_what_is_no_ticket_and_no_address_leaves_with_4(tmp_path, passphrase, ca
     assert run(["call", "bob@192.0.2.1", *home]) == 4
     assert run(["call", f"@{tmp_path / 'absent'}", *home]) == 7
     assert run(["verify", "sip:bob@clinic.example", *home]) == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "error", "says"),
+    [
+        (["ticket", "--qr", "--port", "0"], "Unsupported", 'pip install "securecall[qr]"'),
+        (["ticket", "--png", "code.png", "--port", "0"], "Unsupported", "securecall[qr]"),
+        (["ticket", "--svg", "code.pdf", "--port", "0"], "UsageError", ".png or a .svg"),
+        (["ticket", "--svg", "no/folder/code.svg", "--port", "0"], "LocalError", "code.svg"),
+        (["ticket", "--out", "no/folder/ticket", "--port", "0"], "LocalError", "ticket"),
+        (["keys", "succeed", "--qr"], "Unsupported", "securecall[qr]"),
+    ],
+)
+def test_a_picture_that_cannot_be_made_is_said_before_anything_is_done(
+    tmp_path, passphrase, capsys, monkeypatch, command, error, says
+):
+    home = ["--home", str(tmp_path / "home"), "--passphrase-file", str(passphrase)]
+    assert run(["init", *home]) == 0
+    monkeypatch.chdir(tmp_path)
+    if error == "Unsupported":
+        monkeypatch.setitem(sys.modules, "segno", None)
+    done = []
+    for module in (commands, keys_command):
+        monkeypatch.setattr(module, "open_home", lambda *_: done.append("opened"))
+    assert run([*command, *home]) == getattr(failures, {"LocalError": "LOCAL"}.get(error, "USAGE"))
+    assert says in capsys.readouterr().err
+    assert done == []
+
+
+def test_a_program_that_reads_json_draws_no_code_and_needs_nothing_for_it(
+    tmp_path, passphrase, capsys, monkeypatch
+):
+    home = ["--home", str(tmp_path / "home"), "--passphrase-file", str(passphrase), "--json"]
+    assert run(["init", *home]) == 0
+    monkeypatch.setitem(sys.modules, "segno", None)
+    assert run(["ticket", "--qr", "--host", "127.0.0.1", "--port", "0", *home]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[1])["type"] == "ticket"
