@@ -125,6 +125,7 @@ class Calling:
         if isinstance(who, Ticket):
             if direct is not None or account is not None:
                 raise UsageError("a ticket says itself where it leads to")
+            _require_another("ticket", own=who.root_fp == self._contacts.root_fp)
             return self._by_ticket(who, policy, how="qr" if scanned else "link")
         if scanned:
             raise UsageError("only a ticket is scanned")
@@ -132,6 +133,7 @@ class Calling:
         if address.scheme is Scheme.KEY:
             if account is not None:
                 raise UsageError("a key is called directly, through no account")
+            _require_another("key", own=address == self._contacts.own_key_address)
             place = direct or self._contacts.place_of(address)
             if place is None:
                 raise UsageError(f"where {address.short} listens is not known: give direct=")
@@ -352,6 +354,15 @@ class Calling:
             engine=engine,
             quality=observer.quality,
             peer_records=observer.peer_records,
+        )
+
+
+def _require_another(what: str, *, own: bool) -> None:
+    """Refuse to call ourselves, which whoever answered would have to be refused for."""
+    if own:
+        raise UsageError(
+            f"this {what} is your own, of this device or another of yours: it is for somebody "
+            "else, for calls between the devices of one person are not made"
         )
 
 

@@ -37,6 +37,9 @@ _SECURITY_HINTS = {
     Reason.IDENTITY_CHANGED: (
         "Ask them, another way, about a new device; then: securecall contacts --forget ADDRESS"
     ),
+    Reason.SELF_IDENTITY: (
+        "Call somebody else. If you did, a server led the call to you: use another, or a ticket."
+    ),
     Reason.TICKET_REFUSED: "Ask for a new ticket: one ticket is good for one person and one time.",
     Reason.BINDING_MISMATCH: "Somebody sits between you two. Use another network, or a ticket.",
     Reason.FINGERPRINT_MISMATCH: "Somebody sits between you two. Use another network, or a ticket.",

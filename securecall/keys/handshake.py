@@ -160,7 +160,6 @@ class IdentityHandshake:
         countersignature: bytes = b"",
         begun: float | None = None,
         foreign: Collection[int] = (),
-        own_devices_welcome: bool = False,
         suite: Suite = ORDINARY,
     ) -> None:
         """Prepare one end.
@@ -185,7 +184,6 @@ class IdentityHandshake:
             countersignature: The organisation's over our identity, if any.
             begun: When the first DTLS datagram went; by default when `start` is called.
             foreign: First bytes of records that belong to someone else.
-            own_devices_welcome: Another device of our own person was called.
             suite: The one DTLS agreed on.
 
         Raises:
@@ -212,7 +210,6 @@ class IdentityHandshake:
             bind=binding(outer_exporter.reveal()),
             countersignature=countersignature,
             ticket_secret=ticket_secret,
-            own_devices_welcome=own_devices_welcome,
         )
         self._judge = judge
         self._nonce = nonce

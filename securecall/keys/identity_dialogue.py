@@ -85,7 +85,6 @@ class CallFacts:
         bind: `binding` of the outer exporter.
         countersignature: The organisation's, or empty.
         ticket_secret: What a caller with a ticket proves to hold.
-        own_devices_welcome: Another device of our own root was called.
     """
 
     tls_client: bool
@@ -101,7 +100,6 @@ class CallFacts:
     bind: bytes
     countersignature: bytes = b""
     ticket_secret: Secret | None = None
-    own_devices_welcome: bool = False
 
 
 class Dialogue:
@@ -274,11 +272,22 @@ class Dialogue:
         )
 
     def _require_another(self, statement: Statement) -> None:
+        """Refuse ourselves: what we say led back to us, and also other devices of our own.
+
+        Between those nobody would have compared anything, and a stolen one is one of them.
+        """
         facts = self._facts
-        own_root = statement.root_fp == facts.own_root_fp
-        if self._peer_key == facts.device_key or (own_root and not facts.own_devices_welcome):
+        if self._peer_key == facts.device_key:
             raise IdentityMismatch(
-                "the peer shows this person's own identity", reason=Reason.SELF_IDENTITY
+                "your own call came back to this device: a server led it here, or you called "
+                "yourself",
+                reason=Reason.SELF_IDENTITY,
+            )
+        if statement.root_fp == facts.own_root_fp:
+            raise IdentityMismatch(
+                "the other end is another device of yours, or says it is: calls between the "
+                "devices of one person are not made",
+                reason=Reason.SELF_IDENTITY,
             )
 
     def _require_addresses(self, message: IdentityMessage, statement: Statement) -> None:

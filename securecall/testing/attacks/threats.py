@@ -174,7 +174,10 @@ THREATS: Final[tuple[Threat, ...]] = (
         adversary=Adversary.PROVIDER,
         expected="refused as our own",
         attack=splices.U3,
-        tests=("attacks/keys/test_handshake_attacks.py",),
+        tests=(
+            "attacks/calls/test_calls_to_oneself.py",
+            "attacks/keys/test_handshake_attacks.py",
+        ),
     ),
     Threat(
         id="U4",

@@ -231,9 +231,7 @@ class TestReflection:
         Link(alice, echo).run()
         require_both_ended(alice, echo, reasons=[Reason.SELF_IDENTITY])
 
-    def test_another_device_of_the_same_root_is_refused_unless_it_was_called(
-        self, caller_is_client
-    ):
+    def test_another_device_of_the_same_root_is_refused(self, caller_is_client):
         tablet = DeviceKey.generate("tablet")
         other = Person.of(ALICE.root, tablet, ALICE.address)
         alice, echo = make_pair(ALICE, other, caller_is_client=caller_is_client)
