@@ -6,7 +6,6 @@ FOLDER keeps your keys, encrypted. Give the printed ticket to one person; with i
 place_call.py on their machine calls you. No account, no server.
 """
 
-import asyncio
 import sys
 
 import securecall as sc
@@ -33,7 +32,4 @@ async def main(folder: str, passphrase_file: str, host: str = "") -> None:
 
 if __name__ == "__main__":
     given = [argument for argument in sys.argv[1:] if argument != "--once"]
-    try:
-        sys.exit(asyncio.run(main(*given)) if len(given) > 1 else __doc__)
-    except (sc.SecurecallError, KeyboardInterrupt) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    sys.exit(sc.run(main(*given)) if len(given) in (2, 3) else __doc__)

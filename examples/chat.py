@@ -6,8 +6,6 @@ Your server and your friend's are found by the addresses; for a server of your o
 SERVER=host:port and AUTHORITIES=file.pem, as `securecall lab` prints them.
 """
 
-import asyncio
-import contextlib
 import os
 import sys
 from pathlib import Path
@@ -34,7 +32,4 @@ async def main(
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 7:
-        sys.exit(__doc__)
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(main(*sys.argv[1:]))
+    sys.exit(sc.run(main(*sys.argv[1:])) if len(sys.argv) == 7 else __doc__)

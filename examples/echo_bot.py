@@ -5,8 +5,6 @@
 What was answered is known by the answers themselves. SERVER and AUTHORITIES as in chat.py.
 """
 
-import asyncio
-import contextlib
 import os
 import sys
 from pathlib import Path
@@ -34,7 +32,4 @@ async def main(folder: str, secret: str, account: str, password: str, *friends: 
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 6:
-        sys.exit(__doc__)
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(main(*sys.argv[1:]))
+    sys.exit(sc.run(main(*sys.argv[1:])) if len(sys.argv) > 5 else __doc__)

@@ -5,7 +5,6 @@
 Prints a ticket. Digits come as events of RFC 4733, sealed end to end like the sound.
 """
 
-import asyncio
 import sys
 
 import securecall as sc
@@ -29,7 +28,4 @@ async def main(folder: str, passphrase_file: str, host: str = "") -> None:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(asyncio.run(main(*sys.argv[1:])) if len(sys.argv) > 2 else __doc__)
-    except (sc.SecurecallError, KeyboardInterrupt) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    sys.exit(sc.run(main(*sys.argv[1:])) if len(sys.argv) in (3, 4) else __doc__)

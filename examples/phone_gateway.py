@@ -36,4 +36,4 @@ async def main(folder: str, passphrase: str, account: str, password: str, number
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(*sys.argv[1:])) if len(sys.argv) > 4 else __doc__)
+    sys.exit(sc.run(main(*sys.argv[1:])) if len(sys.argv) in (5, 6) else __doc__)

@@ -8,7 +8,6 @@ PJSIP carries the call: servers on the way can listen.
 """
 
 from argparse import ArgumentParser, Namespace
-from asyncio import run
 from pathlib import Path
 
 import securecall as sc
@@ -37,4 +36,4 @@ if __name__ == "__main__":
         parser.add_argument(name, default="native")
     parser.add_argument("--account", nargs=3)
     parser.add_argument("--authorities", type=Path)
-    run(main(parser.parse_args()))
+    sc.run(main(parser.parse_args()))

@@ -6,7 +6,6 @@ Needs `pip install "securecall[video]"`. Give the printed ticket to one person, 
 video_call.py. Ask before you record: the caller's device is told, and both reports say so.
 """
 
-import asyncio
 import sys
 
 import securecall as sc
@@ -32,7 +31,4 @@ async def main(folder: str, passphrase_file: str, film: str, host: str = "") -> 
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(asyncio.run(main(*sys.argv[1:])) if len(sys.argv) > 3 else __doc__)
-    except sc.SecurecallError as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    sys.exit(sc.run(main(*sys.argv[1:])) if len(sys.argv) in (4, 5) else __doc__)

@@ -7,7 +7,6 @@ is encrypted on its own. For a microphone and a speaker put sc.Microphone() and 
 the place of the files. A friend who hangs up leaves the room, and the others go on.
 """
 
-import asyncio
 import sys
 
 import securecall as sc
@@ -34,7 +33,4 @@ async def main(
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(asyncio.run(main(*sys.argv[1:])) if len(sys.argv) > 5 else __doc__)
-    except sc.SecurecallError as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    sys.exit(sc.run(main(*sys.argv[1:])) if len(sys.argv) in (6, 7) else __doc__)

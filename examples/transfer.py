@@ -6,7 +6,6 @@ The caller's own program asks its person, and calls the colleague anew, under it
 SERVER and AUTHORITIES are as for server_call.py.
 """
 
-import asyncio
 import os
 import sys
 from pathlib import Path
@@ -34,7 +33,4 @@ async def main(folder: str, passphrase: str, account: str, password: str, collea
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(asyncio.run(main(*sys.argv[1:])) if len(sys.argv) > 5 else __doc__)
-    except sc.SecurecallError as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    sys.exit(sc.run(main(*sys.argv[1:])) if len(sys.argv) == 6 else __doc__)

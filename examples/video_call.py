@@ -34,7 +34,4 @@ async def watch(call: sc.Call) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(asyncio.run(main(*sys.argv[1:])) if len(sys.argv) > 4 else __doc__)
-    except sc.SecurecallError as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    sys.exit(sc.run(main(*sys.argv[1:])) if len(sys.argv) in (5, 6) else __doc__)

@@ -37,4 +37,4 @@ async def main(folder: str, passphrase_file: str, host: str = "") -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(*sys.argv[1:])) if len(sys.argv) > 2 else __doc__)
+    sys.exit(sc.run(main(*sys.argv[1:])) if len(sys.argv) in (3, 4) else __doc__)

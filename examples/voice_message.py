@@ -6,7 +6,6 @@ For a microphone: `await record(sc.Microphone(), stop)` of the same module, unti
 SERVER and AUTHORITIES as in chat.py.
 """
 
-import asyncio
 import os
 import sys
 import tempfile
@@ -37,4 +36,4 @@ async def main(home: str, secret: str, account: str, password: str, friend: str,
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(*sys.argv[1:])) if len(sys.argv) > 6 else __doc__)
+    sys.exit(sc.run(main(*sys.argv[1:])) if len(sys.argv) == 7 else __doc__)

@@ -100,6 +100,7 @@ if TYPE_CHECKING:
     from securecall.policy import SecurityState as SecurityState
     from securecall.restoring import join_identity as join_identity
     from securecall.restoring import restore_from_phrase as restore_from_phrase
+    from securecall.running import run as run
     from securecall.secret import Secret as Secret
     from securecall.sip.registration import RegistrationState as RegistrationState
     from securecall.store.backup import Backup as Backup
@@ -153,6 +154,7 @@ _HOMES = {
     "media.video.sources": "Camera Screen VideoFile",
     "policy": "IpPrivacy Policy SecurityLevel SecurityState",
     "restoring": "join_identity restore_from_phrase",
+    "running": "run",
     "secret": "Secret",
     "sip.registration": "RegistrationState",
     "store.backup": "Backup check_backup restore",

@@ -449,3 +449,9 @@ class DeviceLost(DeviceError):
         """Say which."""
         super().__init__(message)
         self.device = device
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an error says, unable to act on a terminal: some words may be a server's."""
+    line = " ".join(str(error).split())
+    return "".join(c if c.isprintable() else "?" for c in line) or type(error).__name__

@@ -20,6 +20,7 @@ from securecall.errors import (
     Unsupported,
     UsageError,
     WrongPassphrase,
+    one_line,
 )
 
 OK, USAGE, NETWORK, PROTOCOL, SECURITY, CALL_FAILED, LOCAL, INTERRUPTED = 0, 2, 3, 4, 5, 6, 7, 130
@@ -111,9 +112,8 @@ def exit_code(error: BaseException) -> int:
 
 
 def what_happened(error: BaseException) -> str:
-    """Return one line that cannot act on a terminal: servers may have put words into it."""
-    line = " ".join(str(error).split())
-    return "".join(c if c.isprintable() else "?" for c in line) or type(error).__name__
+    """Return one line that cannot act on a terminal."""
+    return one_line(error)
 
 
 def what_to_do(error: BaseException) -> str:

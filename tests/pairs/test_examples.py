@@ -20,6 +20,7 @@ from securecall.cli.main import run
 from securecall.events import TransferRequested
 from securecall.media.frames import rms_dbfs
 from securecall.store.sqlite import Store
+from tests.forge_store import cheap
 from tests.interop.sound import share, tone_seconds
 from tests.pairs.calls.test_registered import PASSWORDS, at, lab, person
 from tests.paths import PROJECT
@@ -34,13 +35,77 @@ def test_an_example_is_short(example: Path):
 
 
 @pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.py")), ids=lambda p: p.name)
-@pytest.mark.parametrize("arguments", [[], ["--help"]], ids=["nothing", "--help"])
+@pytest.mark.parametrize(
+    "arguments", [[], ["--help"], [*"123456789"]], ids=["nothing", "--help", "too much"]
+)
 def test_an_example_says_how_it_is_called(example, arguments, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", [str(example), *arguments])
+    if example.name == "echo_bot.py" and len(arguments) > 1:
+        pytest.skip("it has any number of friends")
+    said = leaves(example, arguments, monkeypatch)
+    printed = "".join(capsys.readouterr())
+    assert f"python {example.name} " in f"{said}{printed}"
+
+
+def leaves(example, arguments, monkeypatch):
+    """What it says when it leaves; anything but leaving fails the test, as a traceback would."""
+    monkeypatch.setattr(sys, "argv", [str(example), *map(str, arguments)])
     with pytest.raises(SystemExit) as left:
         runpy.run_path(str(example), run_name="__main__")
-    printed = "".join(capsys.readouterr())
-    assert f"python {example.name} " in f"{left.value.code}{printed}"
+    return left.value.code
+
+
+WITH_A_KEY = [
+    ("answer_calls.py",), ("ivr.py",), ("pcm_echo.py",), ("voice_agent.py",),
+    ("place_call.py", "whom", "sound", "recording"), ("record_call.py", "film.webm"),
+    ("three_way.py", "one", "other", "sound.wav"), ("video_call.py", "ticket", "test"),
+]  # fmt: skip
+WITH_AN_ACCOUNT = [
+    ("chat.py", "carol@clinic.example", "Hello"), ("echo_bot.py", "carol@clinic.example"),
+    ("voice_message.py", "carol@clinic.example", "sound.wav"),
+    ("phone_gateway.py",), ("server_call.py",), ("transfer.py", "carol@clinic.example"),
+]  # fmt: skip
+BOB = "bob@clinic.example"
+
+
+@pytest.mark.parametrize("called", WITH_A_KEY + WITH_AN_ACCOUNT, ids=lambda called: called[0])
+def test_an_example_without_its_passphrase_says_so(tmp_path, monkeypatch, called):
+    if "video" in called[0] or "record" in called[0]:
+        pytest.importorskip("av", reason="the extra video")
+    name, *more = called
+    account = [BOB, "password"] if called in WITH_AN_ACCOUNT else []
+    monkeypatch.chdir(beginning(tmp_path / "sound.wav", seconds=0.2).parent)
+    arguments = [tmp_path / "home", tmp_path / "absent", *account, *more]
+    said = leaves(EXAMPLES / name, arguments, monkeypatch)
+    assert said.startswith(f"LocalError: cannot read the secret file {tmp_path / 'absent'}")
+
+
+@pytest.mark.parametrize("called", WITH_AN_ACCOUNT, ids=lambda called: called[0])
+def test_an_example_with_a_wrong_address_or_without_a_server_says_so(tmp_path, monkeypatch, called):
+    cheap(monkeypatch)
+    secret, (name, *more) = tmp_path / "secret", called
+    secret.write_text("correct horse")
+    monkeypatch.setenv("SERVER", "127.0.0.1:1")
+    monkeypatch.chdir(beginning(tmp_path / "sound.wav", seconds=0.2).parent)
+    for account, says in ((BOB, "ConnectFailed: "), ("bob@@", "ProtocolError: 'bob@@' is not")):
+        arguments = [tmp_path / "home", secret, account, secret, *more]
+        said = leaves(EXAMPLES / name, arguments, monkeypatch)
+        assert said.replace("xmpp:", "").startswith(says)
+
+
+def test_an_example_without_its_extra_says_which(tmp_path):
+    hidden = "import runpy, sys; sys.modules['av'] = None; "
+    program = f"{hidden}runpy.run_path({str(EXAMPLES / 'record_call.py')!r}, run_name='__main__')"
+    tried = subprocess.run(
+        [sys.executable, "-c", program, tmp_path, tmp_path / "secret", "film.webm"],
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert tried.returncode == 1
+    (line,) = tried.stderr.splitlines()
+    assert line.startswith("Unsupported: ")
+    assert 'pip install "securecall[video]"' in line
 
 
 def beginning(path, *, seconds):
