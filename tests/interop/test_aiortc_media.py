@@ -12,7 +12,7 @@ import pytest
 
 import securecall as sc
 from securecall.calls.signaling import SignalingPath
-from securecall.testing.bus import SignalBus
+from securecall.testing.bus import SignalBus, unchanged
 from tests.interop.people import PASSPHRASE, hear_tone, require_no_media, sip
 from tests.interop.sound import tone_seconds
 
@@ -40,9 +40,9 @@ def loopback(monkeypatch):
 
 
 @asynccontextmanager
-async def meeting(folder, policy, *, dtls_active, video=False):
+async def meeting(folder, policy, *, dtls_active, video=False, mutate=unchanged):
     """Alice is ours, Bob is aiortc, with a picture if asked for."""
-    bus = SignalBus(path=PATH)
+    bus = SignalBus(path=PATH, mutate=mutate)
     peer = AiortcPeer(bus, BOB, hertz=THEIRS, dtls_active=dtls_active, video=video)
     try:
         async with sc.open(folder / "a", passphrase=PASSPHRASE, create=True, policy=policy) as us:

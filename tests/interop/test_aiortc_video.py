@@ -11,10 +11,14 @@ from securecall.media.video.frames import VideoFrame
 
 pytest.importorskip("aiortc", reason="needs PyPI's aiortc: python3 dev.py interop installs it")
 
+from aiortc.codecs.h264 import H264Encoder
+
+from securecall.rtp.h264 import PPS, SPS
 from tests.interop import test_aiortc_media as sound
 from tests.interop.people import hear_tone, require_no_media
 from tests.interop.pictures import ALIKE, likeness, pattern
 from tests.interop.sound import tone_seconds
+from tests.pairs.calls.test_parameter_sets import nothing, saying, text
 
 loopback = sound.loopback
 CODECS = pytest.mark.parametrize("codec", ["VP8", "H264"])
@@ -110,5 +114,35 @@ def test_the_default_policy_shows_aiortc_nothing(tmp_path):
             require_no_media(call)
             assert (peer.frames, peer.seen) == (0, [])
             assert all(s.packets_sent == s.frames_shown == 0 for s in call.video.statistics())
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("said", [True, False], ids=["in signalling alone", "nowhere"])
+def test_aiortc_without_parameter_sets_in_its_stream_is_seen_by_those_of_its_answer(
+    tmp_path, monkeypatch, said
+):
+    """As telephones do it that bring them in signalling alone; aiortc itself does both."""
+
+    def is_set(unit):
+        return unit[0] & 0x1F in (SPS, PPS)
+
+    packetize = H264Encoder._packetize
+    sets = text(*filter(is_set, H264Encoder()._encode_frame(pattern().frame(0).picture(), True)))
+    monkeypatch.setattr(
+        H264Encoder, "_packetize", lambda _, units: packetize(u for u in units if not is_set(u))
+    )
+    server = saying(sets, "callee" if said else "nobody")
+
+    async def main():
+        meeting = sound.meeting(
+            tmp_path, plain("H264"), dtls_active=True, video=True, mutate=server.mutate
+        )
+        async with meeting as (us, _):
+            tone = sc.ToneSource(sound.OURS)
+            async with us.call(sound.BOB, audio=tone, video=pattern()) as call:
+                await call.connected()
+                seen = call.video.frames()  # somebody looks, in either case
+                await (require_seen(seen) if said else nothing(call))
 
     asyncio.run(main())
