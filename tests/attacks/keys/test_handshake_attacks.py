@@ -21,6 +21,10 @@ def reason_of(end):
     return None if end.failed is None else getattr(end.failed.error, "reason", None)
 
 
+def words_of(*ends):
+    return " ".join(str(end.failed.error) for end in ends)
+
+
 def require_both_ended(*ends, reasons=()):
     """No end completed, each ended within the deadline, one of them for the reason given."""
     for end in ends:
@@ -230,6 +234,7 @@ class TestReflection:
         alice, echo = make_pair(ALICE, ALICE, caller_is_client=caller_is_client)
         Link(alice, echo).run()
         require_both_ended(alice, echo, reasons=[Reason.SELF_IDENTITY])
+        assert "came back to this device" in words_of(alice, echo)
 
     def test_another_device_of_the_same_root_is_refused(self, caller_is_client):
         tablet = DeviceKey.generate("tablet")
@@ -237,6 +242,7 @@ class TestReflection:
         alice, echo = make_pair(ALICE, other, caller_is_client=caller_is_client)
         Link(alice, echo).run()
         require_both_ended(alice, echo, reasons=[Reason.SELF_IDENTITY])
+        assert "another device of yours" in words_of(alice, echo)
 
     def test_control_two_people_at_one_address_are_not_a_reflection(self, caller_is_client):
         another = Person.of(MALLORY.root, MALLORY.device, ALICE.address)
