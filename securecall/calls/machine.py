@@ -19,6 +19,7 @@ from securecall.calls.changes import (
     restarts_ice,
     same_association,
 )
+from securecall.calls.endings import failure, reason_of
 from securecall.calls.negotiation import (
     Agreement,
     LocalMedia,
@@ -72,21 +73,14 @@ from securecall.calls.signaling import (
 )
 from securecall.calls.video_lines import LocalVideo
 from securecall.errors import (
-    Busy,
-    CallFailed,
-    Cancelled,
-    Declined,
     EndReason,
     IdentityMismatch,
     Incompatible,
-    LocalError,
-    NetworkError,
     NoAnswer,
     PeerVanished,
     Reason,
     SecurecallError,
     SecurityError,
-    Unreachable,
     Unsupported,
     UsageError,
 )
@@ -146,18 +140,6 @@ NEXT: Final = {
     (State.CONNECTING, Input.OVER): State.ENDED,
     (State.VERIFYING, Input.OVER): State.ENDED,
     (State.ACTIVE, Input.OVER): State.ENDED,
-}
-
-
-_FAILURES: Final[dict[EndReason, type[CallFailed]]] = {
-    EndReason.BUSY: Busy,
-    EndReason.DECLINED: Declined,
-    EndReason.NO_ANSWER: NoAnswer,
-    EndReason.CANCELLED: Cancelled,
-    EndReason.NOT_FOUND: Unreachable,
-    EndReason.UNREACHABLE: Unreachable,
-    EndReason.PEER_VANISHED: PeerVanished,
-    EndReason.INCOMPATIBLE: Incompatible,
 }
 
 
@@ -583,7 +565,9 @@ class CallMachine:
         if self.state is State.CONNECTING and reason is EndReason.HUNG_UP:
             reason = EndReason.SECURITY  # whoever hangs up on a handshake has refused it
         talked = self.state is State.ACTIVE and reason is EndReason.HUNG_UP
-        error: SecurecallError | None = None if talked else _failure(reason, text, self.state)
+        error: SecurecallError | None = (
+            None if talked else failure(reason, text, talking=self.state is State.ACTIVE)
+        )
         self._enter(Input.OVER)
         return (SetGate(Gate.CLOSED), Finish(reason, error))
 
@@ -616,7 +600,11 @@ class CallMachine:
             reason = EndReason.DECLINED
         if self.state in (State.DIALLING, State.RINGING) and reason is EndReason.HUNG_UP:
             reason = EndReason.CANCELLED
-        error = None if reason is EndReason.HUNG_UP else _failure(reason, "", self.state)
+        error = (
+            None
+            if reason is EndReason.HUNG_UP
+            else failure(reason, talking=self.state is State.ACTIVE)
+        )
         self._enter(Input.OVER)
         return (SetGate(Gate.CLOSED), Send(Ended(reason)), Finish(reason, error))
 
@@ -803,7 +791,7 @@ class CallMachine:
 
     def _end(self, error: SecurecallError, reason: EndReason | None = None) -> tuple[Output, ...]:
         if reason is None:
-            reason = _reason_of(error)
+            reason = reason_of(error)
         self._enter(Input.OVER)
         return (SetGate(Gate.CLOSED), Send(Ended(reason)), Finish(reason, error))
 
@@ -823,36 +811,3 @@ def _pictures(agreement: Agreement) -> PicturesAgreed:
         frozenset(v.local.content for v in agreement.video),
         frozenset(v.local.content for v in agreement.video if v.direction in takes),
     )
-
-
-def _reason_of(error: SecurecallError) -> EndReason:
-    match error:
-        case SecurityError():
-            return EndReason.SECURITY
-        case CallFailed():
-            return error.reason
-        case NetworkError():
-            return EndReason.UNREACHABLE
-        case LocalError():
-            return EndReason.LOCAL
-        case _:
-            return EndReason.PROTOCOL
-
-
-def _failure(reason: EndReason, text: str, state: State) -> SecurecallError:
-    if reason is EndReason.SECURITY:
-        return SecurityError(
-            "the other end refused to go on"
-            if state is State.ACTIVE
-            else "the other end broke off before the secure connection was complete: it may not "
-            "accept who called, or somebody in between interfered",
-            reason=Reason.HANDSHAKE_FAILED,
-        )
-    if reason is EndReason.INCOMPATIBLE:
-        return Incompatible(
-            "the other end refused what was offered: it has no codec in common, or the offer did "
-            "not reach it as it was sent"
-        )
-    kind = _FAILURES.get(reason, CallFailed)
-    said = f" ({text[:120]!r})" if text else ""
-    return kind(f"the call ended: {reason.value}{said}", reason=reason)
