@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import Final, Protocol, cast
 
 from securecall.calls.connection import MediaConnection
-from securecall.calls.machine import NEXT, CallMachine, Input, Proposal, State
+from securecall.calls.exchange import Proposal
+from securecall.calls.machine import NEXT, CallMachine, Input, State
 from securecall.calls.negotiation import LocalMedia
 from securecall.calls.orders import AwaitKeys, Discard, Output, Send, SetDirection
-from securecall.calls.signaling import Answered, Leg, Offered, Ringing
+from securecall.calls.signaling import Answered, Leg, Ringing
 from securecall.calls.video_lines import LocalVideo
 from securecall.errors import PolicyRefused, SecurecallError, Unsupported, UsageError
 from securecall.media.carried import CarriedSession, Carrier
@@ -112,7 +113,7 @@ class CarriedMachine(CallMachine):
         if self.state is not State.DIALLING or self._offer is not None:
             raise UsageError("this call was dialled before")
         self.require_reachable()
-        self._offer = self._ours = sound()
+        self._offer = sound()
         self.deadline = now + self._policy.ring_seconds
         return self._offer
 
@@ -154,10 +155,8 @@ class CarriedMachine(CallMachine):
             raise Unsupported(f"{self._engine.name} carries sound alone")
         if self.state is not State.ACTIVE:
             raise UsageError("only a call in progress can be changed")
-        self._require_unchanging()
         offer = sound(Direction.SENDONLY if hold else Direction.SENDRECV)
-        self._proposal = Proposal(offer, None)
-        return (Send(Offered(offer)),)
+        return self._after(self._exchange.proposed(Proposal(offer)))
 
     def welcome(self, pictures: tuple[LocalVideo, ...]) -> None:
         """Take no pictures.
@@ -177,8 +176,9 @@ class CarriedMachine(CallMachine):
         raise Unsupported(f"{self._engine.name} carries sound alone")
 
     def _answered(self, answer: Description, *, now: float) -> tuple[Output, ...]:
-        if self._proposal is not None:
-            proposal, self._proposal = self._proposal, None
+        proposal = self._exchange.proposal
+        if proposal is not None:
+            self._exchange = self._exchange.settled()
             return (SetDirection(_direction(proposal.offer)),)
         if not self._enter(Input.ANSWER):
             return (Discard(f"Answered in {self.state.name}"),)
@@ -191,7 +191,7 @@ class CarriedMachine(CallMachine):
     def _changed(self, offer: Description, *, answers: bool) -> tuple[Output, ...]:
         """The engine took a change of the peer's: a hold, or its end."""
         direction = mirrored(_direction(offer))
-        return (SetDirection(direction), *self._holds(direction))
+        return (SetDirection(direction), *self._after(self._exchange.directed(direction)))
 
 
 def _direction(description: Description) -> Direction:

@@ -8,18 +8,12 @@ and after `Finish` nothing is ordered any more.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from securecall.address import Address
-from securecall.calls.changes import (
-    answer_change,
-    propose,
-    read_change,
-    restarts_ice,
-    same_association,
-)
 from securecall.calls.endings import failure, reason_of
+from securecall.calls.exchange import Exchange, Step
 from securecall.calls.negotiation import (
     Agreement,
     LocalMedia,
@@ -29,32 +23,20 @@ from securecall.calls.negotiation import (
     require_acceptable_offer,
 )
 from securecall.calls.orders import (
-    ChangeRefused,
-    CheckAlso,
     DigitHeard,
     DigitTold,
     Discard,
     Finish,
     Output,
-    PeerHolds,
     PeerRings,
-    PicturesAgreed,
-    Reconnect,
-    Regather,
     Rekey,
     Secured,
     Send,
-    SetCompanions,
-    SetDirection,
     SetGate,
-    SetText,
-    SetVideo,
     StartMedia,
     TransferAsked,
     TransferTold,
-    VideoAsked,
 )
-from securecall.calls.sdes import SdesKeys, with_secrets_of
 from securecall.calls.signaling import (
     Answered,
     Deferred,
@@ -84,7 +66,7 @@ from securecall.errors import (
     Unsupported,
     UsageError,
 )
-from securecall.media.description import Description, Direction, Kind, LocalIce
+from securecall.media.description import Description, LocalIce
 from securecall.media.sdes import CryptoLine
 from securecall.policy import (
     UNSECURED,
@@ -143,31 +125,12 @@ NEXT: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """A change of ours that the peer has not answered.
-
-    Attributes:
-        offer: As it was sent.
-        hold, add, drop, ice: What it is to change, as of `propose`.
-        deferred: It met one of the peer's and is made again; until then theirs is judged.
-    """
-
-    offer: Description
-    hold: bool | None = None
-    add: LocalVideo | None = None
-    drop: str = ""
-    ice: LocalIce | None = None
-    deferred: bool = False
-
-
 class CallMachine:
     """One call, from invitation to end.
 
     Attributes:
         state: Where it is.
         security: The last computed snapshot.
-        held: The peer put us on hold.
         deadline: When `expire` wants to be called, monotonic seconds; None for never.
     """
 
@@ -175,20 +138,12 @@ class CallMachine:
         """Prepare; `dial` or `invited` begins."""
         self.state = State.DIALLING if outgoing else State.ALERTING
         self.security = UNSECURED
-        self.held = False
         self.deadline: float | None = None
-        self._holding = False  # ours: it stays whatever the peer offers or refuses
         self._policy = policy
         self._floor = floor
         self._facts: Facts | None = None
         self._offer: Description | None = None
-        self._ours: Description | None = None
-        self._agreement: Agreement | None = None
-        self._proposal: Proposal | None = None
-        self._moving: Description | None = None  # an offer that waits for what we gather anew
-        self._found: LocalIce | None = None  # of ours, and the peer was not told
-        self._welcome: tuple[LocalVideo, ...] = ()
-        self._fresh: tuple[CryptoLine, ...] = ()
+        self._exchange = Exchange()
 
     # -- beginnings ---------------------------------------------------------------------------
 
@@ -203,7 +158,7 @@ class CallMachine:
         self.require_reachable()
         if local.crypto and not self._floor.sdes:
             raise UsageError("keys in the description are for telephone gateways alone")
-        self._offer = self._ours = build_offer(local)
+        self._offer = build_offer(local)
         self.deadline = now + self._policy.ring_seconds
         return self._offer
 
@@ -268,21 +223,17 @@ class CallMachine:
                 return (Discard("an answer in an early dialog never starts media"),)
             case Offered(description=description, answers=answers):
                 return self._changed(description, answers=answers)
-            case Deferred() if self._proposal is not None:
-                self._proposal = replace(self._proposal, deferred=True)
+            case Deferred() if self._exchange.proposal is not None:
+                self._exchange = self._exchange.deferred()
                 return ()
-            case Refused() if self._moving is not None:
-                self._moving = None
-                return (ChangeRefused("the peer took back its wish for another way"),)
-            case Refused() if self._proposal is not None:
-                self._proposal = None
-                return (ChangeRefused("the peer refused the change"),)
+            case Refused() if self._exchange.changing:
+                return self._after(self._exchange.refused())
             case TransferRequested() | TransferProgress() | DigitPressed() | DigitAnswered():
                 return self._in_a_call(signal)
             case Ended(reason=reason, text=text):
                 return self._peer_ended(reason, text)
             case Trickled():
-                return self._trickled(signal)
+                return (self._exchange.trickled(signal),)
             case Deferred() | Refused() | DigitsWelcome():
                 return (Discard(f"{type(signal).__name__} in {self.state.name}"),)
 
@@ -292,8 +243,8 @@ class CallMachine:
         return (PeerRings(),)
 
     def _answered(self, answer: Description, *, now: float) -> tuple[Output, ...]:
-        if self._proposal is not None:
-            return self._change_answered(self._proposal, answer)
+        if self._exchange.proposal is not None:
+            return self._change_answered(answer)
         if (self.state, Input.ANSWER) not in NEXT or self._offer is None:
             return (Discard(f"Answered in {self.state.name}"),)
         try:
@@ -301,212 +252,57 @@ class CallMachine:
         except SecurecallError as e:
             return self._end(e)
         self._enter(Input.ANSWER)
-        return self._connect(agreement, now=now)
+        return self._connect(self._offer, agreement, now=now)
 
-    def _connect(self, agreement: Agreement, *, now: float) -> tuple[Output, ...]:
-        self._agreement = agreement
+    def _connect(
+        self, ours: Description, agreement: Agreement, *, now: float
+    ) -> tuple[Output, ...]:
         self.deadline = now + self._policy.connect_seconds
-        holds = self._holds(agreement.direction)
-        return (StartMedia(agreement), *holds, *self._trickle())
+        return (StartMedia(agreement), *self._after(self._exchange.begun(ours, agreement)))
 
     def _changed(self, offer: Description, *, answers: bool) -> tuple[Output, ...]:
-        """A re-INVITE: only what leaves keys and peers untouched is taken.
+        """A re-INVITE, or UPDATE."""
+        return self._after(self._exchange.offered(offer, answers=answers, movable=self.movable))
 
-        A new association would need a new handshake under a closed gate; version 1 refuses the
-        change instead, and the conversation stays on the association that was authenticated. An ICE
-        restart touches neither (RFC 8445 9): its answer waits for what is gathered anew. New keys
-        of a gateway close the gate for as long as it takes to judge them.
-        """
-        ours = self._proposal is not None and not self._proposal.deferred
-        if self._agreement is None or self._ours is None or ours or self._moving is not None:
-            why = "a change while another is under way, or before the call is connected"
-            return (Send(Refused(491)), ChangeRefused(why))
-        if not same_association(self._agreement, offer):
-            return (
-                Send(Refused(488)),
-                ChangeRefused("the peer's signalling asked to change the media keys or the peer"),
-            )
-        return self._answer_change(self._ours, offer, self._agreement, None, answers=answers)
-
-    def _answer_change(
-        self,
-        ours: Description,
-        offer: Description,
-        agreed: Agreement,
-        ice: LocalIce | None,
-        *,
-        answers: bool = False,
-    ) -> tuple[Output, ...]:
+    def _change_answered(self, answer: Description) -> tuple[Output, ...]:
+        asked, self._exchange = self._exchange, self._exchange.settled()
         try:
-            answer, agreement = answer_change(
-                ours,
-                offer,
-                agreed,
-                pictures=self._welcome,
-                fresh=self._fresh,
-                answers=answers,
-                ice=ice,
-                hold=self._holding,
-            )
-        except (Incompatible, SecurityError) as e:
-            return (Send(Refused(488)), ChangeRefused(str(e)))
-        restart = restarts_ice(agreed, offer)
-        if restart and ice is None:
-            if answers or not self.movable:
-                return (Send(Refused(491)), ChangeRefused("another way before the first is found"))
-            self._moving = offer
-            return (Regather(),)
-        self._ours = answer
-        before, after = agreed.sdes, agreement.sdes
-        if before is not None and after is not None and not before.ours.same_key(after.ours):
-            self._fresh = ()
-        taken = {video.mid for video in agreement.video}
-        asked = tuple(
-            VideoAsked(line.content)
-            for line in offer.media
-            if line.kind is Kind.VIDEO and not line.refused and line.mid not in taken
-        )
-        moved = (Reconnect(agreement),) if restart else ()
-        agreed_on = self._agreed(agreement)
-        outputs = (Send(Answered(answer)), *moved, *agreed_on, *asked, *self._trickle())
-        return (*outputs, *self._proposed(moved=restart))
-
-    def _proposed(self, *, moved: bool) -> tuple[Output, ...]:
-        """Make our change that waits anew, of what both have now that the peer's came first."""
-        ours, agreed, proposal = self._ours, self._agreement, self._proposal
-        if proposal is None or ours is None or agreed is None:
-            return ()
-        if moved and proposal.ice is not None:  # the peer found another way for both
-            self._proposal = None
-            return (Send(Refused(487)),)
-        # there is room for a picture: whatever the peer adds is refused, but for one of each kind
-        offer = propose(
-            ours,
-            agreed,
-            hold=self._wished(hold=proposal.hold),
-            add=proposal.add,
-            drop=proposal.drop,
-            ice=proposal.ice,
-        )
-        self._proposal = replace(proposal, offer=offer)
-        return (Send(Offered(offer)),)
+            return self._after(asked.answered(answer))
+        except SecurityError as e:
+            return self._end(e)
 
     def regathered(self, ice: LocalIce | None) -> tuple[Output, ...]:
-        """What `Regather` came to: answer the peer that looks for another way.
-
-        Args:
-            ice: What was gathered; None where nothing was.
-        """
-        if self.state is State.ENDED or self._moving is None:
+        """What `Regather` came to, see `Exchange.regathered`."""
+        if self.state is State.ENDED:
             return (Discard("candidates that nobody waits for"),)
-        offer, self._moving = self._moving, None
-        if ice is None or self._ours is None or self._agreement is None:
-            return (Send(Refused(488)), ChangeRefused("no other way of ours was found"))
-        return self._answer_change(self._ours, offer, self._agreement, ice)
-
-    # -- candidates that are found later (RFC 8838) -----------------------------------------------
+        return self._after(self._exchange.regathered(ice))
 
     def gathered(self, ice: LocalIce) -> tuple[Output, ...]:
-        """More of ours was found, or nothing will be: tell the peer, once it has our description.
-
-        Args:
-            ice: All there is so far.
-        """
+        """More candidates of ours were found, see `Exchange.gathered`."""
         if self.state is State.ENDED:
             return (Discard("candidates after the end"),)
-        self._found = ice
-        return self._trickle()
-
-    def _trickle(self) -> tuple[Output, ...]:
-        found, agreed, audio = self._found, self._agreement, self._ours and self._ours.audio
-        if found is None or agreed is None or not audio:
-            return ()
-        if not agreed.trickle or found.ufrag != audio.ice_ufrag:
-            return ()  # the peer takes none, or its answer to this generation is still to come
-        self._found = None
-        return (Send(Trickled(audio.mid, found)),)
-
-    def _trickled(self, told: Trickled) -> tuple[Output, ...]:
-        """Only who was agreed with tells where it is, and only of the generation in use."""
-        agreed = self._agreement
-        if agreed is None or not agreed.trickle:
-            return (Discard("candidates that nobody agreed to take"),)
-        if (told.ice.ufrag, told.ice.pwd) != (agreed.ice_ufrag, agreed.ice_pwd):
-            return (Discard("candidates of another generation"),)
-        if told.mid != agreed.mid:
-            return (Discard("candidates of another m-line"),)
-        return (CheckAlso(told.ice),)
+        return self._after(self._exchange.gathered(ice))
 
     @property
     def trickles(self) -> bool:
         """Whether the peer takes candidates that are found later."""
-        return self._agreement is not None and self._agreement.trickle
+        return self._exchange.trickles
 
-    # -- changes ----------------------------------------------------------------------------------
+    def _after(self, step: Step) -> tuple[Output, ...]:
+        """Keep the exchange after a step of it; new keys of a gateway come under a closed gate."""
+        self._exchange, outputs = step
+        return tuple(
+            done
+            for output in outputs
+            for done in (self._rekeyed(output) if isinstance(output, Rekey) else (output,))
+        )
 
-    def _agreed(self, agreement: Agreement) -> tuple[Output, ...]:
-        before, self._agreement = self._agreement, agreement
-        if before is not None and agreement.sdes is not None and before.sdes is not None:
-            keys = with_secrets_of(before.sdes, agreement.sdes)
-            self._agreement = replace(agreement, sdes=keys)
-            outputs: tuple[Output, ...] = self._rekeyed(before.sdes, keys)
-        else:
-            outputs = ()
-        outputs = (*outputs, SetDirection(agreement.direction))
-        outputs = (*outputs, *self._holds(agreement.direction))
-        beside = (agreement.events, agreement.red)
-        if before is not None and (before.events, before.red) != beside:
-            outputs = (*outputs, SetCompanions(*beside))
-        if before is not None and before.video != agreement.video:
-            outputs = (*outputs, SetVideo(agreement.video))
-            pictures = _pictures(agreement)
-            if pictures != _pictures(before):
-                outputs = (*outputs, pictures)
-        if before is not None and before.text != agreement.text:
-            outputs = (*outputs, SetText(agreement.text))
-        return outputs
-
-    def _holds(self, direction: Direction) -> tuple[Output, ...]:
-        """The peer wants nothing of us, which is to hold (RFC 3264 8.4); or it does again."""
-        held = direction not in (Direction.SENDRECV, Direction.SENDONLY)
-        if held is self.held:
-            return ()
-        self.held = held
-        return (PeerHolds(held),)
-
-    def _wished(self, *, hold: bool | None) -> bool | None:
-        """What an offer of ours says of holding: whom we hold stays so whatever else changes."""
-        return True if hold is None and self._holding else hold
-
-    def _rekeyed(self, before: SdesKeys, after: SdesKeys) -> tuple[Output, ...]:
+    def _rekeyed(self, order: Rekey) -> tuple[Output, ...]:
         """New keys of a gateway, under a closed gate, judged as the first ones were."""
-        if before.ours.same_key(after.ours) and before.theirs.same_key(after.theirs):
-            return ()
         if self._facts is None:
-            return (Rekey(after),)
-        self._facts = replace(self._facts, srtp_profile=after.profile)
-        return (SetGate(Gate.CLOSED), Rekey(after), *self._evaluate(Input.EVIDENCE_OPEN))
-
-    def _change_answered(self, proposal: Proposal, answer: Description) -> tuple[Output, ...]:
-        self._proposal = None
-        if self._agreement is None:  # invariant: nothing is proposed before
-            raise UsageError("a change of nothing")
-        try:
-            agreement = read_change(
-                proposal.offer, answer, self._agreement, restart=proposal.ice is not None
-            )
-        except SecurityError as e:
-            return self._end(e)
-        except Incompatible as e:
-            return (ChangeRefused(str(e)),)
-        self._ours = proposal.offer
-        if proposal.hold is False:
-            self._holding = False
-        moved = (Reconnect(agreement),) if proposal.ice is not None else ()
-        outputs = (*moved, *self._agreed(agreement), *self._trickle())
-        if proposal.add is not None and proposal.add not in (v.local for v in agreement.video):
-            return (*outputs, ChangeRefused("the peer takes no such picture"))
-        return outputs
+            return (order,)
+        self._facts = replace(self._facts, srtp_profile=order.keys.profile)
+        return (SetGate(Gate.CLOSED), order, *self._evaluate(Input.EVIDENCE_OPEN))
 
     def _in_a_call(
         self, signal: TransferRequested | TransferProgress | DigitPressed | DigitAnswered
@@ -524,7 +320,8 @@ class CallMachine:
     @property
     def _digits_by_signalling(self) -> bool:
         """The call is open, servers can hear it anyhow, and it has no way for digits of its own."""
-        within = self._agreement is None or self._agreement.events is not None
+        agreed = self._exchange.agreed
+        within = agreed is None or agreed.events is not None
         hearable = self.security.level is SecurityLevel.HOP_BY_HOP
         return self.state is State.ACTIVE and hearable and not within
 
@@ -564,10 +361,9 @@ class CallMachine:
     def _peer_ended(self, reason: EndReason, text: str) -> tuple[Output, ...]:
         if self.state is State.CONNECTING and reason is EndReason.HUNG_UP:
             reason = EndReason.SECURITY  # whoever hangs up on a handshake has refused it
-        talked = self.state is State.ACTIVE and reason is EndReason.HUNG_UP
-        error: SecurecallError | None = (
-            None if talked else failure(reason, text, talking=self.state is State.ACTIVE)
-        )
+        talking = self.state is State.ACTIVE
+        orderly = talking and reason is EndReason.HUNG_UP
+        error = None if orderly else failure(reason, text, talking=talking)
         self._enter(Input.OVER)
         return (SetGate(Gate.CLOSED), Finish(reason, error))
 
@@ -589,8 +385,7 @@ class CallMachine:
         except SecurecallError as e:
             return self._end(e)
         self._enter(Input.ACCEPT)
-        self._ours = answer
-        return (Send(Answered(answer)), *self._connect(agreement, now=now))
+        return (Send(Answered(answer)), *self._connect(answer, agreement, now=now))
 
     def hang_up(self, reason: EndReason = EndReason.HUNG_UP) -> tuple[Output, ...]:
         """End the call in any state: declines before acceptance, cancels before the answer."""
@@ -600,11 +395,8 @@ class CallMachine:
             reason = EndReason.DECLINED
         if self.state in (State.DIALLING, State.RINGING) and reason is EndReason.HUNG_UP:
             reason = EndReason.CANCELLED
-        error = (
-            None
-            if reason is EndReason.HUNG_UP
-            else failure(reason, talking=self.state is State.ACTIVE)
-        )
+        talking = self.state is State.ACTIVE
+        error = None if reason is EndReason.HUNG_UP else failure(reason, talking=talking)
         self._enter(Input.OVER)
         return (SetGate(Gate.CLOSED), Send(Ended(reason)), Finish(reason, error))
 
@@ -623,14 +415,9 @@ class CallMachine:
             UsageError: there is no call in progress, a change is under way already, or there is no
                 room for another picture.
         """
-        if self.state is not State.ACTIVE or self._agreement is None or self._ours is None:
+        if self.state is not State.ACTIVE:
             raise UsageError("only a call in progress can be changed")
-        self._require_unchanging()
-        wished = self._wished(hold=hold)
-        offer = propose(self._ours, self._agreement, hold=wished, add=add, drop=drop)
-        self._holding = self._holding or bool(hold)
-        self._proposal = Proposal(offer, hold, add, drop)
-        return (Send(Offered(offer)),)
+        return self._after(self._exchange.asked(hold=hold, add=add, drop=drop))
 
     def restart(self, ice: LocalIce) -> tuple[Output, ...]:
         """Ask the peer to find another way with us; what comes of it is `Reconnect`, or a refusal.
@@ -639,23 +426,14 @@ class CallMachine:
             UsageError: there is no call in progress that ICE found a way for, or a change is
                 under way already.
         """
-        if not self.movable or self._agreement is None or self._ours is None:
+        if not self.movable:
             raise UsageError("there is no way that could be changed")
-        self._require_unchanging()
-        offer = propose(self._ours, self._agreement, hold=self._wished(hold=None), ice=ice)
-        self._proposal = Proposal(offer, ice=ice)
-        return (Send(Offered(offer)),)
-
-    def _require_unchanging(self) -> None:
-        if self.changing:
-            raise UsageError("a change is under way already; wait for what comes of it")
+        return self._after(self._exchange.asked(ice=ice))
 
     @property
     def movable(self) -> bool:
         """Whether another way can be looked for: the call has its keys, and ICE found the first."""
-        keyed = self.state in (State.ACTIVE, State.VERIFYING)
-        agreed = self._agreement
-        return keyed and agreed is not None and agreed.ice and agreed.sdes is None
+        return self.state in (State.ACTIVE, State.VERIFYING) and self._exchange.movable
 
     def transfer(self, address: Address, *, replaces: str = "") -> tuple[Output, ...]:
         """Ask the peer to call somebody else; what it says comes as `TransferTold`.
@@ -678,16 +456,21 @@ class CallMachine:
     @property
     def changing(self) -> bool:
         """Whether a change waits: one of ours for an answer, or one of theirs for a way of ours."""
-        return self._proposal is not None or self._moving is not None
+        return self._exchange.changing
+
+    @property
+    def held(self) -> bool:
+        """Whether the peer put us on hold."""
+        return self._exchange.held
 
     def welcome(self, pictures: tuple[LocalVideo, ...]) -> None:
         """Take these pictures if the peer adds some; none is taken otherwise."""
-        self._welcome = pictures
+        self._exchange = replace(self._exchange, welcome=pictures)
 
     @property
     def wants_keys(self) -> bool:
         """Whether a gateway could bring new keys, and none of ours are at hand for that."""
-        return self._floor.sdes and self.state is State.ACTIVE and not self._fresh
+        return self._floor.sdes and self.state is State.ACTIVE and not self._exchange.fresh
 
     def require_text(self) -> None:
         """Refuse text where the call can carry none, see `CarriedMachine`."""
@@ -695,7 +478,7 @@ class CallMachine:
     def bring(self, fresh: tuple[CryptoLine, ...]) -> None:
         """Have these keys at hand if the gateway of this call brings new ones."""
         if self.wants_keys:
-            self._fresh = fresh
+            self._exchange = replace(self._exchange, fresh=fresh)
 
     def confirm_sas(self) -> tuple[Output, ...]:
         """The user compared the words and they were the same.
@@ -703,10 +486,7 @@ class CallMachine:
         Raises:
             UsageError: there is nothing to confirm: no identity handshake, or the call is over.
         """
-        facts = self._facts
-        if (self.state, Input.CONFIRM) not in NEXT or facts is None or not facts.words:
-            raise UsageError("there are no words to confirm in this call")
-        self._facts = replace(facts, sas_confirmed=True)
+        self._facts = replace(self._comparable("confirm"), sas_confirmed=True)
         return self._evaluate(Input.CONFIRM)
 
     def deny_sas(self) -> tuple[Output, ...]:
@@ -715,16 +495,19 @@ class CallMachine:
         Raises:
             UsageError: there were no words to compare.
         """
-        facts = self._facts
-        if (self.state, Input.CONFIRM) not in NEXT or facts is None or not facts.words:
-            raise UsageError("there are no words to compare in this call")
-        self._facts = replace(facts, sas_confirmed=False, sas_denied=True)
+        self._facts = replace(self._comparable("compare"), sas_confirmed=False, sas_denied=True)
         self.security = self._judged(self._facts)
         error = IdentityMismatch(
             "the words differ, so somebody may sit in between; nothing more was said. Call again, "
             "and if they differ again, meet or use another way to reach this person"
         )
         return (SetGate(Gate.CLOSED), Secured(self.security), *self._end(error))
+
+    def _comparable(self, verb: str) -> Facts:
+        facts = self._facts
+        if (self.state, Input.CONFIRM) not in NEXT or facts is None or not facts.words:
+            raise UsageError(f"there are no words to {verb} in this call")
+        return facts
 
     # -- what the media found -----------------------------------------------------------------
 
@@ -786,7 +569,8 @@ class CallMachine:
     def _judged(self, facts: Facts) -> SecurityState:
         """What the facts amount to, and what offer and answer leave to be said."""
         state = security_state(facts)
-        said = self._agreement.warnings if self._agreement is not None else ()
+        agreed = self._exchange.agreed
+        said = agreed.warnings if agreed is not None else ()
         return replace(state, warnings=(*state.warnings, *said))
 
     def _end(self, error: SecurecallError, reason: EndReason | None = None) -> tuple[Output, ...]:
@@ -803,11 +587,3 @@ class CallMachine:
         if after is State.ENDED:
             self.deadline = None
         return True
-
-
-def _pictures(agreement: Agreement) -> PicturesAgreed:
-    takes = (Direction.SENDRECV, Direction.RECVONLY)
-    return PicturesAgreed(
-        frozenset(v.local.content for v in agreement.video),
-        frozenset(v.local.content for v in agreement.video if v.direction in takes),
-    )

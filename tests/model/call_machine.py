@@ -19,7 +19,7 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
 
 from securecall.address import parse_address
-from securecall.calls import machine as m
+from securecall.calls import orders as m
 from securecall.calls.changes import answer_change
 from securecall.calls.machine import CallMachine, State
 from securecall.calls.negotiation import Agreement, LocalMedia, build_answer, build_offer
@@ -261,7 +261,7 @@ WISHES = {"we hold": {"hold": True}, "we show a picture": {"add": CAMERA}}
 
 def _peers(machine: CallMachine, **changes: object) -> Description:
     """What the peer describes, at the way that was agreed on last."""
-    agreed = machine._agreement
+    agreed = machine._exchange.agreed
     if agreed is not None:
         changes |= {"ice_ufrag": agreed.ice_ufrag, "ice_pwd": agreed.ice_pwd}
         changes |= {"candidates": agreed.candidates}
@@ -270,13 +270,13 @@ def _peers(machine: CallMachine, **changes: object) -> Description:
 
 def _answer_to_change(machine: CallMachine, **change: object) -> Answered | Refused:
     """What the peer says to a change of ours; it refuses what was never proposed."""
-    proposal = machine._proposal
+    proposal = machine._exchange.proposal
     if proposal is None:
         return Refused()
     if machine._floor.sdes:
         change = {id(EVES): EVES_KEY, id(PLAIN): GATE_PLAIN}.get(id(change.pop("how", None)), {})
         (audio,) = proposal.offer.media
-        theirs = replace(machine._agreement.sdes.theirs, tag=audio.crypto[0].tag)
+        theirs = replace(machine._exchange.agreed.sdes.theirs, tag=audio.crypto[0].tag)
         said = {"crypto": (theirs,), "direction": mirrored(audio.direction), **change}
         return Answered(_changed(proposal.offer, **said))
     change = change.pop("how", {})
@@ -448,6 +448,13 @@ def _number(value: Hashable) -> int:
     return known[1]
 
 
+def parts(machine: CallMachine) -> tuple[Hashable, ...]:
+    """All that a machine holds, with what its exchange does: the rest of that stays as it was."""
+    held = dict(vars(machine))
+    exchange = held.pop("_exchange")
+    return (*held.values(), *(getattr(exchange, field.name) for field in fields(exchange)))
+
+
 def forget() -> None:
     """Keep the values of the walks so far no longer; keys of before mean nothing afterwards."""
     _numbers.clear()
@@ -465,7 +472,7 @@ class Run:
     @property
     def key(self) -> Hashable:
         """All there is: equal keys, equal futures."""
-        return (*map(_number, vars(self.machine).values()), self.seen)
+        return (*map(_number, parts(self.machine)), self.seen)
 
     def fork(self) -> Run:
         """Another run from here on; what both share is immutable."""

@@ -13,6 +13,7 @@ from dataclasses import replace
 import pytest
 
 from securecall import policy
+from securecall.calls import exchange as exchange_module
 from securecall.calls import machine as machine_module
 from securecall.calls import negotiation
 from securecall.calls.machine import CallMachine, Input, State
@@ -209,16 +210,19 @@ def keys_through_the_servers_are_taken(patch):
 
 @defect
 def text_of_somebody_else_is_agreed_on(patch):
-    def change(machine, true, agreement):
-        outputs, text = true(machine, agreement), agreement.text
-        return (*outputs, SetText(replace(text, ssrc=666))) if text is not None else outputs
+    true = exchange_module._agreed
 
-    wrapped(patch, "_agreed", change)
+    def change(exchange, agreement):
+        (after, outputs), text = true(exchange, agreement), agreement.text
+        others = (SetText(replace(text, ssrc=666)),) if text is not None else ()
+        return after, (*outputs, *others)
+
+    patch.setattr(exchange_module, "_agreed", change)
 
 
 @defect
 def a_changed_association_is_taken(patch):
-    patch.setattr(machine_module, "same_association", lambda agreed, description: True)
+    patch.setattr(exchange_module, "same_association", lambda agreed, description: True)
 
 
 @defect
@@ -227,7 +231,7 @@ def an_added_key_is_overlooked(patch):
         found = set(description.audio.fingerprints if description.audio else ())
         return bool(found & set(agreed.remote_fingerprints))
 
-    patch.setattr(machine_module, "same_association", same)
+    patch.setattr(exchange_module, "same_association", same)
 
 
 @defect
@@ -314,7 +318,7 @@ def sound_goes_on_while_keys_change(patch):
 
 @defect
 def a_gateway_may_send_a_certificate_instead(patch):
-    patch.setattr(machine_module, "same_association", lambda agreed, description: True)
+    patch.setattr(exchange_module, "same_association", lambda agreed, description: True)
     wrapped(patch, "_rekeyed", lambda s, f, *a: ())
 
 
@@ -331,14 +335,16 @@ def test_control_a_defect_is_found(monkeypatch, seeded):
 
 def test_control_who_takes_itself_back_from_hold_is_found(monkeypatch):
     (configuration,) = chosen("OPPORTUNISTIC-identity-out")
-    true, path = machine_module.answer_change, ("answer", "evidence: unknown", "we hold", TAKEN)
+    true, path = exchange_module.answer_change, ("answer", "evidence: unknown", "we hold", TAKEN)
     for defect in (False, True):
         run = configuration.begin()
         for name in path:
             run.step(name)
         if defect:
             monkeypatch.setattr(
-                machine_module, "answer_change", lambda *a, **how: true(*a, **how | {"hold": False})
+                exchange_module,
+                "answer_change",
+                lambda *a, **how: true(*a, **how | {"hold": False}),
             )
             with pytest.raises(Violation, match="whom we hold"):
                 run.step(KEPT)

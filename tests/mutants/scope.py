@@ -8,8 +8,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[2] / "securecall"
 ALL_OF = ("keys", "store")
 AND = (
-    *("calls.machine", "calls.endings", "calls.negotiation", "calls.changes", "policy"),
-    *("rtp.srtp", "rtp.sframe"),
+    *("calls.machine", "calls.endings", "calls.exchange", "calls.negotiation", "calls.changes"),
+    *("policy", "rtp.srtp", "rtp.sframe"),
     *("calls.sdes", "media.sdes", "sip.identity", "transport.helping"),
     *("transport.dtls", "transport.dtls_certificate"),
 )
@@ -155,6 +155,7 @@ _OF: dict[str, tuple[str, ...]] = {
     ),
     "calls.machine": _MACHINE,
     "calls.endings": ("unit/calls/test_endings.py", *_MACHINE),
+    "calls.exchange": ("unit/calls/test_exchange.py", *_MACHINE),
     "calls.negotiation": ("unit/calls/test_negotiation.py", *_MACHINE),
     "calls.changes": (
         *("unit/calls/test_changes.py", "unit/calls/test_video_lines.py", *_MACHINE),

@@ -115,7 +115,9 @@ def test_a_server_that_adds_a_picture_in_mid_call_opens_nobodys_camera(tmp_path,
                     machine = incoming._machine
                     _, callee = bus.legs
                     ours = machine._offer  # what Alice offered, and the server saw
-                    offer = propose(ours, machine._agreement, add=replace(EVES, content=content))
+                    offer = propose(
+                        ours, machine._exchange.agreed, add=replace(EVES, content=content)
+                    )
                     callee.inject(Offered(offer))
                     await a_while(outgoing)
                     assert incoming.video.shown == frozenset()
@@ -138,7 +140,7 @@ def test_a_server_that_moves_the_picture_to_its_own_keys_gets_nothing(tmp_path):
                     await outgoing.connected()
                     await incoming.connected()
                     machine = incoming._machine
-                    sound, video = propose(machine._offer, machine._agreement).media
+                    sound, video = propose(machine._offer, machine._exchange.agreed).media
                     evil = (Fingerprint("sha-256", b"\x66" * 32),)
                     _, callee = bus.legs
                     moved = replace(video, fingerprints=evil)
@@ -146,12 +148,12 @@ def test_a_server_that_moves_the_picture_to_its_own_keys_gets_nothing(tmp_path):
                     await a_while(outgoing)
                     # what was agreed stays as it was, under the keys that were authenticated
                     assert incoming.state is State.ACTIVE
-                    agreed = machine._agreement
+                    agreed = machine._exchange.agreed
                     assert agreed.remote_fingerprints != evil
                     everything = replace(sound, fingerprints=evil), moved
                     callee.inject(Offered(replace(machine._offer, media=everything)))
                     await a_while(outgoing)
-                    assert machine._agreement is agreed
+                    assert machine._exchange.agreed is agreed
 
     run(main)
 

@@ -59,7 +59,7 @@ def test_restarts_asked_for_without_end_are_refused_and_the_call_goes_on(
 
         bus = SignalBus(mutate=watch)
         async with talking(tmp_path, bus) as (call, answer):
-            offer, before = call._machine._ours, len(said)
+            offer, before = call._machine._exchange.ours, len(said)
             for _ in range(FLOOD):
                 bus.legs[1].inject(Offered(restart_of(offer)))
                 asked = len(said)

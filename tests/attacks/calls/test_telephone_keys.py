@@ -129,12 +129,13 @@ def test_the_keys_of_a_refused_change_are_overwritten_at_once(tmp_path, monkeypa
             async with alice.call(f"tel:{NUMBER}", audio=sc.ToneSource(440)):
                 async with (await phone.next_call()).accept() as answer:
                     await answer.connected()
-                    audio = answer._machine._ours.audio
+                    audio = answer._machine._exchange.ours.audio
                     double = tuple(
                         replace(line, tag=1, key=sc.Secret(bytes(range(1, 1 + line.suite.size))))
                         for line in (audio.crypto * 2)
                     )
-                    bad = replace(answer._machine._ours, media=(replace(audio, crypto=double),))
+                    line = replace(audio, crypto=double)
+                    bad = replace(answer._machine._exchange.ours, media=(line,))
                     answer._leg.send(Offered(bad))
                     await until(lambda: held and not any(map(any, held[-1])))
                     assert len(held[-1]) == 2

@@ -241,15 +241,15 @@ def test_new_keys_in_mid_call_go_on_with_the_sound(tmp_path):
             await hear(answer)
             # what a gateway does that was restarted: all its keys are others
             machine = answer._machine
-            before = call._machine._agreement.sdes.ours.key
-            machine._agreement = replaced(machine._agreement, answer._connection)
-            fresh = machine._agreement.sdes.ours.key
+            before = call._machine._exchange.agreed.sdes.ours.key
+            renew(machine, answer._connection.fresh_keys()[0])
+            fresh = machine._exchange.agreed.sdes.ours.key
             await answer.hold()
             await answer.resume()
             await hear(call)
             await hear(answer)
-            assert call._machine._agreement.sdes.theirs.key == fresh
-            assert call._machine._agreement.sdes.ours.key != before
+            assert call._machine._exchange.agreed.sdes.theirs.key == fresh
+            assert call._machine._exchange.agreed.sdes.ours.key != before
 
     run(main)
 
@@ -264,15 +264,13 @@ def test_what_was_said_under_a_key_is_not_heard_twice_when_a_gateway_returns_to_
             path.listen(dtls=path.deliverer.dtls, media=lambda d: (recorded.append(d), take(d)))
             await hear(call)
             old, machine = list(recorded), answer._machine
-            first = machine._agreement.sdes
-            machine._agreement = replaced(machine._agreement, answer._connection)
+            first = machine._exchange.agreed.sdes
+            renew(machine, answer._connection.fresh_keys()[0])
             await answer.hold()
-            machine._agreement = replace(
-                machine._agreement, sdes=replace(machine._agreement.sdes, ours=first.ours, past=())
-            )
+            renew(machine, first.ours, past=())
             answer._connection._srtp = None  # whose packets do not matter any more
             await answer.resume()
-            assert call._machine._agreement.sdes.theirs.key == first.ours.key
+            assert call._machine._exchange.agreed.sdes.theirs.key == first.ours.key
             before = call.statistics()
             for datagram in old:
                 take(datagram)
@@ -298,10 +296,11 @@ def test_changes_that_bring_no_new_keys_cost_none(tmp_path):
     run(main)
 
 
-def replaced(agreement, connection):
-    fresh = connection.fresh_keys()
-    ours = replace(fresh[0], tag=1)
-    return replace(agreement, sdes=replace(agreement.sdes, ours=ours))
+def renew(machine, line, **changes):
+    """Have a machine believe that this key of ours was agreed on."""
+    agreed = machine._exchange.agreed
+    keys = replace(agreed.sdes, ours=replace(line, tag=1), **changes)
+    machine._exchange = replace(machine._exchange, agreed=replace(agreed, sdes=keys))
 
 
 def test_a_wrong_mode_is_a_usage_error(tmp_path):
@@ -323,7 +322,7 @@ def test_the_keys_of_a_call_are_gone_when_it_is_over(tmp_path):
             async with alice.call(f"tel:{NUMBER}") as call:
                 async with (await phone.next_call()).accept() as answer:
                     await call.connected()
-                    line = call._machine._agreement.sdes.ours
+                    line = call._machine._exchange.agreed.sdes.ours
                     key = line.key.reveal()
                     await answer.connected()
                     await answer.hold()  # both say all their keys again
@@ -331,8 +330,8 @@ def test_the_keys_of_a_call_are_gone_when_it_is_over(tmp_path):
                     assert base64.b64encode(key)[:8] in call._leg._session.descriptions.body
             for end in (call, answer):
                 for line in (
-                    end._machine._agreement.sdes.ours,
-                    end._machine._agreement.sdes.theirs,
+                    end._machine._exchange.agreed.sdes.ours,
+                    end._machine._exchange.agreed.sdes.theirs,
                 ):
                     with pytest.raises(sc.UsageError):
                         line.key.reveal()

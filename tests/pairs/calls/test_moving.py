@@ -125,7 +125,7 @@ def test_a_hold_asked_for_while_the_way_moves_comes_after_it(place, tmp_path):
                 await asyncio.sleep(0)
             await call.hold()
             assert call.on_hold
-            assert answer._machine._agreement.direction is Direction.RECVONLY
+            assert answer._machine._exchange.agreed.direction is Direction.RECVONLY
             await moved(call, "127.0.0.2")
 
     asyncio.run(main())

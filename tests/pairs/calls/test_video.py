@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("av", reason="the extra video")
 
 import securecall as sc
-from securecall.calls import machine
+from securecall.calls import exchange
 from securecall.calls.report import EventKind
 from securecall.errors import ChangeRefused, UsageError
 from securecall.events import HoldChanged, PictureAsked, PicturesChanged
@@ -270,7 +270,7 @@ def test_a_hold_that_is_refused_stops_pictures_and_sound_nevertheless(tmp_path, 
             await here.another(3)
             await there.another(3)
             with monkeypatch.context() as refusing:
-                refusing.setattr(machine, "same_association", lambda *_: False)
+                refusing.setattr(exchange, "same_association", lambda *_: False)
                 with pytest.raises(ChangeRefused):
                     await a.hold()
             assert a.on_hold

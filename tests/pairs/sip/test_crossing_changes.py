@@ -59,7 +59,7 @@ class Pair:
 
 
 def agreed(machine):
-    return machine._agreement
+    return machine._exchange.agreed
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -93,7 +93,7 @@ def test_of_two_who_move_at_once_one_is_followed_and_nobody_moves_twice(seed):
     ways = [pair.ordered(machine, o.Reconnect) for machine in (pair.alice, pair.bob)]
     assert [len(way) for way in ways] == [1, 1]
     for machine, other in ((pair.alice, pair.bob), (pair.bob, pair.alice)):
-        assert agreed(machine).ice_ufrag == other._ours.audio.ice_ufrag
+        assert agreed(machine).ice_ufrag == other._exchange.ours.audio.ice_ufrag
     pair.wire.advance(10.0)
     assert not pair.wire.alice.take() and not pair.wire.bob.take()
 
@@ -101,9 +101,9 @@ def test_of_two_who_move_at_once_one_is_followed_and_nobody_moves_twice(seed):
 def test_a_move_that_waits_comes_after_a_hold_and_a_hold_after_a_move():
     pair = Pair(1)
     _ = pair.cross(pair.alice.restart(pair.place()), pair.bob.change(hold=True))
-    assert agreed(pair.alice).ice_ufrag == pair.bob._ours.audio.ice_ufrag
+    assert agreed(pair.alice).ice_ufrag == pair.bob._exchange.ours.audio.ice_ufrag
     assert agreed(pair.bob).direction is Direction.SENDONLY
     _ = pair.cross(pair.alice.change(hold=True), pair.bob.restart(pair.place()))
     assert agreed(pair.alice).direction is Direction.INACTIVE  # and he holds her still
-    assert agreed(pair.bob).ice_ufrag == pair.alice._ours.audio.ice_ufrag
-    assert pair.alice._ours.audio.ice_ufrag == f"fragment{pair.places}"
+    assert agreed(pair.bob).ice_ufrag == pair.alice._exchange.ours.audio.ice_ufrag
+    assert pair.alice._exchange.ours.audio.ice_ufrag == f"fragment{pair.places}"

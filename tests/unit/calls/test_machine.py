@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from securecall.address import parse_address
-from securecall.calls import machine as m
-from securecall.calls.machine import CallMachine, State
+from securecall.calls import orders as m
+from securecall.calls.machine import NEXT, CallMachine, State
 from securecall.calls.negotiation import build_answer
 from securecall.calls.signaling import (
     Answered,
@@ -458,8 +458,8 @@ def test_no_digit_before_the_gate_is_open():
 
 
 def test_every_row_of_the_table_leaves_a_state_that_exists():
-    assert set(m.NEXT.values()) <= set(State)
-    assert not [row for row in m.NEXT if row[0] is State.ENDED]
+    assert set(NEXT.values()) <= set(State)
+    assert not [row for row in NEXT if row[0] is State.ENDED]
 
 
 @pytest.mark.parametrize(

@@ -206,7 +206,7 @@ def test_the_sound_is_told_of_what_a_change_leaves_beside_it():
     codecs = tuple(c for c in offer.audio.codecs if c.name.lower() == "opus")
     formats = tuple(str(c.payload_type) for c in codecs)
     less = replace(offer, media=(replace(offer.media[0], codecs=codecs, formats=formats),))
-    before = bob._agreement
+    before = bob._exchange.agreed
     assert None not in (before.events, before.red)
     assert o.SetCompanions(None, None) in bob.receive(Offered(less), now=1.0)
     assert o.SetCompanions(before.events, before.red) in bob.receive(Offered(offer), now=2.0)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from securecall.calls import machine as m
+from securecall.calls import orders as m
 from securecall.calls.changes import answer_change, propose, read_change, same_association
 from securecall.calls.machine import CallMachine, State
 from securecall.calls.negotiation import (
@@ -17,7 +17,7 @@ from securecall.calls.negotiation import (
     require_acceptable_offer,
 )
 from securecall.calls.sdes import MOST_RENEWALS, SdesKeys, choose, taken, with_secrets_of
-from securecall.calls.signaling import Answered, Offered, Refused
+from securecall.calls.signaling import Answered, Offered, Refused, Ringing
 from securecall.calls.video_lines import LocalVideo
 from securecall.errors import (
     DowngradeError,
@@ -317,7 +317,7 @@ def floor(policy: Policy | None = None, **known: bool) -> Floor:
 
 def active() -> CallMachine:
     machine = CallMachine(Policy(), floor(), outgoing=False)
-    assert machine.invited(OFFER, now=0.0) == (m.Send(m.Ringing()),)
+    assert machine.invited(OFFER, now=0.0) == (m.Send(Ringing()),)
     machine.accept(THEIRS, now=0.0)
     machine.secured(Facts(keying=Keying.SDES, srtp_profile="x"), now=0.0)
     return machine
