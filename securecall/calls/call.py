@@ -120,25 +120,26 @@ class Call:
             acquainted=context.acquainted,
             sdes=context.sdes,
         )
+        self._sound = self._connection.sound
         self.video = CallVideo(self._connection.pictures, self._machine, self._ask, self._recorder)
         self.text = self._connection.text
         self._change: asyncio.Future[None] | None = None
         self._moving = Moving(
-            self._machine, self._connection, self._asked, self._perform, outgoing=outgoing
+            self._machine, self._connection.way, self._asked, self._perform, outgoing=outgoing
         )
         self._transfer: asyncio.Future[None] | None = None
         self._supersedes: Call | None = None
         self._over = asyncio.Event()
         self._keypad = Keypad(
             self._machine,
-            self._connection,
+            self._sound,
             self._perform,
             lambda digit: context.pressed(self, digit),
             self._over,
         )
         self._on_hold = False
         self._output = PcmOutput()
-        self._connection.add_sink(self._output)
+        self._sound.add_sink(self._output)
         self._input: PcmInput | None = None
         self._leg: Leg | None = None
         self._offer: Description | None = None
@@ -215,7 +216,7 @@ class Call:
                 other=leg.remote if leg is not None else None,
                 ticket=self._ticket(witness.security),
                 mixed_with=witness.mixed_with,
-                relays=self._connection.relays,
+                relays=self._connection.way.relays,
                 gateway=self.gateway,
             ),
             events=witness.events,
@@ -305,7 +306,7 @@ class Call:
     async def play(self, source: AudioSource) -> None:
         """Send a source's sound until it runs dry or the call ends."""
         self._require_not_over()
-        self._connection.source = source
+        self._sound.source = source
         done = getattr(source, "finished", None)
         if isinstance(done, asyncio.Event):
             await _first_of(done, self._over)
@@ -325,7 +326,7 @@ class Call:
         self._require_not_over()
         if self._input is None:
             self._input = PcmInput()
-            self._connection.source = self._input
+            self._sound.source = self._input
         try:
             await self._input.write(frame)
         except UsageError:
@@ -340,13 +341,13 @@ class Call:
     @property
     def source(self) -> AudioSource | None:
         """What is sent; None sends silence. Assigning takes effect at once, unlike `play`."""
-        return self._connection.source
+        return self._sound.source
 
     @source.setter
     def source(self, source: AudioSource | None) -> None:
         if source is not None:
             self._require_not_over()
-        self._connection.source = source
+        self._sound.source = source
 
     def mixed_with(self, others: Iterable[object]) -> None:
         """Note for the report which other calls hear this one; a conference calls this."""
@@ -369,13 +370,13 @@ class Call:
 
     def add_sink(self, sink: AudioSink) -> None:
         """Give the peer's sound to a sink as well."""
-        self._connection.add_sink(sink)
+        self._sound.add_sink(sink)
         if records(sink):
             self._recorder(added=True)
 
     def remove_sink(self, sink: AudioSink) -> None:
         """Give it nothing more, and leave it open; nothing happens if it is not one."""
-        removed = self._connection.remove_sink(sink)
+        removed = self._sound.remove_sink(sink)
         if removed and records(sink):
             self._recorder(added=False)
 
@@ -386,23 +387,23 @@ class Call:
     @property
     def muted(self) -> bool:
         """Whether silence is sent instead of our source."""
-        return self._connection.muted
+        return self._sound.muted
 
     def mute(self, *, muted: bool = True) -> None:
         """Send silence of the same packet size instead of sound, and let go of the microphone."""
-        self._connection.mute(muted=muted)
+        self._sound.mute(muted=muted)
 
     async def levels(self) -> AsyncGenerator[Levels, None]:
         """Yield how loud the call is, both ways, ten times a second until it ends."""
         meter = LevelMeter()
-        self._connection.watch(meter)
+        self._sound.watch(meter)
         try:
             while not self._over.is_set():
                 yield meter.take()
                 with suppress(TimeoutError):
                     _ = await asyncio.wait_for(self._over.wait(), INTERVAL)
         finally:
-            self._connection.watch(meter, on=False)
+            self._sound.watch(meter, on=False)
 
     @property
     def is_written_to_us(self) -> bool:
@@ -656,7 +657,7 @@ class Call:
     ) -> None:
         """Set what a call will send and must reach, before it begins or is accepted."""
         if audio is not None:
-            self._connection.source = audio
+            self._sound.source = audio
         self.video.begin(video=video)
         if text:
             self._machine.require_text()
@@ -726,13 +727,13 @@ class Call:
             case orders.Reconnect(agreement=agreement):
                 self._spawn(self._moving.reconnect(agreement))
             case orders.CheckAlso(ice=ice):
-                self._connection.check_also(ice)
+                self._connection.way.check_also(ice)
             case orders.SetGate(gate=gate):
                 self._set_gate(gate)
             case orders.SetDirection(direction=direction):
-                self._connection.set_direction(direction)
+                self._sound.set_direction(direction)
             case orders.SetCompanions(events=events, red=red):
-                self._connection.set_companions(events=events, red=red)
+                self._sound.set_companions(events=events, red=red)
             case orders.Rekey(keys=keys):
                 self._connection.rekey(keys)
             case orders.SetVideo(video=video):

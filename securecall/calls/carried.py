@@ -207,7 +207,7 @@ class CarriedConnection(MediaConnection):
     def follow(self, leg: Leg) -> None:
         """Take the sound of this leg."""
         self._leg = cast("CarryingLeg", leg)  # an account's engine makes no others
-        self._leg.hear_digits(self._digit)
+        self._leg.hear_digits(self.sound.digit)
 
     async def open(self, *, ice: bool, trickle: bool = False) -> LocalMedia:
         """Open nothing: the engine does."""

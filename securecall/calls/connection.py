@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Protocol
@@ -18,9 +18,10 @@ from securecall.calls.negotiation import Agreement, LocalMedia
 from securecall.calls.pictures import STREAM_OF, PictureKeys, Pictures
 from securecall.calls.sdes import SdesKeys
 from securecall.calls.signaling import Leg
+from securecall.calls.sound import Sound
+from securecall.calls.way import Way
 from securecall.clock import loop_now, unix_now
 from securecall.errors import (
-    ConnectFailed,
     PeerVanished,
     Reason,
     SecurecallError,
@@ -31,34 +32,20 @@ from securecall.keys.encoding import sha512
 from securecall.keys.handshake import STREAMS, CallRole, HandshakeResult, fingerprint_hash
 from securecall.media.carried import CarriedSession
 from securecall.media.codecs import usable
-from securecall.media.description import Candidate, Direction, Fingerprint, LocalIce, held
-from securecall.media.endpoints import AudioSink, AudioSource
+from securecall.media.description import Direction, Fingerprint, LocalIce
 from securecall.media.engine import AudioSession, AudioStatistics, Clock
-from securecall.media.levels import LevelMeter
 from securecall.media.quality import Quality
 from securecall.media.sdes import SUITES, CryptoLine
-from securecall.media.synchrony import Heard
-from securecall.policy import Gate, IpPrivacy, Policy
+from securecall.policy import Gate, Policy
 from securecall.rtp.sframe import IntegrityAlarm, SframeReceiver, SframeSender
 from securecall.rtp.srtp import FIRST_SEQUENCES, SrtpProfile, SrtpSession
 from securecall.secret import Secret
 from securecall.transport.dtls import DtlsCertificate
-from securecall.transport.ice import IcePath
-from securecall.transport.route import is_loopback, own_hosts
 from securecall.transport.suite import ORDINARY
 from securecall.transport.turn import IceHelpers, no_helpers
-from securecall.transport.udp import UdpPath
 
 SILENCE_SECONDS: Final = 30.0
 """Without one authentic packet for so long, though the peer should be sending, it has vanished."""
-
-RESTART_SECONDS: Final = 15.0
-"""How long another way may be looked for once the one in use is gone for good."""
-
-MOST_RELAYS: Final = 64
-"""Relays that are named, after which no more of the peer's: a report has room for a hundred."""
-
-_HELP_SECONDS: Final = 0.5  # for news of relays, when another way is looked for
 
 GOODBYE_SECONDS: Final = 2.0
 """How long signalling may take to end a call after the peer itself said that it is leaving."""
@@ -102,7 +89,8 @@ class MediaConnection:
     """One call's media, from an unbound socket to sealed frames.
 
     Attributes:
-        countersigned: The account both ends signed, None before.
+        way: The way to the peer.
+        sound: What is sent and heard.
         pictures: What is shown beside the sound.
         text: What is typed beside it.
     """
@@ -130,51 +118,45 @@ class MediaConnection:
         self._identity = identity
         self._strict = strict
         self._clock = clock
-        self._towards = towards
         self._outgoing = outgoing
-        self._helpers = helpers
-        self._acquainted = acquainted
         self._sdes = sdes
         self._written: list[Secret] = []  # keys that stand in descriptions
         self._srtp: SrtpSession | None = None
         self._certificate = DtlsCertificate.generate(
             identity.suite.curve if identity is not None else ORDINARY.curve
         )
-        self._path: UdpPath | IcePath | None = None
-        self._hosts: tuple[str, ...] = ()  # ours that were gathered from last
-        self._giving_up: asyncio.TimerHandle | None = None
-        self._doubts = self._heard_at_doubt = 0
+        self.way = Way(
+            policy,
+            towards=towards,
+            outgoing=outgoing,
+            acquainted=acquainted,
+            helpers=helpers,
+            heard=lambda: self.sound.packets_received,
+            needed=events.way_needed,
+            failed=events.failed,
+            gathered=events.gathered,
+        )
+        self.sound = Sound(failed=events.sound_failed, digit=events.digit)
         self._agreement: Agreement | None = None
         self._link: SecureLink | None = None
-        self._relays: tuple[str, ...] = ()
         self._countersigner: Countersigner | None = None
         self._settled = asyncio.Event()
-        self._session: AudioSession | CarriedSession | None = None
-        self._last_statistics: AudioStatistics | None = None
-        self._gate = Gate.CLOSED
-        self._source: AudioSource | None = None
-        self._sinks: list[AudioSink] = []
-        self._muted = self._held = False
-        self._resting: AudioSource | None = None
-        self._meters: tuple[LevelMeter, ...] = ()
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
         self._ssrc = secrets.randbits(32)
         self._cname = secrets.token_hex(8)
         self.pictures = Pictures(
             clock,
-            self._send,
+            self.way.send,
             cname=self._cname,
             codecs=policy.prefer_video,
             failed=events.sound_failed,
-            heard=self._heard_at,
+            heard=self.sound.heard_at,
         )
-        self.text = CallText(clock, self._send, failed=events.sound_failed)
+        self.text = CallText(clock, self.way.send, failed=events.sound_failed)
         self._began_unix = unix_now()
         self._secured_at = 0.0
         self._heard = 0
-        self._direction = Direction.SENDRECV
-        self._receives = True
         self._watch_at: float | None = None
         self._left = False
 
@@ -187,9 +169,8 @@ class MediaConnection:
         """Bind a socket, and say what goes into our description.
 
         Args:
-            ice: Gather candidates. Where our address is hidden, a relay is asked anyway: whoever
-                leaves ICE out of an offer would learn it otherwise.
-            trickle: Do not wait for all of them; `events.gathered` tells of the rest.
+            ice: As of `Way.open`.
+            trickle: The same; `events.gathered` tells of the rest.
 
         Raises:
             ConnectFailed: no socket of ours can be bound, or no relay that the policy asks for.
@@ -198,28 +179,9 @@ class MediaConnection:
         """
         codecs = usable(self._policy.prefer_codecs)
         digest = self._certificate.digest
-        own = await own_hosts(self._towards)
-        helpers = await self._helpers() if self._policy.ice else IceHelpers()
-        hidden = self._hidden(helpers)
-        if ice or hidden:  # a relay serves peers without ICE, too
-            gathered = IcePath(
-                controlling=self._outgoing,
-                stun_server=helpers.stun,
-                turn_servers=helpers.turn,
-                relay_only=hidden,
-                on_lost=self._on_lost,
-                on_doubt=self._on_doubt,
-                on_gathered=self._on_gathered,
-            )
-            self._path, self._hosts = gathered, own
-            _ = await gathered.gather(own, trickle=trickle)
-            self._relays = gathered.relays
-            found = gathered.gathered
-        else:
-            self._path = await UdpPath.open(own[-1])
-            found = LocalIce(ufrag="", pwd="", candidates=())
-        self._path.listen(dtls=self._on_dtls, media=self._on_media)
-        host, port = self._path.local
+        (host, port), found = await self.way.open(
+            ice=ice, trickle=trickle, dtls=self._on_dtls, media=self._on_media
+        )
         return LocalMedia(
             fingerprint=Fingerprint(digest.algorithm, digest.value),
             host=host,
@@ -245,29 +207,11 @@ class MediaConnection:
         self._written += [line.key for line in lines]
         return lines
 
-    def _hidden(self, helpers: IceHelpers) -> bool:
-        """Whether the peer may learn the address of a relay alone.
-
-        Raises:
-            ConnectFailed: the policy wants that, and there is no relay.
-        """
-        wish = self._policy.ip_privacy
-        if wish is IpPrivacy.RELAY and not helpers.turn:
-            raise ConnectFailed(
-                "no relay is known, and the policy hides our address (ip_privacy): give one with "
-                "Client.use_relay(), or sign in to an XMPP server that names one"
-            )
-        if wish is IpPrivacy.RELAY:
-            return True
-        return wish is IpPrivacy.STRANGERS and not self._acquainted and bool(helpers.turn)
-
     async def connect(self, agreement: Agreement) -> None:
         """Reach the peer and run DTLS and the identity handshake; `events` tells how it went."""
-        path = self._path
-        if path is None or self._closed:
+        if self.way.path is None or self._closed:
             return
         self._agreement = agreement
-        self._note_relays(agreement.candidates)
         if agreement.sdes is not None:
             self._written.append(agreement.sdes.theirs.key)
         else:
@@ -281,15 +225,7 @@ class MediaConnection:
                 strict=self._strict,
             )
         try:
-            if isinstance(path, IcePath) and agreement.ice:
-                await path.connect(
-                    agreement.ice_ufrag,
-                    agreement.ice_pwd,
-                    agreement.candidates,
-                    remote_lite=agreement.ice_lite,
-                )
-            else:
-                path.connect_plain(agreement.host, agreement.port)
+            await self.way.connect(agreement)
         except SecurecallError as e:
             self._events.failed(e)
             return
@@ -303,13 +239,13 @@ class MediaConnection:
 
     def rekey(self, keys: SdesKeys) -> None:
         """Lock and open with what the descriptions say now; a key of ours that stays goes on."""
-        agreement, session, srtp = self._agreement, self._session, self._srtp
+        agreement, srtp = self._agreement, self._srtp
         if agreement is None or agreement.sdes is None:
             raise UsageError("only a gateway brings keys")
         before = agreement.sdes
         self._agreement = replace(agreement, sdes=keys)
         self._written.append(keys.theirs.key)
-        if not isinstance(session, AudioSession) or srtp is None:
+        if srtp is None or self._closed:
             return
         kept = before.ours.same_key(keys.ours)
         srtp.renew(
@@ -318,265 +254,48 @@ class MediaConnection:
             receive_key=keys.theirs.key,
             received_with=before.theirs.key,
         )
-        session.rekeyed()
-
-    # -- another way ------------------------------------------------------------------------------
-
-    async def displaced(self) -> bool:
-        """Whether our addresses are others than those that were gathered from last.
-
-        While no way leads anywhere they are not: there is nothing that could be offered.
-        """
-        own = await own_hosts(self._towards)
-        return own != self._hosts and (is_loopback(self._towards) or not is_loopback(own[0]))
-
-    def _on_gathered(self, found: LocalIce) -> None:
-        """More of ours was found; the report names every relay that has a place for us."""
-        self._note_relays()
-        self._events.gathered(found)
-
-    def check_also(self, theirs: LocalIce) -> None:
-        """Check further addresses of the peer's."""
-        if isinstance(self._path, IcePath) and not self._closed:
-            self._path.trickled(theirs.ufrag, theirs.pwd, theirs.candidates)
-            self._note_relays(theirs.candidates)
-
-    async def regather(self, *, trickle: bool) -> LocalIce:
-        """Gather candidates anew; what works goes on.
-
-        Args:
-            trickle: As of `open`.
-
-        Raises:
-            ConnectFailed: there are none.
-            SecurityError: of a relay, as of `open`.
-            UsageError: the way was not found by ICE.
-        """
-        path = self._path
-        if not isinstance(path, IcePath) or self._closed:
-            raise UsageError("there is no way that could be changed")
-        own = await own_hosts(self._towards)
-        try:  # passwords of relays run out; but who tells may be out of reach now
-            async with asyncio.timeout(_HELP_SECONDS):
-                helpers = await self._helpers()
-        except TimeoutError:
-            helpers = IceHelpers()
-        gathered = await path.regather(own, turn_servers=helpers.turn or None, trickle=trickle)
-        self._hosts = own
-        return gathered
-
-    async def reconnect(self, agreement: Agreement) -> None:
-        """Find the way that offer and answer describe now, and use it.
-
-        Raises:
-            ConnectFailed: none works; what worked before still does.
-            ProtocolError: the peer's credentials are malformed.
-        """
-        path = self._path
-        if not isinstance(path, IcePath) or self._closed:
-            return
-        await path.reconnect(
-            agreement.ice_ufrag,
-            agreement.ice_pwd,
-            agreement.candidates,
-            remote_lite=agreement.ice_lite,
-        )
-        self._note_relays(agreement.candidates)
-        if self._giving_up is not None:
-            self._giving_up.cancel()
-            self._giving_up = None
-
-    def _on_lost(self, reason: str) -> None:
-        if self._closed or self._giving_up is not None:
-            return
-        error = PeerVanished(f"the way to the peer is gone ({reason})")
-        if self._events.way_needed():
-            later = asyncio.get_running_loop().call_later
-            self._giving_up = later(RESTART_SECONDS, self._events.failed, error)
-        else:
-            self._events.failed(error)
-
-    def _on_doubt(self) -> None:
-        """A check was not answered: where nothing else was heard either, do not wait for the end.
-
-        The caller begins, so that both do not meet; a callee whose caller cannot comes later.
-        """
-        session = self._session
-        heard = session.statistics().packets_received if session is not None else 0
-        self._doubts = 1 if heard != self._heard_at_doubt else self._doubts + 1
-        self._heard_at_doubt = heard
-        if self._doubts == (2 if self._outgoing else 4):
-            _ = self._events.way_needed()
-
-    @property
-    def relays(self) -> tuple[str, ...]:
-        """Hosts of TURN servers that could have carried the media, ours and the peer's."""
-        return self._relays
-
-    def _note_relays(self, theirs: Iterable[Candidate] = ()) -> None:
-        """Remember ours, and the peer's, who may name ever new ones, while there is room."""
-        names = dict.fromkeys(self._relays)
-        if isinstance(self._path, IcePath):
-            names |= dict.fromkeys(self._path.relays)
-        for candidate in theirs:
-            if candidate.type == "relay" and len(names) < MOST_RELAYS:
-                names[candidate.host] = None
-        self._relays = tuple(names)
+        self.sound.rekeyed()
 
     async def close(self) -> None:
         """Say BYE and close_notify, close the socket; safe to call again."""
         if self._closed:
             return
         self._closed = True
-        _cancel(self._timer, self._giving_up)
-        self._last_statistics = self.statistics()
+        self.way.give_up()
+        if self._timer is not None:
+            self._timer.cancel()
         self.pictures.close()
         self.text.close()
-        if self._session is not None:
-            self._session.close()
-            self._session = None
+        self.sound.close()
         if self._link is not None:
             self._perform(self._link.close(now=loop_now()))
-        for end in (self._source, *self._sinks):
-            try:
-                if end is not None:
-                    end.close()
-            except Exception as e:  # noqa: BLE001 - the application's code; the rest is closed
-                self._events.sound_failed(e)
-        if self._path is not None:
-            await self._path.close()
+        self.sound.release()
+        await self.way.close()
         for key in self._written:
             key.wipe()
 
-    # -- sound ------------------------------------------------------------------------------------
+    # -- as the call orders -----------------------------------------------------------------------
 
     @property
     def gate(self) -> Gate:
         """Whether media passes."""
-        return self._gate
+        return self.sound.gate
 
     @gate.setter
     def gate(self, gate: Gate) -> None:
-        self._gate = gate = Gate.CLOSED if self._left else gate
-        if self._session is not None:
-            self._session.gate = gate
-            self._session.source = self._releasable()
-        self.pictures.gate = gate
-        self.text.gate = gate
-
-    @property
-    def source(self) -> AudioSource | None:
-        """What is sent."""
-        return self._source
-
-    @source.setter
-    def source(self, source: AudioSource | None) -> None:
-        self._source = source
-        if self._session is not None:
-            self._session.source = self._releasable()
-        self._silence()
-
-    def _releasable(self) -> AudioSource | None:
-        """What may be sent now: while words are compared only what a person says (`live`)."""
-        held = self._gate is Gate.VERIFYING and not getattr(self._source, "live", False)
-        return None if held else self._source
-
-    @property
-    def muted(self) -> bool:
-        """Whether silence is sent instead of sound."""
-        return self._muted
-
-    def mute(self, *, muted: bool) -> None:
-        """Send silence of the same packet size instead of sound."""
-        self._muted = muted
-        self._silence()
+        gate = Gate.CLOSED if self._left else gate
+        self.sound.gate = self.pictures.gate = self.text.gate = gate
 
     def hold(self, *, on: bool) -> None:
         """Send silence alone and play nothing, whatever was agreed, nor move pictures or text."""
-        self._held = on
-        self._silence()
+        self.sound.hold(on=on)
         self.pictures.hold(on=on)
         self.text.hold(on=on)
-        self.set_direction(self._direction)
-
-    def _silence(self) -> None:
-        silent = self._muted or self._held
-        if self._session is not None:
-            self._session.muted = silent
-        source = self._source if silent else None
-        if self._resting is not source:
-            _listen(self._resting, on=True)
-            _listen(source, on=False)  # a microphone is let go of meanwhile
-            self._resting = source
-
-    @property
-    def takes_digits(self) -> bool | None:
-        """Whether the peer takes digits within the sound; None before there is any."""
-        return self._session.takes_digits if self._session is not None else None
-
-    def press(self, digits: str) -> None:
-        """Send digits of the telephone.
-
-        Raises:
-            Unsupported: the peer takes none.
-            UsageError: there is no sound yet, or they are on no keypad.
-        """
-        if self._session is None or self._gate is not Gate.OPEN:
-            raise UsageError("digits are sent in a call in progress")
-        self._session.press(digits)
-
-    def _digit(self, digit: str) -> None:
-        """The peer pressed a key: that is heard once all is proven, and not before."""
-        if self._gate is Gate.OPEN:
-            self._events.digit(digit)
-
-    @property
-    def pressing(self) -> bool:
-        """Whether digits are on their way."""
-        return self._session is not None and self._session.pressing
-
-    def add_sink(self, sink: AudioSink) -> None:
-        """Give the peer's sound to a sink as well, now or from the moment media flows."""
-        self._sinks.append(sink)
-        if self._session is not None:
-            self._session.add_sink(sink)
-
-    def remove_sink(self, sink: AudioSink) -> bool:
-        """Give the peer's sound to a sink no more; tells whether it was one."""
-        before = len(self._sinks)
-        self._sinks = [s for s in self._sinks if s is not sink]
-        if self._session is not None:
-            self._session.remove_sink(sink)
-        return len(self._sinks) < before
-
-    def watch(self, meter: LevelMeter, *, on: bool = True) -> None:
-        """Let a meter see what is sent and played, from the moment media flows; or no more."""
-        others = tuple(m for m in self._meters if m is not meter)
-        self._meters = (*others, meter) if on else others
-        if self._session is not None:
-            self._session.meters = self._meters
-
-    def _heard_at(self, wall: float, cname: str) -> Heard | None:
-        session = self._session
-        return session.heard(wall, cname) if isinstance(session, AudioSession) else None
-
-    def set_direction(self, direction: Direction) -> None:
-        """Obey a hold, or its end; of whom we hold nothing is heard, even if that was refused."""
-        self._direction = direction
-        self._receives = direction in (Direction.SENDRECV, Direction.RECVONLY)
-        if self._session is not None:
-            self._session.set_direction(held(direction) if self._held else direction)
-
-    def set_companions(self, *, events: int | None, red: int | None) -> None:
-        """Send digits and copies under these numbers of the peer's from now on, or none."""
-        if isinstance(self._session, AudioSession):
-            self._session.set_companions(events=events, red=red)
 
     def statistics(self) -> AudioStatistics | None:
         """Counters of sound and pictures, None before media began."""
-        if self._session is None:
-            return self._last_statistics
-        return replace(self._session.statistics(), pictures=self.pictures.statistics())
+        counted = self.sound.statistics()
+        return counted and replace(counted, pictures=self.pictures.statistics())
 
     # -- the signed account -----------------------------------------------------------------------
 
@@ -654,24 +373,19 @@ class MediaConnection:
             return
         self._perform(outputs)
 
-    def _send(self, datagram: bytes) -> None:
-        if self._path is not None:
-            self._path.send(datagram)
-
     def _on_media(self, datagram: bytes) -> None:
         if self.pictures.takes(datagram):
             self.pictures.receive(datagram)
         elif self.text.takes(datagram):
             self.text.receive(datagram)
-        elif isinstance(self._session, AudioSession):
-            self._session.receive(datagram)
+        else:
+            self.sound.receive(datagram)
 
     def _perform(self, outputs: tuple[linking.LinkOutput, ...]) -> None:
         for output in outputs:
             match output:
                 case linking.Transmit(datagram=datagram):
-                    if self._path is not None:
-                        self._path.send(datagram)
+                    self.way.send(datagram)
                 case linking.Secured():
                     self._secured(output)
                 case linking.LinkFailed(error=error, guess_burned=burned):
@@ -714,7 +428,7 @@ class MediaConnection:
         Both are said under the peer's own keys, so no server can hold them back with its BYE; and
         an account that was signed early cannot be talked past.
         """
-        if self._left or self._closed or self._session is None:
+        if self._left or self._closed or not self.sound.secured:
             return
         self._left = True
         self.gate = Gate.CLOSED
@@ -722,22 +436,21 @@ class MediaConnection:
 
     def _watch(self) -> None:
         """Judge a stretch of silence: a peer that ought to send and does not has vanished."""
-        session = self._session
-        if session is None:
+        if not self.sound.secured:
             return
         if self._left:
             self._watch_at = None
             self._events.failed(PeerVanished("the other end left, and no hang-up came of it"))
             return
-        heard, before = session.statistics().packets_received, self._heard
+        heard, before = self.sound.packets_received, self._heard
         self._heard, self._watch_at = heard, loop_now() + SILENCE_SECONDS
-        if heard == before and self._receives:
+        if heard == before and self.sound.receives:
             self._events.failed(
                 PeerVanished(f"nothing was heard of the peer for {SILENCE_SECONDS:.0f} seconds")
             )
 
     def _secured(self, secured: linking.Secured) -> None:
-        agreement, path, result = self._agreement, self._path, secured.identity
+        agreement, path, result = self._agreement, self.way.path, secured.identity
         if agreement is None or path is None or self._closed:
             return
         sealers, receive_frames = _frame_keys(result, outgoing=self._outgoing)
@@ -762,7 +475,7 @@ class MediaConnection:
             on_failure=self._events.sound_failed,
             on_rtcp=self.pictures.hear,
             events=agreement.events,
-            on_digit=self._digit,
+            on_digit=self.sound.digit,
             on_quality=self._events.quality,
             red=agreement.red,
             extended_reports=agreement.extended_reports,
@@ -788,13 +501,7 @@ class MediaConnection:
         direction: Direction,
     ) -> None:
         """Have the sound judged by what its keys are worth, the gate closed; then let it run."""
-        self._session = session
-        self.set_direction(direction)
-        session.source = self._source
-        session.meters = self._meters
-        self._silence()
-        for sink in self._sinks:
-            session.add_sink(sink)
+        self.sound.secure(session, direction)
         self._secured_at = time.monotonic()
         try:
             self._events.secured(result, profile)
@@ -813,12 +520,6 @@ class MediaConnection:
                 reason=Reason.INTEGRITY,
             )
         )
-
-
-def _listen(source: AudioSource | None, *, on: bool) -> None:
-    listen = getattr(source, "listen", None)
-    if callable(listen):
-        listen(on=on)
 
 
 def _keys_of(sdes: SdesKeys) -> linking.MediaKeys:
@@ -841,9 +542,3 @@ def _frame_keys(
         receiver.add_key(kid, result.sframe_key(theirs, kid))
     kids = (0, *STREAM_OF.values(), STREAM)
     return {kid: SframeSender(result.sframe_key(ours, kid), kid) for kid in kids}, receiver
-
-
-def _cancel(*timers: asyncio.TimerHandle | None) -> None:
-    for timer in timers:
-        if timer is not None:
-            timer.cancel()

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from securecall.calls import orders
-from securecall.calls.connection import MediaConnection
 from securecall.calls.machine import CallMachine
+from securecall.calls.sound import Sound
 from securecall.errors import Unsupported, UsageError
 from securecall.media.frames import TICK
 from securecall.rtp.events import pressable
@@ -25,7 +25,7 @@ class Keypad:
     def __init__(
         self,
         machine: CallMachine,
-        connection: MediaConnection,
+        sound: Sound,
         perform: Callable[[tuple[orders.Output, ...]], None],
         heard: Callable[[str], None],
         over: asyncio.Event,
@@ -34,13 +34,13 @@ class Keypad:
 
         Args:
             machine: Of the call.
-            connection: Its media.
+            sound: Its sound.
             perform: Performs orders.
             heard: Told each digit of the other end.
             over: Set once the call is over.
         """
         self._machine = machine
-        self._connection = connection
+        self._sound = sound
         self._perform = perform
         self._heard = heard
         self._over = over
@@ -49,11 +49,11 @@ class Keypad:
 
     async def press(self, digits: str) -> None:
         """Send digits; see `Call.press`."""
-        if self._connection.takes_digits is False:
+        if self._sound.takes_digits is False:
             await self._press_by_signalling(digits)
             return
-        self._connection.press(digits)
-        while self._connection.pressing and not self._over.is_set():  # noqa: ASYNC110 - the clock sends them, and tells nobody
+        self._sound.press(digits)
+        while self._sound.pressing and not self._over.is_set():  # noqa: ASYNC110 - the clock sends them, and tells nobody
             await asyncio.sleep(TICK)
 
     async def _press_by_signalling(self, digits: str) -> None:

@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from securecall.calls import orders
-from securecall.calls.connection import MediaConnection
 from securecall.calls.machine import CallMachine
 from securecall.calls.negotiation import Agreement
+from securecall.calls.way import Way
 from securecall.clock import loop_now
 from securecall.errors import (
     ChangeRefused,
@@ -46,7 +46,7 @@ class Moving:
     def __init__(
         self,
         machine: CallMachine,
-        connection: MediaConnection,
+        way: Way,
         ask: Callable[[tuple[orders.Output, ...]], asyncio.Future[None]],
         perform: Callable[[tuple[orders.Output, ...]], None],
         *,
@@ -56,14 +56,14 @@ class Moving:
 
         Args:
             machine: Of the call.
-            connection: Its media.
+            way: Its way to the peer.
             ask: Performs the orders of a change of ours; what it returns is what the peer says.
             perform: Performs orders.
             outgoing: We called, and so try again where a way that both described does not work;
                 the callee waits for that, so that they do not meet.
         """
         self._machine = machine
-        self._connection = connection
+        self._way = way
         self._ask = ask
         self._perform = perform
         self._outgoing = outgoing
@@ -111,7 +111,7 @@ class Moving:
             if self._too_often():
                 log.warning("the peer looks for another way too often; the call stays on this one")
             else:
-                ice = await self._connection.regather(trickle=self._machine.trickles)
+                ice = await self._way.regather(trickle=self._machine.trickles)
         except SecurecallError as e:
             log.warning("the peer looks for another way, and we have none: %s", e)
         self._perform(self._machine.regathered(ice))
@@ -126,7 +126,7 @@ class Moving:
     async def reconnect(self, agreement: Agreement) -> None:
         """Find the way that both described."""
         try:
-            await self._connection.reconnect(agreement)
+            await self._way.reconnect(agreement)
         except SecurecallError as e:
             log.info("the other way does not work: %s", e)
             if self._outgoing:
@@ -134,7 +134,7 @@ class Moving:
 
     async def _find(self, *, unless_placed: bool) -> None:
         for pause in _PAUSES:
-            if unless_placed and not await self._connection.displaced():
+            if unless_placed and not await self._way.displaced():
                 return
             try:
                 self._asked = self._ask(self._machine.restart(await self._gathered()))
@@ -157,7 +157,7 @@ class Moving:
         while True:
             while self._machine.changing:  # noqa: ASYNC110 - theirs ends without a word to us
                 await asyncio.sleep(TICK)
-            ice = await self._connection.regather(trickle=self._machine.trickles)
+            ice = await self._way.regather(trickle=self._machine.trickles)
             if not self._machine.changing:
                 return ice
 

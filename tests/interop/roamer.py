@@ -113,7 +113,7 @@ class Roamer:
 
     async def do_figures(self) -> dict[str, Any]:
         """How it stands."""
-        call, path = self.call, self.call._connection._path
+        call, path = self.call, self.call._connection.way.path
         return {
             "state": call.state.value,
             "gate": call.gate.value,

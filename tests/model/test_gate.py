@@ -11,6 +11,7 @@ import itertools
 
 import pytest
 
+from securecall.calls import sound
 from securecall.calls.connection import ConnectionEvents, MediaConnection
 from securecall.media.description import Direction
 from securecall.media.engine import AudioSession
@@ -55,7 +56,7 @@ class Scene:
         )  # fmt: skip
         self.pair = Pair(gate=Gate.CLOSED, wire=lambda sender, d: [d] if sender == "bob" else [])
         self.pair.bob.gate = Gate.OPEN
-        self.connection._session = self.pair.alice
+        self.connection.sound._session = self.pair.alice
         self.microphone, self.playlist = Sound(live=True), Sound(live=False)
         self.held = self.left = False
 
@@ -71,12 +72,14 @@ class Scene:
             case "time passes":
                 self.pair.clock.step(5)
             case "speak":
-                connection.source = self.microphone
+                connection.sound.source = self.microphone
             case "play":
-                connection.source = self.playlist
+                connection.sound.source = self.playlist
             case "hold":
                 self.held = not self.held
-                connection.set_direction(Direction.INACTIVE if self.held else Direction.SENDRECV)
+                connection.sound.set_direction(
+                    Direction.INACTIVE if self.held else Direction.SENDRECV
+                )
             case "the peer leaves":
                 self.left = True
                 connection._peer_leaves()
@@ -134,14 +137,12 @@ def keeps_open(patch):
 
 
 def plays_files_while_words_are_compared(patch):
-    patch.setattr(MediaConnection, "_releasable", lambda self: self._source)
+    patch.setattr(sound.Sound, "_releasable", lambda self: self._source)
 
 
 def opens_after_the_peer_left(patch):
     def gate(self, gate):
-        self._gate = gate
-        self._session.gate = gate
-        self._session.source = self._releasable()
+        self.sound.gate = gate
 
     patch.setattr(MediaConnection, "gate", property(MediaConnection.gate.fget, gate))
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from securecall.calls import moving
-from securecall.calls.connection import MediaConnection
 from securecall.calls.signaling import Answered, Offered, Refused
+from securecall.calls.way import Way
 from securecall.policy import Gate
 from securecall.testing.bus import SignalBus
 from tests.pairs.calls.test_moving import heard, place, talking
@@ -22,15 +22,15 @@ FLOOD = 20
 
 @pytest.fixture
 def gathered(monkeypatch):
-    """Counts what is gathered for restarts, by connection."""
-    counts: dict[MediaConnection, int] = {}
-    regather = MediaConnection.regather
+    """Counts what is gathered for restarts, by way."""
+    counts: dict[Way, int] = {}
+    regather = Way.regather
 
-    async def counted(connection, **how):
-        counts[connection] = counts.get(connection, 0) + 1
-        return await regather(connection, **how)
+    async def counted(way, **how):
+        counts[way] = counts.get(way, 0) + 1
+        return await regather(way, **how)
 
-    monkeypatch.setattr(MediaConnection, "regather", counted)
+    monkeypatch.setattr(Way, "regather", counted)
     return counts
 
 
@@ -67,7 +67,7 @@ def test_restarts_asked_for_without_end_are_refused_and_the_call_goes_on(
             answers = [s for s in said[before:] if isinstance(s, Answered)]
             refusals = [s.status for s in said[before:] if isinstance(s, Refused)]
             taken = min(most, FLOOD)
-            assert len(answers) == gathered[answer._connection] == taken
+            assert len(answers) == gathered[answer._connection.way] == taken
             assert refusals == [488] * (FLOOD - taken)
             assert call.gate is answer.gate is Gate.OPEN
             await heard(call)

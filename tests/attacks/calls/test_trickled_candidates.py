@@ -14,9 +14,9 @@ import aioice
 import pytest
 
 import securecall as sc
-from securecall.calls.connection import MOST_RELAYS
 from securecall.calls.report_document import parse_report
 from securecall.calls.signaling import Answered, Trickled
+from securecall.calls.way import MOST_RELAYS
 from securecall.media.description import Candidate, LocalIce
 from securecall.testing.bus import SignalBus
 from securecall.transport.candidate import MAX_CANDIDATES

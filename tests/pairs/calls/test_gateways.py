@@ -259,8 +259,8 @@ def test_what_was_said_under_a_key_is_not_heard_twice_when_a_gateway_returns_to_
         recorded = []
 
         async with connected(tmp_path) as (call, answer):
-            take = call._connection._session.receive
-            path = call._connection._path
+            take = call._connection.sound.receive
+            path = call._connection.way.path
             path.listen(dtls=path.deliverer.dtls, media=lambda d: (recorded.append(d), take(d)))
             await hear(call)
             old, machine = list(recorded), answer._machine

@@ -26,7 +26,7 @@ def on_loopback(monkeypatch):
     async def own_hosts(_towards):
         return ("127.0.0.1",)
 
-    monkeypatch.setattr("securecall.calls.connection.own_hosts", own_hosts)
+    monkeypatch.setattr("securecall.calls.way.own_hosts", own_hosts)
 
 
 @asynccontextmanager

@@ -26,9 +26,9 @@ class Place:
         async def own_hosts(_towards):
             return (self.host,)
 
-        monkeypatch.setattr("securecall.calls.connection.own_hosts", own_hosts)
+        monkeypatch.setattr("securecall.calls.way.own_hosts", own_hosts)
         # loopback is no place where "no way leads anywhere" here
-        monkeypatch.setattr("securecall.calls.connection.is_loopback", lambda _host: False)
+        monkeypatch.setattr("securecall.calls.way.is_loopback", lambda _host: False)
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ async def heard(call, frames=5):
 
 
 def local(call):
-    return call._connection._path.local[0]
+    return call._connection.way.path.local[0]
 
 
 async def moved(call, host):

@@ -118,7 +118,7 @@ def test_a_relay_found_later_is_told_used_and_named_in_the_report(tmp_path, monk
             used = []
 
             def seen(call, answer):
-                used.extend(end._connection._path.relayed for end in (call, answer))
+                used.extend(end._connection.way.path.relayed for end in (call, answer))
 
             call, answer = await talk(alice, bob, policy=OPEN, seen=seen)
             assert used == [False, True]
@@ -126,7 +126,7 @@ def test_a_relay_found_later_is_told_used_and_named_in_the_report(tmp_path, monk
             assert {c.type for c in descriptions(said)[1].audio.candidates} == {"host"}
             assert {c.type for c in told.ice.candidates} == {"host", "relay"}
             for end in (call, answer):
-                assert "127.0.0.1" in end._connection.relays
+                assert "127.0.0.1" in end._connection.way.relays
 
     asyncio.run(main())
 
