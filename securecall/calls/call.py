@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Self
 
 from securecall.address import ANONYMOUS, Address, Scheme, parse_address
 from securecall.calls import orders
+from securecall.calls.asking import Changes, Transfer
 from securecall.calls.call_video import CallVideo, records
 from securecall.calls.carried import CarriedConnection, CarriedMachine
 from securecall.calls.connection import ConnectionEvents, MediaConnection
@@ -42,9 +43,7 @@ from securecall.calls.witness import Witness
 from securecall.clock import loop_now, unix_now
 from securecall.errors import (
     CallFailed,
-    ChangeRefused,
     EndReason,
-    NotTransferred,
     SecurecallError,
     SecurityError,
     UsageError,
@@ -123,11 +122,11 @@ class Call:
         self._sound = self._connection.sound
         self.video = CallVideo(self._connection.pictures, self._machine, self._ask, self._recorder)
         self.text = self._connection.text
-        self._change: asyncio.Future[None] | None = None
+        self._changes = Changes(self._machine, self._perform)
         self._moving = Moving(
-            self._machine, self._connection.way, self._asked, self._perform, outgoing=outgoing
+            self._machine, self._connection.way, self._changes.ask, self._perform, outgoing=outgoing
         )
-        self._transfer: asyncio.Future[None] | None = None
+        self._transfer = Transfer(self._perform)
         self._supersedes: Call | None = None
         self._over = asyncio.Event()
         self._keypad = Keypad(
@@ -483,23 +482,9 @@ class Call:
         self._require_not_over()
         change = partial(self._machine.change, hold=hold, add=add, drop=drop)
         if self._moving.asks:
-            return asyncio.ensure_future(self._moving.afterwards(lambda: self._asked(change())))
-        return self._asked(change())
-
-    def _asked(self, outputs: tuple[orders.Output, ...]) -> asyncio.Future[None]:
-        self._change = answered = asyncio.get_running_loop().create_future()
-        self._perform(outputs)
-        return answered
-
-    def _change_came(self, why: str = "") -> None:
-        """What we asked for was agreed to, or not."""
-        waiting, self._change = self._change, None
-        if waiting is None or waiting.done():
-            return
-        if why:
-            waiting.set_exception(ChangeRefused(why))
-        else:
-            waiting.set_result(None)
+            later = self._moving.afterwards(lambda: self._changes.ask(change()))
+            return asyncio.ensure_future(later)
+        return self._changes.ask(change())
 
     def network_changed(self) -> None:
         """Addresses of this machine came or went: find another way to the peer where that matters.
@@ -527,17 +512,10 @@ class Call:
                 whom it leads to has no SIP address.
         """
         self._require_not_over()
-        if self._transfer is not None:
-            raise UsageError("a transfer is under way already; wait for what comes of it")
+        self._transfer.require_none()
         other = to if isinstance(to, Call) else None
         address, replaces = to.place(self) if isinstance(to, Call) else (_led_to(to), "")
-        outputs = self._machine.transfer(address, replaces=replaces)
-        self._transfer = told = asyncio.get_running_loop().create_future()
-        try:
-            self._perform(outputs)
-            await told
-        finally:
-            self._transfer = None
+        await self._transfer.ask(self._machine.transfer(address, replaces=replaces))
         await self.hang_up()
         if other is not None:
             await other.hang_up()
@@ -566,18 +544,6 @@ class Call:
     def goes_by(self, leg: Leg) -> bool:
         """Whether that is this call's leg."""
         return self._leg is leg
-
-    def _transfer_told(self, progress: TransferProgress) -> None:
-        waiting = self._transfer
-        if waiting is None or waiting.done():
-            return
-        if progress.step is TransferStep.ANSWERED:
-            waiting.set_result(None)
-        elif progress.step is TransferStep.FAILED:
-            reason = progress.reason or EndReason.DECLINED
-            waiting.set_exception(
-                NotTransferred(f"the transfer came to nothing: {reason.value}", reason=reason)
-            )
 
     # -- beginning and end ------------------------------------------------------------------------
 
@@ -710,9 +676,7 @@ class Call:
             self._perform_one(output)
             self._witness.performed(output, at=self._at())
             self._context.observe(self, output)
-        if self._change is not None and not self._machine.changing:
-            refused = (o.why for o in outputs if isinstance(o, orders.ChangeRefused))
-            self._change_came(next(refused, ""))
+        self._changes.performed(outputs)
         self._connection.say(self._witness.said)
         self._arm()
 
@@ -743,7 +707,7 @@ class Call:
             case orders.PeerRings():
                 self._rings.set()
             case orders.TransferTold(progress=progress):
-                self._transfer_told(progress)
+                self._transfer.told(progress)
             case orders.DigitHeard(digit=digit):
                 self._keypad.heard(digit)
             case orders.DigitTold(taken=taken):
@@ -786,9 +750,9 @@ class Call:
         self._lasted = self._at()
         self._connection.give_up_countersigning()
         self._over.set()
-        self._change_came("the call is over")
+        self._changes.settle("the call is over")
         self._moving.close()
-        self._transfer_told(TransferProgress(TransferStep.FAILED, finish.reason))
+        self._transfer.told(TransferProgress(TransferStep.FAILED, finish.reason))
         self._keypad.close()
         self._output.close()
         if self._input is not None:
