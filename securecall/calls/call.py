@@ -9,7 +9,6 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +25,7 @@ from securecall.calls.countersign import Said
 from securecall.calls.keypad import Keypad
 from securecall.calls.machine import CallMachine, State
 from securecall.calls.moving import Moving
+from securecall.calls.proof import Proof
 from securecall.calls.report import Consent, ListenerReport
 from securecall.calls.report_parties import way_of
 from securecall.calls.signaling import (
@@ -49,15 +49,14 @@ from securecall.errors import (
     UsageError,
 )
 from securecall.keys.handshake import HandshakeResult
-from securecall.keys.verification import Sas, sas
+from securecall.keys.verification import Sas
 from securecall.logs import logger
-from securecall.media.description import Description, Keying, Kind
+from securecall.media.description import Description, Kind
 from securecall.media.endpoints import AudioSink, AudioSource, PcmInput, PcmOutput, Recorder
 from securecall.media.engine import AudioStatistics
 from securecall.media.frames import AudioFrame
 from securecall.media.levels import INTERVAL, LevelMeter, Levels
 from securecall.policy import (
-    Facts,
     Gate,
     SecurityLevel,
     SecurityState,
@@ -142,9 +141,7 @@ class Call:
         self._input: PcmInput | None = None
         self._leg: Leg | None = None
         self._offer: Description | None = None
-        self._result: HandshakeResult | None = None
-        self._sas: Sas | None = None
-        self._keying = Keying.NONE
+        self._proof = Proof(context, outgoing=outgoing)
         self._witness = Witness()
         self._began_unix = unix_now()
         self._began = time.monotonic()
@@ -153,7 +150,6 @@ class Call:
         self._tasks: set[asyncio.Future[None]] = set()
         self._finish: orders.Finish | None = None
         self._sealed: ListenerReport | None = None  # once all is over
-        self._vouched = False
         self._rings = asyncio.Event()
         self._ready = asyncio.Event()
         self._winding_up: asyncio.Future[None] | None = None
@@ -185,9 +181,7 @@ class Call:
         Raises:
             UsageError: the identity handshake is not complete, or did not run.
         """
-        if self._sas is None:
-            raise UsageError("this call has no words to compare (yet)")
-        return self._sas
+        return self._proof.sas
 
     @property
     def report(self) -> ListenerReport:
@@ -198,7 +192,7 @@ class Call:
         identity, leg = self._context.identity, self._leg
         return ListenerReport(
             peer=self.peer,
-            address=self._peer_address(),
+            address=self._proof.address,
             outgoing=self.outgoing,
             began=self._began_unix,
             lasted=self._lasted or self._at(),
@@ -213,7 +207,7 @@ class Call:
                 path=leg.path if leg is not None else None,
                 own=leg.local if leg is not None else None,
                 other=leg.remote if leg is not None else None,
-                ticket=self._ticket(witness.security),
+                ticket=self._proof.ticket(witness.security),
                 mixed_with=witness.mixed_with,
                 relays=self._connection.way.relays,
                 gateway=self.gateway,
@@ -222,7 +216,7 @@ class Call:
             refused=witness.refused,
             dropped=witness.dropped,
             record=self._connection.countersigned,
-            statements=self._statements(),
+            statements=self._proof.statements,
             signer=identity.device if identity is not None else None,
         )
 
@@ -264,7 +258,7 @@ class Call:
             SecurityError, LocalError: the key lost its trust meanwhile, or what was learnt cannot
                 be kept; the call is over.
         """
-        result = self._result
+        result = self._proof.result
         outputs = self._machine.confirm_sas()
         try:
             self._perform(outputs)
@@ -604,12 +598,11 @@ class Call:
         self._leg = leg
         self._connection.follow(leg)
         self._offer = leg.offer
-        if self._context.voucher is not None and leg.offer is not None:
-            try:
-                self._context.voucher.receive(leg.identity, leg.offer)
-            except SecurecallError as e:
-                self._media_failed(e)
-                return
+        try:
+            self._proof.receive(leg.identity, leg.offer)
+        except SecurecallError as e:
+            self._media_failed(e)
+            return
         self._perform(self._machine.invited(leg.offer, now=loop_now()))
         leg.listen(self._on_signal)
 
@@ -662,10 +655,10 @@ class Call:
             self._machine.bring(self._connection.fresh_keys())
         if isinstance(signal, Answered) and signal.telephone:
             self._machine.through_gateway()
-        voucher, first = self._context.voucher, self.state in (State.DIALLING, State.RINGING)
-        if voucher is not None and first and isinstance(signal, Answered) and signal.final:
+        first = self.state in (State.DIALLING, State.RINGING)
+        if first and isinstance(signal, Answered) and signal.final:
             try:
-                voucher.receive(signal.identity, signal.description)
+                self._proof.receive(signal.identity, signal.description)
             except SecurecallError as e:
                 self._media_failed(e)
                 return
@@ -683,7 +676,8 @@ class Call:
     def _perform_one(self, output: orders.Output) -> None:  # noqa: C901 - a table of orders, one line each
         match output:
             case orders.Send(signal=signal):
-                self._signal(signal)
+                if self._leg is not None:
+                    self._leg.send(self._proof.signed(signal))
             case orders.StartMedia() | orders.AwaitKeys():
                 self._start(output)
             case orders.Regather():
@@ -719,23 +713,12 @@ class Call:
             case _:  # for whoever observes the call
                 log.info("%r: %r", self, output)
 
-    def _signal(self, signal: Signal) -> None:
-        if self._leg is not None:
-            self._leg.send(self._signed(signal))
-
-    def _signed(self, signal: Signal) -> Signal:
-        """Our answer to the first offer with our name under it; later ones change no keys."""
-        voucher = self._context.voucher
-        if voucher is None or self.outgoing or self._vouched or not isinstance(signal, Answered):
-            return signal
-        self._vouched = True
-        return replace(signal, identity=(voucher.sign(signal.description),))
-
     def _set_gate(self, gate: Gate) -> None:
-        if gate is Gate.OPEN and self._result is not None:
+        result = self._proof.result
+        if gate is Gate.OPEN and result is not None:
             # First, since it may refuse: a key can lose its trust while words are compared.
             security = self._machine.security
-            self._context.secured(self._result, security)
+            self._context.secured(result, security)
             self._witness.learnt(security.identity, outgoing=self.outgoing, at=self._at())
         self._connection.gate = gate
         if gate is not Gate.CLOSED:
@@ -782,7 +765,7 @@ class Call:
 
     def _start(self, order: orders.StartMedia | orders.AwaitKeys) -> None:
         if isinstance(order, orders.StartMedia):
-            self._keying = order.agreement.keying
+            self._proof.keying = order.agreement.keying
             self._spawn(self._connection.connect(order.agreement))
         elif isinstance(self._connection, CarriedConnection):
             self._spawn(self._connection.await_keys())
@@ -792,45 +775,9 @@ class Call:
 
     def _secured(self, result: HandshakeResult | None, srtp_profile: str) -> None:
         """The link has keys: judge what they are worth before anything passes."""
-        evidence = None
-        if result is not None:
-            evidence = self._context.evidence(result)
-            self._result = result
-            if not self._context.identity or not self._context.identity.expected_peer:
-                self.peer = parse_address(result.peer.own_address).short  # nameless until now
-            self._sas = sas(result.sas_secret.reveal())
-            result.wipe()  # SRTP and SFrame have theirs; nobody who keeps this call keeps a key
-        else:
-            evidence = self._context.unaided()
-        engine = self._context.engine
-        facts = Facts(
-            keying=self._keying if engine is None else engine.keying,
-            engine="" if engine is None else engine.name,
-            identity=evidence,
-            srtp_profile=srtp_profile,
-            sframe=result is not None,
-            approved=result is not None and self._context.approved,
-        )
+        facts = self._proof.facts(result, srtp_profile)
+        self.peer = self._proof.peer
         self._perform(self._machine.secured(facts, now=loop_now()))
-
-    def _ticket(self, security: SecurityState | None) -> str:
-        identity = security.identity if security is not None else None
-        if self.outgoing or identity is None:
-            return self._context.ticket
-        return identity.how if identity.how == "bearer" else ""
-
-    def _peer_address(self) -> str:
-        if self._result is not None:
-            return self._result.peer.own_address
-        identity = self._context.identity
-        return identity.expected_peer if identity is not None else ""
-
-    def _statements(self) -> tuple[bytes, ...]:
-        identity, result = self._context.identity, self._result
-        if identity is None:
-            return ()
-        theirs = () if result is None else (result.peer.statement.raw,)
-        return (identity.statement, *theirs)
 
     # -- the inside: the end ------------------------------------------------------------------
 

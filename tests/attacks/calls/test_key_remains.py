@@ -22,8 +22,8 @@ def test_a_call_keeps_no_media_key_that_a_later_thief_of_memory_could_find(tmp_p
                     await hear(call)
                     assert call.sas == answer.sas
         for end in (call, answer):
-            left = [end._result.sas_secret]
-            left += [end._result.sframe_key(role, n) for role in CallRole for n in range(8)]
+            left = [end._proof.result.sas_secret]
+            left += [end._proof.result.sframe_key(role, n) for role in CallRole for n in range(8)]
             left += [end._connection._link._keys.send, end._connection._link._keys.receive]
             for secret in left:
                 assert not len(secret)
