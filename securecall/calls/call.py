@@ -401,14 +401,16 @@ class Call:
     @property
     def is_written_to_us(self) -> bool:
         """Whether the peer's offer has text."""
-        lines = self._offer.media if self._offer is not None else ()
-        return any(line.kind is Kind.TEXT and not line.refused for line in lines)
+        return self._offers(Kind.TEXT)
 
     @property
     def is_shown_to_us(self) -> bool:
         """Whether the peer's offer has a picture."""
+        return self._offers(Kind.VIDEO)
+
+    def _offers(self, kind: Kind) -> bool:
         lines = self._offer.media if self._offer is not None else ()
-        return any(line.kind is Kind.VIDEO and not line.refused for line in lines)
+        return any(line.kind is kind and not line.refused for line in lines)
 
     # -- the keys of the telephone ----------------------------------------------------------------
 
