@@ -12,8 +12,8 @@ from typing import Final, Protocol
 
 from securecall.calls import link as linking
 from securecall.calls.call_text import STREAM, CallText
-from securecall.calls.countersign import CallRecord, Countersigned, Countersigner, Party, Said
-from securecall.calls.link import LinkIdentity, SecureLink
+from securecall.calls.countersign import Countersigned, Countersigner, Said
+from securecall.calls.link import LinkIdentity, SecureLink, record_of
 from securecall.calls.negotiation import Agreement, LocalMedia
 from securecall.calls.pictures import STREAM_OF, PictureKeys, Pictures
 from securecall.calls.sdes import SdesKeys
@@ -28,8 +28,7 @@ from securecall.errors import (
     SecurityError,
     UsageError,
 )
-from securecall.keys.encoding import sha512
-from securecall.keys.handshake import STREAMS, CallRole, HandshakeResult, fingerprint_hash
+from securecall.keys.handshake import STREAMS, CallRole, HandshakeResult
 from securecall.media.carried import CarriedSession
 from securecall.media.codecs import usable
 from securecall.media.description import Direction, Fingerprint, LocalIce
@@ -322,38 +321,14 @@ class MediaConnection:
         self._settled.set()
 
     def _prepare_countersigning(self, result: HandshakeResult, profile: str) -> None:
-        identity = self._identity
-        agreement = self._agreement
-        if identity is None or self._link is None or agreement is None:
+        identity, agreement, link = self._identity, self._agreement, self._link
+        if identity is None or link is None or agreement is None:
             return
-        us = Party(
-            address=identity.own_address,
-            root_fp=identity.root_fp,
-            device_id=identity.device.id,
-            device_public=identity.device.public,
-            statement=sha512(identity.statement),
-            fingerprints=fingerprint_hash(agreement.sent),
-        )
-        them = Party(
-            address=result.peer.own_address,
-            root_fp=result.peer.root_fp,
-            device_id=result.peer.device.id,
-            device_public=result.peer.device.public,
-            statement=sha512(result.peer.statement.raw),
-            fingerprints=fingerprint_hash(agreement.received),
-        )
-        caller, callee = (us, them) if self._outgoing else (them, us)
-        record = CallRecord(
-            caller=caller,
-            callee=callee,
-            bind=result.bind,
-            srtp_profile=profile,
-            group=result.group,
-        )
+        record = record_of(identity, result, agreement, outgoing=self._outgoing, profile=profile)
         self._countersigner = Countersigner(
             record, we_call=self._outgoing, sign=identity.device.sign
         )
-        self._link.countersign_with(self._countersigner, self._times)
+        link.countersign_with(self._countersigner, self._times)
 
     def _times(self) -> tuple[int, int]:
         return self._began_unix, round((time.monotonic() - self._secured_at) * 10)

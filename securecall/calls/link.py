@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from securecall.calls.countersign import MARK, Countersigner, Said
+from securecall.calls.countersign import MARK, CallRecord, Countersigner, Party, Said
 from securecall.calls.negotiation import Agreement
 from securecall.errors import (
     ProtocolError,
@@ -20,6 +20,7 @@ from securecall.errors import (
 )
 from securecall.keys import handshake
 from securecall.keys.device import DeviceKey
+from securecall.keys.encoding import sha512
 from securecall.keys.handshake import (
     CallRole,
     Complete,
@@ -386,3 +387,39 @@ class SecureLink:
             return ()
         goodbye = self.close(now=now)
         return (*goodbye, LinkFailed(error, guess_burned))
+
+
+def record_of(
+    identity: LinkIdentity,
+    result: HandshakeResult,
+    agreement: Agreement,
+    *,
+    outgoing: bool,
+    profile: str,
+) -> CallRecord:
+    """What both ends know alike about a call, and will sign; `outgoing` where we placed it."""
+    us = Party(
+        address=identity.own_address,
+        root_fp=identity.root_fp,
+        device_id=identity.device.id,
+        device_public=identity.device.public,
+        statement=sha512(identity.statement),
+        fingerprints=fingerprint_hash(agreement.sent),
+    )
+    peer = result.peer
+    them = Party(
+        address=peer.own_address,
+        root_fp=peer.root_fp,
+        device_id=peer.device.id,
+        device_public=peer.device.public,
+        statement=sha512(peer.statement.raw),
+        fingerprints=fingerprint_hash(agreement.received),
+    )
+    caller, callee = (us, them) if outgoing else (them, us)
+    return CallRecord(
+        caller=caller,
+        callee=callee,
+        bind=result.bind,
+        srtp_profile=profile,
+        group=result.group,
+    )
