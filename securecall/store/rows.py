@@ -107,6 +107,23 @@ class Rows:
             connection.close()
             raise
 
+    @staticmethod
+    def left_half_made(file: Path) -> bool:
+        """Whether a file is there that nothing was ever kept in.
+
+        Raises:
+            StoreCorrupt: damaged.
+            LocalError: in use, or not readable.
+        """
+        if not file.exists():
+            return False
+        connection = _connect(file)
+        try:
+            with translated("the key store", file):
+                return is_empty(connection)
+        finally:
+            connection.close()
+
     @property
     def needs(self) -> Needs:
         """What its header asks for now.

@@ -139,8 +139,9 @@ class Store(Tables):
         root: Signer | None = None,
         cost: Cost | Rounds = DEFAULT_COST,
     ) -> Self:
-        """Open the store of a folder, or make one where there is none."""
-        if (folder / FILE).exists():
+        """Open the store of a folder, or make one where there is none, or a half-made one."""
+        file = folder / FILE
+        if file.exists() and not Rows.left_half_made(file):
             approved = isinstance(cost, Rounds)
             return cls.open(folder, passphrase, keeper=keeper, root=root, approved=approved)
         made = None if root is None else RootKey.from_signer(root)

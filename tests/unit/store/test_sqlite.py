@@ -233,6 +233,13 @@ def test_a_store_left_half_made_is_made_anew(folder):
     Store.create(folder, passphrase(), cost=MINIMUM_COST).close()
 
 
+def test_who_forgets_the_passphrase_at_first_makes_the_store_at_the_second_try(folder):
+    with pytest.raises(UsageError, match="needs a passphrase"):
+        Store.open_or_create(folder)
+    Store.open_or_create(folder, passphrase(), cost=MINIMUM_COST).close()
+    reopen(folder).close()
+
+
 def test_a_store_in_use_is_not_opened_twice(folder):
     store = make_store(folder)
     with pytest.raises(StoreBusy, match="another process"):
