@@ -41,7 +41,7 @@ from securecall.organisations import Organisations
 from securecall.placing import Placing
 from securecall.policy import Policy, SecurityLevel
 from securecall.ringing import Ringing
-from securecall.secret import Secret
+from securecall.secret import Secret, require_secret
 from securecall.sip.signaling import SipSignaling
 from securecall.store.backup import Backup, write_backup
 from securecall.store.lock import DEFAULT_COST, Cost, Keeper, Lock, Rounds
@@ -430,6 +430,7 @@ class Client:
             ProtocolError: what answers there does not keep to the protocol.
             UsageError: an address or a server that cannot be meant.
         """
+        require_secret(password)
         if xmpp and sip and server is not None:
             raise UsageError("sign in twice to name the server of each network")
         approved = self._approval.suite.approved

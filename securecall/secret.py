@@ -10,6 +10,19 @@ from typing import NoReturn
 from securecall.errors import LocalError, UsageError
 
 
+def require_secret(secret: object) -> None:
+    """Refuse text or bytes where a secret is meant; None is none at all.
+
+    Raises:
+        UsageError: it is no Secret.
+    """
+    if not isinstance(secret, Secret | None):
+        raise UsageError(
+            "passwords and passphrases are given as a Secret: Secret.prompt() or "
+            f"Secret.from_file(path), not as {type(secret).__name__}"
+        )
+
+
 class Secret:
     """Bytes whose one way out is `reveal()`.
 
@@ -21,7 +34,13 @@ class Secret:
     __slots__ = ("_data",)
 
     def __init__(self, data: bytes | bytearray | str) -> None:
-        """Take `data`; text is stored as UTF-8."""
+        """Take `data`; text is stored as UTF-8.
+
+        Raises:
+            UsageError: it is neither bytes nor text; a number would make that many zero bytes.
+        """
+        if not isinstance(data, bytes | bytearray | str):
+            raise UsageError(f"a Secret holds bytes or text, not {type(data).__name__}")
         self._data = bytearray(data.encode() if isinstance(data, str) else data)
 
     @classmethod

@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 
 from securecall.errors import LocalError, StoreCorrupt, Unsupported, UsageError, WrongPassphrase
-from securecall.secret import Secret
+from securecall.secret import Secret, require_secret
 
 KEPT: Final = 32  # bytes that a keeper keeps
 _SALT: Final = 16
@@ -148,6 +148,10 @@ class Lock:
     keeper: Keeper | None = field(default=None, repr=False)
     cost: Cost | Rounds = DEFAULT_COST
     approved: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a passphrase that is no secret."""
+        require_secret(self.passphrase)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from securecall.errors import UsageError
-from securecall.secret import Secret
+from securecall.secret import Secret, require_secret
 
 _URI: Final = re.compile(
     r"(turns?):(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::(\d{1,5}))?(?:\?transport=(udp|tcp))?"
@@ -38,6 +38,10 @@ class TurnServer:
     tls: bool = False
     authorities: Path | None = None
     address: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a password that is no secret."""
+        require_secret(self.password)
 
 
 def parse_turn_uri(text: str) -> tuple[str, int, str, bool]:

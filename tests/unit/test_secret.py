@@ -42,11 +42,6 @@ def test_a_secret_that_nobody_holds_any_more_is_overwritten():
     assert data == bytes(len(BYTES))
 
 
-def test_one_that_was_given_no_bytes_ends_in_silence():
-    with pytest.raises(TypeError):
-        Secret(None)
-
-
 def test_equal_secrets_are_equal_and_unhashable():
     assert Secret(BYTES) == Secret(BYTES)
     assert Secret(BYTES) != Secret(b"other")
@@ -68,3 +63,9 @@ def test_a_missing_or_empty_secret_file_says_what_is_wrong(tmp_path):
     (tmp_path / "empty").write_bytes(b"\n")
     with pytest.raises(LocalError, match="empty"):
         Secret.from_file(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("wrong", [None, 3, [1, 2]])
+def test_it_is_made_of_bytes_or_text_alone_and_ends_in_silence_otherwise(wrong):
+    with pytest.raises(UsageError, match="bytes or text"):
+        Secret(wrong)

@@ -1,0 +1,42 @@
+"""What everybody does wrong once is told at once, and harms nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import wraps
+
+import pytest
+
+import securecall as sc
+from tests.pairs.calls.test_client import PASSPHRASE
+
+GIVEN_AS_TEXT = "a long passphrase"
+
+
+def in_a_loop(test):
+    @wraps(test)
+    def run(**fixtures):
+        asyncio.run(test(**fixtures))
+
+    return run
+
+
+@pytest.mark.parametrize("wrong", [GIVEN_AS_TEXT, GIVEN_AS_TEXT.encode()])
+@in_a_loop
+async def test_a_passphrase_as_text_is_refused_in_words_that_do_not_repeat_it(tmp_path, wrong):
+    with pytest.raises(sc.UsageError, match="Secret") as caught:
+        async with sc.open(tmp_path / "home", passphrase=wrong, create=True):
+            pass
+    assert GIVEN_AS_TEXT not in str(caught.value)
+    async with sc.open(tmp_path / "home", passphrase=PASSPHRASE, create=True):
+        pass
+
+
+@in_a_loop
+async def test_a_password_as_text_is_refused_before_anything_is_asked(tmp_path):
+    async with sc.open(tmp_path / "home", passphrase=PASSPHRASE, create=True) as alice:
+        for how in ({"sip": "alice@lab.invalid"}, {"xmpp": "alice@lab.invalid"}):
+            with pytest.raises(sc.UsageError, match="Secret"):
+                await alice.sign_in(**how, password=GIVEN_AS_TEXT)
+    with pytest.raises(sc.UsageError, match="Secret"):
+        sc.TurnServer(host="relay.example", port=3478, username="alice", password=GIVEN_AS_TEXT)
