@@ -49,6 +49,7 @@ from securecall.store.sqlite import Store
 from securecall.transport.endpoint import endpoint
 from securecall.transport.network import NetworkWatch
 from securecall.transport.route import is_loopback, own_host_towards
+from securecall.transport.threads import in_thread
 from securecall.transport.tls import PemPair
 from securecall.transport.turn import IceHelpers, TurnServer
 
@@ -157,7 +158,7 @@ class Client:
 
     async def __aenter__(self) -> Self:
         """Open the store (a quarter of a second: Argon2id) and the identity in it."""
-        store = await asyncio.to_thread(self._how)
+        store = await self._store()
         try:
             contacts = Contacts(store)
             announcer = Announcer(contacts)
@@ -183,6 +184,17 @@ class Client:
         announcer.place = placing.follow
         self._opened = _Open(store, contacts, announcer, calling, placing, chatting, watch)
         return self
+
+    async def _store(self) -> Store:
+        """Open the store, and close it again if nobody waits any more when it is open."""
+        opened: list[Store] = []
+        try:
+            await in_thread(lambda: opened.append(self._how()))
+        except asyncio.CancelledError:
+            for store in opened:
+                store.close()
+            raise
+        return opened[0]
 
     async def __aexit__(
         self,
@@ -745,12 +757,17 @@ class Client:
     # -- calls that come in -----------------------------------------------------------------------
 
     async def incoming(self) -> AsyncIterator[IncomingCall]:
-        """Yield calls as they come in, for ever."""
+        """Yield calls as they come in, for ever; raises as `next_call` does."""
         while True:
             yield await self.next_call()
 
     async def next_call(self) -> IncomingCall:
-        """Wait for the next call that is still ringing."""
+        """Wait for the next call that is still ringing.
+
+        Raises:
+            UsageError: the client is not open.
+        """
+        _ = self._open
         return await self._ringing.next_call()
 
     def _on_leg(self, account: Account, leg: IncomingLeg) -> None:

@@ -40,3 +40,24 @@ async def test_a_password_as_text_is_refused_before_anything_is_asked(tmp_path):
                 await alice.sign_in(**how, password=GIVEN_AS_TEXT)
     with pytest.raises(sc.UsageError, match="Secret"):
         sc.TurnServer(host="relay.example", port=3478, username="alice", password=GIVEN_AS_TEXT)
+
+
+@in_a_loop
+async def test_a_client_whose_opening_was_cancelled_is_closed(tmp_path):
+    async with sc.open(tmp_path, passphrase=PASSPHRASE, create=True):
+        pass
+    opening = asyncio.create_task(sc.open(tmp_path, passphrase=PASSPHRASE).__aenter__())
+    await asyncio.sleep(0)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    async with sc.open(tmp_path, passphrase=PASSPHRASE) as again:  # StoreBusy, if it was not
+        assert again.address
+
+
+@in_a_loop
+async def test_nobody_waits_for_calls_of_a_closed_client(tmp_path):
+    async with sc.open(tmp_path, passphrase=PASSPHRASE, create=True) as alice:
+        pass
+    with pytest.raises(sc.UsageError, match="open the client first"):
+        await alice.next_call()
