@@ -148,6 +148,7 @@ class Call:
         self._lasted = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Future[None]] = set()
+        self._entered = False
         self._finish: orders.Finish | None = None
         self._sealed: ListenerReport | None = None  # once all is over
         self._rings = asyncio.Event()
@@ -234,7 +235,10 @@ class Call:
         Raises:
             CallFailed: busy, declined, no answer, unreachable, vanished.
             SecurityError: a protection refused.
+            UsageError: the call's block was not entered, so nothing would ever happen.
         """
+        if not self._entered and self.state is not State.ENDED:
+            raise UsageError("a call begins when it is entered: async with client.call(…) as call")
         await _first_of(self._ready, self._over)
         if not self._ready.is_set():
             self._raise_end()
@@ -544,7 +548,14 @@ class Call:
     # -- beginning and end ------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        """Begin the call."""
+        """Begin the call.
+
+        Raises:
+            UsageError: it was begun before; nothing happens to it.
+        """
+        if self._entered:
+            raise UsageError("this call was begun before; a call is entered once")
+        self._entered = True
         try:
             await self._begin(self)
         except BaseException:

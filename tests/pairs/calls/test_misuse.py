@@ -8,7 +8,7 @@ from functools import wraps
 import pytest
 
 import securecall as sc
-from tests.pairs.calls.test_client import PASSPHRASE
+from tests.pairs.calls.test_client import BOB, PASSPHRASE, people
 
 GIVEN_AS_TEXT = "a long passphrase"
 
@@ -61,3 +61,33 @@ async def test_nobody_waits_for_calls_of_a_closed_client(tmp_path):
         pass
     with pytest.raises(sc.UsageError, match="open the client first"):
         await alice.next_call()
+
+
+@in_a_loop
+async def test_a_call_that_was_never_entered_does_not_let_anybody_wait(tmp_path):
+    async with people(tmp_path) as (alice, bob):
+        with pytest.raises(sc.UsageError, match="async with"):
+            await alice.call(BOB).connected()
+        async with alice.call(BOB) as call:
+            taken = (await bob.next_call()).accept()
+            with pytest.raises(sc.UsageError, match="async with"):
+                await taken.connected()
+            async with taken:
+                await call.connected()
+
+
+@in_a_loop
+async def test_a_call_entered_twice_goes_on(tmp_path):
+    async with people(tmp_path) as (alice, bob):
+        async with alice.call(BOB) as call:
+            ring = await bob.next_call()
+            async with ring.accept() as taken:
+                await call.connected()
+                for side in (call, taken):
+                    with pytest.raises(sc.UsageError, match="before"):
+                        await side.__aenter__()
+                assert call.state is taken.state
+                assert call.state.value == "active"
+        with pytest.raises(sc.UsageError, match="before"):
+            async with call:
+                pass
