@@ -13,7 +13,7 @@ from securecall.calls.signaling import Leg, Signaling, TransferRequested
 from securecall.errors import PolicyRefused, UsageError
 from securecall.media.description import Description
 from securecall.media.endpoints import AudioSource
-from securecall.policy import Policy, SecurityLevel
+from securecall.policy import Policy, SecurityLevel, require_level
 
 if TYPE_CHECKING:
     from securecall.media.video.endpoints import VideoSource
@@ -61,6 +61,7 @@ class Placing:
         """Prepare a call; see `Client.call`. One of theirs that it `replaces` ends with it."""
         policy = policy or self._policy()
         if require is not None:
+            require_level(require)
             if require is SecurityLevel.NONE:
                 raise UsageError("unencrypted calls are not offered; there is nothing to require")
             if require > SecurityLevel.HOP_BY_HOP:  # which takes an identity, so ours is offered

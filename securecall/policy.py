@@ -31,6 +31,16 @@ class SecurityLevel(enum.IntEnum):
         return _WORDS[self]
 
 
+def require_level(level: object) -> None:
+    """Refuse what is no level, such as its name or number.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if not isinstance(level, SecurityLevel):
+        raise UsageError("a level is one of HOP_BY_HOP, OPPORTUNISTIC, E2EE, VERIFIED: sc.VERIFIED")
+
+
 _WORDS = {
     SecurityLevel.NONE: "Not encrypted; anyone on the way can listen",
     SecurityLevel.HOP_BY_HOP: "Encrypted to your provider only; the provider can listen",
@@ -295,6 +305,8 @@ class Policy:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
+        if self.minimum is not None:
+            require_level(self.minimum)
         if self.minimum is not None and self.minimum < SecurityLevel.OPPORTUNISTIC:
             raise UsageError(
                 f"minimum={self.minimum.name} would do without any proof of who answers; "

@@ -57,10 +57,10 @@ class CallVideo:
         """Bring a camera to the call from its beginning; True brings one that is off."""
         if video is None or video is False:
             return
-        self._pictures.offered = (CAMERA,)
-        self._machine.welcome((self._pictures.bring(CAMERA), self._pictures.bring(SCREEN)))
         if video is not True:
             self._pictures.show(video, CAMERA)
+        self._pictures.offered = (CAMERA,)
+        self._machine.welcome((self._pictures.bring(CAMERA), self._pictures.bring(SCREEN)))
 
     @property
     def shown(self) -> frozenset[str]:

@@ -77,6 +77,7 @@ from securecall.policy import (
     SecurityLevel,
     SecurityState,
     decide,
+    require_level,
     require_reachable,
     security_state,
 )
@@ -198,8 +199,9 @@ class CallMachine:
         """Ask more of this call than its floor did; never less, and nothing once it is over.
 
         Raises:
-            UsageError: the evidence was already judged.
+            UsageError: it is no level, or the evidence was already judged.
         """
+        require_level(minimum)
         if self.state is State.ENDED:
             return
         if self._facts is not None:

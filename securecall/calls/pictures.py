@@ -11,6 +11,7 @@ from securecall.calls.video_lines import LocalVideo, VideoAgreement
 from securecall.errors import UsageError
 from securecall.media.clock import Clock
 from securecall.media.description import Direction, Gate
+from securecall.media.endpoints import require_source
 from securecall.media.synchrony import HeardAt
 from securecall.rtp.rtcp import RtcpPacket
 from securecall.rtp.sframe import SframeReceiver, SframeSender
@@ -26,6 +27,7 @@ CAMERA: Final = ""
 SCREEN: Final = "slides"
 STREAM_OF: Final = {CAMERA: 1, SCREEN: 2}
 """KIDs of SFrame, by what is shown; 0 is the sound's, 3 the text's (security specification 3.7)."""
+_SUCH_AS: Final = "Camera(), VideoFile(path), TestPattern()"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +173,7 @@ class Pictures:
 
     def show(self, source: VideoSource | None, name: str) -> None:
         """Send these pictures, as soon as they may pass; None shows black, then nothing."""
+        require_source(source, _SUCH_AS)
         if source is None:
             _ = self._sources.pop(name, None)
         else:

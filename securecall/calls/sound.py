@@ -7,7 +7,7 @@ from collections.abc import Callable
 from securecall.errors import UsageError
 from securecall.media.carried import CarriedSession
 from securecall.media.description import Direction, Gate, held
-from securecall.media.endpoints import AudioSink, AudioSource
+from securecall.media.endpoints import AudioSink, AudioSource, require_source
 from securecall.media.engine import AudioSession, AudioStatistics
 from securecall.media.levels import LevelMeter
 from securecall.media.synchrony import Heard
@@ -76,6 +76,7 @@ class Sound:
 
     @source.setter
     def source(self, source: AudioSource | None) -> None:
+        require_source(source)
         self._source = source
         if self._session is not None:
             self._session.source = self._releasable()

@@ -40,6 +40,21 @@ class AudioSource(Protocol):
         ...
 
 
+def require_source(source: object, such_as: str = "FileSource(path), Microphone()") -> None:
+    """Refuse what neither sound nor pictures come from, such as the name of a file.
+
+    Args:
+        source: None sends nothing, and is none of these.
+        such_as: What would be one, for the error.
+
+    Raises:
+        UsageError: it has not what a source has.
+    """
+    if source is not None and not (hasattr(source, "read") and hasattr(source, "discard")):
+        name = type(source).__name__
+        raise UsageError(f"{name} is no source: {such_as}, or what has read, discard and close")
+
+
 class AudioSink(Protocol):
     """Takes the sound that was received."""
 

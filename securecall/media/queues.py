@@ -43,9 +43,11 @@ class PcmInput:
         """Take a frame; waits while the ring is full.
 
         Raises:
-            UsageError: the frame lasts more than a second, has no sensible rate, or the source
-                was closed.
+            UsageError: it is no frame, lasts more than a second, or has no sensible rate; or the
+                source was closed.
         """
+        if not isinstance(frame, AudioFrame):
+            raise UsageError(f"what is written is an AudioFrame, not {type(frame).__name__}")
         if not 1000 <= frame.sample_rate <= 384000 or frame.channels not in (1, 2):
             raise UsageError("a frame has 1000..384000 Hz and one or two channels")
         if frame.duration > _MAX_FRAME_SECONDS:

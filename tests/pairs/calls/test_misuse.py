@@ -8,7 +8,7 @@ from functools import wraps
 import pytest
 
 import securecall as sc
-from tests.pairs.calls.test_client import BOB, PASSPHRASE, people
+from tests.pairs.calls.test_client import ALICE, BOB, PASSPHRASE, people
 
 GIVEN_AS_TEXT = "a long passphrase"
 
@@ -91,3 +91,39 @@ async def test_a_call_entered_twice_goes_on(tmp_path):
         with pytest.raises(sc.UsageError, match="before"):
             async with call:
                 pass
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"audio": "hello.wav"}, "FileSource"),
+        ({"video": "film.webm"}, "VideoFile"),
+        ({"require": "VERIFIED"}, "VERIFIED"),
+        ({"require": 9}, "VERIFIED"),
+    ],
+)
+@in_a_loop
+async def test_what_no_call_can_be_made_with_is_refused_before_it_rings(tmp_path, options, says):
+    async with people(tmp_path) as (alice, bob):
+        with pytest.raises(sc.UsageError, match=says):
+            alice.call(BOB, **options)
+        assert not alice.calls
+        async with bob.call(ALICE) as call:
+            ring = await alice.next_call()
+            with pytest.raises(sc.UsageError, match=says):
+                ring.accept(**options)
+            async with ring.accept() as taken:
+                await call.connected()
+                if "audio" in options:
+                    with pytest.raises(sc.UsageError, match=says):
+                        taken.source = options["audio"]
+                    with pytest.raises(sc.UsageError, match=says):
+                        await taken.play(options["audio"])
+                    with pytest.raises(sc.UsageError, match="AudioFrame"):
+                        await taken.write(b"\0\0" * 960)
+                assert taken.state.value == "active"
+
+
+def test_a_policy_takes_levels_alone():
+    with pytest.raises(sc.UsageError, match="VERIFIED"):
+        sc.Policy(minimum="E2EE")
