@@ -65,6 +65,19 @@ _END_HINTS = {
 }
 
 
+class Misused(UsageError):
+    """The arguments make no sense.
+
+    Attributes:
+        command: What to ask for help about.
+    """
+
+    def __init__(self, message: str, command: str) -> None:
+        """Say what is wrong with them."""
+        super().__init__(message)
+        self.command = command
+
+
 class NoIdentity(LocalError):
     """The folder holds no identity yet."""
 
@@ -125,6 +138,8 @@ def what_to_do(error: BaseException) -> str:
             return _END_HINTS.get(error.reason, "Call again.")
         case ProtocolError():
             return _RULE_HINTS.get(error.rule, "The other side breaks a rule; tell its maker.")
+        case Misused():
+            return f"See: {error.command} --help"
         case _:
             return next((hint for kind, hint in _HINTS if isinstance(error, kind)), _BUG)
 

@@ -35,7 +35,11 @@ def run(arguments: Sequence[str]) -> int:
     if not arguments:  # whoever types the name alone wants to know what there is
         parser().print_help()
         return failures.USAGE
-    args = parser().parse_args(arguments)
+    try:
+        args = parser().parse_args(arguments)
+    except failures.Misused as e:
+        json = "--json" in arguments
+        return _explain(e, JsonOutput() if json else PeopleOutput(), json=json)
     if args.debug:
         logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
     else:
@@ -54,7 +58,7 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as e:  # ours or a bug: nobody who calls gets a traceback
         if args.debug:
             raise
-        return _explain(e, args, output)
+        return _explain(e, output, json=args.json)
     return code or failures.OK
 
 
@@ -76,8 +80,8 @@ def _require_shown(args: argparse.Namespace) -> None:
         qr.require_folder(args.out)
 
 
-def _explain(error: Exception, args: argparse.Namespace, output: Output) -> int:
-    if args.json:
+def _explain(error: Exception, output: Output, *, json: bool) -> int:
+    if json:
         output.tell("error", **failures.fields(error))
     else:
         output.tell("error")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import NoReturn
 
 from securecall import __version__
+from securecall.cli.failures import Misused
 from securecall.cli.keys_options import (
     Commands,
     add_code,
@@ -32,9 +34,16 @@ Exit codes: 0 fine, 1 an attack succeeded (attack), 2 usage, 3 network, 4 protoc
 6 call failed, 7 this machine, 8 a report that not both ends signed."""
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong as every other error is said, and not all the options before it."""
+
+    def error(self, message: str) -> NoReturn:
+        raise Misused(message, self.prog)
+
+
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line."""
-    top = argparse.ArgumentParser(
+    """Return the parser of the whole command line; it raises `Misused`."""
+    top: argparse.ArgumentParser = _Parser(
         prog="securecall",
         description="Calls and messages nobody in between can listen to or read.",
         epilog=_EPILOGUE,
@@ -103,8 +112,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_attack(command: argparse.ArgumentParser) -> None:
-    command.add_argument("what", choices=("list", "run"), help="list the threats, or run some")
-    command.add_argument("names", nargs="*", metavar="NAME", help="A1, D6, … or all")
+    command.add_argument(
+        "what", choices=("list", "run"), metavar="list|run", help="list the threats, or run some"
+    )
+    command.add_argument("names", nargs="*", default=[], metavar="NAME", help="A1, D6, … or all")
     command.add_argument("--table", action="store_true", help="only the table at the end")
 
 
@@ -329,14 +340,17 @@ def _add_lab(command: argparse.ArgumentParser) -> None:
 
 
 def _port(text: str) -> int:
-    port = int(text)
+    port = int(text) if text.isdecimal() else -1
     if not 0 <= port <= 65535:
         raise argparse.ArgumentTypeError("a port is 0 to 65535")
     return port
 
 
 def _minutes(text: str) -> float:
-    minutes = float(text)
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = 0.0
     if not 0 < minutes <= 366 * 1440:
         raise argparse.ArgumentTypeError("a ticket is valid for more than nothing, at most a year")
     return minutes

@@ -56,7 +56,7 @@ def test_hiding_is_for_everybody_and_relays_are_asked_as_whom_they_know(command,
     with pytest.raises(UsageError, match="--relay-user"):
         calling._relays(parser().parse_args(args))
     assert calling._policy(parser().parse_args(command)).ip_privacy is IpPrivacy.STRANGERS
-    with pytest.raises(SystemExit):
+    with pytest.raises(UsageError, match="turn:HOST"):
         parser().parse_args([*command, "--relay", "stun:r.example"])
 
 

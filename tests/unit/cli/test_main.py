@@ -21,6 +21,8 @@ def passphrase(tmp_path):
     "wrong",
     [
         ["fly"],
+        ["answer", "--port", "x"],
+        ["ticket", "--minutes", "soon"],
         ["answer", "--port", "70000"],
         ["ticket", "--minutes", "0"],
         ["call"],
@@ -30,10 +32,17 @@ def passphrase(tmp_path):
     ],
     ids=" ".join,
 )
-def test_wrong_usage_leaves_with_2(wrong, capsys):
-    with pytest.raises(SystemExit) as left:
-        run(wrong)
-    assert left.value.code == 2
+def test_wrong_usage_leaves_with_2_and_says_so_as_any_error(wrong, capsys):
+    assert run(wrong) == 2
+    out, err = capsys.readouterr()
+    what, where = err.splitlines()
+    assert out == ""
+    assert what.startswith("securecall: ")
+    assert where.strip().startswith("See: securecall")
+    assert "invalid _" not in err
+    assert run([*wrong, "--json"]) == 2
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["exit_code"] == 2
 
 
 def test_whoever_types_the_name_alone_reads_what_there_is(capsys):
