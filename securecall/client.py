@@ -33,7 +33,7 @@ from securecall.errors import (
 from securecall.events import Event, PlaintextReceived, RegistrationChanged
 from securecall.fips import STANDARD, Approval, Fips, Profile, approval, require_working
 from securecall.keys.identity import Signer
-from securecall.keys.ticket import Ticket, build_ticket
+from securecall.keys.ticket import Ticket, build_ticket, require_host
 from securecall.logs import logger
 from securecall.media.endpoints import AudioSource
 from securecall.media.engine import Clock
@@ -351,8 +351,11 @@ class Client:
             Text beginning with "securecall:1:". Whoever holds it can call once as the bearer.
 
         Raises:
-            LocalError, UsageError: as for `listen`.
+            LocalError, UsageError: as for `listen`; or nobody could connect to that host.
         """
+        host = host.lower()
+        if host:
+            require_host(host)
         reachable = host or await own_host_towards("")
         bind = host if is_loopback(host) else "0.0.0.0"  # noqa: S104 - see `listen`
         _, bound = await self.listen(bind, port)

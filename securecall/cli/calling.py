@@ -265,6 +265,9 @@ def _target(text: str) -> str:
     if not text.startswith("@"):
         return text
     try:
-        return Path(text[1:]).expanduser().read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as e:
-        raise LocalError(f"cannot read the ticket file {text[1:]}") from e
+        # Without any white space: mail breaks long lines.
+        return "".join(Path(text[1:]).expanduser().read_text(encoding="utf-8").split())
+    except UnicodeDecodeError as e:
+        raise LocalError(f"the ticket file {text[1:]} is no text") from e
+    except OSError as e:
+        raise LocalError(f"cannot read the ticket file {text[1:]}: {e.strerror}") from e

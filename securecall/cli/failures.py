@@ -86,13 +86,14 @@ class Overloaded(LocalError):
     """This machine is too busy for what was asked."""
 
 
+_ADDRESS = "canonical address"
 _RULE_HINTS = {
     "ticket": "Copy the whole ticket: it begins with securecall:1:",
     "device request": "Copy the whole text, or read it from a file: @FILE",
     "organisation code": "Copy the whole code, or read it from a file: @FILE",
     "verification code": "Copy the whole code, or scan it again.",
     "listener report": "This is no report of securecall, or one of a version not known here.",
-    "canonical address": "Write an address such as sip:bob@clinic.example, or use a ticket.",
+    _ADDRESS: "Write an address such as sip:bob@clinic.example, or use a ticket.",
 }
 _HINTS = (
     (
@@ -121,12 +122,17 @@ def exit_code(error: BaseException) -> int:
     """Return the exit code that stands for an error; 1 for one that is a bug of ours."""
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED
+    if isinstance(error, ProtocolError) and error.rule == _ADDRESS:
+        return USAGE  # of what was typed: within what others send it breaks a rule of that
     return next((code for kind, code in _CODES if isinstance(error, kind)), 1)
 
 
 def what_happened(error: BaseException) -> str:
     """Return one line that cannot act on a terminal."""
-    return one_line(error)
+    line = one_line(error)
+    if isinstance(error, ProtocolError) and error.rule in _RULE_HINTS:  # a name of ours, no RFC's
+        line = line.removesuffix(f" [{error.rule}]")
+    return line
 
 
 def what_to_do(error: BaseException) -> str:

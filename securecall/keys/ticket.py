@@ -95,6 +95,21 @@ def ticket_id(secret: Secret) -> str:
     return sha512(label("ticket-id") + secret.reveal())[:16].hex()
 
 
+def require_host(host: str) -> None:
+    """Refuse what no caller could connect to.
+
+    Raises:
+        UsageError: it is neither a name nor an IP address, or has a port.
+    """
+    try:
+        _ = _host_port(f"[{host}]:1" if ":" in host else f"{host}:1")
+    except ProtocolError:
+        raise UsageError(
+            f"{host[:80]!r} is no host to connect to: write a name or an IP address, and the port "
+            "by itself"
+        ) from None
+
+
 def build_ticket(ticket: Ticket, *, link: str = "") -> str:
     """Return the ticket as text, or as a link whose fragment no server gets to see.
 
@@ -144,7 +159,10 @@ def parse_ticket(text: str, *, unix: int) -> Ticket:
     bare = text if text.startswith(_PREFIX) else text.partition("#")[2]
     if not bare.startswith(_PREFIX):
         raise _refused("it does not begin with securecall:1:")
-    data = parse_base64url(bare.removeprefix(_PREFIX))
+    try:
+        data = parse_base64url(bare.removeprefix(_PREFIX))
+    except ProtocolError:  # which character, says nothing to whoever pasted it
+        raise _refused("it was cut off or altered on its way") from None
     uris, rest = _split_uris(data)
     if len(rest) != FINGERPRINT_SIZE + SECRET_SIZE + 8:
         raise _refused("wrong length")
@@ -195,7 +213,10 @@ def _split_uris(data: bytes) -> tuple[tuple[str, ...], bytes]:
 def _target(uri: str, root_fp: bytes) -> TicketTarget:
     if uri.startswith("tls:"):
         return TicketTarget(Address(Scheme.KEY, root_fp.hex()), _host_port(uri[4:]))
-    address = parse_address(uri)
+    try:
+        address = parse_address(uri)
+    except ProtocolError as e:
+        raise _refused("an address that is none") from e
     if address.scheme not in (Scheme.SIP, Scheme.XMPP) or str(address) != uri:
         raise _refused("an address that is not canonical sip: or xmpp:")
     return TicketTarget(address)

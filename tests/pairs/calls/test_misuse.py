@@ -127,3 +127,14 @@ async def test_what_no_call_can_be_made_with_is_refused_before_it_rings(tmp_path
 def test_a_policy_takes_levels_alone():
     with pytest.raises(sc.UsageError, match="VERIFIED"):
         sc.Policy(minimum="E2EE")
+
+
+@pytest.mark.parametrize(
+    "wrong", ["my laptop", "bob@lab.test", "lab.test:5061", "192.0.2.999", "[::1]"]
+)
+@in_a_loop
+async def test_a_ticket_to_no_host_is_not_made(tmp_path, wrong):
+    async with sc.open(tmp_path, passphrase=PASSPHRASE, create=True) as alice:
+        with pytest.raises(sc.UsageError, match="no host"):
+            await alice.ticket(host=wrong)
+        assert await alice.ticket(host="LOCALHOST")

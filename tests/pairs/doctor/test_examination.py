@@ -360,5 +360,5 @@ def test_the_process_leaves_with_the_code(tmp_path, capsys):
     assert run(arguments) == 3
     (line,) = capsys.readouterr().out.splitlines()
     assert json.loads(line)["exit_code"] == 3
-    assert run(["doctor", "alice@192.0.2.1", "--no-password"]) == 4
+    assert run(["doctor", "alice@192.0.2.1", "--no-password"]) == 2
     assert run(["doctor", f"alice@{DOMAIN}", "--json"]) == 2

@@ -14,6 +14,8 @@ from securecall.errors import EndReason, Reason
         (errors.Unsupported("x"), 2),
         (errors.ConnectFailed("x"), 3),
         (errors.ProtocolError("x", rule="RFC 3261 8.1.1"), 4),
+        (errors.ProtocolError("x", rule="ticket"), 4),
+        (errors.ProtocolError("x", rule="canonical address"), 2),
         (errors.PolicyRefused("x"), 5),
         (errors.IdentityChanged("x"), 5),
         (errors.Busy(), 6),

@@ -95,12 +95,14 @@ def test_init_twice_keeps_the_keys_and_another_passphrase_does_not_open_them(
     assert json.loads(capsys.readouterr().out)["kind"] == "WrongPassphrase"
 
 
-def test_what_is_no_ticket_and_no_address_leaves_with_4(tmp_path, passphrase, capsys):
+def test_what_is_no_ticket_leaves_with_4_and_what_is_no_address_with_2(
+    tmp_path, passphrase, capsys
+):
     home = ["--home", str(tmp_path / "home"), "--passphrase-file", str(passphrase)]
     assert run(["init", *home]) == 0
     assert run(["call", "securecall:1:AAAA", *home]) == 4
     assert "begins with securecall:1:" in capsys.readouterr().err
-    assert run(["call", "bob@192.0.2.1", *home]) == 4
+    assert run(["call", "bob@192.0.2.1", *home]) == 2
     assert run(["call", f"@{tmp_path / 'absent'}", *home]) == 7
     assert run(["verify", "sip:bob@clinic.example", *home]) == 2
 

@@ -122,6 +122,7 @@ MALFORMED = {
 def test_a_malformed_ticket_is_refused_and_not_repeated(name):
     with pytest.raises(ProtocolError) as caught:
         parse_ticket(MALFORMED[name], unix=NOW)
+    assert caught.value.rule == "ticket"
     assert not MALFORMED[name] or MALFORMED[name][13:] not in str(caught.value) or name == "no data"
 
 
