@@ -45,8 +45,15 @@ class Secret:
 
     @classmethod
     def prompt(cls, label: str = "Passphrase: ") -> Secret:
-        """Ask on the terminal, without echo."""
-        return cls(getpass.getpass(label))
+        """Ask on the terminal, without echo; ask before `asyncio.run`, which holds back Ctrl-C.
+
+        Raises:
+            UsageError: the input ended.
+        """
+        try:
+            return cls(getpass.getpass(label))
+        except EOFError:
+            raise UsageError("nothing was entered") from None
 
     @classmethod
     def from_file(cls, path: str | Path) -> Secret:

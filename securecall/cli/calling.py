@@ -13,7 +13,7 @@ from securecall.cli.conversation import Sound, Wishes, converse
 from securecall.cli.desk import Board, named, ring_fields, tell_of_transfer
 from securecall.cli.failures import fields, what_happened
 from securecall.cli.output import Output
-from securecall.cli.passphrase import account_password
+from securecall.cli.passphrase import account_password, interruptible
 from securecall.cli.sight import names_of, require_pictures
 from securecall.client import Client, IncomingCall
 from securecall.errors import LocalError, SecurecallError, UsageError
@@ -261,7 +261,8 @@ async def _sign_in(client: Client, args: argparse.Namespace) -> None:
 def _target(text: str) -> str:
     """Return a ticket or an address, from the argument, a file (@path) or standard input (-)."""
     if text == "-":
-        return sys.stdin.readline().strip()
+        with interruptible():
+            return sys.stdin.readline().strip()
     if not text.startswith("@"):
         return text
     try:

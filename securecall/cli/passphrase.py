@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +21,22 @@ if TYPE_CHECKING:
     from securecall.store.token import Token
 
 _TRIES = 3  # to type the same twice
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C end a wait for somebody who types.
+
+    In an event loop it would only be noted: `asyncio.run` cancels a task, which blocks right here.
+    """
+    if threading.current_thread() is not threading.main_thread():  # which has no signals
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        _ = signal.signal(signal.SIGINT, before)
 
 
 def opener(args: argparse.Namespace, home: Path) -> Lock:
@@ -121,10 +141,10 @@ def _obtain(
     if not sys.stdin.isatty():
         raise UsageError(f"there is no terminal to ask for the passphrase; use {option} FILE")
     for _ in range(_TRIES):
-        first = Secret.prompt(f"Choose a {what}: " if new else f"{what}: ")
+        first = _prompt(f"Choose a {what}: " if new else f"{what}: ")
         if not len(first):
             raise UsageError("an empty passphrase protects nothing")
-        if not new or first == Secret.prompt("The same again: "):
+        if not new or first == _prompt("The same again: "):
             return first
         sys.stderr.write("The two entries differ.\n")
     raise UsageError("the two entries differ")
@@ -167,4 +187,9 @@ def account_password(args: argparse.Namespace) -> Secret | None:
             "there is no terminal to ask for the account's password; use --password-file FILE, or "
             "--no-password where its server asks for none"
         )
-    return Secret.prompt(f"Password of {args.account}: ")
+    return _prompt(f"Password of {args.account}: ")
+
+
+def _prompt(label: str) -> Secret:
+    with interruptible():
+        return Secret.prompt(label)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import getpass
 import pickle
 
 import pytest
@@ -69,3 +70,12 @@ def test_a_missing_or_empty_secret_file_says_what_is_wrong(tmp_path):
 def test_it_is_made_of_bytes_or_text_alone_and_ends_in_silence_otherwise(wrong):
     with pytest.raises(UsageError, match="bytes or text"):
         Secret(wrong)
+
+
+def test_a_prompt_whose_input_ends_is_no_secret(monkeypatch):
+    def ended(label):
+        raise EOFError
+
+    monkeypatch.setattr(getpass, "getpass", ended)
+    with pytest.raises(UsageError, match="nothing was entered"):
+        Secret.prompt()
