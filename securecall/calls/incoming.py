@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from securecall.address import Address
 from securecall.calls.call import Call
 from securecall.calls.machine import State
-from securecall.errors import EndReason, UsageError
+from securecall.errors import EndReason, SecurecallError, UsageError
 from securecall.media.endpoints import AudioSource
 from securecall.policy import SecurityLevel
 
@@ -98,6 +99,11 @@ class IncomingCall:
     async def busy(self) -> None:
         """Say that we are in another call."""
         await self._call.refuse(EndReason.BUSY)
+
+    async def gone(self) -> None:
+        """Wait for the end of the call; of one that nobody took: until the caller gives up."""
+        with suppress(SecurecallError):
+            _ = await self._call.ended()
 
     @property
     def over(self) -> bool:

@@ -209,8 +209,9 @@ async def _take(board: Board, args: argparse.Namespace, wishes: Wishes) -> Secur
     output, ring = board.output, await board.client.next_call()
     output.tell("incoming", **ring_fields(ring, board.require), replaces="")
     if not args.auto_accept and not await _accepted(ring, output):
+        over = ring.over
         await ring.decline()
-        output.tell("note", text="You declined the call.")
+        output.tell("note", text="The caller gave up." if over else "You declined the call.")
         return None
     try:
         sound = Sound(wishes)
@@ -229,8 +230,16 @@ async def _take(board: Board, args: argparse.Namespace, wishes: Wishes) -> Secur
 
 
 async def _accepted(ring: IncomingCall, output: Output) -> bool:
-    answer = await output.ask("Take the call?", "accept", "decline")
-    return bool(answer) and not ring.over
+    """Ask, for as long as it rings."""
+    asking = asyncio.ensure_future(output.ask("Take the call?", "accept", "decline"))
+    going = asyncio.ensure_future(ring.gone())
+    try:
+        _ = await asyncio.wait((asking, going), return_when=asyncio.FIRST_COMPLETED)
+        return asking.done() and bool(asking.result()) and not ring.over
+    finally:
+        for task in (asking, going):
+            _ = task.cancel()
+        _ = await asyncio.gather(asking, going, return_exceptions=True)
 
 
 async def _sign_in(client: Client, args: argparse.Namespace) -> None:
