@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 import securecall
@@ -10,6 +11,7 @@ from securecall import qr
 from securecall.address import Address, Scheme, parse_address
 from securecall.cli import passphrase
 from securecall.cli.failures import NoIdentity
+from securecall.cli.options import DEFAULT_HOME
 from securecall.cli.output import Output
 from securecall.client import Client
 from securecall.clock import unix_now
@@ -39,7 +41,8 @@ def open_home(args: argparse.Namespace, policy: Policy | None = None) -> Client:
     """
     home = home_of(args)
     if not is_made(home):
-        raise NoIdentity(f"there is no identity in {home} yet")
+        at = "" if args.home == DEFAULT_HOME else f" --home {shlex.quote(args.home)}"
+        raise NoIdentity(f"there is no identity in {home} yet", make=f"securecall init{at}")
     lock = passphrase.opener(args, home)
     return securecall.open(
         home,
@@ -88,8 +91,9 @@ async def ticket(args: argparse.Namespace, output: Output) -> None:
     """Make a ticket that `answer` will serve."""
     async with open_home(args) as client:
         await make_ticket(client, args, output)
+    home = "" if args.home == DEFAULT_HOME else f" --home {shlex.quote(args.home)}"
     port = "" if args.port == DEFAULT_PORT else f" --port {args.port}"
-    output.tell("note", text=f"Now wait for the call:   securecall answer{port}")
+    output.tell("note", text=f"Now wait for the call:   securecall answer{home}{port}")
 
 
 async def make_ticket(client: Client, args: argparse.Namespace, output: Output) -> None:

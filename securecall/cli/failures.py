@@ -79,7 +79,16 @@ class Misused(UsageError):
 
 
 class NoIdentity(LocalError):
-    """The folder holds no identity yet."""
+    """The folder holds no identity yet.
+
+    Attributes:
+        make: The command that makes one.
+    """
+
+    def __init__(self, message: str, make: str) -> None:
+        """Say where."""
+        super().__init__(message)
+        self.make = make
 
 
 class Overloaded(LocalError):
@@ -106,7 +115,6 @@ _HINTS = (
     (WrongPassphrase, "Try again; without the passphrase nobody can open the keys."),
     (DeviceError, "Check the file or the device."),
     (Overloaded, "Try again when it has less to do."),
-    (NoIdentity, "Make one: securecall init"),
     (StoreBusy, "Another securecall uses these keys: end it, or use another --home."),
     (StoreCorrupt, "Take a backup, or another copy of it. Nothing was used or changed."),
     (ListenFailed, "Another program may hold that port: choose one with --port."),
@@ -144,6 +152,8 @@ def what_to_do(error: BaseException) -> str:
             return _END_HINTS.get(error.reason, "Call again.")
         case ProtocolError():
             return _RULE_HINTS.get(error.rule, "The other side breaks a rule; tell its maker.")
+        case NoIdentity():
+            return f"Make one: {error.make}"
         case Misused():
             return f"See: {error.command} --help"
         case _:

@@ -18,6 +18,7 @@ from securecall.cli.keys_options import (
     add_verify,
 )
 
+DEFAULT_HOME = "~/.securecall"
 _MODES = ("proxy", "gateway", "gateway-dtls")
 _LEVELS = ("HOP_BY_HOP", "OPPORTUNISTIC", "E2EE", "VERIFIED")
 _EPILOGUE = """\
@@ -55,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument("--json", action="store_true", help="one JSON object per line")
     common.add_argument("--debug", action="store_true", help="log, and show tracebacks")
     home = argparse.ArgumentParser(add_help=False)
-    home.add_argument("--home", default="~/.securecall", help="folder of your keys (%(default)s)")
+    home.add_argument("--home", default=DEFAULT_HOME, help="folder of your keys (%(default)s)")
     home.add_argument("--passphrase-file", type=Path, metavar="FILE", help="read it from here")
     home.add_argument("--keyring", action="store_true", help="the key lies in the keyring")
     home.add_argument(

@@ -62,7 +62,7 @@ def test_without_keys_one_line_says_what_and_one_what_to_do(tmp_path, passphrase
     assert code == 7
     assert out == ""
     assert len(err.splitlines()) == 2
-    assert "securecall init" in err
+    assert f"securecall init --home {home}" in err
     assert "Traceback" not in err
 
 
