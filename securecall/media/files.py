@@ -63,7 +63,8 @@ class FileSource:
             self._rate = self._file.getframerate()
             frames = self._file.getnframes()
         except _BROKEN as e:
-            raise DeviceError(f"cannot play {path}: {e}") from e
+            why = e.strerror if isinstance(e, OSError) else "it is no WAV file of plain samples"
+            raise DeviceError(f"cannot play {path}: {why}") from e
         if not frames or not 1000 <= self._rate <= 384000 or not 1 <= self._width <= 4:
             self.close()
             raise DeviceError(f"cannot play {path}: there is no sound in it")

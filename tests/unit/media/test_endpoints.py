@@ -399,3 +399,15 @@ def test_a_reader_that_is_cancelled_leaves_the_ring_usable():
         assert (await anext(output)).samples == b"x"
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("content", "says"), [(None, "No such file"), (b"", "no WAV"), (b"ID3\x04", "no WAV")]
+)
+def test_a_file_that_cannot_be_played_says_why_once(tmp_path, content, says):
+    path = tmp_path / "hello.mp3"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DeviceError, match=says) as caught:
+        FileSource(path)
+    assert str(caught.value).count("hello.mp3") == 1
