@@ -64,6 +64,26 @@ def parse_base64url(text: str) -> bytes:
     return binascii.a2b_base64(text.encode("ascii").translate(_STANDARD) + b"=" * (-over % 4))
 
 
+def parse_pasted(text: str, *, size: int = 0, rule: str) -> bytes:
+    """Decode what a person copied, scanned or typed; what is wrong with it is for them to mend.
+
+    Args:
+        text: base64url.
+        size: Its bytes, 0 for any number.
+        rule: Names what it should be.
+
+    Raises:
+        ProtocolError: a part of it is missing or altered.
+    """
+    try:
+        data = parse_base64url(text)
+    except ProtocolError:  # which character, says nothing to them
+        data = None
+    if data is None or size not in (0, len(data)):
+        raise ProtocolError("it was cut off or altered on its way", rule=rule)
+    return data
+
+
 def parse_json(data: bytes, *, max_size: int, max_depth: int) -> dict[str, object]:
     """Read one JSON object under the strict rules of this module.
 

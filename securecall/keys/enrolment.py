@@ -24,7 +24,7 @@ from typing import Final
 from securecall.address import Address, Scheme, parse_address
 from securecall.errors import IdentityMismatch, ProtocolError
 from securecall.keys.device import DeviceKey, device_proof_input
-from securecall.keys.encoding import build_base64url, build_json, label, parse_base64url, sha512
+from securecall.keys.encoding import build_base64url, build_json, label, parse_pasted, sha512
 from securecall.keys.passport import PassportKey
 from securecall.keys.signed_json import (
     exact_bytes,
@@ -233,4 +233,4 @@ def _bytes(text: str, prefix: str, what: str, most: int) -> bytes:
     text = "".join(text.split())  # mail and terminals break lines
     if len(text) > most or not text.startswith(prefix):
         raise ProtocolError(f"not {what}: it begins with {prefix}", rule=_RULE)
-    return parse_base64url(text.removeprefix(prefix))
+    return parse_pasted(text.removeprefix(prefix), rule=_RULE)

@@ -27,7 +27,7 @@ from securecall.errors import (
     StatementInvalid,
     UsageError,
 )
-from securecall.keys.encoding import build_base64url, parse_base64url
+from securecall.keys.encoding import build_base64url, parse_pasted
 from securecall.keys.identity import (
     FINGERPRINT_SIZE,
     RootKey,
@@ -311,7 +311,7 @@ def parse_organisation_code(data: str) -> OrganisationCode:
     if len(data) > 512 or not data.startswith(_CODE):
         raise ProtocolError("not the code of an organisation", rule="organisation code")
     domain, _, key = data.removeprefix(_CODE).partition(":")
-    public = parse_base64url(key)
+    public = parse_pasted(key, size=32, rule="organisation code")
     require_ed25519_public(public)
     if not _is_domain(domain):
         raise ProtocolError("not the domain of an organisation", rule="organisation code")

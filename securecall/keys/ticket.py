@@ -24,7 +24,7 @@ from securecall.keys.encoding import (
     build_base64url,
     label,
     length_prefixed,
-    parse_base64url,
+    parse_pasted,
     sha512,
 )
 from securecall.keys.identity import FINGERPRINT_SIZE
@@ -159,10 +159,7 @@ def parse_ticket(text: str, *, unix: int) -> Ticket:
     bare = text if text.startswith(_PREFIX) else text.partition("#")[2]
     if not bare.startswith(_PREFIX):
         raise _refused("it does not begin with securecall:1:")
-    try:
-        data = parse_base64url(bare.removeprefix(_PREFIX))
-    except ProtocolError:  # which character, says nothing to whoever pasted it
-        raise _refused("it was cut off or altered on its way") from None
+    data = parse_pasted(bare.removeprefix(_PREFIX), rule=_RULE)
     uris, rest = _split_uris(data)
     if len(rest) != FINGERPRINT_SIZE + SECRET_SIZE + 8:
         raise _refused("wrong length")

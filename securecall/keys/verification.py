@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from securecall.errors import IdentityMismatch, ProtocolError, UsageError
-from securecall.keys.encoding import build_base64url, label, parse_base64url, sha512
+from securecall.keys.encoding import build_base64url, label, parse_pasted, sha512
 from securecall.keys.identity import FINGERPRINT_SIZE
 from securecall.keys.wordlist import words
 
@@ -96,8 +96,10 @@ def parse_verification_code(text: str) -> VerificationCode:
     if len(text) > 256 or not text.startswith(_CODE):
         raise ProtocolError("not a verification code of securecall", rule=_RULE)
     own, _, peer = text.removeprefix(_CODE).partition(":")
-    code = VerificationCode(parse_base64url(own), parse_base64url(peer))
-    if not len(code.own) == len(code.peer) == FINGERPRINT_SIZE or code.own == code.peer:
+    code = VerificationCode(
+        *(parse_pasted(each, size=FINGERPRINT_SIZE, rule=_RULE) for each in (own, peer))
+    )
+    if code.own == code.peer:
         raise ProtocolError("it does not hold two fingerprints", rule=_RULE)
     return code
 

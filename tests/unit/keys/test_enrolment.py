@@ -40,7 +40,7 @@ def test_a_line_of_another_kind_is_refused(name):
     others = [make(value) for make, _, value, begin in LINES.values() if begin != prefix]
     bare = line.removeprefix(prefix)
     for wrong in ("", bare, line[1:], line.upper(), f"{line}=", f"{line}!", *others):
-        with pytest.raises(ProtocolError):
+        with pytest.raises(ProtocolError, match="device request"):
             parse(wrong)
 
 

@@ -161,6 +161,7 @@ def test_a_code_names_domain_and_key():
     for text in (
         "",
         CODE[:-1],
+        CODE[:-4],
         CODE + "A",
         CODE.replace(DOMAIN, ""),
         CODE.replace(DOMAIN, "Clinic.example"),
@@ -176,6 +177,9 @@ def test_a_code_names_domain_and_key():
 
 @pytest.mark.parametrize("domain", ["CLINIC.example", "a b.example", "", "clinic.example;x", "-"])
 def test_a_code_names_a_domain(domain):
+    with pytest.raises(ProtocolError, match="cut off") as caught:
+        parse_organisation_code(CODE[:-4])
+    assert caught.value.rule == "organisation code"  # so that whoever copied it is told
     assert parse_organisation_code(CODE).domain == DOMAIN
     with pytest.raises(ProtocolError):
         parse_organisation_code(CODE.replace(DOMAIN, domain))

@@ -91,8 +91,9 @@ def test_a_scanned_code_is_compared_crosswise():
     ],
 )
 def test_other_texts_are_no_code(text):
-    with pytest.raises(ProtocolError):
+    with pytest.raises(ProtocolError) as caught:
         parse_verification_code(text)
+    assert caught.value.rule == "verification code"
 
 
 CODE = build_verification_code(VerificationCode(ALICE, BOB))
@@ -111,8 +112,9 @@ BARE = CODE.removeprefix("securecall:verify:1:")
     ids=["bare", "twice the same", "second too short", "first too short", "too long"],
 )
 def test_texts_that_come_close_are_no_code(text):
-    with pytest.raises(ProtocolError):
+    with pytest.raises(ProtocolError) as caught:
         parse_verification_code(text)
+    assert caught.value.rule == "verification code"
 
 
 def test_a_missing_list_is_said_to_be_missing(monkeypatch, tmp_path):
