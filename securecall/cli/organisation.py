@@ -62,7 +62,7 @@ def _create(args: argparse.Namespace, output: Output) -> None:
 def _vouch(args: argparse.Namespace, output: Output) -> None:
     address, digits = parse_address(args.address), args.key.removeprefix("key:").lower()
     if not re.fullmatch("[0-9a-f]{128}", digits):
-        raise UsageError("KEY is 128 hex digits: what the member's `securecall init` shows as key:")
+        raise UsageError("KEY is 128 hex digits: `root` of the member's `securecall init --json`")
     with _opened(args) as clinic:
         word = clinic.vouch(address, bytes.fromhex(digits), days=args.days)
         _hand_out(address, word, args.out, output)
@@ -76,6 +76,10 @@ def _withdraw(args: argparse.Namespace, output: Output) -> None:
 
 def _renew(args: argparse.Namespace, output: Output) -> None:
     folder: Path = args.folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise LocalError(f"cannot make the folder {folder}: {e.strerror}") from e
     with _opened(args) as clinic:
         for address, word in clinic.renew():
             name = quote(f"{address.scheme.value}-{address.user}@{address.host}", safe="@")

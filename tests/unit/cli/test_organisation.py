@@ -54,7 +54,6 @@ def test_a_clinic_and_one_of_its_staff_and_somebody_who_trusts_it(tmp_path, type
     code, (taken,) = typed("org", "take", word, home="alice")
     assert (code, taken["root"], taken["trusted"]) == (0, clinic["root"], True)
     assert "Is " not in typed("org", "take", word, home="alice", plain=True)[1]
-    (tmp_path / "words").mkdir()
     code, renewed = typed("org", "renew", tmp_path / "words")
     assert (code, [e["address"] for e in renewed]) == (0, [BOB])
     (file,) = (tmp_path / "words").iterdir()
