@@ -152,7 +152,7 @@ def _add_talk(command: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="keep the report of the call, here or in a folder",
     )
-    command.add_argument("--seconds", type=float, help="hang up after so long")
+    command.add_argument("--seconds", type=_seconds, help="hang up after so long")
     command.add_argument("--mic", action="store_true", help="use microphone and speaker")
     command.add_argument("--speaker", action="store_true", help="use the speaker, if there is one")
     devices = command.add_argument_group("with --mic (their names: securecall sound)")
@@ -192,7 +192,7 @@ def _add_talk(command: argparse.ArgumentParser) -> None:
 
 def _add_sound(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--listen", type=float, nargs="?", const=10.0, metavar="SECONDS",
+        "--listen", type=_seconds, nargs="?", const=10.0, metavar="SECONDS",
         help="show how loud the microphone hears you, for %(const)g seconds",
     )  # fmt: skip
     command.add_argument("--microphone", default="", metavar="NAME", help="listen to this one")
@@ -230,7 +230,7 @@ def _add_answer(command: argparse.ArgumentParser) -> None:
 
 def _add_calls(command: argparse.ArgumentParser) -> None:
     command.add_argument("--missed", action="store_true", help="those alone that nobody took")
-    command.add_argument("--count", type=int, default=20, help="so many (%(default)s)")
+    command.add_argument("--count", type=_count, default=20, help="so many (%(default)s)")
     one = command.add_mutually_exclusive_group()
     one.add_argument("--forget", type=int, nargs="+", metavar="NUMBER", help="forget these")
     one.add_argument("--clear", action="store_true", help="forget all")
@@ -284,7 +284,7 @@ def _add_sending(command: argparse.ArgumentParser, *, voice: bool) -> None:
     command.add_argument("target", metavar="ADDRESS", help="to whom: bob@clinic.example")
     if voice:
         how = command.add_mutually_exclusive_group()
-        how.add_argument("--seconds", type=int, default=60, help="record so long (%(default)s)")
+        how.add_argument("--seconds", type=_count, default=60, help="record so long (%(default)s)")
         how.add_argument("--file", type=Path, metavar="WAV", help="send this instead")
     else:
         command.add_argument("file", type=Path, metavar="FILE")
@@ -355,6 +355,22 @@ def _minutes(text: str) -> float:
     if not 0 < minutes <= 366 * 1440:
         raise argparse.ArgumentTypeError("a ticket is valid for more than nothing, at most a year")
     return minutes
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e7:
+        raise argparse.ArgumentTypeError("it takes a number of seconds above 0")
+    return seconds
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 10**7:
+        raise argparse.ArgumentTypeError("it takes a whole number above 0")
+    return int(text)
 
 
 def _server(text: str) -> str:
