@@ -683,7 +683,8 @@ class Client:
             video: What to show: a camera, a file; True to be asked for a picture without showing
                 one (yet). None for a call without pictures.
             text: Have real-time text if the other end wishes it, too: see `Call.text`.
-            require: The least level to talk at, above the policy's; never lowers it.
+            require: The least level to talk at, above the policy's; never lowers it. Under VERIFIED
+                two people may talk for two minutes to compare the words: docs/levels.md, the gate.
             require_pq: Beside what the policy asks, refuse key agreement that a later quantum
                 computer could break.
             policy: Instead of the client's.
