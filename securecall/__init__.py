@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from securecall import events as events
+    from securecall import sync as sync
     from securecall.account import Account as Account
     from securecall.address import Address as Address
     from securecall.address import parse_address as parse_address
@@ -164,9 +166,10 @@ _HOMES = {
     "transport.turn": "TurnServer",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+_MODULES = frozenset({"events", "sync"})
 _LEVELS = frozenset({"HOP_BY_HOP", "OPPORTUNISTIC", "E2EE", "VERIFIED"})
 
-__all__ = sorted({*_HOME_OF, *_LEVELS, "__version__"})
+__all__ = sorted({*_HOME_OF, *_LEVELS, *_MODULES, "__version__"})
 
 
 def __getattr__(name: str) -> object:
@@ -175,6 +178,8 @@ def __getattr__(name: str) -> object:
         value: object = getattr(import_module("securecall.policy").SecurityLevel, name)
     elif name in _HOME_OF:
         value = getattr(import_module(f"securecall.{_HOME_OF[name]}"), name)
+    elif name in _MODULES:
+        value = import_module(f"securecall.{name}")
     else:
         raise AttributeError(f"module 'securecall' has no attribute {name!r}")
     globals()[name] = value
