@@ -8,6 +8,7 @@ import time
 
 from securecall.cli.output import Output
 from securecall.cli.sound import Needle
+from securecall.errors import DeviceError
 from securecall.media.devices import Microphone, sound_devices
 from securecall.media.frames import TICK, rms_dbfs
 from securecall.media.levels import INTERVAL, SILENCE
@@ -33,6 +34,8 @@ async def sound(args: argparse.Namespace, output: Output) -> None:
             {"name": d.name, "default": d.is_default_output} for d in found if d.outputs > 0
         ],
     )
+    if args.listen is not None and not args.microphone and not any(d.inputs for d in found):
+        raise DeviceError("there is no microphone")
     if args.listen is not None:
         await _listen(Microphone(args.microphone or None), args.listen, output)
 
