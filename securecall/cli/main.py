@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import io
 import logging
 import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NoReturn
+from pathlib import Path
+from typing import NoReturn, TextIO
 
 from securecall.cli import failures
 from securecall.cli.options import parser
@@ -27,7 +29,18 @@ _CHATTING = ("chat", "send-file", "voice-message", "inbox")
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and leave with its exit code."""
+    _require_streams()
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def _require_streams() -> None:
+    """Have somewhere to write to, whatever started us: a stream may be closed, or ASCII alone."""
+    for name in ("stdout", "stderr"):
+        stream: TextIO | None = getattr(sys, name)
+        if stream is None:  # closed
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - for as long as we run
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def run(arguments: Sequence[str]) -> int:

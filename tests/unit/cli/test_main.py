@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import io
 import json
 import sys
 
 import pytest
 
 from securecall.cli import commands, failures, keys_command
-from securecall.cli.main import run
+from securecall.cli.main import main, run
 from securecall.cli.options import parser
 
 
@@ -145,3 +146,23 @@ def test_a_program_that_reads_json_draws_no_code_and_needs_nothing_for_it(
     monkeypatch.setitem(sys.modules, "segno", None)
     assert run(["ticket", "--qr", "--host", "127.0.0.1", "--port", "0", *home]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[1])["type"] == "ticket"
+
+
+def test_who_starts_it_without_streams_gets_the_exit_code(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    with pytest.raises(SystemExit) as left:
+        main(["attack", "run", "Z9"])
+    assert left.value.code == 2
+    sys.stdout.close()
+    sys.stderr.close()
+
+
+def test_a_terminal_with_few_letters_shows_help_with_others(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    with pytest.raises(SystemExit) as left:
+        main(["attack", "--help"])
+    assert left.value.code == 0
+    sys.stdout.flush()
+    assert b"A1, D6, ? or all" in written.getvalue()
