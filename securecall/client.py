@@ -119,7 +119,7 @@ class _Open:
 
 
 class Client:
-    """One person on this machine; several may live in one process.
+    """One person on this machine; several may live in one process, each in one event loop.
 
     Attributes:
         policy: The default for every call.
@@ -152,6 +152,7 @@ class Client:
         self.do_not_disturb = False
         self._helpers = IceHelpers()
         self._opened: _Open | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._accounts: list[Account] = []
         self._listener: SipSignaling | None = None
         self._ringing = Ringing(self)
@@ -182,6 +183,7 @@ class Client:
             direct=self._direct_signaling,
         )
         announcer.place = placing.follow
+        self._loop = asyncio.get_running_loop()
         self._opened = _Open(store, contacts, announcer, calling, placing, chatting, watch)
         return self
 
@@ -320,6 +322,7 @@ class Client:
             UsageError: another port is listened on already, or our policy does without proof of
                 identity, which is all that a direct call has.
         """
+        self._require_own_loop()
         require_direct(self.policy)
         if self._listener is None:
             wanted = port or self.contacts.last_port
@@ -445,6 +448,7 @@ class Client:
             ProtocolError: what answers there does not keep to the protocol.
             UsageError: an address or a server that cannot be meant.
         """
+        self._require_own_loop()
         require_secret(password)
         if xmpp and sip and server is not None:
             raise UsageError("sign in twice to name the server of each network")
@@ -700,6 +704,7 @@ class Client:
             DowngradeError, PolicyRefused: it leads into the telephone network, and contact or
                 policy ask for more than that can be.
         """
+        self._require_own_loop()
         return self._open.placing.call(
             who,
             audio=audio,
@@ -772,6 +777,7 @@ class Client:
             UsageError: the client is not open.
         """
         _ = self._open
+        self._require_own_loop()
         return await self._ringing.next_call()
 
     def _on_leg(self, account: Account, leg: IncomingLeg) -> None:
@@ -793,6 +799,17 @@ class Client:
     def events(self) -> AsyncGenerator[Event, None]:
         """Yield everything that happens to calls and accounts from now on."""
         return self._open.announcer.events()
+
+    def _require_own_loop(self) -> None:
+        try:
+            here = asyncio.get_running_loop()
+        except RuntimeError:  # made here, entered there
+            return
+        if self._opened is not None and here is not self._loop:
+            raise UsageError(
+                "this client lives in another event loop; reach it from a thread with "
+                "asyncio.run_coroutine_threadsafe, or use securecall.sync"
+            )
 
     @property
     def _open(self) -> _Open:

@@ -138,3 +138,21 @@ async def test_a_ticket_to_no_host_is_not_made(tmp_path, wrong):
         with pytest.raises(sc.UsageError, match="no host"):
             await alice.ticket(host=wrong)
         assert await alice.ticket(host="LOCALHOST")
+
+
+@in_a_loop
+async def test_a_client_is_not_used_from_another_event_loop(tmp_path):
+    async with sc.open(tmp_path, passphrase=PASSPHRASE, create=True) as alice:
+
+        async def elsewhere():
+            with pytest.raises(sc.UsageError, match="another event loop"):
+                alice.call(BOB)
+            for what in (
+                alice.next_call(),
+                alice.ticket(host="127.0.0.1"),
+                alice.sign_in("alice@lab.invalid", password=PASSPHRASE),
+            ):
+                with pytest.raises(sc.UsageError, match="another event loop"):
+                    await what
+
+        await asyncio.to_thread(asyncio.run, elsewhere())
