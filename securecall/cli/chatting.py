@@ -34,7 +34,7 @@ from securecall.cli.passphrase import account_password
 from securecall.cli.terminal import Terminal
 from securecall.client import Client
 from securecall.clock import unix_now
-from securecall.errors import UsageError
+from securecall.errors import LocalError, UsageError
 from securecall.people import Person
 
 QUIET_SECONDS = 0.4  # in which nothing more comes: what the server had for us is here
@@ -79,6 +79,7 @@ async def _on_screen(told: Chat, output: Output) -> bool:
 async def send_file(args: argparse.Namespace, output: Output) -> None:
     """Send one file, and wait until the server took the message."""
     expires = _expiry(args.expires)
+    _require_file(args.file)
     async with _signed_in(args) as client, _sending(client, args.target) as told:
         progress = _Progress(output, args.file.name)
         message = await told.conversation.send_file(
@@ -90,9 +91,17 @@ async def send_file(args: argparse.Namespace, output: Output) -> None:
             await _tell_sent(told, text, output)
 
 
+def _require_file(path: Path) -> None:
+    """Say at once what would end it after a password was typed, and the server reached."""
+    if not path.is_file():
+        raise LocalError(f"there is no file {path}")
+
+
 async def voice_message(args: argparse.Namespace, output: Output) -> None:
     """Send a voice message from the microphone, or made of a WAV file."""
     expires = _expiry(args.expires)
+    if args.file is not None:
+        _require_file(args.file)
     async with _signed_in(args) as client, _sending(client, args.target) as told:
         with tempfile.TemporaryDirectory(prefix="securecall-voice-") as made:
             if args.file is not None:

@@ -359,6 +359,15 @@ def test_contacts_without_an_account_say_so(command):
     assert "--account" in err
 
 
+@pytest.mark.parametrize("what", [["send-file"], ["voice-message", "--file"]])
+def test_a_file_that_is_not_there_is_said_before_anybody_signs_in(fake, command, tmp_path, what):
+    name, *option = what
+    code, _, err = command(name, "bob@clinic.example", *option, tmp_path / "none", *ACCOUNT)
+    assert code == 7
+    assert "there is no file" in err
+    assert not fake.signed_in
+
+
 @pytest.mark.parametrize("target", ["sip:bob@clinic.example", "bob", "bob@192.0.2.1"])
 def test_an_address_of_another_kind_is_refused(command, target):
     assert command("chat", target, *ACCOUNT)[0] == 2
