@@ -120,7 +120,6 @@ _HINTS = (
     (ListenFailed, "Another program may hold that port: choose one with --port."),
     (LocalError, "Check that file or folder, and its permissions."),
     (Unsupported, "Install what it names, or leave out the option that needs it."),
-    (UsageError, "See: securecall --help"),
 )
 _STOP = "Do not go on. Reach this person another way and compare keys."
 _BUG = "This is a bug in securecall. Run it again with --debug and report what it prints."
@@ -143,8 +142,8 @@ def what_happened(error: BaseException) -> str:
     return line
 
 
-def what_to_do(error: BaseException) -> str:
-    """Return one line of advice."""
+def what_to_do(error: BaseException, command: str = "securecall") -> str:
+    """Return one line of advice; `command` is what was run, as its help is asked for."""
     match error:
         case SecurityError():
             return _SECURITY_HINTS.get(error.reason, _STOP)
@@ -157,16 +156,17 @@ def what_to_do(error: BaseException) -> str:
         case Misused():
             return f"See: {error.command} --help"
         case _:
-            return next((hint for kind, hint in _HINTS if isinstance(error, kind)), _BUG)
+            bug = f"See: {command} --help" if isinstance(error, UsageError) else _BUG
+            return next((hint for kind, hint in _HINTS if isinstance(error, kind)), bug)
 
 
-def fields(error: Exception) -> dict[str, object]:
-    """Return the error as plain values, for `--json`."""
+def fields(error: Exception, command: str = "securecall") -> dict[str, object]:
+    """Return the error as plain values, for `--json`; `command` as for `what_to_do`."""
     reason = getattr(error, "reason", None)
     return {
         "kind": type(error).__name__,
         "reason": reason.value if isinstance(reason, (Reason, EndReason)) else "",
         "message": what_happened(error),
-        "advice": what_to_do(error),
+        "advice": what_to_do(error, command),
         "exit_code": exit_code(error),
     }

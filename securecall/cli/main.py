@@ -71,7 +71,7 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as e:  # ours or a bug: nobody who calls gets a traceback
         if args.debug:
             raise
-        return _explain(e, output, json=args.json)
+        return _explain(e, output, json=args.json, command=_named(args))
     return code or failures.OK
 
 
@@ -93,19 +93,25 @@ def _require_shown(args: argparse.Namespace) -> None:
         qr.require_folder(args.out)
 
 
-def _explain(error: Exception, output: Output, *, json: bool) -> int:
+def _named(args: argparse.Namespace) -> str:
+    """The command that was run, with its second word where it has one."""
+    second = getattr(args, "act", None) or getattr(args, "action", None)
+    return " ".join(word for word in ("securecall", args.command, second) if word)
+
+
+def _explain(error: Exception, output: Output, *, json: bool, command: str = "securecall") -> int:
     if json:
-        output.tell("error", **failures.fields(error))
+        output.tell("error", **failures.fields(error, command))
     else:
         output.tell("error")
-        _print_error(error)
+        _print_error(error, command)
     return failures.exit_code(error)
 
 
-def _print_error(error: BaseException) -> None:
+def _print_error(error: BaseException, command: str) -> None:
     screen = Terminal(sys.stderr)
     screen.say(screen.paint(f"securecall: {failures.what_happened(error)}", "red"))
-    screen.say(f"            {failures.what_to_do(error)}")
+    screen.say(f"            {failures.what_to_do(error, command)}")
 
 
 def _command(args: argparse.Namespace) -> Command:

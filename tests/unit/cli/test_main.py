@@ -166,3 +166,17 @@ def test_a_terminal_with_few_letters_shows_help_with_others(monkeypatch):
     assert left.value.code == 0
     sys.stdout.flush()
     assert b"A1, D6, ? or all" in written.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "see"),
+    [
+        (["attack", "run", "Z9"], "securecall attack --help"),
+        (["org", "create", "no domain"], "securecall org create --help"),
+        (["verify"], "securecall verify --help"),
+    ],
+)
+def test_advice_names_the_help_of_the_command_that_was_run(wrong, see, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
+    assert run(wrong) == 2
+    assert capsys.readouterr().err.splitlines()[-1].strip() == f"See: {see}"
