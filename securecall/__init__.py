@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from securecall.errors import EndReason as EndReason
     from securecall.errors import FileNotIntact as FileNotIntact
     from securecall.errors import FipsError as FipsError
+    from securecall.errors import HistoryCorrupt as HistoryCorrupt
     from securecall.errors import IdentityChanged as IdentityChanged
     from securecall.errors import IdentityMismatch as IdentityMismatch
     from securecall.errors import Incompatible as Incompatible
@@ -136,7 +137,7 @@ _HOMES = {
     "errors": (
         "Busy CallFailed Cancelled CertificateError ChangeRefused ConnectFailed Declined "
         "DeviceError DeviceLost DowngradeError EndReason FileNotIntact FipsError "
-        "IdentityChanged IdentityMismatch Incompatible ListenFailed "
+        "HistoryCorrupt IdentityChanged IdentityMismatch Incompatible ListenFailed "
         "LocalError LoginRefused MessageFailed NameNotFound NetworkError NoAnswer NoDevices "
         "NotPrimary NotTransferred PeerVanished PhraseInvalid PolicyRefused ProtocolError Reason "
         "RegistrationFailed Revoked RoomNotPrivate SecurecallError SecurityError "

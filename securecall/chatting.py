@@ -123,6 +123,17 @@ class Chatting:
             self._expiring = asyncio.get_running_loop().create_task(self._expire())
         return self._kept
 
+    def forget(self) -> None:
+        """See `Client.forget_conversations`."""
+        if self.accounts:
+            raise UsageError("sign out of chat first: what is being written would be kept anew")
+        if self._expiring is not None:
+            _ = self._expiring.cancel()
+        self._kept = self._expiring = None
+        self._contacts.identity.retire_omemo()
+        self._contacts.store.forget_history()
+        sweep(self._folder)
+
     def account_for(self, address: Address) -> ChatAccount:
         """Our account that deals with somebody: in the room, at their own server, or the first.
 

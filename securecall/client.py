@@ -583,6 +583,21 @@ class Client:
         """Messages of all conversations that hold all these words; newest first."""
         return self._open.chatting.search(words, count=count)
 
+    async def forget_conversations(self) -> None:
+        """Give up everything that is kept of conversations, for good: chat begins anew.
+
+        This is the way on where `HistoryCorrupt` says that they cannot be read, and there is no
+        backup. Messages are lost, those not yet sent too, and the keys that chat encrypts with: in
+        chat this becomes another device of ours, to which nothing sent before opens. Our identity,
+        contacts, what we verified, and the calls there were stay. Conversations of before are to be
+        asked for again.
+
+        Raises:
+            UsageError: an account for chat is signed in.
+            LocalError: the disk refused; ask again.
+        """
+        self._open.chatting.forget()
+
     # -- people -----------------------------------------------------------------------------------
 
     def people(self) -> tuple[Person, ...]:

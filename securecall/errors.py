@@ -426,6 +426,14 @@ class StoreCorrupt(LocalError):
     """The key store was damaged or altered; nothing of it was used."""
 
 
+class HistoryCorrupt(StoreCorrupt):
+    """The conversations cannot be read: their file is damaged, altered, older than it was, or gone.
+
+    Keys, contacts and calls lie in another file and are whole. A backup that is restored brings
+    messages back; `Client.forget_conversations` gives them up, and chat begins anew.
+    """
+
+
 class FipsError(LocalError):
     """A self-test of the fips profile failed: this process offers nothing any more."""
 

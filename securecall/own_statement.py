@@ -203,6 +203,21 @@ class OwnStatement:
             self._store.save_setting(_OMEMO, "\n".join(lines).encode())
             self._changed()
 
+    def retire_omemo(self) -> None:
+        """The OMEMO keys of this device are lost: it comes back with others, as another device.
+
+        Our statement, if we can sign it, does not name them any more; the device comes off the
+        lists of our accounts as its successor gets onto them.
+        """
+        self._store.retire_omemo(
+            (own.short, key.id)
+            for own in self._claimed
+            if own.scheme is Scheme.XMPP
+            for key in self.omemo
+        )
+        with suppress(StatementFull):  # as above: it need not keep anybody from beginning anew
+            self.own_omemo(())
+
     def passport_key(self) -> PassportKey:
         """The key that signs our PASSporTs; made, kept and listed in the statement when needed."""
         self._renew()  # now, not in the middle of the call that it is for: it may be replaced then

@@ -537,6 +537,10 @@ class Client:
         """What we and somebody write to each other; see `securecall.Client.conversation`."""
         return Conversation(self._loop, self._loop.do(lambda: self._inner.conversation(who)))
 
+    def forget_conversations(self) -> None:
+        """Give up all that is kept of them; see `securecall.Client.forget_conversations`."""
+        self._loop.run(self._inner.forget_conversations())
+
     def messages(self, *, after: int | None = None) -> Iterator[Message]:
         """Yield what others write, in every conversation, for ever."""
         return self._loop.each(self._inner.messages(after=after))

@@ -1,4 +1,4 @@
-"""The commands that write: chat, send-file, voice-message, inbox, and contacts of an account."""
+"""The commands that write: chat, send-file, voice-message, inbox, forget-chats, and contacts."""
 
 from __future__ import annotations
 
@@ -40,6 +40,18 @@ from securecall.people import Person
 QUIET_SECONDS = 0.4  # in which nothing more comes: what the server had for us is here
 _PATIENCE_SECONDS: Final = 5.0
 _ENOUGH_OF_A_KEY: Final = 8  # hex digits that name a device
+
+_FORGET: Final = """\
+This deletes, for good, from this device:
+  - every message of every conversation, also what you have not read,
+  - what you wrote and the server has not taken yet,
+  - the keys that chat encrypts with. You become a new device in chat: what was sent to this one
+    before cannot be read here, and contacts who hold no key of yours are asked about the new
+    device before it gets anything.
+It keeps your identity, your contacts, what you verified and trusted, files that you saved, and the
+calls there were. What others have of the conversations stays with them. If you have a backup,
+"securecall keys restore" into another --home brings its messages back instead.
+Delete all conversations?"""
 
 
 async def chat(args: argparse.Namespace, output: Output) -> None:
@@ -141,6 +153,16 @@ async def _show_unread(
         progress = _Progress(output, file_words(message.file))
         path = await conversation.save_file(message, args.save, progress=progress.tell)
         output.tell("saved", number=message.number, path=str(path))
+
+
+async def forget_chats(args: argparse.Namespace, output: Output) -> None:
+    """Give up every conversation that is kept here."""
+    async with open_home(args) as client:
+        sure = await output.ask(_FORGET, "forget", "keep")
+        if not sure:
+            raise UsageError("nothing was forgotten")
+        await client.forget_conversations()
+        output.tell("forgotten", holds_root=client.contacts.identity.holds_root)
 
 
 async def people(args: argparse.Namespace, output: Output) -> None:

@@ -24,7 +24,7 @@ Command = Callable[[argparse.Namespace, Output], Awaitable[int | None]]
 _PEOPLE = (
     "invite", "accept", "decline", "remove", "block", "unblock", "devices", "trust", "distrust",
 )  # fmt: skip
-_CHATTING = ("chat", "send-file", "voice-message", "inbox")
+_CHATTING = ("chat", "send-file", "voice-message", "inbox", "forget-chats")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -157,6 +157,7 @@ def _command(args: argparse.Namespace) -> Command:
             "send-file": chatting.send_file,
             "voice-message": chatting.voice_message,
             "inbox": chatting.inbox,
+            "forget-chats": chatting.forget_chats,
             "contacts": chatting.people,
         }[name]
     from securecall.cli import call_history, commands

@@ -100,6 +100,7 @@ def parser() -> argparse.ArgumentParser:
     _add_sending(add("send-file", "send a file, encrypted", home), voice=False)
     _add_sending(add("voice-message", "send a spoken message, encrypted", home), voice=True)
     _add_inbox(add("inbox", "show what nobody read yet", home))
+    _ = add("forget-chats", "delete all conversations here, as when they are damaged", home)
     _add_report(commands, common)
     doctor = add("doctor", "find out why an account does not work")
     doctor.add_argument("account", metavar="SIP", help="your SIP address, alice@clinic.example")

@@ -236,6 +236,11 @@ class PeopleOutput:
         )
         self._say(f"Your keys open with {both} from now on.", "green")
 
+    def _on_forgotten(self, f: Fields) -> None:
+        self._say("Every conversation is forgotten. Chat begins anew when you sign in.", "green")
+        if not f["holds_root"]:
+            self._say("Then have your new chat keys signed: securecall keys request", "yellow")
+
     def _on_ticket(self, f: Fields) -> None:
         self._say("A ticket for one person, for one call. Send it to your friend:", "bold")
         self._say("")

@@ -38,7 +38,6 @@ from securecall.store.history import ChatHistory
 from securecall.store.lock import DEFAULT_COST, Cost, Keeper, Lock, Rounds
 from securecall.store.records import integer, text
 from securecall.store.sqlite import Store
-from securecall.store.tables import RETIRED
 
 FORMAT: Final = 1
 KEPT: Final = frozenset(
@@ -57,6 +56,7 @@ _THIS_DEVICE: Final = {
             "own-next-passport-key",
             "sip-instance",
             "history-generation",
+            "history-key",
         }
     ),
 }
@@ -303,10 +303,9 @@ def _write(store: Store, batch: list[Record]) -> None:
     ]
     if rows:
         store.write_restored(rows)
-    gone = [key for table, key, _ in batch if table == _RETIRED]
+    gone = [key.rpartition(" ") for table, key, _ in batch if table == _RETIRED]
     if gone:
-        before = (store.setting(RETIRED) or b"").decode().splitlines()
-        store.save_setting(RETIRED, "\n".join(dict.fromkeys([*before, *gone])).encode())
+        store.retire_omemo((jid, int(number)) for jid, _, number in gone)
     rest = [change for change in batch if change[0] in (_MESSAGES, _RETENTIONS, _VALUES)]
     if not rest:
         return

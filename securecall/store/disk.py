@@ -23,12 +23,14 @@ _MEANING: Final = {
 
 
 @contextlib.contextmanager
-def translated(what: str, file: Path | None = None) -> Iterator[None]:
+def translated(
+    what: str, file: Path | None = None, *, damage: type[StoreCorrupt] = StoreCorrupt
+) -> Iterator[None]:
     """Turn errors of SQLite and the system into ours.
 
     Raises:
         StoreBusy: another process has it open.
-        StoreCorrupt: the file is damaged.
+        StoreCorrupt: the file is damaged; as `damage` says.
         LocalError: it could not be read or written.
     """
     where = f"{what} {file}" if file is not None else what
@@ -37,7 +39,7 @@ def translated(what: str, file: Path | None = None) -> Iterator[None]:
     except sqlite3.Error as e:
         code = getattr(e, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         if code in _CORRUPT or code == sqlite3.SQLITE_ERROR:
-            raise StoreCorrupt(f"{where} is damaged: {e}") from e
+            raise damage(f"{where} is damaged: {e}") from e
         if code in _BUSY:
             raise StoreBusy(f"{where}: another process has it open") from e
         raise LocalError(f"{where}: {_MEANING.get(code, str(e))}") from e
@@ -46,16 +48,21 @@ def translated(what: str, file: Path | None = None) -> Iterator[None]:
 
 
 def connect(
-    what: str, file: Path, pragmas: Iterable[str], *, cached_statements: int = 128
+    what: str,
+    file: Path,
+    pragmas: Iterable[str],
+    *,
+    cached_statements: int = 128,
+    damage: type[StoreCorrupt] = StoreCorrupt,
 ) -> sqlite3.Connection:
     """Open a file, for us alone; its first transaction, which takes the lock, has begun.
 
     Raises:
         StoreBusy: another process has it open.
-        StoreCorrupt: the file is damaged.
+        StoreCorrupt: the file is damaged; as `damage` says.
         LocalError: it could not be opened.
     """
-    with translated(what, file):
+    with translated(what, file, damage=damage):
         if os.name == "posix":
             file.chmod(0o600)
         connection = sqlite3.connect(

@@ -18,7 +18,7 @@ from typing import Final, NoReturn, Self
 from securecall.address import Address
 from securecall.chat.history import Parcel
 from securecall.chat.message import Message
-from securecall.errors import StoreCorrupt, UsageError
+from securecall.errors import HistoryCorrupt, UsageError
 from securecall.secret import Secret
 from securecall.store import expiry
 from securecall.store import history_records as records
@@ -56,7 +56,7 @@ class ChatHistory:
             key: Derived from what opens the key store; wiped.
 
         Raises:
-            StoreCorrupt: damaged, altered, or of another key store.
+            HistoryCorrupt: damaged, altered, or of another key store.
             LocalError: in use by another process, or the disk refuses.
         """
         return cls(HistoryFile.open(folder / FILE, Keys(key)))
@@ -74,10 +74,10 @@ class ChatHistory:
         """Refuse a history older than one that was open before: its ratchets would repeat keys.
 
         Raises:
-            StoreCorrupt: the whole file was replaced by an older one.
+            HistoryCorrupt: the whole file was replaced by an older one.
         """
         if self.generation < least:
-            raise StoreCorrupt("the history was replaced by an older copy of itself")
+            raise HistoryCorrupt("the history was replaced by an older copy of itself")
 
     def transaction(self) -> AbstractContextManager[None]:
         """Make everything inside one change; see `HistoryFile.transaction`."""
@@ -305,7 +305,7 @@ class ChatHistory:
             return None
         stored, value = records.parse_value(data)
         if stored != name:
-            raise StoreCorrupt("a value in the history has another name inside")
+            raise HistoryCorrupt("a value in the history has another name inside")
         return value
 
     def values(self, prefix: str) -> dict[str, bytes]:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple, NoReturn
 
-from securecall.errors import LocalError, SecurecallError, StoreCorrupt, UsageError
+from securecall.errors import HistoryCorrupt, LocalError, SecurecallError, UsageError
 from securecall.store.disk import connect, is_empty, make_private, sync_folder, translated
 from securecall.store.history_schema import (
     OBJECTS,
@@ -85,14 +85,14 @@ class HistoryFile:
         """Open a file and check its head, or make one where there is none; takes over the keys.
 
         Raises:
-            StoreCorrupt: damaged, altered, or of another key store.
+            HistoryCorrupt: damaged, altered, or of another key store.
             LocalError: in use by another process, of a newer version, or the disk refuses.
         """
         make_private(WHAT, file)
-        connection = connect(WHAT, file, PRAGMAS)
+        connection = connect(WHAT, file, PRAGMAS, damage=HistoryCorrupt)
         self = cls(file, connection, keys)
         try:
-            with translated(WHAT, file):
+            with translated(WHAT, file, damage=HistoryCorrupt):
                 if is_empty(connection):
                     self._create()
                 else:
@@ -192,7 +192,7 @@ class HistoryFile:
         """Return the data of a row, None where there is none.
 
         Raises:
-            StoreCorrupt: it was altered.
+            HistoryCorrupt: it was altered.
         """
         with self._lock:
             self.require_open()
@@ -212,7 +212,7 @@ class HistoryFile:
         """Return the keys and data of all rows, by key: from one on, and so many at most.
 
         Raises:
-            StoreCorrupt: one was altered.
+            HistoryCorrupt: one was altered.
         """
         query = f"SELECT id, version, value FROM {table} WHERE id>=? ORDER BY id LIMIT ?"  # noqa: S608 - as above
         found = self.rows(query, first, -1 if most is None else most)
@@ -326,7 +326,7 @@ class HistoryFile:
     def _run(self, statement: str, *values: Value) -> list[Row]:
         self._require_sound()
         try:
-            with translated(WHAT):
+            with translated(WHAT, damage=HistoryCorrupt):
                 return self._connection.execute(statement, values).fetchall()
         except SecurecallError as e:
             if self._depth:
@@ -376,16 +376,16 @@ class HistoryFile:
     def _load_head(self) -> None:
         found = self._run("SELECT version, value FROM head WHERE id=1")
         if len(found) != 1:
-            raise StoreCorrupt("the head of the history is missing")
+            raise HistoryCorrupt("the head of the history is missing")
         counter = whole(found[0][0])
         try:
             data = self.unseal("head", (1, counter), found[0][1])
-        except StoreCorrupt as e:
+        except HistoryCorrupt as e:
             message = "the history is of another key store, or its head was altered"
-            raise StoreCorrupt(message) from e
+            raise HistoryCorrupt(message) from e
         stored, message, parcel, swept, seals, total = _HEAD.unpack(data)
         if stored != counter:
-            raise StoreCorrupt("the head of the history is of another time")
+            raise HistoryCorrupt("the head of the history is of another time")
         self.head = Head(counter, message, parcel, swept, int.from_bytes(total, "big"))
         self._keys.seals = max(self._keys.seals, seals)
 
@@ -399,7 +399,7 @@ class HistoryFile:
             )
         )
         if total % MODULUS != self.head.total:
-            raise StoreCorrupt("rows of the history were altered, removed or brought back")
+            raise HistoryCorrupt("rows of the history were altered, removed or brought back")
 
     def _term(self, table: str, key: int) -> int:
         known = self._terms.get((table, key))
@@ -442,14 +442,14 @@ def whole(value: object) -> int:
     """Take an integer out of a row.
 
     Raises:
-        StoreCorrupt: it is something else.
+        HistoryCorrupt: it is something else.
     """
     if isinstance(value, int):
         return value
-    raise StoreCorrupt("a row of the history is of another form")
+    raise HistoryCorrupt("a row of the history is of another form")
 
 
 def _blob(value: object) -> bytes:
     if isinstance(value, bytes):
         return value
-    raise StoreCorrupt("a row of the history is of another form")
+    raise HistoryCorrupt("a row of the history is of another form")

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Final
 
-from securecall.errors import LocalError, StoreCorrupt
+from securecall.errors import HistoryCorrupt, LocalError
 
 SCHEMA: Final = 2
 SUMMED: Final = ("people", "named", "parcels")
@@ -53,7 +53,7 @@ def require_schema(connection: sqlite3.Connection) -> None:
     """Refuse tables that are not ours, bring older ones up to date, and end the transaction.
 
     Raises:
-        StoreCorrupt: they are of another kind.
+        HistoryCorrupt: they are of another kind.
         LocalError: a newer version made them.
     """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -61,12 +61,12 @@ def require_schema(connection: sqlite3.Connection) -> None:
         raise LocalError("the history was made by a newer version of securecall")
     for step in range(version, SCHEMA):
         if step not in MIGRATIONS:
-            raise StoreCorrupt("the history is of no version there ever was")
+            raise HistoryCorrupt("the history is of no version there ever was")
         for statement in MIGRATIONS[step]:
             connection.execute(statement)
         connection.execute(f"PRAGMA user_version={step + 1}")
     found = dict(connection.execute("SELECT name, sql FROM sqlite_master WHERE sql NOTNULL"))
     # A trigger or view put there by someone else would act on every write.
     if found != OBJECTS:
-        raise StoreCorrupt("the tables of the history are not ours")
+        raise HistoryCorrupt("the tables of the history are not ours")
     connection.execute("COMMIT")

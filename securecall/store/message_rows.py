@@ -7,7 +7,7 @@ from typing import Final
 
 from securecall.address import ANONYMOUS, Address
 from securecall.chat.message import Message
-from securecall.errors import StoreCorrupt, UsageError
+from securecall.errors import HistoryCorrupt, StoreCorrupt, UsageError
 from securecall.store import history_records as records
 from securecall.store.history_file import HistoryFile, Row, whole
 from securecall.store.history_records import Person
@@ -47,7 +47,7 @@ class MessageRows:
         """Read a message.
 
         Raises:
-            StoreCorrupt: its row was damaged or altered.
+            HistoryCorrupt: its row was damaged or altered.
         """
         data = self.file.unseal("messages", _place(row), row[8])
         return records.parse_message(data, number=whole(row[0]), unread=row[5] != 0)
@@ -140,14 +140,14 @@ class MessageRows:
         """Return what is kept of a conversation, None where nothing is.
 
         Raises:
-            StoreCorrupt: its row was altered.
+            HistoryCorrupt: its row was altered.
         """
         data = self.file.get("people", self.conversation(address))
         if data is None:
             return None
         person = records.parse_person(data)
         if person.address != address:
-            raise StoreCorrupt("a conversation in the history has another name inside")
+            raise HistoryCorrupt("a conversation in the history has another name inside")
         return person
 
     def people(self) -> list[tuple[int, Person]]:

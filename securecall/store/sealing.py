@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
-from securecall.errors import LocalError, StoreCorrupt, UsageError
+from securecall.errors import HistoryCorrupt, LocalError, UsageError
 from securecall.secret import Secret
 
 FORMAT: Final = 1  # of sealed rows; bound into every seal
@@ -64,16 +64,16 @@ class Keys:
         """Decrypt a row found in that place.
 
         Raises:
-            StoreCorrupt: damaged, altered, moved, or from another version.
+            HistoryCorrupt: damaged, altered, moved, or from another version.
         """
         if not isinstance(sealed, bytes) or len(sealed) < _NONCE + TAG:
-            raise StoreCorrupt(f"a row of {table} in the history is cut off")
+            raise HistoryCorrupt(f"a row of {table} in the history is cut off")
         try:
             return self._cipher().decrypt(
                 sealed[:_NONCE], sealed[_NONCE:], _associated(table, place)
             )
         except InvalidTag as e:
-            raise StoreCorrupt(f"a row of {table} in the history was altered") from e
+            raise HistoryCorrupt(f"a row of {table} in the history was altered") from e
 
     def name(self, kind: str, *parts: str | int) -> int:
         """Return the number something is looked up by; without the key it tells nothing.

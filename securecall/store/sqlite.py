@@ -13,12 +13,12 @@ import threading
 from pathlib import Path
 from typing import Final, NoReturn, Self
 
-from securecall.errors import LocalError, StoreCorrupt, UsageError
+from securecall.errors import HistoryCorrupt, LocalError, StoreCorrupt, UsageError
 from securecall.keys.device import DeviceKey
 from securecall.keys.identity import RootKey, Signer
 from securecall.secret import Secret
 from securecall.store import history
-from securecall.store.disk import translated
+from securecall.store.disk import sync_folder, translated
 from securecall.store.history import ChatHistory
 from securecall.store.lock import DEFAULT_COST, Cost, Keeper, Lock, Needs, Rounds
 from securecall.store.rows import Rows
@@ -27,6 +27,8 @@ from securecall.store.tables import Tables, root_rows
 FILE: Final = "securecall.store"
 ORGANISATION: Final = "organisation"  # a setting: whose keys these are, where it is no person
 _HISTORY: Final = "history-generation"
+_HISTORY_KEY: Final = "history-key"  # which one, "" for the first
+_BESIDE: Final = ("", "-wal", "-journal", "-shm")  # how files of one database end
 
 
 class Store(Tables):
@@ -216,8 +218,8 @@ class Store(Tables):
         """Open what is kept of conversations, or begin it; once, and closed with this store.
 
         Raises:
-            StoreCorrupt: damaged, altered, or replaced by an older copy.
-            LocalError: gone although there was one, in use by another process, or the disk refuses.
+            HistoryCorrupt: damaged, altered, replaced by an older copy, or gone.
+            LocalError: in use by another process, or the disk refuses.
         """
         with self._opening:
             if self._history is None:
@@ -227,8 +229,9 @@ class Store(Tables):
     def _opened_history(self) -> ChatHistory:
         known = int(self.setting(_HISTORY) or 0)
         if known and not (self._folder / history.FILE).exists():
-            raise LocalError("the history is gone: put it back, or forget it and begin a new one")
-        opened = ChatHistory.open(self._folder, self._rows.subkey("history"))
+            raise HistoryCorrupt("the history is gone")
+        which = (self.setting(_HISTORY_KEY) or b"").decode()
+        opened = ChatHistory.open(self._folder, self._rows.subkey(f"history{which}"))
         try:
             opened.require_generation(known)
             self._save_history_generation(opened)
@@ -238,14 +241,23 @@ class Store(Tables):
         return opened
 
     def forget_history(self) -> None:
-        """Delete everything kept of conversations, for good, so that a new history can begin."""
-        if self._history is not None:
-            self._history.close()
-            self._history = None
-        with translated("the history"):
-            for ending in ("", "-wal"):
-                (self._folder / f"{history.FILE}{ending}").unlink(missing_ok=True)
-        self.save_setting(_HISTORY, None)
+        """Delete everything kept of conversations, for good, so that a new history can begin.
+
+        That gets another key: an older file that is put back opens no more, and counting what a
+        key sealed may begin anew.
+
+        Raises:
+            LocalError: the disk refused; what is left of it can be forgotten again.
+        """
+        with self._opening:
+            if self._history is not None:
+                self._history.close()
+                self._history = None
+            with translated("the history"):
+                for ending in _BESIDE:
+                    (self._folder / f"{history.FILE}{ending}").unlink(missing_ok=True)
+            sync_folder("the history", self._folder)
+            self.save_settings({_HISTORY: None, _HISTORY_KEY: f" {secrets.token_hex(16)}".encode()})
 
     def _save_history_generation(self, opened: ChatHistory) -> None:
         self.save_setting(_HISTORY, str(opened.generation).encode())

@@ -243,9 +243,15 @@ class Tables:
         self._rows.write([row, *lines])
 
     def retired_omemo(self, jid: str) -> frozenset[int]:
-        """Return the OMEMO devices of an account that this one, restored, takes the place of."""
+        """Return the OMEMO devices of an account that this one takes the place of."""
         lines = [line.split(" ") for line in (self.setting(RETIRED) or b"").decode().splitlines()]
         return frozenset(int(number) for whose, number in lines if whose == jid)
+
+    def retire_omemo(self, gone: Iterable[tuple[str, int]]) -> None:
+        """Keep OMEMO devices, each by account and number, that this one takes the place of."""
+        before = (self.setting(RETIRED) or b"").decode().splitlines()
+        lines = [*before, *(f"{jid} {number}" for jid, number in gone)]
+        self.save_setting(RETIRED, "\n".join(dict.fromkeys(lines)).encode())
 
     # -- tickets ----------------------------------------------------------------------------------
 
@@ -331,7 +337,11 @@ class Tables:
 
     def save_setting(self, name: str, data: bytes | None) -> None:
         """Keep a setting; None removes it."""
-        self._rows.write((("settings", name, data),))
+        self.save_settings({name: data})
+
+    def save_settings(self, settings: Mapping[str, bytes | None]) -> None:
+        """Keep several, in one step; None removes one."""
+        self._rows.write([("settings", name, data) for name, data in settings.items()])
 
     def _required(self, key: str) -> bytes:
         data = self._rows.read("identity", key)

@@ -175,6 +175,37 @@ async def _old_history(folder: Path) -> Outcome:
     return outcome
 
 
+async def _forgotten(folder: Path) -> Outcome:
+    """A history that was given up, and then put back, beside the new one that began."""
+    outcome, world = Outcome(got="another device; the history before opens no more"), World()
+    home = folder / "alice"
+    alice, bob, store = await _begun(world, home, ONLY_TWO)
+    old = alice.id
+    store.close()
+    before = (home / HISTORY).read_bytes()
+    store = Store.open(home, SECRET)
+    store.retire_omemo([(ALICE, old)])
+    store.forget_history()
+    again = await _alice(world, store, ONLY_TWO)
+    read = bob.omemo.open_sealed(await _write(again, b"it is me"), ALICE).plaintext
+    outcome.demand(read == b"it is me", "Bob cannot read the new device")
+    await bob.omemo.devices_changed(OMEMO, ALICE, world.server.lists[OMEMO, ALICE])
+    _ = again.omemo.open_sealed(await _write(bob, b"hello again", ALICE), BOB)
+    outcome.demand(again.id != old, "it has the old device's number")
+    outcome.demand(set(world.server.lists[OMEMO, ALICE]) == {again.id}, "the old device is listed")
+    store.close()
+    _ = (home / HISTORY).write_bytes(before)  # its number is higher than the new one's
+    store = Store.open(home, SECRET)
+    try:
+        _ = store.open_history()
+        outcome.problems.append("the history of before was believed")
+    except StoreCorrupt as e:
+        outcome.refusals = (named(e),)
+    finally:
+        store.close()
+    return outcome
+
+
 # -- devices --------------------------------------------------------------------------------------
 
 
@@ -327,5 +358,6 @@ K5: Final[Attack] = (
     ours("ratchets, OMEMO 2", partial(_used_once, ONLY_TWO)),
     ours("ratchets, its predecessor", partial(_used_once, ONLY_LEGACY)),
     ours("an old history beside the newest keys", _old_history),
+    ours("a history that was forgotten, put back", _forgotten),
     ours("withdrawn devices", _stays_away),
 )

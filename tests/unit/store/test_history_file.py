@@ -16,12 +16,13 @@ from dataclasses import replace
 
 import pytest
 
-from securecall.errors import LocalError, StoreBusy, StoreCorrupt, UsageError
+from securecall.errors import HistoryCorrupt, LocalError, StoreBusy, StoreCorrupt, UsageError
 from securecall.secret import Secret
 from securecall.store import history_records as records
 from securecall.store import history_schema, sealing
 from securecall.store.history import FILE
 from securecall.store.lock import Lock
+from securecall.store.sqlite import FILE as STORE
 from securecall.store.sqlite import Store
 from securecall.store.vault import MINIMUM_COST
 from tests.forge_history import (
@@ -116,13 +117,94 @@ def test_a_history_that_is_gone_is_missed_until_it_is_forgotten(tmp_path):
     store.close()
     (tmp_path / FILE).unlink()
     store = Store.open(tmp_path, passphrase())
-    with pytest.raises(LocalError, match="gone"):
+    with pytest.raises(HistoryCorrupt, match="gone"):
         store.open_history()
     assert not (tmp_path / FILE).exists()
     store.forget_history()
     assert store.open_history().conversations() == ()
     store.forget_history()
     assert store.open_history().conversations() == ()
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        ("UPDATE named SET value=zeroblob(60)",),
+        ("UPDATE parcels SET value=zeroblob(60)",),
+        ("DELETE FROM parcels",),
+        ("UPDATE head SET value=zeroblob(60)",),
+        ("DELETE FROM head",),
+        ("DROP TABLE named",),
+        (),
+    ],
+    ids=str,
+)
+def test_whatever_is_damaged_says_that_it_is_the_history_and_can_be_forgotten(tmp_path, damage):
+    store = Store.create(tmp_path, passphrase(), cost=MINIMUM_COST)
+    fill(store.open_history())
+    store.close()
+    if damage:
+        edit(tmp_path, *damage)
+    else:
+        (tmp_path / FILE).write_bytes(b"no file of SQLite, however one looks at it" * 99)
+    store = Store.open(tmp_path, passphrase())
+    with pytest.raises(HistoryCorrupt):
+        store.open_history()
+    store.forget_history()
+    assert store.open_history().conversations() == ()
+    fill(store.open_history())
+    store.close()
+    store = Store.open(tmp_path, passphrase())
+    assert everything(store.open_history())["parcels"]
+    store.close()
+
+
+def test_a_row_that_is_altered_behind_its_sum_says_so_when_it_is_read(tmp_path):
+    """The sum is over the tags alone, so that opening does not read every row."""
+    store = Store.create(tmp_path, passphrase(), cost=MINIMUM_COST)
+    fill(store.open_history())
+    store.close()
+    end = "CAST(zeroblob(length(value)-16) || substr(value, -16) AS BLOB)"
+    edit(tmp_path, f"UPDATE named SET value={end}")
+    store = Store.open(tmp_path, passphrase())
+    with pytest.raises(HistoryCorrupt, match="named"):
+        store.open_history().value("v")
+    store.close()
+
+
+def test_nothing_of_a_forgotten_history_stays_and_nothing_else_goes(tmp_path):
+    store = Store.create(tmp_path, passphrase(), cost=MINIMUM_COST)
+    history = store.open_history()
+    fill(history)
+    root, device = store.root.fingerprint, store.device.id
+    for ending in ("-journal", "-shm"):  # of a file system that has no room for a log
+        (tmp_path / f"{FILE}{ending}").write_bytes(b"old")
+    store.forget_history()
+    with pytest.raises(LocalError, match="closed"):
+        history.messages(JULIET)
+    store.close()
+    assert [path.name for path in tmp_path.iterdir()] == [STORE]
+    store = Store.open(tmp_path, passphrase())
+    assert (store.root.fingerprint, store.device.id) == (root, device)
+    store.close()
+
+
+def test_a_forgotten_history_that_is_put_back_is_refused(tmp_path):
+    """Its ratchets would repeat keys, and its number is higher than the new one's."""
+    store = Store.create(tmp_path, passphrase(), cost=MINIMUM_COST)
+    for value in (b"1", b"2", b"3"):
+        store.open_history().set_value("ratchet", value)
+    store.close()
+    older = (tmp_path / FILE).read_bytes()
+    store = Store.open(tmp_path, passphrase())
+    store.forget_history()
+    store.open_history()
+    store.close()
+    (tmp_path / FILE).write_bytes(older)
+    store = Store.open(tmp_path, passphrase())
+    with pytest.raises(HistoryCorrupt):
+        store.open_history()
     store.close()
 
 
