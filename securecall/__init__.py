@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from securecall.errors import Reason as Reason
     from securecall.errors import RegistrationFailed as RegistrationFailed
     from securecall.errors import Revoked as Revoked
+    from securecall.errors import RoomClosed as RoomClosed
     from securecall.errors import RoomNotPrivate as RoomNotPrivate
     from securecall.errors import SecurecallError as SecurecallError
     from securecall.errors import SecurityError as SecurityError
@@ -140,7 +141,7 @@ _HOMES = {
         "HistoryCorrupt IdentityChanged IdentityMismatch Incompatible ListenFailed "
         "LocalError LoginRefused MessageFailed NameNotFound NetworkError NoAnswer NoDevices "
         "NotPrimary NotTransferred PeerVanished PhraseInvalid PolicyRefused ProtocolError Reason "
-        "RegistrationFailed Revoked RoomNotPrivate SecurecallError SecurityError "
+        "RegistrationFailed Revoked RoomClosed RoomNotPrivate SecurecallError SecurityError "
         "StoreBusy StoreCorrupt TicketRefused TransferFailed Unreachable Unsupported "
         "UntrustedDevices UsageError WrongPassphrase XmppRefused"
     ),

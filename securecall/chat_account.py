@@ -196,6 +196,7 @@ class ChatAccount:
             members=self.rooms.members,
             known=self.rooms.known,
             outside=self.rooms.is_outside,
+            closed=self.rooms.closed,
             tell=self._announce,
             first_used=lambda who, those: tell(DevicesTrusted(who, those)),
             new_device=lambda one: tell(NewDevice(one.address, one)),
@@ -309,6 +310,7 @@ class ChatAccount:
         for unwatch in self._unwatch:
             unwatch()
         self._settling.stop()
+        self.rooms.stop()
         if self._tasks and self._session.state is SessionState.ONLINE:
             _ = await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)  # receipts, for one
         ending = [*self._running, *self._tasks, *((self._setup,) if self._setup else ())]

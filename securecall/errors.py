@@ -91,6 +91,14 @@ class NoDevices(NetworkError):
     """Somebody has published no OMEMO device, or none whose keys can be fetched."""
 
 
+class RoomClosed(NetworkError):
+    """A room takes nothing of ours: we were put out of it, or there is none any more.
+
+    Nothing was kept, and what was written before and waited is marked as failed. Who is let in
+    again joins again: `Client.join_room`.
+    """
+
+
 class TransferFailed(NetworkError):
     """A web server did not take or give a file.
 

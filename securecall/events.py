@@ -373,6 +373,8 @@ class MessageExpired:
 class MessageIgnored:
     """Something was said that must not change anything; the conversation shows nothing of it.
 
+    Or a correction or reaction of our own will not be sent to a room any more, and is only here.
+
     Attributes:
         conversation: Where.
         why: In plain words.

@@ -37,7 +37,14 @@ from securecall.chat.message import (
     Typing,
 )
 from securecall.devices import Devices
-from securecall.errors import ConnectFailed, LocalError, NoDevices, UntrustedDevices, UsageError
+from securecall.errors import (
+    ConnectFailed,
+    LocalError,
+    NoDevices,
+    RoomClosed,
+    UntrustedDevices,
+    UsageError,
+)
 from securecall.keys.omemo import Omemo
 from securecall.keys.omemo_trust import Sighting
 from securecall.keys.omemo_values import WRITABLE, Device, Recipients
@@ -80,6 +87,7 @@ class Messaging:
         members: Callable[[Address], tuple[Address, ...] | None],
         known: Callable[[Address], tuple[Address, ...] | None],
         outside: Callable[[Address], bool],
+        closed: Callable[[Address], str],
         tell: Callable[[News], None],
         first_used: Callable[[Address, tuple[Recipient, ...]], None],
         new_device: Callable[[Recipient], None],
@@ -99,7 +107,8 @@ class Messaging:
             members: Of a room, None for a person.
             known: Likewise, whom our user knows there, also while we are outside.
             outside: Whether this is a room that we are not in, or not yet: it would send back what
-                is said there. `entered` is called once we are.
+                is said there. `entered` is called once we are, or it is closed.
+            closed: Why this is a room that takes nothing of ours any more, "" where it may.
             tell: Told how messages fare.
             first_used: Told whose devices became trusted because we wrote to them first.
             new_device: Told of a device that gets nothing before a person decided.
@@ -117,6 +126,7 @@ class Messaging:
         self._members = members
         self._known_in = known
         self._outside = outside
+        self._closed = closed
         self._tell = tell
         self._first_used = first_used
         self._new_device = new_device
@@ -146,9 +156,11 @@ class Messaging:
             UntrustedDevices: nobody there can be written to before a person decided.
             NoDevices: they have no device that OMEMO reaches.
             UsageError: it corrects or answers what is not here.
+            RoomClosed: it is for a room that does not want us any more.
             NetworkError: their keys have to be fetched, and cannot be now.
             LocalError: the disk refused; nothing was sent.
         """
+        self._require_open(to)
         recipients = None if plain else await self._recipients(to)
         name = str(uuid.uuid4())
 
@@ -317,6 +329,7 @@ class Messaging:
 
         A bare link has no room for the true size, so for who reads only those nothing is padded.
         """
+        self._require_open(to)
         link = Protection.OMEMO_LEGACY in protections(await self._recipients(to))
         guessed = mimetypes.guess_type(enclosure.name)[0] or "application/octet-stream"
         return await self._sharing.upload(
@@ -370,7 +383,7 @@ class Messaging:
         self._ready = True
 
     def entered(self, room: Address) -> None:
-        """We are in this room and know who belongs to it, or it is none of ours any more."""
+        """We are in this room and know who belongs to it, or it is closed: nothing waits for it."""
         first = self._held.pop(room, None)
         if first is not None:
             self._last, self._behind = min(self._last, first - 1), True
@@ -380,10 +393,20 @@ class Messaging:
     def _is_held(self, parcel: Parcel) -> bool:
         """Whether it waits until we are in its room; what follows it in others does not."""
         to = parcel.conversation
-        if to not in self._held and not self._outside(to):
+        if to not in self._held and (self._closed(to) or not self._outside(to)):
             return False
         _ = self._held.setdefault(to, parcel.number)
         self._last = parcel.number
+        return True
+
+    def _is_vain(self, parcel: Parcel, *, doubted: bool) -> bool:
+        """Whether it is for a room that takes nothing any more; then our user is told."""
+        why = self._closed(parcel.conversation)
+        if not why:
+            return False
+        self._pass(parcel.number)
+        if not doubted:  # else the server took it
+            self._give_up(parcel, why)
         return True
 
     def _forget_recent(self, now: float) -> None:
@@ -415,6 +438,8 @@ class Messaging:
         elif self._arrived(parcel, doubted=doubted):
             self._pass(parcel.number)
             self._taken(parcel, sent=False)  # only the word of that was lost
+        elif self._is_vain(parcel, doubted=doubted):
+            pass
         else:
             stanza, meant = self._withheld(parcel)
             if not meant:
@@ -500,12 +525,12 @@ class Messaging:
         except LocalError as e:  # it is kept, and goes out with the next
             log.warning("what waits to be sent could not be read: %s", e)
 
-    def _give_up(self, parcel: Parcel) -> None:
-        """Nobody may read it any more: our user is told, and may write it again."""
+    def _give_up(self, parcel: Parcel, why: str = "") -> None:
+        """Nobody may, or can, read it any more: our user is told, and may write it again."""
 
         def work() -> tuple[News, ...]:
             self._history.taken(parcel.number)
-            return self._ledger.failed(parcel.conversation, parcel.id)
+            return self._ledger.failed(parcel.conversation, parcel.id, why)
 
         self._start(work)
 
@@ -524,7 +549,7 @@ class Messaging:
         if not self._ready or parcel.number <= self._last or (self._behind and self._in_flight):
             return
         if not self._behind and self._in_flight < MOST_IN_FLIGHT:
-            if not self._is_held(parcel):
+            if not self._is_held(parcel) and not self._is_vain(parcel, doubted=False):
                 _ = self._send(parcel)
             return
         self._behind = True
@@ -587,6 +612,10 @@ class Messaging:
         for task in self._noting:
             _ = task.cancel()
         _ = await asyncio.gather(*self._noting, return_exceptions=True)
+
+    def _require_open(self, to: Address) -> None:
+        if why := self._closed(to):
+            raise RoomClosed(f"{to.short} takes nothing of ours: {why}")
 
     # -- for whom ---------------------------------------------------------------------------------
 

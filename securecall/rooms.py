@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from securecall.xmpp.room import (
     Occupant,
     Recheck,
     Refused,
+    Removal,
     Removed,
     Room,
     RoomEvent,
@@ -47,6 +49,23 @@ from securecall.xmpp.unwrapped import Room as Inside
 
 _SECONDS: Final = 30.0  # for entering
 _NICKNAMES: Final = 3  # tried, where one is taken
+# Until we try to come back into a room whose service lost us; the last for ever.
+_BACK_SECONDS: Final = (5.0, 30.0, 120.0, 600.0)
+_NO_ROOM: Final = "there is no such room any more"
+_PUT_OUT: Final = {  # the others are no decision of anybody's: we come back
+    Removal.BANNED: "you were banned from it",
+    Removal.KICKED: "you were put out of it",
+    Removal.NOT_A_MEMBER: "you are no member of it any more",
+    Removal.DESTROYED: _NO_ROOM,
+}
+_REFUSED: Final = {  # XEP-0045 7.2; for anything else it is tried again
+    "forbidden": _PUT_OUT[Removal.BANNED],
+    "registration-required": _PUT_OUT[Removal.NOT_A_MEMBER],
+    "not-authorized": "it asks for a password",
+    "item-not-found": _NO_ROOM,
+    "gone": _NO_ROOM,
+    "not-allowed": _NO_ROOM,  # and we may make none
+}
 _SETTING: Final = "rooms"
 _MAX_KEPT: Final = 64 * 1024 * 1024  # bytes
 _MAX_LEFT: Final = 1000
@@ -104,7 +123,7 @@ class Rooms:
             contacts: Whose store keeps which rooms we are in, and whom we know in them.
             tell: Told what happens.
             outside: Told the bare JID of a room that we are not in, or not any more.
-            settled: Told a room that we are in, and know who belongs to it; or that we left.
+            settled: Told a room that we are in, and know who belongs to it; or that is `closed`.
         """
         self._session = session
         self._contacts = contacts
@@ -121,6 +140,8 @@ class Rooms:
         # one entering at a time: who is inside already is not told again that it is a private room
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._rechecks: dict[str, bool] = {}  # under way; whether once more after it
+        self._closed: dict[str, str] = {}  # who does not let us in, and why
+        self._returning: dict[str, asyncio.Task[None]] = {}
 
     # -- who --------------------------------------------------------------------------------------
 
@@ -163,6 +184,16 @@ class Rooms:
         """Whether this is a room of ours that would not take what we say, for now."""
         found = self._rooms.get(jid_of(address).bare)
         return found is not None and found.state is not RoomState.INSIDE
+
+    def closed(self, address: Address) -> str:
+        """Why a room of ours takes nothing before our user joins it again; "" where it may.
+
+        What waits for a room that is only lost, or does not answer, is sent once we are back.
+        """
+        jid = jid_of(address).bare
+        if jid in self._rooms:
+            return self._closed.get(jid, "")
+        return "you left it" if jid in self._left else ""
 
     def entered(self, bare: str) -> bool:
         """Whether this is the bare JID of a room that we are in, or are about to be in."""
@@ -254,9 +285,9 @@ class Rooms:
         kept = jid in self._rooms
         try:
             await self._rejoin(room)
-        except ConnectFailed:
-            if kept:  # it is tried again with the next session
-                self._stay(room)
+        except (NetworkError, ProtocolError, SecurityError) as e:
+            if kept:
+                self._stay_out(room, e)
             raise
         self._keep()
         return room
@@ -315,11 +346,17 @@ class Rooms:
 
     def lost(self) -> None:
         """The session is gone, and with it our places in rooms."""
+        self.stop()
         for room in self._rooms.values():
             room.lost()
         for entering in self._entering.values():
             if not entering.done():
                 entering.set_exception(ConnectFailed("the session began anew"))
+
+    def stop(self) -> None:
+        """Do not try any more to come back into rooms that lost us."""
+        for returning in self._returning.values():
+            _ = returning.cancel()
 
     async def fresh(self) -> None:
         """A session began anew: enter the rooms we were in; who does not let us in is told.
@@ -403,6 +440,7 @@ class Rooms:
         nick = room.nick
         for attempt in range(_NICKNAMES):
             self._rooms[room.jid] = room
+            _ = self._closed.pop(room.jid, None)
             room.nick = nick if attempt == 0 else f"{nick}-{attempt + 1}"
             try:
                 return await self._try(room)
@@ -446,8 +484,7 @@ class Rooms:
         try:
             await self._rejoin(room)
         except (NetworkError, ProtocolError, SecurityError) as e:
-            self._stay(room)
-            self._keep()
+            self._stay_out(room, e)
             self._failed(room, e)
         except BaseException:  # the session is gone, or the disk refused
             self._stay(room)
@@ -458,6 +495,36 @@ class Rooms:
         room.lost()
         self._rooms[room.jid] = room
         self._outside(room.jid)
+
+    def _stay_out(self, room: Room, error: NetworkError | ProtocolError | SecurityError) -> None:
+        """Likewise; if it does not want us, nothing waits for that."""
+        self._stay(room)
+        self._keep()
+        if isinstance(error, SecurityError | ProtocolError):
+            self._close(room, "it is no private room any more")
+        elif isinstance(error, XmppRefused) and error.condition in _REFUSED:
+            self._close(room, _REFUSED[error.condition])
+
+    def _close(self, room: Room, why: str) -> None:
+        self._closed[room.jid] = why
+        self._settled(parse_jid(room.jid).address)
+
+    def _put_out(self, room: Room, why: Removal) -> None:
+        self._outside(room.jid)
+        if why in _PUT_OUT:
+            self._close(room, _PUT_OUT[why])
+        elif room.jid not in self._returning:
+            task = self._returning[room.jid] = self._spawn(self._return(room))
+            task.add_done_callback(lambda _: self._returning.pop(room.jid, None))
+
+    async def _return(self, room: Room) -> None:
+        """Come back into a room whose service lost us, as one does that is started anew."""
+        for pause in itertools.chain(_BACK_SECONDS, itertools.repeat(_BACK_SECONDS[-1])):
+            await asyncio.sleep(pause)
+            kept = self._rooms.get(room.jid) is room and room.jid not in self._closed
+            if not kept or room.state is not RoomState.OUTSIDE:
+                return
+            await self._come_back(room)
 
     async def _check(self, room: Room) -> bool:
         """Whether we stayed in it."""
@@ -483,7 +550,7 @@ class Rooms:
             self._rechecks[room.jid] = True
         else:
             self._rechecks[room.jid] = False
-            self._spawn(self._recheck_until_quiet(room.jid))
+            _ = self._spawn(self._recheck_until_quiet(room.jid))
 
     async def _recheck_until_quiet(self, jid: str) -> None:
         try:
@@ -518,7 +585,7 @@ class Rooms:
             elif isinstance(event, MemberAdded | MemberRemoved | Removed):
                 self._keep()
             if isinstance(event, Removed):
-                self._outside(room.jid)
+                self._put_out(room, event.why)
             self._tell(RoomNews(room=address, event=event))
 
     def _give_up(self, room: Room, error: ProtocolError | SecurityError) -> None:
@@ -535,13 +602,14 @@ class Rooms:
         self._tell(RoomFailed(room=parse_jid(room.jid).address, error=error))
 
     def _drop(self, room: Room) -> None:
-        if room.state is not RoomState.OUTSIDE:
+        inside = room.state is not RoomState.OUTSIDE
+        room.lost()
+        self._forget(room)
+        if inside:
             try:
                 self._session.send(grammar.build_leave(room.jid, room.nick))
             except ConnectFailed:
                 log.info("left a room without a word: there is no session")
-        room.lost()
-        self._forget(room)
 
     def _forget(self, room: Room) -> None:
         _ = self._rooms.pop(room.jid, None)
@@ -561,10 +629,11 @@ class Rooms:
             log.info("a room that was given up stays: %s", e)
         self._drop(room)
 
-    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+    def _spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def _room_of(self, stanza: Element) -> Room | None:
         try:

@@ -155,6 +155,7 @@ class Conversation:
         Raises:
             UsageError: empty or too long.
             UntrustedDevices: a person has to decide about their devices first.
+            RoomClosed: it is a room that takes nothing of ours any more.
             NetworkError: their keys have to be fetched, and cannot be now.
         """
         if not text:

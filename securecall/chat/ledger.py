@@ -401,9 +401,15 @@ class Ledger:
             or self._history.find_archived(conversation, name)
         )
 
-    def failed(self, conversation: Address, name: str) -> tuple[News, ...]:
-        """Note that a message of ours will not be sent; one that arrived is left alone."""
+    def failed(self, conversation: Address, name: str, why: str = "") -> tuple[News, ...]:
+        """Note that a message of ours will not be sent; one that arrived is left alone.
+
+        With a reason, it is told of a correction or a reaction, too, which stand here as if sent.
+        """
         known = self._history.find(conversation, self._own, name)
+        if known is None and why:
+            what = f"a correction or reaction of ours was not sent: {why}"
+            return (Ignored(conversation, self._own, what),)
         if known is None or known.delivery not in (Delivery.PENDING, Delivery.SENT):
             return ()
         after = replace(known, delivery=Delivery.FAILED)

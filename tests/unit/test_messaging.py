@@ -23,6 +23,7 @@ from securecall.chat.message import (
     Displayed,
     Named,
     Protection,
+    Reaction,
     Text,
     Typing,
 )
@@ -32,6 +33,7 @@ from securecall.errors import (
     ConnectFailed,
     LocalError,
     NotForUs,
+    RoomClosed,
     UntrustedDevices,
     UsageError,
 )
@@ -93,6 +95,7 @@ class Bench:
         self.session = FakeSession(room)
         self.news = []
         self.outside = set()  # rooms that we are not in
+        self.closed = {}  # those of them that do not want us, and why
         self.new_devices = []
         self.messaging = Messaging(
             ALICE,
@@ -107,6 +110,7 @@ class Bench:
             members=lambda _: members,
             known=lambda _: members,
             outside=lambda to: to in self.outside,
+            closed=lambda to: self.closed.get(to, ""),
             tell=self.news.append,
             first_used=lambda *_: None,
             new_device=self.new_devices.append,
@@ -221,9 +225,95 @@ def test_a_room_that_is_not_entered_in_this_session_is_waited_for_in_the_next():
         bench.messaging.hold()
         bench.messaging.release()
         assert bench.sent == []
-        bench.outside = set()  # we left it for good: then it is the room that refuses
+        bench.outside = set()
         bench.messaging.entered(WARD)
         assert bench.sent == ["a", "b"]
+
+    run(scenario)
+
+
+def test_what_waits_for_a_room_that_does_not_want_us_has_failed_and_is_told():
+    async def scenario(bench):
+        bench.outside = {WARD, CLINIC}
+        bench.messaging.release()
+        for body in "ab":
+            _ = await bench.messaging.write(WARD, Text(body=body), plain=True)
+        _ = await bench.messaging.write(CLINIC, Text(body="c"), plain=True)
+        bench.closed[WARD] = "you were banned from it"
+        bench.messaging.entered(WARD)
+        await settled()
+        assert bench.sent == []
+        assert [m.delivery for m in bench.history.messages(WARD)] == [Delivery.FAILED] * 2
+        assert [news.message.text for news in bench.news] == ["a", "b"]
+        (waiting,) = bench.history.parcels()
+        assert waiting.conversation == CLINIC
+        # what is written now is not kept as if it would be sent
+        with pytest.raises(RoomClosed, match="banned"):
+            await bench.messaging.write(WARD, Text(body="d"), plain=True)
+        with pytest.raises(RoomClosed, match="banned"):
+            await bench.messaging.lay_up(WARD, SimpleNamespace(), progress=lambda *_: None)
+        assert len(bench.history.messages(WARD)) == 2
+        # we are let in again: what failed stays so, and what is written goes out
+        bench.closed.clear()
+        bench.outside = set()
+        bench.messaging.entered(CLINIC)
+        bench.messaging.entered(WARD)
+        _ = await bench.messaging.write(WARD, Text(body="e"), plain=True)
+        assert bench.sent == ["c", "e"]
+
+    run(scenario)
+
+
+def test_a_reaction_that_waits_for_a_room_that_does_not_want_us_is_told_though_no_message_is_it():
+    async def scenario(bench):
+        arrival = Arrival(
+            conversation=WARD, sender=BOB, id="m", archive_id="7", sent=1.0, room=True,
+            said=Text(body="who?"), protection=Protection.NONE,
+        )  # fmt: skip
+        Ledger(bench.history, ALICE).enter(arrival, plaintext=True)
+        bench.outside = {WARD}
+        bench.messaging.release()
+        meant = Named(id="m", by=BOB)
+        said = Reaction(to="7", emojis=frozenset("👍"), of=meant)
+        _ = await bench.messaging.write(WARD, said, plain=True)
+        bench.closed[WARD] = "it is gone"
+        bench.messaging.entered(WARD)
+        await settled()
+        (news,) = bench.news
+        assert "was not sent: it is gone" in news.why
+        assert bench.history.parcels() == ()
+
+    run(scenario, members=(BOB,))
+
+
+def test_what_is_written_as_a_room_puts_us_out_has_failed_at_once():
+    async def scenario(bench):
+        bench.messaging.release()
+        answers = iter(["", "you were put out of it"])
+        bench.closed = SimpleNamespace(get=lambda _to, _: next(answers, "you were put out of it"))
+        _ = await bench.messaging.write(WARD, Text(body="a"), plain=True)
+        await settled()
+        (message,) = bench.history.messages(WARD)
+        assert (message.delivery, bench.sent) == (Delivery.FAILED, [])
+
+    run(scenario)
+
+
+def test_what_the_server_took_for_a_room_that_then_put_us_out_has_not_failed():
+    """It was taken just before the connection broke, and may have been lost; nobody knows."""
+
+    async def scenario(bench):
+        bench.messaging.release()
+        _ = await bench.messaging.write(WARD, Text(body="a"), plain=True)
+        bench.session.take()
+        await settled()
+        bench.messaging.lost()
+        bench.messaging.hold()
+        bench.closed[WARD] = "you were banned from it"
+        bench.messaging.release()
+        await settled()
+        (message,) = bench.history.messages(WARD)
+        assert (message.delivery, bench.sent) == (Delivery.SENT, ["a"])
 
     run(scenario)
 

@@ -27,7 +27,10 @@ class Scene:
         self.contacts = contacts_at(folder)
         self.session = FakeSession()
         self.told: list[object] = []
-        self.rooms = Rooms(self.session, self.contacts, tell=self.told.append)
+        self.settled: list[object] = []
+        self.rooms = Rooms(
+            self.session, self.contacts, tell=self.told.append, settled=self.settled.append
+        )
         self.service = FakeRoom(WARD.short, self.session, self.rooms.on_presence)
 
     def private(self, **affiliations: str) -> None:
@@ -432,3 +435,131 @@ def test_rooms_that_were_left_are_read_as_they_were_kept_before(tmp_path):
     scene.contacts.store.save_setting(f"rooms {OWN}", data)
     assert Rooms(scene.session, scene.contacts, tell=scene.told.append).members(WARD) == ()
     scene.contacts.store.close()
+
+
+PUT_OUT = [(301, "banned"), (307, "put out"), (321, "no member"), (322, "no member")]
+
+
+@pytest.mark.parametrize(("code", "why"), PUT_OUT)
+def test_a_room_that_puts_us_out_is_closed_until_we_join_it_again(scene, code, why):
+    scene.private(**ALL)
+    run(scene.rooms.join(WARD))
+    assert scene.rooms.closed(WARD) == ""
+    scene.settled.clear()
+    scene.service.inside = ""
+    scene.service.say("alice", "unavailable", 110, code)
+    assert why in scene.rooms.closed(WARD)
+    assert scene.settled == [WARD]  # what waits for it learns of that
+    run(scene.rooms.join(WARD))
+    assert scene.rooms.closed(WARD) == ""
+    assert scene.rooms.room(WARD).state is RoomState.INSIDE
+
+
+@pytest.mark.parametrize(
+    ("condition", "closed"),
+    [
+        ("forbidden", True),
+        ("registration-required", True),
+        ("not-authorized", True),
+        ("item-not-found", True),
+        ("gone", True),
+        ("not-allowed", True),
+        ("service-unavailable", False),  # it is full
+        ("remote-server-timeout", False),
+        ("internal-server-error", False),
+        ("resource-constraint", False),
+    ],
+)
+@pytest.mark.parametrize("joins", [False, True])
+def test_a_room_that_refuses_us_is_closed_and_one_that_cannot_now_is_waited_for(
+    scene, condition, closed, joins
+):
+    scene.private(**ALL)
+    run(scene.rooms.join(WARD))
+    scene.service.inside = ""
+    scene.rooms.lost()
+    scene.settled.clear()
+    enter, scene.service._enter = (
+        scene.service._enter,
+        lambda nick: scene.service._error(nick, condition),
+    )
+    if joins:
+        with pytest.raises(XmppRefused):
+            run(scene.rooms.join(WARD))
+    else:
+        run(scene.rooms.fresh())
+    assert bool(scene.rooms.closed(WARD)) is closed
+    assert scene.settled == [WARD] * closed
+    assert scene.rooms.is_outside(WARD)
+    assert scene.rooms.all() == (WARD,)  # it is tried again with the next session
+    scene.service._enter = enter
+    run(scene.rooms.fresh())
+    assert scene.rooms.closed(WARD) == ""
+    assert not scene.rooms.is_outside(WARD)
+
+
+def test_a_room_that_is_destroyed_or_gone_or_not_private_any_more_is_closed(scene):
+    scene.private(**ALL)
+    run(scene.rooms.join(WARD))
+    scene.service.inside, scene.service.exists = "", False
+    scene.rooms.lost()
+    run(scene.rooms.fresh())
+    assert "no such room" in scene.rooms.closed(WARD)
+    scene.private(**ALL)
+    scene.service.config["membersonly"] = "0"
+    run(scene.rooms.fresh())
+    assert "no private room" in scene.rooms.closed(WARD)
+
+
+def test_a_room_that_our_user_left_is_closed_and_others_are_not(scene):
+    scene.private(**ALL)
+    run(scene.rooms.join(WARD))
+    scene.settled.clear()
+    run(scene.rooms.leave(WARD))
+    assert scene.rooms.closed(WARD) == "you left it"
+    assert scene.settled == [WARD]
+    assert scene.rooms.closed(BOB) == ""
+
+
+@pytest.mark.parametrize("code", [332, 333, 0])
+def test_a_room_whose_service_lost_us_is_entered_again_in_the_same_session(
+    scene, code, monkeypatch
+):
+    monkeypatch.setattr("securecall.rooms._BACK_SECONDS", (0.0,))
+    scene.private(**ALL)
+
+    async def scenario():
+        await scene.rooms.join(WARD)
+        scene.service.inside, scene.service.exists = "", False
+        scene.service.say("alice", "unavailable", 110, *([code] if code else []))
+        assert scene.rooms.closed(WARD) == ""  # what is written meanwhile waits
+        scene.service.exists = True
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert scene.rooms.room(WARD).state is RoomState.INSIDE
+
+    run(scenario())
+
+
+def test_a_room_whose_service_lost_us_is_not_asked_for_ever_nor_after_the_session(
+    scene, monkeypatch
+):
+    monkeypatch.setattr("securecall.rooms._BACK_SECONDS", (0.0,))
+    scene.private(**ALL)
+
+    async def scenario():
+        await scene.rooms.join(WARD)
+        for ends in (scene.rooms.stop, scene.rooms.lost, lambda: None):
+            scene.service.inside = ""
+            scene.service.say("alice", "unavailable", 110, 332)
+            ends()
+            scene.service.affiliations[OWN] = "none"
+            before = len(scene.session.sent)
+            for _ in range(20):
+                await asyncio.sleep(0)
+            asked = len(scene.session.sent) - before
+            assert asked == (ends not in (scene.rooms.stop, scene.rooms.lost))
+            scene.service.affiliations[OWN] = "member"
+            await scene.rooms.join(WARD)
+
+    run(scenario())

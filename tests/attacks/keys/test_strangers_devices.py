@@ -69,6 +69,7 @@ class Scene:
             members=lambda _: None,
             known=lambda _: None,
             outside=lambda _: False,
+            closed=lambda _: "",
             tell=lambda _: None,
             first_used=lambda *_: None,
             new_device=tell,

@@ -58,6 +58,7 @@ def messaging(members, omemo: Omemo) -> Messaging:
         members=members,
         known=members,
         outside=lambda _: False,
+        closed=lambda _: "",
         tell=lambda _: None,
         first_used=lambda *_: None,
         new_device=lambda _: None,
