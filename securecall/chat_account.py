@@ -20,6 +20,7 @@ from securecall.chat.ledger import Active, Changed, Ignored, Ledger, News, ReadE
 from securecall.chat.message import Unreadable
 from securecall.contacts import Contacts
 from securecall.devices import Devices
+from securecall.dispatch import Dispatch
 from securecall.errors import (
     LocalError,
     NetworkError,
@@ -53,6 +54,7 @@ from securecall.keys.statement import OmemoKey
 from securecall.logs import logger
 from securecall.messaging import Messaging
 from securecall.people import People, PeopleEvent
+from securecall.readers import Readers
 from securecall.rooms import RoomFailed, RoomNews, Rooms
 from securecall.settling import Settling
 from securecall.transport.helping import helpers_of
@@ -163,7 +165,7 @@ class ChatAccount:
             contacts,
             tell=self._room_changed,
             outside=lambda bare: self._intake.outside(bare),
-            settled=lambda room: self.messaging.entered(room),
+            settled=lambda room: self._dispatch.entered(room),
         )
         # By archive: no room can keep us from reading ours.
         self._reading: defaultdict[Jid, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -183,23 +185,35 @@ class ChatAccount:
         )
         self._tasks: set[asyncio.Task[None]] = set()
         ledger = Ledger(history, self.address)
-        self.messaging = Messaging(
+        readers = Readers(
+            self.address,
+            omemo,
+            devices,
+            self.rooms,
+            first_used=lambda who, those: tell(DevicesTrusted(who, those)),
+            new_device=lambda one: tell(NewDevice(one.address, one)),
+        )
+        self._dispatch = Dispatch(
             self.address,
             session,
             history,
+            readers,
+            self.rooms,
+            committer=committer,
+            ledger=ledger,
+            tell=self._announce,
+        )
+        self.messaging = Messaging(
+            self.address,
+            history,
             omemo,
-            devices,
+            readers,
+            self._dispatch,
+            self.rooms,
             sharing,
             committer=committer,
             ledger=ledger,
             folder=folder,
-            members=self.rooms.members,
-            known=self.rooms.known,
-            outside=self.rooms.is_outside,
-            closed=self.rooms.closed,
-            tell=self._announce,
-            first_used=lambda who, those: tell(DevicesTrusted(who, those)),
-            new_device=lambda one: tell(NewDevice(one.address, one)),
         )
         inbox = Inbox(omemo, devices.trust_of, history)
         self._intake = Intake(
@@ -318,7 +332,7 @@ class ChatAccount:
             _ = task.cancel()
         _ = await asyncio.gather(*ending, return_exceptions=True)
         await self._session.close()
-        await self.messaging.close()
+        await self._dispatch.close()
 
     async def create_room(self, name: str, *, members: Iterable[Address]) -> Address:
         """Make a private room at our server; its address tells nothing of its name.
@@ -375,7 +389,7 @@ class ChatAccount:
 
     def _state_changed(self, state: SessionState, why: Exception | None) -> None:
         if self._online and state is not SessionState.ONLINE:
-            self.messaging.lost()
+            self._dispatch.lost()
         self._online = state is SessionState.ONLINE
         self._tell(ChatStateChanged(self.address, state, why))
 
@@ -384,7 +398,7 @@ class ChatAccount:
         self._settling.stop()
         if self._setup is not None:  # what it reads is of the session before
             _ = self._setup.cancel()
-        self.messaging.hold()
+        self._dispatch.hold()
         self._intake.hold()
 
     async def _fresh(self) -> None:
@@ -447,7 +461,7 @@ class ChatAccount:
         else:  # there is none, or none that can be read
             self._settling.end()
         await self._omemo.after_history()
-        if not self.messaging.ready:
+        if not self._dispatch.ready:
             self._release_messaging()
         await self._enter_rooms()
 
@@ -468,7 +482,7 @@ class ChatAccount:
         return True
 
     def _release_messaging(self) -> None:
-        self.messaging.release()
+        self._dispatch.release()
         for creditor in self.messaging.creditors():  # who were owed when we stopped
             self._beside(partial(self.messaging.acknowledge, creditor))
         self._entered = False

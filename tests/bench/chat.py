@@ -235,7 +235,7 @@ async def idle(count: int) -> dict[str, float]:
                 server=f"127.0.0.1:{bench.server.ports['xmpp']}",
                 authorities=bench.server.authorities,
             )
-            await until(lambda: client.chat_accounts[0].messaging.ready)
+            await until(lambda: client.chat_accounts[0]._dispatch.ready)
             cpu.append(1e3 * (time.process_time() - begun))
 
         for name in names[:FIRST]:

@@ -11,7 +11,6 @@ from xml.etree.ElementTree import fromstring, tostring
 import pytest
 
 from securecall.address import parse_address
-from securecall.chat.committer import Committer
 from securecall.chat.conversation import Conversation
 from securecall.chat.ledger import Ledger
 from securecall.chat.message import (
@@ -40,7 +39,6 @@ from securecall.errors import (
 from securecall.keys.omemo_session import HEARTBEAT
 from securecall.keys.omemo_trust import Sighting
 from securecall.keys.omemo_values import Device
-from securecall.messaging import Messaging
 from securecall.testing.omemo_world import BOTH, ONLY_LEGACY, ServerDirectory, World
 from securecall.xmpp.envelope import parse_envelope
 from securecall.xmpp.inbox import ENCRYPTED
@@ -48,6 +46,7 @@ from securecall.xmpp.omemo import parse_encrypted
 from securecall.xmpp.omemo_directory import OmemoDirectory
 from securecall.xmpp.said import parse_said, sealed_payload
 from tests.forge_devices import NS, contacts_at, identity_key
+from tests.forge_messaging import OurRooms, composed
 from tests.memory_history import MemoryHistory
 
 ALICE = parse_address("xmpp:alice@clinic.example")
@@ -57,7 +56,7 @@ BOB = parse_address("xmpp:bob@clinic.example")
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch):
     """Nothing waits for company, so that a few turns of the loop show what came of it."""
-    monkeypatch.setattr("securecall.messaging.PATIENCE", 0.0)
+    monkeypatch.setattr("securecall.dispatch.PATIENCE", 0.0)
 
 
 class FakeSession:
@@ -94,27 +93,19 @@ class Bench:
         self.history = history or MemoryHistory()
         self.session = FakeSession(room)
         self.news = []
-        self.outside = set()  # rooms that we are not in
-        self.closed = {}  # those of them that do not want us, and why
+        self.rooms = OurRooms(belong=members)
         self.new_devices = []
-        self.messaging = Messaging(
+        three = composed(
             ALICE,
             self.session,
             self.history,
             omemo,
             devices,
-            SimpleNamespace(),
-            committer=Committer(self.history, undone=lambda: None),
-            ledger=Ledger(self.history, ALICE),
-            folder=None,
-            members=lambda _: members,
-            known=lambda _: members,
-            outside=lambda to: to in self.outside,
-            closed=lambda to: self.closed.get(to, ""),
+            self.rooms,
             tell=self.news.append,
-            first_used=lambda *_: None,
-            new_device=self.new_devices.append,
+            new=self.new_devices.append,
         )
+        self.messaging, self.dispatch = three.messaging, three.dispatch
 
     async def write(self, *bodies):
         for body in bodies:
@@ -152,7 +143,7 @@ def test_what_is_written_goes_out_once_the_session_is_ready_in_order():
     async def scenario(bench):
         await bench.write("a", "b")
         assert bench.sent == []
-        bench.messaging.release()
+        bench.dispatch.release()
         await bench.write("c")
         assert bench.sent == ["a", "b", "c"]
         bench.session.take(3)
@@ -165,7 +156,7 @@ def test_what_is_written_goes_out_once_the_session_is_ready_in_order():
 
 def test_a_message_that_the_session_does_not_take_is_kept_and_no_error():
     async def scenario(bench):
-        bench.messaging.release()
+        bench.dispatch.release()
         bench.session.room = 0
         await bench.write("a", "b")
         bench.session.room = 1000
@@ -179,35 +170,35 @@ WARD, CLINIC = (parse_address(f"xmpp:{name}@rooms.example") for name in ("ward",
 
 
 def test_what_is_for_a_room_waits_until_we_are_in_it_and_keeps_nothing_else(monkeypatch):
-    monkeypatch.setattr("securecall.messaging.MOST_IN_FLIGHT", 3)
+    monkeypatch.setattr("securecall.dispatch.MOST_IN_FLIGHT", 3)
 
     async def scenario(bench):
         async def write(to, *bodies):
             for body in bodies:
                 _ = await bench.messaging.write(to, Text(body=body), plain=True)
 
-        bench.outside = {WARD, CLINIC}
+        bench.rooms.outside = {WARD, CLINIC}
         await write(WARD, "a")
         await write(BOB, "b")
         await write(CLINIC, "c")
-        bench.messaging.release()
+        bench.dispatch.release()
         assert bench.sent == ["b"]
         await write(WARD, "d")
         await write(BOB, "e")
         assert bench.sent == ["b", "e"]
-        bench.outside = {CLINIC}
+        bench.rooms.outside = {CLINIC}
         await write(WARD, "f")  # it is entered, and who belongs to it is not known yet
         assert bench.sent == ["b", "e"]
-        bench.messaging.entered(WARD)
+        bench.dispatch.entered(WARD)
         assert bench.sent == ["b", "e", "a"]  # as many as may be are under way
         while bench.session.waiting:
             bench.session.take()
             await settled()
         assert bench.sent == ["b", "e", "a", "d", "f"]
         await write(WARD, "g")
-        bench.messaging.entered(WARD)
-        bench.outside = set()
-        bench.messaging.entered(CLINIC)
+        bench.dispatch.entered(WARD)
+        bench.rooms.outside = set()
+        bench.dispatch.entered(CLINIC)
         assert bench.sent == ["b", "e", "a", "d", "f", "g", "c"]
         bench.session.take(2)
         await settled()
@@ -218,15 +209,15 @@ def test_what_is_for_a_room_waits_until_we_are_in_it_and_keeps_nothing_else(monk
 
 def test_a_room_that_is_not_entered_in_this_session_is_waited_for_in_the_next():
     async def scenario(bench):
-        bench.outside = {WARD}
-        bench.messaging.release()
+        bench.rooms.outside = {WARD}
+        bench.dispatch.release()
         for body in "ab":
             _ = await bench.messaging.write(WARD, Text(body=body), plain=True)
-        bench.messaging.hold()
-        bench.messaging.release()
+        bench.dispatch.hold()
+        bench.dispatch.release()
         assert bench.sent == []
-        bench.outside = set()
-        bench.messaging.entered(WARD)
+        bench.rooms.outside = set()
+        bench.dispatch.entered(WARD)
         assert bench.sent == ["a", "b"]
 
     run(scenario)
@@ -234,13 +225,13 @@ def test_a_room_that_is_not_entered_in_this_session_is_waited_for_in_the_next():
 
 def test_what_waits_for_a_room_that_does_not_want_us_has_failed_and_is_told():
     async def scenario(bench):
-        bench.outside = {WARD, CLINIC}
-        bench.messaging.release()
+        bench.rooms.outside = {WARD, CLINIC}
+        bench.dispatch.release()
         for body in "ab":
             _ = await bench.messaging.write(WARD, Text(body=body), plain=True)
         _ = await bench.messaging.write(CLINIC, Text(body="c"), plain=True)
-        bench.closed[WARD] = "you were banned from it"
-        bench.messaging.entered(WARD)
+        bench.rooms.reasons[WARD] = "you were banned from it"
+        bench.dispatch.entered(WARD)
         await settled()
         assert bench.sent == []
         assert [m.delivery for m in bench.history.messages(WARD)] == [Delivery.FAILED] * 2
@@ -254,10 +245,10 @@ def test_what_waits_for_a_room_that_does_not_want_us_has_failed_and_is_told():
             await bench.messaging.lay_up(WARD, SimpleNamespace(), progress=lambda *_: None)
         assert len(bench.history.messages(WARD)) == 2
         # we are let in again: what failed stays so, and what is written goes out
-        bench.closed.clear()
-        bench.outside = set()
-        bench.messaging.entered(CLINIC)
-        bench.messaging.entered(WARD)
+        bench.rooms.reasons.clear()
+        bench.rooms.outside = set()
+        bench.dispatch.entered(CLINIC)
+        bench.dispatch.entered(WARD)
         _ = await bench.messaging.write(WARD, Text(body="e"), plain=True)
         assert bench.sent == ["c", "e"]
 
@@ -271,13 +262,13 @@ def test_a_reaction_that_waits_for_a_room_that_does_not_want_us_is_told_though_n
             said=Text(body="who?"), protection=Protection.NONE,
         )  # fmt: skip
         Ledger(bench.history, ALICE).enter(arrival, plaintext=True)
-        bench.outside = {WARD}
-        bench.messaging.release()
+        bench.rooms.outside = {WARD}
+        bench.dispatch.release()
         meant = Named(id="m", by=BOB)
         said = Reaction(to="7", emojis=frozenset("👍"), of=meant)
         _ = await bench.messaging.write(WARD, said, plain=True)
-        bench.closed[WARD] = "it is gone"
-        bench.messaging.entered(WARD)
+        bench.rooms.reasons[WARD] = "it is gone"
+        bench.dispatch.entered(WARD)
         await settled()
         (news,) = bench.news
         assert "was not sent: it is gone" in news.why
@@ -288,9 +279,9 @@ def test_a_reaction_that_waits_for_a_room_that_does_not_want_us_is_told_though_n
 
 def test_what_is_written_as_a_room_puts_us_out_has_failed_at_once():
     async def scenario(bench):
-        bench.messaging.release()
-        answers = iter(["", "you were put out of it"])
-        bench.closed = SimpleNamespace(get=lambda _to, _: next(answers, "you were put out of it"))
+        bench.dispatch.release()
+        answers, why = iter([""]), "you were put out of it"
+        bench.rooms.closed = lambda _: next(answers, why)
         _ = await bench.messaging.write(WARD, Text(body="a"), plain=True)
         await settled()
         (message,) = bench.history.messages(WARD)
@@ -303,14 +294,14 @@ def test_what_the_server_took_for_a_room_that_then_put_us_out_has_not_failed():
     """It was taken just before the connection broke, and may have been lost; nobody knows."""
 
     async def scenario(bench):
-        bench.messaging.release()
+        bench.dispatch.release()
         _ = await bench.messaging.write(WARD, Text(body="a"), plain=True)
         bench.session.take()
         await settled()
-        bench.messaging.lost()
-        bench.messaging.hold()
-        bench.closed[WARD] = "you were banned from it"
-        bench.messaging.release()
+        bench.dispatch.lost()
+        bench.dispatch.hold()
+        bench.rooms.reasons[WARD] = "you were banned from it"
+        bench.dispatch.release()
         await settled()
         (message,) = bench.history.messages(WARD)
         assert (message.delivery, bench.sent) == (Delivery.SENT, ["a"])
@@ -320,7 +311,7 @@ def test_what_the_server_took_for_a_room_that_then_put_us_out_has_not_failed():
 
 def test_what_came_back_before_the_server_said_that_it_took_it_has_failed():
     async def scenario(bench):
-        bench.messaging.release()
+        bench.dispatch.release()
         await bench.write("a")
         (message,) = bench.history.messages(BOB)
         bounced = replace(came("x"), said=Bounced(id=message.id, why="not-acceptable"))
@@ -337,10 +328,10 @@ def test_what_waits_is_read_again_where_the_disk_refused_as_the_session_became_r
         await bench.write("a", "b")
         read, bench.history.parcels = bench.history.parcels, lambda **_: _refuse()
         with pytest.raises(LocalError):
-            bench.messaging.release()
-        assert not bench.messaging.ready  # whoever prepares the session comes again
+            bench.dispatch.release()
+        assert not bench.dispatch.ready  # whoever prepares the session comes again
         bench.history.parcels = read
-        bench.messaging.release()
+        bench.dispatch.release()
         await bench.write("c")
         assert bench.sent == ["a", "b", "c"]
 
@@ -349,7 +340,7 @@ def test_what_waits_is_read_again_where_the_disk_refused_as_the_session_became_r
 
 def test_a_disk_that_cannot_be_read_keeps_nobody_from_writing():
     async def scenario(bench):
-        bench.messaging.release()
+        bench.dispatch.release()
         bench.session.room = 0
         await bench.write("a")
         bench.session.room = 1000
@@ -368,7 +359,7 @@ def _refuse():
 
 def test_what_a_full_session_did_not_take_follows_when_there_is_room():
     async def scenario(bench):
-        bench.messaging.release()
+        bench.dispatch.release()
         await bench.write(*"abcde")
         assert bench.sent == ["a", "b"]
         bench.session.take(1)
@@ -389,11 +380,11 @@ def test_what_a_full_session_did_not_take_follows_when_there_is_room():
 
 
 def test_no_more_is_under_way_than_a_slow_server_is_given_time_for(monkeypatch):
-    monkeypatch.setattr("securecall.messaging.MOST_IN_FLIGHT", 4)
+    monkeypatch.setattr("securecall.dispatch.MOST_IN_FLIGHT", 4)
 
     async def scenario(bench):
         await bench.write(*"abc")
-        bench.messaging.release()
+        bench.dispatch.release()
         await bench.write(*"defgh")
         assert bench.sent == list("abcd")
         bench.session.take(1)
@@ -412,17 +403,17 @@ def test_no_more_is_under_way_than_a_slow_server_is_given_time_for(monkeypatch):
 
 def test_sessions_that_all_end_too_soon_take_everything_in_the_end(monkeypatch):
     """A server that manages two in a session; each session before sent it all once more."""
-    monkeypatch.setattr("securecall.messaging.MOST_IN_FLIGHT", 2)
+    monkeypatch.setattr("securecall.dispatch.MOST_IN_FLIGHT", 2)
 
     async def scenario(bench):
         await bench.write(*"abcdefgh")
         for _ in range(20):
-            bench.messaging.release()
+            bench.dispatch.release()
             bench.session.take(2)
             await settled()
-            monkeypatch.setattr("securecall.messaging.DOUBTED_SECONDS", -1.0)
-            bench.messaging.lost()
-            bench.messaging.hold()
+            monkeypatch.setattr("securecall.dispatch.DOUBTED_SECONDS", -1.0)
+            bench.dispatch.lost()
+            bench.dispatch.hold()
             bench.session.waiting.clear()
         assert bench.unsent == []
         assert bench.history.parcels() == ()
@@ -435,18 +426,18 @@ def test_what_was_taken_just_before_the_session_was_lost_is_sent_again_unless_it
     monkeypatch,
 ):
     async def scenario(bench):
-        bench.messaging.release()
+        bench.dispatch.release()
         await bench.write("a", "b", "c")
         bench.session.take(2)
         await settled()
         (first, *_) = bench.history.messages(BOB)
         bench.history.replace(replace(first, delivery=Delivery.DELIVERED))
-        bench.messaging.lost()
-        monkeypatch.setattr("securecall.messaging.DOUBTED_SECONDS", -1.0)  # a long way back
-        bench.messaging.hold()
+        bench.dispatch.lost()
+        monkeypatch.setattr("securecall.dispatch.DOUBTED_SECONDS", -1.0)  # a long way back
+        bench.dispatch.hold()
         bench.session.waiting.clear()
         await bench.write("d")
-        bench.messaging.release()
+        bench.dispatch.release()
         assert bench.sent == ["a", "b", "c", "b", "c", "d"]
         bench.session.take(3)
         await settled()
@@ -458,14 +449,14 @@ def test_what_was_taken_just_before_the_session_was_lost_is_sent_again_unless_it
 
 def test_what_was_taken_and_not_noted_yet_when_the_session_was_lost_is_sent_again():
     async def scenario(bench):
-        bench.messaging.release()
+        bench.dispatch.release()
         await bench.write("a", "b")
         bench.session.take(2)
         (_, second) = bench.history.messages(BOB)
         bench.history.replace(replace(second, delivery=Delivery.SENT))
-        bench.messaging.lost()
-        bench.messaging.hold()
-        bench.messaging.release()
+        bench.dispatch.lost()
+        bench.dispatch.hold()
+        bench.dispatch.release()
         assert bench.sent == ["a", "b", "a", "b"]
         bench.session.take(2)
         await settled()
@@ -476,20 +467,20 @@ def test_what_was_taken_and_not_noted_yet_when_the_session_was_lost_is_sent_agai
 
 def test_what_is_sent_again_and_lost_with_the_next_session_too_is_sent_once_more(monkeypatch):
     async def scenario(bench):
-        bench.messaging.release()
+        bench.dispatch.release()
         await bench.write("a", "b")
         bench.session.take(2)
         await settled()
         for _ in range(2):
-            bench.messaging.lost()
-            bench.messaging.hold()
+            bench.dispatch.lost()
+            bench.dispatch.hold()
             bench.session.waiting.clear()
-            bench.messaging.release()
-            monkeypatch.setattr("securecall.messaging.DOUBTED_SECONDS", -1.0)
+            bench.dispatch.release()
+            monkeypatch.setattr("securecall.dispatch.DOUBTED_SECONDS", -1.0)
         assert bench.sent == ["a", "b"] * 3
         bench.session.take(2)
-        bench.messaging.lost()
-        bench.messaging.release()
+        bench.dispatch.lost()
+        bench.dispatch.release()
         assert bench.sent == ["a", "b"] * 3
 
     run(scenario)
@@ -497,15 +488,15 @@ def test_what_is_sent_again_and_lost_with_the_next_session_too_is_sent_once_more
 
 def test_nothing_newer_goes_before_what_a_full_session_did_not_take_again():
     async def scenario(bench):
-        bench.messaging.release()
+        bench.dispatch.release()
         await bench.write("a", "b")
         bench.session.take(2)
         await settled()
-        bench.messaging.lost()
-        bench.messaging.hold()
+        bench.dispatch.lost()
+        bench.dispatch.hold()
         await bench.write("c")
         bench.session.room = 1
-        bench.messaging.release()
+        bench.dispatch.release()
         assert bench.sent == ["a", "b", "a"]
         bench.session.take(1)
         bench.session.take(1)
@@ -522,11 +513,11 @@ def test_a_copy_in_our_own_archive_is_no_sign_that_a_message_went_on_but_one_fro
     members, sent
 ):
     async def scenario(bench):
-        bench.messaging._members = lambda _: members
+        bench.rooms.belong = members
         await bench.write("a", "b")
         (first, _) = bench.history.messages(BOB)
         bench.history.replace(replace(first, delivery=Delivery.SENT, archive_id="7"))
-        bench.messaging.release()
+        bench.dispatch.release()
         assert bench.sent == sent
         bench.session.take(2)
         await settled()
@@ -538,15 +529,15 @@ def test_a_copy_in_our_own_archive_is_no_sign_that_a_message_went_on_but_one_fro
 
 def test_what_was_taken_long_before_is_not_sent_again(monkeypatch):
     async def scenario(bench):
-        bench.messaging.release()
+        bench.dispatch.release()
         await bench.write("a", "b")
         bench.session.take(1)
         bench.session.take(1)
         await settled()
-        monkeypatch.setattr("securecall.messaging.DOUBTED_SECONDS", -1.0)
-        bench.messaging.lost()
-        bench.messaging.hold()
-        bench.messaging.release()
+        monkeypatch.setattr("securecall.dispatch.DOUBTED_SECONDS", -1.0)
+        bench.dispatch.lost()
+        bench.dispatch.hold()
+        bench.dispatch.release()
         assert bench.sent == ["a", "b"]
 
     run(scenario)
@@ -560,7 +551,7 @@ def test_what_was_sent_when_the_session_became_ready_is_not_sent_by_its_writer_t
             await asyncio.sleep(0)
             if bench.history.parcels():
                 break
-        bench.messaging.release()  # kept, and its writer was not told yet
+        bench.dispatch.release()  # kept, and its writer was not told yet
         await writing
         committed.cancel()
         assert bench.sent == ["a"]
@@ -574,7 +565,7 @@ def test_in_a_room_others_are_told_the_rooms_name_of_what_is_meant_and_its_write
         alice, bob = await world.person(ALICE.short), await world.person(BOB.short)
         bench = Bench(omemo=alice.omemo, devices=TRUSTED, members=(BOB,))
         room = parse_address("xmpp:ward@rooms.example")
-        bench.messaging.release()
+        bench.dispatch.release()
         arrival = replace(came("m1"), conversation=room, room=True)
         (unnamed,) = bench.messaging._ledger.enter(arrival)
         ward = Conversation(room, bench.messaging, bench.history)
@@ -599,7 +590,7 @@ def test_a_correction_disappears_with_what_it_corrects_though_that_is_gone_alrea
         world = World()
         alice, bob = await world.person(ALICE.short), await world.person(BOB.short)
         bench = Bench(omemo=alice.omemo, devices=TRUSTED)
-        bench.messaging.release()
+        bench.dispatch.release()
         to_bob = Conversation(BOB, bench.messaging, bench.history)
         ends = int(time.time()) + 3600
         written = await to_bob.send("the PIN is 1234", expires=ends)
@@ -692,7 +683,7 @@ def test_receipts_that_a_crash_left_unsent_are_sent_once(monkeypatch):
             entered.enter(came(name))
         entered.enter(came("asks for none", wants_receipt=False))
         bench = Bench(omemo=alice.omemo, devices=trusted, history=died.history)
-        bench.messaging.release()
+        bench.dispatch.release()
         assert bench.messaging.creditors() == (BOB,)
         acknowledging = [bench.messaging.acknowledge(BOB) for _ in range(2)]
         await asyncio.gather(*acknowledging)  # a message that comes just now wants the same
@@ -700,7 +691,7 @@ def test_receipts_that_a_crash_left_unsent_are_sent_once(monkeypatch):
         bench.session.take(2)
         await settled()
         later = Bench(omemo=alice.omemo, devices=trusted, history=died.history)
-        later.messaging.release()
+        later.dispatch.release()
         assert later.messaging.creditors() == ()
         await later.messaging.acknowledge(BOB)
         assert later.session.sent == []
@@ -717,7 +708,7 @@ def test_receipts_stay_owed_while_the_disk_refuses_and_go_to_nobody_who_is_not_t
         alice.omemo.open_sealed(opening, BOB.short)
         bench = Bench(omemo=alice.omemo, devices=devices)
         Ledger(bench.history, ALICE).enter(came("m1"))
-        bench.messaging.release()
+        bench.dispatch.release()
         bench.history.fail_next = LocalError("full")
         with pytest.raises(LocalError):
             await bench.messaging.acknowledge(BOB)
@@ -761,7 +752,7 @@ def test_what_waits_is_not_for_a_device_that_was_distrusted_meanwhile(namespaces
             _ = await bench.messaging.write(BOB, Text(body=text), plain=False)
         assert rids(bench.history.parcels()[0].stanza) == {phone.id, tablet.id, desk.id}
         distrusted.add(tablet.id)
-        bench.messaging.release()
+        bench.dispatch.release()
         assert [rids(sent) for sent in bench.session.sent] == [{phone.id, desk.id}] * 2
         for sent in bench.session.sent:
             (encrypted, *_) = (e for tag in ENCRYPTED for e in fromstring(sent).findall(tag))
@@ -769,10 +760,10 @@ def test_what_waits_is_not_for_a_device_that_was_distrusted_meanwhile(namespaces
             assert phone.omemo.open_sealed(sealed, ALICE.short).plaintext is not None
             with pytest.raises(NotForUs):
                 tablet.omemo.open_sealed(sealed, ALICE.short)
-        bench.messaging.hold()
+        bench.dispatch.hold()
         bench.session.waiting.clear()
         distrusted.add(phone.id)
-        bench.messaging.release()
+        bench.dispatch.release()
         assert len(bench.session.sent) == 2  # nobody of the other side is left
         await settled()
         assert bench.history.parcels() == ()
@@ -821,7 +812,7 @@ def test_an_answer_to_a_long_monologue_goes_behind_the_messages_that_wait(monkey
             alice.omemo.open_sealed(sealed, BOB.short)
         await alice.omemo.maintain()
         assert bench.session.sent == []
-        bench.messaging.release()
+        bench.dispatch.release()
         *words, answer = map(sealed_in, bench.session.sent)
         assert ([bool(each.payload) for each in words], answer.payload) == ([True] * before, b"")
         with pytest.raises(CannotOpen):  # the control: it came first
@@ -839,7 +830,7 @@ def test_an_answer_to_a_long_monologue_goes_behind_the_messages_that_wait(monkey
 def test_a_mark_goes_behind_the_messages_that_wait_and_that_somebody_writes_goes_nowhere(
     monkeypatch,
 ):
-    monkeypatch.setattr("securecall.messaging.MOST_IN_FLIGHT", 2)
+    monkeypatch.setattr("securecall.dispatch.MOST_IN_FLIGHT", 2)
 
     async def main():
         world = World()
@@ -847,7 +838,7 @@ def test_a_mark_goes_behind_the_messages_that_wait_and_that_somebody_writes_goes
         bench = Bench(omemo=alice.omemo, devices=TRUSTED)
         for text in "abc":
             _ = await bench.messaging.write(BOB, Text(body=text), plain=False)
-        bench.messaging.release()
+        bench.dispatch.release()
 
         async def tell():
             await bench.messaging.tell(BOB, Displayed(id="m1"))
@@ -876,7 +867,7 @@ def test_what_waits_for_devices_of_our_own_alone_goes_out():
         desk, alice = [await world.person(ALICE.short) for _ in range(2)]
         bench = Bench(omemo=alice.omemo, devices=TRUSTED)
         _ = await bench.messaging.write(ALICE, Text(body="note"), plain=False)
-        bench.messaging.release()
+        bench.dispatch.release()
         (sent,) = bench.session.sent
         assert rids(sent) == {desk.id}
 

@@ -14,7 +14,7 @@ import pytest
 from securecall.chat.message import Delivery, Displayed, Text
 from securecall.keys.omemo_trust import Sighting
 from securecall.keys.omemo_values import OMEMO, DeviceTrust
-from securecall.messaging import Messaging
+from securecall.readers import Readers
 from securecall.testing.omemo_world import BOTH, ONLY_LEGACY, ONLY_TWO, World
 from tests.unit.test_messaging import ALICE, BOB, Bench, settled
 
@@ -24,14 +24,14 @@ GUARDED = pytest.mark.parametrize("guarded", [True, False])
 
 @pytest.fixture
 def at_once(monkeypatch):
-    monkeypatch.setattr("securecall.messaging.PATIENCE", 0.0)
+    monkeypatch.setattr("securecall.dispatch.PATIENCE", 0.0)
 
 
 @pytest.fixture(autouse=True)
 def guard(request, monkeypatch):
     if not getattr(request.node, "callspec", None) or request.node.callspec.params["guarded"]:
         return
-    monkeypatch.setattr(Messaging, "_withheld", lambda _, parcel: (parcel.stanza, True))
+    monkeypatch.setattr(Readers, "withheld", lambda _, parcel: (parcel.stanza, True))
 
 
 class Scene:
@@ -48,8 +48,8 @@ class Scene:
             trust_of=self._trust_of, notice=lambda *_: Sighting.KNOWN, wrote_to=lambda _: None
         )
         self.bench = Bench(omemo=self.alice.omemo, devices=devices)
-        self.bench.messaging._members = lambda _: self.members
-        self.bench.messaging._known_in = lambda _: self.known
+        self.bench.rooms.members = lambda _: self.members
+        self.bench.rooms.known = lambda _: self.known
         return self.bench
 
     def _trust_of(self, device):
@@ -77,7 +77,7 @@ def test_what_the_server_had_not_taken_is_not_sent_again_to_who_was_barred_meanw
     async def body():
         scene = Scene()
         bench = await scene.begin()
-        bench.messaging.release()
+        bench.dispatch.release()
         await scene.write()  # into a connection that is gone, though nobody noticed yet
         await bench.messaging.tell(BOB, Displayed(id="m1"))
         assert scene.readers == {scene.phone.id, scene.tablet.id}
@@ -119,7 +119,7 @@ def test_a_device_that_learned_omemo_2_meanwhile_is_barred_under_both(guarded):
         _ = await scene.alice.omemo.prepare([BOB.short])
         assert again.id == tablet.id
         scene.barred = {tablet.id}
-        bench.messaging.release()
+        bench.dispatch.release()
         assert (tablet.id not in scene.readers) is guarded
 
     run(body)
@@ -135,7 +135,7 @@ def test_who_was_barred_before_we_are_in_the_room_again_reads_nothing(guarded):
         await scene.write()
         scene.members = ()
         scene.barred = {scene.tablet.id}
-        bench.messaging.release()
+        bench.dispatch.release()
         assert (scene.tablet.id not in scene.readers) is guarded
 
     run(body)
@@ -149,7 +149,7 @@ def test_who_was_taken_out_of_a_room_is_not_sent_what_waited(namespaces, guarded
         bench = await scene.begin(namespaces)
         await scene.write()
         scene.members = scene.known = ()
-        bench.messaging.release()
+        bench.dispatch.release()
         assert bool(bench.session.sent) is not guarded
         await settled()
         failed = bench.history.messages(BOB)[0].delivery is Delivery.FAILED

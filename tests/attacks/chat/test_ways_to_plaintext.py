@@ -55,7 +55,7 @@ def test_a_plain_answer_does_not_quote_what_came_encrypted(protection):
     async def work() -> None:
         bench = Bench()
         bench.history.add(said(text="the result is bad", protection=protection))
-        bench.messaging.release()
+        bench.dispatch.release()
         await bench.messaging.write(BOB, Text(body="oh", reply_to="x"), plain=True)
         (sent,) = bench.session.sent
         assert (b"the result" in sent) is (protection is Protection.NONE)

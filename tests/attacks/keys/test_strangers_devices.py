@@ -9,8 +9,6 @@ from types import SimpleNamespace
 import pytest
 
 from securecall.address import parse_address
-from securecall.chat.committer import Committer
-from securecall.chat.ledger import Ledger
 from securecall.chat.message import Text
 from securecall.devices import Devices
 from securecall.errors import CannotOpen
@@ -21,6 +19,7 @@ from securecall.keys.omemo_values import OMEMO, DeviceTrust
 from securecall.messaging import Messaging
 from securecall.testing.omemo_world import World
 from tests.forge_devices import contacts_at
+from tests.forge_messaging import composed
 from tests.memory_history import MemoryHistory
 
 pytestmark = pytest.mark.attack
@@ -54,26 +53,11 @@ class Scene:
         self.world.server.fetched.clear()
 
     def messaging(self, tell=lambda _: None) -> Messaging:
-        history = MemoryHistory()
-        address = parse_address(f"xmpp:{ALICE}")
-        return Messaging(
-            address,
-            SimpleNamespace(send=lambda stanza, taken=None, again=None: self.sent.append(stanza)),
-            history,
-            self.alice.omemo,
-            self.devices,
-            None,
-            committer=Committer(history, undone=lambda: None),
-            ledger=Ledger(history, address),
-            folder=None,
-            members=lambda _: None,
-            known=lambda _: None,
-            outside=lambda _: False,
-            closed=lambda _: "",
-            tell=lambda _: None,
-            first_used=lambda *_: None,
-            new_device=tell,
+        session = SimpleNamespace(
+            send=lambda stanza, taken=None, again=None: self.sent.append(stanza)
         )
+        own, history = parse_address(f"xmpp:{ALICE}"), MemoryHistory()
+        return composed(own, session, history, self.alice.omemo, self.devices, new=tell).messaging
 
     async def bob_writes(self, text=b"hello"):
         sealed, *_ = await self.bob.write(text, ALICE)

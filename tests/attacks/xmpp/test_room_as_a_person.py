@@ -20,6 +20,7 @@ from securecall.rooms import Rooms
 from tests.fake_room import FakeRoom
 from tests.fake_session import FakeSession
 from tests.forge_devices import BOB, contacts_at
+from tests.forge_messaging import OurRooms, composed
 from tests.stanzas import OWN
 
 pytestmark = pytest.mark.attack
@@ -45,24 +46,9 @@ class Omemo:
 
 def messaging(members, omemo: Omemo) -> Messaging:
     nothing = SimpleNamespace(first_use=lambda *_: (), has_written_to=lambda _: False)
-    return Messaging(
-        parse_address(f"xmpp:{OWN}"),
-        None,
-        None,
-        omemo,
-        nothing,
-        None,
-        committer=None,
-        ledger=None,
-        folder=None,
-        members=members,
-        known=members,
-        outside=lambda _: False,
-        closed=lambda _: "",
-        tell=lambda _: None,
-        first_used=lambda *_: None,
-        new_device=lambda _: None,
-    )
+    own, rooms = parse_address(f"xmpp:{OWN}"), OurRooms()
+    rooms.members = members
+    return composed(own, None, None, omemo, nothing, rooms).messaging
 
 
 def fetched(members) -> list[str]:
