@@ -71,6 +71,7 @@ from securecall.xmpp.external_services import (
 )
 from securecall.xmpp.inbox import Inbox
 from securecall.xmpp.jid import Jid, jid_of, parse_jid
+from securecall.xmpp.management import Done
 from securecall.xmpp.nodes import Nodes
 from securecall.xmpp.omemo import devices_node, parse_devices
 from securecall.xmpp.omemo_directory import OmemoDirectory
@@ -258,7 +259,7 @@ class ChatAccount:
             LoginRefused, CertificateError: a person has to act.
             ProtocolError, XmppRefused: the server does not keep to the rules, or to ours.
         """
-        early: list[tuple[Element, Callable[[], None]]] = []
+        early: list[tuple[Element, Done]] = []
         session = await Session.open(
             login,
             prepare=lambda fresh: fresh.on_message(
@@ -303,7 +304,7 @@ class ChatAccount:
         account._begin(early)
         return account
 
-    def _begin(self, early: list[tuple[Element, Callable[[], None]]]) -> None:
+    def _begin(self, early: list[tuple[Element, Done]]) -> None:
         session = self._session
         session.on_message(self._arrived)
         session.on_presence(self._there)
@@ -575,7 +576,7 @@ class ChatAccount:
 
     # -- what comes -------------------------------------------------------------------------------
 
-    def _arrived(self, stanza: Element, done: Callable[[], None]) -> None:
+    def _arrived(self, stanza: Element, done: Done) -> None:
         if stanza.find(RESULT) is not None:
             around = self._surroundings()
             if asked_result(stanza, around) is not None:

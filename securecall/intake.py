@@ -24,6 +24,7 @@ from securecall.errors import LocalError
 from securecall.logs import logger
 from securecall.xmpp.archive import Place
 from securecall.xmpp.jid import Jid, jid_of
+from securecall.xmpp.management import Done
 from securecall.xmpp.unwrap import unwrap
 from securecall.xmpp.unwrapped import (
     NO_ROOMS,
@@ -35,7 +36,6 @@ from securecall.xmpp.unwrapped import (
     Unwrapped,
     Why,
 )
-from securecall.xmpp.xml import weight
 
 MOST_AT_ONCE: Final = 64  # stanzas in one transaction
 FIRST_AT_ONCE: Final = 8
@@ -55,8 +55,6 @@ ARCHIVE: Final = "archive "  # names of the places in archives, by the JID of th
 
 log = logger(__name__)
 
-Done = Callable[[], None]
-
 
 @dataclass(frozen=True, slots=True)
 class _Live:
@@ -65,7 +63,6 @@ class _Live:
     stanza: Element
     done: Done
     rooms: Mapping[Jid, Room]
-    weight: int
 
 
 @dataclass(slots=True)
@@ -144,14 +141,14 @@ class Intake:
 
         Args:
             stanza: The message.
-            done: Acknowledges it.
+            done: Acknowledges it, and says what it weighs.
             room: Bare JID of the room it was said in, "" for none: what is said in a room waits
                 for that room's archive alone.
             rooms: As they are now, where it comes from one: until its turn comes, who spoke may
                 have left, and somebody else may have the nickname.
         """
-        live = _Live(stanza, done, rooms, weight(stanza))
-        self._held_bytes += live.weight
+        live = _Live(stanza, done, rooms)
+        self._held_bytes += done.weight
         if room and room not in self._read_to_end:
             self._aside.setdefault(room, []).append(live)
         else:
@@ -203,7 +200,7 @@ class Intake:
             while not self._open.is_set():  # it may be closed again before it is our turn
                 _ = await self._open.wait()
             batch = [self._live.popleft() for _ in range(min(self._at_once, len(self._live)))]
-            self._held_bytes -= sum(live.weight for live in batch)
+            self._held_bytes -= sum(live.done.weight for live in batch)
             if not self._live:
                 self._wake.clear()
             await self._keep_live(batch)

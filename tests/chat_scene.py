@@ -19,7 +19,7 @@ from tests.fake_room import FakeRoom
 from tests.fake_session import FakeSession
 from tests.forge_devices import BOB, contacts_at
 from tests.memory_history import MemoryHistory
-from tests.stanzas import OWN, stanza
+from tests.stanzas import OWN, held, stanza
 
 WARD = parse_address("xmpp:ward@chat.a.example")
 RSM = "{http://jabber.org/protocol/rsm}"
@@ -116,7 +116,7 @@ class Scene:
                 "<delay xmlns='urn:xmpp:delay' stamp='2026-01-01T00:00:00Z'/>"
                 f"{wording(name)}</forwarded></result></message>"
             )
-            self.account._arrived(result, lambda: None)
+            self.account._arrived(result, held(result, lambda: None))
         fin = Element(f"{{{MAM}}}fin", {"complete": "true" if len(found) == rest else "false"})
         rsm = SubElement(fin, f"{RSM}set")
         if found:
@@ -145,7 +145,7 @@ class Scene:
         self.written.append(name)
         letter = stanza(self._letter(name, device))
         SubElement(letter, "{urn:xmpp:sid:0}stanza-id", {"by": OWN, "id": name})
-        self.account._arrived(letter, lambda: self.done.append(name))
+        self.account._arrived(letter, held(letter, lambda: self.done.append(name)))
 
     @property
     def letters(self):
@@ -154,7 +154,8 @@ class Scene:
     def say(self, name):
         """Bob says something, and the server passes it on."""
         self.said.append(name)
-        self.account._arrived(stanza(self._message(name)), lambda: self.done.append(name))
+        said = stanza(self._message(name))
+        self.account._arrived(said, held(said, lambda: self.done.append(name)))
 
     @property
     def texts(self):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from securecall.errors import ConnectFailed, ProtocolError
@@ -35,6 +35,23 @@ class Sent:
     data: bytes
     taken: Taken | None
     again: Again | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """To be called once a stanza of the server's is dealt with.
+
+    Attributes:
+        weight: Bytes of memory that it takes until then.
+        told: Who counts.
+    """
+
+    weight: int
+    told: Callable[[], None] = field(repr=False)
+
+    def __call__(self) -> None:
+        """Say so; again is no harm."""
+        self.told()
 
 
 class Management:

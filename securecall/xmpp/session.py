@@ -25,7 +25,7 @@ from securecall.xmpp.connecting import LOGIN_SECONDS, Connector
 from securecall.xmpp.login import SessionState as SessionState
 from securecall.xmpp.login import XmppLogin as XmppLogin
 from securecall.xmpp.login import prepared
-from securecall.xmpp.management import Again, Management, Taken
+from securecall.xmpp.management import Again, Done, Management, Taken
 from securecall.xmpp.reconnecting import DEAD_AFTER, Backoff, Silence
 from securecall.xmpp.requests import PING, RequestHandler, Requests
 from securecall.xmpp.resuming import build_counter, call, enable, resume, tag
@@ -42,7 +42,7 @@ MOST_UNDONE_BYTES: Final = 64 * 1024 * 1024
 
 log = logger(__name__)
 
-StanzaHandler = Callable[[Element, Callable[[], None]], None]
+StanzaHandler = Callable[[Element, Done], None]
 Handler = Callable[[], Awaitable[None]]
 StateHandler = Callable[[SessionState, Exception | None], None]
 
@@ -338,7 +338,7 @@ class Session:
             self._start(_told(handler))
         early, self._early = self._early, []
         for stanza in early:
-            self._dispatch(stanza, _nothing)
+            self._dispatch(stanza, Done(weight(stanza), _nothing))
         live.run(self._receive, self._ended)
         if not self._active:
             self.active(False)  # noqa: FBT003 - its only argument
@@ -444,9 +444,10 @@ class Session:
         namespace, _, name = element.tag.rpartition("}")
         if namespace == f"{{{CLIENT}" and name in ("message", "presence", "iq"):
             mark = f"{name} {element.get('id')} {element.get('from')}"
-            number, new = kept.arrived(mark, weight(element))
+            heavy = weight(element)
+            number, new = kept.arrived(mark, heavy)
             if new:
-                self._dispatch(element, functools.partial(self._done, kept, number))
+                self._dispatch(element, Done(heavy, functools.partial(self._done, kept, number)))
             too_much = kept.undone > MOST_UNDONE or kept.undone_bytes > MOST_UNDONE_BYTES
             if too_much and not self._paused:
                 self._paused = True
@@ -483,7 +484,7 @@ class Session:
         if kept.late and live is not None:  # the server asked before we were this far
             live.send(build_counter("a", kept.told()))
 
-    def _dispatch(self, stanza: Element, done: Callable[[], None]) -> None:
+    def _dispatch(self, stanza: Element, done: Done) -> None:
         name = stanza.tag.rpartition("}")[2]
         handler = self._message_handler if name == "message" else self._presence_handler
         try:

@@ -14,11 +14,13 @@ from securecall.errors import LocalError
 from securecall.intake import AGAIN_SECONDS, MOST_AT_ONCE, Intake
 from securecall.xmpp.archive import Place
 from securecall.xmpp.jid import parse_jid
+from securecall.xmpp.management import Done
 from securecall.xmpp.stamp import build_stamp
 from securecall.xmpp.unwrap import unwrap
 from securecall.xmpp.unwrapped import Surroundings
 from securecall.xmpp.xml import weight
 from tests.memory_history import MemoryHistory
+from tests.stanzas import held
 
 ALICE = "alice@clinic.example"
 NOON = 1_764_072_000.0
@@ -46,9 +48,12 @@ class Bench:
         jid = parse_jid(f"{ALICE}/phone")
         return Surroundings(own=jid, now=self.now, names_messages={parse_jid(ALICE)})
 
+    def put(self, stanza, told, **where):
+        self.intake.put(stanza, held(stanza, told), **where)
+
     async def live(self, name, *, at, sent=0.0):
         self.now = at
-        self.intake.put(live_message(name, sent), lambda: self.done.append(name))
+        self.put(live_message(name, sent), lambda: self.done.append(name))
         await until(lambda: name in self.done)
 
     @property
@@ -110,7 +115,7 @@ def test_messages_that_cost_much_are_not_taken_many_at_once(monkeypatch, archive
                 await bench.intake.keep([unwrap(stanza, bench.surroundings())] * count, None, ALICE)
                 return
             for _ in range(count):
-                bench.intake.put(stanza, lambda: bench.done.append(""))
+                bench.put(stanza, lambda: bench.done.append(""))
             await until(lambda: len(bench.done) == count)
             bench.done.clear()
 
@@ -171,7 +176,7 @@ def test_what_comes_while_a_slow_archive_is_read_waits_for_it():
     async def scenario(bench):
         bench.intake.hold()
         for number in range(2000):
-            bench.intake.put(live_message(number), lambda n=number: bench.done.append(n))
+            bench.put(live_message(number), lambda n=number: bench.done.append(n))
         for _ in range(20):
             await asyncio.sleep(0)
         assert not bench.done
@@ -265,15 +270,30 @@ def test_what_is_said_in_a_room_waits_for_that_room_alone(monkeypatch):
         )
 
     async def scenario(bench):
-        bench.intake.put(said("r"), lambda: bench.done.append("r"), room=room)
+        bench.put(said("r"), lambda: bench.done.append("r"), room=room)
         await bench.live("a", at=NOON)
         assert bench.done == ["a"]
         bench.intake.release(room, whole=True, room=True)
         await until(lambda: bench.done == ["a", "r"])
         for number in range(few):  # a room whose archive never comes holds up nothing
-            bench.intake.put(
-                said(number), lambda: bench.done.append("s"), room="other@rooms.example"
-            )
+            bench.put(said(number), lambda: bench.done.append("s"), room="other@rooms.example")
         await until(lambda: len(bench.done) == 2 + few)
+
+    run(scenario)
+
+
+def test_how_much_waits_for_an_archive_is_what_the_session_weighed(monkeypatch):
+    monkeypatch.setattr("securecall.intake.MOST_HELD_BYTES", 1000)
+
+    async def scenario(bench):
+        bench.intake.hold()
+        for name, heavy in (("a", 400), ("b", 599), ("c", 1)):
+            assert bench.done == []
+            bench.intake.put(
+                live_message(name), Done(heavy, lambda name=name: bench.done.append(name))
+            )
+            for _ in range(20):
+                await asyncio.sleep(0)
+        assert bench.done == ["a", "b", "c"]
 
     run(scenario)

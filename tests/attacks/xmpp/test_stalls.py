@@ -29,7 +29,7 @@ from tests.fake_session import FakeSession
 from tests.forge_devices import BOB, contacts_at
 from tests.memory_history import MemoryHistory
 from tests.stanzas import OWN as ALICE
-from tests.stanzas import stanza
+from tests.stanzas import held, stanza
 from tests.xmpp_server import SM, Peer, quietly, serving
 
 pytestmark = pytest.mark.attack
@@ -81,6 +81,10 @@ def test_one_message_that_waits_for_an_archive_does_not_stop_the_archive(
     assert (len(read) == PAGES + 1) is not counts_all
 
 
+def put(made: Intake, stanza: Element, told, **where) -> None:
+    made.put(stanza, held(stanza, told), **where)
+
+
 def intake(history: MemoryHistory, **changes) -> Intake:
     parts = {
         "read": lambda found, now: (),
@@ -110,7 +114,7 @@ def test_few_messages_that_grow_large_here_do_not_wait_for_an_archive_either(mon
             made.hold()
             for number in range(FEW):
                 assert bool(done) is (bounded and len(done) >= FEW)
-                made.put(message("<a b=''/>" * 50), lambda n=number: done.append(n))
+                put(made, message("<a b=''/>" * 50), lambda n=number: done.append(n))
             await turns()
         _ = running.cancel()
 
@@ -168,7 +172,7 @@ def test_a_flood_does_not_wait_for_the_archive_that_waits_for_it(monkeypatch, bo
         made = intake(MemoryHistory())
         running = asyncio.create_task(made.run())
         for number in range(FEW):
-            made.put(message("<body>x</body>"), lambda n=number: done.append(n), room=room)
+            put(made, message("<body>x</body>"), lambda n=number: done.append(n), room=room)
         await turns()
         _ = running.cancel()
 
@@ -193,7 +197,7 @@ def test_a_wrapping_that_nobody_foresaw_does_not_stop_those_after_it(monkeypatch
         running = asyncio.create_task(made.run())
         made.release(OWN.bare, whole=True)
         for name in ("before", "poison", "after"):
-            made.put(message("<body>x</body>", id=name), lambda n=name: done.append(n))
+            put(made, message("<body>x</body>", id=name), lambda n=name: done.append(n))
         await turns()
         _ = running.cancel()
         _ = await asyncio.gather(running, return_exceptions=True)
@@ -226,7 +230,7 @@ def test_a_message_that_nobody_foresaw_does_not_stop_those_after_it(monkeypatch,
             running = asyncio.create_task(made.run())
             made.release(OWN.bare, whole=True)
             for name in names:
-                made.put(message("<body>x</body>", id=name), lambda n=name: done.append(n))
+                put(made, message("<body>x</body>", id=name), lambda n=name: done.append(n))
             await turns()
             _ = running.cancel()
             _ = await asyncio.gather(running, return_exceptions=True)
@@ -314,7 +318,7 @@ def test_a_room_that_does_not_let_us_in_cannot_have_us_wait_for_it(
             enter = service._enter
 
             def late(nick):
-                account._arrived(said, lambda: done.append(True))
+                account._arrived(said, held(said, lambda: done.append(True)))
                 service.taken |= {nick}
                 enter(nick)
 
@@ -324,7 +328,7 @@ def test_a_room_that_does_not_let_us_in_cannot_have_us_wait_for_it(
         account.rooms.lost()
         await account.rooms.fresh()
         if refusal == "before":
-            account._arrived(said, lambda: done.append(True))
+            account._arrived(said, held(said, lambda: done.append(True)))
         await turns()
         _ = running.cancel()
         _ = await asyncio.gather(running, return_exceptions=True)

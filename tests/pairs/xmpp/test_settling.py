@@ -20,7 +20,7 @@ from securecall.xmpp.archive import MAM
 from securecall.xmpp.jid import parse_jid
 from securecall.xmpp.omemo import devices_node
 from tests.chat_scene import WARD, Scene, turns
-from tests.stanzas import OWN, stanza
+from tests.stanzas import OWN, held, stanza
 from tests.virtual import run_virtual
 
 QUERY = ("set", f"{{{MAM}}}query")
@@ -267,7 +267,7 @@ def test_a_new_device_is_heard_of_while_archives_are_read(tmp_path):
             "</items></event></message>"
         )
         scene.account._dropped()
-        scene.account._arrived(event, lambda: done.append("event"))
+        scene.account._arrived(event, held(event, lambda: done.append("event")))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(5):
                 await turns()

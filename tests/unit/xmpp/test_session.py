@@ -12,8 +12,10 @@ import pytest
 from securecall.errors import ConnectFailed, ProtocolError, XmppRefused
 from securecall.xmpp import reconnecting
 from securecall.xmpp.connecting import Connector
+from securecall.xmpp.management import Done
 from securecall.xmpp.session import Session, SessionState
 from securecall.xmpp.stream import Stream
+from securecall.xmpp.xml import weight
 from tests.xmpp_server import BIND, DOMAIN, SM, Manners, Peer, online, quietly, serving
 
 CLIENT = "{jabber:client}"
@@ -196,6 +198,30 @@ def test_requests_are_answered(tmp_path, whose, payload, answer):
             await session.close()
 
     run(work)
+
+
+def test_a_stanza_comes_with_what_it_weighs(tmp_path):
+    came: asyncio.Queue[tuple[Element, Done]] = asyncio.Queue()
+
+    async def script(peer: Peer) -> None:
+        await peer.login()
+        await peer.bind()
+        peer.send("<message id='1'><body>hello</body></message><presence from='a@b/c'/>")
+        await quietly(peer)
+
+    def prepare(session: Session) -> None:
+        session.on_message(lambda stanza, done: came.put_nowait((stanza, done)))
+        session.on_presence(lambda stanza, done: came.put_nowait((stanza, done)))
+
+    async def work():
+        async with serving(script, tmp_path) as server:
+            session = await Session.open(server.login, prepare=prepare)
+            for _ in range(2):
+                stanza, done = await came.get()
+                assert done.weight == weight(stanza) > 0
+            await session.close()
+
+    asyncio.run(work())
 
 
 def test_a_stanza_counts_when_it_is_done_with_and_all_before_it(tmp_path):
