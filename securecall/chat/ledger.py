@@ -48,6 +48,7 @@ _STANDING: Final = (
 _BELIEVED: Final = (DeviceTrust.TRUSTED, DeviceTrust.VERIFIED)
 _STRENGTH: Final = (Protection.NONE, Protection.OMEMO_LEGACY, Protection.OMEMO)
 _PAGE: Final = 100
+_LATE: Final = 20  # messages that may tell by what a conversation is protected
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +133,31 @@ class Ledger:
                 return () if known is None else self._archived(arrival, known)
             case Reaction():
                 return self._reaction(arrival, said)
+            case Typing():
+                return self._typing(arrival, said, plaintext=plaintext)
             case _:
                 return self._signal(arrival, said)
 
-    def _signal(
-        self, arrival: Arrival, said: Delivered | Displayed | Bounced | Typing
-    ) -> tuple[News, ...]:
-        """What says something about messages, or about people."""
+    def _typing(self, arrival: Arrival, said: Typing, *, plaintext: bool) -> tuple[News, ...]:
+        if arrival.own:
+            return ()
+        known = self._telling(arrival.conversation)
+        if not plaintext and known is not None and not _may_tell(arrival, known):
+            return _ignored(arrival, "a typing notification that a server could have written")
+        return (Active(arrival.conversation, arrival.sender, said.activity),)
+
+    def _telling(self, conversation: Address) -> Message | None:
+        """A late message that tells what their devices can seal, None where none does.
+
+        What we wrote goes by all of their devices, what they wrote by the one they wrote it on.
+        """
+        late = self._history.messages(conversation, count=_LATE)
+        ours = (m for m in reversed(late) if m.own and m.trust in _BELIEVED)
+        theirs = (m for m in reversed(late) if not m.own and m.trust in _BELIEVED)
+        return next(ours, None) or next(theirs, None)
+
+    def _signal(self, arrival: Arrival, said: Delivered | Displayed | Bounced) -> tuple[News, ...]:
+        """What says something about messages."""
         match said:
             case Delivered(id=name):
                 return self._receipt(arrival, name, Delivery.DELIVERED)
@@ -148,10 +167,6 @@ class Ledger:
                 return self._receipt(arrival, name, Delivery.DISPLAYED)
             case Bounced():
                 return self._bounce(arrival, said)
-            case Typing(activity=activity):
-                if arrival.own:
-                    return ()
-                return (Active(arrival.conversation, arrival.sender, activity),)
 
     def _text(self, arrival: Arrival, said: Text) -> tuple[News, ...]:
         known = self._known(arrival)
@@ -476,7 +491,7 @@ def _usurps(known: Message, arrival: Arrival) -> bool:
 
 
 def _may_tell(arrival: Arrival, known: Message) -> bool:
-    """Whether a mark about a message is by somebody who can have read it, and not by a server.
+    """Whether a mark about a message, or who answers it, is by whom it says, and no server's.
 
     What OMEMO 2 protected is told of under OMEMO 2, by a device that somebody decided about: a
     server can list devices of its own. Legacy OMEMO cannot hide marks; see decision 0080.

@@ -10,8 +10,9 @@ import pytest
 
 from securecall.address import parse_address
 from securecall.chat import ledger as module
-from securecall.chat.ledger import Ledger, Received
+from securecall.chat.ledger import Active, Ignored, Ledger, Received
 from securecall.chat.message import (
+    Activity,
     Arrival,
     Delivered,
     Delivery,
@@ -20,6 +21,7 @@ from securecall.chat.message import (
     Protection,
     Reaction,
     Text,
+    Typing,
 )
 from tests.memory_history import MemoryHistory
 
@@ -101,6 +103,18 @@ def test_it_has_read_nothing_for_us(ledger, history, guarded, protection, monkey
     assert history.unread(BOB) == (1 if guarded else 0)
 
 
+@pytest.mark.parametrize(
+    "clear", [True, False], ids=["in the clear, by the server", "sealed, by the device"]
+)
+def test_it_types_nothing(ledger, guarded, clear, monkeypatch):
+    """Somebody waits for an answer that "is being written", and does not call."""
+    if not guarded:
+        monkeypatch.setattr(module, "_may_tell", lambda arrival, known: True)
+    protection = Protection.NONE if clear else Protection.OMEMO
+    (news,) = ledger.enter(forged(Typing(activity=Activity.COMPOSING), protection=protection))
+    assert isinstance(news, Ignored if guarded else Active)
+
+
 def test_it_corrects_nothing_of_a_device_that_is_as_undecided(ledger, history, guarded):
     """Somebody wrote to us first: nobody decided about their device either."""
     ledger.enter(forged(Text(body="ten drops"), GENUINE, id="b1"))
@@ -121,6 +135,8 @@ def test_who_is_trusted_does_all_that(ledger, history):
     ledger.enter(forged(Text(body="nine drops", corrects="b1"), id="x", **trusted))
     ledger.enter(forged(Reaction(to="a1", emojis=THUMB), **trusted))
     ledger.enter(forged(Displayed(id="a1"), **trusted))
+    typing = forged(Typing(activity=Activity.COMPOSING), **trusted)
+    assert ledger.enter(typing) == (Active(BOB, BOB, Activity.COMPOSING),)
     ours, theirs = history.messages(BOB)
     assert (dict(ours.reactions), ours.delivery) == ({BOB: THUMB}, Delivery.DISPLAYED)
     assert theirs.text == "nine drops"

@@ -321,6 +321,35 @@ def test_typing_is_told_and_not_kept(ledger, history):
     assert texts(history) == []
 
 
+TYPING = Typing(activity=Activity.COMPOSING)
+TOLD = (Active(BOB, BOB, Activity.COMPOSING),)
+
+
+@pytest.mark.parametrize("protection", [Protection.OMEMO_LEGACY, Protection.NONE])
+def test_typing_is_believed_in_the_clear_where_it_cannot_be_sealed_for_us(ledger, protection):
+    """What we wrote last tells what all their devices can; what they wrote, only what one can."""
+    ledger.compose(
+        BOB, Text(body="a"), name="a1", unix=1.0, protection=protection, device=1
+    )  # fmt: skip
+    ledger.enter(said(Text(body="b"), id="b1"))
+    assert ledger.enter(said(TYPING, protection=Protection.NONE)) == TOLD
+
+
+def test_typing_is_sealed_by_who_sealed_what_they_wrote_before_we_answered(ledger):
+    ledger.enter(said(Text(body="b"), id="b1", trust=DeviceTrust.UNDECIDED))
+    assert ledger.enter(said(TYPING, protection=Protection.NONE)) == TOLD  # nobody decided
+    ledger.enter(said(Text(body="c"), id="b2"))
+    (ignored,) = ledger.enter(said(TYPING, protection=Protection.NONE))
+    assert "server" in ignored.why
+    assert ledger.enter(said(TYPING)) == TOLD
+
+
+def test_typing_is_told_as_it_comes_where_our_user_wishes_to_write_in_the_clear(ledger):
+    ledger.enter(said(Text(body="b"), id="b1"))
+    clear = said(TYPING, protection=Protection.NONE)
+    assert ledger.enter(clear, plaintext=True) == TOLD
+
+
 def test_a_correction_of_our_own_is_entered_when_sent(ledger, history):
     compose(ledger, text="helo")
     said_now = Text(body="hello", corrects="a1")
