@@ -141,6 +141,48 @@ def test_another_device_of_ours_reads_along_once_it_is_trusted(server, tmp_path)
     asyncio.run(main())
 
 
+def test_chat_begins_anew_after_conversations_were_given_up(server, tmp_path):
+    async def main():
+        async with (
+            person(server, tmp_path, "alice", device="anew") as alice,
+            person(server, tmp_path, "bob", device="anew") as bob,
+        ):
+            _ = await alice.conversation(at(server, "bob")).send("before")
+            await until(lambda: texts(bob, server, "alice"))
+            _ = await bob.conversation(at(server, "alice")).send("I have it.")
+            await until(lambda: len(texts(alice, server, "bob")) == 2)
+            (before,) = alice.contacts.identity.devices[0].omemo
+            await alice.sign_out(alice.chat_accounts[0])
+            await alice.forget_conversations()
+            assert alice.conversations() == ()
+        # bob is here anew, too: who is on nobody's contact list is told of no change of devices
+        async with (
+            person(server, tmp_path, "alice", device="anew") as alice,
+            person(server, tmp_path, "bob", device="anew") as bob,
+        ):
+            to_bob, to_alice = (
+                alice.conversation(at(server, "bob")),
+                bob.conversation(at(server, "alice")),
+            )
+            (after,) = alice.contacts.identity.devices[0].omemo
+            _ = await to_bob.send("anew")
+            await until(lambda: to_alice.messages()[-1].text == "anew")
+            assert to_alice.messages()[-1].protection is Protection.OMEMO
+            # she is another device, in the place of the one before
+            found = {device.id: device for device in await to_alice.recipients()}
+            listed = bob.chat_accounts[0]._omemo.listed(at(server, "alice"))
+            ids = {device.id for device in listed}
+            assert (after in ids, before in ids) == (True, False)
+            bob.devices.trust_device(found[after].address, found[after].identity_key)
+            _ = await to_alice.send("Welcome back.")
+            await until(lambda: "Welcome back." in texts(alice, server, "bob"))
+            # what was under way to the device before is shown as what it is
+            said = [m.text for m in to_bob.messages() if not m.unreadable]
+            assert said == ["anew", "Welcome back."]
+
+    asyncio.run(main())
+
+
 def test_a_restart_of_the_server_loses_nothing(server, tmp_path):
     async def main():
         async with (

@@ -8,6 +8,7 @@ import secrets
 
 import pytest
 
+import securecall as sc
 from securecall.chat.message import Delivery
 from securecall.chat_account import ChatAccount
 from securecall.testing.cutting import CuttingRelay
@@ -105,6 +106,47 @@ def test_what_is_written_outside_of_a_room_waits_until_we_are_in_it_again(server
             await until(lambda: len(there.messages()) == 2)
             assert there.messages()[1].text == "from outside"
             await until(lambda: all(m.delivery is Delivery.SENT for m in ward.messages()))
+
+    with impatient():
+        asyncio.run(main())
+
+
+@pytest.mark.interop
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("how", ["removed", "destroyed"])
+def test_what_waits_for_a_room_that_puts_us_out_meanwhile_has_failed(server, tmp_path, how):
+    async def main():
+        async with (
+            CuttingRelay(server.ports["xmpp"]) as relay,
+            person(server, tmp_path, "bob", device="put-out") as bob,
+            person(server, tmp_path, "alice", port=relay.port, device="put-out") as alice,
+        ):
+            own, rooms = alice.chat_accounts[0].address, bob.chat_accounts[0].rooms
+            ward = await bob.create_room("ward 7", members=[own])
+            there = await alice.join_room(ward.address)
+            _ = await there.send("first")
+            await until(lambda: [m.delivery for m in there.messages()] == [Delivery.SENT])
+            session = alice.chat_accounts[0]._session
+            async with relay.refusing():
+                relay.cut()
+                session._management.resume_id = ""  # the next session is a new one
+                await until(lambda: session._stream is None)
+                _ = await there.send("too late")
+                if how == "removed":
+                    await rooms.remove_member(ward.address, own)
+                else:
+                    await rooms.destroy(ward.address)
+            await until(lambda: there.messages()[-1].delivery is Delivery.FAILED)
+            with pytest.raises(sc.RoomClosed):
+                await there.send("still too late")
+            if how == "removed":
+                await rooms.add_member(ward.address, own)
+                there = await alice.join_room(ward.address)
+                _ = await there.send("in again")
+                await until(lambda: len(ward.messages()) == 2)
+                assert [m.text for m in ward.messages()] == ["first", "in again"]
+            said = [(m.text, m.delivery) for m in there.messages()]
+            assert said[:2] == [("first", Delivery.SENT), ("too late", Delivery.FAILED)]
 
     with impatient():
         asyncio.run(main())
