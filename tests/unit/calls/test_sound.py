@@ -15,6 +15,12 @@ class Source:
     def __init__(self, *, live: bool = False) -> None:
         self.live, self.listening, self.closed = live, True, False
 
+    def read(self, count, rate):
+        return None
+
+    def discard(self):
+        pass
+
     def listen(self, *, on):
         self.listening = on
 

@@ -21,7 +21,8 @@ def test_payloads_of_each_kind_are_put_together():
     assert [h264.begins_keyframe(p) for p in packets] == [True, True, False, False]
     sets, idr, slices = (h264.assemble(p) for p in (packets[:1], packets[1:3], packets[3:]))
     assert [(unit[0] & 0x1F, len(unit)) for unit in split_annex_b(sets)] == [(SPS, 14), (PPS, 4)]
-    (unit,) = split_annex_b(idr)
+    *known, unit = split_annex_b(idr)
+    assert known == list(split_annex_b(sets))  # put in front of what comes without them
     assert unit == b"\x65" + packets[1][2:] + packets[2][2:]
     assert unit[0] & 0x1F == IDR
     assert slices == b"\x00\x00\x00\x01" + packets[3]
