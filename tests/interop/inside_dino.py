@@ -11,24 +11,17 @@ from asyncio import to_thread
 import pytest
 
 from securecall.chat.message import Delivery, DeviceTrust, Protection
-from securecall.testing.daemons import XmppOptions, start_prosody
-from tests.interop import dino, own_network, profanity, xmpp_servers
+from tests.interop import dino, own_network, profanity
 from tests.interop.authority import DOMAIN
 from tests.interop.chatting import address_of, own_fingerprint, person, until
 
 pytestmark = pytest.mark.timeout(180)  # a hang guard
-CA = "/etc/ssl/certs/ca-certificates.crt"
 
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory, certificates):
     """A server that Dino finds and trusts."""
-    folder = tmp_path_factory.mktemp("home")
-    names = f"127.0.0.1 localhost {DOMAIN} conference.{DOMAIN} upload.{DOMAIN}\n"
-    own_network.lay_over("/etc/hosts", names, folder)
-    own_network.lay_over(CA, certificates.authority.read_text(), folder)
-    options = XmppOptions(scram="both", ports={"xmpp": dino.PORT}, web_host=DOMAIN)
-    with xmpp_servers.running(start_prosody, folder / "prosody", certificates, options) as server:
+    with own_network.xmpp_home(tmp_path_factory.mktemp("home"), certificates) as server:
         yield server
 
 

@@ -14,9 +14,14 @@ from pathlib import Path
 
 import pytest
 
+from securecall.testing.daemons import XmppOptions, start_prosody
+from tests.interop import xmpp_servers
+from tests.interop.authority import DOMAIN, Certificates
 from tests.interop.children import need
 from tests.paths import PROJECT
 
+XMPP = 5222  # the port of those who cannot be told another one
+_TRUSTED = "/etc/ssl/certs/ca-certificates.crt"
 ADDRESS = "192.0.2.77"  # of TEST-NET-1: it exists in these namespaces only
 
 
@@ -99,3 +104,14 @@ def lay_over(path: str, text: str, folder: Path) -> None:
     kept.write_text(text)
     kept.chmod(0o644)
     subprocess.run([need("mount", "mount"), "--bind", kept, path], check=True)
+
+
+@contextmanager
+def xmpp_home(folder: Path, certificates: Certificates) -> Iterator[xmpp_servers.XmppServer]:
+    """Inside, where there may be mounts: a Prosody that clients find by themselves, and trust."""
+    names = f"127.0.0.1 localhost {DOMAIN} conference.{DOMAIN} upload.{DOMAIN}\n"
+    lay_over("/etc/hosts", names, folder)
+    lay_over(_TRUSTED, certificates.authority.read_text(), folder)
+    options = XmppOptions(scram="both", ports={"xmpp": XMPP}, web_host=DOMAIN)
+    with xmpp_servers.running(start_prosody, folder / "prosody", certificates, options) as server:
+        yield server

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -19,6 +20,10 @@ from tests.interop.authority import DOMAIN, Certificates
 from tests.interop.xmpp_person import XmppPerson
 
 PEOPLE = ("alice", "bob", "carol", "dave", "erin", "frank")
+
+
+_AXOLOTL = "eu.siacs.conversations.axolotl"
+_PATIENCE = 50.0  # seconds, a hang guard
 
 
 def password_of(name: str) -> str:
@@ -55,6 +60,25 @@ async def sign_in(
         resume=resume,
         present=present,
     )
+
+
+async def wait_published(server: XmppServer, jid: str) -> None:
+    """Ask as a stranger until its device and what is needed to encrypt for it can be read."""
+    stranger = await sign_in(server, "frank")
+
+    async def items(node: str) -> ET.Element:
+        pubsub = ET.Element("pubsub", xmlns="http://jabber.org/protocol/pubsub")
+        ET.SubElement(pubsub, "items", node=f"{_AXOLOTL}.{node}")
+        return await stranger.ask(pubsub, "get", jid)
+
+    async with asyncio.timeout(_PATIENCE):
+        while True:
+            devices = list((await items("devicelist")).iter(f"{{{_AXOLOTL}}}device"))
+            bundles = [await items(f"bundles:{device.get('id')}") for device in devices]
+            if any(bundle.get("type") == "result" for bundle in bundles):
+                break
+            await asyncio.sleep(0.1)
+    await stranger.close()
 
 
 def site(folder: Path, certificates: Certificates, people: tuple[str, ...] = PEOPLE) -> Site:
