@@ -69,7 +69,7 @@ class State:
             number = secrets.randbelow(MAX_ID) + 1
             while number in taken:
                 number = secrets.randbelow(MAX_ID) + 1
-            data = _IDENTITY.pack(number, secrets.token_bytes(32))
+            data = _IDENTITY.pack(number, _new_seed())
             changes["omemo/identity"] = data
         try:
             self.device_id, seed = _IDENTITY.unpack(data)
@@ -367,6 +367,19 @@ class Change:
     def _lead(self, place: Place, session: Session) -> None:
         others = [one for one in self._group(place) if one is not session]
         self._sessions[place] = [session, *others][:MAX_SESSIONS]
+
+
+def _new_seed() -> bytes:
+    """Draw what our identity key is made of.
+
+    Its Ed25519 form gets the sign bit 0, which is the one that every conversion from Curve25519
+    gives (XEdDSA 2.3): programs whose keys are Curve25519 keys know no other, so they could check
+    no signature of ours and open nothing.
+    """
+    while True:
+        seed = secrets.token_bytes(32)
+        if not xeddsa.seed_to_ed25519_pub(seed)[31] & 0x80:
+            return seed
 
 
 def _own_key(namespace: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from dataclasses import replace
 
 import pytest
+import xeddsa
 
 from securecall.errors import (
     AlreadyOpened,
@@ -21,7 +22,7 @@ from securecall.errors import (
 )
 from securecall.keys.omemo_prekeys import PREKEYS, ROTATION
 from securecall.keys.omemo_session import HEARTBEAT
-from securecall.keys.omemo_values import OMEMO, OMEMO_LEGACY, DeviceTrust
+from securecall.keys.omemo_values import OMEMO, OMEMO_LEGACY, DeviceTrust, montgomery
 from securecall.testing.omemo_world import (
     BOTH,
     ONLY_LEGACY,
@@ -37,6 +38,19 @@ ALICE, BOB = "alice@a.example", "bob@b.example"
 
 def run(coroutine: Coroutine[object, object, None]) -> None:
     asyncio.run(coroutine)
+
+
+def test_our_identity_has_the_sign_that_every_conversion_from_curve25519_gives():
+    """Half of all keys have the other: that sixteen have none of it is no chance."""
+
+    async def body():
+        world = World()
+        for number in range(16):
+            person = await world.person(f"{number}@a.example", namespaces=ONLY_TWO)
+            public = person.omemo.own[OMEMO].identity_key
+            assert xeddsa.curve25519_pub_to_ed25519_pub(montgomery(public), False) == public
+
+    run(body())
 
 
 @pytest.mark.parametrize("namespaces", [ONLY_TWO, ONLY_LEGACY, BOTH])
