@@ -59,7 +59,7 @@ _OLD_RECEIVED: Final = "{urn:xmpp:chat-markers:0}received"
 _ACKNOWLEDGED: Final = "{urn:xmpp:chat-markers:0}acknowledged"
 _OLD_FALLBACK: Final = "{urn:xmpp:feature-fallback:0}fallback"
 _OPENPGP: Final = ("{jabber:x:encrypted}x", "{urn:xmpp:openpgp:0}openpgp")
-_FILES: Final = "urn:xmpp:sfs:0"
+FILES: Final = "urn:xmpp:sfs:0"
 _MARKS: Final = frozenset({REQUEST, MARKABLE, REPLACE, REPLY, EPHEMERAL, EXPIRY})
 _SIGNALS: Final = frozenset({RECEIVED, DISPLAYED, _OLD_RECEIVED, _ACKNOWLEDGED, *_STATES})
 # All but the body is in clear under legacy OMEMO. These are believed there, because the other
@@ -166,7 +166,7 @@ def _by_tag(payload: Sequence[Element]) -> dict[str, Element]:
 
 def _text(payload: Sequence[Element], elements: dict[str, Element], now: float) -> Text | None:
     body = _body(payload)
-    if not body and not any(_namespace(element) == _FILES for element in payload):
+    if not body and not any(_namespace(element) == FILES for element in payload):
         return None
     return Text(
         body=body,
@@ -199,7 +199,7 @@ def _body(payload: Sequence[Element]) -> str:
 def _regions(payload: Sequence[Element], length: int) -> list[tuple[int, int]]:
     """Which parts of the body stand in for an extension that is there (XEP-0428 2.2)."""
     understood = {_namespace(element) for element in payload if element.tag in _OURS}
-    understood.update(_FILES for element in payload if _namespace(element) == _FILES)
+    understood.update(FILES for element in payload if _namespace(element) == FILES)
     regions: list[tuple[int, int]] = []
     for fallback in payload:
         if fallback.tag not in (FALLBACK, _OLD_FALLBACK) or fallback.get("for") not in understood:

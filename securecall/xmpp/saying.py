@@ -32,6 +32,8 @@ STORE: Final = "{urn:xmpp:hints}store"
 NO_STORE: Final = "{urn:xmpp:hints}no-store"
 # What a client without OMEMO shows; under OMEMO 2 none is allowed (XEP-0420 5).
 LEGACY_HINT: Final = "This message is encrypted with OMEMO, which your client does not have."
+# Inside the envelope, for a client that knows no XEP-0447: the message would show nothing at all.
+FILE_HINT: Final = "A file came with this message, in a form that your client cannot show."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +92,9 @@ def build_said(
     hint = Element(NO_STORE if isinstance(said, Typing) else STORE)
     match protection:
         case Protection.OMEMO:
-            inside = (*_elements(said, now, answered), *attached)
+            lone = attached and isinstance(said, Text) and not said.body
+            instead = _instead_of_file() if lone else ()
+            inside = (*instead, *_elements(said, now, answered), *attached)
             return Written(inside=inside, outside=(_method(protection), hint))
         case Protection.OMEMO_LEGACY:
             return _legacy(said, now, hint)
@@ -170,6 +174,12 @@ def _of_text(said: Text, now: float, answered: Answered | None) -> tuple[Element
     elements += [Element(names.REQUEST)] if said.wants_receipt else []
     elements += [Element(names.MARKABLE)] if said.markable else []
     return tuple(elements)
+
+
+def _instead_of_file() -> tuple[Element, Element]:
+    body = Element(names.BODY)
+    body.text = FILE_HINT
+    return body, Element(names.FALLBACK, {"for": names.FILES})
 
 
 def _quoted(text: str) -> str:

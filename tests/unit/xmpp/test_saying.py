@@ -18,7 +18,7 @@ from securecall.chat.message import (
 from securecall.errors import Unsupported, UsageError
 from securecall.xmpp.jid import parse_jid
 from securecall.xmpp.said import legacy_payload, parse_said, sealed_payload
-from securecall.xmpp.saying import Answered, build_said
+from securecall.xmpp.saying import FILE_HINT, Answered, build_said
 from tests.around import NOW, message
 from tests.stanzas import stanza
 
@@ -102,10 +102,21 @@ def test_a_quote_is_for_clients_that_show_no_answers():
 def test_the_key_of_a_file_travels_inside_an_envelope_or_not_at_all():
     attached = (stanza("<file-sharing xmlns='urn:xmpp:sfs:0'/>"),)
     written = build_said(Text(body=""), protection=Protection.OMEMO, now=NOW, attached=attached)
-    assert tags(written.inside) == ["{urn:xmpp:sfs:0}file-sharing"]
+    assert tags(written.inside)[-1] == "{urn:xmpp:sfs:0}file-sharing"
     for protection in (Protection.OMEMO_LEGACY, Protection.NONE):
         with pytest.raises(UsageError):
             build_said(Text(body="x"), protection=protection, now=NOW, attached=attached)
+
+
+def test_a_lone_file_shows_a_hint_to_clients_that_know_none_and_no_words_to_others():
+    attached = (stanza("<file-sharing xmlns='urn:xmpp:sfs:0'/>"),)
+    written = build_said(Text(body=""), protection=Protection.OMEMO, now=NOW, attached=attached)
+    (hint,) = [element.text for element in written.inside if element.tag.endswith("}body")]
+    assert hint == FILE_HINT
+    assert parse_said(sealed_payload(written.inside), now=NOW).said == (Text(body=""),)
+    written = build_said(Text(body="x"), protection=Protection.OMEMO, now=NOW, attached=attached)
+    (hint,) = [element.text for element in written.inside if element.tag.endswith("}body")]
+    assert hint == "x"
 
 
 MEANINGLESS = [
