@@ -68,11 +68,11 @@ SERVERS = {
     "linphone-cli": "a SIP phone that verifies its server",
     "coturn": "a TURN relay",
     "sip-tester": "SIPp, scripted SIP scenarios",
-    "chromium": "a browser, which calls with JsSIP",
+    "chromium": "a browser, which calls with JsSIP and chats with Converse",
     "firefox-esr": "another, of another make",
     "libnss3-tools": "certutil, which tells both whom to trust",
     "fonts-dejavu-core": "letters for their pages",
-    "npm": "what installs JsSIP",
+    "npm": "what installs JsSIP and Converse",
     "opus-tools": "what plays and makes recordings in Opus",
     "openssl": "its command line, as TLS and DTLS peer",
     "iproute2": "a network of their own for some tests",
@@ -378,14 +378,14 @@ def map_(arguments: list[str]) -> int:
     return run(python, "-m", "tests.architecture.threat_model", "--write") or written
 
 
-def jssip() -> int:
-    """Make .interop-browser: JsSIP and what bundles it into a page, for the browsers of interop."""
+def pages() -> int:
+    """Make .interop-browser: JsSIP, what bundles it into a page, and Converse, for interop."""
     source, folder = ROOT / "tests" / "interop" / "browser", ROOT / ".interop-browser"
     lock = folder / "package-lock.json"
     wanted = (source / lock.name).read_text()
     if (folder / "node_modules" / "jssip").exists() and lock.read_text() == wanted:
         return 0
-    say("Installing JsSIP with npm.")
+    say("Installing JsSIP and Converse with npm.")
     folder.mkdir(exist_ok=True)
     for name in ("package.json", lock.name):
         shutil.copy(source / name, folder / name)
@@ -401,7 +401,7 @@ def is_installed(package: str) -> bool:
 
 def servers(arguments: list[str]) -> int:
     """Install with apt and npm what interop needs, and start none of it."""
-    return apt_servers() or jssip()
+    return apt_servers() or pages()
 
 
 def apt_servers() -> int:

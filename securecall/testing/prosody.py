@@ -114,6 +114,8 @@ def _extras(options: XmppOptions) -> tuple[list[str], list[str]]:
             "turn_external_tcp = true",
             "turn_external_ttl = 3600",
         ]
+    if options.websocket:
+        modules.append('"websocket",')
     if options.archive_database:
         lines += [
             'storage = { archive = "sql"; muc_log = "sql" }',

@@ -41,6 +41,7 @@ class XmppOptions:
         web_host: In the addresses of files; the certificate has to prove it.
         archive_database: Prosody keeps its archives in SQLite: its own files end at 10,000 messages
             of a person, and each further one rewrites them all.
+        websocket: Prosody takes streams at /xmpp-websocket of "https", too (RFC 7395).
     """
 
     ports: Mapping[str, int] = field(default_factory=dict)
@@ -51,6 +52,7 @@ class XmppOptions:
     upload_bytes: int = 10 * 1024 * 1024
     web_host: str = _HOST
     archive_database: bool = False
+    websocket: bool = False
 
     def listening(self) -> dict[str, int]:
         """Choose the ports."""

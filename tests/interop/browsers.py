@@ -1,7 +1,7 @@
 """Browsers as child processes, driven over a WebSocket: Chromium by its DevTools, Firefox by BiDi.
 
 Each runs without a window, and trusts for its WebSockets the authority of the tests, which is in no
-other store. A tab shows `browser/phone.html`, a phone on JsSIP.
+other store. A tab shows a page of `browser`: a phone on JsSIP, or the chat client Converse.
 """
 
 from __future__ import annotations
@@ -51,7 +51,6 @@ CHROMIUM = (
     "--no-default-browser-check",
     "--no-first-run",
     "--use-fake-device-for-media-stream",
-    "--window-size=720,320",
 )
 _FIREFOX: dict[str, bool | int | str] = {
     "app.normandy.enabled": False,
@@ -100,7 +99,7 @@ class Wire:
 
 @dataclass
 class Tab:
-    """A phone in a tab.
+    """A page in a tab.
 
     Attributes:
         evaluate: Runs a script that returns text, and waits for what it promises.
@@ -115,9 +114,9 @@ class Tab:
     rate: int = 0
 
     async def do(self, function: str, *arguments: object):
-        """Call a function of `browser/phone.js`, return what it promised."""
+        """Call a function that the page has in `window.page`, return what it promised."""
         given = ", ".join(map(json.dumps, arguments))
-        script = f"(async () => JSON.stringify(await phone.{function}({given}) ?? null))()"
+        script = f"(async () => JSON.stringify(await page.{function}({given}) ?? null))()"
         return json.loads(await self.evaluate(script))
 
     async def heard(self) -> array[int]:
@@ -132,7 +131,7 @@ class Browser:
     Attributes:
         name: "chromium" or "firefox".
         connected: Opens an empty tab.
-        page: The address of `phone.html`.
+        page: The address of its page.
     """
 
     name: str
@@ -140,23 +139,40 @@ class Browser:
     page: str
 
     @asynccontextmanager
-    async def phone(self) -> AsyncIterator[Tab]:
-        """A phone in a tab of its own."""
+    async def tab(self) -> AsyncIterator[Tab]:
+        """Its page in a tab of its own."""
         async with self.connected(self.page) as tab:
             yield tab
 
 
-@contextmanager
-def page(folder: Path) -> Iterator[str]:
-    """Serve the phone, with JsSIP in it; the address is of this machine alone."""
+def phone(site: Path) -> str:
+    """Put the phone, with JsSIP in it, into a folder; returns the name of its page."""
     esbuild = INSTALLED / ".bin" / "esbuild"
     if not esbuild.exists():
         pytest.skip("JsSIP is not installed: python3 dev.py servers")
-    (folder / "phone.html").write_bytes((HERE / "phone.html").read_bytes())
+    (site / "phone.html").write_bytes((HERE / "phone.html").read_bytes())
     bundle = [str(esbuild), str(HERE / "phone.js"), "--bundle", "--log-level=warning"]
-    bundle += [f"--outfile={folder / 'phone.js'}"]
+    bundle += [f"--outfile={site / 'phone.js'}"]
     environment = {**os.environ, "NODE_PATH": str(INSTALLED)}
     subprocess.run(bundle, env=environment, check=True)
+    return "phone.html"
+
+
+def converse(site: Path) -> str:
+    """Put the chat client Converse into a folder; returns the name of its page."""
+    installed = INSTALLED / "converse.js" / "dist"
+    if not installed.exists():
+        pytest.skip("Converse is not installed: python3 dev.py servers")
+    (site / "dist").symlink_to(installed)
+    for name in ("converse.html", "converse_page.js"):
+        (site / name).write_bytes((HERE / name).read_bytes())
+    return "converse.html"
+
+
+@contextmanager
+def served(folder: Path, content: Callable[[Path], str]) -> Iterator[str]:
+    """Serve a page that is put into a folder; the address is of this machine alone."""
+    name = content(folder)
 
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
@@ -166,7 +182,7 @@ def page(folder: Path) -> Iterator[str]:
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield f"http://localhost:{server.server_port}/phone.html"
+        yield f"http://localhost:{server.server_port}/{name}"
     finally:
         server.shutdown()
         server.server_close()
@@ -184,15 +200,26 @@ def _trust(database: Path, certificates: Certificates) -> None:
 
 
 @contextmanager
-def chromium(folder: Path, certificates: Certificates) -> Iterator[Browser]:
+def chromium(
+    folder: Path,
+    certificates: Certificates,
+    content: Callable[[Path], str] = phone,
+    window: str = "720,320",
+) -> Iterator[Browser]:
     """Start Chromium; stop it at the end."""
     program = need("chromium", "chromium")
     _trust(folder / "home/.pki/nssdb", certificates)
     profile, site = folder / "profile", folder / "site"
     site.mkdir()
     environment = {"HOME": str(folder / "home")}
-    with page(site) as address:
-        command = [program, *CHROMIUM, f"--user-data-dir={profile}", "about:blank"]
+    with served(site, content) as address:
+        command = [
+            program,
+            *CHROMIUM,
+            f"--window-size={window}",
+            f"--user-data-dir={profile}",
+            "about:blank",
+        ]
         child = Child(command, log=folder / "chromium.log", env=environment)
         try:
             child.wait_said("DevTools listening on ", seconds=30.0)
@@ -214,7 +241,7 @@ async def _wire(address: str) -> AsyncIterator[Wire]:
 
 @asynccontextmanager
 async def chromium_tab(where: str, address: str) -> AsyncIterator[Tab]:
-    """A tab at an address whose page is ready once it has `window.phone`."""
+    """A tab at an address whose page is ready once it has `window.page`."""
     async with _wire(where) as wire:
         target = (await wire.ask("Target.createTarget", url="about:blank"))["targetId"]
         attached = await wire.ask("Target.attachToTarget", targetId=target, flatten=True)
@@ -256,7 +283,7 @@ def firefox(folder: Path, certificates: Certificates) -> Iterator[Browser]:
     sounds = folder / "sounds"
     sounds.mkdir()
     # without a sound device its AudioContext never runs
-    with page(site) as address, pulse.running(sounds, "module-null-sink") as devices:
+    with served(site, phone) as address, pulse.running(sounds, "module-null-sink") as devices:
         environment = {**devices, "MOZ_CRASHREPORTER_DISABLE": "1"}
         child = Child(command, log=folder / "firefox.log", env=environment)
         try:
@@ -294,6 +321,6 @@ async def _firefox_tab(where: str, address: str) -> AsyncIterator[Tab]:
 
 
 _READY = """new Promise(done => {
-    const look = () => window.phone ? done('') : setTimeout(look, 20);
+    const look = () => window.page ? done('') : setTimeout(look, 20);
     look();
 })"""

@@ -57,7 +57,7 @@ async def meeting(browser, registrar, folder, policy, *, permitted=False):
     """Alice is ours, Bob is in the browser; `permitted` to see its own addresses."""
     at = f"{ADDRESS}:{registrar.tls}"
     async with (
-        browser.phone() as bob,
+        browser.tab() as bob,
         subscriber("alice", registrar, folder, policy=policy, server=at) as alice,
     ):
         if permitted:

@@ -112,6 +112,6 @@ def xmpp_home(folder: Path, certificates: Certificates) -> Iterator[xmpp_servers
     names = f"127.0.0.1 localhost {DOMAIN} conference.{DOMAIN} upload.{DOMAIN}\n"
     lay_over("/etc/hosts", names, folder)
     lay_over(_TRUSTED, certificates.authority.read_text(), folder)
-    options = XmppOptions(scram="both", ports={"xmpp": XMPP}, web_host=DOMAIN)
+    options = XmppOptions(scram="both", ports={"xmpp": XMPP}, web_host=DOMAIN, websocket=True)
     with xmpp_servers.running(start_prosody, folder / "prosody", certificates, options) as server:
         yield server

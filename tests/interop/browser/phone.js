@@ -163,7 +163,7 @@ async function statistics() {
   return found;
 }
 
-window.phone = {
+window.page = {
   wait, prepare, register, call, accept, hangUp, hold, resume, camera, addCamera,
   heard, seen, place, hosts, statistics,
 };
