@@ -43,6 +43,7 @@ from securecall.calls.witness import Witness
 from securecall.clock import loop_now, unix_now
 from securecall.errors import (
     CallFailed,
+    ChangeRefused,
     EndReason,
     SecurecallError,
     SecurityError,
@@ -54,7 +55,7 @@ from securecall.logs import logger
 from securecall.media.description import Description, Kind
 from securecall.media.endpoints import AudioSink, AudioSource, PcmInput, PcmOutput, Recorder
 from securecall.media.engine import AudioStatistics
-from securecall.media.frames import AudioFrame
+from securecall.media.frames import TICK, AudioFrame
 from securecall.media.levels import INTERVAL, LevelMeter, Levels
 from securecall.policy import (
     Gate,
@@ -135,7 +136,7 @@ class Call:
             lambda digit: context.pressed(self, digit),
             self._over,
         )
-        self._on_hold = False
+        self._on_hold, self._holds = False, 0
         self._output = PcmOutput()
         self._sound.add_sink(self._output)
         self._input: PcmInput | None = None
@@ -453,25 +454,34 @@ class Call:
         """Put the other end on hold: nothing of ours is sent but silence, nothing of theirs heard.
 
         That counts at once, and until `resume`: pictures and text stop both ways, and no offer of
-        the other end or of a server in between takes it back.
+        the other end or of a server in between takes it back. They are told as soon as no other
+        change is under way, which they could keep so for ever.
 
         Raises:
             ChangeRefused: the other end does not take it; nothing moves nevertheless.
             UsageError: the call is not in progress.
         """
-        answered = self._ask(hold=True)
+        self._require_not_over()
+        self._machine.keep_held()
         self._on_hold = True
+        self._holds += 1
         self._connection.hold(on=True)
-        await answered
+        while self._machine.changing and not self._over.is_set():  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(TICK)
+        if self._on_hold:  # still
+            await self._ask(hold=True)
 
     async def resume(self) -> None:
         """Take the other end back.
 
         Raises:
-            ChangeRefused: the other end does not take it.
-            UsageError: the call is not in progress.
+            ChangeRefused: the other end does not take it, or was put on hold again meanwhile.
+            UsageError: the call is not in progress, or another change of it is under way.
         """
+        holds = self._holds
         await self._ask(hold=False)
+        if holds != self._holds:
+            raise ChangeRefused("they were put on hold again")
         self._on_hold = False
         self._connection.hold(on=False)
 

@@ -100,6 +100,13 @@ class Exchange:
         """Whether the peer takes candidates that are found later."""
         return self.agreed is not None and self.agreed.trickle
 
+    def kept_held(self) -> Exchange:
+        """We hold the peer from now on, whatever is under way."""
+        proposal = self.proposal
+        if proposal is not None and proposal.hold is False:
+            proposal = replace(proposal, hold=None)  # it takes nobody back any more
+        return replace(self, proposal=proposal, holding=True)
+
     def begun(self, ours: Description, agreed: Agreement) -> Step:
         """Offer and answer of the beginning are complete."""
         after, holds = replace(self, ours=ours, agreed=agreed).directed(agreed.direction)

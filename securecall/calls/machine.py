@@ -421,6 +421,16 @@ class CallMachine:
             raise UsageError("only a call in progress can be changed")
         return self._after(self._exchange.asked(hold=hold, add=add, drop=drop))
 
+    def keep_held(self) -> None:
+        """Hold the peer from now on, whatever is under way; `change` tells it.
+
+        Raises:
+            UsageError: there is no call in progress.
+        """
+        if self.state is not State.ACTIVE:
+            raise UsageError("only a call in progress can be changed")
+        self._exchange = self._exchange.kept_held()
+
     def restart(self, ice: LocalIce) -> tuple[Output, ...]:
         """Ask the peer to find another way with us; what comes of it is `Reconnect`, or a refusal.
 
