@@ -54,7 +54,10 @@ class Ends(ABC):
 
     def set_direction(self, direction: Direction) -> None:
         """Obey the agreement, seen from us: on hold nothing is sent, or played, or neither."""
-        self._sends = direction in (Direction.SENDRECV, Direction.SENDONLY)
+        sends = direction in (Direction.SENDRECV, Direction.SENDONLY)
+        if sends and not self._sends and self._source is not None:
+            self._source.discard()  # what was captured while nobody was to hear it
+        self._sends = sends
         self._plays = direction in (Direction.SENDRECV, Direction.RECVONLY)
 
     def add_sink(self, sink: AudioSink) -> None:

@@ -204,9 +204,13 @@ class AudioSession(Ends):
         self._gate = gate
 
     def set_direction(self, direction: Direction) -> None:
-        """As `Ends.set_direction`; what is sent next begins anew."""
+        """As `Ends.set_direction`; what is sent, or played, next begins anew."""
+        played = self._plays
         super().set_direction(direction)
         self._marker = True
+        if played and not self._plays:
+            self._playout.flush()  # what came already is not heard later
+            self._sound_time.forget()
 
     def set_companions(self, *, events: int | None, red: int | None) -> None:
         """Send digits and copies under these numbers of the peer's from now on; None sends none."""
