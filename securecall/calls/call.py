@@ -430,7 +430,8 @@ class Call:
 
         Raises:
             Unsupported: the other end takes none, or none that servers could not read.
-            UsageError: the call is not in progress, or they are on no keypad.
+            UsageError: the call is not in progress or on hold, now or before all were sent; or
+                they are on no keypad.
         """
         await self._keypad.press(digits)
 

@@ -55,6 +55,8 @@ class Keypad:
         self._sound.press(digits)
         while self._sound.pressing and not self._over.is_set():  # noqa: ASYNC110 - the clock sends them, and tells nobody
             await asyncio.sleep(TICK)
+        if self._sound.held:
+            raise UsageError("the other end was put on hold before all digits were sent")
 
     async def _press_by_signalling(self, digits: str) -> None:
         if self._answer is not None:

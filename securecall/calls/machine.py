@@ -315,7 +315,7 @@ class CallMachine:
             case DigitAnswered(taken=taken):
                 return (DigitTold(taken),)
             case DigitPressed(digit=digit):
-                if self._digits_by_signalling:
+                if self._digits_by_signalling and not self._exchange.holding:
                     return (DigitHeard(digit),)
                 return (Discard("a digit by signalling, which anybody on the way could press"),)
 
@@ -332,10 +332,10 @@ class CallMachine:
 
         Raises:
             Unsupported: there is proof of identity, and a server on the way would read the digit.
-            UsageError: there is no call in progress.
+            UsageError: there is no call in progress, or the peer is on hold.
         """
-        if self.state is not State.ACTIVE:
-            raise UsageError("digits are sent in a call in progress")
+        if self.state is not State.ACTIVE or self._exchange.holding:
+            raise UsageError("digits are sent in a call in progress that is not on hold")
         if not self._digits_by_signalling:
             raise Unsupported(
                 "the other end takes no digits within the sound (RFC 4733); by signalling every "

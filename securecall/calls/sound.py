@@ -27,7 +27,7 @@ class Sound:
 
         Args:
             failed: Told what a source or a sink raised while it was closed.
-            digit: Told each key that the peer presses while the gate is open.
+            digit: Told each key the peer presses while the gate is open and we do not hold it.
         """
         self._failed = failed
         self._digit = digit
@@ -100,8 +100,15 @@ class Sound:
     def hold(self, *, on: bool) -> None:
         """Send silence alone and play nothing, whatever was agreed; or no more."""
         self._held = on
+        if on:
+            self._forget_digits()
         self._silence()
         self.set_direction(self._direction)
+
+    @property
+    def held(self) -> bool:
+        """Whether we hold the peer."""
+        return self._held
 
     def _silence(self) -> None:
         silent = self._muted or self._held
@@ -123,15 +130,19 @@ class Sound:
 
         Raises:
             Unsupported: the peer takes none.
-            UsageError: there is no sound yet, or they are on no keypad.
+            UsageError: there is no sound yet, the peer is on hold, or they are on no keypad.
         """
-        if self._session is None or self._gate is not Gate.OPEN:
-            raise UsageError("digits are sent in a call in progress")
+        if self._session is None or self._gate is not Gate.OPEN or self._held:
+            raise UsageError("digits are sent in a call in progress that is not on hold")
         self._session.press(digits)
 
+    def _forget_digits(self) -> None:
+        if self._session is not None:
+            self._session.forget_digits()
+
     def digit(self, digit: str) -> None:
-        """The peer pressed a key: that is heard once all is proven, and not before."""
-        if self._gate is Gate.OPEN:
+        """The peer pressed a key: that is heard once all is proven, not before, nor on hold."""
+        if self._gate is Gate.OPEN and not self._held:
             self._digit(digit)
 
     @property

@@ -144,6 +144,10 @@ class CarriedSession(Ends):
         """Whether digits are on their way."""
         return bool(self._digits) or self._wait > 0
 
+    def forget_digits(self) -> None:
+        """Send none of those that are on their way."""
+        self._digits.clear()
+
     def tick(self, now: float) -> None:
         """Send a frame and play what came; called by the clock."""
         if self._gate is Gate.CLOSED:

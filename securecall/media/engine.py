@@ -341,6 +341,10 @@ class AudioSession(Ends):
         """Whether digits are on their way."""
         return self._digits.busy
 
+    def forget_digits(self) -> None:
+        """Send none of those that are on their way."""
+        self._digits.clear()
+
     def _receive_rtcp(self, datagram: bytes) -> None:
         if not self._exchanges_rtcp or self._gate is Gate.CLOSED:
             self._gated += 1

@@ -199,3 +199,15 @@ def test_closing_parts_the_stream_and_lets_go(made):
     session.close()
     assert (session._clock.streams, carrier.passing, session.source) == ([], False, None)
     assert source.discarded
+
+
+def test_digits_on_their_way_can_be_forgotten(made):
+    session, carrier, _ = made
+    session.gate = Gate.OPEN
+    session.press("123")
+    session.tick(0.0)
+    session.forget_digits()
+    for _ in range(40):
+        session.tick(0.0)
+    assert carrier.pressed == ["1"]
+    assert not session.pressing
