@@ -30,9 +30,8 @@ class EventKind(enum.StrEnum):
     CONFERENCE_JOINED = "conference-joined"
 
 
-_PROVOKED: Final = frozenset(
-    {EventKind.CHANGE_REFUSED, EventKind.TRANSFER_ASKED, EventKind.PEER_RECORDING}
-)
+# Whatever others may cause again and again; that they record is told once.
+PROVOKED: Final = frozenset({EventKind.CHANGE_REFUSED, EventKind.TRANSFER_ASKED})
 
 
 class Consent(enum.StrEnum):
@@ -80,7 +79,7 @@ class CallDiary:
         """Write something down."""
         self.refused += kind is EventKind.CHANGE_REFUSED
         self.recorded = self.recorded or kind is EventKind.RECORDING_STARTED
-        provoked = kind in _PROVOKED
+        provoked = kind in PROVOKED
         if len(self.events) >= MOST_EVENTS or (provoked and self._provoked >= MOST_PROVOKED):
             self.dropped += 1
             return

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from itertools import chain
 from typing import Final
 
+from securecall.calls.report_diary import PROVOKED
 from securecall.calls.report_document import (
     LIMITS,
     items,
@@ -269,9 +270,9 @@ def _level(call: Object, last: Object, interval: Interval, *, gateway: bool) -> 
 
 def _events(events: Object) -> tuple[tuple[str, str, str], ...]:
     seen = [members(e) for e in items(events["seen"])]
-    shown = tuple(
-        (clock(number(e["at_ms"])), EVENTS[str(e["kind"])], _detail(e)) for e in seen[:_MOST_EVENTS]
-    )
+    ranked = sorted(seen, key=lambda e: e["kind"] in PROVOKED)  # nobody crowds out the rest
+    kept = sorted(ranked[:_MOST_EVENTS], key=seen.index)
+    shown = tuple((clock(number(e["at_ms"])), EVENTS[str(e["kind"])], _detail(e)) for e in kept)
     more = len(seen) - len(shown) + number(events["dropped"])
     return (*shown, ("", f"And {more} more.", "")) if more else shown
 

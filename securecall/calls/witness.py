@@ -13,7 +13,9 @@ from securecall.keys.trust_record import How
 from securecall.media.description import Gate, Keying, Kind
 from securecall.policy import IdentityEvidence, SecurityLevel, SecurityState
 
-_MOST_BESIDE = 32  # intervals of pictures and text, of the 64 that a report has room for
+# Intervals of pictures and text that came or went, of the 64 that a report has room for; those of
+# another word on the keys, which are few, come beside them.
+_MOST_BESIDE = 32
 
 
 class Witness:
@@ -97,8 +99,9 @@ class Witness:
         # What passed before still passes: the gate closes by an order of its own.
         passed = self._gate is not Gate.CLOSED
         self.intervals = (*self.intervals, Interval(since=at, security=state, passed=passed))
-        for medium in self._beside:
-            self._stretch(medium, state, at)
+        ended = (i.medium for i in self.intervals if i.medium is not Kind.AUDIO)
+        for medium in dict.fromkeys((*self._beside, *ended)):  # what passed under these keys, too
+            self._append(medium, state, at)
         if before is None:
             if state.keying is not Keying.NONE:
                 self._diary.note(EventKind.KEYS_AGREED, at=at, detail=state.level.name)
@@ -131,11 +134,16 @@ class Witness:
             self._stretch(medium, self.security, at)
 
     def _stretch(self, medium: Kind, state: SecurityState, at: float) -> None:
-        """From now on there is such, or none; what finds no room is as it was before."""
+        """From now on there is such, or none; what finds no room passes in the last one."""
         if sum(i.medium is not Kind.AUDIO for i in self.intervals) < _MOST_BESIDE:
-            passed = medium in self._beside and self._gate is Gate.OPEN
-            entry = Interval(since=at, security=state, passed=passed, medium=medium)
-            self.intervals = (*self.intervals, entry)
+            self._append(medium, state, at)
+        elif medium in self._beside and self._gate is Gate.OPEN:
+            self._let_through(medium)
+
+    def _append(self, medium: Kind, state: SecurityState, at: float) -> None:
+        passed = medium in self._beside and self._gate is Gate.OPEN
+        entry = Interval(since=at, security=state, passed=passed, medium=medium)
+        self.intervals = (*self.intervals, entry)
 
     def recorder(self, *, added: bool, at: float) -> None:
         """A recorder was given the peer's sound, or is no more."""
