@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -310,7 +311,7 @@ class PeopleOutput:
         address = safe(str(f["address"]))
         self._say(f"You checked their key, not whose address {address.removeprefix('sip:')} is.")
         self._say("  If it is theirs, say so, and you know them when they call from there:", "dim")
-        self._say(f"  securecall contacts --add {f['key']} {address}", "dim")
+        self._say(f"  securecall contacts --add {f['key']} {_argument(f['address'])}", "dim")
 
     def _on_words(self, f: Fields) -> None:
         self._words = " ".join(_texts(f["words"]))
@@ -377,7 +378,7 @@ class PeopleOutput:
             self._say("  To call them, as any other person: /accept, and if not: /decline", "dim")
         elif f["address"]:
             self._say(f"They ask you to call {short} instead. Nobody was called; you can do so:")
-            self._say(f"  securecall call {short}")
+            self._say(f"  securecall call {_argument(f['address'])}")
         else:
             self._say(f"They ask you to call {safe(str(f['target']))}, which is nobody's address.")
 
@@ -561,6 +562,11 @@ def security_fields(state: SecurityState) -> dict[str, object]:
 def safe_lines(text: str) -> str:
     """Return text of many lines without any other control character."""
     return "\n".join(safe(line) for line in text.splitlines())
+
+
+def _argument(text: object) -> str:
+    """Return it as one word of a shell: people copy what is printed, and others chose it."""
+    return shlex.quote(safe(str(text)))
 
 
 def _texts(value: object) -> list[str]:

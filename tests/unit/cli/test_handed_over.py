@@ -38,7 +38,7 @@ class Client:
 @pytest.mark.parametrize(
     ("target", "address", "said"),
     [
-        ("sip:carol@clinic.example", "sip:carol@clinic.example", "securecall call carol@clinic"),
+        ("sip:carol@clinic.example", "sip:carol@clinic.example", "call sip:carol@clinic"),
         ("sip:carol@192.0.2.7\x1b[2J", "", "which is nobody's address"),
     ],
 )
