@@ -24,6 +24,7 @@ from securecall.calls.report_words import page_as_text, page_of
 from securecall.cli.failures import OK, SECURITY, UNPROVED
 from securecall.cli.output import Output
 from securecall.errors import LocalError
+from securecall.qr import write_private
 
 _MOST_NAMES: Final = 1000  # tried for a file that must not replace another
 
@@ -47,7 +48,7 @@ async def report(args: argparse.Namespace, output: Output) -> int:
         return OK if verdict is Verdict.PROVED else UNPROVED
     page = page_of(document, false)
     if args.html is not None:
-        _ = _write(args.html.expanduser(), page_as_html(page), replace=True)
+        write_private(args.html.expanduser(), page_as_html(page).encode())
         output.tell("note", text=f"The page is in {args.html}")
     else:
         output.tell("page", report=document, text=page_as_text(page), altered=list(false))
@@ -75,15 +76,14 @@ def save_report(made: ListenerReport, place: Path) -> Path:
         when = datetime.fromtimestamp(made.began, UTC).strftime("%Y-%m-%dT%H%M%SZ")
         who = "".join(c if c.isalnum() or c in "@.-_" else "_" for c in made.peer)[:80]
         place /= f"{when}-{who}.json"
-    return _write(place, made.to_json(), replace=False)
+    return _write(place, made.to_json())
 
 
-def _write(place: Path, text: str, *, replace: bool) -> Path:
-    flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if replace else os.O_EXCL)
+def _write(place: Path, text: str) -> Path:
     for number in range(1, _MOST_NAMES):
         path = place if number == 1 else place.with_stem(f"{place.stem}-{number}")
         try:
-            descriptor = os.open(path, flags, 0o600)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
             continue
         except OSError as e:

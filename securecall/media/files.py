@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import stat
 import struct
 import wave
 from pathlib import Path
@@ -205,8 +207,7 @@ class Recorder:
             raise DeviceError(f"cannot record to {self._path}: {e.strerror}") from e
 
     def _open(self) -> IO[bytes]:
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        file = os.fdopen(descriptor, "wb")
+        file = os.fdopen(open_private(self._path, os.O_WRONLY), "wb")
         file.write(self._header())
         return file
 
@@ -259,3 +260,28 @@ class _RightChannel:
 
     def close(self) -> None:
         """Do nothing: the recorder closes both channels."""
+
+
+def open_private(path: Path, flags: int) -> int:
+    """Open a file that only its owner can read, empty; one that was there is narrowed before.
+
+    Args:
+        path: Where; what is no file, such as a pipe, is taken as it is.
+        flags: Of `os.open`: for what.
+
+    Raises:
+        OSError: it cannot be opened, or is another user's.
+    """
+    descriptor = os.open(path, flags | os.O_CREAT, 0o600)
+    try:
+        found = os.fstat(descriptor)
+        if stat.S_ISREG(found.st_mode):
+            if os.name == "posix":
+                if found.st_uid != os.geteuid():
+                    raise PermissionError(errno.EPERM, "it is another user's", str(path))
+                os.fchmod(descriptor, 0o600)
+            os.ftruncate(descriptor, 0)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Final, NamedTuple, cast
 
 from securecall.errors import DeviceError, UsageError
+from securecall.media.files import open_private
 from securecall.media.frames import AudioFrame
 from securecall.media.video import pyav
 from securecall.media.video.codecs import encoder_name
@@ -143,8 +144,7 @@ class Film:
         if self._container is not None:
             return
         width, height = ((side + 1) // 2 * 2 for side in self._wanted_size or size)
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-        self._file = os.fdopen(descriptor, "w+b")
+        self._file = os.fdopen(open_private(self._path, os.O_RDWR), "w+b")
         container = pyav.open(self._file, "w", format=self._kind.container)
         options = _OPTIONS[self.encoder]
         video = cast("pyav.VideoStream", container.add_stream(self.encoder, _FPS, options))

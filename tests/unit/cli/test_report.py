@@ -100,7 +100,9 @@ def test_html_is_written_for_its_owner_alone(kept):
     assert run(["report", "show", str(kept), "--html", str(page)]) == 0
     assert page.read_text() == page_as_html(page_in(kept))
     assert page.stat().st_mode & 0o777 == 0o600
+    page.chmod(0o644)
     assert run(["report", "show", str(kept), "--html", str(page)]) == 0  # over its own
+    assert page.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_report_is_kept_for_its_owner_and_replaces_nothing(tmp_path):
