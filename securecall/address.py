@@ -19,6 +19,7 @@ _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 # unreserved and user-unreserved of RFC 3261 25.1, without ";" and "?": those are read as the
 # beginning of parameters and headers too often to stand in a canonical form
 _SIP_USER_SAFE = "-_.!~*'()&=+$,/"
+_MOST_SHOWN = 64  # characters of a user part, and of a host, that people are shown
 
 
 class Scheme(enum.StrEnum):
@@ -55,10 +56,28 @@ class Address:
 
     @property
     def short(self) -> str:
-        """A form for people: no scheme, keys cut to their first 16 digits."""
+        """A form for people: no scheme, keys cut to their first 16 digits.
+
+        Whoever calls chose it, so one of sip is a visible word with one @, before the end of the
+        host; an XMPP server keeps to as much itself (RFC 7622 3.3).
+        """
         if self.scheme is Scheme.KEY:
             return f"key:{self.user[:16]}…"
-        return f"{self.user}@{self.host}" if self.host else self.user
+        if self.scheme is not Scheme.SIP:
+            return f"{self.user}@{self.host}" if self.host else self.user
+        host = self.host if len(self.host) <= _MOST_SHOWN else f"…{self.host[1 - _MOST_SHOWN :]}"
+        return f"{_shown(self.user)}@{host}"
+
+
+def _shown(user: str) -> str:
+    """What of it can be seen, and passes neither for another host nor for the end of a line."""
+    shown = "".join(c if _is_plain(c) else quote(c, safe="") for c in user)
+    return shown if len(shown) <= _MOST_SHOWN else f"{shown[: _MOST_SHOWN - 1]}…"
+
+
+def _is_plain(character: str) -> bool:
+    alike = unicodedata.normalize("NFKC", character)
+    return alike.isprintable() and character.isprintable() and not any(c in " @" for c in alike)
 
 
 ANONYMOUS = Address(Scheme.SIP, "anonymous", "anonymous.invalid")  # RFC 3323 4.1.1.3

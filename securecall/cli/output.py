@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol, TextIO
 
+from securecall.address import parse_address
 from securecall.cli.attack_screen import AttackScreen
 from securecall.cli.call_screen import LEVEL_STYLES, show_levels, show_listened, show_sound_devices
 from securecall.cli.chat_lines import harmless
@@ -34,6 +35,8 @@ from securecall.cli.terminal import Terminal, safe
 from securecall.policy import SecurityLevel, SecurityState
 
 Fields = Mapping[str, object]
+
+_LONG = 100  # characters of an address
 
 
 class Output(Protocol):
@@ -273,7 +276,7 @@ class PeopleOutput:
         wishes = [word for key, word in (("shows", "pictures"), ("writes", "text")) if f.get(key)]
         shows = f", with {' and '.join(wishes)}" if wishes else ""
         if f.get("replaces"):
-            who, before = safe(str(f["caller"])), safe(str(f["replaces"]))
+            who, before = _caller(f), safe(str(f["replaces"]))
             known = "whose key you know" if f["known"] else "not proven yet"
             self._say(f"{before} hands you over to {who} ({known}){shows}.", "bold")
             self._say("  To take that call: /accept, and if not: /decline", "dim")
@@ -282,7 +285,7 @@ class PeopleOutput:
             self._say(f"Somebody calls{shows}. Their key shows once you answer.", "bold")
             return
         known = "whose key you know" if f["known"] else "not proven yet"
-        self._say(f"A call from {safe(str(f['caller']))} ({known}){shows}.", "bold")
+        self._say(f"A call from {_caller(f)} ({known}){shows}.", "bold")
 
     def _on_state(self, f: Fields) -> None:
         self._state, peer = str(f["state"]), safe(str(f.get("peer", "")))
@@ -372,7 +375,7 @@ class PeopleOutput:
             self._say(self.terminal.fold("They: ", harmless(str(line), limit=1000, lines=1)))
 
     def _on_transfer(self, f: Fields) -> None:
-        short = safe(str(f["address"]).removeprefix("sip:"))
+        short = safe(parse_address(str(f["address"])).short) if f["address"] else ""
         if f["asked"]:
             self._say(f"They ask you to call {short} instead.", "bold")
             self._say("  To call them, as any other person: /accept, and if not: /decline", "dim")
@@ -562,6 +565,12 @@ def security_fields(state: SecurityState) -> dict[str, object]:
 def safe_lines(text: str) -> str:
     """Return text of many lines without any other control character."""
     return "\n".join(safe(line) for line in text.splitlines())
+
+
+def _caller(f: Fields) -> str:
+    """Return who calls; of a long address what is at its end, for there stands whose it is."""
+    address = str(f["caller"])
+    return safe(address if len(address) <= _LONG else parse_address(address).short)
 
 
 def _argument(text: object) -> str:
