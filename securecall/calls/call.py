@@ -293,7 +293,7 @@ class Call:
         """End the call in order; where identities were proven both ends sign the account first."""
         try:
             if self._machine.state in (State.ACTIVE, State.VERIFYING):
-                self._connection.gate = Gate.CLOSED
+                self._connection.leave()
                 await self._connection.countersign()
         finally:  # cancelled, too: nobody is left on the line
             self._perform(self._machine.hang_up())

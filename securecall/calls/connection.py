@@ -397,6 +397,11 @@ class MediaConnection:
         else:
             self._arm()
 
+    def leave(self) -> None:
+        """Send and play nothing more, whatever is found or said from now on: we hang up."""
+        self._left, self._watch_at = True, None
+        self.gate = Gate.CLOSED
+
     def _peer_leaves(self) -> None:
         """Send and play nothing more: the account is signed, or the peer closed its channel.
 

@@ -8,6 +8,8 @@ import pytest
 
 import securecall as sc
 from securecall.announcing import Announcer
+from securecall.calls.connection import MediaConnection
+from securecall.calls.countersign import Countersigner
 from securecall.calls.machine import State
 from securecall.expectation import Expectation
 from securecall.keys.trust import Act, How
@@ -75,5 +77,30 @@ def test_a_key_distrusted_in_the_midst_of_the_handshake_opens_no_gate(
             async with alice.call(BOB) as call:
                 async with (await bob.next_call()).accept() as answer:
                     await refused(answer if incoming else call)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("as_it_was", [False, True], ids=["ours", "control"])
+def test_words_that_are_confirmed_while_we_hang_up_open_nothing(tmp_path, monkeypatch, as_it_was):
+    """The other end takes its time to sign the account of the call, and hears us meanwhile."""
+    if as_it_was:
+        closed = MediaConnection.gate.fset
+        monkeypatch.setattr(MediaConnection, "leave", lambda self: closed(self, Gate.CLOSED))
+    monkeypatch.setattr(Countersigner, "_proposed", lambda *_, **__: ())
+    monkeypatch.setattr("securecall.calls.countersign.PATIENCE_SECONDS", 0.1)
+
+    async def main():
+        async with asyncio.timeout(GUARD_SECONDS), people(tmp_path, SignalBus()) as (alice, bob):
+            async with alice.call(BOB, require=sc.VERIFIED) as call:
+                async with (await bob.next_call()).accept():
+                    await call.connected()
+                    hanging_up = asyncio.ensure_future(call.hang_up())
+                    await asyncio.sleep(0)
+                    assert (call.state, call.gate) == (State.VERIFYING, Gate.CLOSED)
+                    await call.confirm_sas()
+                    assert call.gate is (Gate.OPEN if as_it_was else Gate.CLOSED)
+                    await hanging_up
+                    assert call.gate is Gate.CLOSED
 
     asyncio.run(main())
