@@ -6,17 +6,17 @@ import argparse
 import asyncio
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 from securecall.cli.commands import make_ticket, open_home
 from securecall.cli.conversation import Sound, Wishes, converse
 from securecall.cli.desk import Board, named, ring_fields, tell_of_transfer
 from securecall.cli.failures import fields, what_happened
+from securecall.cli.handed import read_text
 from securecall.cli.output import Output
 from securecall.cli.passphrase import account_password, interruptible
 from securecall.cli.sight import names_of, require_pictures
 from securecall.client import Client, IncomingCall
-from securecall.errors import LocalError, SecurecallError, UsageError
+from securecall.errors import SecurecallError, UsageError
 from securecall.events import (
     HoldChanged,
     PeerRecords,
@@ -274,10 +274,4 @@ def _target(text: str) -> str:
             return sys.stdin.readline().strip()
     if not text.startswith("@"):
         return text
-    try:
-        # Without any white space: mail breaks long lines.
-        return "".join(Path(text[1:]).expanduser().read_text(encoding="utf-8").split())
-    except UnicodeDecodeError as e:
-        raise LocalError(f"the ticket file {text[1:]} is no text") from e
-    except OSError as e:
-        raise LocalError(f"cannot read the ticket file {text[1:]}: {e.strerror}") from e
+    return "".join(read_text(text[1:]).split())  # mail breaks long lines

@@ -7,11 +7,11 @@ import asyncio
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 import securecall
 from securecall.cli import passphrase
 from securecall.cli.commands import home_of, is_made, open_home, picture, verify
+from securecall.cli.handed import read_text
 from securecall.cli.output import Output
 from securecall.cli.phrase_screen import PhraseScreen
 from securecall.clock import unix_now
@@ -354,7 +354,4 @@ def _text(argument: str) -> str:
         return sys.stdin.read(1 << 20)
     if not argument.startswith("@"):
         return argument
-    try:
-        return Path(argument[1:]).expanduser().read_text("utf-8")
-    except (OSError, ValueError) as e:
-        raise LocalError(f"cannot read {argument[1:]}: {type(e).__name__}") from e
+    return read_text(argument[1:])
