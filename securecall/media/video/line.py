@@ -148,8 +148,23 @@ class VideoLine:
         peer_ssrc: What the peer sends it under; None before anything came.
     """
 
-    def __init__(self, session: Surroundings, terms: VideoTerms, seal: SframeSender | None) -> None:
-        """Begin; `seal` is the end-to-end layer, None for none."""
+    def __init__(
+        self,
+        session: Surroundings,
+        terms: VideoTerms,
+        seal: SframeSender | None,
+        *,
+        after: tuple[int, int] | None = None,
+    ) -> None:
+        """Begin.
+
+        Args:
+            session: What it is part of.
+            terms: What was agreed.
+            seal: The end-to-end layer, None for none.
+            after: The `numbers` of a line that went under the same sources, None for none: under
+                one key no number may come twice, and SRTP sends none that lies behind.
+        """
         self.terms = terms
         self.sends = self.shows = True
         self._session = session
@@ -158,8 +173,8 @@ class VideoLine:
         if seal is not None:
             self._seal = lambda payload: seal.seal_rtp(payload, metadata)
         self._bound = {number: rtp_metadata(number, terms.mid) for number in terms.receive}
-        self._sequence = secrets.randbelow(FIRST_SEQUENCES)
-        self._rtx_sequence = secrets.randbelow(FIRST_SEQUENCES)
+        first = secrets.randbelow(FIRST_SEQUENCES), secrets.randbelow(FIRST_SEQUENCES)
+        self._sequence, self._rtx_sequence = after or first
         self._sent = SentPackets()
         self.rtcp = RtcpSession(
             ssrc=terms.ssrc,
@@ -194,6 +209,11 @@ class VideoLine:
         self._fir = 0
 
     # -- out --------------------------------------------------------------------------------------
+
+    @property
+    def numbers(self) -> tuple[int, int]:
+        """The sequence numbers that come next, of what is sent and of what is sent again."""
+        return self._sequence, self._rtx_sequence
 
     def _cut(self, frame: CutFrame) -> None:
         last = len(frame.payloads) - 1

@@ -94,6 +94,7 @@ class VideoSession:
         self._seal, self._opener = seal, opener
         self._failed = failed
         self._lines: dict[str, VideoLine] = {}  # by mid
+        self._after: dict[int, tuple[int, int]] = {}  # by SSRC, where pictures that went ended
         self._sources: dict[str, VideoSource] = {}
         self._sinks: dict[str, tuple[VideoSink, ...]] = {}
         self._gate = Gate.CLOSED
@@ -112,12 +113,14 @@ class VideoSession:
             line = self._lines.pop(mid)
             self._goodbye(line)
             line.stop()
+            self._after[line.terms.ssrc] = line.numbers
         for mid, (wanted, direction) in terms.items():
             if self._opener is not None and wanted.parameter_sets:
                 # nothing reaches a decoder that is not sealed as the picture is
                 wanted = replace(wanted, parameter_sets=())
             if mid not in self._lines:
-                self._lines[mid] = VideoLine(self, wanted, self._seal(wanted.name))
+                seal, after = self._seal(wanted.name), self._after.get(wanted.ssrc)
+                self._lines[mid] = VideoLine(self, wanted, seal, after=after)
                 self._lines[mid].receiver.sinks = self._sinks.get(wanted.name, ())
             line = self._lines[mid]
             line.expect(wanted)
