@@ -25,6 +25,7 @@ from securecall.calls.countersign import Said
 from securecall.calls.keypad import Keypad
 from securecall.calls.machine import CallMachine, State
 from securecall.calls.moving import Moving
+from securecall.calls.negotiation import LocalMedia
 from securecall.calls.proof import Proof
 from securecall.calls.report import Consent, ListenerReport
 from securecall.calls.report_parties import way_of
@@ -591,7 +592,7 @@ class Call:
         # Only our own kind completes a call in which identities are proved, and that trickles.
         # For others everything is gathered first: half trickle (RFC 8840 5.3).
         trickle = self._context.floor.identity
-        local = await self._connection.open(ice=self._context.policy.ice, trickle=trickle)
+        local = await self._opened(ice=self._context.policy.ice, trickle=trickle)
         offer = self._machine.dial(local, now=loop_now())
         try:
             leg = await dial(offer)
@@ -613,9 +614,15 @@ class Call:
         audio = offer.audio if offer is not None else None
         ice = self._context.policy.ice and audio is not None and bool(audio.ice_ufrag)
         trickle = ice and offer is not None and offer.trickle
-        local = await self._connection.open(ice=ice, trickle=trickle)
-        self._require_not_over()  # the caller may have given up meanwhile
+        local = await self._opened(ice=ice, trickle=trickle)
         self._perform(self._machine.accept(local, now=loop_now()))
+
+    async def _opened(self, *, ice: bool, trickle: bool) -> LocalMedia:
+        """Open what the call needs; whoever gave it up meanwhile is why there is none."""
+        try:
+            return await self._connection.open(ice=ice, trickle=trickle)
+        finally:
+            self._require_not_over()
 
     def attach(self, leg: IncomingLeg) -> None:
         """Take an incoming leg: alerts the peer, or refuses at once."""

@@ -172,6 +172,7 @@ class MediaConnection:
             trickle: The same; `events.gathered` tells of the rest.
 
         Raises:
+            CallFailed: it was closed meanwhile; nothing is left open.
             ConnectFailed: no socket of ours can be bound, or no relay that the policy asks for.
             Unsupported: no codec of the policy is installed here.
             UsageError: the policy names a codec that does not exist.

@@ -7,7 +7,14 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 from securecall.calls.negotiation import Agreement
-from securecall.errors import ConnectFailed, PeerVanished, SecurecallError, UsageError
+from securecall.errors import (
+    CallFailed,
+    ConnectFailed,
+    EndReason,
+    PeerVanished,
+    SecurecallError,
+    UsageError,
+)
 from securecall.media.description import Candidate, LocalIce
 from securecall.policy import IpPrivacy, Policy
 from securecall.transport.ice import IcePath
@@ -92,11 +99,13 @@ class Way:
             media: Takes those of RTP and RTCP.
 
         Raises:
+            CallFailed: it was closed meanwhile; nothing is left open.
             ConnectFailed: no socket of ours can be bound, or no relay that the policy asks for.
         """
         own = await own_hosts(self._towards)
         helpers = await self._helpers() if self._policy.ice else IceHelpers()
         hidden = self._hidden(helpers)
+        self._require_not_over()
         if ice or hidden:  # a relay serves peers without ICE, too
             path = IcePath(
                 controlling=self._outgoing,
@@ -114,8 +123,15 @@ class Way:
         else:
             self.path = await UdpPath.open(own[-1])
             found = LocalIce(ufrag="", pwd="", candidates=())
+        if self._over:
+            await self.path.close()
+        self._require_not_over()
         self.path.listen(dtls=dtls, media=media)
         return self.path.local, found
+
+    def _require_not_over(self) -> None:
+        if self._over:
+            raise CallFailed("the call is over", reason=EndReason.HUNG_UP)
 
     def _hidden(self, helpers: IceHelpers) -> bool:
         """Whether the peer may learn the address of a relay alone.
