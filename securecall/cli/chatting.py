@@ -334,7 +334,13 @@ class _Deaf:
         return False
 
     async def ask(
-        self, question: str, yes: str, no: str, *, orders: Callable[[str], None] | None = None
+        self,
+        question: str,
+        yes: str,
+        no: str,
+        *,
+        orders: Callable[[str], None] | None = None,
+        text: Callable[[str], None] | None = None,
     ) -> bool | None:
         """Know no answer."""
         return None

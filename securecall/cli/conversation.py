@@ -272,7 +272,8 @@ def _tell_what_is_missing(call: Call, wishes: Wishes, sound: Sound, output: Outp
 
 async def _compare(call: Call, board: Board, words: tuple[str, ...]) -> None:
     output, question = board.output, f"Do you both read: {' '.join(words)}?"
-    same = await output.ask(question, "confirm", "differ", orders=board.enter)
+    text = board.enter if call.text.agreed else None
+    same = await output.ask(question, "confirm", "differ", orders=board.enter, text=text)
     if same is False:
         await call.deny_sas()
         raise IdentityMismatch(

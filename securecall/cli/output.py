@@ -37,6 +37,7 @@ from securecall.policy import SecurityLevel, SecurityState
 Fields = Mapping[str, object]
 
 _LONG = 100  # characters of an address
+_ANSWERS = {"y": True, "yes": True, "n": False, "no": False}
 
 
 class Output(Protocol):
@@ -52,7 +53,13 @@ class Output(Protocol):
         ...
 
     async def ask(
-        self, question: str, yes: str, no: str, *, orders: Callable[[str], None] | None = None
+        self,
+        question: str,
+        yes: str,
+        no: str,
+        *,
+        orders: Callable[[str], None] | None = None,
+        text: Callable[[str], None] | None = None,
     ) -> bool | None:
         """Ask a yes-or-no question; None if there is no answer.
 
@@ -61,6 +68,8 @@ class Output(Protocol):
             yes: The word a program writes for yes.
             no: The word a program writes for no.
             orders: Takes lines that begin with a slash meanwhile; the question stays.
+            text: Takes all others, which are for the other side: then people answer with a slash,
+                or the first "yes" to what they are asked there would answer here.
         """
         ...
 
@@ -92,14 +101,22 @@ class JsonOutput:
         return True
 
     async def ask(
-        self, question: str, yes: str, no: str, *, orders: Callable[[str], None] | None = None
+        self,
+        question: str,
+        yes: str,
+        no: str,
+        *,
+        orders: Callable[[str], None] | None = None,
+        text: Callable[[str], None] | None = None,
     ) -> bool | None:
-        """Wait for one of the two words; lines that are no orders either are skipped."""
+        """Wait for one of the two words; what is neither order nor text is skipped."""
         while (line := await self._lines.next()) is not None:
             if line in (yes, no):
                 return line == yes
             if orders is not None and line.startswith("/"):
                 orders(line)
+            elif text is not None:
+                text(line)
         return None
 
     async def line(self) -> str | None:
@@ -136,17 +153,32 @@ class PeopleOutput:
         return sys.stdin.isatty()
 
     async def ask(
-        self, question: str, yes: str, no: str, *, orders: Callable[[str], None] | None = None
+        self,
+        question: str,
+        yes: str,
+        no: str,
+        *,
+        orders: Callable[[str], None] | None = None,
+        text: Callable[[str], None] | None = None,
     ) -> bool | None:
-        """Ask on the terminal; y or n, anything else is no answer."""
+        """Ask on the terminal; y or n, /y or /n beside text, anything else is no answer."""
         if not self.hears:
             return None
         if not self._entering:
             self._lines.forget()
-        self.terminal.say(f"{question} [y/N] ")
-        while (line := await self._line()).startswith("/") and orders is not None:
-            orders(line)
-        return {"y": True, "n": False}.get(line.lower()[:1])
+        slash = "/" if text is not None else ""
+        self.terminal.say(f"{question} [{slash}y or {slash}n] " if slash else f"{question} [y/N] ")
+        while line := await self._line():
+            answer = _ANSWERS.get(line.lower().removeprefix(slash))
+            if answer is not None and line.startswith(slash):
+                return answer
+            if orders is not None and line.startswith("/"):
+                orders(line)
+            elif text is not None:
+                text(line)
+            else:
+                break
+        return None
 
     async def line(self) -> str | None:
         """Return the next line that answers no question; it moves above the live line."""

@@ -93,7 +93,7 @@ def test_what_is_typed_stays_readable_and_two_calls_become_one(tmp_path):
         time.sleep(0.3)
         alice.sees(r"(?m)^  OPPORTUNISTIC  you .*\n> y is what I$")
         alice.press("C-u")
-        alice.enter("y")
+        alice.enter("/y")
         alice.sees("Verified end-to-end encrypted")
         alice.enter("one moment")
         bob.sees("(?m)^They: one moment$")

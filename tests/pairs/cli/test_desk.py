@@ -38,7 +38,7 @@ class Told:
             self.events.append((kind, fields))
             self._more.set()
 
-    async def ask(self, question, yes, no, *, orders=None):
+    async def ask(self, question, yes, no, *, orders=None, text=None):
         while (line := await self.questions.get()).startswith("/"):
             orders(line)
         return {yes: True, no: False}.get(line)
