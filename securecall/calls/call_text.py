@@ -210,8 +210,8 @@ class CallText:
     def hold(self, *, on: bool) -> None:
         """Send and show nothing, whatever was agreed; or no more."""
         self._held = on
-        if on and self._sender is not None:
-            self._sender.clear()
+        if on:
+            self._forget()
         self._wake()
 
     @property

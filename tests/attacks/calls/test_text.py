@@ -243,3 +243,23 @@ def test_after_the_end_nothing_is_sent_or_shown():
             await a.text.send("x")
 
     run(main)
+
+
+@pytest.mark.parametrize("held", [True, False], ids=["ours", "control"])
+def test_what_waited_for_a_lost_packet_when_a_hold_came_is_not_shown_after_it(held):
+    async def main():
+        clock, a, b = ends()
+        first = await typed(clock, b, "before ")
+        _ = await typed(clock, b, "and lost, copies and all ")
+        waits = await typed(clock, b, "what waits")
+        a.hear(first)
+        a.hear(waits)
+        assert a.read() == "before "
+        a.text.hold(on=held)
+        a.text.hold(on=False)
+        clock.run(3.0)
+        assert ("what waits" in a.read()) is not held
+        a.hear(await typed(clock, b, "after"))
+        assert a.read() == "after"
+
+    run(main)
