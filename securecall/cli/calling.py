@@ -11,7 +11,7 @@ from securecall.cli.commands import make_ticket, open_home
 from securecall.cli.conversation import Sound, Wishes, converse
 from securecall.cli.desk import Board, named, ring_fields, tell_of_transfer
 from securecall.cli.failures import fields, what_happened
-from securecall.cli.handed import read_text
+from securecall.cli.handed import MOST_TEXT, read_text
 from securecall.cli.output import Output
 from securecall.cli.passphrase import account_password, interruptible
 from securecall.cli.sight import names_of, require_pictures
@@ -270,8 +270,10 @@ async def _sign_in(client: Client, args: argparse.Namespace) -> None:
 def _target(text: str) -> str:
     """Return a ticket or an address, from the argument, a file (@path) or standard input (-)."""
     if text == "-":
+        if sys.stdin.isatty():
+            _ = sys.stderr.write("Paste the ticket, or write an address:\n")
         with interruptible():
-            return sys.stdin.readline().strip()
+            return sys.stdin.readline(MOST_TEXT).strip()
     if not text.startswith("@"):
         return text
     return "".join(read_text(text[1:]).split())  # mail breaks long lines

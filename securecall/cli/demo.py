@@ -395,7 +395,7 @@ def _farewell(run: Run) -> None:
     stage.say("Now you:", "bold")
     stage.row("Both of you", "pip install securecall     securecall init")
     stage.row("Your friend", "securecall ticket          securecall answer")
-    stage.row("You", "securecall call 'securecall:1:...'", "bold")
+    stage.row("You", "securecall call -          and paste the ticket", "bold")
     stage.row("Or write", "securecall chat THEIR-ADDRESS --account YOUR-ADDRESS")
 
 

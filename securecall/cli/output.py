@@ -286,7 +286,7 @@ class PeopleOutput:
             self.terminal.give(str(f["picture"]))
         self._say("Whoever holds it can call you, so send it over a channel you trust.", "dim")
         self._say(f"It leads to {f['host']}:{f['port']}. Your friend runs:", "dim")
-        self._say("    securecall call 'securecall:1:...'")
+        self._say("    securecall call -          and pastes it: what is in a command others see")
 
     def _on_listening(self, f: Fields) -> None:
         self._say(f"Waiting for calls on {f['host']}:{f['port']}. Ctrl-C ends it.")

@@ -9,6 +9,7 @@ import io
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -75,3 +76,25 @@ def test_control_as_it_is_it_acts(text, tmp_path):
 def test_an_ordinary_address_is_printed_as_it_is():
     line = printed("transfer", target="x", address="sip:carol@example.com", asked=False)
     assert line == "securecall call sip:carol@example.com"
+
+
+def others_see(pid):
+    """What any user of the machine reads in the list of processes."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc")
+def test_a_ticket_is_in_no_command_that_is_told_to_a_friend():
+    ticket = "securecall:1:AAAA"
+    out = io.StringIO()
+    PeopleOutput(Terminal(out, {})).tell("ticket", ticket=ticket, host="h", port=1, picture="")
+    (told,) = [line for line in out.getvalue().splitlines() if line.startswith("    securecall")]
+    assert "securecall:" not in told
+    assert told.split()[:3] == ["securecall", "call", "-"]
+    waits = [sys.executable, "-c", "print(1, flush=True); input()"]
+    for words, seen in (((*waits, "call", "-"), False), ((*waits, "call", ticket), True)):
+        pipe = subprocess.PIPE
+        with subprocess.Popen(words, stdin=pipe, stdout=pipe) as process:  # the last: the control
+            process.stdout.readline()
+            assert (ticket in others_see(process.pid)) is seen
+            process.communicate(b"\n")
