@@ -47,6 +47,8 @@ class Make(Protocol):
         ...
 
 
+_TELLING_SECONDS: Final = 3.0  # that a hold is told in, and what else is to be done waits
+
 Talk = Callable[[Make, Callable[[], Awaitable[None]]], Awaitable[None]]
 """Makes a call, does something, and leads the call to its end."""
 
@@ -351,11 +353,20 @@ class Desk:
     async def _hold(self) -> bool:
         if self.call.on_hold:
             return False
+        holding = asyncio.ensure_future(self.call.hold())
+        _ = await asyncio.wait((holding,), timeout=_TELLING_SECONDS)
+        if holding.done():
+            self._held(holding)
+        else:  # it counts already, and they may leave us waiting for ever
+            self._note("They do not say that they know; nothing of yours is sent to them.")
+            holding.add_done_callback(lambda told: told.cancelled() or told.exception())
+        return True
+
+    def _held(self, told: asyncio.Future[None]) -> None:
         try:
-            await self.call.hold()
+            told.result()
         except ChangeRefused as e:
             self._note(f"They are not put on hold ({e}); nothing of yours is sent meanwhile.")
-        return True
 
     def _back(self) -> None:
         """Show again what the call is that we are back in."""

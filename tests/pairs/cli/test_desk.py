@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from securecall.cli import desk
 from securecall.cli.calling import follow_call
 from securecall.cli.commands import find
 from securecall.cli.conversation import Sound, Wishes, converse
@@ -389,3 +390,21 @@ def test_who_ends_a_call_with_ctrl_c_is_told_how_it_went_and_has_the_report(tmp_
 
     run(main)
     assert Path(*reports).exists()
+
+
+@pytest.mark.parametrize("waits", [0.1, 3600.0], ids=["ours", "control"])
+def test_who_leaves_a_hold_unanswered_keeps_nobody_from_consulting(tmp_path, monkeypatch, waits):
+    monkeypatch.setattr(desk, "_TELLING_SECONDS", waits)
+
+    async def main():
+        async with talking(tmp_path) as (server, alice, bob, carol):
+            (call,) = bob.board.client.calls
+            call._leg.listen(lambda _signal: None)
+            (held,) = alice.board.client.calls
+            alice.enter(f"/consult {at('carol', server)}")
+            ringing = asyncio.ensure_future(carol.board.client.next_call())
+            await asyncio.wait((ringing,), timeout=1.0)
+            assert held.on_hold
+            assert ringing.done() is (waits < 1)
+
+    run(main)
