@@ -193,7 +193,7 @@ def verify(d):
 
 if __name__ == "__main__":
     try:
-        verdict, parts = verify(read(Path(sys.argv[1]).read_bytes()))
+        verdict, parts = verify(read(Path(sys.argv[1]).open("rb").read(2 << 20)))
     except WRONG as e:
         verdict, parts = "no report:", [str(e)]
     print(verdict, *sorted(parts))

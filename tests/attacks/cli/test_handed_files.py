@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -55,3 +56,12 @@ def test_a_text_is_read_without_what_is_around_it(read, tmp_path):
     path = tmp_path / "ticket.txt"
     path.write_text(" securecall:1:abc\n")
     assert read(f"@{path}") == "securecall:1:abc"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="files with holes")
+def test_the_verifier_of_the_specification_reads_no_report_without_end(endless):
+    script = Path(__file__).parents[3] / "docs" / "spec" / "verify_report.py"
+    ran = subprocess.run(
+        [sys.executable, script, endless], check=False, capture_output=True, timeout=60
+    )
+    assert (ran.returncode, ran.stdout) == (4, b"no report: too large\n"), ran.stderr
