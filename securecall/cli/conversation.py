@@ -132,6 +132,7 @@ class Sound:
 
     def close(self) -> None:
         """Let go of what no call took."""
+        self.source.close()
         if self.sight is not None and not isinstance(self.sight.shows, bool):
             self.sight.shows.close()
 
@@ -219,10 +220,10 @@ async def _talk_aside(
     sound = Sound(apart, beside=beside)
     try:
         call = make(sound.source, video=sound.shows)
-    except SecurecallError:
+        await begin()
+    except BaseException:
         sound.close()
         raise
-    await begin()
     try:
         await converse(call, apart, sound, board)
     except SecurecallError as e:

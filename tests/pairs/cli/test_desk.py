@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from securecall.cli import desk
+from securecall.cli import conversation, desk
 from securecall.cli.calling import follow_call
 from securecall.cli.commands import find
 from securecall.cli.conversation import Sound, Wishes, converse
@@ -406,5 +406,42 @@ def test_who_leaves_a_hold_unanswered_keeps_nobody_from_consulting(tmp_path, mon
             await asyncio.wait((ringing,), timeout=1.0)
             assert held.on_hold
             assert ringing.done() is (waits < 1)
+
+    run(main)
+
+
+@pytest.mark.parametrize("goes", [True, False], ids=["ours", "control"])
+def test_who_leaves_as_we_consult_leaves_no_file_or_camera_with_us(tmp_path, monkeypatch, goes):
+    opened = []
+
+    class Watched(Sound):
+        def __init__(self, *args, **more):
+            super().__init__(*args, **more)
+            opened.append(self)
+
+        def close(self):
+            super().close()
+            opened.remove(self)
+
+    monkeypatch.setattr(conversation, "Sound", Watched)
+
+    async def main():
+        async with talking(tmp_path) as (server, alice, _, carol):
+            (held,) = alice.board.client.calls
+            if goes:
+                hold = held.hold
+
+                async def gone():
+                    await held.hang_up()
+                    await hold()
+
+                held.hold = gone
+            alice.enter(f"/consult {at('carol', server)}")
+            if goes:
+                await alice.task
+            else:
+                await carol.answer()
+                await carol.came("state", state="connected")
+            assert len(opened) == (0 if goes else 1)
 
     run(main)
