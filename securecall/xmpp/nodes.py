@@ -69,7 +69,7 @@ class Nodes:
         except XmppRefused as e:
             if e.condition != "item-not-found":
                 raise
-            await self._set(build_create(node, options))
+            await self._create(node, options)
             found = await self._session.request(build_configuration_request(node))
         configuration = parse_configuration(found)
         if not is_configured(configuration, options):
@@ -77,6 +77,15 @@ class Nodes:
             found = await self._session.request(build_configuration_request(node))
             configuration = parse_configuration(found)
         require_configuration(node, configuration, options)
+
+    async def _create(self, node: str, options: NodeOptions) -> None:
+        try:
+            await self._set(build_create(node, options))
+        except XmppRefused as e:
+            if (
+                e.condition != "conflict"
+            ):  # another device of ours made it just now (XEP-0060 8.1.2)
+                raise
 
     async def _set(self, payload: Element) -> None:
         _ = await self._session.request(payload, kind="set")

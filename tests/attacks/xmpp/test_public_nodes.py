@@ -105,3 +105,28 @@ def test_another_client_that_opens_the_node_is_noticed():
     server.access = "open"
     publish(server, nodes)
     assert (server.access, server.public) == ("whitelist", [])
+
+
+@pytest.mark.parametrize("access", ["open", "whitelist"])
+@pytest.mark.parametrize("heeds_options", [True, False])
+def test_a_node_that_another_client_makes_just_now_is_private_before_anything_is_in_it(
+    access, heeds_options
+):
+    server = Server(heeds_options=heeds_options)
+    ask = server._configuration
+
+    def ask_first(payload: Element, to: str) -> Element:
+        try:
+            return ask(payload, to)
+        finally:
+            server.access = server.access or access
+
+    def make(payload: Element, to: str) -> None:
+        if payload[0].tag.endswith("}create") and server.access:
+            raise XmppRefused("conflict")
+        server._set(payload, to)
+
+    server.session.answers["get", f"{{{OWNER}}}pubsub"] = ask_first
+    server.session.answers["set", f"{{{PUBSUB}}}pubsub"] = make
+    publish(server)
+    assert (server.access, server.public) == ("whitelist", [])
