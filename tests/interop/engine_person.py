@@ -96,7 +96,7 @@ class Person:
 
     async def call(self, who: str, hertz: float = 0.0, **options) -> dict:
         audio = sc.ToneSource(hertz) if hertz else None
-        return await self._enter(self.client.call(who, audio=audio, **options))
+        return await self._enter(self.client.call(who, audio=audio, **named(options)))
 
     async def _enter(self, call: sc.Call) -> dict:
         self._number += 1
@@ -122,7 +122,7 @@ class Person:
 
     async def accept(self, ring: int, hertz: float = 0.0, **options) -> dict:
         audio = sc.ToneSource(hertz) if hertz else None
-        return await self._enter(self._rings.pop(ring).accept(audio=audio, **options))
+        return await self._enter(self._rings.pop(ring).accept(audio=audio, **named(options)))
 
     async def decline(self, ring: int) -> dict:
         await self._rings.pop(ring).decline()
@@ -212,7 +212,7 @@ class Person:
             return {"call": 0}
         audio = sc.ToneSource(hertz) if hertz else None
         address, waits = str(wish.address), wish.waits
-        entered = await self._enter(wish.accept(audio=audio, **options))
+        entered = await self._enter(wish.accept(audio=audio, **named(options)))
         return {**entered, "address": address, "waits": waits, "replaces": wish.replaces}
 
     async def silence(self, seconds: float) -> dict:
@@ -303,6 +303,12 @@ async def lines() -> AsyncIterator[dict]:
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     while line := await reader.readline():
         yield json.loads(line)
+
+
+def named(options: dict) -> dict:
+    """Options as they are to be given: a number is no level."""
+    level = options.get("require")
+    return options if level is None else {**options, "require": sc.SecurityLevel(level)}
 
 
 async def main(folder: Path, options: dict) -> None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import pytest
 
 import securecall as sc
-from securecall.calls import connection
+from securecall.calls import way
 from securecall.media.description import Keying
 from securecall.media.video.pattern import TestPattern
 from securecall.policy import GATEWAY_WORDS
@@ -183,7 +183,7 @@ def test_ice_with_linphone_as_it_comes_both_ways(registrar, tmp_path, monkeypatc
                 await call.hang_up()
                 await until(carol, "Released")
 
-    monkeypatch.setattr(connection, "own_hosts", own_hosts)
+    monkeypatch.setattr(way, "own_hosts", own_hosts)
     options = {"ice": True, "mux": False}
     with own_network.default_route(), other_phone(tmp_path, registrar, **options) as carol:
         carol.wait_registered()

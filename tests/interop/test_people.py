@@ -14,6 +14,7 @@ from securecall.errors import RoomNotPrivate, XmppRefused
 from securecall.people import IdentityNews, People
 from securecall.rooms import RoomFailed, RoomNews, Rooms
 from securecall.secret import Secret
+from securecall.testing.daemons import start_ejabberd, start_prosody
 from securecall.xmpp.external_services import (
     build_services_request,
     parse_services,
@@ -35,9 +36,19 @@ from securecall.xmpp.room_grammar import (
 from securecall.xmpp.roster import VERSIONING, RosterChange, build_roster_set
 from securecall.xmpp.session import Session, XmppLogin
 from tests.forge_devices import contacts_at
+from tests.interop import xmpp_servers
+from tests.interop.conftest import RELAY
 from tests.interop.xmpp_servers import password_of
 
 pytestmark = pytest.mark.interop
+
+
+@pytest.fixture(scope="module", params=[start_prosody, start_ejabberd], ids=["prosody", "ejabberd"])
+def server(request, tmp_path_factory, certificates):
+    """Each in turn, without the sessions that others left to be resumed: they are seen here."""
+    folder = tmp_path_factory.mktemp("people")
+    with xmpp_servers.running(request.param, folder, certificates, RELAY) as running:
+        yield running
 
 
 @dataclass
