@@ -13,7 +13,10 @@ from collections.abc import Callable
 _TIMES, _MOST_TIMES, _TRIES = 8, 30, 5
 
 
-def linear(prepared: Callable[[int], Callable[[], object]], small: int, *, tries=_TRIES) -> bool:
+Prepared = Callable[[int], Callable[[], object]]
+
+
+def linear(prepared: Prepared, small: int, *, tries: int = _TRIES) -> bool:
     """Compare two sizes; `prepared` returns the work for one, and its own time does not count."""
     for _ in range(tries):
         little = _seconds(prepared(small))
@@ -21,6 +24,11 @@ def linear(prepared: Callable[[int], Callable[[], object]], small: int, *, tries
         if _seconds(prepared(_TIMES * small)) < _MOST_TIMES * little + 0.002:
             return True
     return False
+
+
+def faster(prepared: Prepared, small: int) -> bool:
+    """What a control shows: the work grows faster than its input."""
+    return any(not linear(prepared, small, tries=1) for _ in range(_TRIES))
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -151,7 +151,7 @@ def test_who_hides_waits_for_a_relay_and_tells_of_relays_alone():
             first = await path.gather(LOOPBACK, trickle=True)
             assert [c.type for c in first] == ["relay"]
             path._used.agent.enough()
-            await asyncio.sleep(0.01)
+            await until(lambda: told)
             assert [{c.type for c in ice.candidates} for ice in told] == [{"relay"}]
             await path.close()
 
