@@ -80,7 +80,7 @@ def test_a_relay_that_never_answers_delays_no_direct_way():
             ours, theirs = await ends.connect()
             assert [c.type for c in (*ours, *theirs)] == ["host", "host"]
             await both_ways(ends.alice, ends.bob, inboxes)
-            await asyncio.sleep(0.01)
+            await until(lambda: all(ends.told.values()))
             for name in ("alice", "bob"):  # who has a way gathers no more, and says so
                 assert [ice.complete for ice in ends.told[name]] == [True]
             await ends.close()
