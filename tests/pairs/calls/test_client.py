@@ -69,6 +69,7 @@ def test_a_first_call_is_opportunistic_and_the_second_is_end_to_end(tmp_path):
     asyncio.run(main())
 
 
+@pytest.mark.usefixtures("time_to_sign")
 def test_both_ends_show_the_same_words_and_sign_the_same_account(tmp_path):
     async def main() -> None:
         async with people(tmp_path) as (alice, bob):

@@ -14,6 +14,8 @@ from securecall.calls.signaling import Offered
 from securecall.keys.trust import TrustState
 from tests.pairs.calls.test_client import ALICE, BOB, people, talk
 
+pytestmark = pytest.mark.usefixtures("time_to_sign")
+
 
 def proved(call: sc.Call) -> dict:
     """The report as a file, checked by nothing but itself."""
