@@ -164,10 +164,15 @@ async def _old_history(folder: Path) -> Outcome:
         store.close()
         kept.append((home / HISTORY).read_bytes())
     _ = (home / HISTORY).write_bytes(kept[0])
+    return _put_back(outcome, home)
+
+
+def _put_back(outcome: Outcome, home: Path) -> Outcome:
+    """Judge whether a history of before is refused, which lies where the newer one did."""
     store = Store.open(home, SECRET)
     try:
         _ = store.open_history()
-        outcome.problems.append("the old history was believed")
+        outcome.problems.append("the history of before was believed")
     except StoreCorrupt as e:
         outcome.refusals = (named(e),)
     finally:
@@ -195,15 +200,7 @@ async def _forgotten(folder: Path) -> Outcome:
     outcome.demand(set(world.server.lists[OMEMO, ALICE]) == {again.id}, "the old device is listed")
     store.close()
     _ = (home / HISTORY).write_bytes(before)  # its number is higher than the new one's
-    store = Store.open(home, SECRET)
-    try:
-        _ = store.open_history()
-        outcome.problems.append("the history of before was believed")
-    except StoreCorrupt as e:
-        outcome.refusals = (named(e),)
-    finally:
-        store.close()
-    return outcome
+    return _put_back(outcome, home)
 
 
 # -- devices --------------------------------------------------------------------------------------
