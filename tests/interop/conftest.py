@@ -11,7 +11,7 @@ import pytest
 
 from securecall.secret import Secret
 from securecall.testing.daemons import Turn, XmppOptions, start_ejabberd, start_prosody
-from tests.interop import authority, baresip, kamailio, xmpp_servers
+from tests.interop import authority, baresip, kamailio, own_network, xmpp_servers
 
 HERE = Path(__file__).parent
 # a relay that is told of; there is none
@@ -82,6 +82,15 @@ def fresh_server(
     folder = tmp_path / "server"
     folder.mkdir()
     with xmpp_servers.running(request.param, folder, certificates) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def home(
+    tmp_path_factory: pytest.TempPathFactory, certificates: authority.Certificates
+) -> Iterator[xmpp_servers.XmppServer]:
+    """A server that desktop programs and browsers find and trust; inside a namespace alone."""
+    with own_network.xmpp_home(tmp_path_factory.mktemp("home"), certificates) as server:
         yield server
 
 

@@ -14,7 +14,7 @@ import xeddsa
 
 from securecall.chat.message import DeviceTrust, Protection
 from securecall.xmpp.saying import FILE_HINT
-from tests.interop import browsers, own_network, profanity
+from tests.interop import browsers, profanity
 from tests.interop.authority import DOMAIN
 from tests.interop.chatting import PATIENCE, address_of, own_fingerprint, person, until
 from tests.interop.xmpp_servers import password_of
@@ -22,13 +22,6 @@ from tests.interop.xmpp_servers import password_of
 pytestmark = pytest.mark.timeout(180)  # a hang guard
 WINDOW = "1000,760"  # pixels
 OMEMO, LEGACY = Protection.OMEMO.value, Protection.OMEMO_LEGACY.value
-
-
-@pytest.fixture(scope="session")
-def home(tmp_path_factory, certificates):
-    """A server that a browser finds."""
-    with own_network.xmpp_home(tmp_path_factory.mktemp("home"), certificates) as server:
-        yield server
 
 
 @pytest.fixture(scope="session")

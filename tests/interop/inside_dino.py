@@ -11,18 +11,11 @@ from asyncio import to_thread
 import pytest
 
 from securecall.chat.message import Delivery, DeviceTrust, Protection
-from tests.interop import dino, own_network, profanity
+from tests.interop import dino, profanity
 from tests.interop.authority import DOMAIN
 from tests.interop.chatting import address_of, own_fingerprint, person, until
 
 pytestmark = pytest.mark.timeout(180)  # a hang guard
-
-
-@pytest.fixture(scope="session")
-def home(tmp_path_factory, certificates):
-    """A server that Dino finds and trusts."""
-    with own_network.xmpp_home(tmp_path_factory.mktemp("home"), certificates) as server:
-        yield server
 
 
 def test_dino_and_profanity_say_something_to_each_other(home, tmp_path):

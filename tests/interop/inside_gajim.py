@@ -11,18 +11,11 @@ from asyncio import to_thread
 import pytest
 
 from securecall.chat.message import Delivery, DeviceTrust, Protection
-from tests.interop import gajim, own_network, profanity
+from tests.interop import gajim, profanity
 from tests.interop.authority import DOMAIN
 from tests.interop.chatting import address_of, own_fingerprint, person, until
 
 pytestmark = pytest.mark.timeout(180)  # a hang guard
-
-
-@pytest.fixture(scope="session")
-def home(tmp_path_factory, certificates):
-    """A server that Gajim finds and trusts."""
-    with own_network.xmpp_home(tmp_path_factory.mktemp("home"), certificates) as server:
-        yield server
 
 
 def test_we_and_gajim_say_something_and_send_pictures(home, tmp_path):
